@@ -1,0 +1,440 @@
+"""Program: the integer network, its file format and its checks.
+
+A Program is what the exporter writes and every simulator runs. It says nothing about the
+accelerator: the same Program runs on every `Arch`. The file is one `.safetensors`:
+
+- metadata key `evenspike`: JSON with the layer graph, the provenance and a SHA-256 of everything;
+- `<layer>.<segment>.mask`: uint8, the pruning mask packed eight to a byte (little-endian bits);
+- `<layer>.<segment>.values`: int16, the weights that are alive, in the order of the mask;
+- `<layer>.bias`: int32, one per filter.
+
+Zeros are stored as masks, so a file costs 1 bit for each weight of the dense network and 2 bytes
+for each that lives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from evenspike.errors import EvenspikeError
+from evenspike.fixed import ACCUMULATOR_BITS, Leak, Reset, membrane_bound, signed_range
+
+FORMAT = 1
+"""Version of the file format; a reader refuses any other."""
+
+PIXELS = -1
+"""`Segment.source` of the network's input."""
+
+KERNELS = (1, 3, 5, 7)
+STRIDES = (1, 2)
+POOLS = (1, 2)
+AVERAGES = (1, 2, 4, 8)
+PIXEL_MAX = 255
+SIDE_MAX = 1024
+"""Largest side of a map; keeps a small file from asking for more memory than there is."""
+
+HOST_BIAS_BITS = 32
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One input of a layer: a convolution whose partial sums go into the layer's accumulators.
+
+    A plain layer has one segment, a residual layer two (the shortcut is a 1x1 convolution, or the
+    identity with one weight a filter).
+
+    source: index of the layer whose spikes come in, or `PIXELS`.
+    weights: int16 [filters, channels, K, K]; zero means pruned.
+    average: side of an average pool in front of the convolution: input coordinates are divided
+        by it (the 1/side^2 is in the weights).
+    """
+
+    source: int
+    weights: npt.NDArray[np.int16]
+    stride: int = 1
+    padding: int = 0
+    average: int = 1
+
+    @property
+    def kernel(self) -> int:
+        return int(self.weights.shape[-1])
+
+    @property
+    def channels(self) -> int:
+        return int(self.weights.shape[1])
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Spiking neurons and their inputs.
+
+    size: (height, width) of the map before pooling.
+    pool: side of the max-pool after the LIF (an OR of spike masks), 1 for none.
+    bias: int32 [filters], added at every timestep; 24-bit range, 32-bit in the host layer.
+    last: no LIF; the logit of a filter is the sum over t of psum[t] + bias.
+    shift: host layer only: its 32-bit sums are rounded to `(sum + 2^(shift-1)) >> shift`, the
+        24-bit current that the LIF gets at every timestep.
+    """
+
+    name: str
+    segments: tuple[Segment, ...]
+    bias: npt.NDArray[np.int32]
+    size: tuple[int, int]
+    threshold: int
+    leak: Leak = Leak.QUARTER
+    reset: Reset = Reset.HARD
+    pool: int = 1
+    last: bool = False
+    shift: int = 0
+
+    @property
+    def filters(self) -> int:
+        return int(self.bias.shape[0])
+
+    @property
+    def host(self) -> bool:
+        """Whether the host computes the currents (the direct-coded first layer)."""
+        return any(s.source == PIXELS for s in self.segments)
+
+    @property
+    def output(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the spikes, after pooling."""
+        return self.filters, self.size[0] // self.pool, self.size[1] // self.pool
+
+    @property
+    def nnz(self) -> int:
+        return sum(int(np.count_nonzero(s.weights)) for s in self.segments)
+
+    @property
+    def weights(self) -> int:
+        return sum(s.weights.size for s in self.segments)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A checked integer network. Constructing one proves that no membrane can overflow.
+
+    shape: (channels, height, width) of the pixels, uint8.
+    provenance: how it was made (recipe, seed, command, data set, accuracies, date); JSON values.
+    """
+
+    name: str
+    timesteps: int
+    shape: tuple[int, int, int]
+    layers: tuple[Layer, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def nnz(self) -> int:
+        return sum(layer.nnz for layer in self.layers)
+
+    @property
+    def weights(self) -> int:
+        return sum(layer.weights for layer in self.layers)
+
+    @property
+    def sparsity(self) -> float:
+        return 1.0 - self.nnz / self.weights
+
+    @property
+    def classes(self) -> int:
+        return self.layers[-1].filters
+
+    def source_shape(self, segment: Segment) -> tuple[int, int, int]:
+        return self.shape if segment.source == PIXELS else self.layers[segment.source].output
+
+    def digest(self) -> str:
+        """SHA-256 over the header and every tensor, in layer order."""
+        return _digest(_header(self), _tensors(self))
+
+    def save(self, path: Path) -> None:
+        """Write the file atomically: a reader sees the old file or the whole new one."""
+        header, tensors = _header(self), _tensors(self)
+        header["sha256"] = _digest(header, tensors)
+        content = save(tensors, metadata={"evenspike": json.dumps(header, sort_keys=True)})
+        try:
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                os.chmod(name, 0o644)
+                os.replace(name, path)
+            except BaseException:
+                os.unlink(name)
+                raise
+        except OSError as error:
+            raise EvenspikeError(f"{path}: cannot be written: {error.strerror}") from error
+
+    @staticmethod
+    def load(path: Path) -> Program:
+        """Read, verify the hash, and check a file.
+
+        Raises EvenspikeError for a file that is missing, truncated, tampered with, of another
+        format version, or that does not hold a network the checks accept.
+        """
+        if not path.is_file():
+            raise EvenspikeError(f"{path}: no such Program file")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise EvenspikeError(f"{path}: not a readable .safetensors file: {error}") from error
+        try:
+            header = json.loads(metadata["evenspike"])
+            stated = header.pop("sha256")
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise EvenspikeError(f"{path}: holds no evenspike Program header") from error
+        if header.get("format") != FORMAT:
+            raise EvenspikeError(
+                f"{path}: file format {header.get('format')!r}, this version reads {FORMAT}"
+            )
+        try:
+            if _digest(header, tensors) != stated:
+                raise EvenspikeError("content does not match its SHA-256; file is damaged")
+            program = _parse(header, tensors)
+            if program.digest() != stated:  # a field or tensor unknown, or of another type
+                raise EvenspikeError("holds something that this version would not write")
+            return program
+        except EvenspikeError as error:
+            raise EvenspikeError(f"{path}: {error}") from error
+        except _MALFORMED as error:
+            raise EvenspikeError(f"{path}: malformed Program: {error!r}") from error
+
+
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What reading a header that is JSON, but not a Program's, can raise."""
+
+
+def _header(program: Program) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "name": program.name,
+        "timesteps": program.timesteps,
+        "shape": list(program.shape),
+        "provenance": dict(program.provenance),
+        "layers": [
+            {
+                "name": layer.name,
+                "filters": layer.filters,
+                "size": list(layer.size),
+                "threshold": layer.threshold,
+                "leak": layer.leak.value,
+                "reset": layer.reset.value,
+                "pool": layer.pool,
+                "last": layer.last,
+                "shift": layer.shift,
+                "segments": [
+                    {
+                        "source": s.source,
+                        "shape": list(s.weights.shape),
+                        "stride": s.stride,
+                        "padding": s.padding,
+                        "average": s.average,
+                    }
+                    for s in layer.segments
+                ],
+            }
+            for layer in program.layers
+        ],
+    }
+
+
+def _tensors(program: Program) -> dict[str, npt.NDArray[Any]]:
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    for layer in program.layers:
+        tensors[f"{layer.name}.bias"] = layer.bias
+        for index, segment in enumerate(layer.segments):
+            flat = segment.weights.reshape(-1)
+            alive = flat != 0
+            tensors[f"{layer.name}.{index}.mask"] = np.packbits(alive, bitorder="little")
+            tensors[f"{layer.name}.{index}.values"] = flat[alive]
+    return tensors
+
+
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> str:
+    sha = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha.update(f"{name} {tensor.dtype.str} {tensor.shape}".encode())
+        sha.update(tensor.tobytes())
+    return sha.hexdigest()
+
+
+def _parse(header: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> Program:
+    layers = []
+    for entry in header["layers"]:
+        name = entry["name"]
+        segments = []
+        for index, part in enumerate(entry["segments"]):
+            shape = tuple(int(n) for n in part["shape"])
+            if len(shape) != 4 or min(shape) < 1:
+                raise EvenspikeError(f"layer {name}: weight shape {shape} is not [F, C, K, K]")
+            size = int(np.prod(shape, dtype=object))
+            mask, values = tensors[f"{name}.{index}.mask"], tensors[f"{name}.{index}.values"]
+            if mask.dtype != np.uint8 or mask.shape != ((size + 7) // 8,):
+                raise EvenspikeError(f"layer {name}: the mask does not have {size} bits")
+            alive = np.unpackbits(mask, count=size, bitorder="little").astype(bool)
+            if values.dtype != np.int16 or values.shape != (int(alive.sum()),):
+                raise EvenspikeError(
+                    f"layer {name}: {values.shape} {values.dtype} values for {alive.sum()} weights"
+                )
+            weights = np.zeros(size, dtype=np.int16)
+            weights[alive] = values
+            segments.append(
+                Segment(
+                    int(part["source"]),
+                    weights.reshape(shape),
+                    int(part["stride"]),
+                    int(part["padding"]),
+                    int(part["average"]),
+                )
+            )
+        height, width = (int(n) for n in entry["size"])
+        layers.append(
+            Layer(
+                str(name),
+                tuple(segments),
+                tensors[f"{name}.bias"],
+                (height, width),
+                int(entry["threshold"]),
+                Leak(entry["leak"]),
+                Reset(entry["reset"]),
+                int(entry["pool"]),
+                bool(entry["last"]),
+                int(entry["shift"]),
+            )
+        )
+    channels, height, width = (int(n) for n in header["shape"])
+    return Program(
+        str(header["name"]),
+        int(header["timesteps"]),
+        (channels, height, width),
+        tuple(layers),
+        cast("Mapping[str, Any]", header["provenance"]),
+    )
+
+
+def _check(program: Program) -> None:
+    """Refuse what no simulator could run; each message names layer, field, value and limit."""
+    for name in (program.name, *(layer.name for layer in program.layers)):
+        if not name or not name.isprintable():
+            raise EvenspikeError(f"{name!r} is not a name: empty or not printable")
+    try:
+        json.dumps(dict(program.provenance), sort_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise EvenspikeError(f"{program.name}: provenance is not JSON: {error}") from error
+    if not 1 <= program.timesteps <= 8:
+        raise EvenspikeError(f"{program.name}: {program.timesteps} timesteps, 1 to 8 are possible")
+    if len(program.shape) != 3 or min(program.shape) < 1:
+        raise EvenspikeError(f"{program.name}: input shape {program.shape} is not [C, H, W]")
+    if max(program.shape[1:]) > SIDE_MAX:
+        raise EvenspikeError(f"{program.name}: input shape {program.shape}, sides reach {SIDE_MAX}")
+    if not program.layers:
+        raise EvenspikeError(f"{program.name}: no layers")
+    names = [layer.name for layer in program.layers]
+    if len(set(names)) != len(names):
+        raise EvenspikeError(f"{program.name}: two layers have the same name")
+    for index, layer in enumerate(program.layers):
+        if layer.last != (index == len(program.layers) - 1):
+            raise EvenspikeError(f"layer {layer.name}: exactly the final layer must be `last`")
+        if layer.host != (index == 0):
+            raise EvenspikeError(f"layer {layer.name}: exactly the first layer takes the pixels")
+        _check_layer(program, index, layer)
+
+
+def _check_layer(program: Program, index: int, layer: Layer) -> None:
+    where = f"layer {layer.name}"
+    low, high = signed_range(ACCUMULATOR_BITS)
+    if layer.pool not in POOLS or any(n % layer.pool for n in layer.size):
+        raise EvenspikeError(f"{where}: pool {layer.pool} of a {layer.size} map; 1 or 2, dividing")
+    if layer.last and (layer.pool != 1 or layer.host):
+        raise EvenspikeError(f"{where}: the last layer has no pool and is not the first")
+    if layer.last and tuple(layer.size) != (1, 1):
+        raise EvenspikeError(f"{where}: map is {layer.size}, the last layer's is (1, 1)")
+    if not layer.last and not 0 < layer.threshold <= high:
+        raise EvenspikeError(f"{where}: threshold {layer.threshold} is outside 1 to {high}")
+    if layer.bias.dtype != np.int32 or layer.bias.ndim != 1 or layer.filters < 1:
+        raise EvenspikeError(
+            f"{where}: bias is {layer.bias.dtype} {layer.bias.shape}, not int32 [F]"
+        )
+    if not 0 <= layer.shift < HOST_BIAS_BITS or (layer.shift and not layer.host):
+        raise EvenspikeError(
+            f"{where}: shift {layer.shift}; 0 to 31, and 0 outside the first layer"
+        )
+    if not layer.segments:
+        raise EvenspikeError(f"{where}: no segments")
+    magnitude = np.abs(layer.bias.astype(np.int64))
+    for segment in layer.segments:
+        magnitude = magnitude + _check_segment(program, index, layer, segment)
+    if layer.host:
+        worst = int(magnitude.max())
+        if worst > signed_range(HOST_BIAS_BITS)[1]:
+            at = int(magnitude.argmax())
+            raise EvenspikeError(f"{where}: filter {at} can reach {worst}, host sums have 32 bits")
+        magnitude = (magnitude >> layer.shift) + 1
+    bounds = membrane_bound(magnitude, layer.leak, program.timesteps)
+    worst_filter = max(range(len(bounds)), key=bounds.__getitem__)
+    if bounds[worst_filter] >= -low:
+        raise EvenspikeError(
+            f"{where}: range proof fails for filter {worst_filter}: its membrane can reach "
+            f"{float(bounds[worst_filter]):.0f}, the limit is {-low} (24 bit)"
+        )
+
+
+def _check_segment(
+    program: Program, index: int, layer: Layer, segment: Segment
+) -> npt.NDArray[np.int64]:
+    """Check one segment; returns the largest |psum| it can add, int64 [filters]."""
+    where = f"layer {layer.name}"
+    if segment.source != PIXELS and not 0 <= segment.source < index:
+        raise EvenspikeError(f"{where}: source {segment.source} is not an earlier layer")
+    weights = segment.weights
+    if weights.dtype != np.int16 or weights.ndim != 4 or weights.shape[2] != weights.shape[3]:
+        raise EvenspikeError(
+            f"{where}: weights are {weights.dtype} {weights.shape}, not int16 [F, C, K, K]"
+        )
+    if weights.shape[0] != layer.filters:
+        raise EvenspikeError(
+            f"{where}: {weights.shape[0]} filters of weights, {layer.filters} of bias"
+        )
+    if segment.kernel not in KERNELS:
+        raise EvenspikeError(f"{where}: kernel {segment.kernel}, possible are {KERNELS}")
+    if segment.stride not in STRIDES or segment.average not in AVERAGES:
+        raise EvenspikeError(
+            f"{where}: stride {segment.stride} and average {segment.average}; "
+            f"possible are {STRIDES} and {AVERAGES}"
+        )
+    if not 0 <= segment.padding < segment.kernel:
+        raise EvenspikeError(f"{where}: padding {segment.padding} of a {segment.kernel} kernel")
+    channels, height, width = program.source_shape(segment)
+    if segment.channels != channels:
+        raise EvenspikeError(f"{where}: {segment.channels} channels, its source has {channels}")
+    if segment.average > 1 and (height % segment.average or width % segment.average or layer.host):
+        raise EvenspikeError(f"{where}: average {segment.average} of a {height}x{width} map")
+    size = tuple(
+        (n // segment.average + 2 * segment.padding - segment.kernel) // segment.stride + 1
+        for n in (height, width)
+    )
+    if size != tuple(layer.size) or min(size) < 1:
+        raise EvenspikeError(f"{where}: map is {layer.size}, its convolution gives {size}")
+    gain = PIXEL_MAX if segment.source == PIXELS else segment.average**2
+    return cast(
+        "npt.NDArray[np.int64]",
+        np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) * gain,
+    )

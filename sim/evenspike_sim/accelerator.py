@@ -1,0 +1,459 @@
+"""The cycle model: sequencer, barriers and counters over a whole network.
+
+`Accelerator(image)` decodes the weight stream once; `run` works off one input and returns, for
+every layer, the spikes, the cycles and what every PE did in each of them. It is the second
+statement of docs/timing.md (the RTL is the third): a difference of one cycle is a defect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from evenspike.errors import EvenspikeError
+from evenspike.events import Span
+from evenspike.fixed import Reset
+from evenspike.pack import Descriptor, Image
+from evenspike_sim.collector import BIAS_READS, drain, drain_logits, load_currents
+from evenspike_sim.loader import I64, LoadedChunk, load_pass
+from evenspike_sim.pe import Count, Stages, Window, broadcast
+from evenspike_sim.port import Port
+
+BARRIER_LATENCY = 2
+"""Register of each PE's `done` flag and register of their AND."""
+LAYER_SETUP = 4
+"""Cycles from a layer's last write to the first action of the next: the descriptor switch."""
+
+Masks = npt.NDArray[np.uint8]
+
+
+@dataclass
+class SpikeMap:
+    """The spikes of one layer as the spike memory holds them: CSR rows at a fixed stride.
+
+    counts: int32 [blocks, H]; columns: uint8 [blocks, H, W]; masks: uint8 [blocks, H, W, pes].
+    """
+
+    counts: npt.NDArray[np.int32]
+    columns: npt.NDArray[np.uint8]
+    masks: Masks
+
+    @staticmethod
+    def empty(blocks: int, height: int, width: int, pes: int) -> SpikeMap:
+        return SpikeMap(
+            np.zeros((blocks, height), dtype=np.int32),
+            np.zeros((blocks, height, width), dtype=np.uint8),
+            np.zeros((blocks, height, width, pes), dtype=np.uint8),
+        )
+
+    @staticmethod
+    def encode(dense: Masks, blocks: npt.NDArray[np.int32]) -> SpikeMap:
+        """CSR of dense masks [filters, H, W]; blocks: the filter of each lane, or -1."""
+        rows, pes = blocks.shape
+        lanes = np.zeros((rows, pes, *dense.shape[1:]), dtype=np.uint8)
+        lanes[blocks >= 0] = dense[blocks[blocks >= 0]]
+        entries = lanes.transpose(0, 2, 3, 1)
+        spikes = SpikeMap.empty(rows, dense.shape[1], dense.shape[2], pes)
+        for block, y in np.ndindex(rows, dense.shape[1]):
+            columns = np.flatnonzero(entries[block, y].any(axis=1))
+            spikes.counts[block, y] = columns.size
+            spikes.columns[block, y, : columns.size] = columns
+            spikes.masks[block, y, : columns.size] = entries[block, y, columns]
+        return spikes
+
+    def decode(self, blocks: npt.NDArray[np.int32], filters: int) -> Masks:
+        """Dense masks [filters, H, W]."""
+        rows, height, width, pes = self.masks.shape
+        dense = np.zeros((filters, height, width), dtype=np.uint8)
+        for block, y in np.ndindex(rows, height):
+            count = self.counts[block, y]
+            used = blocks[block] >= 0
+            dense[blocks[block, used][:, None], y, self.columns[block, y, :count][None, :]] = (
+                self.masks[block, y, :count][:, used].T
+            )
+        return dense
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """One layer of one inference.
+
+    cycles: from the last write of the layer before to this layer's last write; the layers add up
+        to the latency. Per PE, busy + starved + waiting + loading + draining == cycles.
+    busy: a matched weight is at the gates. loading: the PE has finished its chunk and the next is
+        not in the scratchpad. draining: the PEs drain in lockstep. waiting: the PE has finished
+        its pass and waits for the others, or for the last write of the layer. starved: the rest
+        (no activation that matches).
+    masks: uint8 [filters, H, W] after pooling; logits: int64 [filters] of the last layer.
+    actions: counts by the names of energy.toml.
+    """
+
+    name: str
+    cycles: int
+    busy: I64
+    starved: I64
+    waiting: I64
+    loading: I64
+    draining: I64
+    words_loaded: int
+    spikes_in: int
+    spikes_out: int
+    accumulations: int
+    broadcasts: int
+    overflows: int
+    actions: dict[str, int]
+    masks: Masks
+    logits: I64 | None = None
+
+
+@dataclass
+class _Clock:
+    """Cycles that one layer hands to the next."""
+
+    written: int = 0
+    """last write of the layer before"""
+    resume: int = 1
+    """first cycle in which a PE may pop an activation: behind the last drain"""
+    drained: list[int] = field(default_factory=lambda: [0, 0])
+    """last drain cycle of the pass before the last, and of the last"""
+    released: list[int] = field(default_factory=lambda: [0, 0])
+    """first cycle in which each half may be overwritten"""
+    half: int = 0
+
+
+class Accelerator:
+    """An Image, loaded and ready to run inputs.
+
+    Raises EvenspikeError where the weight stream is malformed.
+    """
+
+    def __init__(self, image: Image, only: int | None = None) -> None:
+        """Decode the weight stream of every layer, or of layer `only`."""
+        self.image = image
+        self._passes: list[list[list[LoadedChunk]]] = [
+            [load_pass(image, d, n) for n in range(len(d.passes))]
+            if not d.host and only in (None, index)
+            else []
+            for index, d in enumerate(image.layers)
+        ]
+
+    def run(
+        self, currents: npt.NDArray[np.int32], spans: list[Span] | None = None
+    ) -> list[LayerRun]:
+        """Run the network on the host's currents [filters, H, W]; one LayerRun a layer.
+
+        spans: collects what happened when, for a trace.
+        """
+        first = self.image.layers[0]
+        if currents.shape != (first.filters, *first.size):
+            raise EvenspikeError(
+                f"layer {first.name}: currents are {currents.shape}, "
+                f"not {(first.filters, *first.size)}"
+            )
+        port, stages, clock = Port(self.image.arch), Stages(self.image.arch), _Clock()
+        maps: list[SpikeMap] = []
+        runs: list[LayerRun] = []
+        for index, descriptor in enumerate(self.image.layers):
+            output = self._output(descriptor)
+            if descriptor.host:
+                runs.append(self._host(descriptor, currents, output, port, stages, clock, spans))
+            else:
+                sources = [maps[s.source] for s in descriptor.segments]
+                runs.append(self._layer(index, sources, output, port, stages, clock, spans))
+            maps.append(output)
+        return runs
+
+    def run_layer(
+        self, index: int, inputs: Sequence[Masks], state: tuple[Port, Stages, _Clock] | None = None
+    ) -> LayerRun:
+        """One layer on given spikes [channels, H, W] per segment (traces, the mapper).
+
+        state: of `fresh`, to run layers behind each other with their loads overlapping.
+        """
+        descriptor = self.image.layers[index]
+        port, stages, clock = state or self.fresh()
+        sources = [
+            SpikeMap.encode(dense, self.image.layers[s.source].blocks)
+            for dense, s in zip(inputs, descriptor.segments, strict=True)
+        ]
+        return self._layer(index, sources, self._output(descriptor), port, stages, clock, None)
+
+    def fresh(self) -> tuple[Port, Stages, _Clock]:
+        """The registers after a reset."""
+        return Port(self.image.arch), Stages(self.image.arch), _Clock()
+
+    def _output(self, descriptor: Descriptor) -> SpikeMap:
+        height, width = (n // descriptor.pool for n in descriptor.size)
+        return SpikeMap.empty(descriptor.blocks.shape[0], height, width, self.image.arch.pes)
+
+    def _tiles(self, descriptor: Descriptor) -> list[tuple[int, int, int, int]]:
+        (rows, columns), (height, width) = descriptor.tile, descriptor.size
+        return [
+            (y, x, min(rows, height - y), min(columns, width - x))
+            for y in range(0, height, rows)
+            for x in range(0, width, columns)
+        ]
+
+    def _host(
+        self,
+        descriptor: Descriptor,
+        currents: npt.NDArray[np.int32],
+        output: SpikeMap,
+        port: Port,
+        stages: Stages,
+        clock: _Clock,
+        spans: list[Span] | None,
+    ) -> LayerRun:
+        """The first layer: currents stream through the LIF units, a block of lanes at a time."""
+        arch = self.image.arch
+        logs = _logs(descriptor)
+        zero = np.zeros((arch.pes, descriptor.slots), dtype=np.int64)
+        blocks = written = steps = 0
+        for number in range(len(descriptor.slots_used)):
+            lanes = self._lanes(descriptor, number)
+            for tile in self._tiles(descriptor):
+                load_currents(
+                    currents, lanes, *tile, *logs, self.image.timesteps, stages.accumulators
+                )
+                written += self._drain(descriptor, number, lanes, tile, logs, zero, stages, output)
+                blocks += lanes.shape[0] * tile[2] * tile[3]
+                steps += int((lanes >= 0).sum()) * tile[2] * tile[3]
+        last = port.currents(blocks)
+        cycles = last + 1 + arch.drain_latency
+        clock.written, clock.resume = cycles, last + 2
+        clock.drained = [last + 1, last + 1]
+        clock.released = [last + 1, last + 1]
+        if spans is not None:
+            spans.append(Span("memory port", f"{descriptor.name} currents", 0, last, {}))
+            spans.append(Span("collector", descriptor.name, 0, cycles, {"entries": written}))
+        ones = np.ones(arch.pes, dtype=np.int64)
+        masks = output.decode(descriptor.blocks, descriptor.filters)
+        words = blocks * arch.current_words
+        return LayerRun(
+            name=descriptor.name,
+            cycles=cycles,
+            busy=0 * ones,
+            starved=0 * ones,
+            waiting=arch.drain_latency * ones,
+            loading=(last + 1 - blocks) * ones,
+            draining=blocks * ones,
+            words_loaded=words,
+            spikes_in=0,
+            spikes_out=_spikes(masks),
+            accumulations=0,
+            broadcasts=0,
+            overflows=0,
+            actions={
+                "memory_word": words,
+                "lif_step": steps * self.image.timesteps,
+                "spike_write": written,
+                "leakage_cycle": cycles * arch.pes,
+            },
+            masks=masks,
+        )
+
+    def _layer(
+        self,
+        index: int,
+        sources: Sequence[SpikeMap],
+        output: SpikeMap,
+        port: Port,
+        stages: Stages,
+        clock: _Clock,
+        spans: list[Span] | None,
+    ) -> LayerRun:
+        """Passes, tiles and chunks of one layer."""
+        descriptor, arch = self.image.layers[index], self.image.arch
+        logs = _logs(descriptor)
+        begin = clock.written
+        words_before, busy_before = port.words, stages.busy.copy()
+        stages.counts[:] = 0
+        loading, draining, waiting = (np.zeros(arch.pes, dtype=np.int64) for _ in range(3))
+        logits = np.zeros((descriptor.filters, *descriptor.size), dtype=np.int64)
+        entered = begin
+        layer_start = begin + LAYER_SETUP
+        written = neurons = neuron_rows = 0
+        tiles = self._tiles(descriptor)
+        for number, chunks in enumerate(self._passes[index]):
+            lanes = self._lanes(descriptor, number)
+            resident = len(chunks) == 1
+            for position, tile in enumerate(tiles):
+                finished = np.full(arch.pes, entered, dtype=np.int64)
+                for order, chunk in enumerate(chunks):
+                    if resident and position:
+                        loaded = entered
+                    else:
+                        clock.half ^= 1
+                        first, loaded = port.load(chunk, clock.released[clock.half])
+                        if spans is not None:
+                            name = f"{descriptor.name} pass {number} chunk {order}"
+                            spans.append(Span("memory port", name, first, loaded - first, {}))
+                    loading += np.maximum(0, loaded - finished)
+                    # The next pass may be broadcast into the FIFOs while this one drains, not
+                    # the one behind it: the pass bit of a FIFO entry tells two apart.
+                    start = 1 + max(
+                        loaded, int(stages.apu[2]), clock.drained[0], layer_start
+                    )
+                    source = descriptor.segments[chunk.segment]
+                    geometry = (source.kernel, source.stride, source.padding, source.average)
+                    window = Window.of(tile, *geometry, (source.height, source.width))
+                    spikes = sources[chunk.segment]
+                    broadcast(
+                        stages,
+                        chunk,
+                        (spikes.counts, spikes.columns, spikes.masks),
+                        geometry,
+                        window,
+                        logs,
+                        start,
+                        clock.resume,
+                    )
+                    if spans is not None:
+                        _record(spans, descriptor.name, number, tile, order, start, stages, finished)
+                    finished = stages.gate.copy()
+                    if order < len(chunks) - 1:
+                        clock.released[clock.half] = int(finished.max()) + BARRIER_LATENCY + 1
+                drain_start = int(finished.max()) + BARRIER_LATENCY + 1
+                positions = tile[2] * tile[3]
+                each = arch.logit_words if descriptor.last else 1
+                length = lanes.shape[0] * (BIAS_READS + positions * each)
+                if descriptor.last:
+                    drain_logits(
+                        stages.accumulators,
+                        chunks[-1].bias,
+                        lanes,
+                        *tile,
+                        *logs,
+                        self.image.timesteps,
+                        logits,
+                    )
+                else:
+                    written += self._drain(
+                        descriptor, number, lanes, tile, logs, chunks[-1].bias, stages, output
+                    )
+                neurons += int((lanes >= 0).sum()) * positions
+                neuron_rows += lanes.size * positions
+                drained = drain_start + length - 1
+                draining += length
+                waiting += drain_start - 1 - finished
+                if spans is not None:
+                    name = f"{descriptor.name} pass {number} tile {tile[0]},{tile[1]}"
+                    spans.append(Span("collector", name, drain_start, length, {}))
+                clock.drained = [clock.drained[1], drained]
+                clock.resume = drained + 1
+                if not resident or position == len(tiles) - 1:
+                    clock.released[clock.half] = drained + 1
+                entered = drained
+        clock.written = entered + arch.drain_latency
+        cycles = clock.written - begin
+        waiting += arch.drain_latency
+        busy = stages.busy - busy_before
+        starved = cycles - busy - loading - draining - waiting
+        counts = stages.counts
+        words = port.words - words_before
+        masks = output.decode(descriptor.blocks, descriptor.filters)
+        weight_writes = sum(int((c.weights != 0).sum()) for p in self._passes[index] for c in p)
+        headers = sum(int(c.kernel_start[:, -1].sum()) for p in self._passes[index] for c in p)
+        loads = 1 if len(self._passes[index][0]) == 1 else len(tiles)
+        return LayerRun(
+            name=descriptor.name,
+            cycles=cycles,
+            busy=busy,
+            starved=starved,
+            waiting=waiting,
+            loading=loading,
+            draining=draining,
+            words_loaded=words,
+            spikes_in=sum(_spikes(s.masks, s.counts) for s in sources),
+            spikes_out=_spikes(masks),
+            accumulations=int(counts[Count.ACCUMULATION]),
+            broadcasts=int(counts[Count.BROADCAST]),
+            overflows=int(counts[Count.OVERFLOW]),
+            actions={
+                "and_gate": int(counts[Count.MATCHED]) * arch.timesteps,
+                "accumulate": int(counts[Count.ACCUMULATION]),
+                "accumulator_read": int(counts[Count.MATCHED]) + neuron_rows,
+                "accumulator_write": int(counts[Count.MATCHED]) + neuron_rows,
+                "lif_step": 0 if descriptor.last else neurons * self.image.timesteps,
+                "scratchpad_read": int(counts[Count.MATCHED]),
+                "scratchpad_write": loads * (weight_writes + headers),
+                "header_read": int(counts[Count.HEADER_READ]),
+                "table_read": int(counts[Count.FIFO_PUSH]),
+                "table_write": loads * headers,
+                "fifo_push": int(counts[Count.FIFO_PUSH]),
+                "fifo_pop": int(counts[Count.FIFO_PUSH]),
+                "spike_read": int(counts[Count.SPIKE_READ]),
+                "spike_write": written,
+                "memory_word": words,
+                "leakage_cycle": cycles * arch.pes,
+            },
+            masks=masks,
+            logits=logits.reshape(descriptor.filters, -1).sum(axis=1) if descriptor.last else None,
+        )
+
+    def _lanes(self, descriptor: Descriptor, number: int) -> npt.NDArray[np.int32]:
+        first = number * descriptor.slots
+        return descriptor.blocks[first : first + descriptor.slots_used[number]]
+
+    def _drain(
+        self,
+        descriptor: Descriptor,
+        number: int,
+        lanes: npt.NDArray[np.int32],
+        tile: tuple[int, int, int, int],
+        logs: tuple[int, int],
+        bias: I64,
+        stages: Stages,
+        output: SpikeMap,
+    ) -> int:
+        return int(
+            drain(
+                stages.accumulators,
+                bias,
+                lanes,
+                *tile,
+                *logs,
+                descriptor.pool,
+                descriptor.threshold,
+                descriptor.leak.code,
+                descriptor.reset is Reset.SOFT,
+                self.image.timesteps,
+                number * descriptor.slots,
+                output.counts,
+                output.columns,
+                output.masks,
+            )
+        )
+
+
+def _logs(descriptor: Descriptor) -> tuple[int, int]:
+    """log2 of the tile's neurons and of its width: an accumulator is slot, row, column."""
+    height, width = descriptor.tile
+    return (height * width).bit_length() - 1, width.bit_length() - 1
+
+
+def _spikes(masks: Masks, counts: npt.NDArray[np.int32] | None = None) -> int:
+    """Spikes (set bits); with `counts`, of the entries in use only."""
+    if counts is not None:
+        used = np.arange(masks.shape[2])[None, None, :] < counts[..., None]
+        masks = masks[used]
+    return int(np.unpackbits(masks).sum())
+
+
+def _record(
+    spans: list[Span],
+    layer: str,
+    number: int,
+    tile: tuple[int, int, int, int],
+    order: int,
+    start: int,
+    stages: Stages,
+    finished: I64,
+) -> None:
+    name = f"{layer} pass {number} tile {tile[0]},{tile[1]} chunk {order}"
+    spans.append(Span("APU", name, start, int(stages.apu[2]) - start + 1, {}))
+    for pe, (before, after) in enumerate(zip(finished, stages.gate, strict=True)):
+        spans.append(Span(f"PE {pe}", name, int(before) + 1, int(after - before), {}))

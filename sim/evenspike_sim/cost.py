@@ -1,0 +1,67 @@
+"""The mapper's cost: the cycle model's own count of one layer under a candidate mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from evenspike.arch import Arch
+from evenspike.mapping import Activity, Cost, LayerMapping
+from evenspike.pack import Image, pack_layer
+from evenspike.program import Program
+from evenspike_sim.accelerator import Accelerator
+
+Masks = npt.NDArray[np.uint8]
+
+
+def layer_cost(arch: Arch, inputs: Sequence[Masks]) -> Cost:
+    """Cost function for `mapping.choose`.
+
+    inputs: per layer, spikes [channels, H, W] of its output to calibrate with. Each layer runs
+    alone from a reset, so its first load is not hidden: a constant for all its candidates.
+    """
+
+    def cost(
+        program: Program, index: int, before: Sequence[LayerMapping], candidate: LayerMapping
+    ) -> int:
+        mapping = (*before, candidate)
+        descriptor, stream = pack_layer(program, mapping, index, arch)
+        # The layers before it only lend their block order; none of them runs.
+        sources = [pack_layer(program, mapping, s.source, arch)[0] for s in descriptor.segments]
+        layers = [sources[0]] * index + [descriptor]
+        for source, segment in zip(sources, descriptor.segments, strict=True):
+            layers[segment.source] = source
+        image = Image(
+            program.name,
+            arch,
+            program.timesteps,
+            program.shape,
+            tuple(layers),
+            stream,
+            program.layers[0],
+        )
+        run = Accelerator(image, only=index).run_layer(
+            index, [inputs[s.source] for s in descriptor.segments]
+        )
+        return run.cycles
+
+    return cost
+
+
+def draw(program: Program, activity: Activity, seed: int = 0) -> list[Masks]:
+    """Spikes of every layer, drawn at the given share of active neurons per channel.
+
+    An active neuron gets a uniformly random non-zero mask: the cycles depend on whether a neuron
+    is active, not on which of its timesteps are. Without activity a layer gets a share of 1/4.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for index, layer in enumerate(program.layers):
+        share = activity[index] if index < len(activity) else None
+        rate = np.full(layer.filters, 0.25) if share is None else share
+        active = rng.random(layer.output) < rate[:, None, None]
+        masks = rng.integers(1, 1 << program.timesteps, layer.output)
+        drawn.append(np.where(active, masks, 0).astype(np.uint8))
+    return drawn

@@ -1,0 +1,187 @@
+"""Loader: what the weight stream leaves in the scratchpads, and how long each PE unpacks a word.
+
+Decodes the words of an Image exactly as a PE's loader does (formats: `evenspike.pack`): tokens
+become kernel headers (slot and WSP) and the channel table, weights and biases go to the weight
+bank. Contents and cycles depend only on the Image, so they are decoded once and serve every
+input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from evenspike.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS
+from evenspike.errors import EvenspikeError
+from evenspike.pack import Descriptor, Image, split_chunk
+
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LoadedChunk:
+    """One half of all scratchpads after a load.
+
+    kernel_start: [pes, channels + 1]; kernels of channel c are kernel_start[p, c] up to [c + 1].
+    wsp, slot, weight_start: [pes, kernels], of each kernel header.
+    weights: [pes, words] of the weight bank. bias: [pes, slots], in a pass's last chunk.
+    word_pe, word_cycles: [words]; the PE that each port word goes to (-1: the chunk's counts) and
+        the cycles that the PE's loader takes to unpack it: one a 16-bit unit, one a skip token.
+    """
+
+    segment: int
+    start: int
+    end: int
+    kernel_start: I64
+    wsp: I64
+    slot: I64
+    weight_start: I64
+    weights: I64
+    bias: I64
+    word_pe: I64
+    word_cycles: I64
+    header_units: int
+
+
+@nb.njit(cache=True, nogil=True)
+def _unpack(
+    units: npt.NDArray[np.uint16],
+    pid_bits: int,
+    positions: int,
+    slots: int,
+    kernel_start: I64,
+    wsp: I64,
+    slot: I64,
+    weight_start: I64,
+    weights: I64,
+    cycles: I64,
+) -> int:
+    """Decode one PE's units; returns the number of units before the biases, or -1 if malformed."""
+    gap_bits = 8 - pid_bits
+    skip = (1 << pid_bits) - 1
+    channels = kernel_start.size - 1
+    for index in range(units.size):
+        cycles[index >> 2] += 1
+    left = np.int64(units[0])
+    at, kernel, opened, stored = 1, 0, -1, 0
+    headers = 0
+    while left > 0:
+        if at >= units.size:
+            return -1
+        pair = np.int64(units[at])
+        recent = at
+        at += 1
+        for half in range(2):
+            if left == 0:
+                break
+            token = (pair >> (8 * half)) & 255
+            gap, pid = token >> pid_bits, token & skip
+            left -= 1
+            if pid == skip:
+                kernel += (gap + 1) << gap_bits
+                # A skip brings no unit of its own: it holds up the word that is being unpacked.
+                cycles[recent >> 2] += 1
+                continue
+            kernel += gap
+            channel = kernel // slots
+            if at >= units.size or pid >= positions or channel >= channels:
+                return -1
+            if kernel != opened:
+                slot[headers] = kernel % slots
+                weight_start[headers] = stored
+                headers += 1
+                kernel_start[channel + 1] += 1
+                opened = kernel
+            wsp[headers - 1] |= np.int64(1) << pid
+            weights[stored] = np.int16(units[at])
+            stored += 1
+            recent = at
+            at += 1
+    for channel in range(channels):
+        kernel_start[channel + 1] += kernel_start[channel]
+    return at
+
+
+def load_pass(image: Image, descriptor: Descriptor, number: int) -> list[LoadedChunk]:
+    """Decode all chunks of one pass.
+
+    Raises EvenspikeError naming the layer, pass and PE where the stream is malformed or a bank
+    overflows.
+    """
+    arch = image.arch
+    address, size = descriptor.passes[number]
+    chunks = []
+    for position, (segment, start, end) in enumerate(descriptor.chunks):
+        last = position == len(descriptor.chunks) - 1
+        kernel = descriptor.segments[segment].kernel
+        streams, following = split_chunk(image.stream, address, arch.pes)
+        units = HEADER_UNITS[kernel]
+        headers = arch.header_words // units
+        kernel_start = np.zeros((arch.pes, end - start + 1), dtype=np.int64)
+        wsp, slot, weight_start = (np.zeros((arch.pes, headers), dtype=np.int64) for _ in range(3))
+        weights = np.zeros((arch.pes, arch.weight_words), dtype=np.int64)
+        bias = np.zeros((arch.pes, descriptor.slots), dtype=np.int64)
+        cycles = []
+        for pe, stream in enumerate(streams):
+            taken = np.zeros(stream.size, dtype=np.int64)
+            content = stream.view(np.uint16)
+            at = -1
+            if 4 * stream.size >= 1 and int(content[0]) <= 8 * content.size:
+                at = _unpack(
+                    content,
+                    PID_BITS[kernel],
+                    kernel**2,
+                    descriptor.slots,
+                    kernel_start[pe],
+                    wsp[pe],
+                    slot[pe],
+                    weight_start[pe],
+                    weights[pe],
+                    taken,
+                )
+            if at < 0 or (last and at + 2 * descriptor.slots > content.size):
+                raise EvenspikeError(
+                    f"layer {descriptor.name}: pass {number}, chunk {position}: "
+                    f"the weight stream of PE {pe} is malformed"
+                )
+            if last:
+                raw = content[at : at + 2 * descriptor.slots].astype(np.int64).reshape(-1, 2)
+                value = raw[:, 0] | (raw[:, 1] & 0xFF) << 16
+                bias[pe] = np.where(value >> 23, value - (1 << 24), value)
+            cycles.append(taken)
+        order_pe, order_cycles = _round_robin(cycles)
+        counts = -(-arch.pes * TOKEN_BITS // arch.port_bits)
+        chunks.append(
+            LoadedChunk(
+                segment,
+                start,
+                end,
+                kernel_start,
+                wsp,
+                slot,
+                weight_start,
+                weights,
+                bias,
+                np.concatenate([np.full(counts, -1), order_pe]),
+                np.concatenate([np.zeros(counts, dtype=np.int64), order_cycles]),
+                units,
+            )
+        )
+        address = following
+    if address != descriptor.passes[number][0] + size:
+        raise EvenspikeError(f"layer {descriptor.name}: pass {number} has {size} words, not all used")
+    return chunks
+
+
+def _round_robin(cycles: list[I64]) -> tuple[I64, I64]:
+    """PE and unpack cycles of each word in the order of the port."""
+    longest = max(c.size for c in cycles)
+    grid = np.full((longest, len(cycles)), -1, dtype=np.int64)
+    for pe, taken in enumerate(cycles):
+        grid[: taken.size, pe] = taken
+    there = grid >= 0
+    owner = np.broadcast_to(np.arange(len(cycles)), grid.shape)
+    return owner[there].astype(np.int64), grid[there]

@@ -1,0 +1,151 @@
+"""How the views of a report write its numbers and names: one way everywhere."""
+# ruff: noqa: RUF001  (a report is typeset: it has multiplication signs and dashes)
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from evenspike.report_schema import STATES, Report
+
+DASH = "–"
+
+STATE_TEXT = {
+    "busy": "works on a weight that matches an active neuron",
+    "starved": "has its weights and no activation: the FIFO is empty",
+    "waiting": "is done and waits at the barrier for the slowest PE",
+    "loading": "waits for the weights of the next chunk",
+    "draining": "hands its accumulators to the LIF units",
+}
+"""What the PE does in a cycle of each state."""
+
+DEFINITIONS = {
+    "cycles": "from the layer's first memory request to its last output write",
+    "utilisation": "busy PE-cycles / (PEs × cycles)",
+    "efficiency": "accumulations / (PEs × AND gates × cycles); one gate for each timestep",
+    "accumulations": "pairs of a spike and a living weight that were added, timesteps apart",
+    "words": "words that the memory port brought in",
+    "spikes": "true spikes (a neuron counts once for each timestep in which it fires), in: of all "
+    "that the layer reads; out: after pooling",
+    "firing rate": "spikes out / (output neurons × timesteps)",
+    "F": "filters that a PE works on in one pass",
+    "density": "living weights / weights of the dense layer",
+}
+"""Every quantity that a view shows and that its name does not say."""
+
+PAPER_TEXT = (
+    "Static, from the weights alone: one living weight takes one PE-cycle for each output position "
+    "and timestep, in groups of consecutive filters, without the first and the fully connected "
+    "layers. It is for comparison with published tables, not with the cycles above."
+)
+
+ENERGY_TEXT = (
+    "An estimate: counted actions times a published energy for each. Clock tree, control and wires "
+    "between blocks are not in it."
+)
+
+
+def count(value: float) -> str:
+    """A count with separators; an average over images keeps one decimal."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def short(value: float) -> str:
+    """Three significant digits with a prefix, for the axis of a picture."""
+    for prefix, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= scale:
+            return f"{value / scale:.3g}{prefix}"
+    return f"{value:.3g}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as a percentage; a dash for one that does not exist."""
+    return DASH if share is None else f"{100 * share:.{digits}f} %"
+
+
+def energy(picojoules: float) -> str:
+    """Four significant digits in pJ, nJ, µJ or mJ."""
+    for unit, scale in (("mJ", 1e9), ("µJ", 1e6), ("nJ", 1e3)):
+        if picojoules >= scale:
+            return f"{picojoules / scale:.4g} {unit}"
+    return f"{picojoules:.4g} pJ"
+
+
+def shape(layer: Mapping[str, Any]) -> str:
+    """`64→128 3×3/2 @16×16`: channels, filters, kernel, stride, map before pooling."""  # noqa: RUF002
+    s = layer["shape"]
+    stride = f"/{s['stride']}" if s["stride"] != 1 else ""
+    kernel = f"{s['kernel']}×{s['kernel']}{stride}"
+    return f"{s['channels']}→{s['filters']} {kernel} @{s['height']}×{s['width']}"
+
+
+def tile(layer: Mapping[str, Any]) -> str:
+    return f"{layer['tile'][0]}×{layer['tile'][1]}"
+
+
+def shares(counts: Mapping[str, float]) -> dict[str, float]:
+    """Share of each state in the PE-cycles of a layer or of the whole run; they add up to 1."""
+    total = sum(counts[state] for state in STATES)
+    return {state: counts[state] / total if total else 0.0 for state in STATES}
+
+
+def firing_rate(layer: Mapping[str, Any], timesteps: int) -> float | None:
+    """Spikes out per output neuron (after pooling) and timestep; None where nothing fires."""
+    s = layer["shape"]
+    neurons = s["filters"] * (s["height"] // s["pool"]) * (s["width"] // s["pool"])
+    return layer["spikes_out"] / (neurons * timesteps) if neurons and layer["spikes_out"] else None
+
+
+def class_name(report: Report, label: int | None) -> str:
+    """The name of a class, its number where the report has no names."""
+    names: Sequence[str] = report.get("classes") or ()
+    if label is None:
+        return DASH
+    return names[label] if 0 <= label < len(names) else str(label)
+
+
+def verdict(report: Report) -> str:
+    """One sentence: whether every spike equals the reference's."""
+    c = report["compared"]
+    what = f"{count(c['spikes'])} spike bits in {c['layers']} layers × {c['timesteps']} timesteps"
+    if report["bit_exact"]:
+        return f"Bit-exact: all {what} equal the integer reference."
+    where = f" First: {report['divergence']}" if report.get("divergence") else ""
+    return f"NOT bit-exact: of {what}, not all equal the integer reference.{where}"
+
+
+def facts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(name, text) of every leaf of a nested object, names joined with a dot."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from facts(value, f"{name}.")
+        elif isinstance(value, bool) or value is None:
+            yield name, {True: "yes", False: "no", None: DASH}[value]
+        elif isinstance(value, int):
+            yield name, str(value) if abs(value) < 10_000 else count(value)
+        elif isinstance(value, float):
+            yield name, f"{value:.6g}"
+        elif isinstance(value, list):
+            yield name, json.dumps(value, ensure_ascii=False)
+        else:
+            yield name, str(value)
+
+
+def headline(report: Report) -> list[tuple[str, str, str]]:
+    """(name, value, explanation) of the figures that a reader looks for first."""
+    totals, clock = report["totals"], report["arch"]["clock_mhz"]
+    program, images = report["program"], report["images"]
+    of = f"{images} image{'s' if images != 1 else ''}"
+    accuracy = DASH if report["accuracy"] is None else percent(report["accuracy"])
+    return [
+        ("Cycles", count(totals["cycles"]), f"per image, average of {of}"),
+        ("Latency", f"{totals['latency_ms']:.4g} ms", f"at {clock:g} MHz"),
+        ("Utilisation", percent(totals["utilization"]), "busy PE-cycles of all"),
+        ("Efficiency", percent(totals["efficiency"]), "accumulations of gates × cycles"),
+        ("Energy", energy(totals["energy_pj"]), "per image, an estimate"),
+        ("Accuracy", accuracy, f"on these {of}"),
+        ("Sparsity", percent(program["sparsity"], 2), f"{count(program['nnz'])} weights live"),
+        ("Words", count(totals["words_loaded"]), "brought in by the memory port"),
+    ]

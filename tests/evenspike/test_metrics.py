@@ -1,0 +1,259 @@
+"""The paper's convention against hand-made examples and its own tables; the hardware's figures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evenspike.errors import EvenspikeError
+from evenspike.metrics import (
+    ConvolutionCycles,
+    PaperMetrics,
+    filter_groups,
+    group_utilisation,
+    hardware_efficiency,
+    hardware_utilisation,
+    paper_energy,
+    paper_metrics,
+    spike_sparsity,
+)
+from evenspike.program import PIXELS, Layer, Program, Segment
+from tests.networks import random_program
+
+
+def weights(counts: list[int], channels: int, kernel: int) -> Segment:
+    """A segment of layer 0 whose filters have so many weights."""
+    array = np.zeros((len(counts), channels * kernel**2), dtype=np.int16)
+    for f, count in enumerate(counts):
+        array[f, :count] = 1 + f
+    return Segment(0, array.reshape(-1, channels, kernel, kernel), padding=kernel // 2)
+
+
+def by_hand(*layers: tuple[Segment, ...]) -> Program:
+    """A host layer of three filters, `layers` that read it on a 4x2 map, and a last one; T = 4."""
+    host = Segment(PIXELS, np.ones((3, 1, 1, 1), dtype=np.int16))
+    made = [Layer("host", (host,), np.zeros(3, dtype=np.int32), (4, 2), 1)]
+    for index, segments in enumerate(layers):
+        bias = np.zeros(segments[0].weights.shape[0], dtype=np.int32)
+        made.append(Layer(f"conv{index}", segments, bias, (4, 2), 1, pool=2))
+    small = Segment(0, np.ones((2, 3, 3, 3), dtype=np.int16), 2, 1, average=2)
+    made.append(Layer("narrow", (small,), np.zeros(2, dtype=np.int32), (1, 1), 1))
+    last = Segment(len(made) - 1, np.ones((2, 2, 1, 1), dtype=np.int16))
+    made.append(Layer("last", (last,), np.zeros(2, dtype=np.int32), (1, 1), 0, last=True))
+    return Program("by hand", 4, (1, 4, 2), tuple(made))
+
+
+def test_one_layer_by_hand() -> None:
+    """Five filters on two PEs, 8 positions before pooling, T = 4: 32 cycles for each weight.
+
+    Groups (3, 1), (4, 4), (2, -): slowest 3 + 4 + 2; idle 2 + 0 + 2. Eq. 2 with n = 2:
+    1 - (3 - 2)/3*2 = 1/3; 1; 1 - (2 - 1)/2*2 = 0.
+    """
+    metrics = paper_metrics(by_hand((weights([3, 1, 4, 4, 2], 3, 3),)), pes=2)
+    (only,) = metrics.convolutions
+    assert only == ConvolutionCycles(
+        layer="conv0",
+        segment=0,
+        parameters=5 * 27,
+        nnz=14,
+        positions=8,
+        work=14 * 32,
+        idle=4 * 32,
+        latency=9 * 32,
+        utilisation=pytest.approx((1 / 3 + 1 + 0) / 3),  # type: ignore[arg-type]
+    )
+    assert (metrics.work, metrics.idle, metrics.latency) == (14 * 32, 4 * 32, 9 * 32)
+    assert metrics.pooled == pytest.approx(1 - (9 - 7) / 9 * 2)
+
+
+def test_network_figures_by_hand() -> None:
+    """Two layers: utilisation 1/3 with 27 * 2 parameters, 1 with 3 * 2."""
+    metrics = paper_metrics(by_hand((weights([3, 1], 3, 3),), (weights([2, 2], 3, 1),)), pes=2)
+    assert [c.utilisation for c in metrics.convolutions] == [pytest.approx(1 / 3), 1]
+    assert metrics.layer_mean == pytest.approx(2 / 3)
+    assert metrics.parameter_weighted == pytest.approx((54 / 3 + 6) / 60)
+    assert metrics.work == 8 * 32
+    assert metrics.latency == 5 * 32
+    assert metrics.pooled == pytest.approx(1 - (5 - 4) / 5 * 2)
+
+
+def test_residual_layers() -> None:
+    """A 1x1 shortcut is a convolution of its own; an identity is none."""
+    body = weights([3, 1, 2], 3, 3)
+    eye = Segment(0, 7 * np.eye(3, dtype=np.int16)[:, :, None, None])
+    shortcut = weights([1, 2, 3], 3, 1)
+    metrics = paper_metrics(by_hand((body, eye), (body, shortcut), (eye,)), pes=4)
+    assert [(c.layer, c.segment, c.nnz) for c in metrics.convolutions] == [
+        ("conv0", 0, 6),
+        ("conv1", 0, 6),
+        ("conv1", 1, 6),
+        ("conv2", 0, 3),  # the only segment of its layer: a sparse convolution
+    ]
+
+
+def test_empty_groups_and_layers() -> None:
+    """Skipped in every mean, as in the authors' code; an empty layer does not divide by zero."""
+    metrics = paper_metrics(
+        by_hand((weights([0, 0, 2, 2], 3, 1),), (weights([0, 0], 3, 1),)), pes=2
+    )
+    assert [c.utilisation for c in metrics.convolutions] == [1, None]
+    assert metrics.convolutions[1].latency == 0
+    assert metrics.layer_mean == metrics.parameter_weighted == metrics.pooled == 1
+    nothing = paper_metrics(by_hand((weights([0], 3, 1),)))
+    assert nothing.layer_mean is nothing.parameter_weighted is nothing.pooled is None
+    assert paper_metrics(by_hand()).convolutions == ()
+
+
+def test_groups() -> None:
+    segment = weights([3, 1, 2, 0, 5], 3, 3)
+    assert filter_groups(segment.weights, 2).tolist() == [[3, 1], [2, 0], [5, 0]]
+    assert filter_groups(segment.weights, 1).tolist() == [[3], [1], [2], [0], [5]]
+    assert filter_groups(segment.weights, 16).tolist() == [[3, 1, 2, 0, 5] + [0] * 11]
+
+
+@pytest.mark.parametrize(
+    ("loads", "utilisation"),
+    [
+        ([5], 1),
+        ([5, 5, 5, 5], 1),
+        ([5, 5, 5, 4], 1),  # the mean, 4.75, rounds up
+        ([4, 0], 0),
+        ([1] + [0] * 15, 1),
+        ([8, 4, 4, 0], 1 - 4 / 8 * 4 / 3),
+        ([32] + [0] * 15, 0),
+    ],
+)
+def test_group_utilisation(loads: list[int], utilisation: float) -> None:
+    assert group_utilisation(loads) == pytest.approx(utilisation)
+
+
+def test_group_without_weights() -> None:
+    with pytest.raises(EvenspikeError) as caught:
+        group_utilisation([0, 0])
+    assert str(caught.value) == "a group of 2 PEs without a weight has no utilisation"
+
+
+@given(st.lists(st.integers(0, 4608), min_size=1, max_size=64).filter(any))
+def test_group_utilisation_is_a_share(loads: list[int]) -> None:
+    value = group_utilisation(loads)
+    assert -1e-9 <= value <= 1
+    assert (value == 1) == (max(loads) == math.ceil(sum(loads) / len(loads)) or len(loads) == 1)
+    assert value == group_utilisation(sorted(loads))
+
+
+@pytest.mark.parametrize("pes", [1, 2, 3, 16, 64])
+@pytest.mark.parametrize("seed", range(10))
+def test_invariants(seed: int, pes: int) -> None:
+    made = random_program(seed)
+    metrics = paper_metrics(made, pes)
+    assert (metrics.work + metrics.idle) / pes == metrics.latency
+    for cycles in metrics.convolutions:
+        layer = next(layer for layer in made.layers if layer.name == cycles.layer)
+        alive = np.count_nonzero(layer.segments[cycles.segment].weights)
+        assert (cycles.work + cycles.idle) / pes == cycles.latency
+        assert cycles.work == alive * layer.size[0] * layer.size[1] * made.timesteps
+        assert min(cycles.work, cycles.idle, cycles.latency) >= 0
+        assert (cycles.utilisation is None) == (alive == 0)
+        if pes == 1 and alive:
+            assert cycles.idle == 0
+            assert cycles.utilisation == 1
+    if pes == 1 and metrics.work:
+        assert metrics.layer_mean == metrics.parameter_weighted == metrics.pooled == 1
+
+
+def test_work_does_not_depend_on_the_pes() -> None:
+    made = random_program(2)
+    assert len({paper_metrics(made, pes).work for pes in (1, 2, 16, 64)}) == 1
+
+
+def test_no_pes() -> None:
+    with pytest.raises(EvenspikeError) as caught:
+        paper_metrics(by_hand(), 0)
+    assert str(caught.value) == "0 PEs, at least 1 is needed"
+
+
+# Table IV: work, idle (1e8 PE-cycles) and latency (1e8 cycles); Table III: spike sparsity. The rows
+# of CIFAR100 repeat SVHN's digits and are left out.
+LTH_ROWS = [(1.34, 0.41, 0.848), (1.10, 0.42, 0.839), (1.15, 0.69, 0.849)]
+LTH_ROWS += [(1.66, 1.73, 0.641), (1.26, 1.89, 0.601), (1.27, 1.34, 0.636)]
+TICKET_ROWS = [(0.94, 0.0, 0.859), (0.81, 0.0, 0.814), (0.86, 0.0, 0.801)]
+TICKET_ROWS += [(1.10, 0.0, 0.683), (0.73, 0.0, 0.629), (0.84, 0.0, 0.682)]
+LATENCIES = [0.11, 0.10, 0.12, 0.21, 0.20, 0.16]
+REDUCTIONS = [41.8, 35.4, 37.2, 55.5, 63.8, 56.1]
+
+
+@pytest.mark.parametrize("row", range(6))
+def test_published_energy_reductions(row: int) -> None:
+    """Eq. 3 with the fitted ratio, against the text of section V-B."""
+    energies = [
+        paper_energy(round(work * 1e8), round(idle * 1e8), sparsity)
+        for work, idle, sparsity in (LTH_ROWS[row], TICKET_ROWS[row])
+    ]
+    assert 100 * (1 - energies[1] / energies[0]) == pytest.approx(REDUCTIONS[row], abs=0.45)
+
+
+@pytest.mark.parametrize("row", range(6))
+def test_published_latency(row: int) -> None:
+    """Table IV obeys the invariant to its two digits."""
+    work, idle, _ = LTH_ROWS[row]
+    assert (work + idle) / 16 == pytest.approx(LATENCIES[row], abs=0.0055)
+
+
+def test_pooled_of_the_published_totals() -> None:
+    """Eq. 2 on VGG-16's CIFAR10 totals: not the 0.59 of the table, which is a mean over layers."""
+    cycles = ConvolutionCycles("all", 0, 1, 1, 1, 134, 42, 11, 0.59)
+    pooled = PaperMetrics(16, (cycles,)).pooled
+    assert pooled == pytest.approx(0.75, abs=0.01)
+
+
+def test_energy_by_hand() -> None:
+    assert paper_energy(10, 3, 0.5, dynamic_to_leakage=4) == 10 * (4 * 0.5 + 1) + 3
+    assert paper_energy(10, 3, 1) == 13
+    for sparsity in (-0.1, 1.1, math.nan):
+        with pytest.raises(EvenspikeError) as caught:
+            paper_energy(1, 1, sparsity)
+        assert str(caught.value) == f"spike sparsity {sparsity} is outside 0 to 1"
+
+
+def test_spike_sparsity() -> None:
+    masks = [np.array([[0b1111, 0]], dtype=np.uint8), np.array([1, 0b1000], dtype=np.uint8)]
+    assert spike_sparsity(masks, 4) == 1 - 6 / 16
+    assert spike_sparsity(iter(masks[1:]), 8) == 1 - 2 / 16
+    with pytest.raises(EvenspikeError) as caught:
+        spike_sparsity([], 4)
+    assert str(caught.value) == "no neurons, so no spike sparsity"
+
+
+def test_hardware_utilisation() -> None:
+    assert hardware_utilisation([10, 5, 0, 5], 10) == 0.5
+    assert hardware_utilisation([7], 7) == 1
+
+
+@pytest.mark.parametrize(
+    ("busy", "latency", "message"),
+    [
+        ([], 5, "0 PEs and a latency of 5; 1 of each is needed"),
+        ([0], 0, "1 PEs and a latency of 0; 1 of each is needed"),
+        ([1, 6], 5, "PE 1: busy 6 cycles of a latency of 5"),
+        ([-1], 5, "PE 0: busy -1 cycles of a latency of 5"),
+    ],
+)
+def test_hardware_utilisation_refuses(busy: list[int], latency: int, message: str) -> None:
+    with pytest.raises(EvenspikeError) as caught:
+        hardware_utilisation(busy, latency)
+    assert str(caught.value) == message
+
+
+def test_hardware_efficiency() -> None:
+    assert hardware_efficiency(320, 10, pes=16, gates=4) == 0.5
+    for accumulations, latency in ((641, 10), (-1, 10), (0, 0)):
+        with pytest.raises(EvenspikeError) as caught:
+            hardware_efficiency(accumulations, latency, pes=16, gates=4)
+        assert str(caught.value) == (
+            f"{accumulations} accumulations with 4 gates in 16 PEs in {latency} cycles; "
+            f"0 to {64 * latency} fit"
+        )

@@ -1,0 +1,213 @@
+"""The Program's checks, each message whole, and its round trip through a file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from evenspike.errors import EvenspikeError
+from evenspike.fixed import Leak
+from evenspike.program import PIXELS, Program
+from tests.networks import random_program
+from tests.tiny import BODY, FIRST, TINY, same, with_layer
+
+
+def test_counts() -> None:
+    weights = BODY.segments[0].weights.copy()
+    weights[1] = 0
+    program = replace(TINY, **with_layer(1, weights=weights))
+    assert program.weights == 27 + 54 + 10
+    assert program.nnz == 27 + 27 + 10
+    assert program.sparsity == 1 - 64 / 91
+    assert program.classes == 5
+    assert program.layers[0].host
+    assert not program.layers[1].host
+    assert program.layers[0].output == (3, 2, 2)
+    assert program.source_shape(FIRST.segments[0]) == (1, 4, 4)
+    assert program.source_shape(BODY.segments[0]) == (3, 2, 2)
+
+
+def ones(*shape: int, value: int = 1, dtype: Any = np.int16) -> Any:
+    return np.full(shape, value, dtype=dtype)
+
+
+CHECKS: list[tuple[dict[str, Any], str]] = [
+    ({"name": ""}, "'' is not a name: empty or not printable"),
+    ({"name": "a\ud800"}, "'a\\ud800' is not a name: empty or not printable"),
+    (with_layer(1, name="a\n"), "'a\\n' is not a name: empty or not printable"),
+    (
+        {"provenance": {"path": Path("x")}},
+        "tiny: provenance is not JSON: Object of type PosixPath is not JSON serializable",
+    ),
+    ({"timesteps": 0}, "tiny: 0 timesteps, 1 to 8 are possible"),
+    ({"timesteps": 9}, "tiny: 9 timesteps, 1 to 8 are possible"),
+    ({"shape": (4, 4)}, "tiny: input shape (4, 4) is not [C, H, W]"),
+    ({"shape": (1, 0, 4)}, "tiny: input shape (1, 0, 4) is not [C, H, W]"),
+    ({"shape": (1, 4, 1025)}, "tiny: input shape (1, 4, 1025), sides reach 1024"),
+    ({"layers": ()}, "tiny: no layers"),
+    (with_layer(1, name="last"), "tiny: two layers have the same name"),
+    (with_layer(1, last=True), "layer body: exactly the final layer must be `last`"),
+    (with_layer(2, last=False), "layer last: exactly the final layer must be `last`"),
+    (with_layer(0, source=0), "layer first: exactly the first layer takes the pixels"),
+    (with_layer(1, source=PIXELS), "layer body: exactly the first layer takes the pixels"),
+    (with_layer(1, pool=3), "layer body: pool 3 of a (2, 2) map; 1 or 2, dividing"),
+    (with_layer(1, size=(3, 2)), "layer body: pool 2 of a (3, 2) map; 1 or 2, dividing"),
+    (
+        with_layer(2, size=(2, 2), pool=2),
+        "layer last: the last layer has no pool and is not the first",
+    ),
+    (with_layer(2, size=(2, 2)), "layer last: map is (2, 2), the last layer's is (1, 1)"),
+    (with_layer(1, threshold=0), "layer body: threshold 0 is outside 1 to 8388607"),
+    (with_layer(1, threshold=2**23), "layer body: threshold 8388608 is outside 1 to 8388607"),
+    (
+        with_layer(1, bias=ones(2, dtype=np.int64)),
+        "layer body: bias is int64 (2,), not int32 [F]",
+    ),
+    (
+        with_layer(1, bias=ones(2, 1, dtype=np.int32)),
+        "layer body: bias is int32 (2, 1), not int32 [F]",
+    ),
+    (with_layer(1, bias=ones(0, dtype=np.int32)), "layer body: bias is int32 (0,), not int32 [F]"),
+    (with_layer(1, shift=1), "layer body: shift 1; 0 to 31, and 0 outside the first layer"),
+    (with_layer(0, shift=32), "layer first: shift 32; 0 to 31, and 0 outside the first layer"),
+    (with_layer(0, shift=-1), "layer first: shift -1; 0 to 31, and 0 outside the first layer"),
+    (with_layer(2, segments=()), "layer last: no segments"),
+    (
+        with_layer(0, bias=np.array([0, 2**31 - 27 * 85, 2**31 - 1], dtype=np.int32)),
+        "layer first: filter 2 can reach 2147485942, host sums have 32 bits",
+    ),
+    (
+        with_layer(0, bias=np.array([0, 2**25, 0], dtype=np.int32)),
+        (
+            "layer first: range proof fails for filter 1: its membrane can reach 11185576, "
+            "the limit is 8388608 (24 bit)"
+        ),
+    ),
+    (
+        with_layer(1, bias=np.array([0, -(2**21) + 27], dtype=np.int32), leak=Leak.ONE),
+        (
+            "layer body: range proof fails for filter 1: its membrane can reach 8388608, "
+            "the limit is 8388608 (24 bit)"
+        ),
+    ),
+    (
+        with_layer(1, bias=np.array([3 * 2**21 - 27, 0], dtype=np.int32)),
+        (
+            "layer body: range proof fails for filter 0: its membrane can reach 8388608, "
+            "the limit is 8388608 (24 bit)"
+        ),
+    ),
+    (with_layer(1, source=1), "layer body: source 1 is not an earlier layer"),
+    (with_layer(1, source=-2), "layer body: source -2 is not an earlier layer"),
+    (
+        with_layer(1, weights=ones(2, 3, 3, 3, dtype=np.int32)),
+        "layer body: weights are int32 (2, 3, 3, 3), not int16 [F, C, K, K]",
+    ),
+    (
+        with_layer(1, weights=ones(2, 3, 3, 1)),
+        "layer body: weights are int16 (2, 3, 3, 1), not int16 [F, C, K, K]",
+    ),
+    (
+        with_layer(1, weights=ones(2, 3, 3)),
+        "layer body: weights are int16 (2, 3, 3), not int16 [F, C, K, K]",
+    ),
+    (with_layer(1, weights=ones(4, 3, 3, 3)), "layer body: 4 filters of weights, 2 of bias"),
+    (with_layer(1, weights=ones(2, 3, 2, 2)), "layer body: kernel 2, possible are (1, 3, 5, 7)"),
+    (
+        with_layer(1, stride=3),
+        "layer body: stride 3 and average 1; possible are (1, 2) and (1, 2, 4, 8)",
+    ),
+    (
+        with_layer(1, average=3),
+        "layer body: stride 1 and average 3; possible are (1, 2) and (1, 2, 4, 8)",
+    ),
+    (with_layer(1, padding=3), "layer body: padding 3 of a 3 kernel"),
+    (with_layer(1, padding=-1), "layer body: padding -1 of a 3 kernel"),
+    (with_layer(1, weights=ones(2, 4, 3, 3)), "layer body: 4 channels, its source has 3"),
+    (with_layer(1, average=4), "layer body: average 4 of a 2x2 map"),
+    (with_layer(0, average=2), "layer first: average 2 of a 4x4 map"),
+    (with_layer(1, padding=2), "layer body: map is (2, 2), its convolution gives (4, 4)"),
+    (
+        with_layer(1, padding=0, size=(0, 0)),
+        "layer body: map is (0, 0), its convolution gives (0, 0)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), CHECKS, ids=[message for _, message in CHECKS])
+def test_checks(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(EvenspikeError) as caught:
+        replace(TINY, **changes)
+    assert str(caught.value) == message
+
+
+def test_range_proof_is_tight() -> None:
+    """One less than the two values that CHECKS sees refused."""
+    replace(TINY, **with_layer(1, bias=np.array([0, -(2**21) + 28], np.int32), leak=Leak.ONE))
+    replace(TINY, **with_layer(1, bias=np.array([3 * 2**21 - 28, 0], np.int32)))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_round_trip(seed: int, tmp_path: Path) -> None:
+    program = random_program(seed)
+    path = tmp_path / "p.safetensors"
+    program.save(path)
+    loaded = Program.load(path)
+    assert same(program, loaded)
+    assert loaded.digest() == program.digest()
+    first = path.read_bytes()
+    loaded.save(path)
+    assert path.read_bytes() == first
+    assert [entry.name for entry in tmp_path.iterdir()] == ["p.safetensors"]
+
+
+def test_every_field_changes_the_digest() -> None:
+    weights = BODY.segments[0].weights.copy()
+    weights[0, 0, 0, 0] = 2
+    changes: list[dict[str, Any]] = [
+        {},
+        {"name": "other"},
+        {"timesteps": 3},
+        {"provenance": {"seed": 2}},
+        with_layer(1, name="other"),
+        with_layer(1, weights=weights),
+        with_layer(1, bias=np.array([0, 1], dtype=np.int32)),
+        with_layer(1, threshold=11),
+        with_layer(1, leak=Leak.HALF),
+        with_layer(1, stride=2, padding=2),
+        with_layer(0, shift=3),
+    ]
+    digests = {replace(TINY, **change).digest() for change in changes}
+    assert len(digests) == len(changes)
+
+
+def test_save_where_it_cannot(tmp_path: Path) -> None:
+    with pytest.raises(EvenspikeError) as caught:
+        TINY.save(tmp_path / "no" / "p.safetensors")
+    assert str(caught.value) == (
+        f"{tmp_path}/no/p.safetensors: cannot be written: No such file or directory"
+    )
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(EvenspikeError, match="cannot be written: Is a directory"):
+        TINY.save(tmp_path / "folder")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_load_what_is_no_program(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    with pytest.raises(EvenspikeError) as caught:
+        Program.load(path)
+    assert str(caught.value) == f"{path}: no such Program file"
+    path.write_bytes(b"")
+    with pytest.raises(EvenspikeError, match=r"not a readable \.safetensors file"):
+        Program.load(path)
+    for metadata in (None, {"other": "x"}, {"evenspike": "x"}, {"evenspike": "[1]"}):
+        path.write_bytes(save({"a": np.zeros(1)}, metadata=metadata))
+        with pytest.raises(EvenspikeError) as caught:
+            Program.load(path)
+        assert str(caught.value) == f"{path}: holds no evenspike Program header"

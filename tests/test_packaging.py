@@ -1,0 +1,126 @@
+"""The package as a user gets it: what the wheel holds, and what it can do without the extras."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import evenspike
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {
+    "evenspike": ROOT / "evenspike",
+    "evenspike_hw": ROOT / "hw" / "evenspike_hw",
+    "evenspike_sim": ROOT / "sim" / "evenspike_sim",
+    "evenspike_train": ROOT / "train" / "evenspike_train",
+}
+DATA = [
+    ("evenspike", "images/*"),
+    ("evenspike_sim", "*.toml"),
+    ("evenspike_train", "checkpoints/*.md"),
+    ("evenspike_train", "checkpoints/*.safetensors"),
+    ("evenspike_train", "recipes/*.toml"),
+]
+
+
+def tree(package: str, pattern: str) -> dict[str, bytes]:
+    """Files of a package in the tree, by the name that they have in a wheel."""
+    folder = FOLDERS[package]
+    found = (path for path in folder.glob(pattern) if path.is_file())
+    return {f"{package}/{p.relative_to(folder).as_posix()}": p.read_bytes() for p in found}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the unpacked wheel, built from a copy of the tree and without the network."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("evenspike", "hw", "sim", "train"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    wheels = tmp_path_factory.mktemp("wheels")
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    built = subprocess.run(
+        [*pip, "-w", str(wheels), str(source)], capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    (wheel,) = wheels.iterdir()
+    site = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    return site
+
+
+def run_without_extras(site: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run code on the unpacked wheel, in a Python where importing torch or amaranth fails."""
+    blocked = "import sys; sys.modules.update(torch=None, amaranth=None)\n"
+    return subprocess.run(
+        [sys.executable, "-c", blocked + code, *arguments],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        cwd=site,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("package", "pattern"), DATA)
+def test_wheel_holds_data_files(installed: Path, package: str, pattern: str) -> None:
+    expected = tree(package, pattern)
+    if not expected:
+        pytest.skip(f"the tree has no {package}/{pattern} yet")
+    for name, content in expected.items():
+        assert (installed / name).is_file(), f"{name} is missing in the wheel"
+        assert (installed / name).read_bytes() == content
+
+
+def test_wheel_holds_every_module_and_nothing_else(installed: Path) -> None:
+    modules = {name for package in FOLDERS for name in tree(package, "**/*.py")}
+    assert {p.relative_to(installed).as_posix() for p in installed.rglob("*.py")} == modules
+    top = {path.name for path in installed.iterdir()}
+    assert top == {*FOLDERS, f"evenspike-{evenspike.__version__}.dist-info"}
+
+
+@pytest.mark.parametrize("module", ["evenspike", "evenspike.cli", "evenspike_sim"])
+def test_imports_without_extras(installed: Path, module: str) -> None:
+    done = run_without_extras(installed, f"import {module}; print({module}.__file__)")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(installed))
+
+
+def test_console_script_helps(installed: Path) -> None:
+    scripts = configparser.ConfigParser()
+    scripts.read(next(installed.glob("*.dist-info")) / "entry_points.txt")
+    module, function = scripts["console_scripts"]["evenspike"].split(":")
+    code = f"from {module} import {function}; sys.exit({function}())"
+    done = run_without_extras(installed, code, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "sim" in done.stdout
+
+
+def test_changelog_has_the_version() -> None:
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert evenspike.__version__ in headings
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_a_page_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", (ROOT / page).read_text())
+    inside = [link for link in links if "://" not in link]
+    assert [link for link in inside if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_make_verbs_of_a_page_exist(page: str) -> None:
+    verbs = set(re.findall(r"\bmake ([a-z]+)", (ROOT / page).read_text()))
+    phony = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert verbs <= set(phony[0].split())

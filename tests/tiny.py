@@ -1,0 +1,63 @@
+"""A tiny Program to edit, and equality of Programs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from evenspike.program import PIXELS, Layer, Program, Segment
+
+
+def segment(source: int, shape: tuple[int, ...], value: int = 1, **fields: int) -> Segment:
+    return Segment(source, np.full(shape, value, dtype=np.int16), **fields)
+
+
+def layer(name: str, source: Segment, size: tuple[int, int], **fields: Any) -> Layer:
+    filters = fields.pop("filters", source.weights.shape[0])
+    bias = fields.pop("bias", np.zeros(filters, dtype=np.int32))
+    return Layer(name, (source,), bias, size, fields.pop("threshold", 10), **fields)
+
+
+FIRST = layer("first", segment(PIXELS, (3, 1, 3, 3), padding=1), (4, 4), pool=2, shift=2)
+BODY = layer("body", segment(0, (2, 3, 3, 3), padding=1), (2, 2), pool=2)
+LAST = layer("last", segment(1, (5, 2, 1, 1)), (1, 1), last=True, threshold=0)
+TINY = Program("tiny", 4, (1, 4, 4), (FIRST, BODY, LAST), {"seed": 1, "accuracy": 0.5})
+
+
+def with_layer(index: int, **changes: Any) -> dict[str, Any]:
+    """Changes of one layer of TINY; `weights` and the segment's fields go to its segment."""
+    old = TINY.layers[index]
+    inner = {k: changes.pop(k) for k in list(changes) if hasattr(old.segments[0], k)}
+    if inner:
+        changes["segments"] = (replace(old.segments[0], **inner),)
+    layers = list(TINY.layers)
+    layers[index] = replace(old, **changes)
+    return {"layers": tuple(layers)}
+
+
+def same(one: Program, two: Program) -> bool:
+    fields = ("name", "timesteps", "shape", "provenance")
+    return (
+        all(getattr(one, field) == getattr(two, field) for field in fields)
+        and len(one.layers) == len(two.layers)
+        and all(same_layer(a, b) for a, b in zip(one.layers, two.layers, strict=True))
+    )
+
+
+def same_layer(one: Layer, two: Layer) -> bool:
+    fields = ("name", "size", "threshold", "leak", "reset", "pool", "last", "shift")
+    parts = ("source", "stride", "padding", "average")
+    return (
+        all(getattr(one, field) == getattr(two, field) for field in fields)
+        and one.bias.dtype == two.bias.dtype
+        and np.array_equal(one.bias, two.bias)
+        and len(one.segments) == len(two.segments)
+        and all(
+            all(getattr(a, part) == getattr(b, part) for part in parts)
+            and a.weights.dtype == b.weights.dtype
+            and np.array_equal(a.weights, b.weights)
+            for a, b in zip(one.segments, two.segments, strict=True)
+        )
+    )

@@ -34,6 +34,11 @@ DEFINITIONS = {
 }
 """Every quantity that a view shows and that its name does not say."""
 
+STATES_SUM = (
+    "In every cycle a PE is in exactly one of five states, so the five add up to PEs × cycles: in "
+    "every layer, for every PE and in the total."
+)
+
 PAPER_TEXT = (
     "Static, from the weights alone: one living weight takes one PE-cycle for each output position "
     "and timestep, in groups of consecutive filters, without the first and the fully connected "
@@ -70,18 +75,6 @@ def energy(picojoules: float) -> str:
         if picojoules >= scale:
             return f"{picojoules / scale:.4g} {unit}"
     return f"{picojoules:.4g} pJ"
-
-
-def shape(layer: Mapping[str, Any]) -> str:
-    """`64→128 3×3/2 @16×16`: channels, filters, kernel, stride, map before pooling."""  # noqa: RUF002
-    s = layer["shape"]
-    stride = f"/{s['stride']}" if s["stride"] != 1 else ""
-    kernel = f"{s['kernel']}×{s['kernel']}{stride}"
-    return f"{s['channels']}→{s['filters']} {kernel} @{s['height']}×{s['width']}"
-
-
-def tile(layer: Mapping[str, Any]) -> str:
-    return f"{layer['tile'][0]}×{layer['tile'][1]}"
 
 
 def shares(counts: Mapping[str, float]) -> dict[str, float]:
@@ -131,6 +124,29 @@ def facts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield name, json.dumps(value, ensure_ascii=False)
         else:
             yield name, str(value)
+
+
+def machine(report: Report) -> str:
+    """What the host is and how long it took."""
+    host = report["machine"]
+    if isinstance(host, Mapping):
+        host = ", ".join(f"{name} {text}" for name, text in facts(host))
+    times = ", ".join(f"{name} {value:.2f} s" for name, value in report["seconds"].items())
+    return f"{times or DASH}, on {host}"
+
+
+def paper(report: Report) -> list[tuple[str, str]]:
+    """(name, value) of the paper's convention."""
+    given = report["paper_convention"]
+    used = given["utilization"]
+    return [
+        ("work, PE-cycles", count(given["work"])),
+        ("idle, PE-cycles", count(given["idle"])),
+        ("latency, cycles", count(given["latency"])),
+        ("utilisation, mean of the layers", percent(used["layer_mean"])),
+        ("utilisation, weighted by parameters", percent(used["parameter_weighted"])),
+        ("utilisation, pooled", percent(used["pooled"])),
+    ]
 
 
 def headline(report: Report) -> list[tuple[str, str, str]]:

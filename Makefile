@@ -1,0 +1,124 @@
+# Verbs for people: each is one command, and makes the virtual environment that it needs.
+# A setting is given on the command line (`make sim IMAGES=50`), never taken from the environment.
+
+PYTHON = python3
+MODEL = vgg16
+RECIPE = vgg16-small
+ARGS =
+
+VENV = .venv
+BIN = $(VENV)/bin
+
+# `$(call options,IMAGES DATA)` is `--images '50'` when only IMAGES was given.
+given = $(filter command,$(origin $(1)))
+options = $(foreach name,$(1),$(if $(call given,$(name)),--$(shell echo $(name) | tr A-Z a-z) '$($(name))')) $(ARGS)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help sim train export report bench test lint clean
+
+help:
+	@echo 'make sim      run MODEL=$(MODEL) on the cycle model: IMAGES= DATA= ARCH= MAPPING= OUT='
+	@echo 'make train    train and prune by RECIPE=$(RECIPE): RUN= DATA= DEVICE= THREADS='
+	@echo 'make export   turn a finished run into a Program: RUN= OUT='
+	@echo 'make report   write the pages of a finished simulation again: OUT='
+	@echo 'make bench    time the cycle model: MODEL= IMAGES='
+	@echo 'make test     run all tests'
+	@echo 'make lint     check format, rules, types and imports'
+	@echo 'make clean    remove the virtual environment, caches and built files'
+	@echo
+	@echo 'Each takes ARGS= for further options, and PYTHON= for another Python (3.11 or newer).'
+
+sim: $(VENV)/base
+	@$(BIN)/evenspike sim --model '$(MODEL)' $(call options,IMAGES DATA ARCH MAPPING OUT)
+
+train: $(VENV)/train
+	@$(BIN)/evenspike train '$(RECIPE)' $(call options,RUN DATA DEVICE THREADS)
+
+export: $(VENV)/train
+	@$(BIN)/evenspike export $(call options,RUN OUT)
+
+report: $(VENV)/base
+	@$(BIN)/evenspike report $(call options,OUT)
+
+bench: $(VENV)/base
+	@$(BIN)/evenspike bench $(call options,MODEL IMAGES)
+
+test: $(VENV)/test
+	@$(BIN)/python -m pytest --durations=10 $(ARGS)
+
+lint: $(VENV)/lint
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .*_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- the virtual environment: a stamp for each set of extras -------------------------------
+
+INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check
+
+$(VENV)/base: $(VENV)/made-in pyproject.toml
+	@echo 'Installing evenspike into $(VENV); this takes about a minute.' >&2
+	@$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/train: $(VENV)/base
+	@echo 'Adding PyTorch to $(VENV): 200 MB, several GB with CUDA; this takes some minutes.' >&2
+	@$(CPU_TORCH)
+	@$(INSTALL) -e '.[train]'
+	@touch $@
+
+$(VENV)/test: $(VENV)/train
+	@echo 'Adding the test tools to $(VENV).' >&2
+	@$(INSTALL) -e '.[train,test]'
+	@touch $@
+
+# With torch and pytest, since mypy reads their types.
+$(VENV)/lint: $(VENV)/test
+	@echo 'Adding the lint tools to $(VENV).' >&2
+	@$(INSTALL) -e '.[train,test,lint]'
+	@touch $@
+
+# PyPI's torch for Linux brings CUDA. Without an NVIDIA GPU, take the CPU build of the version that
+# the tests name; where that cannot be had, what pip finds next is as good, only larger.
+TORCH = $(shell sed -n 's/.*"\(torch==[0-9.]*\)".*/\1/p' pyproject.toml)
+CPU_WHEELS = https://download.pytorch.org/whl/cpu
+CPU_TORCH = test "$$(uname)" != Linux \
+	|| command -v nvidia-smi >/dev/null \
+	|| $(BIN)/python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("torch"))' \
+	|| $(INSTALL) --no-deps --retries 1 --extra-index-url $(CPU_WHEELS) $(TORCH)+cpu 2>/dev/null \
+	|| true
+
+# A copied or moved tree holds the environment of another one, which would run the other's code.
+ifneq ($(shell cat $(VENV)/made-in 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)/made-in
+endif
+
+# Candidates are run, not looked up: a name on the PATH may lead nowhere. Debian and Ubuntu package
+# venv apart from Python; root gets what is missing, anybody else is told its name.
+CHOSEN = $(call given,PYTHON)
+FIND = for python in '$(PYTHON)' $(if $(CHOSEN),,python3.13 python3.12 python3.11) ''; do \
+	"$${python:-true}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; done
+APT = test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	&& echo "Installing $$packages from the system's package archive." >&2 \
+	&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -yqq $$packages >/dev/null
+
+$(VENV)/made-in:
+	@$(FIND); \
+	if [ -z "$$python$(CHOSEN)" ]; then \
+	    packages='python3 python3-venv'; \
+	    if command -v python3 >/dev/null; then packages='python3.11 python3.11-venv'; fi; \
+	    $(APT) && $(FIND); \
+	fi; \
+	if [ -z "$$python" ]; then \
+	    echo '$(PYTHON) is not Python 3.11 or newer; install one, or name it with PYTHON=' >&2; exit 1; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip' 2>/dev/null; then \
+	    packages=$$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	    $(APT) || { echo "$$python has no venv; install the package $$packages" >&2; exit 1; }; \
+	fi; \
+	rm -rf $(VENV) && "$$python" -m venv $(VENV) && printf %s '$(CURDIR)' >$@

@@ -1,0 +1,121 @@
+"""The command line: `evenspike sim | train | export | report | bench`.
+
+The one place that reaches every package, and each only when its verb is called: `sim` never loads
+torch. Exit status 0: done; 1: the run differs from the reference; 2: bad input, in one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evenspike import __version__
+from evenspike.errors import EvenspikeError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the console script's entry point."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except EvenspikeError as error:
+        print(f"evenspike: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("evenspike: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="evenspike", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"evenspike {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    _sim(verbs.add_parser("sim", help="run a network, or a trace, on the cycle model"))
+    _train(verbs.add_parser("train", help="train and prune by a recipe; resumes what is there"))
+    _export(verbs.add_parser("export", help="turn a trained run into a Program"))
+    _report(verbs.add_parser("report", help="write the pages of a report.json again"))
+    _bench(verbs.add_parser("bench", help="measure the targets; writes build/bench"))
+    return parser
+
+
+def _sim(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="vgg16", help="a shipped ticket, or a .safetensors file")
+    parser.add_argument("--images", type=int, help="how many test images (default: 20)")
+    parser.add_argument("--data", type=Path, help="folder with the data set; default: shipped images")
+    parser.add_argument("--arch", default="packed", help="preset of the accelerator: packed, paper")
+    parser.add_argument("--mapping", default="cost", choices=("cost", "natural"))
+    parser.add_argument("--out", type=Path, default=Path("build/sim"), help="folder of the reports")
+    parser.add_argument("--threads", type=int, default=0, help="images at a time (default: cores)")
+    trace = parser.add_argument_group("design exploration, instead of a model")
+    trace.add_argument("--trace", type=Path, help=".npz with the spikes that come into each layer")
+    trace.add_argument("--density", help="percent of living weights: one number, or one a layer")
+    trace.add_argument("--rate", type=float, help="draw the spikes too: percent of timesteps")
+    trace.add_argument("--seed", type=int, default=0, help="of the drawn masks and spikes")
+
+    def run(arguments: argparse.Namespace) -> int:
+        if arguments.trace or arguments.rate is not None or arguments.density is not None:
+            from evenspike.cli.explore import explore
+
+            return explore(arguments)
+        from evenspike.cli.simulate import simulate
+
+        return simulate(arguments)
+
+    parser.set_defaults(run=run)
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="a shipped recipe, or a .toml file")
+    parser.add_argument("--run", type=Path, dest="folder", help="folder of the run; default: runs/")
+    parser.add_argument("--data", type=Path, help="folder with the data set's files")
+    parser.add_argument("--device", help="torch device; default: a GPU if there is one")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; default: torch's choice")
+
+    def run(arguments: argparse.Namespace) -> int:
+        from evenspike.cli.training import train
+
+        return train(arguments)
+
+    parser.set_defaults(run=run)
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", type=Path, dest="folder", required=True, help="folder of the run")
+    parser.add_argument("--data", type=Path, help="folder with the data set's files")
+    parser.add_argument("--out", type=Path, help=".safetensors to write; default: in the run")
+
+    def run(arguments: argparse.Namespace) -> int:
+        from evenspike.cli.training import export
+
+        return export(arguments)
+
+    parser.set_defaults(run=run)
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("build/sim/vgg16"), help="its folder")
+
+    def run(arguments: argparse.Namespace) -> int:
+        from evenspike.cli.simulate import rewrite
+
+        return rewrite(arguments.out)
+
+    parser.set_defaults(run=run)
+
+
+def _bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trace", type=Path, help="real VGG-16 spikes; default: drawn ones")
+    parser.add_argument("--model", default="vgg16")
+    parser.add_argument("--images", type=int, default=10, help="images for the timing")
+    parser.add_argument("--sweep", action="store_true", help="also vary the design's open choices")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"))
+
+    def run(arguments: argparse.Namespace) -> int:
+        from evenspike.cli.bench import bench
+
+        return bench(arguments)
+
+    parser.set_defaults(run=run)
+

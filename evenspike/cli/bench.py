@@ -1,0 +1,207 @@
+"""`evenspike bench`: the figures that the project promises, measured on this machine.
+
+`build/bench/trace.json`: a VGG-16 at the densities fitted to the paper, with the loss between its
+cycles and the bound of perfect balance, class by class. `build/bench/speed.json`: seconds and memory
+of one image, and that results do not depend on the number of threads. `--sweep` varies the open
+choices of the design one at a time: `build/bench/sweep.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from evenspike import reference, report, workload
+from evenspike.arch import Arch
+from evenspike.cli import assemble, explore, models, simulate
+from evenspike.errors import EvenspikeError
+from evenspike.report_schema import STATES
+from evenspike.workload import Workload
+from evenspike_sim.accelerator import Accelerator, LayerRun
+
+RATE = 7.0
+"""Percent of drawn spikes where no trace is given; the traced network's is 5 to 50 by layer."""
+
+SWEEP: dict[str, tuple[dict[str, Any], ...]] = {
+    "FIFO depth": tuple({"fifo_depth": n} for n in (4, 16, 32, 64, 128, 256)),
+    "header words of a half": tuple({"header_words": n} for n in (96, 128, 160, 192, 224, 256)),
+    "match queue": tuple({"match_depth": n} for n in (1, 2, 4, 8)),
+    "table, blocks of a chunk": tuple({"chunk_blocks": n} for n in (4, 8, 16, 32)),
+    "memory latency": tuple({"memory_latency": n, "stream_depth": 2 * n} for n in (4, 16, 64)),
+    "slots": tuple({"slots": n} for n in (1, 4, 16, 64)),
+    "PEs": tuple({"pes": n} for n in (4, 8, 16, 32)),
+}
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """The `bench` verb."""
+    console = Console()
+    if arguments.images < 1:
+        raise EvenspikeError(f"--images {arguments.images}: at least 1")
+    report.check_folder(arguments.out)
+    console.print(assemble.machine())
+    load = _workload(arguments.trace)
+    trace = trace_bench(load, Arch(), str(arguments.trace or f"drawn at {RATE} %"))
+    _write(arguments.out / "trace.json", trace)
+    _print_trace(console, trace)
+    if arguments.sweep:
+        rows = sweep(load)
+        _write(arguments.out / "sweep.json", {"machine": assemble.machine(), "rows": rows})
+        _print_sweep(console, rows)
+    speed = speed_bench(arguments.model, arguments.images)
+    _write(arguments.out / "speed.json", speed)
+    console.print(
+        f"{speed['model']}: {speed['seconds_per_image']:.2f} s an image on one thread "
+        f"({speed['cycles_per_second'] / 1e6:.2f} M cycles/s), reference "
+        f"{speed['reference_seconds_per_image']:.2f} s, peak {speed['peak_rss_mb']:.0f} MB, "
+        f"results independent of threads: {speed['thread_independent']}"
+    )
+    return 0 if trace["bit_exact"] and speed["thread_independent"] else 1
+
+
+def _workload(path: Path | None) -> Workload:
+    names: Sequence[str] = [f"conv{n + 2}" for n in range(len(workload.VGG16_SHAPES))]
+    inputs = workload.draw_spikes(workload.VGG16_SHAPES, RATE, 0)
+    if path is not None:
+        names, inputs = workload.read_trace(path)
+    return workload.build(names, inputs, workload.FITTED_DENSITY, 0)
+
+
+def trace_bench(load: Workload, arch: Arch, source: str) -> dict[str, Any]:
+    """Cycles of the trace under each mapping, and what separates the best from the bound."""
+    image = explore.prepare(load, arch)
+    runs = explore.run(load, image)
+    content = explore.assembled(load, image, runs, "cost")
+    total, busy = _cycles(runs), _sum(runs, "busy")
+    bound = busy / arch.pes
+    others = {
+        "balanced by weights, not by rates": explore.prepare(load, arch, rates=False),
+        "natural": explore.prepare(load, arch, natural=True),
+        "paper preset, natural": explore.prepare(
+            load, dataclasses.replace(arch, preset="paper", slots=1), natural=True
+        ),
+    }
+    return {
+        "machine": content["machine"],
+        "trace": source,
+        "arch": content["arch"],
+        "density": list(workload.FITTED_DENSITY),
+        "cycles": total,
+        "utilization": busy / (arch.pes * total),
+        "efficiency": content["totals"]["efficiency"],
+        "bit_exact": content["bit_exact"],
+        "bound": bound,
+        "above_bound": {state: _sum(runs, state) / arch.pes for state in STATES if state != "busy"},
+        "other_mappings": {name: _cycles(explore.run(load, other)) for name, other in others.items()},
+        "layers": content["layers"],
+    }
+
+
+def sweep(load: Workload) -> list[dict[str, Any]]:
+    """One parameter at a time; the mapper chooses anew for each."""
+    rows = []
+    for title, variants in SWEEP.items():
+        for variant in variants:
+            arch = dataclasses.replace(Arch(), preset="custom", **variant)
+            runs = explore.run(load, explore.prepare(load, arch))
+            cycles = _cycles(runs)
+            rows.append(
+                {
+                    "choice": title,
+                    **variant,
+                    "cycles": cycles,
+                    "utilization": _sum(runs, "busy") / (arch.pes * cycles),
+                }
+            )
+    return rows
+
+
+def speed_bench(name: str, count: int) -> dict[str, Any]:
+    """Seconds of one image, compiled; digests of all counters with one and with several threads."""
+    program = models.load(name)
+    image = simulate.prepare(program, Arch(), natural=False)
+    accelerator = Accelerator(image)
+    rng = np.random.default_rng(0)
+    arguments = argparse.Namespace(images=min(count, 100), data=None)
+    if program.provenance.get("dataset", "fmnist") == "fmnist":
+        pixels = simulate.images_of(arguments, program)[0]
+    else:
+        pixels = rng.integers(0, 256, (count, *program.shape)).astype(np.uint8)
+    currents = [reference.host_currents(program, one) for one in pixels]
+    accelerator.run(currents[0])
+    before = time.perf_counter()
+    alone = [accelerator.run(one) for one in currents]
+    seconds = (time.perf_counter() - before) / len(currents)
+    before = time.perf_counter()
+    for one in pixels:
+        reference.run(program, one)
+    slow = (time.perf_counter() - before) / len(currents)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(accelerator.run, currents))
+    cycles = sum(_cycles(runs) for runs in alone) / len(alone)
+    return {
+        "machine": assemble.machine(),
+        "model": program.name,
+        "images": len(currents),
+        "seconds_per_image": seconds,
+        "reference_seconds_per_image": slow,
+        "cycles_per_image": cycles,
+        "cycles_per_second": cycles / seconds,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "thread_independent": digest(alone) == digest(together),
+    }
+
+
+def digest(images: Sequence[Sequence[LayerRun]]) -> str:
+    """SHA-256 over every spike, logit and counter."""
+    sha = hashlib.sha256()
+    for runs in images:
+        for run in runs:
+            for field in dataclasses.fields(run):
+                value = getattr(run, field.name)
+                sha.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+    return sha.hexdigest()
+
+
+def _cycles(runs: Sequence[LayerRun]) -> int:
+    return sum(run.cycles for run in runs)
+
+
+def _sum(runs: Sequence[LayerRun], state: str) -> int:
+    return sum(int(getattr(run, state).sum()) for run in runs)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _print_trace(console: Console, trace: dict[str, Any]) -> None:
+    console.print(
+        f"trace ({trace['trace']}): {trace['cycles']:,} cycles, utilisation "
+        f"{trace['utilization']:.3f}, spikes equal to the reference: {trace['bit_exact']}"
+    )
+    console.print(f"  bound of perfect balance: {trace['bound']:,.0f}")
+    for state, cycles in trace["above_bound"].items():
+        console.print(f"  + {state}: {cycles:,.0f}")
+    for name, cycles in trace["other_mappings"].items():
+        console.print(f"  {name}: {cycles:,} cycles")
+
+
+def _print_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    table = Table("choice", "value", "cycles", "utilisation")
+    for row in rows:
+        value = next(v for k, v in row.items() if k not in ("choice", "cycles", "utilization"))
+        table.add_row(row["choice"], str(value), f"{row['cycles']:,}", f"{row['utilization']:.3f}")
+    console.print(table)

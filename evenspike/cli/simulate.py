@@ -1,0 +1,233 @@
+"""`evenspike sim --model`: a shipped network on real images, compared with the reference."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from evenspike import dataset, events, mapping, reference
+from evenspike import report as reports
+from evenspike.arch import Arch, preset
+from evenspike.cli import assemble, models
+from evenspike.errors import EvenspikeError
+from evenspike.pack import Image, pack
+from evenspike.program import Program
+from evenspike_sim.accelerator import Accelerator, LayerRun
+from evenspike_sim.cost import draw, layer_cost
+
+IMAGES = 20
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One image: what the model did, and where it first differs from the reference (or None)."""
+
+    runs: Sequence[LayerRun]
+    divergence: events.Divergence | None
+
+    @property
+    def logits(self) -> list[int]:
+        logits = self.runs[-1].logits
+        return [] if logits is None else [int(value) for value in logits]
+
+    @property
+    def prediction(self) -> int:
+        """The class with the largest logit; the lowest index on a tie."""
+        return int(np.argmax(self.logits))
+
+
+def calibration(program: Program) -> mapping.Activity:
+    """Share of active neurons per layer and channel, as the exporter measured it in training.
+
+    Empty for a Program that carries none; a layer that is not in it gets None.
+    """
+    stored = program.provenance.get("activity")
+    if stored is None:
+        return ()
+    found: list[npt.NDArray[np.float64] | None] = []
+    for layer in program.layers:
+        values = stored.get(layer.name) if isinstance(stored, dict) else None
+        rates = None if values is None else np.asarray(values, dtype=np.float64)
+        if rates is not None and (
+            rates.shape != (layer.filters,) or not ((rates >= 0) & (rates <= 1)).all()
+        ):
+            raise EvenspikeError(
+                f"layer {layer.name}: its activity is not {layer.filters} shares from 0 to 1"
+            )
+        found.append(rates)
+    return found
+
+
+def prepare(program: Program, arch: Arch, natural: bool) -> Image:
+    """Map by the cycle model's own cost on spikes drawn at the training activity, and pack."""
+    activity = calibration(program)
+    cost = layer_cost(arch, draw(program, activity))
+    return pack(program, mapping.choose(program, arch, cost, activity, natural=natural), arch)
+
+
+def infer(
+    program: Program,
+    accelerator: Accelerator,
+    pixels: Pixels,
+    spans: list[events.Span] | None = None,
+) -> Inference:
+    """One image on the cycle model and on the reference."""
+    runs = accelerator.run(reference.host_currents(program, pixels), spans)
+    expected = reference.run(program, pixels)
+    wanted = [
+        events.LayerResult(layer.name, run.cycles, masks=None if layer.last else masks, logits=logits)
+        for layer, run, masks, logits in zip(
+            program.layers,
+            runs,
+            (*expected.masks, None),
+            (*[None] * (len(runs) - 1), expected.logits),
+            strict=True,
+        )
+    ]
+    found = events.first_divergence(
+        wanted, [assemble.result(run) for run in runs], ("reference", "model")
+    )
+    return Inference(runs, found)
+
+
+def images_of(arguments: argparse.Namespace, program: Program) -> tuple[Pixels, Any, list[int]]:
+    """Pixels, labels and their indices in the test set."""
+    name = str(program.provenance.get("dataset", "fmnist"))
+    wanted = IMAGES if arguments.images is None else arguments.images
+    if arguments.data is None and name == "fmnist":
+        pixels, labels = dataset.shipped()
+        # Ten a class lie side by side: take them class by class, so that a few show all classes.
+        order = np.argsort(np.arange(labels.size) % dataset.SHIPPED_PER_CLASS, kind="stable")
+        indices = dataset.shipped_indices()[order]
+        pixels, labels = pixels[order], labels[order]
+    else:
+        pixels, labels = dataset.load(name, arguments.data, "test")
+        indices = np.arange(labels.size)
+    if not 1 <= wanted <= len(labels):
+        raise EvenspikeError(f"--images {wanted}: 1 to {len(labels)} are possible")
+    if pixels.shape[1:] != program.shape:
+        raise EvenspikeError(
+            f"{program.name}: takes pixels {program.shape}, the images are {pixels.shape[1:]}"
+        )
+    return pixels[:wanted], labels[:wanted], [int(i) for i in indices[:wanted]]
+
+
+@contextmanager
+def bar(console: Console) -> Iterator[Progress]:
+    with Progress(
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as progress:
+        yield progress
+
+
+def simulate(arguments: argparse.Namespace) -> int:
+    """The `sim` verb for a model; returns the exit status."""
+    console = Console()
+    began = time.perf_counter()
+    arch = preset(arguments.arch)
+    program = models.load(arguments.model)
+    pixels, labels, indices = images_of(arguments, program)
+    if arguments.threads < 0:
+        raise EvenspikeError(f"--threads {arguments.threads}: 0 (all cores) or more")
+    folder = arguments.out / program.name
+    reports.check_folder(folder)
+    with console.status("compiling the cycle model and mapping the layers (once: half a minute)"):
+        image = prepare(program, arch, arguments.mapping == "natural")
+        accelerator = Accelerator(image)
+    mapped = time.perf_counter()
+    spans: list[events.Span] = []
+    with (
+        bar(console) as progress,
+        ThreadPoolExecutor(arguments.threads or os.cpu_count() or 1) as pool,
+    ):
+        futures = [
+            pool.submit(infer, program, accelerator, one, spans if number == 0 else None)
+            for number, one in enumerate(pixels)
+        ]
+        inferences = [
+            future.result()
+            for future in progress.track(futures, description=f"{program.name} on {arch.preset}")
+        ]
+    ended = time.perf_counter()
+    content = _report(arguments, program, image, inferences, labels, indices)
+    content["seconds"] = {"prepare": mapped - began, "images": ended - mapped}
+    shown = [
+        (one, int(label), inference.prediction)
+        for one, label, inference in zip(pixels, labels, inferences, strict=True)
+    ]
+    reports.write(content, folder, shown, events.perfetto(spans))
+    console.print(reports.summary(content))
+    console.print(f"report: {folder / 'report.html'} (.md, .json), trace: {folder / 'trace.json'}")
+    return 0 if content["bit_exact"] else 1
+
+
+def _report(
+    arguments: argparse.Namespace,
+    program: Program,
+    image: Image,
+    inferences: Sequence[Inference],
+    labels: npt.NDArray[np.int64],
+    indices: Sequence[int],
+) -> dict[str, Any]:
+    content = assemble.report(
+        program,
+        image,
+        0,
+        [inference.runs for inference in inferences],
+        model=program.name,
+        mapping=arguments.mapping,
+    )
+    divergence = next((i.divergence for i in inferences if i.divergence is not None), None)
+    neurons = sum(int(np.prod(layer.output)) for layer in program.layers if not layer.last)
+    content["bit_exact"] = divergence is None
+    if divergence is not None:
+        content["divergence"] = str(divergence)
+    content["compared"] = {
+        "spikes": neurons * program.timesteps * len(inferences),
+        "layers": len(program.layers),
+        "timesteps": program.timesteps,
+    }
+    right = sum(i.prediction == label for i, label in zip(inferences, labels, strict=True))
+    content["accuracy"] = right / len(inferences)
+    name = str(program.provenance.get("dataset", "fmnist"))
+    content["classes"] = list(dataset.CLASSES.get(name, ()))
+    content["predictions"] = [
+        {
+            "index": index,
+            "label": int(label),
+            "prediction": inference.prediction,
+            "logits": inference.logits,
+        }
+        for index, label, inference in zip(indices, labels, inferences, strict=True)
+    ]
+    return content
+
+
+def rewrite(folder: Path) -> int:
+    """The `report` verb: the pages of a finished run, from its report.json."""
+    path = folder / "report.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvenspikeError(f"{path}: not a readable report: {error}") from error
+    reports.write(content, folder, None, None)
+    Console().print(reports.summary(content))
+    return 0

@@ -1,0 +1,102 @@
+"""The report as Markdown, to be read in a repository or a merge request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from evenspike import report_format as fmt
+from evenspike import report_rows as rows
+from evenspike.report_schema import Report
+
+
+def render(report: Report, files: Iterable[str] = ()) -> str:
+    """The text.
+
+    Parameters
+    ----------
+    report: checked (`report_schema.check`).
+    files: names of the other files of the report, which are linked.
+    """
+    arch, program = report["arch"], report["program"]
+    ticket = {"model": report["model"], **program}
+    head = (
+        f"Engine: {report['engine']}. Accelerator: {arch['preset']} (`{arch['digest']}`). "
+        f"Program: `{program['digest']}`. Mapping: {report['mapping']}. Counts are per image, "
+        f"averaged over {fmt.count(report['images'])}."
+    )
+    parts = [
+        f"# {report['model']} on {arch['pes']} PEs",
+        head,
+        f"**{fmt.verdict(report)}**",
+        _table(("figure", "value", ""), fmt.headline(report)),
+        "## Layers",
+        f"{fmt.STATES_SUM} {rows.NOTE}",
+        _layers(report),
+        _list(fmt.DEFINITIONS),
+        _list({f"{state} PE": text for state, text in fmt.STATE_TEXT.items()}),
+        "## In the paper's convention",
+        fmt.PAPER_TEXT,
+        _table(("quantity", "value"), fmt.paper(report)),
+        "## Energy",
+        fmt.ENERGY_TEXT,
+        _energy(report),
+        "## Predictions",
+        _predictions(report),
+        "## Accelerator and ticket",
+        _table(("parameter", "value"), fmt.facts(arch)),
+        _table(("ticket", "value"), fmt.facts(ticket)),
+        f"Host time: {fmt.machine(report)}.",
+        " · ".join(f"[{name}]({name})" for name in files),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _layers(report: Report) -> str:
+    lines = [
+        [layer["name"], *rows.place(layer), *rows.time(layer), *rows.traffic(layer)]
+        for layer in report["layers"]
+    ]
+    total = [*rows.total_place(), *rows.time(report["totals"]), *rows.total_traffic(report)]
+    return _table(("layer", *rows.PLACE, *rows.TIME, *rows.TRAFFIC), [*lines, ["total", *total]])
+
+
+def _energy(report: Report) -> str:
+    lines = [
+        [
+            name,
+            fmt.count(action["count"]),
+            f"{action['pj_each']:.4g} {action['unit']}",
+            fmt.energy(action["pj"]),
+            fmt.percent(action["pj"] / (report["energy"]["total_pj"] or 1.0)),
+            f"{action['node']}: {action['source']}",
+        ]
+        for name, action in report["energy"]["by_action"].items()
+    ]
+    lines.append(["total", "", "", fmt.energy(report["energy"]["total_pj"]), "", ""])
+    return _table(("action", "count", "each", "energy", "share", "source"), lines)
+
+
+def _predictions(report: Report) -> str:
+    lines = [
+        [
+            str(p["index"]),
+            fmt.class_name(report, p["label"]),
+            fmt.class_name(report, p["prediction"]),
+            ", ".join(f"{logit:g}" for logit in p["logits"]),
+        ]
+        for p in report["predictions"]
+    ]
+    return _table(("image", "label", "prediction", "logits"), lines)
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    written = [list(head), ["---"] * len(head), *lines]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in written)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _list(entries: Mapping[str, str]) -> str:
+    return "\n".join(f"- **{name}**: {text}" for name, text in entries.items())

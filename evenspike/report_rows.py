@@ -1,0 +1,52 @@
+"""The rows of a report's table: one a layer and a total, as text, the same in every view.
+
+A row has three groups of cells: the mapping (`PLACE`), the time (`TIME`) and the traffic
+(`TRAFFIC`), each with its total.
+"""
+# ruff: noqa: RUF001  (a report is typeset: it has multiplication signs and dashes)
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evenspike import report_format as fmt
+from evenspike.report_schema import STATES, Report
+
+PLACE = ("shape", "tile", "F", "passes", "chunks")
+TIME = ("cycles", "util.", *STATES[1:])
+TRAFFIC = ("words", "spikes in", "spikes out")
+
+NOTE = "util. = busy share of the PE-cycles; with the four shares beside it, it makes 100 %."
+
+
+def place(layer: Mapping[str, Any]) -> list[str]:
+    """Cells of `PLACE`; the shape is `channels→filters kernel/stride @map before pooling`."""
+    s, tile = layer["shape"], layer["tile"]
+    stride = f"/{s['stride']}" if s["stride"] != 1 else ""
+    shape = (
+        f"{s['channels']}→{s['filters']} {s['kernel']}×{s['kernel']}{stride} "
+        f"@{s['height']}×{s['width']}"
+    )
+    counts = [fmt.count(layer[key]) for key in ("filters_per_pass", "passes", "chunks")]
+    return [shape, f"{tile[0]}×{tile[1]}", *counts]
+
+
+def time(row: Mapping[str, Any]) -> list[str]:
+    """Cells of `TIME`, of a layer or of the totals."""
+    return [fmt.count(row["cycles"]), *map(fmt.percent, fmt.shares(row).values())]
+
+
+def traffic(layer: Mapping[str, Any]) -> list[str]:
+    """Cells of `TRAFFIC`."""
+    return [fmt.count(layer[key]) for key in ("words_loaded", "spikes_in", "spikes_out")]
+
+
+def total_place() -> list[str]:
+    """Nothing: a mapping has no total."""
+    return [""] * len(PLACE)
+
+
+def total_traffic(report: Report) -> list[str]:
+    """The words; a layer's spikes out are another's spikes in, so they have no total."""
+    return [fmt.count(report["totals"]["words_loaded"]), "", ""]

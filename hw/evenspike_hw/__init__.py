@@ -1,0 +1,1 @@
+"""The accelerator in Amaranth: one file a block of the diagram. To come."""

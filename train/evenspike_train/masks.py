@@ -1,0 +1,125 @@
+"""Weight masks: a parametrization, so that a pruned module is an ordinary module.
+
+``module.weight`` is ``original * mask``; the optimiser owns ``original``, gradients
+of pruned weights are zero by construction, and a state dict carries both.  Masks
+are boolean: True = the weight lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from evenspike_train.networks import prunable
+
+Masks = dict[str, Tensor]
+
+
+class Mask(nn.Module):
+    """Parametrization w -> w * mask, with the mask as a buffer."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask.to(torch.bool))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.mask
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight
+
+
+def _parametrization(module: nn.Module) -> Mask | None:
+    if not parametrize.is_parametrized(module, "weight"):
+        return None
+    for entry in module.parametrizations["weight"]:
+        if isinstance(entry, Mask):
+            return entry
+    return None
+
+
+def attach(model: nn.Module) -> None:
+    """Give every prunable weight an all-True mask, if it has none yet."""
+    for _, module in prunable(model):
+        if _parametrization(module) is None:
+            ones = torch.ones_like(module.weight, dtype=torch.bool)
+            parametrize.register_parametrization(module, "weight", Mask(ones))
+
+
+def detach(model: nn.Module) -> None:
+    """Make the zeros permanent and the weights ordinary parameters again."""
+    for _, module in prunable(model):
+        if _parametrization(module) is not None:
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+def read(model: nn.Module) -> Masks:
+    """Copies of the masks by module name; non-zero weights where none is attached."""
+    masks = {}
+    for name, module in prunable(model):
+        entry = _parametrization(module)
+        masks[name] = (module.weight.detach() != 0) if entry is None else entry.mask.clone()
+    return masks
+
+
+def write(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Set the masks in place (they must be attached); names and shapes must match."""
+    modules = dict(prunable(model))
+    if modules.keys() != masks.keys():
+        odd = sorted(modules.keys() ^ masks.keys())
+        raise ValueError(f"masks: the model and the masks disagree about {', '.join(odd)}")
+    for name, mask in masks.items():
+        entry = _parametrization(modules[name])
+        if entry is None:
+            raise ValueError(f"masks: {name} has no mask attached")
+        if entry.mask.shape != mask.shape:
+            raise ValueError(
+                f"masks: {name} has shape {tuple(entry.mask.shape)}, the mask {tuple(mask.shape)}"
+            )
+        entry.mask.copy_(mask)
+
+
+def originals(model: nn.Module) -> dict[str, Tensor]:
+    """The unmasked weights by module name, to be changed in place under no_grad."""
+    return {
+        name: module.weight if _parametrization(module) is None
+        else module.parametrizations["weight"].original
+        for name, module in prunable(model)
+    }  # fmt: skip
+
+
+def sparsity(masks: Mapping[str, Tensor]) -> float:
+    """Share of prunable weights that are gone, over all layers together."""
+    total = sum(mask.numel() for mask in masks.values())
+    alive = sum(int(mask.sum()) for mask in masks.values())
+    return 1 - alive / total
+
+
+def from_torch_prune(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a `torch.nn.utils.prune` state dict to that of a model with masks attached.
+
+    ``x.weight_orig`` and ``x.weight_mask`` become the parametrization's entries; a
+    weight without a mask gets an all-True one.  Other state dicts pass unchanged.
+    """
+    if not any(key.endswith("weight_orig") for key in state):
+        return dict(state)
+    renamed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        stem = key.rsplit(".", 1)[0]
+        prefix = f"{stem}.parametrizations.weight."
+        if key.endswith(".weight_orig"):
+            if f"{stem}.weight_mask" not in state:
+                raise ValueError(f"checkpoint: {key} has no {stem}.weight_mask beside it")
+            renamed[prefix + "original"] = value
+        elif key.endswith(".weight_mask"):
+            if not bool(((value == 0) | (value == 1)).all()):
+                raise ValueError(f"checkpoint: {key} holds values other than 0 and 1")
+            renamed[prefix + "0.mask"] = value.to(torch.bool)
+        else:
+            renamed[key] = value
+    return renamed

@@ -1,0 +1,216 @@
+"""The leaky integrate-and-fire neuron, and a fused T-step version of it.
+
+    v[t] = leak * v[t-1] + gain * x[t]         (membrane before the spike)
+    s[t] = 1 if v[t] >= threshold else 0
+    v[t] <- 0 (hard reset)  or  v[t] - threshold (soft reset)   where s[t] = 1
+
+With leak 0.25 and gain 0.75 this is the neuron of the u-Ticket and LTH code
+(1/tau = 0.75; the table's "leak factor 0.75").  With leak 0.75 and gain 1 it is
+Eq. 1 of the u-Ticket paper read literally.
+
+The spike has no useful derivative; in the backward pass it is replaced by that
+of the arctan surrogate, ``(alpha/2) / (1 + (pi/2 * alpha * (v - threshold))^2)``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+try:
+    from evenspike_train import neuron_cpu
+except ImportError:  # without numba the same arithmetic runs as tensor operations
+    neuron_cpu = None
+
+RESETS = ("hard", "soft")
+
+
+@dataclass(frozen=True)
+class LIFParameters:
+    """What one layer of neurons does.
+
+    Parameters
+    ----------
+    leak : share of the membrane that is left after one timestep, in [0, 1].
+    gain : factor on the input current.  Folded into the weights at export.
+    threshold : membrane at or above which the neuron fires.
+    reset : ``"hard"`` (membrane to 0) or ``"soft"`` (threshold is subtracted).
+    alpha : width of the arctan surrogate; 2 in the authors' code.
+    detach_reset : the reset is a constant for the gradient, as in the authors' code.
+    """
+
+    leak: float = 0.25
+    gain: float = 0.75
+    threshold: float = 1.0
+    reset: str = "hard"
+    alpha: float = 2.0
+    detach_reset: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.leak <= 1.0:
+            raise ValueError(f"neuron: leak must lie in [0, 1], not {self.leak}")
+        if self.gain <= 0.0:
+            raise ValueError(f"neuron: gain must be positive, not {self.gain}")
+        if self.threshold <= 0.0:
+            raise ValueError(f"neuron: threshold must be positive, not {self.threshold}")
+        if self.alpha <= 0.0:
+            raise ValueError(f"neuron: alpha must be positive, not {self.alpha}")
+        if self.reset not in RESETS:
+            raise ValueError(f"neuron: reset must be one of {RESETS}, not {self.reset!r}")
+
+
+def surrogate(distance: Tensor, alpha: float) -> Tensor:
+    """Derivative that stands in for the spike's, at ``distance = v - threshold``."""
+    return (alpha / 2) / (1 + (distance * (math.pi / 2 * alpha)).square())
+
+
+class ArctanSpike(torch.autograd.Function):
+    """Heaviside step forward (1 at 0: the comparison is >=), arctan backward."""
+
+    @staticmethod
+    def forward(ctx: Any, distance: Tensor, alpha: float) -> Tensor:
+        ctx.save_for_backward(distance)
+        ctx.alpha = alpha
+        return (distance >= 0).to(distance.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (distance,) = ctx.saved_tensors
+        return grads[0] * surrogate(distance, ctx.alpha), None
+
+
+def lif_loop(current: Tensor, neuron: LIFParameters) -> Tensor:
+    """The definition, one timestep after the other: current [T, ...] -> spikes [T, ...].
+
+    Slow, and what `FusedLIF` is tested against.
+    """
+    membrane = torch.zeros_like(current[0])
+    spikes = []
+    for x in current:
+        membrane = neuron.leak * membrane + neuron.gain * x
+        spike = ArctanSpike.apply(membrane - neuron.threshold, neuron.alpha)
+        fired = spike.detach() if neuron.detach_reset else spike
+        if neuron.reset == "hard":
+            membrane = membrane * (1 - fired)
+        else:
+            membrane = membrane - neuron.threshold * fired
+        spikes.append(spike)
+    return torch.stack(spikes)
+
+
+def _as_rows(x: Tensor) -> Tensor | None:
+    """View of a dense [T, ...] tensor as [T, neurons] in memory order, or None.
+
+    The neurons of a layer are independent, so any order will do; the order in
+    memory (channels last or first) is the one that needs no copy.
+    """
+    order = [0, *sorted(range(1, x.dim()), key=lambda d: -x.stride(d))]
+    try:
+        return x.permute(order).view(x.shape[0], -1)
+    except RuntimeError:
+        return None
+
+
+def _bits(*tensors: Tensor) -> list[np.ndarray]:
+    return [x.detach().view(torch.uint16).numpy() for x in tensors]
+
+
+def _compiled(x: Tensor) -> bool:
+    return neuron_cpu is not None and x.device.type == "cpu" and x.dtype == torch.bfloat16
+
+
+def _forward_rows(x: Tensor, s: Tensor, m: Tensor, p: LIFParameters) -> None:
+    """Current x -> spikes s and membranes before the reset m, all [T, neurons]."""
+    if _compiled(x):
+        leak, gain, threshold = np.float32([p.leak, p.gain, p.threshold])
+        neuron_cpu.lif_forward(*_bits(x, s, m), leak, gain, threshold, p.reset == "hard")
+        return
+    membrane = torch.zeros_like(s[0], dtype=torch.promote_types(x.dtype, torch.float32))
+    for t in range(x.shape[0]):
+        membrane.mul_(p.leak).add_(x[t], alpha=p.gain)
+        m[t] = membrane
+        if p.reset == "hard":
+            silent = membrane < p.threshold
+            s[t] = ~silent
+            membrane.mul_(silent)
+        else:
+            s[t] = membrane >= p.threshold
+            membrane.sub_(s[t], alpha=p.threshold)
+
+
+def _backward_rows(g: Tensor, s: Tensor, m: Tensor, out: Tensor, p: LIFParameters) -> None:
+    """Gradient g of the spikes -> gradient `out` of the current, all [T, neurons]."""
+    if _compiled(g) and p.detach_reset:
+        values = np.float32([p.leak, p.gain, p.threshold])
+        hard = p.reset == "hard"
+        neuron_cpu.lif_backward(*_bits(g, s, m, out), *values, hard, np.float32(p.alpha))
+        return
+    wide = torch.promote_types(m.dtype, torch.float32)
+    # Gradient of the membrane after this timestep's reset; it comes from the next one.
+    later = torch.zeros_like(m[0], dtype=wide)
+    for t in reversed(range(m.shape[0])):
+        slope = surrogate(m[t].to(wide) - p.threshold, p.alpha)
+        kept = later * (1 - s[t].to(wide)) if p.reset == "hard" else later
+        if not p.detach_reset:
+            # The membrane after the reset also depends on the spike itself.
+            height = m[t] if p.reset == "hard" else p.threshold
+            kept = kept - later * height * slope
+        later = torch.addcmul(kept, slope, g[t].to(wide))
+        out[t] = later * p.gain
+        later = later * p.leak
+
+
+class FusedLIF(torch.autograd.Function):
+    """All T steps of `lif_loop` in one node of the graph; current and spikes [T, ...].
+
+    The loop builds about eight graph nodes a timestep and keeps an activation for
+    each; here one membrane is kept per timestep.  The membrane is integrated in
+    float32 whatever the current's type, so that under bfloat16 only the currents
+    are rounded, not the state.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, neuron: LIFParameters) -> Tensor:
+        rows = _as_rows(current)
+        if rows is None:
+            current = current.contiguous()
+            rows = _as_rows(current)
+        # A current that is the same at every t arrives expanded: stride 0 over t,
+        # which the spikes must not have.
+        strides = (current[0].numel(), *current.stride()[1:])
+        spikes = current.new_empty_strided(current.shape, strides)
+        membranes = torch.empty_like(spikes)
+        _forward_rows(rows, _as_rows(spikes), _as_rows(membranes), neuron)
+        ctx.save_for_backward(spikes, membranes)
+        ctx.neuron = neuron
+        return spikes
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        spikes, membranes = ctx.saved_tensors
+        grad = grads[0]
+        if grad.stride() != spikes.stride() or grad.dtype != spikes.dtype:
+            grad = torch.empty_like(spikes).copy_(grad)
+        grad_current = torch.empty_like(spikes)
+        rows = [_as_rows(x) for x in (grad, spikes, membranes, grad_current)]
+        _backward_rows(*rows, ctx.neuron)
+        return grad_current, None
+
+
+class LIF(nn.Module):
+    """A layer of neurons: current [T, B, ...] -> spikes [T, B, ...], state starting at 0."""
+
+    def __init__(self, neuron: LIFParameters) -> None:
+        super().__init__()
+        self.neuron = neuron
+
+    def forward(self, current: Tensor) -> Tensor:
+        return FusedLIF.apply(current, self.neuron)
+
+    def extra_repr(self) -> str:
+        return str(self.neuron)

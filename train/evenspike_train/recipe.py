@@ -1,0 +1,224 @@
+"""Recipes: a TOML file that says everything a training run depends on.
+
+Every table is a frozen dataclass; an unknown key, a value of the wrong type or a
+combination that makes no sense is an error that names table and key, raised before
+any data is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from evenspike_train.data import CLASSES, Augmentation
+from evenspike_train.networks import NetworkConfig
+from evenspike_train.neuron import LIFParameters
+from evenspike_train.tickets import METHODS, MethodConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run, with the table and key at fault."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """``name`` of the data set; ``validation`` training images are held out."""
+
+    name: str = "fmnist"
+    validation: int = 5000
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """``name`` "sgd" (with momentum, optionally Nesterov) or "adam" (decoupled weight decay).
+
+    Weight decay spares batch norm and biases.  Adam gets further in a short budget
+    of images, SGD in a long one.
+    ``schedule``: ``"cosine"`` falls from the phase's learning rate to 0; ``"onecycle"``
+    first rises to it over the share ``warmup`` of the phase.
+    """
+
+    name: str = "sgd"
+    batch: int = 64
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    schedule: str = "onecycle"
+    warmup: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.name not in ("sgd", "adam"):
+            raise ValueError(f"optimizer: name must be sgd or adam, not {self.name!r}")
+        if self.batch < 1:
+            raise ValueError(f"optimizer: batch must be at least 1, not {self.batch}")
+        if self.schedule not in ("cosine", "onecycle"):
+            raise ValueError(
+                f"optimizer: schedule must be cosine or onecycle, not {self.schedule!r}"
+            )
+        if not 0.0 <= self.warmup < 1.0:
+            raise ValueError(f"optimizer: warmup must lie in [0, 1), not {self.warmup}")
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """One stretch of training under its own learning-rate schedule.
+
+    Parameters
+    ----------
+    images : images to pass, forward and backward (not epochs: a phase may be shorter
+        than one epoch).
+    timesteps : T of this phase.
+    lr : peak learning rate.
+    label_smoothing : of the cross-entropy.
+    ema : decay per step of the running average of the weights; 0 means none.
+    cutout : side of the square that is blanked, in pixels; 0 means none.
+    """
+
+    images: int = 0
+    timesteps: int = 4
+    lr: float = 0.1
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        if self.images < 0:
+            raise ValueError(f"phase: images must not be negative: {self.images}")
+        if self.timesteps < 1:
+            raise ValueError(f"phase: timesteps must be at least 1, not {self.timesteps}")
+        if self.lr <= 0:
+            raise ValueError(f"phase: lr must be positive, not {self.lr}")
+        if not 0.0 <= self.ema < 1.0:
+            raise ValueError(f"phase: ema must lie in [0, 1), not {self.ema}")
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """How it is computed: ``precision`` "bf16" (autocast) or "fp32", and how often state is saved.
+
+    ``round_validation`` images are looked at after each round, all of them at the end.
+    """
+
+    precision: str = "bf16"
+    checkpoint_seconds: float = 120.0
+    round_validation: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("bf16", "fp32"):
+            raise ValueError(f"compute: precision must be bf16 or fp32, not {self.precision!r}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training run: dense phase, a phase per round, and the final phase."""
+
+    name: str
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    dense: PhaseConfig = field(default_factory=PhaseConfig)
+    round: PhaseConfig = field(default_factory=PhaseConfig)
+    final: PhaseConfig = field(default_factory=PhaseConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        if self.data.name not in CLASSES:
+            raise ValueError(f"data: name must be one of {sorted(CLASSES)}, not {self.data.name!r}")
+        if self.network.classes != CLASSES[self.data.name]:
+            raise ValueError(
+                f"network: classes is {self.network.classes}, "
+                f"but {self.data.name} has {CLASSES[self.data.name]}"
+            )
+        if self.method.name not in METHODS:
+            raise ValueError(
+                f"method: name must be one of {sorted(METHODS)}, not {self.method.name!r}"
+            )
+        needs_snapshot = self.method.rewind == "weights" or self.method.recover == "snapshot"
+        prunes = self.method.name != "dense" and self.method.rounds > 0
+        if prunes and needs_snapshot and self.method.snapshot > self.dense.images:
+            raise ValueError(
+                f"method: snapshot at {self.method.snapshot} images, "
+                f"but the dense phase has {self.dense.images}"
+            )
+        reachable = 1 - (1 - self.method.rate) ** self.method.rounds
+        if prunes and self.method.sparsity > reachable + 0.01:
+            raise ValueError(
+                f"method: sparsity {self.method.sparsity} is out of reach: {self.method.rounds} "
+                f"rounds at rate {self.method.rate} end at {reachable:.4f}"
+            )
+        for name in ("dense", "round", "final"):
+            phase: PhaseConfig = getattr(self, name)
+            if phase.timesteps > self.network.timesteps:
+                raise ValueError(
+                    f"{name}: timesteps {phase.timesteps} exceeds the network's "
+                    f"{self.network.timesteps}"
+                )
+
+
+def _convert(value: Any, wanted: type, where: str) -> Any:
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not wanted:
+        raise RecipeError(
+            f"{where}: expected {wanted.__name__}, got {type(value).__name__} {value!r}"
+        )
+    return value
+
+
+def _table(cls: type, values: Any, where: str) -> Any:
+    """Dataclass from a TOML table; nested dataclasses are nested tables."""
+    if not isinstance(values, dict):
+        raise RecipeError(f"{where}: expected a table, got {values!r}")
+    hints = get_type_hints(cls)
+    known = {f.name for f in dataclasses.fields(cls)} - {"text"}
+    arguments = {}
+    for key, value in values.items():
+        path = f"{where}.{key}" if where else key
+        if key not in known:
+            raise RecipeError(f"{path}: unknown key; known here: {', '.join(sorted(known))}")
+        if dataclasses.is_dataclass(hints[key]):
+            arguments[key] = _table(hints[key], value, path)
+        else:
+            arguments[key] = _convert(value, hints[key], path)
+    try:
+        return cls(**arguments)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, RecipeError):
+            raise
+        raise RecipeError(str(error)) from error
+
+
+def parse(text: str) -> Recipe:
+    """Recipe from TOML text."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"not valid TOML: {error}") from error
+    recipe: Recipe = _table(Recipe, values, "")
+    return dataclasses.replace(recipe, text=text)
+
+
+def load(path_or_name: str | Path) -> Recipe:
+    """Recipe from a file, or by the name of one that is shipped (``vgg16-small``)."""
+    path = Path(path_or_name)
+    if not path.suffix and not path.exists():
+        path = RECIPES / f"{path_or_name}.toml"
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise RecipeError(f"{path_or_name}: no such recipe; shipped: {shipped}")
+    try:
+        return parse(path.read_text())
+    except RecipeError as error:
+        raise RecipeError(f"{path.name}: {error}") from error
+
+
+__all__ = ["LIFParameters", "Recipe", "RecipeError", "load", "parse"]

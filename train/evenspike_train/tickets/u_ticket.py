@@ -1,0 +1,146 @@
+"""u-Ticket: after each pruning, give the filters that run side by side equal work.
+
+Filters are taken in groups of as many as there are processing elements; filter j of
+a group runs on PE j, and the group takes as long as its fullest filter.  So within
+each group every filter gets the same number of weights, the mean of the group
+rounded up: too few, and zeros of the same filter are recovered at random; too many,
+and living weights are removed.  The first convolution (computed from pixels, not
+spikes) and linear layers are left alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from evenspike_train.tickets.base import Masks, MethodConfig, RoundReport, Weights
+from evenspike_train.tickets.imp import IterativeMagnitude, count_alive, prune_round, trim
+
+
+def balanced_layers(masks: Masks) -> list[str]:
+    """Names of the layers that are balanced: convolutions other than the first."""
+    return [name for name, mask in masks.items() if mask.dim() == 4][1:]
+
+
+def group_targets(loads: Tensor, pes: int, level: str, limit: int) -> Tensor:
+    """Weights each filter should have, [filters], from what they have.
+
+    The last group may be narrower than the array; its mean is over the filters it
+    has.  `limit` is the number of weights in a filter (it binds only when dense).
+    """
+    target = torch.empty_like(loads)
+    for start in range(0, loads.numel(), pes):
+        group = loads[start : start + pes]
+        total, filters = int(group.sum()), group.numel()
+        mean = -(-total // filters) if level == "ceil" else total // filters
+        target[start : start + pes] = min(mean, limit)
+    return target
+
+
+def balance(
+    mask: Tensor,
+    weight: Tensor,
+    pes: int,
+    level: str,
+    remove: str,
+    generator: torch.Generator,
+) -> Tensor:
+    """The balanced mask of one layer, [filters, ...] boolean.
+
+    Each filter's positions are put in order of merit: living weights first (in random
+    order, or by magnitude), then zeros in random order; the first `target` of them
+    live.  That is both removal and recovery, for all filters at once.
+    """
+    rows = mask.flatten(1)
+    filters, size = rows.shape
+    target = group_targets(rows.sum(1), pes, level, size)
+    merit = torch.rand(filters, size, generator=generator).to(mask.device)
+    if remove == "magnitude":
+        magnitude = weight.detach().flatten(1).abs().to(merit.dtype)
+        rank = magnitude.argsort(1).argsort(1).to(merit.dtype) / size
+        merit = torch.where(rows, rank, merit)
+    merit = merit + rows.to(merit.dtype)  # living in [1, 2), zeros in [0, 1)
+    order = merit.argsort(dim=1, descending=True, stable=True)
+    chosen = torch.arange(size, device=mask.device)[None, :] < target[:, None]
+    return torch.zeros_like(rows).scatter_(1, order, chosen).view_as(mask)
+
+
+def utilisation(mask: Tensor, pes: int) -> float | None:
+    """Mean over a layer's groups of 1 - (max - ceil(mean)) / max * pes / (pes - 1).
+
+    Groups without weights take no time and do not count; None for an empty layer.
+    This is the static figure of the paper, from the weights alone.
+    """
+    loads = mask.flatten(1).sum(1)
+    values = []
+    for start in range(0, loads.numel(), pes):
+        group = loads[start : start + pes]
+        busiest, filters = int(group.max()), group.numel()
+        if busiest:
+            mean = -(-int(group.sum()) // filters)
+            spread = filters / (filters - 1) if filters > 1 else 0.0
+            values.append(1 - (busiest - mean) / busiest * spread)
+    return sum(values) / len(values) if values else None
+
+
+def layer_mean_utilisation(masks: Masks, pes: int) -> float:
+    """Unweighted mean of `utilisation` over the balanced layers that are not empty."""
+    per_layer = [utilisation(masks[name], pes) for name in balanced_layers(masks)]
+    known = [value for value in per_layer if value is not None]
+    return sum(known) / len(known) if known else 1.0
+
+
+class UTicket(IterativeMagnitude):
+    """IMP with balancing after every pruning."""
+
+    config: MethodConfig
+
+    def _balance_all(
+        self, weights: Weights, masks: Masks, generator: torch.Generator, level: str
+    ) -> Masks:
+        balanced = dict(masks)
+        for name in balanced_layers(masks):
+            balanced[name] = balance(
+                masks[name], weights[name], self.config.pes, level, self.config.remove, generator
+            )
+        return balanced
+
+    def update(
+        self, weights: Weights, masks: Masks, generator: torch.Generator, last: bool
+    ) -> RoundReport:
+        config = self.config
+        pruned = prune_round(weights, masks, config.rate, config.scope)
+        if last:
+            pruned = trim(weights, pruned, config.sparsity)
+        balanced = self._balance_all(weights, pruned, generator, config.level)
+        if last and config.sparsity:
+            balanced = self._meet_sparsity(weights, pruned, balanced, generator)
+        recovered = sum(int((balanced[n] & ~pruned[n]).sum()) for n in pruned)
+        removed = sum(int((pruned[n] & ~balanced[n]).sum()) for n in pruned)
+        figures = {
+            "utilisation_before": layer_mean_utilisation(pruned, config.pes),
+            "utilisation": layer_mean_utilisation(balanced, config.pes),
+            "recovered": recovered,
+            "removed": removed,
+        }
+        if config.carry == "paper":
+            return RoundReport(balanced, balanced, figures)
+        # The authors' code intersects the next pruning with the unbalanced mask:
+        # removed weights stay removed, recovered ones live for this round only.
+        carried = {name: pruned[name] & balanced[name] for name in pruned}
+        return RoundReport(balanced, carried, figures)
+
+    def _meet_sparsity(
+        self, weights: Weights, pruned: Masks, balanced: Masks, generator: torch.Generator
+    ) -> Masks:
+        """Balancing upwards adds weights: prune a little further until the target holds."""
+        total = sum(mask.numel() for mask in pruned.values())
+        allowed = int((1 - self.config.sparsity) * total)
+        for _ in range(20):
+            excess = count_alive(balanced) - allowed
+            if excess <= 0:
+                return balanced
+            living = count_alive(pruned)
+            pruned = trim(weights, pruned, 1 - max(living - excess, 0) / total)
+            balanced = self._balance_all(weights, pruned, generator, self.config.level)
+        return self._balance_all(weights, pruned, generator, "floor")

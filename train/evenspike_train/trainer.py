@@ -1,0 +1,374 @@
+"""The training run: dense phase, rounds of pruning, final phase; resumable at any step.
+
+All randomness is drawn from generators keyed by (seed, phase, step or epoch), and
+the state file is replaced atomically, so a run that is killed and resumed ends in
+the same weights as one that was left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from evenspike_train import masks as weight_masks
+from evenspike_train import networks, tickets
+from evenspike_train.data import Augmentation, Dataset, Split, generator_for
+from evenspike_train.recipe import OptimizerConfig, PhaseConfig, Recipe
+from evenspike_train.tickets.u_ticket import layer_mean_utilisation
+
+_ORDER, _AUGMENT, _MASK = 1, 2, 3  # streams of random numbers
+
+
+def learning_rate(config: OptimizerConfig, peak: float, progress: float) -> float:
+    """Learning rate at `progress` in [0, 1) of a phase."""
+    if config.schedule == "onecycle" and progress < config.warmup:
+        return peak * (0.04 + 0.96 * progress / config.warmup)
+    if config.schedule == "onecycle":
+        progress = (progress - config.warmup) / (1 - config.warmup)
+    return peak * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Optimiser in which only the prunable weights decay, not batch norm and biases."""
+    decayed = list(weight_masks.originals(model).values())
+    ids = {id(p) for p in decayed}
+    others = [p for p in model.parameters() if id(p) not in ids]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if config.name == "adam":
+        return torch.optim.AdamW(groups, lr=0.1, betas=(config.momentum, 0.99), fused=True)
+    return torch.optim.SGD(
+        groups, lr=0.1, momentum=config.momentum, nesterov=config.nesterov, fused=True
+    )
+
+
+def loss_per_timestep(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Mean over timesteps of the cross-entropy of each; logits [T, B, classes]."""
+    steps = logits.shape[0]
+    return functional.cross_entropy(
+        logits.flatten(0, 1).float(), labels.repeat(steps), label_smoothing=smoothing
+    )
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, split: Split, batch: int = 250, autocast: Callable[[], Any] | None = None
+) -> dict[str, float]:
+    """Accuracy in percent, loss, and mean firing rate (spikes per neuron and timestep)."""
+    was_training = model.training
+    model.eval()
+    correct, loss, spikes, neurons = 0, 0.0, 0.0, 0
+    for images, labels in split.batches(batch):
+        record: list[Tensor] = []
+        with autocast() if autocast else contextlib.nullcontext():
+            logits = model(images, record=record)
+        # The first of equal logits wins, as in the integer network.
+        correct += int((logits.float().sum(0).argmax(1) == labels).sum())
+        loss += float(loss_per_timestep(logits, labels, 0.0)) * len(labels)
+        spikes += sum(float(s.sum(dtype=torch.float32)) for s in record)
+        neurons += sum(s.numel() for s in record)
+    model.train(was_training)
+    return {
+        "accuracy": 100.0 * correct / len(split),
+        "loss": loss / len(split),
+        "firing_rate": spikes / neurons,
+    }
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A named stretch of the run; `index` is 0 for dense, k for round k, last for final."""
+
+    name: str
+    index: int
+    config: PhaseConfig
+
+
+class Trainer:
+    """One run in one directory.
+
+    Files: ``recipe.toml`` (as given), ``log.jsonl`` (one line per phase and per
+    checkpoint), ``state.pt`` (everything needed to go on), ``snapshot.pt`` (what
+    weights are rewound to), ``dense.pt`` and ``ticket.pt`` (results).
+    """
+
+    def __init__(self, recipe: Recipe, data: Dataset, directory: Path) -> None:
+        self.recipe, self.data, self.directory = recipe, data, Path(directory)
+        self.device = data.train.images.device
+        self.method = tickets.build(recipe.method)
+        torch.manual_seed(recipe.seed)
+        model = networks.build(recipe.network).to(self.device)
+        self.model = model.to(memory_format=torch.channels_last)
+        weight_masks.attach(self.model)
+        self.optimizer = make_optimizer(self.model, recipe.optimizer)
+        self.carried = weight_masks.read(self.model)
+        self.snapshot: dict[str, Tensor] | None = None
+        self.ema: dict[str, Tensor] | None = None
+        self.phase_index, self.step, self.images_seen, self.seconds = 0, 0, 0, 0.0
+        self._saved_at = time.monotonic()
+        self._clock = time.monotonic()
+        rounds = [
+            Phase(f"round {k}", k, recipe.round) for k in range(1, self.method.rounds)
+        ]
+        last = max(self.method.rounds, 1)
+        self.phases = [Phase("dense", 0, recipe.dense), *rounds, Phase("final", last, recipe.final)]
+
+    # --- state -----------------------------------------------------------------
+
+    def _path(self, name: str) -> Path:
+        return self.directory / name
+
+    def _write(self, name: str, content: Any) -> None:
+        """Replace a file in one step: a reader sees the old one or the new one."""
+        temporary = self._path(name + ".part")
+        torch.save(content, temporary)
+        os.replace(temporary, self._path(name))
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self._clock
+        self._clock = now
+
+    def save(self) -> None:
+        self._tick()
+        self._write(
+            "state.pt",
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "carried": self.carried,
+                "ema": self.ema,
+                "phase_index": self.phase_index,
+                "step": self.step,
+                "images_seen": self.images_seen,
+                "seconds": self.seconds,
+            },
+        )
+        self._saved_at = time.monotonic()
+
+    def resume(self) -> bool:
+        """Go on from the directory's state, if there is one."""
+        if not self._path("state.pt").is_file():
+            return False
+        state = torch.load(self._path("state.pt"), map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for field in ("carried", "ema", "phase_index", "step", "images_seen", "seconds"):
+            setattr(self, field, state[field])
+        if self._path("snapshot.pt").is_file():
+            self.snapshot = torch.load(
+                self._path("snapshot.pt"), map_location=self.device, weights_only=True
+            )
+        self._clock = time.monotonic()
+        return True
+
+    def log(self, event: str, **figures: Any) -> None:
+        self._tick()
+        line = {
+            "event": event,
+            "phase": self.phases[min(self.phase_index, len(self.phases) - 1)].name,
+            "images_seen": self.images_seen,
+            "seconds": round(self.seconds, 1),
+            **{k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()},
+        }
+        with self._path("log.jsonl").open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+
+    # --- one step --------------------------------------------------------------
+
+    def autocast(self) -> Any:
+        enabled = self.recipe.compute.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    def _batch_indices(self, phase: Phase, position: int) -> Tensor:
+        """Training images of the batch that starts `position` images into the phase."""
+        size, batch = len(self.data.train), self.recipe.optimizer.batch
+        wanted = min(batch, phase.config.images - position)
+        parts = []
+        while wanted > 0:
+            epoch, offset = divmod(position, size)
+            if getattr(self, "_order_key", None) != (phase.index, epoch):
+                generator = generator_for(self.recipe.seed, _ORDER, phase.index, epoch)
+                self._order = torch.randperm(size, generator=generator)
+                self._order_key = (phase.index, epoch)
+            part = self._order[offset : offset + wanted]
+            parts.append(part)
+            position += len(part)
+            wanted -= len(part)
+        return torch.cat(parts).to(self.device)
+
+    def _train_step(self, phase: Phase, augment: Augmentation) -> float:
+        config, batch = phase.config, self.recipe.optimizer.batch
+        position = self.step * batch
+        index = self._batch_indices(phase, position)
+        generator = generator_for(self.recipe.seed, _AUGMENT, phase.index, self.step)
+        images = augment(self.data.train.images[index], generator)
+        labels = self.data.train.labels[index]
+        rate = learning_rate(self.recipe.optimizer, config.lr, position / config.images)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.autocast():
+            logits = self.model(images)
+        loss = loss_per_timestep(logits, labels, config.label_smoothing)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.images_seen += len(index)
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        """Running average of parameters and batch-norm statistics."""
+        state = self.model.state_dict()
+        if self.ema is None:
+            self.ema = {k: v.clone() for k, v in state.items() if v.is_floating_point()}
+            return
+        # The first steps count for more, so that the start is forgotten quickly.
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        names = list(self.ema)
+        torch._foreach_lerp_([self.ema[n] for n in names], [state[n] for n in names], 1 - decay)
+
+    # --- phases ----------------------------------------------------------------
+
+    def _take_snapshot(self) -> None:
+        self.snapshot = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self._write("snapshot.pt", self.snapshot)
+
+    def _run_phase(self, phase: Phase) -> None:
+        config = phase.config
+        self.model.train()
+        self.model.timesteps = config.timesteps
+        base = self.recipe.augmentation
+        augment = Augmentation(base.flip, base.shift, max(base.cutout, config.cutout))
+        steps = -(-config.images // self.recipe.optimizer.batch)
+        snapshot_step = -(-self.recipe.method.snapshot // self.recipe.optimizer.batch)
+        losses: list[float] = []
+        reported = time.monotonic()
+        while True:
+            if phase.index == 0 and self.step == min(snapshot_step, steps):
+                self._take_snapshot()
+            if self.step >= steps:
+                break
+            losses.append(self._train_step(phase, augment))
+            if not math.isfinite(losses[-1]):
+                raise FloatingPointError(f"{phase.name}: the loss is {losses[-1]} at step {self.step}")
+            if config.ema:
+                self._average(config.ema)
+            if time.monotonic() - self._saved_at > self.recipe.compute.checkpoint_seconds:
+                self.save()
+            if time.monotonic() - reported > 60:
+                self.log("progress", step=self.step, of=steps, loss=sum(losses) / len(losses))
+                losses, reported = [], time.monotonic()
+
+    def _rewind(self, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
+        """Weights to start the next round with, as the recipe says."""
+        config = self.recipe.method
+        if config.rewind == "weights":
+            state = {k: v for k, v in self.snapshot.items() if not k.endswith(".mask")}
+            self.model.load_state_dict(state, strict=False)
+        for name, original in weight_masks.originals(self.model).items():
+            recovered = after[name] & ~before[name]
+            if config.recover == "zero":
+                original.data[recovered] = 0.0
+            elif config.recover == "snapshot":
+                key = f"{name}.parametrizations.weight.original"
+                original.data[recovered] = self.snapshot[key][recovered]
+            # Pruned weights stay as they are: they may be recovered as "kept".
+
+    @torch.no_grad()
+    def _update_masks(self, number: int) -> dict[str, float]:
+        """Prune (and balance) after phase `number - 1`; restart the optimiser."""
+        weights = weight_masks.originals(self.model)
+        generator = generator_for(self.recipe.seed, _MASK, number)
+        last = number == self.method.rounds
+        before = weight_masks.read(self.model)
+        report = self.method.update(weights, self.carried, generator, last)
+        weight_masks.write(self.model, report.masks)
+        self.carried = report.carried
+        self._rewind(before, report.masks)
+        self.optimizer = make_optimizer(self.model, self.recipe.optimizer)
+        pes = self.recipe.method.pes
+        return {
+            "round": number,
+            "sparsity": weight_masks.sparsity(report.masks),
+            "utilisation": layer_mean_utilisation(report.masks, pes),
+            **report.figures,
+        }
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end; returns the figures of the finished ticket."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if not self.resume():
+            self._path("recipe.toml").write_text(self.recipe.text)
+        while self.phase_index < len(self.phases):
+            phase = self.phases[self.phase_index]
+            self._run_phase(phase)
+            final = phase.name == "final"
+            if not final:
+                validation = self.data.validation.first(self.recipe.compute.round_validation)
+                figures = evaluate(self.model, validation, autocast=self.autocast)
+                self.log("trained", **figures)
+            if phase.index == 0:
+                self._write("dense.pt", self.result())
+            if not final and self.method.rounds:
+                started = time.monotonic()
+                figures = self._update_masks(phase.index + 1)
+                self.log("pruned", **figures, update_seconds=time.monotonic() - started)
+            if final:
+                break
+            self.phase_index += 1
+            self.step = 0
+            self.save()
+        return self.finish()
+
+    # --- results ---------------------------------------------------------------
+
+    def result(self) -> dict[str, Any]:
+        """What an exporter needs: weights with masks, recipe and how they were made."""
+        return {
+            "model": {k: v.clone() for k, v in self.model.state_dict().items()},
+            "recipe": self.recipe.text,
+            "images_seen": self.images_seen,
+            "seconds": self.seconds,
+        }
+
+    def finish(self) -> dict[str, Any]:
+        """Choose plain or averaged weights by validation, write ``ticket.pt``."""
+        self.model.timesteps = self.recipe.network.timesteps
+        candidates = {"plain": {k: v.clone() for k, v in self.model.state_dict().items()}}
+        if self.ema is not None:
+            candidates["average"] = {**candidates["plain"], **self.ema}
+        scores = {}
+        for name, state in candidates.items():
+            self.model.load_state_dict(state)
+            scores[name] = evaluate(self.model, self.data.validation, autocast=self.autocast)
+            self.log("validated", weights=name, **scores[name])
+        best = max(scores, key=lambda name: scores[name]["accuracy"])
+        self.model.load_state_dict(candidates[best])
+        masks = weight_masks.read(self.model)
+        figures = {
+            "weights": best,
+            "validation_accuracy": scores[best]["accuracy"],
+            "firing_rate": scores[best]["firing_rate"],
+            "sparsity": weight_masks.sparsity(masks),
+            "utilisation": layer_mean_utilisation(masks, self.recipe.method.pes),
+            "images_seen": self.images_seen,
+        }
+        self._write("ticket.pt", {**self.result(), "figures": figures})
+        self.log("finished", **figures)
+        return figures

@@ -109,7 +109,7 @@ APT = test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 
 $(VENV)/made-in:
 	@$(FIND); \
-	if [ -z "$$python$(CHOSEN)" ]; then \
+	if [ -z "$${python}$(CHOSEN)" ]; then \
 	    packages='python3 python3-venv'; \
 	    if command -v python3 >/dev/null; then packages='python3.11 python3.11-venv'; fi; \
 	    $(APT) && $(FIND); \

@@ -52,8 +52,8 @@ ENERGY_TEXT = (
 
 
 def count(value: float) -> str:
-    """A count with separators; an average over images keeps one decimal."""
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+    """A count with separators; a small average over images keeps one decimal."""
+    return f"{value:,.0f}" if float(value).is_integer() or value >= 1e5 else f"{value:,.1f}"
 
 
 def short(value: float) -> str:
@@ -67,6 +67,12 @@ def short(value: float) -> str:
 def percent(share: float | None, digits: int = 1) -> str:
     """A share as a percentage; a dash for one that does not exist."""
     return DASH if share is None else f"{100 * share:.{digits}f} %"
+
+
+def action(name: str) -> str:
+    """`and_gate` as `AND gate`."""
+    words = name.split("_")
+    return " ".join(w.upper() if w in {"and", "lif", "fifo"} else w for w in words)
 
 
 def energy(picojoules: float) -> str:

@@ -37,7 +37,7 @@ def render(report: Report, pictures: Sequence[Picture] = (), *, trace: bool = Fa
     """
     body = [
         _header(report),
-        _tiles(report),
+        _tiles(fmt.headline(report)),
         _layers(report, trace),
         _paper(report),
         _energy(report),
@@ -90,11 +90,12 @@ def _header(report: Report) -> str:
     )
 
 
-def _tiles(report: Report) -> str:
+def _tiles(entries: Iterable[tuple[str, str, str]]) -> str:
+    """Large figures, each with its name above and a note below."""
     tiles = "".join(
         f'<div class="tile"><span>{escape(name)}</span><strong>{escape(value)}</strong>'
         f"<span>{escape(note)}</span></div>\n"
-        for name, value, note in fmt.headline(report)
+        for name, value, note in entries
     )
     return f'<div class="tiles">\n{tiles}</div>'
 
@@ -107,13 +108,16 @@ def _figure(number: int, title: str, content: str, caption: str, before: str = "
     )
 
 
+_TEXT = ' class="text"'
+
+
 def _table(
     head: Sequence[str], lines: Iterable[Sequence[str]], last: str = "", prose: str = ""
 ) -> str:
     """A table; `last` is the class of its last row, `prose` the column that holds sentences."""
     written = [
         "".join(
-            f'<td class="text">{escape(text)}</td>' if name == prose else f"<td>{escape(text)}</td>"
+            f"<td{_TEXT if name == prose else ''}>{escape(text)}</td>"
             for name, text in zip(head, row, strict=True)
         )
         for row in lines
@@ -122,7 +126,7 @@ def _table(
         f'<tr class="{last if index == len(written) - 1 else ""}">{line}</tr>\n'
         for index, line in enumerate(written)
     )
-    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    names = "".join(f"<th{_TEXT if name == prose else ''}>{escape(name)}</th>" for name in head)
     return f'<div class="scroll"><table>\n<tr>{names}</tr>\n{body}</table></div>'
 
 
@@ -132,7 +136,7 @@ def _layers(report: Report, trace: bool) -> str:
         for state, text in fmt.STATE_TEXT.items()
     )
     hint = (
-        '<p class="lead">Cycle by cycle: <a href="trace.json">trace.json</a>, '
+        '<p class="lead hint">Cycle by cycle: <a href="trace.json">trace.json</a>, '
         "to be opened in ui.perfetto.dev.</p>"
         if trace
         else ""
@@ -195,10 +199,8 @@ def _layer_table(report: Report) -> str:
 
 
 def _paper(report: Report) -> str:
-    return (
-        "<h2>In the paper's convention</h2>\n"
-        f"<p>{escape(fmt.PAPER_TEXT)}</p>\n"
-        f"<figure>{_table(('quantity', 'value'), fmt.paper(report))}</figure>"
+    return f"<h2>In the paper's convention</h2>\n<p>{escape(fmt.PAPER_TEXT)}</p>\n" + _tiles(
+        (name, value, "") for name, value in fmt.paper(report)
     )
 
 
@@ -207,7 +209,7 @@ def _energy(report: Report) -> str:
     total = energy["total_pj"] or 1.0
     lines = [
         [
-            name.replace("_", " "),
+            fmt.action(name),
             fmt.count(action["count"]),
             f"{action['pj_each']:.4g} {action['unit']}",
             fmt.energy(action["pj"]),
@@ -218,6 +220,10 @@ def _energy(report: Report) -> str:
         for name, action in energy["by_action"].items()
     ]
     lines.append(["total", "", "", fmt.energy(energy["total_pj"]), fmt.percent(1.0), "", ""])
+    legend = "".join(
+        f'<li><i class="shade{index}"></i>{group} {fmt.energy(pj)}, {fmt.percent(pj / total)}</li>'
+        for index, (group, pj) in enumerate(plots.energy_groups(report).items())
+    )
     head = ("action", "count", "each", "energy", "share", "node", "source of the figure")
     return (
         f"<h2>Energy</h2>\n<p>{escape(fmt.ENERGY_TEXT)}</p>\n"
@@ -226,6 +232,7 @@ def _energy(report: Report) -> str:
             "Energy per image",
             plots.energy(report),
             "Top: by group. Below: by action, count times energy of one action.",
+            f'<ul class="legend">{legend}</ul>\n',
         )
         + f"\n<figure>{_table(head, lines, 'sum', head[-1])}</figure>"
     )

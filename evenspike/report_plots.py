@@ -12,7 +12,7 @@ from typing import Any
 
 from evenspike import report_format as fmt
 from evenspike.report_schema import Report
-from evenspike.report_svg import GUTTER, ROW, WIDTH, Scale, Svg, axis, bar, names
+from evenspike.report_svg import ROW, WIDTH, Scale, Svg, axis, bar, gutter, names
 
 ENERGY_GROUPS = {
     "arithmetic": ("and_gate", "accumulate", "lif_step"),
@@ -35,18 +35,20 @@ OTHER_GROUP = "other"
 def cycles(report: Report) -> str:
     """Cycles of each layer (left) and its utilisation (right)."""
     layers, top = report["layers"], 36
-    scale = Scale.over([layer["cycles"] for layer in layers], 400)
+    labels = [layer["name"] for layer in layers]
+    left = gutter(labels)
+    scale = Scale.over([layer["cycles"] for layer in layers], 560 - left)
     share = Scale(1.0, 190)
     svg = Svg("Cycles and utilisation by layer", top + len(layers) * ROW + 26)
-    names(svg, [layer["name"] for layer in layers], top)
-    axis(svg, GUTTER, top, len(layers), scale, f"Cycles, {scale.name}", fmt.short)
+    names(svg, labels, left, top)
+    axis(svg, left, top, len(layers), scale, f"Cycles, {scale.name}", fmt.short)
     right = 680
     axis(svg, right, top, len(layers), share, "Utilisation", lambda v: f"{100 * v:.0f} %")
     for row, layer in enumerate(layers):
         y = top + row * ROW
         number, used = fmt.count(layer["cycles"]), layer["utilization"]
         title = f"{layer['name']}: {number} cycles"
-        bar(svg, GUTTER, y, scale(layer["cycles"]), "ink", title, number)
+        bar(svg, left, y, scale(layer["cycles"]), "ink", title, number)
         title = f"{layer['name']}: {fmt.percent(used)} of the PE-cycles are busy"
         bar(svg, right, y, share(used), "busy", title, fmt.percent(used))
     return str(svg)
@@ -55,14 +57,16 @@ def cycles(report: Report) -> str:
 def states(report: Report) -> str:
     """Where every PE-cycle went: 100 % bars by layer and for the whole run."""
     rows = [*report["layers"], {"name": "all layers", **report["totals"]}]
-    top, length = 8, WIDTH - GUTTER - 8
+    labels = [row["name"] for row in rows]
+    top, left = 8, gutter(labels)
+    length = WIDTH - left - 8
     svg = Svg("Where every PE-cycle went, by layer", top + len(rows) * ROW + 12)
     last = top + (len(rows) - 1) * ROW + 8
-    names(svg, [row["name"] for row in rows[:-1]], top)
-    names(svg, [rows[-1]["name"]], last)
+    names(svg, labels[:-1], left, top)
+    names(svg, labels[-1:], left, last)
     for index, row in enumerate(rows):
         y = last if index == len(rows) - 1 else top + index * ROW
-        x = float(GUTTER)
+        x = left
         for state, share in fmt.shares(row).items():
             width, text = share * length, fmt.percent(share)
             title = f"{row['name']}: {state} {text}, {fmt.count(row[state])} PE-cycles"
@@ -77,17 +81,19 @@ def states(report: Report) -> str:
 def heat(report: Report) -> str:
     """Busy share of each PE (columns) in each layer (rows)."""
     layers, pes, top = report["layers"], report["arch"]["pes"], 26
-    cell = (WIDTH - GUTTER - 8) / pes
+    labels = [layer["name"] for layer in layers]
+    left = gutter(labels)
+    cell = (WIDTH - left - 8) / pes
     svg = Svg("Busy share by PE and layer", top + len(layers) * ROW + 8)
-    names(svg, [layer["name"] for layer in layers], top)
+    names(svg, labels, left, top)
     every = max(1, math.ceil(pes / 16))
     for pe in range(0, pes, every):
         label = f"PE {pe}" if cell * every >= 46 else str(pe)
-        svg.text(GUTTER + (pe + 0.5) * cell, top - 9, label, "tick", "middle")
+        svg.text(left + (pe + 0.5) * cell, top - 9, label, "tick", "middle")
     for row, layer in enumerate(layers):
         for pe, busy in enumerate(layer["per_pe"]["busy"]):
             share = busy / layer["cycles"] if layer["cycles"] else 0.0
-            x, y = GUTTER + pe * cell, top + row * ROW
+            x, y = left + pe * cell, top + row * ROW
             title = f"{layer['name']}, PE {pe}: busy {fmt.percent(share)}, {fmt.count(busy)} cycles"
             svg.rect(x, y, cell, ROW, "seam cell", title)
             svg.rect(x, y, cell, ROW, "busy seam", title, fill_opacity=f"{share:.3f}")
@@ -111,24 +117,21 @@ def energy(report: Report) -> str:
     total = report["energy"]["total_pj"] or 1.0
     by_action: dict[str, dict[str, Any]] = report["energy"]["by_action"]
     actions = sorted(by_action.items(), key=lambda item: (-item[1]["pj"], item[0]))
-    top, gutter = 96, 150
+    labels = [fmt.action(name) for name, _ in actions]
+    top, left = 82, gutter(labels)
     svg = Svg("Energy by group and by action", top + len(actions) * ROW + 26)
-    x, length = 0.0, float(WIDTH)
+    x = 0.0
     for index, (group, pj) in enumerate(energy_groups(report).items()):
-        width = length * pj / total
-        title = f"{group}: {fmt.energy(pj)}, {fmt.percent(pj / total)}"
-        svg.rect(x, 4, width, 26, f"ink seam shade{index}", title)
-        if width >= 110:
-            svg.text(x + 2, 45, group, "name")
-            svg.text(x + 2, 60, fmt.percent(pj / total), "value")
+        width, text = WIDTH * pj / total, fmt.percent(pj / total)
+        svg.rect(x, 4, width, 26, f"seam shade{index}", f"{group}: {fmt.energy(pj)}, {text}")
         x += width
-    scale = Scale(max(max((a["pj"] for _, a in actions), default=0.0), 1e-12), 560)
-    names(svg, [name.replace("_", " ") for name, _ in actions], top, gutter)
-    axis(svg, gutter, top, len(actions), scale, "Energy by action, linear scale", fmt.energy)
+    scale = Scale(max([1e-12, *(action["pj"] for _, action in actions)]), 560)
+    names(svg, labels, left, top)
+    axis(svg, left, top, len(actions), scale, "Energy by action, linear scale", fmt.energy)
     for row, (name, action) in enumerate(actions):
         label = f"{fmt.energy(action['pj'])} · {fmt.percent(action['pj'] / total)}"
         title = f"{name}: {fmt.count(action['count'])} × {action['pj_each']:.4g} {action['unit']}"
-        bar(svg, gutter, top + row * ROW, scale(action["pj"]), "ink", title, label)
+        bar(svg, left, top + row * ROW, scale(action["pj"]), "ink", title, label)
     return str(svg)
 
 
@@ -136,12 +139,14 @@ def spikes(report: Report) -> str:
     """Spikes into and out of each layer (left) and its firing rate (right)."""
     layers, top, timesteps = report["layers"], 36, report["arch"]["timesteps"]
     counts = [layer[key] for layer in layers for key in ("spikes_in", "spikes_out")]
-    scale = Scale.over(counts, 400)
+    labels = [layer["name"] for layer in layers]
+    left = gutter(labels)
+    scale = Scale.over(counts, 520 - left)
     rates = [fmt.firing_rate(layer, timesteps) for layer in layers]
     rate_scale = Scale(max([0.01, *(rate for rate in rates if rate is not None)]), 190)
     svg = Svg("Spikes in and out, and firing rate, by layer", top + len(layers) * ROW + 26)
-    names(svg, [layer["name"] for layer in layers], top)
-    axis(svg, GUTTER, top, len(layers), scale, f"Spikes in and out, {scale.name}", fmt.short)
+    names(svg, labels, left, top)
+    axis(svg, left, top, len(layers), scale, f"Spikes in and out, {scale.name}", fmt.short)
     right = 680
     axis(svg, right, top, len(layers), rate_scale, "Firing rate", lambda v: f"{100 * v:.3g} %")
     for row, (layer, rate) in enumerate(zip(layers, rates, strict=True)):
@@ -149,9 +154,9 @@ def spikes(report: Report) -> str:
         inside, outside = scale(layer["spikes_in"]), scale(layer["spikes_out"])
         text = f"{fmt.count(layer['spikes_in'])} → {fmt.count(layer['spikes_out'])}"
         title = f"{layer['name']}: {text} spikes"
-        svg.rect(GUTTER, y + 4, inside, 8, "hollow", title)
-        svg.rect(GUTTER, y + 14, outside, 8, "ink", title)
-        svg.text(GUTTER + max(inside, outside) + 7, y + ROW / 2 + 4, text, "value")
+        svg.rect(left, y + 4, inside, 8, "hollow", title)
+        svg.rect(left, y + 14, outside, 8, "ink", title)
+        svg.text(left + max(inside, outside) + 7, y + ROW / 2 + 4, text, "value")
         if rate is not None:
             title = f"{layer['name']}: firing rate {fmt.percent(rate, 2)}"
             bar(svg, right, y, rate_scale(rate), "ink", title, fmt.percent(rate))

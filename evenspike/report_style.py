@@ -6,6 +6,9 @@ always in the same order), and right or wrong. Every other quantity is drawn in 
 
 from __future__ import annotations
 
+SHADES = (1.0, 0.74, 0.54, 0.38, 0.25, 0.14)
+"""Opacities of the neutral ink for the parts of one bar."""
+
 LIGHT = """
 color-scheme: light; --paper: #fafaf8; --card: #ffffff; --text: #1c2230; --muted: #5c6573;
 --rule: #e1e3e8; --bar: #57647c; --busy: #2463c4; --starved: #eeb02e; --waiting: #c3c8d1;
@@ -27,7 +30,7 @@ RULES = """
 body { margin: 0; background: var(--paper); color: var(--text); line-height: 1.5;
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
   font-variant-numeric: tabular-nums; -webkit-text-size-adjust: 100%; }
-main { max-width: 1060px; margin: 0 auto; padding: 40px 24px 64px; }
+main { max-width: 1240px; margin: 0 auto; padding: 40px 24px 64px; }
 h1 { font-size: 2.1rem; line-height: 1.15; letter-spacing: -0.02em; margin: 0 0 6px; }
 h2 { font-size: 1.25rem; letter-spacing: -0.01em; margin: 52px 0 4px; }
 h2 + p, .lead { color: var(--muted); margin: 0 0 14px; max-width: 76ch; }
@@ -58,23 +61,24 @@ svg .panel { fill: var(--text); font-size: 13px; font-weight: 600; }
 svg .grid { stroke: var(--rule); } svg .axis { stroke: var(--muted); }
 svg .seam { stroke: var(--card); stroke-width: 1.5; } svg .cell { fill: var(--rule); }
 svg .ink { fill: var(--bar); } svg .hollow { fill: none; stroke: var(--bar); }
-svg .shade1 { fill-opacity: .78; } svg .shade2 { fill-opacity: .58; }
-svg .shade3 { fill-opacity: .42; } svg .shade4 { fill-opacity: .28; }
-svg .shade5 { fill-opacity: .16; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 12px; padding: 0;
   list-style: none; font-size: .85rem; }
 .legend i { display: inline-block; width: 11px; height: 11px; border-radius: 2px;
   margin-right: 7px; }
-.ramp { display: inline-block; width: 120px; height: 11px; border-radius: 2px; margin: 0 7px;
+.legend .ramp { width: 120px; margin: 0 8px;
   background: linear-gradient(90deg, var(--rule), var(--busy)); }
-table { border-collapse: collapse; width: 100%; font-size: .84rem; }
-th, td { padding: 6px 9px; border-bottom: 1px solid var(--rule); text-align: right;
+a { color: var(--busy); }
+table { border-collapse: collapse; width: 100%; font-size: .77rem; }
+th, td { padding: 5px 6px; border-bottom: 1px solid var(--rule); text-align: right;
   white-space: nowrap; }
 th { color: var(--muted); font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
   background: var(--card); }
-td.text { text-align: left; white-space: normal; min-width: 210px; color: var(--muted); }
+th.text, td.text { text-align: left; }
+td.text { white-space: normal; min-width: 260px; color: var(--muted); }
 tr.sum td { font-weight: 650; border-top: 2px solid var(--muted); border-bottom: 0; }
+h2 + p + .tiles { grid-template-columns: repeat(3, 1fr); }
+.hint { margin: 14px 0 0; }
 .cards { display: grid; grid-template-columns: 1fr 1fr; gap: 18px; margin-top: 18px; }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
   padding: 16px 18px; min-width: 0; }
@@ -93,7 +97,7 @@ footer { margin-top: 52px; padding-top: 14px; border-top: 1px solid var(--rule);
   color: var(--muted); font-size: .84rem; }
 @media (max-width: 760px) {
   main { padding: 24px 14px 48px; } h1 { font-size: 1.6rem; }
-  .tiles { grid-template-columns: 1fr 1fr; } .cards { grid-template-columns: 1fr; }
+  .tiles, h2 + p + .tiles { grid-template-columns: 1fr 1fr; } .cards { grid-template-columns: 1fr; }
   .tile strong { font-size: 1.25rem; } .verdict { display: block; } figure { padding: 12px; }
 }
 @media print { figure, .card { break-inside: avoid; } }
@@ -107,6 +111,11 @@ def stylesheet(states: tuple[str, ...]) -> str:
         f".legend .{state} {{ background: var(--{state}); }} "
         f"svg .on-{state} {{ fill: var(--on-{state}); }}\n"
         for state in states
+    )
+    fills += "".join(
+        f"svg .shade{n}, .legend .shade{n} {{ fill: var(--bar); background: var(--bar); "
+        f"opacity: {opacity}; }}\n"
+        for n, opacity in enumerate(SHADES)
     )
     dark = f"@media (prefers-color-scheme: dark) {{ :root {{{DARK}}} }}"
     return f":root {{{LIGHT}}}\n{dark}\n{RULES}{fills}"

@@ -13,8 +13,8 @@ from html import escape
 WIDTH = 960
 ROW = 26
 BAR = 15
-GUTTER = 104
-"""Width of the row names on the left."""
+NAME_LENGTH = 28
+"""Characters of a row's name that are shown."""
 
 SQUARE_ROOT_FROM = 12.0
 """From this ratio of the largest to the median value on, bars are drawn on a square-root scale: it
@@ -89,22 +89,32 @@ class Scale:
         return "square-root scale" if self.root else "linear scale"
 
     def ticks(self) -> list[float]:
-        """Round values in about equal distances, without 0."""
-        shares = (0.0625, 0.25, 0.5625, 1.0) if self.root else (0.25, 0.5, 0.75, 1.0)
-        rounded = {_round_down(self.largest * share) for share in shares}
-        return sorted(rounded)
+        """Three to five round values, without 0: evenly spaced, or rounded squares of such."""
+        if self.root:
+            return sorted({round_down(self.largest * share**2) for share in (0.3, 0.55, 0.8, 1.0)})
+        step = round_down(self.largest / 3, STEPS)
+        return [step * n for n in range(1, int(self.largest / step * (1 + 1e-9)) + 1)]
 
 
-def _round_down(value: float) -> float:
-    """To 1, 1.5, 2, 2.5, 3, 4, 5, 6 or 8 times a power of ten."""
+STEPS = (1.0, 2.0, 2.5, 5.0)
+
+
+def round_down(value: float, steps: Sequence[float] = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)) -> float:
+    """To one of the steps times a power of ten; `value` is positive."""
     power = 10.0 ** math.floor(math.log10(value))
-    steps = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
     return max(step for step in steps if step * power <= value * (1 + 1e-9)) * power
 
 
-def names(svg: Svg, names: Sequence[str], top: float, gutter: float = GUTTER) -> None:
-    for row, name in enumerate(names):
-        svg.text(gutter - 10, top + row * ROW + ROW / 2 + 4, name, "name", "end")
+def gutter(rows: Sequence[str]) -> float:
+    """Room for the row names on the left, by the longest of them."""
+    return 24.0 + 7.6 * min(NAME_LENGTH, max(map(len, rows), default=0))
+
+
+def names(svg: Svg, rows: Sequence[str], x: float, top: float) -> None:
+    """The rows' names, right-aligned against the panel at x."""
+    for row, name in enumerate(rows):
+        shown = name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
+        svg.text(x - 10, top + row * ROW + ROW / 2 + 4, shown, "name", "end")
 
 
 def axis(

@@ -52,8 +52,8 @@ LARGEST_WEIGHT = 127
 class Workload:
     """A Program with drawn weights, and the spikes that come into each of its layers.
 
-    inputs: masks [channels, height, width] for layers[1:-1]; the first layer only stands for the
-        source and the last for the end that every Program has: neither runs.
+    inputs: masks [channels, height, width] for layers[1 : 1 + len(inputs)]; the layer before only
+        stands for the source, those behind for the end that every Program has: they do not run.
     """
 
     program: Program
@@ -62,8 +62,8 @@ class Workload:
     @property
     def outputs(self) -> tuple[Masks, ...]:
         """The same spikes as outputs of the layer before, for the mapper; the rest is silent."""
-        ends = (np.zeros(layer.output, dtype=np.uint8) for layer in self.program.layers[-2:])
-        return (*self.inputs, *ends)
+        rest = self.program.layers[len(self.inputs) :]
+        return (*self.inputs, *(np.zeros(layer.output, dtype=np.uint8) for layer in rest))
 
 
 def read_trace(path: Path) -> tuple[tuple[str, ...], tuple[Masks, ...]]:
@@ -147,7 +147,7 @@ def build(
     for index, (name, masks, share) in enumerate(zip(names, inputs, shares, strict=False)):
         following = inputs[index + 1].shape if index + 1 < len(inputs) else None
         layers.append(_layer(index, name, masks, following, share, rng))
-    layers.append(_sink(layers[-1], len(shares)))
+    layers.extend(_sinks(layers[-1], len(shares)))
     program = Program("trace", TIMESTEPS, (1, height, width), tuple(layers), {"seed": seed})
     return Workload(program, tuple(inputs[: len(shares)]))
 
@@ -185,11 +185,20 @@ def _layer(
     )
 
 
-def _sink(before: Layer, source: int) -> Layer:
-    channels, height, width = before.output
-    nothing = np.zeros((1, channels, 1, 1), dtype=np.int16)
-    zero = np.zeros(1, dtype=np.int32)
-    return Layer("sink", (Segment(source, nothing),), zero, (height, width), threshold=0, last=True)
+def _sinks(before: Layer, source: int) -> list[Layer]:
+    """Layers that never run: they halve the map to the single position of a last layer."""
+    sinks: list[Layer] = []
+    channels, *size = before.output
+    while not sinks or not sinks[-1].last:
+        nothing = np.zeros((1, channels, 7, 7), dtype=np.int16)
+        segment = Segment(source + len(sinks), nothing, stride=2, padding=3)
+        size = [(n + 1) // 2 for n in size]
+        last = max(size) == 1
+        zero = np.zeros(1, dtype=np.int32)
+        name = f"sink{len(sinks)}"
+        sinks.append(Layer(name, (segment,), zero, (size[0], size[1]), int(not last), last=last))
+        channels = 1
+    return sinks
 
 
 def active(masks: Masks) -> npt.NDArray[np.float64]:

@@ -103,6 +103,8 @@ def test_lif_examples() -> None:
     assert int(lif([12, 8, 0], 0, 10, Leak.ONE, Reset.HARD)) == 0b001  # 12!, 8, 8
     assert int(lif([-100, 20, 20], 1, 6, Leak.HALF, Reset.HARD)) == 0b100  # -99, -29, 6!
     assert int(lif([HIGH, HIGH], HIGH, HIGH, Leak.ONE, Reset.HARD)) == 0b011
+    # the membrane saturates: LOW, LOW (not 2 * LOW), -1, HIGH - 1!
+    assert int(lif([LOW, LOW, HIGH, HIGH], 0, 5, Leak.ONE, Reset.HARD)) == 0b1000
 
 
 def test_lif_shapes() -> None:

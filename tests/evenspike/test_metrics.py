@@ -85,13 +85,15 @@ def test_residual_layers() -> None:
     """A 1x1 shortcut is a convolution of its own; an identity is none."""
     body = weights([3, 1, 2], 3, 3)
     eye = Segment(0, 7 * np.eye(3, dtype=np.int16)[:, :, None, None])
-    shortcut = weights([1, 2, 3], 3, 1)
-    metrics = paper_metrics(by_hand((body, eye), (body, shortcut), (eye,)), pes=4)
+    shortcut, empty = weights([1, 2, 3], 3, 1), weights([0, 0, 0], 3, 1)
+    metrics = paper_metrics(by_hand((body, eye), (body, shortcut), (eye,), (body, empty)), pes=4)
     assert [(c.layer, c.segment, c.nnz) for c in metrics.convolutions] == [
         ("conv0", 0, 6),
         ("conv1", 0, 6),
         ("conv1", 1, 6),
         ("conv2", 0, 3),  # the only segment of its layer: a sparse convolution
+        ("conv3", 0, 6),
+        ("conv3", 1, 0),  # a convolution that lost all its weights
     ]
 
 

@@ -6,12 +6,11 @@ gradient of the input and gradient of the living weights; parameters, masks,
 batch-norm statistics and the optimiser are those of the ordinary model, so the two
 can be exchanged between steps.
 
-Maps are [C, H, W, N] in bfloat16, N = T*B innermost (see `sparse_kernels`).
+Maps are [H, W, C, N] in bfloat16, N = T*B innermost (see `sparse_kernels`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,26 +22,17 @@ from evenspike_train import masks as weight_masks
 from evenspike_train import sparse_kernels
 from evenspike_train.networks import PIXEL_SCALE, VGG16
 from evenspike_train.neuron import LIFParameters
+from evenspike_train.sparse_kernels import Rows
 
 
 def _bits(x: Tensor) -> np.ndarray:
     return x.detach().view(torch.uint16).numpy()
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Living weights in the order of `sparse_kernels.convolve`: output by output."""
-
-    start: np.ndarray
-    channel: np.ndarray
-    dy: np.ndarray
-    dx: np.ndarray
-
-    @staticmethod
-    def by(output: Tensor, channel: Tensor, dy: Tensor, dx: Tensor, outputs: int) -> Rows:
-        start = np.zeros(outputs + 1, np.int64)
-        start[1:] = np.cumsum(np.bincount(output.numpy(), minlength=outputs))
-        return Rows(start, *(np.ascontiguousarray(a.numpy()) for a in (channel, dy, dx)))
+def _rows(output: Tensor, channel: Tensor, dy: Tensor, dx: Tensor, outputs: int) -> Rows:
+    start = np.zeros(outputs + 1, np.int64)
+    start[1:] = np.cumsum(np.bincount(output.numpy(), minlength=outputs))
+    return Rows(start, *(np.ascontiguousarray(a.numpy()) for a in (channel, dy, dx)))
 
 
 class Structure:
@@ -59,26 +49,24 @@ class Structure:
         f, r, s, c = mask.permute(0, 2, 3, 1).nonzero().T
         self.index = ((f * height + r) * width + s) * channels + c
         dy, dx = r - height // 2, s - width // 2
-        self.forward = Rows.by(f, c, dy, dx, filters)
+        self.forward = _rows(f, c, dy, dx, filters)
         self.order = c.argsort(stable=True)
         o = self.order
-        self.backward = Rows.by(c[o], f[o], -dy[o], -dx[o], channels)
+        self.backward = _rows(c[o], f[o], -dy[o], -dx[o], channels)
 
 
 class SparseConv(torch.autograd.Function):
-    """3x3 convolution of maps [C, H, W, N] with the living weights of a filter bank."""
+    """3x3 convolution of maps [H, W, C, N] with the living weights of a filter bank."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, where: Structure) -> Tensor:
-        _, height, width, images = x.shape
-        out = x.new_empty(weight.shape[0], height, width, images)
+        height, width, _, images = x.shape
+        x = x.contiguous()
+        out = x.new_empty(height, width, weight.shape[0], images)
         values = weight.detach().permute(0, 2, 3, 1).reshape(-1)[where.index]
-        rows = where.forward
         sparse_kernels.convolve(
-            _bits(x).reshape(-1, images), height, width,
-            rows.start, rows.channel, rows.dy, rows.dx, values.numpy(),
-            bias.detach().numpy(), _bits(out).reshape(-1, images),
-        )  # fmt: skip
+            _bits(x), where.forward, values.numpy(), bias.detach().numpy(), _bits(out)
+        )
         ctx.save_for_backward(x, values)
         ctx.where, ctx.shape = where, weight.shape
         return out
@@ -88,24 +76,19 @@ class SparseConv(torch.autograd.Function):
         x, values = ctx.saved_tensors
         where: Structure = ctx.where
         grad = grads[0].contiguous()
-        channels, height, width, images = x.shape
-        filters, _, *kernel = ctx.shape
-        rows = where.forward
+        filters, channels, *kernel = ctx.shape
         values_grad = np.empty(len(values), np.float32)
         bias_grad = np.empty(filters, np.float32)
         sparse_kernels.weight_gradient(
-            _bits(x).reshape(-1), _bits(grad).reshape(-1), height, width,
-            rows.start, rows.channel, rows.dy, rows.dx, values_grad, bias_grad,
-        )  # fmt: skip
+            _bits(x), _bits(grad), where.forward, values_grad, bias_grad
+        )
         weight_grad = torch.zeros(filters, *kernel, channels)
         weight_grad.view(-1)[where.index] = torch.from_numpy(values_grad)
-        rows = where.backward
         x_grad = torch.empty_like(x)
+        no_bias = np.zeros(channels, np.float32)
         sparse_kernels.convolve(
-            _bits(grad).reshape(-1, images), height, width,
-            rows.start, rows.channel, rows.dy, rows.dx, values[where.order].numpy(),
-            np.zeros(channels, np.float32), _bits(x_grad).reshape(-1, images),
-        )  # fmt: skip
+            _bits(grad), where.backward, values[where.order].numpy(), no_bias, _bits(x_grad)
+        )
         return x_grad, weight_grad.permute(0, 3, 1, 2), torch.from_numpy(bias_grad), None
 
 
@@ -160,25 +143,25 @@ class SparseForward:
             if index == 0:
                 # From pixels, once for all timesteps: too little work to matter.
                 current = layer.current(images.to(torch.float32) / PIXEL_SCALE)
-                maps = current.to(torch.bfloat16).permute(1, 2, 3, 0)
+                maps = current.to(torch.bfloat16).permute(2, 3, 1, 0)
                 maps = maps.unsqueeze(3).expand(-1, -1, -1, steps, -1).flatten(3)
             else:
                 name = f"layers.{index}.conv"
-                bias = layer.conv.bias
-                maps = SparseConv.apply(x, self.weights[name], bias, self.structures[name])
+                where = self.structures[name]
+                maps = SparseConv.apply(x, self.weights[name], layer.conv.bias, where)
                 maps = self._norm(layer.norm, maps)
-            shape = maps.shape
-            rows = maps.reshape(-1, steps, batch)
-            x = MapLIF.apply(rows, layer.lif.neuron).view(shape)
+            x = MapLIF.apply(maps.reshape(-1, steps, batch), layer.lif.neuron).view(maps.shape)
             if layer.pool is not None:
-                # [C, N, H, W] with N innermost is channels-last to the pooling.
-                x = layer.pool(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+                # [1, C*N, H, W] with C*N innermost is channels-last to the pooling.
+                planes = x.flatten(2).unsqueeze(0).permute(0, 3, 1, 2)
+                pooled = layer.pool(planes).permute(0, 2, 3, 1).squeeze(0)
+                x = pooled.unflatten(2, x.shape[2:])
         features = x.flatten(0, 2).T
         return self.model.classifier(features).unflatten(0, (steps, batch))
 
     @staticmethod
     def _norm(norm: torch.nn.BatchNorm2d, maps: Tensor) -> Tensor:
-        flat = maps.flatten(1).unsqueeze(0)
+        flat = maps.flatten(0, 1)  # [H*W, C, N]: to batch norm, a batch of sequences
         if norm.training:
             norm.num_batches_tracked.add_(1)
         normed = functional.batch_norm(

@@ -47,8 +47,8 @@ RUN(run128, 4)
 RUN(run32, 1)
 
 /* Arguments as in sparse_kernels.convolve; images must be a multiple of 32. */
-void convolve(const uint16_t *x, int64_t images, int64_t height, int64_t width, int64_t filters,
-              const int64_t *start, const int64_t *channel, const int64_t *dy, const int64_t *dx,
+void convolve(const uint16_t *x, int64_t images, int64_t height, int64_t width, int64_t channels,
+              int64_t filters, const int64_t *start, const int64_t *channel, const int64_t *dy, const int64_t *dx,
               const float *value, const float *bias, uint16_t *out) {
   int64_t most = 0;
   for (int64_t f = 0; f < filters; f++)
@@ -66,10 +66,10 @@ void convolve(const uint16_t *x, int64_t images, int64_t height, int64_t width, 
           for (int64_t k = start[f]; k < start[f + 1]; k++) {
             const int64_t y = row + dy[k], z = column + dx[k];
             if (y < 0 || y >= height || z < 0 || z >= width) continue;
-            source[count] = ((channel[k] * height + y) * width + z) * images;
+            source[count] = ((y * width + z) * channels + channel[k]) * images;
             factor[count++] = value[k];
           }
-          uint16_t *target = out + ((f * height + row) * width + column) * images;
+          uint16_t *target = out + (at * filters + f) * images;
           int64_t n = 0;
           for (; n + 128 <= images; n += 128)
             run128(x + n, source, factor, count, bias[f], target + n);
@@ -83,12 +83,6 @@ void convolve(const uint16_t *x, int64_t images, int64_t height, int64_t width, 
   }
 }
 
-static float sum_of(v16f v) {
-  float total = 0;
-  for (int i = 0; i < 16; i++) total += v[i];
-  return total;
-}
-
 static inline v16f dot_step(v16f total, v16u a, v16u b) {
 #ifdef __AVX512BF16__
   return (v16f)_mm512_dpbf16_ps((__m512)total, (__m512bh)a, (__m512bh)b);
@@ -97,47 +91,48 @@ static inline v16f dot_step(v16f total, v16u a, v16u b) {
 #endif
 }
 
-/* Inner product of two runs of bfloat16; count must be a multiple of 32. */
-static float dot(const uint16_t *a, const uint16_t *b, int64_t count) {
+static inline v16f dot(v16f total, const uint16_t *a, const uint16_t *b, int64_t vectors) {
   const v16u_loose *p = (const v16u_loose *)a, *q = (const v16u_loose *)b;
-  v16f s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
-  int64_t j = 0;
-  for (const int64_t n = count / 32; j < n; j += 4) {
-    if (j + 4 > n) break;
-    s0 = dot_step(s0, p[j], q[j]);
-    s1 = dot_step(s1, p[j + 1], q[j + 1]);
-    s2 = dot_step(s2, p[j + 2], q[j + 2]);
-    s3 = dot_step(s3, p[j + 3], q[j + 3]);
-  }
-  for (; j < count / 32; j++) s0 = dot_step(s0, p[j], q[j]);
-  return sum_of((s0 + s1) + (s2 + s3));
+  for (int64_t j = 0; j < vectors; j++) total = dot_step(total, p[j], q[j]);
+  return total;
 }
 
-/* Arguments as in sparse_kernels.weight_gradient; images must be a multiple of 32. */
+/* Arguments as in sparse_kernels.weight_gradient; images must be a multiple of 32.
+ * Each thread walks over positions and keeps 16 partial sums for every weight. */
 void weight_gradient(const uint16_t *x, const uint16_t *grad, int64_t images, int64_t height,
-                     int64_t width, int64_t filters, const int64_t *start, const int64_t *channel,
-                     const int64_t *dy, const int64_t *dx, float *out, float *bias_grad) {
-  const int64_t plane = height * width * images;
-#pragma omp parallel for schedule(dynamic, 1)
-  for (int64_t f = 0; f < filters; f++) {
-    const uint16_t *g = grad + f * plane;
-    double all = 0;
-    for (int64_t row = 0; row < height; row++) {
-      v16f total = {0};
-      const v16u_loose *p = (const v16u_loose *)(g + row * width * images);
-      for (int64_t j = 0; j < width * images / 32; j++) total += low(p[j]) + high(p[j]);
-      all += sum_of(total);
-    }
-    bias_grad[f] = (float)all;
-    for (int64_t k = start[f]; k < start[f + 1]; k++) {
-      const int64_t left = dx[k] < 0 ? -dx[k] : 0, right = dx[k] > 0 ? width - dx[k] : width;
-      const int64_t top = dy[k] < 0 ? -dy[k] : 0, bottom = dy[k] > 0 ? height - dy[k] : height;
-      double total = 0;
-      for (int64_t row = top; row < bottom && left < right; row++) {
-        const uint16_t *from = x + channel[k] * plane + ((row + dy[k]) * width + left + dx[k]) * images;
-        total += dot(g + (row * width + left) * images, from, (right - left) * images);
+                     int64_t width, int64_t channels, int64_t filters, const int64_t *start,
+                     const int64_t *channel, const int64_t *dy, const int64_t *dx, float *out,
+                     float *bias_grad) {
+  const int64_t weights = start[filters], vectors = images / 32;
+  for (int64_t k = 0; k < weights; k++) out[k] = 0;
+  for (int64_t f = 0; f < filters; f++) bias_grad[f] = 0;
+#pragma omp parallel
+  {
+    v16f *sums = aligned_alloc(64, (size_t)(weights + filters) * sizeof(v16f));
+    for (int64_t k = 0; k < weights + filters; k++) sums[k] = (v16f){0};
+    v16f *bias_sums = sums + weights;
+#pragma omp for schedule(static)
+    for (int64_t at = 0; at < height * width; at++) {
+      const int64_t row = at / width, column = at % width;
+      for (int64_t f = 0; f < filters; f++) {
+        const uint16_t *g = grad + (at * filters + f) * images;
+        const v16u_loose *p = (const v16u_loose *)g;
+        for (int64_t j = 0; j < vectors; j++) bias_sums[f] += low(p[j]) + high(p[j]);
+        for (int64_t k = start[f]; k < start[f + 1]; k++) {
+          const int64_t y = row + dy[k], z = column + dx[k];
+          if (y < 0 || y >= height || z < 0 || z >= width) continue;
+          const uint16_t *from = x + ((y * width + z) * channels + channel[k]) * images;
+          sums[k] = vectors == 4 ? dot(sums[k], g, from, 4) : dot(sums[k], g, from, vectors);
+        }
       }
-      out[k] = (float)total;
     }
+#pragma omp critical
+    {
+      for (int64_t k = 0; k < weights; k++)
+        for (int i = 0; i < 16; i++) out[k] += sums[k][i];
+      for (int64_t f = 0; f < filters; f++)
+        for (int i = 0; i < 16; i++) bias_grad[f] += bias_sums[f][i];
+    }
+    free(sums);
   }
 }

@@ -1,12 +1,23 @@
 """Compiled CPU kernels over maps in which a pruned network is trained cheaply.
 
-A map is stored as [channels * rows * columns, N] with the N = T*B images of a batch
-innermost: whatever weight of whatever kernel position is left, its work is a run of
-N contiguous numbers, with no waste at borders or in small maps.  Values are bfloat16
-carried as uint16, sums are float32.
+A map is stored as [H, W, C, N] with the N = T*B images of a batch innermost: whatever
+weight of whatever kernel position is left, its work is a run of N contiguous numbers,
+with no waste at borders or in small maps, and the inputs of one position lie together.
+Values are bfloat16 carried as uint16, sums are float32.
+
+The convolutions exist twice: in C, built on first use if the machine has a compiler,
+and in numba, about a third slower.
 """
 
 from __future__ import annotations
+
+import ctypes
+import functools
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -14,15 +25,20 @@ import numpy as np
 from evenspike_train.neuron_cpu import ONE, _narrow, _widen
 
 
-@numba.njit(parallel=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
-def convolve(x, height, width, start, channel, dy, dx, value, bias, out):
-    """out[f, y, x, :] = bias[f] + sum over the weights of f of value * x[c, y+dy, x+dx, :].
+class Rows(NamedTuple):
+    """Living weights output by output: int64 arrays."""
 
-    The weights of filter f are entries ``start[f]`` to ``start[f + 1]``.  Positions are
-    shared out among threads; all filters of a position follow one another, so that the
-    inputs they share stay in the cache.
-    """
+    start: np.ndarray
+    channel: np.ndarray
+    dy: np.ndarray
+    dx: np.ndarray
+
+
+@numba.njit(parallel=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
+def _convolve(x, height, width, start, channel, dy, dx, value, bias, out):
+    """x [H*W*C, N], out [H*W*F, N]; see `convolve`."""
     filters = start.shape[0] - 1
+    channels = x.shape[0] // (height * width)
     images = x.shape[1]
     most = 0
     for f in range(filters):
@@ -37,7 +53,7 @@ def convolve(x, height, width, start, channel, dy, dx, value, bias, out):
             for k in range(start[f], start[f + 1]):
                 y, z = row + dy[k], column + dx[k]
                 if 0 <= y < height and 0 <= z < width:
-                    source[count] = (channel[k] * height + y) * width + z
+                    source[count] = (y * width + z) * channels + channel[k]
                     factor[count] = value[k]
                     count += 1
             for k in range(count, count + 3):  # fill up to a multiple of four
@@ -54,47 +70,97 @@ def convolve(x, height, width, start, channel, dy, dx, value, bias, out):
                         + r * _widen(x[c, i])
                         + s * _widen(x[d, i])
                     )
-            target = (f * height + row) * width + column
             for i in range(images):
-                out[target, i] = _narrow(total[i])
+                out[position * filters + f, i] = _narrow(total[i])
 
 
 @numba.njit(cache=True, fastmath=True)
-def _dot(a, b, first_a, first_b, count):
+def _dot(a, b):
     """Inner product of two runs of bfloat16."""
     total = np.float32(0)
-    a, b = a[first_a : first_a + count], b[first_b : first_b + count]
-    for i in range(count):
+    for i in range(a.shape[0]):
         total += _widen(a[i]) * _widen(b[i])
     return total
 
 
 @numba.njit(parallel=True, cache=True)
-def weight_gradient(x, grad, height, width, start, channel, dy, dx, out, bias_grad):
-    """Gradient of every living weight, and of the biases.
-
-    ``x`` and ``grad`` are flat; one weight meets whole rows of both maps at once.
-    """
+def _weight_gradient(x, grad, height, width, start, channel, dy, dx, out, bias_grad):
+    """x [H*W*C, N], grad [H*W*F, N]; see `weight_gradient`."""
     filters = start.shape[0] - 1
-    images = grad.shape[0] // (filters * height * width)
-    plane = height * width * images
+    channels = x.shape[0] // (height * width)
+    one = np.full(x.shape[1], np.uint16(ONE), np.uint16)
     for f in numba.prange(filters):
-        total = np.float64(0)
-        for row in range(height):
-            part = np.float32(0)
-            first = f * plane + row * width * images
-            for i in range(first, first + width * images):
-                part += _widen(grad[i])
-            total += part
-        bias_grad[f] = total
+        bias_total = np.float64(0)
+        totals = np.zeros(start[f + 1] - start[f], np.float64)
+        for position in range(height * width):
+            row, column = position // width, position % width
+            g = grad[position * filters + f]
+            bias_total += _dot(g, one)
+            for k in range(start[f], start[f + 1]):
+                y, z = row + dy[k], column + dx[k]
+                if 0 <= y < height and 0 <= z < width:
+                    totals[k - start[f]] += _dot(g, x[(y * width + z) * channels + channel[k]])
+        bias_grad[f] = bias_total
         for k in range(start[f], start[f + 1]):
-            left, right = max(0, -dx[k]), min(width, width - dx[k])
-            total = np.float64(0)
-            for row in range(max(0, -dy[k]), min(height, height - dy[k])):
-                first_g = f * plane + (row * width + left) * images
-                first_x = channel[k] * plane + ((row + dy[k]) * width + left + dx[k]) * images
-                total += _dot(grad, x, first_g, first_x, (right - left) * images)
-            out[k] = total
+            out[k] = totals[k - start[f]]
+
+
+@functools.cache
+def compiled() -> ctypes.CDLL | None:
+    """`sparse_kernels.c` built by the system's C compiler, or None where there is none.
+
+    It is built for the processor at hand, so the library is kept with the process and
+    not with the package.
+    """
+    compiler = shutil.which("cc")
+    source = Path(__file__).with_suffix(".c")
+    if compiler is None or not source.is_file():
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "sparse_kernels.so"
+        options = ["-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC"]
+        command = [compiler, *options, "-o", str(library), str(source)]
+        built = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+        return ctypes.CDLL(str(library)) if built.returncode == 0 else None
+
+
+def _pointers(*arrays: np.ndarray) -> list[ctypes.c_void_p]:
+    for array in arrays:
+        if not array.flags.c_contiguous:
+            raise ValueError("sparse kernels: arrays must be contiguous")
+    return [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]
+
+
+def convolve(x, rows: Rows, value, bias, out) -> None:
+    """out[y, x, f, :] = bias[f] + sum over the weights of f of value * x[y+dy, x+dx, c, :].
+
+    x [H, W, C, N] and out [H, W, F, N] bfloat16 bits; the weights of filter f are
+    entries ``start[f]`` to ``start[f + 1]`` of ``rows`` and ``value``.  Positions are
+    shared out among threads; all filters of a position follow one another, so that the
+    inputs they share stay in the cache.
+    """
+    height, width, channels, images = x.shape
+    library = compiled() if images % 32 == 0 else None
+    if library is None:
+        flat = x.reshape(-1, images), out.reshape(-1, images)
+        _convolve(flat[0], height, width, *rows, value, bias, flat[1])
+        return
+    sizes = [ctypes.c_int64(n) for n in (images, height, width, channels, out.shape[2])]
+    first, *rest = _pointers(x, *rows, value, bias, out)
+    library.convolve(first, *sizes, *rest)
+
+
+def weight_gradient(x, grad, rows: Rows, out, bias_grad) -> None:
+    """Gradient of every living weight, and of the biases; shapes as in `convolve`."""
+    height, width, channels, images = x.shape
+    library = compiled() if images % 32 == 0 else None
+    if library is None:
+        flat = x.reshape(-1, images), grad.reshape(-1, images)
+        _weight_gradient(*flat, height, width, *rows, out, bias_grad)
+        return
+    sizes = [ctypes.c_int64(n) for n in (images, height, width, channels, grad.shape[2])]
+    first, second, *rest = _pointers(x, grad, *rows, out, bias_grad)
+    library.weight_gradient(first, second, *sizes, *rest)
 
 
 @numba.njit(parallel=True, cache=True)

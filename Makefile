@@ -18,31 +18,31 @@ options = $(foreach name,$(1),$(if $(call given,$(name)),--$(shell echo $(name) 
 .PHONY: help sim train export report bench test lint clean
 
 help:
-	@echo 'make sim      run MODEL=$(MODEL) on the cycle model: IMAGES= DATA= ARCH= MAPPING= OUT='
+	@echo 'make sim      run MODEL=$(MODEL) on the cycle model: IMAGES= DATA= ARCH= MAPPING= OUT= THREADS='
 	@echo 'make train    train and prune by RECIPE=$(RECIPE): RUN= DATA= DEVICE= THREADS='
-	@echo 'make export   turn a finished run into a Program: RUN= OUT='
-	@echo 'make report   write the pages of a finished simulation again: OUT='
-	@echo 'make bench    time the cycle model: MODEL= IMAGES='
+	@echo 'make export   turn a trained run into a Program: RUN= DATA= OUT='
+	@echo 'make report   write the pages of a report.json again: OUT='
+	@echo 'make bench    measure cycles and speed: MODEL= IMAGES= TRACE= OUT='
 	@echo 'make test     run all tests'
 	@echo 'make lint     check format, rules, types and imports'
-	@echo 'make clean    remove the virtual environment, caches and built files'
+	@echo 'make clean    remove the virtual environment, caches and build/'
 	@echo
 	@echo 'Each takes ARGS= for further options, and PYTHON= for another Python (3.11 or newer).'
 
 sim: $(VENV)/base
-	@$(BIN)/evenspike sim --model '$(MODEL)' $(call options,IMAGES DATA ARCH MAPPING OUT)
+	@$(BIN)/evenspike sim --model '$(MODEL)' $(call options,IMAGES DATA ARCH MAPPING OUT THREADS)
 
 train: $(VENV)/train
 	@$(BIN)/evenspike train '$(RECIPE)' $(call options,RUN DATA DEVICE THREADS)
 
 export: $(VENV)/train
-	@$(BIN)/evenspike export $(call options,RUN OUT)
+	@$(BIN)/evenspike export $(call options,RUN DATA OUT)
 
 report: $(VENV)/base
 	@$(BIN)/evenspike report $(call options,OUT)
 
 bench: $(VENV)/base
-	@$(BIN)/evenspike bench $(call options,MODEL IMAGES)
+	@$(BIN)/evenspike bench $(call options,MODEL IMAGES TRACE OUT)
 
 test: $(VENV)/test
 	@$(BIN)/python -m pytest --durations=10 $(ARGS)

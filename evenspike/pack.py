@@ -311,9 +311,16 @@ def _interleave(layer: Layer, streams: list[npt.NDArray[np.uint64]]) -> npt.NDAr
 def split_chunk(
     words: npt.NDArray[np.uint64], address: int, pes: int
 ) -> tuple[list[npt.NDArray[np.uint64]], int]:
-    """Inverse of the interleaving: the words of each PE and the address behind the chunk."""
+    """Inverse of the interleaving: the words of each PE and the address behind the chunk.
+
+    Raises EvenspikeError for counts that reach beyond the stream.
+    """
     header = -(-pes // 8)
     counts = words[address : address + header].view(np.uint8)[:pes].astype(np.int64)
+    if counts.size < pes or address + header + int(counts.sum()) > words.size:
+        raise EvenspikeError(
+            f"the chunk at word {address} ends behind the weight stream of {words.size} words"
+        )
     there = np.arange(counts.max(initial=0))[:, None] < counts[None, :]
     end = address + header + int(counts.sum())
     grid = np.zeros(there.shape, dtype=np.uint64)
@@ -322,7 +329,10 @@ def split_chunk(
 
 
 def unpack(image: Image) -> Program:
-    """The Program that an Image holds, from its words and descriptors alone (no provenance)."""
+    """The Program that an Image holds, from its words and descriptors alone (no provenance).
+
+    Raises EvenspikeError for a weight stream that is malformed or holds no Program.
+    """
     layers: list[Layer] = [image.host]
     for descriptor in image.layers[1:]:
         weights = [

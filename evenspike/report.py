@@ -60,7 +60,8 @@ def write(
     Parameters
     ----------
     report: the JSON; numpy numbers and arrays are taken as numbers and lists.
-    images: (pixels, label or None, prediction) of each image; uint8 [H, W] or [C, H, W].
+    images: (pixels, label or None, prediction) of the first of `predictions`, in their order, with
+        the same labels and predictions; uint8 [H, W] or [C, H, W] with 1 or 3 channels.
     trace: as `events.perfetto` returns it.
 
     Returns
@@ -72,6 +73,7 @@ def write(
     """
     checked = plain(report)
     check(checked)
+    _check_images(checked, images or ())
     others = [HTML_FILE, JSON_FILE] + ([TRACE_FILE] if trace is not None else [])
     contents = {
         JSON_FILE: _dump(checked) + "\n",
@@ -82,9 +84,20 @@ def write(
         contents[TRACE_FILE] = json.dumps(plain(trace, "trace"), separators=(",", ":"))
     check_folder(folder)
     _replace(folder, contents)
-    if trace is None:
-        (folder / TRACE_FILE).unlink(missing_ok=True)
     return [folder / name for name in contents]
+
+
+def _check_images(report: Report, images: Sequence[Picture]) -> None:
+    """The pictures show what the JSON says."""
+    predictions = report["predictions"]
+    if len(images) > len(predictions):
+        raise EvenspikeError(f"report: {len(images)} pictures, but {len(predictions)} predictions")
+    for index, ((_, label, prediction), known) in enumerate(zip(images, predictions, strict=False)):
+        if (label, prediction) != (known["label"], known["prediction"]):
+            raise EvenspikeError(
+                f"report: picture {index} has label {label} and prediction {prediction}, "
+                f"predictions[{index}] has {known['label']} and {known['prediction']}"
+            )
 
 
 def _replace(folder: Path, contents: Mapping[str, str]) -> None:
@@ -99,6 +112,8 @@ def _replace(folder: Path, contents: Mapping[str, str]) -> None:
         for name in contents:
             os.replace(written[name], folder / name)
             del written[name]
+        if TRACE_FILE not in contents:
+            (folder / TRACE_FILE).unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(folder, error) from error
     finally:

@@ -160,14 +160,16 @@ def headline(report: Report) -> list[tuple[str, str, str]]:
     totals, clock = report["totals"], report["arch"]["clock_mhz"]
     program, images = report["program"], report["images"]
     of = f"{images} image{'s' if images != 1 else ''}"
+    added = count(totals["accumulations"])
+    live = f"{count(program['nnz'])} of {count(program['weights'])} weights"
     accuracy = DASH if report["accuracy"] is None else percent(report["accuracy"])
     return [
         ("Cycles", count(totals["cycles"]), f"per image, average of {of}"),
         ("Latency", f"{totals['latency_ms']:.4g} ms", f"at {clock:g} MHz"),
         ("Utilisation", percent(totals["utilization"]), "busy PE-cycles of all"),
-        ("Efficiency", percent(totals["efficiency"]), "accumulations of gates × cycles"),
+        ("Efficiency", percent(totals["efficiency"]), f"{added} accumulations"),
         ("Energy", energy(totals["energy_pj"]), "per image, an estimate"),
         ("Accuracy", accuracy, f"on these {of}"),
-        ("Sparsity", percent(program["sparsity"], 2), f"{count(program['nnz'])} weights live"),
+        ("Sparsity", percent(program["sparsity"], 2), live),
         ("Words", count(totals["words_loaded"]), "brought in by the memory port"),
     ]

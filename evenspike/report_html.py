@@ -167,35 +167,33 @@ def _layers(report: Report, trace: bool) -> str:
                 "a PE with too little work; a pale row is a layer that leaves all PEs without.",
                 ramp,
             ),
-            f"<figure>{_layer_table(report)}\n<figcaption>{_layer_caption()}</figcaption></figure>",
+            f"<figure>{_layer_tables(report)}\n"
+            f"<figcaption>{_layer_caption()}</figcaption></figure>",
             hint,
         ]
     )
 
 
+def _layer_tables(report: Report) -> str:
+    """Two tables, so that a screen shows each whole: the time, and what was moved and added."""
+    totals, layers = report["totals"], report["layers"]
+    time = [[layer["name"], *rows.time(layer)] for layer in layers]
+    work = [
+        [layer["name"], *rows.place(layer), *rows.traffic(layer), *rows.cost(layer)]
+        for layer in layers
+    ]
+    time.append(["total", *rows.time(totals)])
+    work.append(
+        ["total", *rows.total_place(), *rows.total_traffic(report), *rows.total_cost(report)]
+    )
+    second = _table(("layer", *rows.PLACE, *rows.TRAFFIC, *rows.COST), work, "sum")
+    return f'{_table(("layer", *rows.TIME), time, "sum")}\n<div class="gap"></div>\n{second}'
+
+
 def _layer_caption() -> str:
-    terms = ("F", "words", "spikes", "density")
+    terms = ("F", "words", "spikes", "accumulations", "density")
     text = " ".join(f"{name[0].upper()}{name[1:]}: {fmt.DEFINITIONS[name]}." for name in terms)
     return escape(f"{text} {rows.NOTE}")
-
-
-def _layer_table(report: Report) -> str:
-    totals, program = report["totals"], report["program"]
-    head = ("layer", *rows.PLACE, *rows.TIME, *rows.TRAFFIC, "density", "energy")
-    lines = [
-        [
-            layer["name"],
-            *rows.place(layer),
-            *rows.time(layer),
-            *rows.traffic(layer),
-            fmt.percent(layer["density"]),
-            fmt.energy(layer["energy_pj"]),
-        ]
-        for layer in report["layers"]
-    ]
-    total = ["total", *rows.total_place(), *rows.time(totals), *rows.total_traffic(report)]
-    total += [fmt.percent(1 - program["sparsity"]), fmt.energy(totals["energy_pj"])]
-    return _table(head, [*lines, total], "sum")
 
 
 def _paper(report: Report) -> str:

@@ -52,12 +52,9 @@ def render(report: Report, files: Iterable[str] = ()) -> str:
 
 
 def _layers(report: Report) -> str:
-    lines = [
-        [layer["name"], *rows.place(layer), *rows.time(layer), *rows.traffic(layer)]
-        for layer in report["layers"]
-    ]
-    total = [*rows.total_place(), *rows.time(report["totals"]), *rows.total_traffic(report)]
-    return _table(("layer", *rows.PLACE, *rows.TIME, *rows.TRAFFIC), [*lines, ["total", *total]])
+    return _table(
+        rows.HEAD, [rows.layer(layer) for layer in report["layers"]] + [rows.total(report)]
+    )
 
 
 def _energy(report: Report) -> str:

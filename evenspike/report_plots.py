@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from evenspike import report_format as fmt
-from evenspike.report_schema import Report
+from evenspike.report_schema import STATES, Report
 from evenspike.report_svg import ROW, WIDTH, Scale, Svg, axis, bar, gutter, names
 
 ENERGY_GROUPS = {
@@ -94,8 +94,9 @@ def heat(report: Report) -> str:
         for pe, busy in enumerate(layer["per_pe"]["busy"]):
             share = busy / layer["cycles"] if layer["cycles"] else 0.0
             x, y = left + pe * cell, top + row * ROW
-            title = f"{layer['name']}, PE {pe}: busy {fmt.percent(share)}, {fmt.count(busy)} cycles"
-            svg.rect(x, y, cell, ROW, "seam cell", title)
+            cycles_of = [f"{state} {fmt.count(layer['per_pe'][state][pe])}" for state in STATES]
+            title = f"{layer['name']}, PE {pe}, cycles: {', '.join(cycles_of)}"
+            svg.rect(x, y, cell, ROW, "seam cell")
             svg.rect(x, y, cell, ROW, "busy seam", title, fill_opacity=f"{share:.3f}")
             if cell >= 30:
                 style = "on-busy" if share > 0.55 else "value"

@@ -120,6 +120,7 @@ def check(report: Report) -> None:
             raise EvenspikeError(f"{where}: tile {layer['tile']} is not [height, width]")
     _check_states("report.totals", report["totals"], pes)
     _check_totals(report)
+    _check_accuracy(report)
 
 
 def _check_keys(value: Any, schema: Any, where: str) -> None:
@@ -210,3 +211,11 @@ def _check_totals(report: Report) -> None:
     _must("report.totals", "energy_pj = energy.total_pj", totals["energy_pj"], summed, 1e-6)
     summed = math.fsum(layer["energy_pj"] for layer in report["layers"])
     _must("report.totals", "energy_pj = sum over the layers", totals["energy_pj"], summed, 1e-6)
+
+
+def _check_accuracy(report: Report) -> None:
+    """The accuracy is that of the predictions, where all are listed with their labels."""
+    pairs = [(p["label"], p["prediction"]) for p in report["predictions"] if p["label"] is not None]
+    if report["accuracy"] is not None and len(pairs) == report["images"]:
+        right = sum(label == prediction for label, prediction in pairs) / len(pairs)
+        _must("report", "accuracy = right predictions / images", report["accuracy"], right, 1e-6)

@@ -30,7 +30,7 @@ RULES = """
 body { margin: 0; background: var(--paper); color: var(--text); line-height: 1.5;
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
   font-variant-numeric: tabular-nums; -webkit-text-size-adjust: 100%; }
-main { max-width: 1240px; margin: 0 auto; padding: 40px 24px 64px; }
+main { max-width: 1180px; margin: 0 auto; padding: 40px 24px 64px; }
 h1 { font-size: 2.1rem; line-height: 1.15; letter-spacing: -0.02em; margin: 0 0 6px; }
 h2 { font-size: 1.25rem; letter-spacing: -0.01em; margin: 52px 0 4px; }
 h2 + p, .lead { color: var(--muted); margin: 0 0 14px; max-width: 76ch; }
@@ -68,8 +68,8 @@ svg .ink { fill: var(--bar); } svg .hollow { fill: none; stroke: var(--bar); }
 .legend .ramp { width: 120px; margin: 0 8px;
   background: linear-gradient(90deg, var(--rule), var(--busy)); }
 a { color: var(--busy); }
-table { border-collapse: collapse; width: 100%; font-size: .77rem; }
-th, td { padding: 5px 6px; border-bottom: 1px solid var(--rule); text-align: right;
+table { border-collapse: collapse; width: 100%; font-size: .82rem; }
+th, td { padding: 5px 8px; border-bottom: 1px solid var(--rule); text-align: right;
   white-space: nowrap; }
 th { color: var(--muted); font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
@@ -78,6 +78,8 @@ th.text, td.text { text-align: left; }
 td.text { white-space: normal; min-width: 260px; color: var(--muted); }
 tr.sum td { font-weight: 650; border-top: 2px solid var(--muted); border-bottom: 0; }
 h2 + p + .tiles { grid-template-columns: repeat(3, 1fr); }
+td:nth-child(2), th:nth-child(2) { padding-left: 16px; }
+.gap { height: 26px; }
 .hint { margin: 14px 0 0; }
 .cards { display: grid; grid-template-columns: 1fr 1fr; gap: 18px; margin-top: 18px; }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px;

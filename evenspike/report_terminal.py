@@ -36,7 +36,8 @@ class Summary:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         report, arch = self.report, self.report["arch"]
         title = (
-            f"{report['model']} on {arch['preset']} ({arch['digest']}): {arch['pes']} PEs, "
+            f"{report['model']} ({report['program']['digest']}) on {arch['preset']} "
+            f"({arch['digest']}): {arch['pes']} PEs, "
             f"{arch['timesteps']} timesteps, {arch['clock_mhz']:g} MHz, mapping "
             f"{report['mapping']}; per image, average of {fmt.count(report['images'])}"
         )

@@ -4,8 +4,8 @@ Slow on purpose, and written from the contract alone: it shares no code with the
 every cycle each block computes its next registers from registers only, then all of them change
 together:
 
-- `Reg`, `Ram`, `Queue` keep what is visible (`q`, `out`, `head`) apart from what is driven; a second
-  driver of a register, or a second access on a port, in the same cycle is an error.
+- `Reg`, `Ram`, `Queue` keep what is visible (`q`, `out`, `head`) apart from what is driven; a
+  second driver of a register, or a second access on a port, in the same cycle is an error.
 - A *wire* is a method without side effects that reads registers, and wires of blocks further down
   the pipeline; none depends on itself. So a stage can be refilled in the cycle in which it is
   vacated (the usual valid/enable logic), and `step` of the blocks may run in any order.
@@ -16,7 +16,6 @@ bits as the difference that matters.
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -164,7 +163,7 @@ class Queue(Generic[T]):
 
 @dataclass(frozen=True)
 class Load:
-    """A chunk that is read into one half of the scratchpads; `last` of its pass holds the biases."""
+    """A chunk that is read into one half of the scratchpads; the pass's last holds the biases."""
 
     layer: Descriptor
     segment: int
@@ -263,9 +262,7 @@ def schedule(image: Image) -> Schedule:
                     )
                 ends = ends_pass and number == len(layer.passes) - 1
                 half = plan.loads[-1].half
-                plan.rounds.append(
-                    Round(index, number, layer.slots_used[number], tile, half, ends)
-                )
+                plan.rounds.append(Round(index, number, layer.slots_used[number], tile, half, ends))
     return plan
 
 
@@ -606,13 +603,6 @@ class Activation:
 
 
 @dataclass(frozen=True)
-class Lanes:
-    """What the lane stage has still to broadcast of an entry."""
-
-    queue: tuple[Activation, ...]
-
-
-@dataclass(frozen=True)
 class Visit:
     """The decoder's position: a row of a block, and the entries of it already decoded.
 
@@ -643,31 +633,27 @@ class Apu:
         clock = machine.clock
         self.visit: Reg[Visit | None] = Reg(clock, None)
         self.entry: Reg[Entry | None] = Reg(clock, None)
-        self.lanes: Reg[Lanes | None] = Reg(clock, None)
+        self.lanes: Reg[tuple[Activation, ...]] = Reg(clock, ())  # still to broadcast
 
     # Wires, from the last stage to the first.
 
     def fires(self) -> bool:
-        """The lane stage broadcasts."""
-        lanes = self.lanes.q
-        if lanes is None:
+        """The lane stage broadcasts its first activation."""
+        if not self.lanes.q:
             return False
-        head = lanes.queue[0]
-        return not any(
-            pe.fifo.full for pe in self.machine.pes if head.marker or self._wants(pe, head)
-        )
+        return not any(pe.fifo.full for pe in self._receivers(self.lanes.q[0]))
 
     def fires_last(self) -> bool:
-        return self.lanes.q is not None and len(self.lanes.q.queue) == 1 and self.fires()
+        return len(self.lanes.q) == 1 and self.fires()
 
     def fires_marker(self) -> bool:
-        return self.lanes.q is not None and self.lanes.q.queue[0].marker and self.fires()
+        return bool(self.lanes.q) and self.lanes.q[0].marker and self.fires()
 
     def gives_up(self) -> bool:
         """D holds an entry that leaves it: dropped, or taken by the lane stage."""
         if self.entry.q is None:
             return False
-        return not self.wanted() or self.lanes.q is None or self.fires_last()
+        return not self.wanted() or not self.lanes.q or self.fires_last()
 
     def wanted(self) -> tuple[Activation, ...]:
         """The activations of the entry in D."""
@@ -691,30 +677,22 @@ class Apu:
             if mask and work.start <= at < work.end and present >> (at - work.start) & 1
         )
 
-    def _wants(self, pe: Pe, item: Activation) -> bool:
-        return bool(pe.unpacker.presence[item.work.half].q >> item.channel & 1)
+    def _receivers(self, item: Activation) -> list[Pe]:
+        """The PEs that have a weight of the channel; of a marker: all."""
+        bit = 0 if item.marker else 1 << item.channel
+        half = item.work.half
+        return [pe for pe in self.machine.pes if not bit or pe.unpacker.presence[half].q & bit]
 
     def step(self) -> None:
-        self._broadcast()
-        self._fill_lanes()
-        self._decode()
-
-    def _broadcast(self) -> None:
         lanes = self.lanes.q
-        if lanes is not None and self.fires():
-            head = lanes.queue[0]
-            for pe in self.machine.pes:
-                if head.marker or self._wants(pe, head):
-                    pe.fifo.push(head)
-
-    def _fill_lanes(self) -> None:
-        lanes = self.lanes.q
-        moved = self.wanted() if self.gives_up() else ()
-        if lanes is None or self.fires_last():
-            if lanes is not None or moved:
-                self.lanes.set(Lanes(moved) if moved else None)
+        if self.fires():
+            for pe in self._receivers(lanes[0]):
+                pe.fifo.push(lanes[0])
+        if not lanes or self.fires_last():
+            self.lanes.set(self.wanted() if self.gives_up() else ())
         elif self.fires():
-            self.lanes.set(Lanes(lanes.queue[1:]))
+            self.lanes.set(lanes[1:])
+        self._decode()
 
     def _decode(self) -> None:
         entry = None
@@ -739,7 +717,7 @@ class Apu:
             elif free:
                 entry = Entry(visit.work, 0, 0, True)
                 self.visit.set(None)
-        if free:
+        if free and entry is not self.entry.q:
             self.entry.set(entry)
 
     def _next_row(self, visit: Visit) -> tuple[int, int] | None:
@@ -1032,7 +1010,7 @@ class Neurons:
 
 @dataclass(frozen=True)
 class Position:
-    """Registers of the drain: phase 0 and 1 read the bias, 2 positions; beat counts logit writes."""
+    """Registers of the drain: phases 0 and 1 read the bias, 2 positions; beats are logit writes."""
 
     round: int
     slot: int = 0
@@ -1085,7 +1063,7 @@ class Drain:
         return self.spots[at.round][at.slot][at.index].at
 
     def ends_round(self) -> bool:
-        """This is the last drain cycle of a round (of the host layer: of the layer)."""
+        """The last drain cycle of a round; of the host layer: of the layer."""
         if self.block.q is not None:
             return self.host_at.q == len(self.host) - 1
         at = self.at.q
@@ -1172,7 +1150,8 @@ class Drain:
         if self.captures.q == 0:
             self.low.set(data)
         elif self.captures.q == 1:
-            whole = [low & 0xFFFF | (high & 0xFF) << 16 for low, high in zip(self.low.q, data, strict=True)]
+            pairs = zip(self.low.q, data, strict=True)
+            whole = [low & 0xFFFF | (high & 0xFF) << 16 for low, high in pairs]
             self.biases.set(tuple(v - (v >> 23 << 24) for v in whole))
 
     def _flow(self, item: Neurons | None) -> None:
@@ -1252,6 +1231,7 @@ class Sequencer:
         clock = machine.clock
         # The ANDs over the PEs; each PE's own count is a register before them.
         self.loaded = Reg(clock, 0)
+        self.seen = Reg(clock, 0)  # chunks whose `loaded` was seen in an earlier cycle
         self.marked = Reg(clock, 0)
         self.rounds = Reg(clock, 0)
         self.drained = Reg(clock, 0)
@@ -1307,6 +1287,7 @@ class Sequencer:
     def step(self) -> None:
         machine = self.machine
         self.loaded.set(min(pe.unpacker.unpacked.q for pe in machine.pes))
+        self.seen.set(self.loaded.q)
         self.marked.set(min(pe.marked.q for pe in machine.pes))
         self.rounds.set(min(pe.rounds.q for pe in machine.pes))
         if self.retires():
@@ -1381,7 +1362,7 @@ class Machine:
         self.drain = Drain(self, order)
         self.sequencer = Sequencer(self)
         self.cycle = 0
-        self._random = None if shuffle is None else random.Random(shuffle)
+        self._random = None if shuffle is None else np.random.default_rng(shuffle)
 
     def run(self, limit: int = 1_000_000) -> list[LayerTrace]:
         """Every layer of one inference."""
@@ -1396,9 +1377,7 @@ class Machine:
                     count[self.state(pe)] += 1
                 self.step()
             columns = {state: [count[state] for count in counts] for state in STATES}
-            trace = LayerTrace(
-                layer.name, self.cycle - start, **columns, masks=self.masks(layer)
-            )
+            trace = LayerTrace(layer.name, self.cycle - start, **columns, masks=self.masks(layer))
             if layer.last:
                 values = [self.drain.logits[n] for n in range(layer.filters)]
                 trace.logits = np.array(values, dtype=np.int64)
@@ -1414,10 +1393,13 @@ class Machine:
             self.drain,
             self.sequencer,
         ]
-        if self._random is not None:
-            self._random.shuffle(blocks)
-        for block in blocks:
-            block.step()
+        order = (
+            np.arange(len(blocks))
+            if self._random is None
+            else self._random.permutation(len(blocks))
+        )
+        for at in order:
+            blocks[at].step()
         self.clock.tick()
 
     def state(self, pe: Pe) -> str:
@@ -1431,7 +1413,7 @@ class Machine:
             return "loading"
         if pe.issues():
             return "busy"
-        if sequencer.loaded.q <= self.plan.works[pe.marked.q].load:
+        if sequencer.seen.q <= self.plan.works[pe.marked.q].load:
             return "loading"
         return "starved"
 

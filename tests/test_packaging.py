@@ -90,9 +90,19 @@ def test_wheel_holds_every_module_and_nothing_else(installed: Path) -> None:
     assert top == {*FOLDERS, f"evenspike-{evenspike.__version__}.dist-info"}
 
 
-@pytest.mark.parametrize("module", ["evenspike", "evenspike.cli", "evenspike_sim"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "evenspike",
+        "evenspike.cli",
+        "evenspike.cli.bench",
+        "evenspike.cli.explore",
+        "evenspike.cli.simulate",
+        "evenspike_sim",
+    ],
+)
 def test_imports_without_extras(installed: Path, module: str) -> None:
-    done = run_without_extras(installed, f"import {module}; print({module}.__file__)")
+    done = run_without_extras(installed, f"import {module} as it; print(it.__file__)")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(installed))
 

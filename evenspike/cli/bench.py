@@ -38,7 +38,7 @@ SWEEP: dict[str, tuple[dict[str, Any], ...]] = {
     "FIFO depth": tuple({"fifo_depth": n} for n in (4, 16, 32, 64, 128, 256)),
     "header words of a half": tuple({"header_words": n} for n in (96, 128, 160, 192, 224, 256)),
     "match queue": tuple({"match_depth": n} for n in (1, 2, 4, 8)),
-    "table, blocks of a chunk": tuple({"chunk_blocks": n} for n in (4, 8, 16, 32)),
+    "table, blocks of a chunk": tuple({"chunk_blocks": n} for n in (1, 2, 4, 8, 16, 32)),
     "memory latency": tuple({"memory_latency": n, "stream_depth": 2 * n} for n in (4, 16, 64)),
     "slots": tuple({"slots": n} for n in (1, 4, 16, 64)),
     "PEs": tuple({"pes": n} for n in (4, 8, 16, 32)),

@@ -283,9 +283,7 @@ class Accelerator:
             for position, tile in enumerate(tiles):
                 finished = np.full(arch.pes, entered, dtype=np.int64)
                 for order, chunk in enumerate(chunks):
-                    if resident and position:
-                        loaded = entered
-                    else:
+                    if not (resident and position):  # else the pass's load still serves
                         clock.half ^= 1
                         first, loaded = port.load(chunk, clock.released[clock.half])
                         if spans is not None:

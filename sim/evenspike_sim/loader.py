@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from evenspike.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS
 from evenspike.errors import EvenspikeError
+from evenspike.mapping import BIAS_WORDS
 from evenspike.pack import Descriptor, Image, split_chunk
 
 I64 = npt.NDArray[np.int64]
@@ -59,7 +60,10 @@ def _unpack(
     weights: I64,
     cycles: I64,
 ) -> int:
-    """Decode one PE's units; returns the number of units before the biases, or -1 if malformed."""
+    """Decode one PE's units; returns the number of units before the biases, or -1 if malformed.
+
+    Compiled without checks of indices: every write below is in bounds whatever the units are.
+    """
     gap_bits = 8 - pid_bits
     skip = (1 << pid_bits) - 1
     channels = kernel_start.size - 1
@@ -89,6 +93,8 @@ def _unpack(
             channel = kernel // slots
             if at >= units.size or pid >= positions or channel >= channels:
                 return -1
+            if stored >= weights.size or (kernel != opened and headers >= slot.size):
+                return -1
             if kernel != opened:
                 slot[headers] = kernel % slots
                 weight_start[headers] = stored
@@ -117,13 +123,19 @@ def load_pass(image: Image, descriptor: Descriptor, number: int) -> list[LoadedC
     for position, (segment, start, end) in enumerate(descriptor.chunks):
         last = position == len(descriptor.chunks) - 1
         kernel = descriptor.segments[segment].kernel
-        streams, following = split_chunk(image.stream, address, arch.pes)
+        try:
+            streams, following = split_chunk(image.stream, address, arch.pes)
+        except EvenspikeError as error:
+            raise EvenspikeError(
+                f"layer {descriptor.name}: pass {number}, chunk {position}: {error}"
+            ) from error
         units = HEADER_UNITS[kernel]
         headers = arch.header_words // units
         kernel_start = np.zeros((arch.pes, end - start + 1), dtype=np.int64)
         wsp, slot, weight_start = (np.zeros((arch.pes, headers), dtype=np.int64) for _ in range(3))
         weights = np.zeros((arch.pes, arch.weight_words), dtype=np.int64)
         bias = np.zeros((arch.pes, descriptor.slots), dtype=np.int64)
+        room = arch.weight_words - (BIAS_WORDS * descriptor.slots if last else 0)
         cycles = []
         for pe, stream in enumerate(streams):
             taken = np.zeros(stream.size, dtype=np.int64)
@@ -139,7 +151,7 @@ def load_pass(image: Image, descriptor: Descriptor, number: int) -> list[LoadedC
                     wsp[pe],
                     slot[pe],
                     weight_start[pe],
-                    weights[pe],
+                    weights[pe, :room],
                     taken,
                 )
             if at < 0 or (last and at + 2 * descriptor.slots > content.size):

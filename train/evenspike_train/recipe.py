@@ -102,11 +102,14 @@ class ComputeConfig:
     """How it is computed: ``precision`` "bf16" (autocast) or "fp32", and how often state is saved.
 
     ``round_validation`` images are looked at after each round, all of them at the end.
+    ``sparse_below``: on a CPU in bf16, train on the living weights alone once they need
+    less than this share of the dense network's multiply-accumulates; 0 means never.
     """
 
     precision: str = "bf16"
     checkpoint_seconds: float = 120.0
     round_validation: int = 1000
+    sparse_below: float = 0.15
 
     def __post_init__(self) -> None:
         if self.precision not in ("bf16", "fp32"):

@@ -222,7 +222,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.autocast():
-            logits = self.model(images)
+            logits = self._forward(images)
         loss = loss_per_timestep(logits, labels, config.label_smoothing)
         loss.backward()
         self.optimizer.step()
@@ -230,6 +230,16 @@ class Trainer:
         self.step += 1
         self.images_seen += len(index)
         return float(loss.detach())
+
+    def _choose_forward(self) -> Callable[[Tensor], Tensor]:
+        """The model itself, or the CPU kernels that skip pruned weights where they pay."""
+        compute = self.recipe.compute
+        if self.device.type != "cpu" or compute.precision != "bf16":
+            return self.model
+        from evenspike_train import sparse_cpu  # needs numba, and only here
+
+        sparse = sparse_cpu.work_share(self.model) < compute.sparse_below
+        return sparse_cpu.SparseForward(self.model) if sparse else self.model
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
@@ -253,6 +263,7 @@ class Trainer:
         config = phase.config
         self.model.train()
         self.model.timesteps = config.timesteps
+        self._forward = self._choose_forward()
         base = self.recipe.augmentation
         augment = Augmentation(base.flip, base.shift, max(base.cutout, config.cutout))
         steps = -(-config.images // self.recipe.optimizer.batch)

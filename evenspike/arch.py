@@ -19,6 +19,9 @@ PID_BITS = {1: 1, 3: 4, 5: 5, 7: 6}
 position: it marks a skip token."""
 
 TOKEN_BITS = 8
+COUNT_BITS = 8
+"""Bits of the number of port words that a PE takes of one chunk."""
+
 HEADER_UNITS = {1: 1, 3: 1, 5: 2, 7: 4}
 """16-bit units that a kernel header (slot and WSP) takes in the scratchpad, by kernel size."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.arch import HEADER_UNITS, Arch
+from evenspike.arch import COUNT_BITS, HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
 from evenspike.errors import EvenspikeError
 from evenspike.program import Layer, Program, Segment
 
@@ -102,7 +102,7 @@ def filter_cost(program: Program, layer: Layer, activity: Activity) -> npt.NDArr
             for extent, out in zip((height, width), layer.size, strict=True)
         )
         alive = (segment.weights != 0).astype(np.float64)
-        rate = activity[segment.source] if activity else None
+        rate = activity[segment.source] if activity and not layer.host else None
         if rate is None:
             rate = np.ones(segment.channels)
         cost += np.einsum("fcrs,c,r,s->f", alive, rate, rows, columns) * segment.average**2
@@ -163,10 +163,12 @@ def chunk(
         last = number == len(layer.segments) - 1
         start = 0
         while start < channels:
-            end = _fit(words, headers, start, channels, arch, 0)
+            end = _fit(words, headers, start, channels, segment.kernel, candidate.slots, arch, 0)
             if end == channels and last:
                 # The last chunk of a pass also carries the biases.
-                end = _fit(words, headers, start, channels, arch, spare)
+                end = _fit(
+                    words, headers, start, channels, segment.kernel, candidate.slots, arch, spare
+                )
                 if end == start:
                     return None
             if end == start:
@@ -192,14 +194,24 @@ def _fit(
     headers: npt.NDArray[np.int64],
     start: int,
     channels: int,
+    kernel: int,
+    slots: int,
     arch: Arch,
     spare: int,
 ) -> int:
     """End of the largest chunk from `start`; `start` itself if not even one channel fits."""
     end = min(channels, (start // arch.pes + arch.chunk_blocks) * arch.pes)
-    fits = (np.cumsum(words[..., start:end], axis=-1) <= arch.weight_words - spare) & (
+    weights = np.cumsum(words[..., start:end], axis=-1)
+    fits = (weights <= arch.weight_words - spare) & (
         np.cumsum(headers[..., start:end], axis=-1) <= arch.header_words
     )
+    # The stream counts a PE's words of a chunk in COUNT_BITS; the skip tokens are bounded, not
+    # counted: they depend on where the chunk starts.
+    reach = 1 << (TOKEN_BITS - PID_BITS[kernel])
+    kernels = slots * np.arange(1, end - start + 1)
+    tokens = weights + kernels // reach**2 + np.minimum(weights, kernels // reach)
+    units = 1 + (tokens + 1) // 2 + weights + spare
+    fits &= units <= arch.port_words * ((1 << COUNT_BITS) - 1)
     return start + int(fits.all(axis=(0, 1)).sum())
 
 

@@ -29,13 +29,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.arch import PID_BITS, TOKEN_BITS, Arch
+from evenspike.arch import COUNT_BITS, PID_BITS, TOKEN_BITS, Arch
 from evenspike.errors import EvenspikeError
 from evenspike.fixed import Leak, Reset
 from evenspike.mapping import BIAS_WORDS, Chunk, LayerMapping, Mapping, check, permuted
 from evenspike.program import Layer, Program, Segment
 
-COUNT_BITS = 8
 Units = npt.NDArray[np.uint16]
 
 
@@ -344,19 +343,25 @@ def unpack(image: Image) -> Program:
             rows = descriptor.blocks[
                 number * descriptor.slots : number * descriptor.slots + descriptor.slots_used[number]
             ]
-            for position, (segment, start, _end) in enumerate(descriptor.chunks):
+            for position, (segment, start, end) in enumerate(descriptor.chunks):
                 streams, address = split_chunk(image.stream, address, image.arch.pes)
                 last = position == len(descriptor.chunks) - 1
                 for pe, stream in enumerate(streams):
-                    _unpack_pe(
-                        stream.view(np.uint16).tolist(),
-                        descriptor,
-                        segment,
-                        start,
-                        [int(f) for f in rows[:, pe]],
-                        weights[segment],
-                        bias if last else None,
-                    )
+                    try:
+                        _unpack_pe(
+                            stream.view(np.uint16).tolist(),
+                            descriptor,
+                            segment,
+                            range(start, end),
+                            [int(f) for f in rows[:, pe]],
+                            weights[segment],
+                            bias if last else None,
+                        )
+                    except IndexError as error:
+                        raise EvenspikeError(
+                            f"layer {descriptor.name}: pass {number}, chunk {position}: "
+                            f"the weight stream of PE {pe} is malformed"
+                        ) from error
         segments = tuple(
             Segment(
                 s.source,
@@ -398,12 +403,15 @@ def _unpack_pe(
     units: list[int],
     descriptor: Descriptor,
     segment: int,
-    start: int,
+    channels: range,
     filters: list[int],
     weights: npt.NDArray[np.int16],
     bias: npt.NDArray[np.int32] | None,
 ) -> None:
-    """Decode one PE's units of one chunk into `weights` [filters, channels, K*K] and `bias`."""
+    """Decode one PE's units of one chunk into `weights` [filters, channels, K*K] and `bias`.
+
+    Raises IndexError where the units lead outside of either, or end too soon.
+    """
     pid_bits = PID_BITS[descriptor.segments[segment].kernel]
     gap_bits, skip = TOKEN_BITS - pid_bits, (1 << pid_bits) - 1
     left, at, kernel = units[0], 1, 0
@@ -418,10 +426,13 @@ def _unpack_pe(
                 continue
             kernel += gap
             channel, slot = divmod(kernel, descriptor.slots)
-            weights[filters[slot], start + channel, pid] = np.uint16(units[at]).astype(np.int16)
+            if filters[slot] < 0:
+                raise IndexError(slot)
+            weight = np.uint16(units[at]).astype(np.int16)
+            weights[filters[slot], channels[channel], pid] = weight
             at += 1
     if bias is not None:
         for slot, number in enumerate(filters):
             if number >= 0:
-                value = units[at + 2 * slot] | units[at + 2 * slot + 1] << 16
+                value = units[at + 2 * slot] | (units[at + 2 * slot + 1] & 0xFF) << 16
                 bias[number] = value - (1 << 24) if value >> 23 else value

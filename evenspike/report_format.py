@@ -13,9 +13,9 @@ DASH = "–"
 
 STATE_TEXT = {
     "busy": "works on a weight that matches an active neuron",
-    "starved": "has its weights and no activation: the FIFO is empty",
-    "waiting": "is done and waits at the barrier for the slowest PE",
-    "loading": "waits for the weights of the next chunk",
+    "starved": "has its weights and no activation that matches one of them",
+    "waiting": "is done and waits for the slowest PE, or for the layer's last write",
+    "loading": "waits for the weights of the next chunk (first layer: for currents)",
     "draining": "hands its accumulators to the LIF units",
 }
 """What the PE does in a cycle of each state."""
@@ -169,7 +169,7 @@ def headline(report: Report) -> list[tuple[str, str, str]]:
         ("Utilisation", percent(totals["utilization"]), "busy PE-cycles of all"),
         ("Efficiency", percent(totals["efficiency"]), f"{added} accumulations"),
         ("Energy", energy(totals["energy_pj"]), "per image, an estimate"),
-        ("Accuracy", accuracy, f"on these {of}"),
+        ("Accuracy", accuracy, f"on these {of}" if images != 1 else "on this image"),
         ("Sparsity", percent(program["sparsity"], 2), live),
         ("Words", count(totals["words_loaded"]), "brought in by the memory port"),
     ]

@@ -167,8 +167,7 @@ def _layers(report: Report, trace: bool) -> str:
                 "a PE with too little work; a pale row is a layer that leaves all PEs without.",
                 ramp,
             ),
-            f"<figure>{_layer_tables(report)}\n"
-            f"<figcaption>{_layer_caption()}</figcaption></figure>",
+            f"<figure>{_layer_tables(report)}<figcaption>{_layer_caption()}</figcaption></figure>",
             hint,
         ]
     )
@@ -253,13 +252,15 @@ def _pictures(report: Report, pictures: Sequence[Picture]) -> str:
     known = [(label, prediction) for _, label, prediction in pictures if label is not None]
     right = sum(label == prediction for label, prediction in known)
     items = "".join(_picture(report, *picture) for picture in shown)
-    text = f"{right} of {len(known)} right." if known else "Without labels."
+    text = "The predicted class is under each."
+    if known:
+        text = (
+            f"{right} of {len(known)} right. "
+            "Under each: the predicted class and, where it is wrong, the label."
+        )
     if len(shown) < len(pictures):
         text += f" The first {len(shown)} of {len(pictures)} are shown."
-    return (
-        f"<h2>The images</h2>\n<p>{text} Under each: the predicted class and, where it is wrong, "
-        f'the label.</p>\n<figure><ul class="images">\n{items}</ul></figure>'
-    )
+    return f'<h2>The images</h2>\n<p>{text}</p>\n<figure><ul class="images">\n{items}</ul></figure>'
 
 
 def _picture(

@@ -36,7 +36,7 @@ class Summary:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         report, arch = self.report, self.report["arch"]
         title = (
-            f"{report['model']} ({report['program']['digest']}) on {arch['preset']} "
+            f"{report['model']} ({report['program']['digest'][:12]}) on {arch['preset']} "
             f"({arch['digest']}): {arch['pes']} PEs, "
             f"{arch['timesteps']} timesteps, {arch['clock_mhz']:g} MHz, mapping "
             f"{report['mapping']}; per image, average of {fmt.count(report['images'])}"

@@ -1,4 +1,4 @@
-"""What all tests share: no window, no deadline for what compiles first, the same run twice in CI."""
+"""What all tests share: no windows, no deadline while kernels compile, the same examples in CI."""
 
 from __future__ import annotations
 

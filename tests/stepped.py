@@ -1376,8 +1376,13 @@ class Machine:
                 for pe, count in zip(self.pes, counts, strict=True):
                     count[self.state(pe)] += 1
                 self.step()
-            columns = {state: [count[state] for count in counts] for state in STATES}
-            trace = LayerTrace(layer.name, self.cycle - start, **columns, masks=self.masks(layer))
+            busy, starved, waiting, loading, draining = (
+                [count[state] for count in counts] for state in STATES
+            )
+            span = self.cycle - start
+            trace = LayerTrace(
+                layer.name, span, busy, starved, waiting, loading, draining, self.masks(layer)
+            )
             if layer.last:
                 values = [self.drain.logits[n] for n in range(layer.filters)]
                 trace.logits = np.array(values, dtype=np.int64)

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from evenspike.report_schema import STATES
 
+Data = dict[str, Any]
+
 PES, TIMESTEPS, CLOCK_MHZ, IMAGES = 16, 4, 400.0, 10
 
 LAYERS = (
@@ -191,3 +193,11 @@ def synthetic_pictures(
         pixels = (127 + 127 * np.cos(wave * 2 / phase)).astype(np.uint8)
         pictures.append((pixels if channels else pixels[0], p["label"], p["prediction"]))
     return pictures
+
+
+def at(data: Data, path: tuple[str | int, ...]) -> Any:
+    """What stands at a path of keys and indices."""
+    value: Any = data
+    for key in path:
+        value = value[key]
+    return value

@@ -20,8 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
-    except EvenspikeError as error:
-        print(f"evenspike: {error}", file=sys.stderr)
+    except (EvenspikeError, OSError) as error:
+        # An OSError that no verb has named: a path too long or not to be read, a full disk.
+        print("evenspike:", *str(error).splitlines(), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("evenspike: interrupted", file=sys.stderr)

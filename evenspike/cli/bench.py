@@ -27,6 +27,7 @@ from evenspike import reference, report, workload
 from evenspike.arch import Arch
 from evenspike.cli import assemble, explore, models, simulate
 from evenspike.errors import EvenspikeError
+from evenspike.program import Program
 from evenspike.report_schema import STATES
 from evenspike.workload import Workload
 from evenspike_sim.accelerator import Accelerator, LayerRun
@@ -50,9 +51,9 @@ def bench(arguments: argparse.Namespace) -> int:
     console = Console()
     if arguments.images < 1:
         raise EvenspikeError(f"--images {arguments.images}: at least 1")
+    program, load = models.load(arguments.model), _workload(arguments.trace)
     report.check_folder(arguments.out)
     console.print(assemble.machine())
-    load = _workload(arguments.trace)
     trace = trace_bench(load, Arch(), str(arguments.trace or f"drawn at {RATE} %"))
     _write(arguments.out / "trace.json", trace)
     _print_trace(console, trace)
@@ -60,7 +61,7 @@ def bench(arguments: argparse.Namespace) -> int:
         rows = sweep(load)
         _write(arguments.out / "sweep.json", {"machine": assemble.machine(), "rows": rows})
         _print_sweep(console, rows)
-    speed = speed_bench(arguments.model, arguments.images)
+    speed = speed_bench(program, arguments.images)
     _write(arguments.out / "speed.json", speed)
     console.print(
         f"{speed['model']}: {speed['seconds_per_image']:.2f} s an image on one thread "
@@ -128,9 +129,8 @@ def sweep(load: Workload) -> list[dict[str, Any]]:
     return rows
 
 
-def speed_bench(name: str, count: int) -> dict[str, Any]:
+def speed_bench(program: Program, count: int) -> dict[str, Any]:
     """Seconds of one image, compiled; digests of all counters with one and with several threads."""
-    program = models.load(name)
     image = simulate.prepare(program, Arch(), natural=False)
     accelerator = Accelerator(image)
     rng = np.random.default_rng(0)
@@ -184,7 +184,10 @@ def _sum(runs: Sequence[LayerRun], state: str) -> int:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    try:
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise EvenspikeError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _print_trace(console: Console, trace: dict[str, Any]) -> None:

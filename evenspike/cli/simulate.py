@@ -24,7 +24,7 @@ from evenspike.arch import Arch, preset
 from evenspike.cli import assemble, models
 from evenspike.errors import EvenspikeError
 from evenspike.pack import Image, pack
-from evenspike.program import Program
+from evenspike.program import Layer, Program
 from evenspike_sim.accelerator import Accelerator, LayerRun
 from evenspike_sim.cost import draw, layer_cost
 
@@ -61,15 +61,20 @@ def calibration(program: Program) -> mapping.Activity:
     found: list[npt.NDArray[np.float64] | None] = []
     for layer in program.layers:
         values = stored.get(layer.name) if isinstance(stored, dict) else None
-        rates = None if values is None else np.asarray(values, dtype=np.float64)
-        if rates is not None and (
-            rates.shape != (layer.filters,) or not ((rates >= 0) & (rates <= 1)).all()
-        ):
-            raise EvenspikeError(
-                f"layer {layer.name}: its activity is not {layer.filters} shares from 0 to 1"
-            )
-        found.append(rates)
+        found.append(None if values is None else _shares(layer, values))
     return found
+
+
+def _shares(layer: Layer, values: object) -> npt.NDArray[np.float64]:
+    try:
+        shares = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        shares = np.full(layer.filters, np.nan)
+    if shares.shape != (layer.filters,) or not ((shares >= 0) & (shares <= 1)).all():
+        raise EvenspikeError(
+            f"layer {layer.name}: its activity is not {layer.filters} shares from 0 to 1"
+        )
+    return shares
 
 
 def prepare(program: Program, arch: Arch, natural: bool) -> Image:
@@ -147,6 +152,8 @@ def simulate(arguments: argparse.Namespace) -> int:
     pixels, labels, indices = images_of(arguments, program)
     if arguments.threads < 0:
         raise EvenspikeError(f"--threads {arguments.threads}: 0 (all cores) or more")
+    if Path(program.name).name != program.name or program.name == "..":
+        raise EvenspikeError(f"the Program's name {program.name!r} is no name for a folder")
     folder = arguments.out / program.name
     reports.check_folder(folder)
     with console.status("compiling the cycle model and mapping the layers (once: half a minute)"):
@@ -195,11 +202,18 @@ def _report(
         model=program.name,
         mapping=arguments.mapping,
     )
-    divergence = next((i.divergence for i in inferences if i.divergence is not None), None)
+    divergence = next(
+        (
+            f"image {index}: {inference.divergence}"
+            for index, inference in zip(indices, inferences, strict=True)
+            if inference.divergence is not None
+        ),
+        None,
+    )
     neurons = sum(int(np.prod(layer.output)) for layer in program.layers if not layer.last)
     content["bit_exact"] = divergence is None
     if divergence is not None:
-        content["divergence"] = str(divergence)
+        content["divergence"] = divergence
     content["compared"] = {
         "spikes": neurons * program.timesteps * len(inferences),
         "layers": len(program.layers),
@@ -222,12 +236,16 @@ def _report(
 
 
 def rewrite(folder: Path) -> int:
-    """The `report` verb: the pages of a finished run, from its report.json."""
-    path = folder / "report.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EvenspikeError(f"{path}: not a readable report: {error}") from error
-    reports.write(content, folder, None, None)
+    """The `report` verb: the pages of a finished run, from its report.json; its trace stays."""
+    content = _json(folder / reports.JSON_FILE)
+    trace = folder / reports.TRACE_FILE
+    reports.write(content, folder, None, _json(trace) if trace.is_file() else None)
     Console().print(reports.summary(content))
     return 0
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise EvenspikeError(f"{path}: not a readable report: {error}") from error

@@ -172,14 +172,37 @@ class Accelerator:
         """One layer on given spikes [channels, H, W] per segment (traces, the mapper).
 
         state: of `fresh`, to run layers behind each other with their loads overlapping.
+
+        Raises EvenspikeError for spikes of another number, shape, type or number of timesteps.
         """
         descriptor = self.image.layers[index]
+        self._check_inputs(descriptor, inputs)
         port, stages, clock = state or self.fresh()
         sources = [
             SpikeMap.encode(dense, self.image.layers[s.source].blocks)
             for dense, s in zip(inputs, descriptor.segments, strict=True)
         ]
         return self._layer(index, sources, self._output(descriptor), port, stages, clock, None)
+
+    def _check_inputs(self, descriptor: Descriptor, inputs: Sequence[Masks]) -> None:
+        """The compiled loops do not check an index: a smaller map would be read beyond its end."""
+        wanted = len(descriptor.segments)
+        if len(inputs) != wanted:
+            raise EvenspikeError(
+                f"layer {descriptor.name}: {len(inputs)} inputs for {wanted} segments"
+            )
+        for number, (dense, s) in enumerate(zip(inputs, descriptor.segments, strict=True)):
+            shape = (self.image.layers[s.source].filters, s.height, s.width)
+            if dense.dtype != np.uint8 or dense.shape != shape:
+                raise EvenspikeError(
+                    f"layer {descriptor.name}: input {number} is {dense.dtype} {dense.shape}, "
+                    f"not uint8 {shape}"
+                )
+            if int(dense.max()) >> self.image.timesteps:
+                raise EvenspikeError(
+                    f"layer {descriptor.name}: input {number} has a mask of {dense.max()}, "
+                    f"more than {self.image.timesteps} timesteps"
+                )
 
     def fresh(self) -> tuple[Port, Stages, _Clock]:
         """The registers after a reset."""

@@ -12,6 +12,7 @@ import pytest
 from evenspike_sim.energy import ACTIONS, TABLE, energy, load, total_pj
 
 from evenspike.errors import EvenspikeError
+from evenspike.report_plots import ENERGY_GROUPS
 
 ENTRY = 'value = {value}\nunit = "{unit}"\nnode = "{node}"\nsource = "{source}"\nnote = "{note}"\n'
 GOOD: dict[str, object] = {"value": 1.0, "unit": "pJ", "node": "32 nm", "source": "s", "note": "n"}
@@ -79,6 +80,11 @@ def test_only_leakage_follows_the_clock() -> None:
     fast, slow = load(), load(clock_mhz=100.0)
     for name in ACTIONS:
         assert slow[name].value == fast[name].value * (4 if name == "leakage_cycle" else 1)
+
+
+def test_the_report_knows_a_group_for_every_action() -> None:
+    grouped = [name for names in ENERGY_GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(ACTIONS)
 
 
 def counts(**changes: float) -> dict[str, float]:

@@ -1,0 +1,52 @@
+"""Random accelerators and mappings from a seed: any parameters, tiles and slots."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evenspike.arch import Arch
+from evenspike.mapping import LayerMapping, Mapping, candidate, candidates
+from evenspike.program import Program
+
+
+def random_arch(seed: int, timesteps: int = 8) -> Arch:
+    """An Arch that runs every `random_program` of at most `timesteps`."""
+    rng = np.random.default_rng((17, seed))
+    scratchpad = int(rng.choice((256, 512, 1024, 2048)))
+    choices: dict[str, tuple[int, ...]] = {
+        "pes": (1, 2, 4, 8, 16, 32),
+        "timesteps": tuple(range(timesteps, 9)),
+        "accumulators": (4, 16, 64, 256, 512),
+        "chunk_blocks": (1, 2, 8, 32),
+        "fifo_depth": (1, 2, 7, 64),
+        "match_depth": (1, 2, 4),
+        "slots": (1, 2, 8, 64),
+        "memory_latency": (1, 16, 40),
+        "stream_depth": (1, 8, 32),
+    }
+    fields = {name: int(rng.choice(values)) for name, values in choices.items()}
+    headers = int(rng.integers(8, scratchpad // 2 - 63))
+    return Arch(
+        preset="random",
+        scratchpad_words=scratchpad,
+        header_words=headers,
+        spike_entries=1 << 15,
+        **fields,
+    )
+
+
+def random_mapping(program: Program, arch: Arch, seed: int) -> Mapping:
+    """Any tile and slots for each layer, in the natural order or balanced by random rates."""
+    rng = np.random.default_rng((23, seed))
+    rates = [rng.random(layer.filters) for layer in program.layers]
+    mapping: list[LayerMapping] = []
+    for layer in program.layers:
+        options = candidates(layer, arch)
+        tile, slots = options[int(rng.integers(len(options)))]
+        natural = bool(rng.random() < 0.3)
+        found = None
+        while found is None:
+            found = candidate(program, layer, mapping, tile, slots, arch, rates, natural=natural)
+            slots //= 2
+        mapping.append(found)
+    return tuple(mapping)

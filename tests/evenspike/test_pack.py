@@ -1,0 +1,390 @@
+"""Pack: `unpack(pack(p))` is p, every bit lies where the format says, and no spikes overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from evenspike.arch import PID_BITS, Arch
+from evenspike.errors import EvenspikeError
+from evenspike.mapping import LayerMapping, choose
+from evenspike.pack import Descriptor, Image, pack, pack_layer, split_chunk, unpack
+from evenspike.program import PIXELS, Program, Segment
+from tests.archs import random_arch, random_mapping
+from tests.networks import random_program
+from tests.tiny import layer, same, segment
+
+Words = npt.NDArray[np.uint64]
+Weights = Mapping[tuple[int, int], int]
+"""(channel, kernel position) to weight, of one filter."""
+
+
+# --- round trip -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(160))
+def test_unpack_gives_the_program_back(seed: int) -> None:
+    program = random_program(seed)
+    arch = random_arch(seed, program.timesteps)
+    back = unpack(pack(program, random_mapping(program, arch, seed), arch))
+    anonymous = replace(program, provenance={})
+    assert back.digest() == anonymous.digest()
+    assert same(back, anonymous)
+
+
+def test_the_programs_of_the_round_trip_have_every_feature() -> None:
+    programs = [random_program(seed) for seed in range(160)]
+    layers = [one for program in programs for one in program.layers[1:]]
+    parts = [part for one in layers for part in one.segments]
+    assert {part.kernel for part in parts} == {1, 3, 5, 7}
+    assert max(len(one.segments) for one in layers) == 2
+    assert any(int(one.bias.min()) < 0 for one in layers)
+    assert any(not part.weights.any() for part in parts)
+    assert any((part.weights == -(1 << 15)).any() for part in parts)
+    archs = [random_arch(seed) for seed in range(160)]
+    assert {arch.pes for arch in archs} == {1, 2, 4, 8, 16, 32}
+    chunks = [
+        len(plan.chunks)
+        for seed, (program, arch) in enumerate(zip(programs, archs, strict=True))
+        for plan in random_mapping(program, arch, seed)[1:]
+    ]
+    assert sum(count > 1 for count in chunks) > 100
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_layer_packed_alone_is_its_part_of_the_image(seed: int) -> None:
+    program, arch = random_program(seed), random_arch(seed)
+    mapping = random_mapping(program, arch, seed)
+    image = pack(program, mapping, arch)
+    at = 0
+    for index, whole in enumerate(image.layers):
+        alone, stream = pack_layer(program, mapping, index, arch)
+        assert np.array_equal(stream, image.stream[at : at + stream.size])
+        assert [(a - at, n) for a, n in whole.passes] == list(alone.passes)
+        at += stream.size
+    assert at == image.stream.size
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_passes_follow_each_other_without_a_gap(seed: int) -> None:
+    program, arch = random_program(seed), random_arch(seed)
+    image = pack(program, random_mapping(program, arch, seed), arch)
+    at = 0
+    for descriptor in image.layers:
+        assert len(descriptor.passes) == (0 if descriptor.host else len(descriptor.slots_used))
+        for address, words in descriptor.passes:
+            assert address == at
+            at += words
+    assert at == image.stream.size
+    assert image.stream.dtype == np.uint64
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_descriptors_say_what_the_program_and_the_mapping_say(seed: int) -> None:
+    program, arch = random_program(seed), random_arch(seed)
+    mapping = random_mapping(program, arch, seed)
+    image = pack(program, mapping, arch)
+    for one, plan, found in zip(program.layers, mapping, image.layers, strict=True):
+        for name in ("name", "host", "last", "size", "pool", "threshold", "leak", "reset"):
+            assert getattr(found, name) == getattr(one, name)
+        assert (found.tile, found.slots, found.chunks) == (plan.tile, plan.slots, plan.chunks)
+        assert found.filters == one.filters
+        assert found.blocks.tolist() == plan.blocks.tolist()
+        for part, described in zip(one.segments, found.segments, strict=True):
+            for name in ("source", "kernel", "stride", "padding", "average"):
+                assert getattr(described, name) == getattr(part, name)
+            assert (described.height, described.width) == program.source_shape(part)[1:]
+            if part.source != PIXELS:
+                assert described.blocks == mapping[part.source].blocks.shape[0]
+                assert described.spike_base == image.layers[part.source].spike_base
+
+
+# --- the words, by hand ---------------------------------------------------------------------
+
+
+def single(filters: list[Weights], bias: list[int], kernel: int, channels: int) -> Program:
+    """A last layer with the given filters on a map of `channels` single neurons."""
+    weights = np.zeros((len(filters), channels, kernel**2), dtype=np.int16)
+    for f, values in enumerate(filters):
+        for (channel, pid), value in values.items():
+            weights[f, channel, pid] = value
+    source = Segment(
+        0, weights.reshape(len(filters), channels, kernel, kernel), padding=kernel // 2
+    )
+    return Program(
+        "single",
+        1,
+        (1, 1, 1),
+        (
+            layer("first", segment(PIXELS, (channels, 1, 1, 1), 0), (1, 1)),
+            layer("last", source, (1, 1), bias=np.array(bias, dtype=np.int32), last=True),
+        ),
+    )
+
+
+def words(program: Program, arch: Arch) -> list[int]:
+    """The weight stream of filter f on PE f mod `pes`, source channels in their own order."""
+    image = pack(program, choose(program, arch, natural=True), arch)
+    return [int(word) for word in image.stream]
+
+
+def test_golden_stream() -> None:
+    """Two PEs, one filter each, K = 3 (gap in bits 7:4, PID in 3:0, a gap unit is one channel).
+
+    PE 0: weight 5 at channel 0, position 4: token 04. Weight -2 at channel 300, position 8: of the
+    gap of 300 a skip FF takes 256, a skip 1F 32, and 12 are left: token C8. Four tokens, the pairs
+    are FF04 and C81F; a weight follows the pair of its token. Bias -3 is FFFFFD in 24 bits.
+    PE 1: no token; bias 70000 is 011170.
+    """
+    arch = Arch(pes=2, slots=1, chunk_blocks=256)
+    program = single([{(0, 4): 5, (300, 8): -2}, {}], [-3, 70000], 3, 301)
+    assert words(program, arch) == [
+        0x0000_0000_0000_0102,  # words: two for PE 0, one for PE 1
+        0xC81F_0005_FF04_0004,  # PE 0: count 4, pair, weight 5, pair
+        0x0000_0001_1170_0000,  # PE 1: count 0, bias low, bias high
+        0x0000_00FF_FFFD_FFFE,  # PE 0: weight -2, bias low, bias high
+    ]
+
+
+def test_golden_bytes_of_several_slots_and_chunks() -> None:
+    """One PE with two slots, K = 1 (gap in bits 7:1, PID in bit 0), chunks of one channel.
+
+    A kernel is a (channel, slot). Chunk 0: filter 0 has 7 (kernel 0, token 00), filter 1 has 9
+    (kernel 1, token 02). Chunk 1: only filter 1, -1 (kernel 1 from the chunk's start: token 02);
+    then the biases of both slots, 1 and -(2^23).
+    """
+    arch = Arch(pes=1, slots=2, chunk_blocks=1)
+    program = single([{(0, 0): 7}, {(0, 0): 9, (1, 0): -1}], [1, 0], 1, 2)
+    stream = np.array(words(program, arch), dtype=np.uint64)
+    assert stream.tobytes().hex(" ", 8) == " ".join(
+        [
+            "0100000000000000",  # one word for PE 0
+            "0200000207000900",  # count 2, tokens 00 and 02, both weights
+            "0200000000000000",  # two words
+            "01000200ffff0100",  # count 1, token 02, -1, bias 1 low
+            "0000000000000000",  # bias 1 high, bias 0, padding
+        ]
+    )
+
+
+GOLDEN_TOKENS: list[tuple[int, Weights, list[int]]] = [
+    # K = 1: 7 bits of gap. 300 = 256 (a skip of 2 * 128) + 44.
+    (1, {(0, 0): 1}, [0x00]),
+    (1, {(127, 0): 1}, [127 << 1]),
+    (1, {(128, 0): 1}, [0x01, 0x00]),
+    (1, {(300, 0): 1}, [1 << 1 | 1, 44 << 1]),
+    # K = 3: 4 bits. One skip reaches 256, so 301 takes two: 256 + 32 + 13.
+    (3, {(15, 8): 1}, [0xF8]),
+    (3, {(16, 0): 1}, [0x0F, 0x00]),
+    (3, {(5, 0): 1, (5, 3): 2, (6, 1): 3}, [0x50, 0x03, 0x11]),
+    (3, {(301, 2): 1}, [0xFF, 0x1F, 0xD2]),
+    # K = 5: 3 bits. A skip reaches 64: 300 = 4 * 64 + 40 + 4.
+    (5, {(7, 24): 1}, [7 << 5 | 24]),
+    (5, {(300, 24): 1}, [0xFF, 0xFF, 0xFF, 0xFF, 4 << 5 | 31, 4 << 5 | 24]),
+    # K = 7: 2 bits. A skip reaches 16: 37 = 2 * 16 + 4 + 1.
+    (7, {(3, 48): 1}, [3 << 6 | 48]),
+    (7, {(37, 48): 1}, [0xFF, 0xFF, 0x3F, 1 << 6 | 48]),
+]
+
+
+@pytest.mark.parametrize(("kernel", "weights", "tokens"), GOLDEN_TOKENS)
+def test_golden_tokens(kernel: int, weights: Weights, tokens: list[int]) -> None:
+    arch = Arch(pes=1, slots=1, chunk_blocks=256, scratchpad_words=4096)
+    channels = max(channel for channel, _ in weights) + 1 + 260
+    # 256 blocks of one lane are a chunk: beyond, the whole range is put on two PEs.
+    if channels > 256:
+        arch = replace(arch, pes=4)
+    stream = np.array(words(single([weights], [0], kernel, channels), arch), dtype=np.uint64)
+    units = split_chunk(stream, 0, arch.pes)[0][0].view(np.uint16).tolist()
+    assert units[0] == len(tokens)
+    assert decoded(units, kernel) == (tokens, [value for _, value in sorted(weights.items())])
+
+
+def decoded(units: list[int], kernel: int) -> tuple[list[int], list[int]]:
+    """Tokens and weights in the order of the format: each pair before the weights it announces."""
+    tokens: list[int] = []
+    values: list[int] = []
+    skip = (1 << PID_BITS[kernel]) - 1
+    at = 1
+    while len(tokens) < units[0]:
+        pair = [units[at] & 0xFF, units[at] >> 8][: units[0] - len(tokens)]
+        tokens += pair
+        real = sum(token & skip != skip for token in pair)
+        values += units[at + 1 : at + 1 + real]
+        at += 1 + real
+    return tokens, values
+
+
+@pytest.mark.parametrize("bias", [0, 1, -1, 32767, -32768, 65536, -65536, 8388606, -8388606])
+def test_biases_have_24_bits(bias: int) -> None:
+    program = single([{}], [bias], 1, 1)
+    low, high = words(program, Arch(pes=1, slots=1))[1].to_bytes(8, "little")[2:6:2], 0
+    raw = words(program, Arch(pes=1, slots=1))[1] >> 16
+    assert len(low) == 2
+    assert raw & 0xFFFFFF == bias & 0xFFFFFF
+    assert raw >> 24 == high, "the byte above is free"
+    arch = Arch(pes=1, slots=1)
+    assert unpack(pack(program, choose(program, arch), arch)).layers[1].bias.tolist() == [bias]
+
+
+@pytest.mark.parametrize("pes", [1, 4, 8, 16, 32])
+def test_counts_and_round_robin(pes: int) -> None:
+    """PE p has weights of channels 0 ... p: PEs run out one after the other."""
+    filters = [
+        {(channel, 0): 100 * pe + channel + 1 for channel in range(pe + 1)} for pe in range(pes)
+    ]
+    program = single(filters, [0] * pes, 1, pes)
+    arch = Arch(pes=pes, slots=1)
+    stream = words(program, arch)
+    sizes = [-(-(1 + -(-(pe + 1) // 2) + pe + 1 + 2) // 4) for pe in range(pes)]
+    headers = -(-pes // 8)
+    counts = [word >> 8 * n & 0xFF for word in stream[:headers] for n in range(8)]
+    assert counts == sizes + [0] * (8 * headers - pes)
+    order = [pe for turn in range(max(sizes)) for pe in range(pes) if turn < sizes[pe]]
+    assert len(stream) == headers + len(order)
+    streams, end = split_chunk(np.array(stream, dtype=np.uint64), 0, pes)
+    assert end == len(stream)
+    queues = [list(found) for found in streams]
+    assert [int(queues[pe].pop(0)) for pe in order] == stream[headers:]
+    for pe, found in enumerate(streams):
+        assert found.view(np.uint16)[0] == pe + 1
+
+
+def test_a_count_that_its_byte_cannot_hold_names_the_layer() -> None:
+    arch = Arch(pes=1, slots=1, scratchpad_words=4096, chunk_blocks=256)
+    program = single([{(c, p): 1 for c in range(256) for p in range(9)}], [0], 3, 256)
+    lanes = np.arange(256, dtype=np.int32).reshape(1, 256, 1)
+    chunks = ((0, 0, 256),)
+    mapping = (
+        LayerMapping((1, 1), lanes),
+        LayerMapping((1, 1), np.zeros((1, 1, 1), dtype=np.int32), chunks),
+    )
+    with pytest.raises(EvenspikeError) as caught:
+        pack(program, mapping, arch)
+    message = "layer last: 865 words for PE 0 in one chunk, the count has 8 bits"
+    assert str(caught.value) == message
+
+
+# --- spike memory ---------------------------------------------------------------------------
+
+
+def extent(one: Descriptor) -> tuple[int, int]:
+    entries = one.blocks.shape[0] * (one.size[0] // one.pool) * (one.size[1] // one.pool)
+    return one.spike_base, one.spike_base + entries
+
+
+def alive(image: Image, index: int) -> range:
+    """Layers during which the spikes of a layer are in memory: it writes first, readers follow."""
+    readers = [n for n, one in enumerate(image.layers) if index in [s.source for s in one.segments]]
+    return range(index, max(readers, default=index) + 1)
+
+
+def overlaps(image: Image) -> list[tuple[str, str]]:
+    layers = image.layers[:-1]
+    return [
+        (one.name, other.name)
+        for n, one in enumerate(layers)
+        for m, other in enumerate(layers[:n])
+        if set(alive(image, n)) & set(alive(image, m))
+        and extent(one)[0] < extent(other)[1]
+        and extent(other)[0] < extent(one)[1]
+    ]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_spikes_that_are_alive_together_never_overlap(seed: int) -> None:
+    program, arch = random_program(seed), random_arch(seed)
+    image = pack(program, random_mapping(program, arch, seed), arch)
+    assert overlaps(image) == []
+    assert all(0 <= extent(one)[0] for one in image.layers)
+    assert all(extent(one)[1] <= arch.spike_entries for one in image.layers[:-1])
+
+
+def test_the_programs_of_the_spike_memory_hold_maps_for_later_readers() -> None:
+    kept = 0
+    for seed in range(100):
+        arch = random_arch(seed)
+        image = pack(random_program(seed), random_mapping(random_program(seed), arch, seed), arch)
+        kept += sum(len(alive(image, n)) > 2 for n in range(len(image.layers)))
+    assert kept > 20
+
+
+def residual(side: int = 4) -> Program:
+    """first -> a -> b -> c, and c reads `first` too: its spikes live while b is written."""
+    names = [("a", 0), ("b", 1), ("c", 2)]
+    layers = [layer("first", segment(PIXELS, (1, 1, 1, 1), 0), (side, side))]
+    layers += [layer(name, segment(source, (1, 1, 1, 1)), (side, side)) for name, source in names]
+    shortcut = (*layers[3].segments, segment(0, (1, 1, 1, 1)))
+    layers[3] = replace(layers[3], segments=shortcut)
+    last = layer("last", segment(3, (1, 1, 1, 1), average=side), (1, 1), last=True, threshold=0)
+    return Program("residual", 1, (1, side, side), (*layers, last))
+
+
+def test_space_is_reused_after_the_last_reader() -> None:
+    program, arch = residual(), Arch(pes=1, spike_entries=48)
+    image = pack(program, choose(program, arch), arch)
+    bases = {one.name: one.spike_base for one in image.layers}
+    # `a` is dead when c is written, `first` is not.
+    assert bases == {"first": 0, "a": 16, "b": 32, "c": 16, "last": 0}
+    assert [s.spike_base for s in image.layers[3].segments] == [32, 0]
+
+
+def test_too_small_a_spike_memory_names_the_layer() -> None:
+    program, arch = residual(), Arch(pes=1, spike_entries=47)
+    with pytest.raises(EvenspikeError) as caught:
+        pack(program, choose(program, arch), arch)
+    assert str(caught.value) == (
+        "layer b: no room for 16 entries of spikes beside those still needed; "
+        "the spike memory has 47"
+    )
+
+
+def test_pack_checks_the_program_against_the_arch() -> None:
+    program = residual()
+    mapping = choose(program, Arch(pes=1))
+    with pytest.raises(EvenspikeError, match=r"^layer first: its spikes take 16 entries"):
+        pack(program, mapping, Arch(pes=1, spike_entries=15))
+
+
+# --- damage ---------------------------------------------------------------------------------
+
+
+def survives(image: Image) -> Any:
+    try:
+        return unpack(image)
+    except EvenspikeError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_damaged_stream_is_refused_or_another_program(seed: int) -> None:
+    program, arch = random_program(seed % 20, max_filters=8), random_arch(seed % 20)
+    image = pack(program, random_mapping(program, arch, seed), arch)
+    rng = np.random.default_rng(seed)
+    stream = image.stream.copy()
+    for at in rng.integers(stream.size, size=int(rng.integers(1, 4))):
+        stream[at] ^= np.uint64(1) << np.uint64(rng.integers(64))
+    if seed % 4 == 0:
+        stream = rng.integers(0, 1 << 64, stream.size, dtype=np.uint64)
+    elif seed % 4 == 1:
+        stream = stream[: int(rng.integers(stream.size))]
+    found = survives(replace(image, stream=stream))
+    assert isinstance(found, Program | str)
+    if isinstance(found, str):
+        assert any(part in found for part in ("malformed", "ends behind", "range proof"))
+
+
+def test_a_stream_that_ends_too_soon() -> None:
+    program, arch = residual(), Arch(pes=1)
+    image = pack(program, choose(program, arch), arch)
+    message = survives(replace(image, stream=image.stream[:-1]))
+    at, words = image.layers[-1].passes[0]
+    assert words == image.stream.size - at
+    assert message == (
+        f"the chunk at word {at} ends behind the weight stream of {image.stream.size - 1} words"
+    )

@@ -1,0 +1,413 @@
+"""The cycle model against the stepped model: every spike, logit, cycle and counter of every PE.
+
+Two statements of docs/timing.md that share no code: recurrences on cycles, and registers that
+change once a cycle. EVENSPIKE_CYCLE_SEEDS sets the number of random cases.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from evenspike_sim import accelerator, pe, port
+from evenspike_sim.accelerator import Accelerator, LayerRun
+
+from evenspike import reference
+from evenspike.arch import PRESETS, Arch
+from evenspike.errors import EvenspikeError
+from evenspike.events import Divergence, LayerResult, first_divergence
+from evenspike.mapping import choose
+from evenspike.pack import Image, pack
+from evenspike.program import PIXELS, Layer, Program, Segment
+from tests import stepped
+from tests.networks import random_pixels, random_program
+from tests.stepped import LayerTrace
+
+SEEDS = int(os.environ.get("EVENSPIKE_CYCLE_SEEDS", "60"))
+SMALL = Arch(pes=4, timesteps=8, accumulators=16, spike_entries=4096)
+TIGHT = replace(SMALL, scratchpad_words=256, header_words=40)
+
+Currents = npt.NDArray[np.int32]
+Example = tuple[Image, Currents, list[LayerTrace]]
+
+
+def results(layers: Sequence[LayerTrace] | Sequence[LayerRun]) -> list[LayerResult]:
+    return [
+        LayerResult(
+            layer.name,
+            layer.cycles,
+            None if layer.logits is not None else layer.masks,
+            layer.logits,
+            {state: np.asarray(getattr(layer, state)) for state in stepped.STATES},
+        )
+        for layer in layers
+    ]
+
+
+def difference(image: Image, currents: Currents, traces: Sequence[LayerTrace]) -> Divergence | None:
+    """Where the stepped model and the cycle model part, over all layers of one inference."""
+    runs = Accelerator(image).run(currents)
+    return first_divergence(results(traces), results(runs), ("stepped", "model"))
+
+
+def build(program: Program, arch: Arch, *, natural: bool = False) -> Image:
+    return pack(program, choose(program, arch, natural=natural), arch)
+
+
+def check(
+    program: Program, pixels: npt.NDArray[np.uint8], arch: Arch, *, natural: bool = False
+) -> Image:
+    """Compare the models, and the stepped one with the reference, which has no cycles."""
+    image = build(program, arch, natural=natural)
+    currents = reference.host_currents(program, pixels)
+    traces = stepped.run(image, currents)
+    found = difference(image, currents, traces)
+    assert found is None, f"{found}\n{arch}"
+    truth = reference.run(program, pixels)
+    for masks, trace in zip(truth.masks, traces, strict=False):
+        assert np.array_equal(masks, trace.masks)
+        states = [getattr(trace, state) for state in stepped.STATES]
+        assert set(np.sum(states, axis=0).tolist()) == {trace.cycles}
+    logits = traces[-1].logits
+    assert logits is not None
+    assert np.array_equal(truth.logits, logits)
+    return image
+
+
+# --- random networks on random accelerators --------------------------------------------------
+
+
+def random_arch(rng: np.random.Generator) -> Arch:
+    pads: list[dict[str, Any]] = [
+        {},
+        {"scratchpad_words": 512, "header_words": 101},  # an odd bank
+        {"scratchpad_words": 256, "header_words": 64},
+        {"scratchpad_words": 256, "header_words": 40},
+    ]
+    choices: dict[str, tuple[int, ...]] = {
+        "pes": (1, 2, 4, 16),
+        "fifo_depth": (1, 2, 7, 64),
+        "match_depth": (1, 2, 4),
+        "slots": (1, 4, 64),
+        "memory_latency": (1, 16),
+        "stream_depth": (1, 8, 32),
+        "accumulators": (16, 64, 256),
+        "chunk_blocks": (1, 2, 8),
+    }
+    fields: dict[str, Any] = {name: int(rng.choice(values)) for name, values in choices.items()}
+    return Arch(timesteps=8, spike_entries=1 << 14, **fields, **pads[int(rng.integers(len(pads)))])
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_random_networks_agree(seed: int) -> None:
+    rng = np.random.default_rng([7, seed])
+    program = random_program(
+        seed, max_side=int(rng.choice((4, 8, 10))), max_filters=int(rng.choice((3, 8, 17)))
+    )
+    for _ in range(20):
+        arch = random_arch(rng)
+        try:
+            build(program, arch)
+        except EvenspikeError:  # too small for this network
+            continue
+        check(program, random_pixels(program, seed), arch, natural=bool(rng.integers(2)))
+        return
+    pytest.fail(f"no arch for seed {seed}")
+
+
+# --- directed cases --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A hidden layer to be: `filters` of `kernel`, weights alive with probability `density`."""
+
+    filters: int
+    kernel: int
+    stride: int = 1
+    padding: int | None = None
+    average: int = 1
+    pool: int = 1
+    density: float = 0.3
+    threshold: int = 20
+    shortcut: int | None = None  # a second segment from this layer, 1x1
+
+
+def size(shape: tuple[int, int, int], conv: Conv, padding: int) -> tuple[int, int]:
+    height, width = (
+        (n // conv.average + 2 * padding - conv.kernel) // conv.stride + 1 for n in shape[1:]
+    )
+    return height, width
+
+
+def network(
+    first: Conv, *hidden: Conv, side: tuple[int, int] = (6, 6), seed: int = 0, timesteps: int = 8
+) -> Program:
+    """first: the host layer. Behind the hidden layers comes a last one on a 1x1 map."""
+    rng = np.random.default_rng(seed)
+    shape = (2, *side)
+    layers: list[Layer] = []
+    for index, conv in enumerate((first, *hidden)):
+        source = shape if index == 0 else layers[-1].output
+        padding = conv.kernel // 2 if conv.padding is None else conv.padding
+        form = (conv.filters, source[0], conv.kernel, conv.kernel)
+        segments = [
+            Segment(index - 1 if index else PIXELS, weights(rng, form, conv.density), conv.stride,
+                    padding, conv.average)
+        ]  # fmt: skip
+        if conv.shortcut is not None:
+            channels = layers[conv.shortcut].output[0]
+            form = (conv.filters, channels, 1, 1)
+            segments.append(Segment(conv.shortcut, weights(rng, form, 0.5)))
+        bias = rng.integers(0, 10, conv.filters).astype(np.int32)
+        area = size(source, conv, padding)
+        layers.append(
+            Layer(f"l{index}", tuple(segments), bias, area, conv.threshold, pool=conv.pool)
+        )
+    channels, height, width = layers[-1].output
+    while height > 1 or width > 1:  # down to 1x1 by strides of two
+        kernel = next(k for k in (1, 3, 5, 7) if k >= min(7, height, width))
+        area = size((channels, height, width), Conv(2, kernel, 2), kernel // 2)
+        segment = Segment(len(layers) - 1, weights(rng, (2, channels, kernel, kernel), 0.5), 2,
+                          kernel // 2)  # fmt: skip
+        layers.append(Layer(f"l{len(layers)}", (segment,), np.zeros(2, np.int32), area, 20))
+        channels, height, width = layers[-1].output
+    last = Segment(len(layers) - 1, weights(rng, (5, channels, 1, 1), 0.5))
+    layers.append(Layer("last", (last,), np.arange(5, dtype=np.int32), (1, 1), 0, last=True))
+    return Program("directed", timesteps, shape, tuple(layers))
+
+
+def weights(
+    rng: np.random.Generator, form: tuple[int, ...], density: float
+) -> npt.NDArray[np.int16]:
+    values = rng.integers(-20, 60, form)
+    values[rng.random(form) >= density] = 0
+    return values.astype(np.int16)
+
+
+def noise(program: Program, seed: int = 5) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, program.shape).astype(np.uint8)
+
+
+def counts(image: Image, layer: int = 1) -> tuple[int, int, int]:
+    """(tiles, chunks, passes) of a layer."""
+    found = image.layers[layer]
+    return len(list(stepped.tiles(found))), len(found.chunks), len(found.passes)
+
+
+def test_several_tiles_with_several_chunks() -> None:
+    program = network(Conv(12, 3), Conv(5, 3, density=0.8), side=(7, 6))
+    tiles, chunks, passes = counts(check(program, noise(program), replace(TIGHT, chunk_blocks=1)))
+    assert (tiles > 1, chunks > 2, passes > 1) == (True, True, True)
+
+
+@pytest.mark.parametrize("natural", [False, True])
+def test_resident_chunk_serves_all_tiles_of_several_passes(natural: bool) -> None:
+    program = network(Conv(3, 3), Conv(9, 3), side=(7, 7))
+    image = check(program, noise(program), SMALL, natural=natural)
+    assert counts(image) == (4, 1, 3)
+
+
+def test_residual_layer_with_two_segments() -> None:
+    program = network(Conv(6, 3), Conv(6, 3), Conv(6, 3, shortcut=0))
+    image = check(program, noise(program), TIGHT)
+    assert {segment for segment, _, _ in image.layers[2].chunks} == {0, 1}
+
+
+@pytest.mark.parametrize("average", [2, 4, 8])
+def test_average_pool_in_front(average: int) -> None:
+    program = network(Conv(5, 3), Conv(4, 3, average=average, density=0.9), side=(8, 16))
+    check(program, noise(program), SMALL)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_kernels_and_strides(kernel: int, stride: int) -> None:
+    program = network(Conv(5, 3), Conv(6, kernel, stride, kernel - 1), side=(6, 5))
+    check(program, noise(program), SMALL)
+
+
+@pytest.mark.parametrize("kernel", [5, 7])
+def test_large_kernels_without_weights_skip_far(kernel: int) -> None:
+    program = network(Conv(16, 3), Conv(16, kernel, density=0.004), side=(5, 5))
+    check(program, noise(program), replace(SMALL, slots=4, accumulators=256))
+
+
+def test_pool_behind_the_lif() -> None:
+    program = network(Conv(5, 3, pool=2), Conv(6, 3, pool=2), side=(8, 12))
+    check(program, noise(program), SMALL)
+
+
+def test_silent_input() -> None:
+    first = Conv(6, 3, threshold=1000)
+    program = network(first, Conv(5, 3, threshold=1000), side=(6, 6))
+    pixels = np.zeros(program.shape, dtype=np.uint8)
+    assert not reference.run(program, pixels).masks[0].any()
+    check(program, pixels, TIGHT)
+
+
+def test_all_neurons_fire_all_the_time() -> None:
+    program = network(Conv(6, 1, density=1.0, threshold=1), Conv(5, 3), side=(6, 6))
+    host = replace(program.layers[0], segments=(
+        replace(program.layers[0].segments[0], weights=np.full((6, 2, 1, 1), 9, np.int16)),
+    ))  # fmt: skip
+    program = replace(program, layers=(host, *program.layers[1:]))
+    pixels = np.full(program.shape, 255, dtype=np.uint8)
+    assert (reference.run(program, pixels).masks[0] == 255).all()
+    check(program, pixels, SMALL)
+
+
+@pytest.mark.parametrize("match_depth", [1, 4])
+@pytest.mark.parametrize("fifo_depth", [1, 64])
+def test_dense_weights_fill_the_queues(fifo_depth: int, match_depth: int) -> None:
+    program = network(Conv(6, 3, threshold=1), Conv(6, 3, density=1.0), side=(5, 5))
+    arch = replace(SMALL, fifo_depth=fifo_depth, match_depth=match_depth)
+    check(program, noise(program), arch)
+
+
+def test_one_pe() -> None:
+    program = network(Conv(3, 3), Conv(4, 3), side=(5, 5))
+    check(program, noise(program), replace(SMALL, pes=1))
+
+
+def test_more_pes_than_filters() -> None:
+    program = network(Conv(3, 3), Conv(2, 3), side=(5, 5))
+    check(program, noise(program), replace(SMALL, pes=64))
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets(name: str) -> None:
+    program = network(Conv(20, 3), Conv(18, 3), side=(6, 6), timesteps=4)
+    check(program, noise(program), PRESETS[name])
+
+
+def test_program_with_fewer_timesteps_than_the_arch() -> None:
+    program = network(Conv(5, 3), Conv(4, 3), timesteps=3)
+    check(program, noise(program), SMALL)
+
+
+# --- the stepped model is hardware -----------------------------------------------------------
+
+
+def test_blocks_may_step_in_any_order() -> None:
+    program = network(Conv(12, 3), Conv(5, 3, density=0.8), side=(7, 6))
+    image = build(program, replace(TIGHT, fifo_depth=2))
+    currents = reference.host_currents(program, noise(program))
+    ordered = results(stepped.run(image, currents))
+    for seed in range(2):
+        shuffled = stepped.Machine(image, currents, shuffle=seed).run()
+        assert first_divergence(ordered, results(shuffled)) is None
+
+
+def test_storage_has_one_driver_and_ports_serve_once_a_cycle() -> None:
+    clock = stepped.Clock()
+    register = stepped.Reg(clock, 0)
+    register.set(1)
+    assert register.q == 0
+    with pytest.raises(AssertionError, match="two drivers"):
+        register.set(2)
+    memory = stepped.Ram(clock, 4, 0)
+    memory.read(1)
+    memory.write(1, 5)
+    with pytest.raises(AssertionError, match="two reads"):
+        memory.read(2)
+    with pytest.raises(AssertionError, match="two writes"):
+        memory.write(2, 5)
+    queue: stepped.Queue[int] = stepped.Queue(clock, 1)
+    queue.push(3)
+    assert queue.empty
+    clock.tick()
+    assert (register.q, memory.out, memory.cells[1], queue.head) == (1, 0, 5, 3)
+    queue.pop()
+    with pytest.raises(AssertionError, match="full"):
+        queue.push(4)  # room counts from the next cycle on
+
+
+# --- the comparison can fail -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def example() -> Example:
+    """An image with tiles, chunks and passes, and what the stepped model says about it."""
+    program = network(Conv(12, 3), Conv(5, 3, density=0.8), Conv(3, 3), side=(5, 6))
+    image = build(program, replace(TIGHT, fifo_depth=4, stream_depth=8))
+    currents = reference.host_currents(program, noise(program))
+    return image, currents, stepped.run(image, currents)
+
+
+def against_model(example: Example, arch: Arch) -> str:
+    image, currents, truth = example
+    return str(difference(replace(image, arch=arch), currents, truth))
+
+
+def test_example_agrees(example: Example) -> None:
+    assert against_model(example, example[0].arch) == "None"
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (accelerator, "BARRIER_LATENCY"),
+        (accelerator, "LAYER_SETUP"),
+        (accelerator, "BIAS_READS"),
+        (port, "DONE_LATENCY"),
+    ],
+)
+@pytest.mark.parametrize("change", [-1, 1])
+def test_latency_off_by_one_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+    example: Example,
+    module: Any,
+    name: str,
+    change: int,
+) -> None:
+    monkeypatch.setattr(module, name, getattr(module, name) + change)
+    assert "layer l" in against_model(example, example[0].arch)
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_decode_latency_off_by_one_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+    example: Example,
+    change: int,
+) -> None:
+    # Compiled code has the constant built in; the Python function behind it looks it up.
+    kernel: Callable[..., None] = pe.run_chunk.py_func
+    monkeypatch.setattr(pe, "run_chunk", kernel)
+    assert against_model(example, example[0].arch) == "None"
+    monkeypatch.setattr(pe, "DECODE_LATENCY", pe.DECODE_LATENCY + change)
+    assert "layer l1" in against_model(example, example[0].arch)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("memory_latency", 15),
+        ("memory_latency", 17),
+        ("stream_depth", 7),
+        ("stream_depth", 9),
+        ("fifo_depth", 3),
+        ("fifo_depth", 5),
+        ("match_depth", 3),
+        ("match_depth", 5),
+    ],
+)
+def test_another_arch_is_seen(example: Example, field: str, value: int) -> None:
+    change: dict[str, Any] = {field: value}
+    assert "layer l" in against_model(example, replace(example[0].arch, **change))
+
+
+def test_message_names_layer_pe_counter_and_values() -> None:
+    truth = LayerTrace(
+        "conv", 9, [1, 2], [0, 0], [8, 7], [0, 0], [0, 0], np.zeros((1, 1, 1), np.uint8)
+    )
+    wrong = replace(truth, busy=[1, 3], waiting=[8, 6])
+    compare = partial(first_divergence, names=("stepped", "model"))
+    found = compare(results([truth]), results([wrong]))
+    assert str(found) == "layer conv, PE 1: busy 2 in stepped, 3 in model"

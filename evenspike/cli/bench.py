@@ -27,10 +27,13 @@ from evenspike import reference, report, workload
 from evenspike.arch import Arch
 from evenspike.cli import assemble, explore, models, simulate
 from evenspike.errors import EvenspikeError
+from evenspike.mapping import BIAS_WORDS
+from evenspike.pack import Image
 from evenspike.program import Program
 from evenspike.report_schema import STATES
 from evenspike.workload import Workload
 from evenspike_sim.accelerator import Accelerator, LayerRun
+from evenspike_sim.loader import load_pass
 
 RATE = 7.0
 """Percent of drawn spikes where no trace is given; the traced network's is 5 to 50 by layer."""
@@ -105,9 +108,31 @@ def trace_bench(load: Workload, arch: Arch, source: str) -> dict[str, Any]:
         "bit_exact": content["bit_exact"],
         "bound": bound,
         "above_bound": {state: _sum(runs, state) / arch.pes for state in STATES if state != "busy"},
+        "encoding": encodings(image),
         "other_mappings": {name: _cycles(explore.run(load, other)) for name, other in others.items()},
         "layers": content["layers"],
     }
+
+
+def encodings(image: Image) -> dict[str, float]:
+    """16-bit units of the whole weight stream, tiles not counted twice, under two encodings.
+
+    tokens: as packed, count words and padding included. headers: what the scratchpad holds (a
+    16-bit header with slot and WSP for each non-empty kernel), a presence bit a channel, the
+    biases, the same counts and padding.
+    """
+    packed = headers = 0
+    for descriptor in image.layers:
+        for number, (_, words) in enumerate(descriptor.passes):
+            packed += 4 * words
+            for order, chunk in enumerate(load_pass(image, descriptor, number)):
+                last = order == len(descriptor.chunks) - 1
+                weights = np.array([int((w != 0).sum()) for w in chunk.weights])
+                kernels = chunk.kernel_start[:, -1] * chunk.header_units
+                units = weights + kernels + -(-(chunk.end - chunk.start) // 16)
+                units = units + (BIAS_WORDS * descriptor.slots if last else 0)
+                headers += 4 * int((-(-units // 4)).sum()) + image.arch.pes // 2
+    return {"tokens": packed, "headers": headers}
 
 
 def sweep(load: Workload) -> list[dict[str, Any]]:
@@ -198,6 +223,11 @@ def _print_trace(console: Console, trace: dict[str, Any]) -> None:
     console.print(f"  bound of perfect balance: {trace['bound']:,.0f}")
     for state, cycles in trace["above_bound"].items():
         console.print(f"  + {state}: {cycles:,.0f}")
+    sizes = trace["encoding"]
+    console.print(
+        f"  weight stream: {sizes['tokens']:,} 16-bit units; with a header for each kernel "
+        f"{sizes['headers']:,}"
+    )
     for name, cycles in trace["other_mappings"].items():
         console.print(f"  {name}: {cycles:,} cycles")
 

@@ -233,6 +233,14 @@ def test_kernels_and_strides(kernel: int, stride: int) -> None:
     check(program, noise(program), SMALL)
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("density", [0.1, 0.6])
+def test_several_filters_of_a_pe_share_header_words(kernel: int, density: float) -> None:
+    program = network(Conv(7, 3), Conv(15, kernel, density=density), side=(4, 4))
+    image = check(program, noise(program), replace(SMALL, pes=2, accumulators=256))
+    assert image.layers[1].slots == 8
+
+
 @pytest.mark.parametrize("kernel", [5, 7])
 def test_large_kernels_without_weights_skip_far(kernel: int) -> None:
     program = network(Conv(16, 3), Conv(16, kernel, density=0.004), side=(5, 5))

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evenspike.errors import EvenspikeError
+
 IMAGE_SIZE = 32
 
 _IDX_UBYTE = 0x08
@@ -34,7 +36,7 @@ SYSTEM_FOLDERS = {
 CLASSES = {"mnist": 10, "fmnist": 10}
 
 
-class DataError(ValueError):
+class DataError(EvenspikeError):
     """A data set that is missing, truncated or not what it says it is."""
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from evenspike.errors import EvenspikeError
 from evenspike_train.data import CLASSES, Augmentation
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.neuron import LIFParameters
@@ -21,7 +22,7 @@ from evenspike_train.tickets import METHODS, MethodConfig
 RECIPES = Path(__file__).parent / "recipes"
 
 
-class RecipeError(ValueError):
+class RecipeError(EvenspikeError):
     """A recipe that cannot be run, with the table and key at fault."""
 
 

@@ -17,6 +17,9 @@ options = $(foreach name,$(1),$(if $(call given,$(name)),--$(shell echo $(name) 
 .NOTPARALLEL:
 .PHONY: help sim train export report bench test lint clean
 
+# Real spikes for the benchmark, where they lie beside the checkout.
+TRACE = $(wildcard ../shared/traces/vgg16-cifar10-spikes.npz)
+
 help:
 	@echo 'make sim      run MODEL=$(MODEL) on the cycle model: IMAGES= DATA= ARCH= MAPPING= OUT= THREADS='
 	@echo 'make train    train and prune by RECIPE=$(RECIPE): RUN= DATA= DEVICE= THREADS='
@@ -68,7 +71,6 @@ $(VENV)/base: $(VENV)/made-in pyproject.toml
 
 $(VENV)/train: $(VENV)/base
 	@echo 'Adding PyTorch to $(VENV): 200 MB, several GB with CUDA; this takes some minutes.' >&2
-	@$(CPU_TORCH)
 	@$(INSTALL) -e '.[train]'
 	@touch $@
 
@@ -82,16 +84,6 @@ $(VENV)/lint: $(VENV)/test
 	@echo 'Adding the lint tools to $(VENV).' >&2
 	@$(INSTALL) -e '.[train,test,lint]'
 	@touch $@
-
-# PyPI's torch for Linux brings CUDA. Without an NVIDIA GPU, take the CPU build of the version that
-# the tests name; where that cannot be had, what pip finds next is as good, only larger.
-TORCH = $(shell sed -n 's/.*"\(torch==[0-9.]*\)".*/\1/p' pyproject.toml)
-CPU_WHEELS = https://download.pytorch.org/whl/cpu
-CPU_TORCH = test "$$(uname)" != Linux \
-	|| command -v nvidia-smi >/dev/null \
-	|| $(BIN)/python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("torch"))' \
-	|| $(INSTALL) --no-deps --retries 1 --extra-index-url $(CPU_WHEELS) $(TORCH)+cpu 2>/dev/null \
-	|| true
 
 # A copied or moved tree holds the environment of another one, which would run the other's code.
 ifneq ($(shell cat $(VENV)/made-in 2>/dev/null),$(CURDIR))

@@ -78,8 +78,8 @@ Cost = Callable[[Program, int, Sequence[LayerMapping], LayerMapping], int]
 """Cycles of layer `index` under a candidate, given the mapping of the layers before it."""
 
 
-def permuted(segment: Segment, program: Program, mapping: Sequence[LayerMapping]) -> npt.NDArray[np.int16]:
-    """Weights of a segment, [filters, channels, K*K], channels in the order of the source's blocks."""
+def permuted(segment: Segment, mapping: Sequence[LayerMapping]) -> npt.NDArray[np.int16]:
+    """Weights of a segment [filters, channels, K*K], channels in the source's block order."""
     lanes = mapping[segment.source].blocks.reshape(-1)
     weights = np.zeros((segment.weights.shape[0], lanes.size, segment.kernel**2), dtype=np.int16)
     used = lanes >= 0
@@ -113,7 +113,8 @@ def _reach(extent: int, out: int, segment: Segment) -> npt.NDArray[np.float64]:
     """Output rows (or columns) that kernel row r connects to a row inside the map, [K]."""
     at = np.arange(out)[None, :] * segment.stride + np.arange(segment.kernel)[:, None]
     inside = (at >= segment.padding) & (at < extent + segment.padding)
-    return inside.sum(axis=1).astype(np.float64)
+    reached: npt.NDArray[np.float64] = inside.sum(axis=1).astype(np.float64)
+    return reached
 
 
 def assign(
@@ -149,7 +150,11 @@ def assign(
 
 
 def chunk(
-    program: Program, layer: Layer, mapping: Sequence[LayerMapping], candidate: LayerMapping, arch: Arch
+    program: Program,
+    layer: Layer,
+    mapping: Sequence[LayerMapping],
+    candidate: LayerMapping,
+    arch: Arch,
 ) -> tuple[Chunk, ...] | None:
     """Cut the channels of a layer so that each chunk fits half a scratchpad on every PE.
 
@@ -158,7 +163,7 @@ def chunk(
     chunks: list[Chunk] = []
     spare = BIAS_WORDS * candidate.slots
     for number, segment in enumerate(layer.segments):
-        words, headers = _channel_words(segment, permuted(segment, program, mapping), candidate)
+        words, headers = _channel_words(segment, permuted(segment, mapping), candidate)
         channels = words.shape[-1]
         last = number == len(layer.segments) - 1
         start = 0

@@ -141,7 +141,7 @@ def pack_layer(
     """
     layer, plan = program.layers[index], mapping[index]
     base = bases or [0] * len(program.layers)
-    weights = [] if layer.host else [permuted(s, program, mapping) for s in layer.segments]
+    weights = [] if layer.host else [permuted(s, mapping) for s in layer.segments]
     streams = [
         _pack_pass(layer, plan, weights, number, arch)
         for number in range(0 if layer.host else plan.passes)
@@ -341,7 +341,8 @@ def unpack(image: Image) -> Program:
         bias = np.zeros(descriptor.filters, dtype=np.int32)
         for number, (address, _) in enumerate(descriptor.passes):
             rows = descriptor.blocks[
-                number * descriptor.slots : number * descriptor.slots + descriptor.slots_used[number]
+                number * descriptor.slots : number * descriptor.slots
+                + descriptor.slots_used[number]
             ]
             for position, (segment, start, end) in enumerate(descriptor.chunks):
                 streams, address = split_chunk(image.stream, address, image.arch.pes)
@@ -390,7 +391,9 @@ def unpack(image: Image) -> Program:
     return Program(image.name, image.timesteps, image.shape, tuple(layers))
 
 
-def _natural(weights: npt.NDArray[np.int16], blocks: npt.NDArray[np.int32]) -> npt.NDArray[np.int16]:
+def _natural(
+    weights: npt.NDArray[np.int16], blocks: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int16]:
     """Undo the source's permutation: lanes back to channels."""
     lanes = blocks.reshape(-1)
     used = lanes >= 0

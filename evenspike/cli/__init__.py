@@ -44,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
 def _sim(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="vgg16", help="a shipped ticket, or a .safetensors file")
     parser.add_argument("--images", type=int, help="how many test images (default: 20)")
-    parser.add_argument("--data", type=Path, help="folder with the data set; default: shipped images")
+    parser.add_argument(
+        "--data", type=Path, help="folder with the data set; default: shipped images"
+    )
     parser.add_argument("--arch", default="packed", help="preset of the accelerator: packed, paper")
     parser.add_argument("--mapping", default="cost", choices=("cost", "natural"))
     parser.add_argument("--out", type=Path, default=Path("build/sim"), help="folder of the reports")
@@ -72,7 +74,9 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, dest="folder", help="folder of the run; default: runs/")
     parser.add_argument("--data", type=Path, help="folder with the data set's files")
     parser.add_argument("--device", help="torch device; default: a GPU if there is one")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; default: torch's choice")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="CPU threads; default: torch's choice"
+    )
 
     def run(arguments: argparse.Namespace) -> int:
         from evenspike.cli.training import train
@@ -119,4 +123,3 @@ def _bench(parser: argparse.ArgumentParser) -> None:
         return bench(arguments)
 
     parser.set_defaults(run=run)
-

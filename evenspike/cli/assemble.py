@@ -118,7 +118,7 @@ def _layer(
     cycles = sum(run.cycles for run in runs) / len(runs)
 
     def average(name: str) -> float:
-        return sum(getattr(run, name) for run in runs) / len(runs)
+        return float(sum(getattr(run, name) for run in runs) / len(runs))
 
     return {
         "name": layer.name,

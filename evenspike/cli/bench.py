@@ -1,9 +1,9 @@
 """`evenspike bench`: the figures that the project promises, measured on this machine.
 
 `build/bench/trace.json`: a VGG-16 at the densities fitted to the paper, with the loss between its
-cycles and the bound of perfect balance, class by class. `build/bench/speed.json`: seconds and memory
-of one image, and that results do not depend on the number of threads. `--sweep` varies the open
-choices of the design one at a time: `build/bench/sweep.json`.
+cycles and the bound of perfect balance, class by class. `build/bench/speed.json`: seconds and
+memory of one image, and that results do not depend on the number of threads. `--sweep` varies the
+open choices of the design one at a time: `build/bench/sweep.json`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def trace_bench(load: Workload, arch: Arch, source: str) -> dict[str, Any]:
         "bound": bound,
         "above_bound": {state: _sum(runs, state) / arch.pes for state in STATES if state != "busy"},
         "encoding": encodings(image),
-        "other_mappings": {name: _cycles(explore.run(load, other)) for name, other in others.items()},
+        "other_mappings": {
+            name: _cycles(explore.run(load, other)) for name, other in others.items()
+        },
         "layers": content["layers"],
     }
 
@@ -196,7 +198,9 @@ def digest(images: Sequence[Sequence[LayerRun]]) -> str:
         for run in runs:
             for field in dataclasses.fields(run):
                 value = getattr(run, field.name)
-                sha.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+                sha.update(
+                    value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
+                )
     return sha.hexdigest()
 
 

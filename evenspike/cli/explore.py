@@ -29,8 +29,7 @@ def from_arguments(arguments: argparse.Namespace) -> Workload:
         if arguments.rate is None:
             raise EvenspikeError("--density needs --trace FILE, or --rate to draw the spikes")
         names: Sequence[str] = [f"conv{n + 2}" for n in range(len(workload.VGG16_SHAPES))]
-        shapes = workload.VGG16_SHAPES
-        inputs = workload.draw_spikes(shapes, arguments.rate, arguments.seed)
+        inputs = workload.draw_spikes(workload.VGG16_SHAPES, arguments.rate, arguments.seed)
     else:
         names, inputs = workload.read_trace(arguments.trace)
         if arguments.rate is not None:

@@ -15,7 +15,9 @@ def checkpoints() -> Path:
     """Folder of the shipped tickets; found without importing the training package (torch)."""
     spec = importlib.util.find_spec("evenspike_train")
     if spec is None or spec.origin is None:
-        raise EvenspikeError("the package evenspike_train with the shipped tickets is not installed")
+        raise EvenspikeError(
+            "the package evenspike_train with the shipped tickets is not installed"
+        )
     return Path(spec.origin).parent / "checkpoints"
 
 

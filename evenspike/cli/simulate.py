@@ -94,7 +94,9 @@ def infer(
     runs = accelerator.run(reference.host_currents(program, pixels), spans)
     expected = reference.run(program, pixels)
     wanted = [
-        events.LayerResult(layer.name, run.cycles, masks=None if layer.last else masks, logits=logits)
+        events.LayerResult(
+            layer.name, run.cycles, masks=None if layer.last else masks, logits=logits
+        )
         for layer, run, masks, logits in zip(
             program.layers,
             runs,

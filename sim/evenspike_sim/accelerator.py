@@ -66,7 +66,7 @@ class SpikeMap:
 
     def decode(self, blocks: npt.NDArray[np.int32], filters: int) -> Masks:
         """Dense masks [filters, H, W]."""
-        rows, height, width, pes = self.masks.shape
+        rows, height, width, _ = self.masks.shape
         dense = np.zeros((filters, height, width), dtype=np.uint8)
         for block, y in np.ndindex(rows, height):
             count = self.counts[block, y]
@@ -315,9 +315,7 @@ class Accelerator:
                     loading += np.maximum(0, loaded - finished)
                     # The next pass may be broadcast into the FIFOs while this one drains, not
                     # the one behind it: the pass bit of a FIFO entry tells two apart.
-                    start = 1 + max(
-                        loaded, int(stages.apu[2]), clock.drained[0], layer_start
-                    )
+                    start = 1 + max(loaded, int(stages.apu[2]), clock.drained[0], layer_start)
                     source = descriptor.segments[chunk.segment]
                     geometry = (source.kernel, source.stride, source.padding, source.average)
                     window = Window.of(tile, *geometry, (source.height, source.width))
@@ -333,7 +331,9 @@ class Accelerator:
                         clock.resume,
                     )
                     if spans is not None:
-                        _record(spans, descriptor.name, number, tile, order, start, stages, finished)
+                        _record(
+                            spans, descriptor.name, number, tile, order, start, stages, finished
+                        )
                     finished = stages.gate.copy()
                     if order < len(chunks) - 1:
                         clock.released[clock.half] = int(finished.max()) + BARRIER_LATENCY + 1

@@ -23,7 +23,7 @@ def _lif(
     psums: npt.NDArray[np.int32], bias: int, threshold: int, leak: int, soft: bool, timesteps: int
 ) -> int:
     """One neuron through the LIF pipeline; the spike mask. `leak` is `Leak.code`."""
-    u = np.int64(0)
+    u = 0
     mask = 0
     for t in range(timesteps):
         if leak == 0:
@@ -32,10 +32,10 @@ def _lif(
             u >>= 1
         elif leak == 2:
             u -= u >> 2
-        u = min(max(u + psums[t] + bias, PSUM_MIN), PSUM_MAX)
+        u = min(max(u + int(psums[t]) + bias, PSUM_MIN), PSUM_MAX)
         if u >= threshold:
             mask |= 1 << t
-            u = u - threshold if soft else np.int64(0)
+            u = u - threshold if soft else 0
     return mask
 
 

@@ -70,7 +70,8 @@ def _unpack(
     for index in range(units.size):
         cycles[index >> 2] += 1
     left = np.int64(units[0])
-    at, kernel, opened, stored = 1, 0, -1, 0
+    at, stored = 1, 0
+    kernel, opened = np.int64(0), np.int64(-1)
     headers = 0
     while left > 0:
         if at >= units.size:
@@ -184,7 +185,9 @@ def load_pass(image: Image, descriptor: Descriptor, number: int) -> list[LoadedC
         )
         address = following
     if address != descriptor.passes[number][0] + size:
-        raise EvenspikeError(f"layer {descriptor.name}: pass {number} has {size} words, not all used")
+        raise EvenspikeError(
+            f"layer {descriptor.name}: pass {number} has {size} words, not all used"
+        )
     return chunks
 
 

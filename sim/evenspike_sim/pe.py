@@ -99,9 +99,7 @@ class Window:
 
 
 @nb.njit(cache=True, nogil=True)
-def _push(
-    pe: int, cycle: int, resume: int, depth: int, pushes: I64, pops: I64, header: I64
-) -> int:
+def _push(pe: int, cycle: int, resume: int, depth: int, pushes: I64, pops: I64, header: I64) -> int:
     """Write one FIFO entry in `cycle`; returns the cycle in which the matcher pops it."""
     pop = max(cycle + 1, header[pe], resume)
     pops[pe, pushes[pe] % depth] = pop
@@ -185,7 +183,7 @@ def run_chunk(
                 decoded = max(apu[0] + 1, apu[1])
                 apu[0] = decoded
                 counts[0] += 1
-                column = np.int64(columns[block, row, entry])
+                column = int(columns[block, row, entry])
                 wanted = False
                 if column_low <= column < column_high:
                     for lane in range(pes):
@@ -199,7 +197,7 @@ def run_chunk(
                         if wanted:
                             break
                 if not wanted:
-                    # Dropped: silent in the wanted lanes, outside the window, or of no use to any PE.
+                    # Dropped: silent in the wanted lanes, outside the window, of no use to any PE.
                     apu[1] = decoded + 1
                     continue
                 x = column // average

@@ -1,4 +1,4 @@
-"""Accelerator: the reference's spikes, counters that follow from them, and the same result always."""
+"""Accelerator: the reference's spikes, the counters that follow, and always the same result."""
 
 from __future__ import annotations
 
@@ -94,6 +94,25 @@ def test_the_cases_have_spikes_and_logits(cases: list[Case]) -> None:
         for d in one.image.layers
     ]
     assert min(max(passes), max(chunks), max(tiles)) >= 4
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_layer_on_drawn_spikes(cases: list[Case], seed: int) -> None:
+    """In many a random network the last layers fall silent: drawn spikes keep each layer busy."""
+    one = cases[seed]
+    program, accelerator = one.program, Accelerator(one.image)
+    inputs = draw(program, [np.full(layer.filters, 0.6) for layer in program.layers], seed)
+    for index, layer in enumerate(program.layers[1:], start=1):
+        expected = reference.run_layer(program, index, dict(enumerate(inputs)))
+        run = accelerator.run_layer(index, [inputs[s.source] for s in layer.segments])
+        if expected.masks is None:
+            logits = reference.logits(program, expected.psum)
+            assert np.array_equal(run.logits, logits)
+        else:
+            assert np.array_equal(run.masks, expected.masks)
+        states = np.array([getattr(run, state) for state in STATES])
+        assert (states >= 0).all()
+        assert set(states.sum(axis=0).tolist()) == {run.cycles}
 
 
 # --- counters -------------------------------------------------------------------------------
@@ -194,7 +213,7 @@ def test_busy_is_the_cost_that_the_mapper_balances(seed: int) -> None:
 # --- the same result always -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [2, 5, 11])
+@pytest.mark.parametrize("seed", [9, 14, 17])
 def test_results_do_not_depend_on_threads_or_on_what_ran_before(seed: int) -> None:
     program = random_program(seed)
     arch = random_arch(seed)
@@ -221,7 +240,7 @@ def test_a_trace_changes_nothing(cases: list[Case]) -> None:
         f"PE {pe}" for pe in range(one.image.arch.pes)
     }
     latency = sum(run.cycles for run in runs)
-    assert all(span.start >= 0 and span.start + span.cycles <= latency + 1 for span in spans)
+    assert all(span.start >= 0 and span.start + span.duration <= latency + 1 for span in spans)
 
 
 # --- one layer ------------------------------------------------------------------------------
@@ -249,22 +268,27 @@ def test_a_layer_alone_computes_what_it_does_in_the_network(cases: list[Case], s
         assert counters(only) == counters(alone)
 
 
-def test_loads_run_ahead_of_the_layer_before(cases: list[Case]) -> None:
-    """In the network a layer's first load hides behind the layer before it; alone it does not."""
-    alone = behind = 0
-    for one in cases[:20]:
-        accelerator = Accelerator(one.image)
-        for index, layer in enumerate(one.program.layers[1:], start=1):
-            inputs = [one.truth.masks[s.source] for s in layer.segments]
-            alone += int(accelerator.run_layer(index, inputs).loading.sum())
-            behind += int(one.runs[index].loading.sum())
-    assert behind < 0.9 * alone
+def test_loads_run_ahead_of_the_layer_before() -> None:
+    """A layer alone waits for its weights; behind another they came in while that one ran."""
+    inputs = [np.full((16, 8, 8), 15, dtype=np.uint8)] * 3
+    load = workload.build(["a", "b", "c"], inputs, [20.0], 0)
+    accelerator = Accelerator(pack(load.program, choose(load.program, Arch()), Arch()))
+    state = accelerator.fresh()
+    for index in (1, 2, 3):
+        alone = accelerator.run_layer(index, inputs[:1])
+        behind = accelerator.run_layer(index, inputs[:1], state)
+        assert alone.loading.min() > 16, "the latency of the memory"
+        if index > 1:
+            assert behind.loading.tolist() == [0] * 16
+            assert behind.cycles < alone.cycles - 150
+        else:
+            assert counters(behind) == counters(alone)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda m: [], r"0 inputs for 1 segments"),
+        (lambda _: [], r"0 inputs for 1 segments"),
         (lambda m: [m, m], r"2 inputs for 1 segments"),
         (lambda m: [m[:, :-1]], r"input 0 is uint8 \(4, 3, 4\), not uint8 \(4, 4, 4\)"),
         (lambda m: [m[:-1]], r"input 0 is uint8 \(3, 4, 4\), not uint8 \(4, 4, 4\)"),
@@ -397,5 +421,3 @@ def test_vgg16_trace_at_the_fitted_densities() -> None:
     busy = sum(int(run.busy.sum()) for run in runs)
     assert total(runs) <= 520_000
     assert busy / (16 * total(runs)) >= 0.80
-    natural = explore.run(load, explore.prepare(load, preset("paper"), natural=True))
-    assert total(natural) > total(runs)

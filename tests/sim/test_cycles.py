@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from evenspike_sim import accelerator, pe, port
-from evenspike_sim.accelerator import Accelerator, LayerRun
 
 from evenspike import reference
 from evenspike.arch import PRESETS, Arch
@@ -25,6 +23,8 @@ from evenspike.events import Divergence, LayerResult, first_divergence
 from evenspike.mapping import choose
 from evenspike.pack import Image, pack
 from evenspike.program import PIXELS, Layer, Program, Segment
+from evenspike_sim import accelerator, pe, port
+from evenspike_sim.accelerator import Accelerator, LayerRun
 from tests import stepped
 from tests.networks import random_pixels, random_program
 from tests.stepped import LayerTrace
@@ -242,8 +242,9 @@ def test_several_filters_of_a_pe_share_header_words(kernel: int, density: float)
 
 
 @pytest.mark.parametrize("kernel", [5, 7])
-def test_large_kernels_without_weights_skip_far(kernel: int) -> None:
-    program = network(Conv(16, 3), Conv(16, kernel, density=0.004), side=(5, 5))
+@pytest.mark.parametrize("density", [0.004, 0.02])
+def test_large_kernels_without_weights_skip_far(kernel: int, density: float) -> None:
+    program = network(Conv(16, 3), Conv(16, kernel, density=density), side=(5, 5))
     check(program, noise(program), replace(SMALL, slots=4, accumulators=256))
 
 
@@ -271,10 +272,10 @@ def test_all_neurons_fire_all_the_time() -> None:
     check(program, pixels, SMALL)
 
 
-@pytest.mark.parametrize("match_depth", [1, 4])
-@pytest.mark.parametrize("fifo_depth", [1, 64])
-def test_dense_weights_fill_the_queues(fifo_depth: int, match_depth: int) -> None:
-    program = network(Conv(6, 3, threshold=1), Conv(6, 3, density=1.0), side=(5, 5))
+@pytest.mark.parametrize(("fifo_depth", "match_depth"), [(1, 1), (64, 4), (2, 2)])
+@pytest.mark.parametrize("density", [0.05, 1.0])
+def test_short_queues(fifo_depth: int, match_depth: int, density: float) -> None:
+    program = network(Conv(12, 3, threshold=1), Conv(6, 3, density=density), side=(5, 4))
     arch = replace(SMALL, fifo_depth=fifo_depth, match_depth=match_depth)
     check(program, noise(program), arch)
 

@@ -1,0 +1,36 @@
+"""`evenspike train` and `evenspike export`: the training package behind the command line."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from evenspike.errors import EvenspikeError
+
+RUNS = Path("runs")
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train a recipe, going on with what is in its folder, and export what came out."""
+    from evenspike_train import command
+
+    name = Path(arguments.recipe).stem
+    arguments.folder = arguments.folder or RUNS / name
+    command.train(
+        arguments.recipe, arguments.folder, arguments.data, arguments.threads, arguments.device
+    )
+    arguments.out = None
+    return export(arguments)
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write the Program and the card of a finished run."""
+    from evenspike_train import command
+
+    if not arguments.folder.is_dir():
+        raise EvenspikeError(f"{arguments.folder}: no such run")
+    out = arguments.out or arguments.folder
+    program, path = command.export(arguments.folder, out, arguments.data)
+    scores = program.provenance
+    print(f"{path}: {scores['integer_test_accuracy']:.2f} % on the test set, integers")
+    return 0

@@ -1,0 +1,100 @@
+"""Masks are parametrizations: the pruned weight is zero and stays zero."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.nn.utils import prune  # noqa: E402
+
+from evenspike_train import masks, networks  # noqa: E402
+from evenspike_train.export import load_model  # noqa: E402
+from evenspike_train.networks import NetworkConfig  # noqa: E402
+
+SMALL = NetworkConfig(width=2)
+
+
+def random_masks(model, density=0.5):
+    generator = torch.Generator().manual_seed(0)
+    return {
+        k: torch.rand(v.shape, generator=generator) < density for k, v in masks.read(model).items()
+    }
+
+
+def test_weight_is_masked_and_gradient_too():
+    model = networks.build(SMALL)
+    masks.attach(model)
+    wanted = random_masks(model)
+    masks.write(model, wanted)
+    for name, module in networks.prunable(model):
+        assert (module.weight[~wanted[name]] == 0).all()
+        module.weight.sum().backward()
+        gradient = masks.originals(model)[name].grad
+        assert (gradient[~wanted[name]] == 0).all()
+        assert (gradient[wanted[name]] == 1).all()
+    assert all(torch.equal(a, wanted[k]) for k, a in masks.read(model).items())
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_any_optimiser_leaves_pruned_weights_at_zero(name):
+    model = networks.build(SMALL)
+    masks.attach(model)
+    wanted = random_masks(model)
+    masks.write(model, wanted)
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+    optimizer = kinds[name](model.parameters(), lr=0.1)
+    for _ in range(2):
+        logits = model(torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8))
+        logits.square().sum().backward()
+        optimizer.step()
+    for key, module in networks.prunable(model):
+        assert (module.weight[~wanted[key]] == 0).all()
+
+
+def test_sparsity_counts_every_layer():
+    given = {"a": torch.tensor([True, False]), "b": torch.tensor([False] * 6)}
+    assert masks.sparsity(given) == 1 - 1 / 8
+
+
+def test_detach_makes_zeros_permanent():
+    model = networks.build(SMALL)
+    masks.attach(model)
+    wanted = random_masks(model)
+    masks.write(model, wanted)
+    masks.detach(model)
+    assert not any("parametrizations" in key for key in model.state_dict())
+    assert all(torch.equal(a, wanted[k]) for k, a in masks.read(model).items())
+
+
+def test_wrong_masks_are_named():
+    model = networks.build(SMALL)
+    masks.attach(model)
+    given = masks.read(model)
+    shape = given["classifier"].shape
+    with pytest.raises(ValueError, match="disagree about classifier"):
+        masks.write(model, {k: v for k, v in given.items() if k != "classifier"})
+    with pytest.raises(ValueError, match=r"masks: classifier has shape \(10, 16\)"):
+        masks.write(model, {**given, "classifier": torch.ones(3, 3)})
+    assert shape == (10, 16)
+
+
+def test_torch_prune_checkpoint_is_read():
+    model = networks.build(SMALL)
+    for index, (_, module) in enumerate(networks.prunable(model)):
+        if index != 3:  # one layer that was left alone
+            prune.random_unstructured(module, "weight", amount=0.5)
+    loaded = load_model(SMALL, model.state_dict())
+    for (_, a), (_, b) in zip(networks.prunable(model), networks.prunable(loaded), strict=True):
+        assert torch.equal(a.weight, b.weight)
+    assert masks.sparsity(masks.read(loaded)) == pytest.approx(0.5, abs=0.1)
+
+
+def test_broken_prune_checkpoint_is_named():
+    module = prune.random_unstructured(torch.nn.Linear(4, 4), "weight", amount=0.5)
+    state = {f"fc.{k}": v for k, v in module.state_dict().items()}
+    with pytest.raises(ValueError, match=r"fc\.weight_mask holds values other than 0 and 1"):
+        masks.from_torch_prune({**state, "fc.weight_mask": torch.full((4, 4), 0.5)})
+    del state["fc.weight_mask"]
+    with pytest.raises(ValueError, match=r"fc\.weight_orig has no fc\.weight_mask"):
+        masks.from_torch_prune(state)

@@ -1,0 +1,111 @@
+"""VGG-16 has the published shape, and its sparse forward pass is the same network."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from evenspike_train import masks, networks, sparse_cpu, sparse_kernels  # noqa: E402
+from evenspike_train.networks import NetworkConfig  # noqa: E402
+
+
+def test_full_width_counts_are_the_papers():
+    with torch.device("meta"):
+        model = networks.VGG16(NetworkConfig(in_channels=3))
+    weights = sum(module.weight.numel() for _, module in networks.prunable(model))
+    assert weights == 14_715_584
+    assert sum(p.numel() for p in model.parameters()) == 14_728_266
+
+
+def test_logits_and_spikes_per_timestep():
+    model = networks.build(NetworkConfig(width=2, timesteps=3))
+    record = []
+    logits = model(torch.randint(0, 256, (5, 1, 32, 32), dtype=torch.uint8), record=record)
+    assert logits.shape == (3, 5, 10)
+    assert [tuple(r.shape[1:]) for r in record[:3]] == [(2, 32, 32), (2, 32, 32), (4, 16, 16)]
+    assert all(r.shape[0] == 15 and set(r.unique().tolist()) <= {0.0, 1.0} for r in record)
+
+
+def test_fewer_timesteps_are_a_prefix():
+    torch.manual_seed(0)
+    model = networks.build(NetworkConfig(width=4)).eval()
+    images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    full = model(images)
+    model.timesteps = 2
+    torch.testing.assert_close(model(images), full[:2])
+
+
+@pytest.mark.parametrize("field", ["width", "in_channels", "classes", "timesteps"])
+def test_bad_configuration_is_named(field):
+    with pytest.raises(ValueError, match=f"network: {field} must"):
+        NetworkConfig(**{field: 0})
+
+
+def reference_convolution(x, weight, bias, grad):
+    """Output and gradients by torch in float32; maps are [H, W, C, N]."""
+    x = x.detach().float().requires_grad_()
+    out = torch.nn.functional.conv2d(x.permute(3, 2, 0, 1), weight, bias, padding=1)
+    out = out.permute(2, 3, 1, 0)
+    return out, torch.autograd.grad(out, (x, weight, bias), grad.float())
+
+
+@pytest.mark.parametrize("compiler", [True, False])
+@pytest.mark.parametrize(
+    ("channels", "filters", "side", "images"), [(5, 7, 4, 32), (3, 6, 2, 160), (4, 4, 1, 8)]
+)
+def test_sparse_convolution(compiler, channels, filters, side, images, monkeypatch):
+    if not compiler:
+        monkeypatch.setattr(sparse_kernels, "compiled", lambda: None)
+    torch.manual_seed(0)
+    mask = torch.rand(filters, channels, 3, 3) < 0.3
+    mask[1] = False  # an empty filter
+    weight = (torch.randn(mask.shape) * mask).requires_grad_()
+    bias = torch.randn(filters, requires_grad=True)
+    x = torch.randn(side, side, channels, images).bfloat16().requires_grad_()
+    out = sparse_cpu.SparseConv.apply(x, weight, bias, sparse_cpu.Structure(mask))
+    grad = torch.randn_like(out)
+    of_x, of_weight, of_bias = torch.autograd.grad(out, (x, weight, bias), grad)
+    expected, (ex, ew, eb) = reference_convolution(x, weight, bias, grad)
+    torch.testing.assert_close(out.float(), expected, rtol=2**-7, atol=2**-7)
+    torch.testing.assert_close(of_x.float(), ex, rtol=2**-7, atol=2**-7)
+    torch.testing.assert_close(of_weight, ew * mask, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(of_bias, eb, rtol=1e-4, atol=1e-3)
+
+
+def test_sparse_forward_is_the_same_network():
+    torch.manual_seed(0)
+    model = networks.build(NetworkConfig(width=4, timesteps=2))
+    model.to(memory_format=torch.channels_last)
+    masks.attach(model)
+    masks.write(model, {k: torch.rand(v.shape) < 0.2 for k, v in masks.read(model).items()})
+    images = torch.randint(0, 256, (16, 1, 32, 32), dtype=torch.uint8)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        dense = model(images)
+    after_dense = {k: v.clone() for k, v in model.state_dict().items()}
+    model.load_state_dict(before)
+    with torch.autocast("cpu", torch.bfloat16):
+        sparse = sparse_cpu.SparseForward(model)(images)
+    assert sparse.shape == dense.shape
+    # bfloat16 rounds differently, flips a few spikes, and each layer adds to that: the first
+    # statistics agree closely, and every parameter is reached by a gradient.
+    for name, value in model.state_dict().items():
+        if "norm.running" in name and int(name.split(".")[1]) < 3:
+            torch.testing.assert_close(value, after_dense[name], rtol=0.02, atol=2e-3)
+    sparse.float().square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+    for name, original in masks.originals(model).items():
+        assert original.grad[~masks.read(model)[name]].count_nonzero() == 0
+
+
+def test_work_share_counts_positions():
+    model = networks.build(NetworkConfig(width=2))
+    masks.attach(model)
+    assert sparse_cpu.work_share(model) == 1.0
+    emptied = {k: v & (k == "layers.1.conv") for k, v in masks.read(model).items()}
+    masks.write(model, emptied)
+    work = [2 * 2 * 1024, 2 * 4 * 256, 4 * 4 * 256, 4 * 8 * 64, 8 * 8 * 64, 8 * 8 * 64]
+    work += [8 * 16 * 16, 16 * 16 * 16, 16 * 16 * 16, *[16 * 16 * 4] * 3]
+    assert sparse_cpu.work_share(model) == pytest.approx(work[0] / sum(work))

@@ -1,0 +1,107 @@
+"""The fused neuron is the plain loop, in values and in gradients."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from evenspike_train import neuron, neuron_cpu  # noqa: E402
+from evenspike_train.neuron import FusedLIF, LIFParameters, lif_loop, surrogate  # noqa: E402
+
+CASES = list(itertools.product(("hard", "soft"), (True, False), (0.25, 0.75, 1.0)))
+
+
+def both(current, parameters):
+    """(spikes, gradient of the current) by the loop and by the fused function."""
+    weight = torch.randn(
+        current.shape, dtype=current.dtype, generator=torch.Generator().manual_seed(1)
+    )
+    results = []
+    for step in (lif_loop, FusedLIF.apply):
+        x = current.clone(memory_format=torch.preserve_format).requires_grad_()
+        spikes = step(x, parameters)
+        (gradient,) = torch.autograd.grad((spikes * weight).sum(), x)
+        results.append((spikes.detach(), gradient))
+    return results
+
+
+@pytest.mark.parametrize(("reset", "detach", "leak"), CASES)
+def test_fused_equals_loop(reset, detach, leak):
+    torch.manual_seed(0)
+    current = 2 * torch.randn(4, 3, 8, 5, 5, dtype=torch.float64)
+    parameters = LIFParameters(leak=leak, reset=reset, detach_reset=detach)
+    (s, g), (fused_s, fused_g) = both(current, parameters)
+    assert torch.equal(s, fused_s)
+    torch.testing.assert_close(g, fused_g, rtol=1e-12, atol=1e-12)
+    assert 0.05 < s.mean() < 0.95
+
+
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+def test_fused_equals_loop_in_channels_last_memory(reset):
+    torch.manual_seed(0)
+    current = 2 * torch.randn(4 * 3, 8, 5, 5).to(memory_format=torch.channels_last)
+    (s, g), (fused_s, fused_g) = both(current.unflatten(0, (4, 3)), LIFParameters(reset=reset))
+    assert torch.equal(s, fused_s)
+    torch.testing.assert_close(g, fused_g)
+
+
+def test_constant_current_needs_no_copies_and_sums_gradients():
+    torch.manual_seed(0)
+    once = torch.randn(2, 3, 4, 4, requires_grad=True)
+    results = []
+    for step in (lif_loop, FusedLIF.apply):
+        spikes = step(once.unsqueeze(0).expand(4, *once.shape), LIFParameters())
+        (gradient,) = torch.autograd.grad(spikes.sum(), once)
+        results.append((spikes.detach(), gradient))
+    assert torch.equal(results[0][0], results[1][0])
+    torch.testing.assert_close(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+def test_compiled_kernel_equals_tensor_operations(reset, monkeypatch):
+    torch.manual_seed(0)
+    current = (2 * torch.randn(4, 3, 8, 5, 5)).bfloat16()
+    parameters = LIFParameters(reset=reset, alpha=1.0)
+    compiled = both(current, parameters)[1]
+    monkeypatch.setattr(neuron, "neuron_cpu", None)
+    plain = both(current, parameters)[1]
+    assert torch.equal(compiled[0], plain[0])
+    # Both round to bfloat16 at the end; they may differ by one unit in the last place.
+    torch.testing.assert_close(compiled[1].float(), plain[1].float(), rtol=2**-7, atol=1e-6)
+    assert neuron_cpu is not None
+
+
+def test_first_values_are_the_authors():
+    # v <- 0.25 v + 0.75 x with x = 1: 0.75, 0.9375, ... never fires; with 4/3 it fires each time.
+    spikes = FusedLIF.apply(torch.ones(4, 1), LIFParameters())
+    assert spikes.sum() == 0
+    spikes = FusedLIF.apply(torch.full((4, 1), 4 / 3 + 1e-6), LIFParameters())
+    assert spikes.sum() == 4
+
+
+def test_threshold_is_inclusive():
+    exact = LIFParameters(leak=0.5, gain=1.0)
+    assert FusedLIF.apply(torch.ones(1, 1), exact).item() == 1
+    assert FusedLIF.apply(torch.full((1, 1), math.nextafter(1.0, 0.0)).double(), exact).item() == 0
+
+
+def test_surrogate_is_the_derivative_of_arctan():
+    x = torch.linspace(-2, 2, 41, dtype=torch.float64, requires_grad=True)
+    for alpha in (1.0, 2.0):
+        smooth = torch.atan(math.pi / 2 * alpha * x) / math.pi + 0.5
+        (expected,) = torch.autograd.grad(smooth.sum(), x)
+        torch.testing.assert_close(surrogate(x.detach(), alpha), expected)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("leak", 1.5), ("leak", -0.1), ("gain", 0.0), ("threshold", 0.0), ("alpha", 0.0),
+     ("reset", "none")],
+)  # fmt: skip
+def test_bad_parameters_are_named(field, value):
+    with pytest.raises(ValueError, match=f"neuron: {field} must"):
+        LIFParameters(**{field: value})

@@ -150,7 +150,6 @@ def assign(
 
 
 def chunk(
-    program: Program,
     layer: Layer,
     mapping: Sequence[LayerMapping],
     candidate: LayerMapping,
@@ -253,7 +252,7 @@ def candidate(
     draft = LayerMapping(tile, assign(cost, slots, arch, natural=natural))
     if layer.host:
         return draft
-    chunks = chunk(program, layer, mapping, draft, arch)
+    chunks = chunk(layer, mapping, draft, arch)
     return None if chunks is None else LayerMapping(tile, draft.assignment, chunks)
 
 

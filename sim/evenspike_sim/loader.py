@@ -101,7 +101,7 @@ def _unpack(
                 weight_start[headers] = stored
                 headers += 1
                 kernel_start[channel + 1] += 1
-                opened = kernel
+                opened = np.int64(kernel)
             wsp[headers - 1] |= np.int64(1) << pid
             weights[stored] = np.int16(units[at])
             stored += 1

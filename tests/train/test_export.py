@@ -1,0 +1,149 @@
+"""A run becomes a Program and a card, and a bad checkpoint an error."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from evenspike.errors import EvenspikeError  # noqa: E402
+from evenspike.program import Program  # noqa: E402
+from evenspike_train import cli, export, masks, networks  # noqa: E402
+from evenspike_train.export import load_model, load_ticket  # noqa: E402
+from evenspike_train.networks import NetworkConfig  # noqa: E402
+from evenspike_train.tickets.u_ticket import utilisation  # noqa: E402
+from tests.train.test_data import write_set  # noqa: E402
+
+TINY = """
+name = "tiny"
+[data]
+validation = 20
+[network]
+width = 2
+timesteps = 2
+[method]
+rounds = 2
+rate = 0.5
+rewind = "learning-rate"
+sparsity = 0.7
+pes = 4
+[optimizer]
+batch = 16
+[dense]
+images = 32
+timesteps = 2
+[round]
+images = 16
+timesteps = 2
+[final]
+images = 32
+timesteps = 2
+[compute]
+round_validation = 10
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run: (its directory, the data's, the recipe's path)."""
+    folder = tmp_path_factory.mktemp("export")
+    data = folder / "data"
+    data.mkdir()
+    write_set(data, train=60, test=20)
+    path = folder / "tiny.toml"
+    path.write_text(TINY)
+    threads = torch.get_num_threads()
+    arguments = ["train", str(path), "--run", str(folder / "run"), "--data", str(data)]
+    assert cli.main([*arguments, "--threads", "1"]) == 0
+    torch.set_num_threads(threads)
+    return folder / "run", data, path
+
+
+def test_command_line_writes_program_and_card(run, tmp_path, capsys):
+    directory, data, _ = run
+    arguments = ["export", "--run", str(directory), "--out", str(tmp_path), "--data", str(data)]
+    assert cli.main([*arguments, "--notes", "Made for a test."]) == 0
+    assert "tiny.safetensors" in capsys.readouterr().out
+    program = Program.load(tmp_path / "tiny.safetensors")
+    assert program.timesteps == 2
+    assert len(program.layers) == 14
+    assert program.sparsity >= 0.7
+    p = program.provenance
+    assert p["recipe"] == TINY
+    assert p["weights_rounded_to_zero"] == 0
+    for key in ("float_test_accuracy", "integer_test_accuracy", "validation_accuracy"):
+        assert 0 <= p[key] <= 100
+    assert [entry["round"] for entry in p["rounds"]] == [1, 2]
+    for layer in program.layers[1:-1]:  # the balance survives export
+        assert utilisation(torch.from_numpy(layer.segments[0].weights != 0), 4) in (1.0, None)
+    text = (tmp_path / "tiny.md").read_text()
+    assert text == export.card(program)
+    assert "Made for a test." in text
+    assert program.digest() in text
+    assert "python -m evenspike_train.cli train tiny" in text
+
+
+def test_finished_run_can_be_run_again(run):
+    directory, data, path = run
+    before = torch.load(directory / "ticket.pt", weights_only=True)
+    arguments = ["train", str(path), "--run", str(directory), "--data", str(data)]
+    assert cli.main([*arguments, "--threads", "1"]) == 0
+    after = torch.load(directory / "ticket.pt", weights_only=True)
+    assert before["figures"] == after["figures"]
+
+
+def test_directory_of_another_recipe_is_refused(run, tmp_path, capsys):
+    directory, data, _ = run
+    other = tmp_path / "other.toml"
+    other.write_text(TINY.replace('"tiny"', '"other"'))
+    arguments = ["train", str(other), "--run", str(directory), "--data", str(data)]
+    assert cli.main(arguments) == 2
+    assert "holds a run of recipe 'tiny', not 'other'" in capsys.readouterr().err
+
+
+def test_command_line_reports_mistakes_in_one_line(run, tmp_path, capsys):
+    _, data, path = run
+    assert cli.main(["train", "nothing", "--run", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: nothing: no such recipe")
+    arguments = ["train", str(path), "--run", str(tmp_path / "r"), "--data", str(tmp_path)]
+    assert cli.main(arguments) == 2
+    assert "--data" in capsys.readouterr().err
+    (tmp_path / "recipe.toml").write_text(TINY)
+    assert cli.main(["export", "--run", str(tmp_path), "--data", str(data)]) == 2
+    assert "has the run finished?" in capsys.readouterr().err
+
+
+def test_unreadable_ticket_is_named(tmp_path):
+    (tmp_path / "ticket.pt").write_bytes(b"rubbish")
+    with pytest.raises(EvenspikeError, match="not a readable checkpoint"):
+        load_ticket(tmp_path)
+    torch.save({"model": {}}, tmp_path / "ticket.pt")
+    with pytest.raises(EvenspikeError, match="holds no 'recipe'"):
+        load_ticket(tmp_path)
+
+
+SMALL = NetworkConfig(width=2)
+
+
+def test_plain_and_masked_states_are_read():
+    model = networks.build(SMALL)
+    plain = load_model(SMALL, model.state_dict())
+    assert masks.sparsity(masks.read(plain)) < 0.01
+    masks.attach(model)
+    masks.write(model, {k: torch.rand(v.shape) < 0.5 for k, v in masks.read(model).items()})
+    masked = load_model(SMALL, model.state_dict())
+    assert masks.sparsity(masks.read(masked)) == masks.sparsity(masks.read(model))
+
+
+def test_bad_states_are_named():
+    state = networks.build(SMALL).state_dict()
+    bad = {**state, "layers.1.conv.bias": torch.tensor([float("nan"), 1.0])}
+    with pytest.raises(EvenspikeError, match=r"layers\.1\.conv\.bias holds values that are not"):
+        load_model(SMALL, bad)
+    with pytest.raises(EvenspikeError, match=r"layers\.0\.conv\.weight has shape \(4, 1, 3, 3\)"):
+        load_model(SMALL, networks.build(NetworkConfig(width=4)).state_dict())
+    with pytest.raises(EvenspikeError, match="fc is unknown"):
+        load_model(SMALL, {**state, "fc": torch.ones(1)})
+    del state["classifier.bias"]
+    with pytest.raises(EvenspikeError, match=r"classifier\.bias is missing"):
+        load_model(SMALL, state)

@@ -1,0 +1,205 @@
+"""Folding, scaling and the integer forward pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from evenspike import reference  # noqa: E402
+from evenspike.errors import EvenspikeError  # noqa: E402
+from evenspike.program import Program  # noqa: E402
+from evenspike_train import masks, networks, quantize  # noqa: E402
+from evenspike_train.integer import integer_accuracy, quantised_forward  # noqa: E402
+from evenspike_train.networks import NetworkConfig  # noqa: E402
+from evenspike_train.neuron import LIFParameters  # noqa: E402
+
+
+def sparse_model(width=4, density=0.4, **neuron):
+    """A network with plausible statistics: some batches have gone through it."""
+    torch.manual_seed(0)
+    model = networks.build(NetworkConfig(width=width, neuron=LIFParameters(**neuron)))
+    for layer in model.layers:
+        torch.nn.init.uniform_(layer.norm.weight, 0.8, 2.5)
+        torch.nn.init.uniform_(layer.norm.bias, -0.2, 0.6)
+        torch.nn.init.uniform_(layer.conv.bias, -0.1, 0.1)
+    masks.attach(model)
+    masks.write(model, {k: torch.rand(v.shape) < density for k, v in masks.read(model).items()})
+    for _ in range(20):
+        model(images(16))
+    return model.eval()
+
+
+def images(count, seed=None):
+    generator = torch.Generator().manual_seed(seed) if seed is not None else None
+    return torch.randint(0, 256, (count, 1, 32, 32), dtype=torch.uint8, generator=generator)
+
+
+def program_of(model, **options):
+    quantised = quantize.quantise(model, **options)
+    return Program("test", model.config.timesteps, (1, 32, 32), quantised.layers), quantised.lost
+
+
+NEURONS = [
+    {},
+    {"leak": 0.5, "gain": 1.0, "reset": "soft"},
+    {"leak": 0.75, "gain": 1.0, "threshold": 0.5},
+    {"leak": 1.0, "gain": 0.75},
+]
+
+
+@pytest.mark.parametrize("neuron", NEURONS, ids=str)
+def test_integer_forward_is_the_reference_spike_for_spike(neuron):
+    program, _ = program_of(sparse_model(**neuron))
+    batch = images(3, seed=1)
+    activity = quantised_forward(program, batch)
+    total = 0
+    for b in range(len(batch)):
+        expected = reference.run(program, batch[b].numpy())
+        for mine, theirs in zip(activity.masks(), expected.masks, strict=True):
+            assert np.array_equal(mine[b].numpy(), theirs)
+            total += int(np.count_nonzero(theirs))
+        assert np.array_equal(activity.logits[b].numpy(), expected.logits)
+        assert not any(expected.overflow)
+    assert total > 1000  # silence would prove nothing
+
+
+@pytest.mark.parametrize("neuron", NEURONS, ids=str)
+def test_integers_follow_the_float_network(neuron):
+    model = sparse_model(**neuron)
+    program, _ = program_of(model)
+    batch, record = images(8, seed=2), []
+    logits = model.double()(batch, record=record).detach().sum(0)
+    activity = quantised_forward(program, batch)
+    # The first layer's spikes differ only where a rounding meets the threshold.
+    first = record[0].unflatten(0, (model.timesteps, len(batch)))
+    first = torch.nn.functional.max_pool2d(first.flatten(0, 1), 1).unflatten(0, first.shape[:2])
+    assert (first != activity.spikes[0]).double().mean() < 2e-3
+    correlation = torch.corrcoef(torch.stack([logits.flatten(), activity.logits.flatten()]))[0, 1]
+    assert correlation > 0.9
+
+
+def test_fold_is_batch_norm_and_gain():
+    model = sparse_model().double()
+    folded = quantize.fold(model)
+    x = torch.rand(2, 4, 32, 32, dtype=torch.float64)
+    layer = model.layers[1]
+    weight, bias = torch.from_numpy(folded[1].weight), torch.from_numpy(folded[1].bias)
+    mine = torch.nn.functional.conv2d(x, weight, bias, padding=1)
+    torch.testing.assert_close(mine, 0.75 * layer.current(x))
+    pixels = images(2).double()
+    first = torch.from_numpy(folded[0].weight), torch.from_numpy(folded[0].bias)
+    mine = torch.nn.functional.conv2d(pixels, *first, padding=1)
+    torch.testing.assert_close(mine, 0.75 * model.layers[0].current(pixels / 256))
+
+
+def test_zeros_stay_zeros_and_scales_are_powers_of_two():
+    model = sparse_model()
+    program, lost = program_of(model)
+    alive = masks.read(model)
+    names = [f"layers.{i}.conv" for i in range(13)] + ["classifier"]
+    for name, layer in zip(names, program.layers, strict=True):
+        weights = layer.segments[0].weights
+        mask = alive[name].numpy().reshape(weights.shape)
+        assert not weights[~mask].any()
+        assert int((mask & (weights == 0)).sum()) == lost[layer.name]
+        assert layer.threshold & (layer.threshold - 1) == 0
+
+
+def test_rounding_error_is_half_a_step():
+    model = sparse_model()
+    program, _ = program_of(model)
+    for real, layer in zip(quantize.fold(model)[1:], program.layers[1:], strict=True):
+        error = np.abs(real.weight * layer.threshold - layer.segments[0].weights)
+        assert error.max() <= 0.5
+        assert np.abs(real.bias * layer.threshold - layer.bias).max() <= 0.5
+
+
+def test_scale_is_the_largest_that_fits():
+    model = sparse_model()
+    program, _ = program_of(model)
+    for real, layer in zip(quantize.fold(model)[1:-1], program.layers[1:-1], strict=True):
+        doubled = np.abs(np.rint(real.weight * 2 * layer.threshold))
+        total = doubled.sum(axis=(1, 2, 3)) + np.abs(real.bias * 2 * layer.threshold)
+        too_wide = doubled.max() > 32767
+        too_high = total.max() / (1 - 0.25) >= 2**23 * 0.999
+        assert too_wide or too_high or 2 * layer.threshold >= 2**23
+
+
+def test_first_layer_is_finer_than_its_neurons():
+    program, _ = program_of(sparse_model())
+    assert program.layers[0].shift > 0
+    assert all(layer.shift == 0 for layer in program.layers[1:])
+
+
+def test_tiny_weights_are_counted_or_kept():
+    model = sparse_model()
+    with torch.no_grad():
+        original = masks.originals(model)["layers.4.conv"]
+        alive = masks.read(model)["layers.4.conv"].nonzero()[:3]
+        for sign, position in zip((1, -1, 1), alive, strict=True):
+            original[tuple(position)] = sign * 1e-12
+    program, lost = program_of(model)
+    assert lost["conv5"] == 3
+    kept, none = program_of(model, keep_living=True)
+    assert none["conv5"] == 0
+    values = [int(kept.layers[4].segments[0].weights[tuple(p)]) for p in alive]
+    assert sorted(map(abs, values)) == [1, 1, 1]
+    assert kept.nnz == program.nnz + sum(lost.values())
+
+
+def test_empty_layer_is_possible():
+    model = sparse_model()
+    alive = masks.read(model)
+    alive["layers.6.conv"][:] = False
+    masks.write(model, alive)
+    program, _ = program_of(model)
+    assert program.layers[6].nnz == 0
+    quantised_forward(program, images(1))
+
+
+def test_range_proof_limits_the_scale():
+    model = sparse_model()
+    with torch.no_grad():
+        model.layers[3].norm.bias.fill_(3000.0)
+    program, _ = program_of(model)
+    assert program.layers[3].threshold < program.layers[2].threshold
+
+
+def test_impossible_ranges_are_named():
+    model = sparse_model()
+    with torch.no_grad():
+        model.layers[3].norm.bias.fill_(1e30)
+    with pytest.raises(EvenspikeError, match="layer conv4: no scale fits"):
+        quantize.quantise(model)
+
+
+def test_leak_without_shifts_is_named():
+    with pytest.raises(EvenspikeError, match="leak 0.3 has no shift form"):
+        quantize.quantise(sparse_model(leak=0.3))
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute"),
+    [("layers.2.conv.bias", "bias"), ("layers.2.norm.running_var", "running_var")],
+)
+def test_nan_is_named(name, attribute):
+    model = sparse_model()
+    part = model.layers[2].conv if "conv" in name else model.layers[2].norm
+    with torch.no_grad():
+        getattr(part, attribute)[0] = float("nan")
+    with pytest.raises(EvenspikeError, match=rf"{name}: holds 1 values that are not finite"):
+        quantize.quantise(model)
+
+
+def test_accuracy_takes_the_first_of_equal_logits():
+    from evenspike_train.data import Split
+
+    model = sparse_model()
+    with torch.no_grad():
+        model.classifier.bias.zero_()
+        masks.originals(model)["classifier"].zero_()
+    program, _ = program_of(model)
+    split = Split(images(4), torch.tensor([0, 0, 1, 0]))
+    assert integer_accuracy(program, split) == 75.0

@@ -1,0 +1,87 @@
+"""Recipes are checked before anything is trained."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+
+from evenspike_train import recipe  # noqa: E402
+from evenspike_train.recipe import RECIPES, RecipeError  # noqa: E402
+
+
+@pytest.mark.parametrize("name", [p.stem for p in RECIPES.glob("*.toml")])
+def test_shipped_recipes_are_valid(name):
+    loaded = recipe.load(name)
+    assert loaded.name == name
+    assert recipe.parse(loaded.text) == loaded
+
+
+def test_full_width_recipe_is_the_papers_ticket():
+    loaded = recipe.load("vgg16")
+    assert (loaded.network.width, loaded.network.timesteps) == (64, 4)
+    assert (loaded.method.name, loaded.method.rounds, loaded.method.rate) == ("u-ticket", 13, 0.25)
+    assert loaded.method.sparsity >= 0.975
+
+
+def test_values_arrive():
+    given = """
+        name = "x"
+        [network]
+        width = 8
+        [network.neuron]
+        leak = 0.5
+        [method]
+        name = "imp"
+        rounds = 2
+        [optimizer]
+        weight_decay = 1
+    """
+    loaded = recipe.parse(given)
+    assert loaded.network.width == 8
+    assert loaded.network.neuron.leak == 0.5
+    assert loaded.method.rounds == 2
+    assert loaded.optimizer.weight_decay == 1.0
+    assert isinstance(loaded.optimizer.weight_decay, float)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = ", "not valid TOML"),
+        ('name = "x"\nsed = 1', "sed: unknown key; known here: .*seed"),
+        ('name = "x"\ntext = "y"', "text: unknown key"),
+        ('name = "x"\n[method]\nround = 1', r"method\.round: unknown key"),
+        ('name = "x"\n[network.neuron]\nlek = 1', r"network\.neuron\.lek: unknown key"),
+        ('name = "x"\nseed = "1"', "seed: expected int, got str '1'"),
+        ('name = "x"\nseed = true', "seed: expected int, got bool"),
+        ('name = "x"\n[dense]\nimages = 1.5', r"dense\.images: expected int, got float"),
+        ('name = "x"\ndata = 3', "data: expected a table"),
+        ('name = "x"\n[data]\nname = "cifar"', "data: name must be one of"),
+        ('name = "x"\n[network]\nname = "vgg17"', "network: name must be one of"),
+        ('name = "x"\n[network]\nclasses = 100', "classes is 100, but fmnist has 10"),
+        ('name = "x"\n[method]\nname = "magic"', "method: name must be one of"),
+        ('name = "x"\n[method]\nrewind = "time"', "method: rewind must be one of"),
+        ('name = "x"\n[method]\nrounds = 2\nsparsity = 0.9', "sparsity 0.9 is out of reach"),
+        ('name = "x"\n[method]\nsnapshot = 9\n[dense]\nimages = 8', "snapshot at 9 images"),
+        ('name = "x"\n[network]\ntimesteps = 2', "dense: timesteps 4 exceeds the network's 2"),
+        ('name = "x"\n[optimizer]\nname = "lion"', "optimizer: name must be sgd or adam"),
+        ('name = "x"\n[optimizer]\nschedule = "step"', "optimizer: schedule must be"),
+        ('name = "x"\n[compute]\nprecision = "fp8"', "compute: precision must be"),
+        ('name = "x"\n[final]\nema = 1.0', "ema must lie"),
+        ('name = "x"\n[network.neuron]\nreset = "none"', "neuron: reset must be"),
+        ("seed = 1", "name"),
+    ],
+)
+def test_errors_name_the_key(text, message):
+    with pytest.raises(RecipeError, match=message):
+        recipe.parse(text)
+
+
+def test_unknown_recipe_lists_the_shipped_ones(tmp_path):
+    with pytest.raises(RecipeError, match="vgg99: no such recipe; shipped: .*vgg16"):
+        recipe.load("vgg99")
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "x"\nseed = 1.0')
+    with pytest.raises(RecipeError, match=r"mine\.toml: seed: expected int"):
+        recipe.load(path)

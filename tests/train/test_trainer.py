@@ -1,0 +1,228 @@
+"""A run is reproducible, and killing it changes nothing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from evenspike_train import data, masks, recipe, trainer  # noqa: E402
+from evenspike_train.recipe import OptimizerConfig  # noqa: E402
+from evenspike_train.tickets.u_ticket import layer_mean_utilisation  # noqa: E402
+from evenspike_train.trainer import Trainer, learning_rate  # noqa: E402
+
+TINY = """
+    name = "tiny"
+    seed = 5
+    [data]
+    validation = 20
+    [network]
+    width = 2
+    timesteps = 2
+    [method]
+    name = "u-ticket"
+    rounds = 3
+    rate = 0.5
+    rewind = "REWIND"
+    snapshot = 16
+    sparsity = 0.8
+    pes = 4
+    [optimizer]
+    name = "OPTIMIZER"
+    batch = 16
+    [dense]
+    images = 40
+    timesteps = 1
+    lr = 0.01
+    [round]
+    images = 32
+    timesteps = 2
+    lr = 0.01
+    [final]
+    images = 72
+    timesteps = 2
+    lr = 0.01
+    ema = 0.9
+    label_smoothing = 0.1
+    cutout = 4
+    [compute]
+    precision = "PRECISION"
+    checkpoint_seconds = 0
+    round_validation = 10
+"""
+
+
+def tiny(rewind="learning-rate", optimizer="adam", precision="bf16"):
+    text = TINY.replace("REWIND", rewind).replace("OPTIMIZER", optimizer)
+    return recipe.parse(text.replace("PRECISION", precision))
+
+
+@pytest.fixture(scope="module")
+def sets():
+    rng = np.random.default_rng(0)
+
+    def split(count):
+        labels = rng.integers(0, 10, count)
+        images = rng.integers(0, 64, (count, 32, 32))
+        for image, label in zip(images, labels, strict=True):  # a class is a bright bar
+            image[3 * label : 3 * label + 3] += 160
+        return data.to_split(images.astype(np.uint8), labels, torch.device("cpu"))
+
+    return data.Dataset(split(60), split(20), split(20))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def finished(directory):
+    return torch.load(directory / "ticket.pt", weights_only=True)
+
+
+class KilledError(Exception):
+    """Stands for a signal in the middle of a step."""
+
+
+def run_killed(given, sets, directory, monkeypatch, *, every):
+    """Run to the end, dying after `every` steps again and again."""
+    original = Trainer._train_step
+    deaths = 0
+    for _ in range(100):
+        count = 0
+
+        def step(self, *arguments):
+            nonlocal count
+            count += 1
+            if count > every:
+                raise KilledError
+            return original(self, *arguments)
+
+        monkeypatch.setattr(Trainer, "_train_step", step)
+        try:
+            Trainer(given, sets, directory).run()
+        except KilledError:
+            deaths += 1
+        else:
+            monkeypatch.setattr(Trainer, "_train_step", original)
+            return deaths
+    raise AssertionError("never finished")
+
+
+@pytest.mark.parametrize(
+    ("rewind", "optimizer", "precision"),
+    [("learning-rate", "adam", "bf16"), ("weights", "sgd", "fp32")],
+)
+def test_killed_and_resumed_equals_uninterrupted(
+    sets, tmp_path, monkeypatch, rewind, optimizer, precision
+):
+    given = tiny(rewind, optimizer, precision)
+    whole = Trainer(given, sets, tmp_path / "whole").run()
+    deaths = run_killed(given, sets, tmp_path / "killed", monkeypatch, every=2)
+    assert deaths >= 4
+    a, b = finished(tmp_path / "whole"), finished(tmp_path / "killed")
+    assert a["figures"] == b["figures"] == whole
+    assert a["images_seen"] == b["images_seen"] == 40 + 2 * 32 + 72
+    for name, tensor in a["model"].items():
+        assert torch.equal(tensor, b["model"][name]), name
+
+
+def test_ticket_meets_its_promises(sets, tmp_path):
+    figures = Trainer(tiny(), sets, tmp_path).run()
+    assert figures["sparsity"] >= 0.8
+    assert figures["utilisation"] == 1.0
+    state = finished(tmp_path)["model"]
+    alive = {k.split(".parametrizations")[0]: v for k, v in state.items() if k.endswith(".mask")}
+    assert masks.sparsity(alive) == figures["sparsity"]
+    assert layer_mean_utilisation(alive, 4) == 1.0
+    lines = [json.loads(x) for x in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [x["round"] for x in lines if x["event"] == "pruned"] == [1, 2, 3]
+    for line in lines:
+        if line["event"] == "pruned":
+            assert line["utilisation"] == 1.0
+            assert {"sparsity", "seconds", "images_seen", "recovered", "removed"} <= line.keys()
+        if line["event"] == "trained":
+            assert {"accuracy", "firing_rate"} <= line.keys()
+    assert (tmp_path / "dense.pt").is_file()
+    assert (tmp_path / "recipe.toml").read_text() == tiny().text
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_seed_is_used(sets, tmp_path):
+    one = tiny()
+    Trainer(one, sets, tmp_path / "a").run()
+    other = recipe.parse(one.text.replace("seed = 5", "seed = 6"))
+    Trainer(other, sets, tmp_path / "b").run()
+    a, b = (finished(tmp_path / d)["model"]["layers.3.norm.weight"] for d in "ab")
+    assert not torch.equal(a, b)
+
+
+def test_rewinding_goes_back_to_the_snapshot(sets, tmp_path):
+    run = Trainer(tiny("weights", "sgd", "fp32"), sets, tmp_path)
+    tmp_path.mkdir(exist_ok=True)
+    run._run_phase(run.phases[0])
+    key = "layers.2.conv.parametrizations.weight.original"
+    assert not torch.equal(run.model.state_dict()[key], run.snapshot[key])
+    run._update_masks(1)
+    for name, tensor in run.model.state_dict().items():
+        if not name.endswith(".mask"):
+            assert torch.equal(tensor, run.snapshot[name]), name
+
+
+@pytest.mark.parametrize("recover", ["snapshot", "kept", "zero"])
+def test_recovered_weights_get_the_value_asked_for(sets, tmp_path, recover):
+    text = tiny().text.replace("pes = 4", f'pes = 4\nrecover = "{recover}"')
+    run = Trainer(recipe.parse(text), sets, tmp_path)
+    tmp_path.mkdir(exist_ok=True)
+    run._run_phase(run.phases[0])
+    run._update_masks(1)
+    before = masks.read(run.model)
+    kept = {k: v.clone() for k, v in masks.originals(run.model).items()}
+    run._update_masks(2)
+    after, count = masks.read(run.model), 0
+    for name, original in masks.originals(run.model).items():
+        recovered = after[name] & ~before[name]
+        count += int(recovered.sum())
+        snapshot = run.snapshot[f"{name}.parametrizations.weight.original"]
+        wanted = {"snapshot": snapshot, "kept": kept[name], "zero": torch.zeros_like(original)}
+        assert torch.equal(original[recovered], wanted[recover][recovered])
+    assert count > 0
+
+
+def test_a_diverged_run_stops(sets, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "loss_per_timestep", lambda z, *_: z.sum() * float("nan"))
+    with pytest.raises(FloatingPointError, match="dense: the loss is nan"):
+        Trainer(tiny(), sets, tmp_path).run()
+
+
+def test_learning_rate_schedules():
+    cycle = OptimizerConfig(schedule="onecycle", warmup=0.2)
+    assert learning_rate(cycle, 1.0, 0.0) == pytest.approx(0.04)
+    assert learning_rate(cycle, 1.0, 0.2) == pytest.approx(1.0)
+    assert learning_rate(cycle, 1.0, 0.6) == pytest.approx(0.5)
+    assert learning_rate(cycle, 1.0, 1.0) == pytest.approx(0.0)
+    assert learning_rate(OptimizerConfig(schedule="cosine"), 1.0, 0.5) == pytest.approx(0.5)
+
+
+def test_loss_is_the_mean_of_the_timesteps():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(3, 4, 10), torch.tensor([1, 2, 3, 4])
+    each = [torch.nn.functional.cross_entropy(z, labels) for z in logits]
+    torch.testing.assert_close(
+        trainer.loss_per_timestep(logits, labels, 0.0), torch.stack(each).mean()
+    )
+
+
+def test_batch_norm_and_biases_do_not_decay(sets, tmp_path):
+    run = Trainer(tiny(), sets, tmp_path)
+    decayed, others = run.optimizer.param_groups
+    assert others["weight_decay"] == 0.0 < decayed["weight_decay"]
+    assert all(p.dim() >= 2 for p in decayed["params"])
+    assert all(p.dim() == 1 for p in others["params"])
+    assert len(decayed["params"]) == 14

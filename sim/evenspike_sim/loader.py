@@ -107,8 +107,8 @@ def _unpack(
             stored += 1
             recent = at
             at += 1
-    for channel in range(channels):
-        kernel_start[channel + 1] += kernel_start[channel]
+    for c in range(channels):
+        kernel_start[c + 1] += kernel_start[c]
     return at
 
 

@@ -198,10 +198,9 @@ def test_any_damage_is_an_error_or_a_valid_trace(tmp_path: Path, seed: int) -> N
         assert len(names) == len(masks) > 0
         assert all(one.dtype == np.uint8 and one.ndim == 3 and one.max() < 16 for one in masks)
         load = build(names, masks, [50.0], 0)
-    except EvenspikeError as error:
-        assert str(error)
-    else:
-        assert len(load.inputs) == len(masks)
+    except EvenspikeError:
+        return
+    assert len(load.inputs) == len(masks)
 
 
 # --- layers that consume a trace ------------------------------------------------------------
@@ -304,16 +303,17 @@ def test_rates_outside_their_range(rate: float) -> None:
     assert str(caught.value) == f"--rate {rate} is outside 0 to 100 percent"
 
 
-def test_a_trace_of_many_channels_cannot_ask_for_much_memory() -> None:
+def test_a_trace_of_many_channels_cannot_ask_for_much_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     channels = 9000  # 81 million weights from 18 kB
     message = refused(["a", "b"], [ones(channels, 1, 1)] * 2, [1.0])
     assert message == (
         f"layer a: {channels} filters of {channels} channels, the limit is {WEIGHTS_MAX} weights"
     )
-    channels = 2000
-    names = [f"l{n}" for n in range(9)]
-    message = refused(names, [ones(channels, 1, 1)] * 9, [0.1])
-    assert message == f"layer l8: the limit of {WEIGHTS_MAX} weights is exceeded"
+    monkeypatch.setattr(workload, "WEIGHTS_MAX", 350)
+    message = refused(["a", "b", "c", "d"], [ones(10, 1, 1)] * 4, [1.0])
+    assert message == "layer d: the limit of 350 weights is exceeded"
 
 
 def test_names_that_a_program_cannot_have() -> None:
@@ -369,7 +369,7 @@ def test_spikes_have_the_rate_at_every_timestep(rate: float) -> None:
     assert (np.abs(planes - rate / 100) <= 4.5 * sigma).all()
     both = ((masks & 3) == 3).mean()
     assert abs(both - (rate / 100) ** 2) < 0.01, "timesteps are independent"
-    assert masks.max() == (15 if rate else 0)
+    assert masks.any() == (rate > 0)
 
 
 def test_active_is_the_share_of_neurons_with_a_spike() -> None:
@@ -387,7 +387,7 @@ def test_the_fitted_densities_are_those_of_vgg16() -> None:
         0,
     )
     layers = load.program.layers[1:13]
-    assert sum(one.weights for one in layers) == 14_710_464 - 1728 + workload.TIMESTEPS * 0
+    assert sum(one.weights for one in layers) == 14_710_464 - 1728, "all but conv1"
     assert 1 - sum(one.nnz for one in layers) / sum(one.weights for one in layers) == (
         pytest.approx(0.982, abs=0.001)
     )

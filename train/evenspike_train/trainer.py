@@ -341,6 +341,7 @@ class Trainer:
                 figures = self._update_masks(phase.index + 1)
                 self.log("pruned", **figures, update_seconds=time.monotonic() - started)
             if final:
+                self.save()
                 break
             self.phase_index += 1
             self.step = 0

@@ -117,8 +117,9 @@ def images_of(arguments: argparse.Namespace, program: Program) -> tuple[Pixels, 
     wanted = IMAGES if arguments.images is None else arguments.images
     if arguments.data is None and name == "fmnist":
         pixels, labels = dataset.shipped()
-        # Ten a class lie side by side: take them class by class, so that a few show all classes.
-        order = np.argsort(np.arange(labels.size) % dataset.SHIPPED_PER_CLASS, kind="stable")
+        # They lie in the order of the test set: take one a class in turn, so that a few show all.
+        turn = [np.count_nonzero(labels[:at] == label) for at, label in enumerate(labels)]
+        order = np.lexsort((labels, turn))
         indices = dataset.shipped_indices()[order]
         pixels, labels = pixels[order], labels[order]
     else:

@@ -311,7 +311,8 @@ class Accelerator:
                         first, loaded = port.load(chunk, clock.released[clock.half])
                         if spans is not None:
                             name = f"{descriptor.name} pass {number} chunk {order}"
-                            spans.append(Span("memory port", name, first, loaded - first, {}))
+                            length = port.handed - first + 1
+                            spans.append(Span("memory port", name, first, length, {}))
                     loading += np.maximum(0, loaded - finished)
                     # The next pass may be broadcast into the FIFOs while this one drains, not
                     # the one behind it: the pass bit of a FIFO entry tells two apart.

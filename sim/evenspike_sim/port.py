@@ -70,6 +70,11 @@ class Port:
     def words(self) -> int:
         return int(self._state[WORDS])
 
+    @property
+    def handed(self) -> int:
+        """Cycle in which the last word so far was handed on."""
+        return int(self._state[HANDED])
+
     def load(self, chunk: LoadedChunk, earliest: int) -> tuple[int, int]:
         """Load a chunk into a half that is free from cycle `earliest` on.
 

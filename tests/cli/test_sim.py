@@ -62,9 +62,8 @@ def files(folder: Path) -> list[str]:
 def shown(count: int) -> tuple[npt.NDArray[np.uint8], list[int], list[int]]:
     """Pixels, labels and test-set indices of the shipped images, class after class in turn."""
     pixels, labels = dataset.shipped()
-    order = [10 * label + n for n in range(10) for label in range(10)]
-    by_class = [int(np.flatnonzero(labels == n // 10)[n % 10]) for n in order]
-    taken = by_class[:count]
+    turns = [(n, label) for n in range(10) for label in range(10)]
+    taken = [int(np.flatnonzero(labels == label)[n]) for n, label in turns][:count]
     indices = dataset.shipped_indices()
     return pixels[taken], labels[taken].tolist(), indices[taken].tolist()
 
@@ -452,7 +451,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bench on a trace of two small layers, and a sweep of two variants."""
     inputs = [np.full((8, 4, 4), 5, dtype=np.uint8)] * 2
 
-    def workload(path: Path | None) -> Workload:
+    def workload(_: Path | None) -> Workload:
         return build(["a", "b"], inputs, [30.0], 0)
 
     monkeypatch.setattr(bench, "_workload", workload)

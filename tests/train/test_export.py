@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from evenspike.errors import EvenspikeError  # noqa: E402
-from evenspike.program import Program  # noqa: E402
-from evenspike_train import cli, export, masks, networks  # noqa: E402
-from evenspike_train.export import load_model, load_ticket  # noqa: E402
-from evenspike_train.networks import NetworkConfig  # noqa: E402
-from evenspike_train.tickets.u_ticket import utilisation  # noqa: E402
-from tests.train.test_data import write_set  # noqa: E402
+import torch
+
+from evenspike.errors import EvenspikeError
+from evenspike.program import Program
+from evenspike_train import cli, export, masks, networks
+from evenspike_train.export import load_model, load_ticket
+from evenspike_train.networks import NetworkConfig
+from evenspike_train.tickets.u_ticket import utilisation
+from tests.train.test_data import write_set
+
+Run = tuple[Path, Path, Path]
 
 TINY = """
 name = "tiny"
@@ -44,7 +50,7 @@ round_validation = 10
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run: (its directory, the data's, the recipe's path)."""
     folder = tmp_path_factory.mktemp("export")
     data = folder / "data"
@@ -59,7 +65,9 @@ def run(tmp_path_factory):
     return folder / "run", data, path
 
 
-def test_command_line_writes_program_and_card(run, tmp_path, capsys):
+def test_command_line_writes_program_and_card(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     directory, data, _ = run
     arguments = ["export", "--run", str(directory), "--out", str(tmp_path), "--data", str(data)]
     assert cli.main([*arguments, "--notes", "Made for a test."]) == 0
@@ -83,7 +91,7 @@ def test_command_line_writes_program_and_card(run, tmp_path, capsys):
     assert "python -m evenspike_train.cli train tiny" in text
 
 
-def test_finished_run_can_be_run_again(run):
+def test_finished_run_can_be_run_again(run: Run) -> None:
     directory, data, path = run
     before = torch.load(directory / "ticket.pt", weights_only=True)
     arguments = ["train", str(path), "--run", str(directory), "--data", str(data)]
@@ -92,7 +100,9 @@ def test_finished_run_can_be_run_again(run):
     assert before["figures"] == after["figures"]
 
 
-def test_directory_of_another_recipe_is_refused(run, tmp_path, capsys):
+def test_directory_of_another_recipe_is_refused(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     directory, data, _ = run
     other = tmp_path / "other.toml"
     other.write_text(TINY.replace('"tiny"', '"other"'))
@@ -101,7 +111,9 @@ def test_directory_of_another_recipe_is_refused(run, tmp_path, capsys):
     assert "holds a run of recipe 'tiny', not 'other'" in capsys.readouterr().err
 
 
-def test_command_line_reports_mistakes_in_one_line(run, tmp_path, capsys):
+def test_command_line_reports_mistakes_in_one_line(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, data, path = run
     assert cli.main(["train", "nothing", "--run", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: nothing: no such recipe")
@@ -113,7 +125,7 @@ def test_command_line_reports_mistakes_in_one_line(run, tmp_path, capsys):
     assert "has the run finished?" in capsys.readouterr().err
 
 
-def test_unreadable_ticket_is_named(tmp_path):
+def test_unreadable_ticket_is_named(tmp_path: Path) -> None:
     (tmp_path / "ticket.pt").write_bytes(b"rubbish")
     with pytest.raises(EvenspikeError, match="not a readable checkpoint"):
         load_ticket(tmp_path)
@@ -125,7 +137,7 @@ def test_unreadable_ticket_is_named(tmp_path):
 SMALL = NetworkConfig(width=2)
 
 
-def test_plain_and_masked_states_are_read():
+def test_plain_and_masked_states_are_read() -> None:
     model = networks.build(SMALL)
     plain = load_model(SMALL, model.state_dict())
     assert masks.sparsity(masks.read(plain)) < 0.01
@@ -135,7 +147,7 @@ def test_plain_and_masked_states_are_read():
     assert masks.sparsity(masks.read(masked)) == masks.sparsity(masks.read(model))
 
 
-def test_bad_states_are_named():
+def test_bad_states_are_named() -> None:
     state = networks.build(SMALL).state_dict()
     bad = {**state, "layers.1.conv.bias": torch.tensor([float("nan"), 1.0])}
     with pytest.raises(EvenspikeError, match=r"layers\.1\.conv\.bias holds values that are not"):

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("torch")
 
-from evenspike_train import recipe  # noqa: E402
-from evenspike_train.recipe import RECIPES, RecipeError  # noqa: E402
+from evenspike_train import recipe
+from evenspike_train.recipe import RECIPES, RecipeError
 
 
 @pytest.mark.parametrize("name", [p.stem for p in RECIPES.glob("*.toml")])
-def test_shipped_recipes_are_valid(name):
+def test_shipped_recipes_are_valid(name: str) -> None:
     loaded = recipe.load(name)
     assert loaded.name == name
     assert recipe.parse(loaded.text) == loaded
 
 
-def test_full_width_recipe_is_the_papers_ticket():
+def test_full_width_recipe_is_the_papers_ticket() -> None:
     loaded = recipe.load("vgg16")
     assert (loaded.network.width, loaded.network.timesteps) == (64, 4)
     assert (loaded.method.name, loaded.method.rounds, loaded.method.rate) == ("u-ticket", 13, 0.25)
     assert loaded.method.sparsity >= 0.975
 
 
-def test_values_arrive():
+def test_values_arrive() -> None:
     given = """
         name = "x"
         [network]
@@ -73,13 +75,13 @@ def test_values_arrive():
         ("seed = 1", "name"),
     ],
 )
-def test_errors_name_the_key(text, message):
+def test_errors_name_the_key(text: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         recipe.parse(text)
 
 
-def test_unknown_recipe_lists_the_shipped_ones(tmp_path):
-    with pytest.raises(RecipeError, match="vgg99: no such recipe; shipped: .*vgg16"):
+def test_unknown_recipe_lists_the_shipped_ones(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"vgg99: no such recipe; shipped: .*vgg16"):
         recipe.load("vgg99")
     path = tmp_path / "mine.toml"
     path.write_text('name = "x"\nseed = 1.0')

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from evenspike_train import tickets  # noqa: E402
-from evenspike_train.masks import sparsity  # noqa: E402
-from evenspike_train.tickets import MethodConfig, u_ticket  # noqa: E402
-from evenspike_train.tickets.imp import count_alive, prune_by_magnitude, prune_round  # noqa: E402
+import torch
 
-SHAPES = {"first": (8, 1, 3, 3), "a": (32, 8, 3, 3), "b": (48, 32, 3, 3), "fc": (10, 48)}
+from evenspike_train import tickets
+from evenspike_train.masks import Masks, sparsity
+from evenspike_train.tickets import MethodConfig, u_ticket
+from evenspike_train.tickets.imp import count_alive, prune_by_magnitude, prune_round
+
+SHAPES: dict[str, tuple[int, ...]] = {
+    "first": (8, 1, 3, 3),
+    "a": (32, 8, 3, 3),
+    "b": (48, 32, 3, 3),
+    "fc": (10, 48),
+}
 
 
-def generator():
+def generator() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
 
-def random_weights(shapes=SHAPES):
+def random_weights(shapes: dict[str, tuple[int, ...]] = SHAPES) -> Masks:
     g = generator()
     return {name: torch.randn(shape, generator=g) for name, shape in shapes.items()}
 
 
-def full(weights):
+def full(weights: Masks) -> Masks:
     return {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
 
 
-def loads(mask):
+def loads(mask: torch.Tensor) -> torch.Tensor:
     return mask.flatten(1).sum(1)
 
 
-def test_imp_ladder_is_exact():
+def test_imp_ladder_is_exact() -> None:
     weights = random_weights()
     alive, method = full(weights), tickets.build(MethodConfig(name="imp", rounds=13))
     expected = count_alive(alive)
@@ -42,7 +51,7 @@ def test_imp_ladder_is_exact():
     assert sparsity(alive) == pytest.approx(1 - 0.75**13, abs=1e-3)
 
 
-def test_global_pruning_takes_the_smallest_of_all_layers():
+def test_global_pruning_takes_the_smallest_of_all_layers() -> None:
     weights = {"a": torch.tensor([[1.0, -5.0, 0.2]]), "b": torch.tensor([[-0.1, 3.0, 2.0]])}
     alive = prune_round(weights, full(weights), 0.5, "global")
     assert alive["a"].tolist() == [[False, True, False]]
@@ -52,21 +61,21 @@ def test_global_pruning_takes_the_smallest_of_all_layers():
     assert local["b"].tolist() == [[False, True, True]]
 
 
-def test_ties_do_not_change_the_count():
+def test_ties_do_not_change_the_count() -> None:
     weights = {"a": torch.zeros(4, 5), "b": torch.ones(3)}
     alive = prune_by_magnitude(weights, full(weights), 7)
     assert count_alive(alive) == 16
     assert alive["b"].all()
 
 
-def test_pruning_ignores_memory_order():
+def test_pruning_ignores_memory_order() -> None:
     weights = {"a": torch.randn(6, 5, 3, 3, generator=generator())}
     plain = prune_by_magnitude(weights, full(weights), 100)["a"]
     moved = {"a": weights["a"].to(memory_format=torch.channels_last)}
     assert torch.equal(prune_by_magnitude(moved, full(moved), 100)["a"], plain)
 
 
-def test_imp_trims_to_the_sparsity_asked_for():
+def test_imp_trims_to_the_sparsity_asked_for() -> None:
     weights = random_weights()
     config = MethodConfig(name="imp", rounds=1, rate=0.25, sparsity=0.4)
     alive = tickets.build(config).update(weights, full(weights), generator(), True).masks
@@ -78,7 +87,9 @@ def test_imp_trims_to_the_sparsity_asked_for():
 @pytest.mark.parametrize("level", ["ceil", "floor"])
 @pytest.mark.parametrize("filters", [1, 5, 16, 20, 48])
 @pytest.mark.parametrize("pes", [1, 4, 16])
-def test_every_filter_of_a_group_gets_the_same(filters, pes, level, remove):
+def test_every_filter_of_a_group_gets_the_same(
+    filters: int, pes: int, level: str, remove: str
+) -> None:
     g = generator()
     mask = torch.rand(filters, 6, 3, 3, generator=g) < torch.rand(filters, 1, 1, 1, generator=g)
     mask[0] = False  # an empty filter
@@ -96,7 +107,7 @@ def test_every_filter_of_a_group_gets_the_same(filters, pes, level, remove):
     assert u_ticket.utilisation(balanced, pes) in (1.0, None)
 
 
-def test_removal_by_magnitude_takes_the_smallest():
+def test_removal_by_magnitude_takes_the_smallest() -> None:
     mask = torch.zeros(2, 1, 3, 3, dtype=torch.bool)
     mask[0] = True
     weight = torch.arange(18.0).view(2, 1, 3, 3)
@@ -104,7 +115,7 @@ def test_removal_by_magnitude_takes_the_smallest():
     assert balanced[0].flatten().tolist() == [False] * 4 + [True] * 5
 
 
-def test_empty_and_full_layers_stay():
+def test_empty_and_full_layers_stay() -> None:
     empty = torch.zeros(20, 4, 3, 3, dtype=torch.bool)
     weight = torch.randn(empty.shape)
     assert not u_ticket.balance(empty, weight, 16, "ceil", "random", generator()).any()
@@ -113,26 +124,26 @@ def test_empty_and_full_layers_stay():
     assert u_ticket.layer_mean_utilisation({"first": ~empty, "a": empty}, 16) == 1.0
 
 
-def test_balance_does_not_depend_on_anything_but_its_generator():
+def test_balance_does_not_depend_on_anything_but_its_generator() -> None:
     mask = torch.rand(32, 8, 3, 3, generator=generator()) < 0.3
     weight = torch.randn(mask.shape, generator=generator())
     a, b = (u_ticket.balance(mask, weight, 16, "ceil", "random", generator()) for _ in range(2))
     assert torch.equal(a, b)
 
 
-def test_work_and_idle_add_up_to_latency():
+def test_work_and_idle_add_up_to_latency() -> None:
     mask = torch.rand(48, 8, 3, 3, generator=generator()) < 0.3
     groups = loads(mask).view(-1, 16)
     latency = int(groups.max(1).values.sum())
     work, idle = int(groups.sum()), int((groups.max(1, keepdim=True).values - groups).sum())
     assert (work + idle) / 16 == latency
-    balanced = loads(
-        u_ticket.balance(mask, mask.float(), 16, "ceil", "random", generator())
-    ).view(-1, 16)
+    balanced = loads(u_ticket.balance(mask, mask.float(), 16, "ceil", "random", generator())).view(
+        -1, 16
+    )
     assert int(balanced.sum()) / 16 == int(balanced.max(1).values.sum())
 
 
-def test_u_ticket_leaves_first_and_linear_layers_alone():
+def test_u_ticket_leaves_first_and_linear_layers_alone() -> None:
     weights = random_weights()
     config = MethodConfig(name="u-ticket", rounds=2, rate=0.5)
     report = tickets.build(config).update(weights, full(weights), generator(), False)
@@ -145,7 +156,7 @@ def test_u_ticket_leaves_first_and_linear_layers_alone():
 
 
 @pytest.mark.parametrize("carry", ["paper", "code"])
-def test_carry(carry):
+def test_carry(carry: str) -> None:
     weights = random_weights()
     config = MethodConfig(name="u-ticket", rounds=2, rate=0.5, carry=carry)
     report = tickets.build(config).update(weights, full(weights), generator(), False)
@@ -155,7 +166,7 @@ def test_carry(carry):
         assert torch.equal(report.carried[name], wanted)
 
 
-def test_sparsity_binds_after_balancing():
+def test_sparsity_binds_after_balancing() -> None:
     weights = random_weights()
     config = MethodConfig(name="u-ticket", rounds=1, rate=0.9, sparsity=0.9)
     report = tickets.build(config).update(weights, full(weights), generator(), True)
@@ -163,7 +174,7 @@ def test_sparsity_binds_after_balancing():
     assert u_ticket.layer_mean_utilisation(report.masks, 16) == 1.0
 
 
-def test_method_registry_is_what_recipes_may_name():
+def test_method_registry_is_what_recipes_may_name() -> None:
     assert set(tickets.METHODS) == {"dense", "imp", "u-ticket"}
     weights = random_weights()
     dense = tickets.build(MethodConfig(name="dense"))
@@ -179,6 +190,6 @@ def test_method_registry_is_what_recipes_may_name():
      ("scope", "all"), ("rewind", "no"), ("carry", "x"), ("level", "round"), ("remove", "x"),
      ("recover", "x")],
 )  # fmt: skip
-def test_bad_method_is_named(field, value):
+def test_bad_method_is_named(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"method: {field} must"):
         MethodConfig(**{field: value})

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from evenspike_train import data, masks, recipe, trainer  # noqa: E402
-from evenspike_train.recipe import OptimizerConfig  # noqa: E402
-from evenspike_train.tickets.u_ticket import layer_mean_utilisation  # noqa: E402
-from evenspike_train.trainer import Trainer, learning_rate  # noqa: E402
+import torch
+
+from evenspike_train import data, masks, recipe, trainer
+from evenspike_train.recipe import OptimizerConfig, Recipe
+from evenspike_train.tickets.u_ticket import layer_mean_utilisation
+from evenspike_train.trainer import Trainer, learning_rate
 
 TINY = """
     name = "tiny"
@@ -55,16 +60,16 @@ TINY = """
 """
 
 
-def tiny(rewind="learning-rate", optimizer="adam", precision="bf16"):
+def tiny(rewind: str = "learning-rate", optimizer: str = "adam", precision: str = "bf16") -> Recipe:
     text = TINY.replace("REWIND", rewind).replace("OPTIMIZER", optimizer)
     return recipe.parse(text.replace("PRECISION", precision))
 
 
 @pytest.fixture(scope="module")
-def sets():
+def sets() -> data.Dataset:
     rng = np.random.default_rng(0)
 
-    def split(count):
+    def split(count: int) -> data.Split:
         labels = rng.integers(0, 10, count)
         images = rng.integers(0, 64, (count, 32, 32))
         for image, label in zip(images, labels, strict=True):  # a class is a bright bar
@@ -75,29 +80,37 @@ def sets():
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-def finished(directory):
-    return torch.load(directory / "ticket.pt", weights_only=True)
+def finished(directory: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(directory / "ticket.pt", weights_only=True)
+    return content
 
 
 class KilledError(Exception):
     """Stands for a signal in the middle of a step."""
 
 
-def run_killed(given, sets, directory, monkeypatch, *, every):
+def run_killed(
+    given: Recipe,
+    sets: data.Dataset,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    every: int,
+) -> int:
     """Run to the end, dying after `every` steps again and again."""
     original = Trainer._train_step
     deaths = 0
     for _ in range(100):
         count = 0
 
-        def step(self, *arguments):
+        def step(self: Trainer, *arguments: Any) -> float:
             nonlocal count
             count += 1
             if count > every:
@@ -120,8 +133,13 @@ def run_killed(given, sets, directory, monkeypatch, *, every):
     [("learning-rate", "adam", "bf16"), ("weights", "sgd", "fp32")],
 )
 def test_killed_and_resumed_equals_uninterrupted(
-    sets, tmp_path, monkeypatch, rewind, optimizer, precision
-):
+    sets: data.Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rewind: str,
+    optimizer: str,
+    precision: str,
+) -> None:
     given = tiny(rewind, optimizer, precision)
     whole = Trainer(given, sets, tmp_path / "whole").run()
     deaths = run_killed(given, sets, tmp_path / "killed", monkeypatch, every=2)
@@ -133,7 +151,7 @@ def test_killed_and_resumed_equals_uninterrupted(
         assert torch.equal(tensor, b["model"][name]), name
 
 
-def test_ticket_meets_its_promises(sets, tmp_path):
+def test_ticket_meets_its_promises(sets: data.Dataset, tmp_path: Path) -> None:
     figures = Trainer(tiny(), sets, tmp_path).run()
     assert figures["sparsity"] >= 0.8
     assert figures["utilisation"] == 1.0
@@ -154,7 +172,7 @@ def test_ticket_meets_its_promises(sets, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_seed_is_used(sets, tmp_path):
+def test_seed_is_used(sets: data.Dataset, tmp_path: Path) -> None:
     one = tiny()
     Trainer(one, sets, tmp_path / "a").run()
     other = recipe.parse(one.text.replace("seed = 5", "seed = 6"))
@@ -163,7 +181,7 @@ def test_seed_is_used(sets, tmp_path):
     assert not torch.equal(a, b)
 
 
-def test_rewinding_goes_back_to_the_snapshot(sets, tmp_path):
+def test_rewinding_goes_back_to_the_snapshot(sets: data.Dataset, tmp_path: Path) -> None:
     run = Trainer(tiny("weights", "sgd", "fp32"), sets, tmp_path)
     tmp_path.mkdir(exist_ok=True)
     run._run_phase(run.phases[0])
@@ -176,7 +194,9 @@ def test_rewinding_goes_back_to_the_snapshot(sets, tmp_path):
 
 
 @pytest.mark.parametrize("recover", ["snapshot", "kept", "zero"])
-def test_recovered_weights_get_the_value_asked_for(sets, tmp_path, recover):
+def test_recovered_weights_get_the_value_asked_for(
+    sets: data.Dataset, tmp_path: Path, recover: str
+) -> None:
     text = tiny().text.replace("pes = 4", f'pes = 4\nrecover = "{recover}"')
     run = Trainer(recipe.parse(text), sets, tmp_path)
     tmp_path.mkdir(exist_ok=True)
@@ -195,13 +215,15 @@ def test_recovered_weights_get_the_value_asked_for(sets, tmp_path, recover):
     assert count > 0
 
 
-def test_a_diverged_run_stops(sets, tmp_path, monkeypatch):
+def test_a_diverged_run_stops(
+    sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trainer, "loss_per_timestep", lambda z, *_: z.sum() * float("nan"))
     with pytest.raises(FloatingPointError, match="dense: the loss is nan"):
         Trainer(tiny(), sets, tmp_path).run()
 
 
-def test_learning_rate_schedules():
+def test_learning_rate_schedules() -> None:
     cycle = OptimizerConfig(schedule="onecycle", warmup=0.2)
     assert learning_rate(cycle, 1.0, 0.0) == pytest.approx(0.04)
     assert learning_rate(cycle, 1.0, 0.2) == pytest.approx(1.0)
@@ -210,7 +232,7 @@ def test_learning_rate_schedules():
     assert learning_rate(OptimizerConfig(schedule="cosine"), 1.0, 0.5) == pytest.approx(0.5)
 
 
-def test_loss_is_the_mean_of_the_timesteps():
+def test_loss_is_the_mean_of_the_timesteps() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(3, 4, 10), torch.tensor([1, 2, 3, 4])
     each = [torch.nn.functional.cross_entropy(z, labels) for z in logits]
@@ -219,7 +241,7 @@ def test_loss_is_the_mean_of_the_timesteps():
     )
 
 
-def test_batch_norm_and_biases_do_not_decay(sets, tmp_path):
+def test_batch_norm_and_biases_do_not_decay(sets: data.Dataset, tmp_path: Path) -> None:
     run = Trainer(tiny(), sets, tmp_path)
     decayed, others = run.optimizer.param_groups
     assert others["weight_decay"] == 0.0 < decayed["weight_decay"]

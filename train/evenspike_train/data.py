@@ -198,7 +198,9 @@ class Augmentation:
             blank = outside_y[:, :, None] | outside_x[:, None, :]
             rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
         if self.cutout:
-            centre_y, centre_x = torch.randint(height, (2, batch, 1), generator=generator).to(device)
+            centre_y, centre_x = torch.randint(height, (2, batch, 1), generator=generator).to(
+                device
+            )
             near_y = (torch.arange(height, device=device) - centre_y).abs() * 2 <= self.cutout
             near_x = (torch.arange(width, device=device) - centre_x).abs() * 2 <= self.cutout
             blank = blank | (near_y[:, :, None] & near_x[:, None, :])

@@ -6,7 +6,7 @@ again from the file.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import platform
 from collections.abc import Mapping
@@ -17,16 +17,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenspike.dataset import shipped
 from evenspike.errors import EvenspikeError
 from evenspike.program import Program
 from evenspike_train import __version__, networks, recipe
 from evenspike_train import masks as weight_masks
 from evenspike_train.data import Dataset
-from evenspike_train.integer import integer_accuracy
+from evenspike_train.integer import integer_accuracy, quantised_forward
 from evenspike_train.quantize import quantise
 from evenspike_train.recipe import Recipe
 from evenspike_train.tickets.u_ticket import layer_mean_utilisation
 from evenspike_train.trainer import evaluate
+
+
+ACTIVITY_IMAGES = 256
+"""Training images over which the firing rates for the mapper are measured."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def load_ticket(directory: Path) -> Ticket:
         raise EvenspikeError(f"{path}: no such file; has the run finished?")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
+    except Exception as error:  # a damaged pickle can raise anything
         raise EvenspikeError(f"{path}: not a readable checkpoint: {error}") from error
     for key in ("model", "recipe", "figures", "images_seen", "seconds"):
         if key not in content:
@@ -131,6 +136,32 @@ def _accuracy_after(history: list[dict[str, Any]], phase: str) -> float | None:
     return None
 
 
+@torch.no_grad()
+def activity(program: Program, images: Tensor, batch: int = 32) -> dict[str, list[float]]:
+    """Share of active neurons (at least one spike) of each channel, by layer: for the mapper.
+
+    images: uint8 [B, C, 32, 32], of the training set; the mapper must not know the test set.
+    """
+    sums: dict[str, Tensor] = {}
+    for part in images.split(batch):
+        spikes = quantised_forward(program, part).spikes
+        for layer, fired in zip(program.layers, spikes, strict=False):
+            share = fired.amax(0).mean((2, 3)).sum(0).to(torch.float64)
+            sums[layer.name] = sums.get(layer.name, torch.zeros_like(share)) + share
+    return {
+        name: [round(float(value), 4) for value in total / len(images)]
+        for name, total in sums.items()
+    }
+
+
+@torch.no_grad()
+def shipped_predictions(model: networks.VGG16) -> list[int]:
+    """Classes that the float network gives the images that come with the package."""
+    pixels = torch.from_numpy(shipped()[0]).to(next(model.parameters()).device)
+    model.eval()
+    return [int(label) for label in model(pixels).sum(0).argmax(1).cpu()]
+
+
 def export(
     directory: Path, out: Path, data: Dataset, command: str, notes: str = ""
 ) -> tuple[Program, Path]:
@@ -138,7 +169,7 @@ def export(
     ticket = load_ticket(directory)
     device = data.test.images.device
     program = to_program(ticket, {})
-    model = ticket.model.to(device, memory_format=torch.channels_last)
+    model = networks.channels_last(ticket.model.to(device))
     tested = evaluate(model, data.test, batch=100)
     masks = weight_masks.read(ticket.model)
     rounds = [
@@ -155,9 +186,9 @@ def export(
         "recipe": ticket.recipe.text,
         "seed": ticket.recipe.seed,
         "command": command,
-        "data": ticket.recipe.data.name,
+        "dataset": ticket.recipe.data.name,
         "method": ticket.recipe.method.name,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "version": __version__,
         "torch": torch.__version__,
         "machine": platform.machine(),
@@ -171,14 +202,23 @@ def export(
         "integer_test_accuracy": integer_accuracy(program, data.test),
         "firing_rate": tested["firing_rate"],
         "rounds": rounds,
+        "activity": activity(program, data.train.images[:ACTIVITY_IMAGES]),
         "notes": notes,
     }
+    if ticket.recipe.data.name == "fmnist":
+        provenance["shipped_predictions"] = shipped_predictions(model)
     program = to_program(ticket, provenance)
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{program.name}.safetensors"
     program.save(path)
     (out / f"{program.name}.md").write_text(card(program))
     return program, path
+
+
+_ROUNDS = (
+    "Validation accuracy of a round is that of the weights after its (short) training, on the "
+    "first held-out images and with the round's number of timesteps."
+)
 
 
 def _percent(value: float | None) -> str:
@@ -189,9 +229,12 @@ def card(program: Program) -> str:
     """The Markdown card of a shipped Program, from its provenance alone."""
     p = program.provenance
     rows = [
-        ("data set", p["data"]),
+        ("data set", p["dataset"]),
         ("method", f"{p['method']}, seed {p['seed']}"),
-        ("weights", f"{program.nnz:,} of {program.weights:,} alive ({program.sparsity:.2%} sparse)"),
+        (
+            "weights",
+            f"{program.nnz:,} of {program.weights:,} alive ({program.sparsity:.2%} sparse)",
+        ),
         ("utilisation (weights, layer mean)", f"{p['utilisation']:.4f}"),
         ("test accuracy, integers", _percent(p["integer_test_accuracy"])),
         ("test accuracy, float32", _percent(p["float_test_accuracy"])),
@@ -220,8 +263,7 @@ def card(program: Program) -> str:
             )
         lines += [
             "",
-            "Validation accuracy of a round is that of the weights after its (short) training, on "
-            "the first held-out images and with the round's number of timesteps.",
+            _ROUNDS,
             "",
         ]
     lines += ["## Recipe", "", "```toml", p["recipe"].rstrip(), "```", ""]

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
+from torch.nn import functional
 
 from evenspike.fixed import Leak, Reset
-from evenspike.program import PIXELS, Layer, Program
+from evenspike.program import Layer, Program
 from evenspike_train.data import Split
 
 
@@ -27,9 +27,13 @@ class IntegerActivity:
 
     def masks(self) -> list[Tensor]:
         """Spikes as uint8 [B, F, H, W], bit t = timestep t."""
-        return [
-            sum(s[t].to(torch.uint8) << t for t in range(s.shape[0])) for s in self.spikes
-        ]
+        packed = []
+        for spikes in self.spikes:
+            masks = torch.zeros_like(spikes[0], dtype=torch.uint8)
+            for t in range(spikes.shape[0]):
+                masks |= spikes[t].to(torch.uint8) << t
+            packed.append(masks)
+        return packed
 
 
 def _leaked(membrane: Tensor, leak: Leak) -> Tensor:
@@ -93,9 +97,7 @@ def quantised_forward(program: Program, images: Tensor) -> IntegerActivity:
                     side = segment.average
                     x = functional.avg_pool2d(x, side, divisor_override=1)
                 w = _weights(layer, index, x)
-                total = total + functional.conv2d(
-                    x, w, None, segment.stride, segment.padding
-                )
+                total = total + functional.conv2d(x, w, None, segment.stride, segment.padding)
             current = (total + bias[:, None, None]).unflatten(0, (steps, len(images)))
         if layer.last:
             # The sum over T may need more than 24 bits.
@@ -112,7 +114,6 @@ def quantised_forward(program: Program, images: Tensor) -> IntegerActivity:
 @torch.no_grad()
 def integer_accuracy(program: Program, split: Split, batch: int = 100) -> float:
     """Percent of images whose largest logit (the first, on a tie) is the label."""
-    assert program.layers[0].segments[0].source == PIXELS
     correct = 0
     for images, labels in split.batches(batch):
         logits = quantised_forward(program, images).logits

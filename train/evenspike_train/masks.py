@@ -8,6 +8,7 @@ are boolean: True = the weight lives.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -34,10 +35,19 @@ class Mask(nn.Module):
         return weight
 
 
+def _weight(module: nn.Module) -> Tensor:
+    return cast("Tensor", module.weight)
+
+
+def _parametrizations(module: nn.Module) -> parametrize.ParametrizationList:
+    every = cast("nn.ModuleDict", module.parametrizations)
+    return cast("parametrize.ParametrizationList", every["weight"])
+
+
 def _parametrization(module: nn.Module) -> Mask | None:
     if not parametrize.is_parametrized(module, "weight"):
         return None
-    for entry in module.parametrizations["weight"]:
+    for entry in _parametrizations(module):
         if isinstance(entry, Mask):
             return entry
     return None
@@ -47,7 +57,7 @@ def attach(model: nn.Module) -> None:
     """Give every prunable weight an all-True mask, if it has none yet."""
     for _, module in prunable(model):
         if _parametrization(module) is None:
-            ones = torch.ones_like(module.weight, dtype=torch.bool)
+            ones = torch.ones_like(_weight(module), dtype=torch.bool)
             parametrize.register_parametrization(module, "weight", Mask(ones))
 
 
@@ -63,7 +73,7 @@ def read(model: nn.Module) -> Masks:
     masks = {}
     for name, module in prunable(model):
         entry = _parametrization(module)
-        masks[name] = (module.weight.detach() != 0) if entry is None else entry.mask.clone()
+        masks[name] = _weight(module).detach() != 0 if entry is None else entry.mask.clone()
     return masks
 
 
@@ -87,10 +97,11 @@ def write(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 def originals(model: nn.Module) -> dict[str, Tensor]:
     """The unmasked weights by module name, to be changed in place under no_grad."""
     return {
-        name: module.weight if _parametrization(module) is None
-        else module.parametrizations["weight"].original
+        name: _weight(module)
+        if _parametrization(module) is None
+        else _parametrizations(module).original
         for name, module in prunable(model)
-    }  # fmt: skip
+    }
 
 
 def sparsity(masks: Mapping[str, Tensor]) -> float:

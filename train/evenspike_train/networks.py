@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -109,12 +110,16 @@ class VGG16(nn.Module):
         self.classifier = nn.Linear(channels, config.classes)
         self._initialise()
 
+    def blocks(self) -> list[SpikingConv]:
+        """The spiking convolutions in order."""
+        return cast("list[SpikingConv]", list(self.layers))
+
     def _initialise(self) -> None:
         """Kaiming normal (fan out) for convolutions, N(0, 0.01) for the read-out."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(cast("Tensor", module.bias))
             elif isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, 0.0, 0.01)
                 nn.init.zeros_(module.bias)
@@ -122,9 +127,9 @@ class VGG16(nn.Module):
     def forward(self, images: Tensor, record: list[Tensor] | None = None) -> Tensor:
         """Logits [T, B, classes].  `record` collects the spikes of each layer, [T*B, F, H, W]."""
         steps, batch = self.timesteps, images.shape[0]
-        x = images.to(torch.float32) / PIXEL_SCALE
+        x = images.to(self.classifier.bias.dtype) / PIXEL_SCALE
         x = x.contiguous(memory_format=torch.channels_last)
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.blocks()):
             current = layer.current(x)
             if index == 0:
                 current = current.unsqueeze(0).expand(steps, *current.shape)
@@ -143,6 +148,12 @@ NETWORKS: dict[str, type[VGG16]] = {"vgg16": VGG16}
 def build(config: NetworkConfig) -> VGG16:
     """A freshly initialised network; the caller seeds torch."""
     return NETWORKS[config.name](config)
+
+
+def channels_last(model: VGG16) -> VGG16:
+    """The same model with its filters in channels-last memory, what convolutions like best."""
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 def prunable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

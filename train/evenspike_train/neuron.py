@@ -25,7 +25,7 @@ from torch import Tensor, nn
 try:
     from evenspike_train import neuron_cpu
 except ImportError:  # without numba the same arithmetic runs as tensor operations
-    neuron_cpu = None
+    neuron_cpu = None  # type: ignore[assignment]
 
 RESETS = ("hard", "soft")
 
@@ -103,17 +103,15 @@ def lif_loop(current: Tensor, neuron: LIFParameters) -> Tensor:
     return torch.stack(spikes)
 
 
-def _as_rows(x: Tensor) -> Tensor | None:
-    """View of a dense [T, ...] tensor as [T, neurons] in memory order, or None.
+def _as_rows(x: Tensor) -> Tensor:
+    """View of a dense [T, ...] tensor as [T, neurons] in memory order; RuntimeError otherwise.
 
     The neurons of a layer are independent, so any order will do; the order in
     memory (channels last or first) is the one that needs no copy.
     """
-    order = [0, *sorted(range(1, x.dim()), key=lambda d: -x.stride(d))]
-    try:
-        return x.permute(order).view(x.shape[0], -1)
-    except RuntimeError:
-        return None
+    strides = x.stride()
+    order = [0, *sorted(range(1, x.dim()), key=lambda d: -strides[d])]
+    return x.permute(order).view(x.shape[0], -1)
 
 
 def _bits(*tensors: Tensor) -> list[np.ndarray]:
@@ -127,7 +125,7 @@ def _compiled(x: Tensor) -> bool:
 def _forward_rows(x: Tensor, s: Tensor, m: Tensor, p: LIFParameters) -> None:
     """Current x -> spikes s and membranes before the reset m, all [T, neurons]."""
     if _compiled(x):
-        leak, gain, threshold = np.float32([p.leak, p.gain, p.threshold])
+        leak, gain, threshold = np.array([p.leak, p.gain, p.threshold], np.float32)
         neuron_cpu.lif_forward(*_bits(x, s, m), leak, gain, threshold, p.reset == "hard")
         return
     membrane = torch.zeros_like(s[0], dtype=torch.promote_types(x.dtype, torch.float32))
@@ -146,7 +144,7 @@ def _forward_rows(x: Tensor, s: Tensor, m: Tensor, p: LIFParameters) -> None:
 def _backward_rows(g: Tensor, s: Tensor, m: Tensor, out: Tensor, p: LIFParameters) -> None:
     """Gradient g of the spikes -> gradient `out` of the current, all [T, neurons]."""
     if _compiled(g) and p.detach_reset:
-        values = np.float32([p.leak, p.gain, p.threshold])
+        values = np.array([p.leak, p.gain, p.threshold], np.float32)
         hard = p.reset == "hard"
         neuron_cpu.lif_backward(*_bits(g, s, m, out), *values, hard, np.float32(p.alpha))
         return
@@ -176,8 +174,9 @@ class FusedLIF(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, current: Tensor, neuron: LIFParameters) -> Tensor:
-        rows = _as_rows(current)
-        if rows is None:
+        try:
+            rows = _as_rows(current)
+        except RuntimeError:
             current = current.contiguous()
             rows = _as_rows(current)
         # A current that is the same at every t arrives expanded: stride 0 over t,
@@ -197,9 +196,15 @@ class FusedLIF(torch.autograd.Function):
         if grad.stride() != spikes.stride() or grad.dtype != spikes.dtype:
             grad = torch.empty_like(spikes).copy_(grad)
         grad_current = torch.empty_like(spikes)
-        rows = [_as_rows(x) for x in (grad, spikes, membranes, grad_current)]
-        _backward_rows(*rows, ctx.neuron)
+        g, s, m, out = (_as_rows(x) for x in (grad, spikes, membranes, grad_current))
+        _backward_rows(g, s, m, out, ctx.neuron)
         return grad_current, None
+
+
+def fused_lif(current: Tensor, neuron: LIFParameters) -> Tensor:
+    """What `lif_loop` computes, as one node of the graph: current [T, ...] -> spikes [T, ...]."""
+    spikes: Tensor = FusedLIF.apply(current, neuron)
+    return spikes
 
 
 class LIF(nn.Module):
@@ -210,7 +215,7 @@ class LIF(nn.Module):
         self.neuron = neuron
 
     def forward(self, current: Tensor) -> Tensor:
-        return FusedLIF.apply(current, self.neuron)
+        return fused_lif(current, self.neuron)
 
     def extra_repr(self) -> str:
         return str(self.neuron)

@@ -64,16 +64,18 @@ class Quantised:
     lost: dict[str, int]
 
 
-def _float64(tensor: torch.Tensor, name: str) -> FloatArray:
+def _float64(tensor: torch.Tensor | None, name: str) -> FloatArray:
+    if tensor is None:
+        raise EvenspikeError(f"{name}: is missing")
     array = tensor.detach().cpu().double().numpy()
-    if not np.isfinite(array).all():
-        raise EvenspikeError(f"{name}: holds {int((~np.isfinite(array)).sum())} values that are "
-                             f"not finite")  # fmt: skip
+    wrong = int((~np.isfinite(array)).sum())
+    if wrong:
+        raise EvenspikeError(f"{name}: holds {wrong} values that are not finite")
     return array
 
 
 def _fold_norm(
-    prefix: str, conv: nn.Module, norm: nn.Module, gain: float
+    prefix: str, conv: nn.Conv2d, norm: nn.BatchNorm2d, gain: float
 ) -> tuple[FloatArray, FloatArray]:
     weight = _float64(conv.weight, f"{prefix}.conv.weight")
     bias = _float64(conv.bias, f"{prefix}.conv.bias")
@@ -94,7 +96,7 @@ def fold(model: VGG16) -> list[FoldedLayer]:
     """The network's layers with batch norm, input gain and pixel scale folded in."""
     masks = weight_masks.read(model)
     layers, side = [], IMAGE_SIZE
-    for index, layer in enumerate(model.layers):
+    for index, layer in enumerate(model.blocks()):
         prefix = f"layers.{index}"
         weight, bias = _fold_norm(prefix, layer.conv, layer.norm, layer.lif.neuron.gain)
         if index == 0:
@@ -124,14 +126,17 @@ def _fits(magnitude: npt.NDArray[np.int64], leak: Leak, timesteps: int) -> bool:
 
 def _magnitude(weight: FloatArray, bias: FloatArray, gain: int = 1) -> npt.NDArray[np.int64]:
     total = np.abs(weight).sum(axis=(1, 2, 3)) * gain + np.abs(bias)
-    return total.astype(np.int64)
+    # Beyond 2^62 the exact number does not matter: no scale will fit.
+    return np.minimum(total, 2.0**62).astype(np.int64)
 
 
 def _round(values: FloatArray, exponent: int) -> FloatArray:
     return np.rint(np.ldexp(values, exponent))
 
 
-def _host_scale(layer: FoldedLayer, threshold: float, leak: Leak, timesteps: int) -> tuple[int, int]:
+def _host_scale(
+    layer: FoldedLayer, threshold: float, leak: Leak, timesteps: int
+) -> tuple[int, int]:
     """(exponent of the weights, shift down to the scale of the neurons) of the first layer."""
     for exponent in _EXPONENTS:
         weight, bias = _round(layer.weight, exponent), _round(layer.bias, exponent)

@@ -11,11 +11,10 @@ Maps are [H, W, C, N] in bfloat16, N = T*B innermost (see `sparse_kernels`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from evenspike_train import masks as weight_masks
@@ -79,9 +78,7 @@ class SparseConv(torch.autograd.Function):
         filters, channels, *kernel = ctx.shape
         values_grad = np.empty(len(values), np.float32)
         bias_grad = np.empty(filters, np.float32)
-        sparse_kernels.weight_gradient(
-            _bits(x), _bits(grad), where.forward, values_grad, bias_grad
-        )
+        sparse_kernels.weight_gradient(_bits(x), _bits(grad), where.forward, values_grad, bias_grad)
         weight_grad = torch.zeros(filters, *kernel, channels)
         weight_grad.view(-1)[where.index] = torch.from_numpy(values_grad)
         x_grad = torch.empty_like(x)
@@ -92,13 +89,19 @@ class SparseConv(torch.autograd.Function):
         return x_grad, weight_grad.permute(0, 3, 1, 2), torch.from_numpy(bias_grad), None
 
 
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, where: Structure) -> Tensor:
+    """Maps [H, W, C, N] -> [H, W, F, N] bfloat16, differentiable in all three tensors."""
+    out: Tensor = SparseConv.apply(x, weight, bias, where)
+    return out
+
+
 class MapLIF(torch.autograd.Function):
     """Neurons over maps [P, T, B] bfloat16."""
 
     @staticmethod
     def forward(ctx: Any, current: Tensor, neuron: LIFParameters) -> Tensor:
         spikes, membranes = torch.empty_like(current), torch.empty_like(current)
-        values = np.float32([neuron.leak, neuron.gain, neuron.threshold])
+        values = np.array([neuron.leak, neuron.gain, neuron.threshold], np.float32)
         arrays = (_bits(x) for x in (current, spikes, membranes))
         sparse_kernels.lif_forward(*arrays, *values, neuron.reset == "hard")
         ctx.save_for_backward(spikes, membranes)
@@ -110,7 +113,7 @@ class MapLIF(torch.autograd.Function):
         spikes, membranes = ctx.saved_tensors
         neuron: LIFParameters = ctx.neuron
         grad_current = torch.empty_like(spikes)
-        values = np.float32([neuron.leak, neuron.gain, neuron.threshold])
+        values = np.array([neuron.leak, neuron.gain, neuron.threshold], np.float32)
         arrays = (_bits(x) for x in (grads[0].contiguous(), spikes, membranes, grad_current))
         sparse_kernels.lif_backward(
             *arrays, *values, neuron.reset == "hard", np.float32(neuron.alpha)
@@ -126,7 +129,7 @@ def work_share(model: VGG16) -> float:
     """
     masks = weight_masks.read(model)
     left, dense, side = 0, 0, IMAGE_SIZE
-    for index, layer in enumerate(model.layers):
+    for index, layer in enumerate(model.blocks()):
         mask = masks[f"layers.{index}.conv"]
         if index > 0:
             left += int(mask.sum()) * side * side
@@ -143,21 +146,19 @@ class SparseForward:
     """
 
     def __init__(self, model: VGG16) -> None:
-        if not all(layer.lif.neuron.detach_reset for layer in model.layers):
+        if not all(layer.lif.neuron.detach_reset for layer in model.blocks()):
             raise ValueError("sparse kernels: the reset must be detached")
         self.model = model
         self.weights = weight_masks.originals(model)
         masks = weight_masks.read(model)
         self.structures = {
-            name: Structure(mask.cpu())
-            for name, mask in masks.items()
-            if mask.dim() == 4
+            name: Structure(mask.cpu()) for name, mask in masks.items() if mask.dim() == 4
         }
 
     def __call__(self, images: Tensor) -> Tensor:
         steps, batch = self.model.timesteps, images.shape[0]
         x = images
-        for index, layer in enumerate(self.model.layers):
+        for index, layer in enumerate(self.model.blocks()):
             if index == 0:
                 # From pixels, once for all timesteps: too little work to matter.
                 current = layer.current(images.to(torch.float32) / PIXEL_SCALE)
@@ -166,8 +167,10 @@ class SparseForward:
             else:
                 name = f"layers.{index}.conv"
                 where = self.structures[name]
-                maps = SparseConv.apply(x, self.weights[name], layer.conv.bias, where)
-                maps = self._norm(layer.norm, maps)
+                bias = cast("Tensor", layer.conv.bias)
+                maps = convolve(x, self.weights[name], bias, where)
+                # [H*W, C, N, 1]: a batch of H*W maps to the norm, with no copy.
+                maps = layer.norm(maps.flatten(0, 1).unsqueeze(3)).view(maps.shape)
             x = MapLIF.apply(maps.reshape(-1, steps, batch), layer.lif.neuron).view(maps.shape)
             if layer.pool is not None:
                 # [1, C*N, H, W] with C*N innermost is channels-last to the pooling.
@@ -176,14 +179,3 @@ class SparseForward:
                 x = pooled.unflatten(2, x.shape[2:])
         features = x.flatten(0, 2).T
         return self.model.classifier(features).unflatten(0, (steps, batch))
-
-    @staticmethod
-    def _norm(norm: torch.nn.BatchNorm2d, maps: Tensor) -> Tensor:
-        flat = maps.flatten(0, 1)  # [H*W, C, N]: to batch norm, a batch of sequences
-        if norm.training:
-            norm.num_batches_tracked.add_(1)
-        normed = functional.batch_norm(
-            flat, norm.running_mean, norm.running_var, norm.weight, norm.bias,
-            norm.training, norm.momentum, norm.eps,
-        )  # fmt: skip
-        return normed.view(maps.shape)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
+from torch.nn import functional
 
 from evenspike_train import masks as weight_masks
 from evenspike_train import networks, tickets
@@ -110,19 +110,16 @@ class Trainer:
         self.device = data.train.images.device
         self.method = tickets.build(recipe.method)
         torch.manual_seed(recipe.seed)
-        model = networks.build(recipe.network).to(self.device)
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = networks.channels_last(networks.build(recipe.network).to(self.device))
         weight_masks.attach(self.model)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         self.carried = weight_masks.read(self.model)
-        self.snapshot: dict[str, Tensor] | None = None
+        self.snapshot: dict[str, Tensor] = {}  # empty until it is taken
         self.ema: dict[str, Tensor] | None = None
         self.phase_index, self.step, self.images_seen, self.seconds = 0, 0, 0, 0.0
         self._saved_at = time.monotonic()
         self._clock = time.monotonic()
-        rounds = [
-            Phase(f"round {k}", k, recipe.round) for k in range(1, self.method.rounds)
-        ]
+        rounds = [Phase(f"round {k}", k, recipe.round) for k in range(1, self.method.rounds)]
         last = max(self.method.rounds, 1)
         self.phases = [Phase("dense", 0, recipe.dense), *rounds, Phase("final", last, recipe.final)]
 
@@ -236,7 +233,7 @@ class Trainer:
         compute = self.recipe.compute
         if self.device.type != "cpu" or compute.precision != "bf16":
             return self.model
-        from evenspike_train import sparse_cpu  # needs numba, and only here
+        from evenspike_train import sparse_cpu  # noqa: PLC0415 - needs numba, and only here
 
         sparse = sparse_cpu.work_share(self.model) < compute.sparse_below
         return sparse_cpu.SparseForward(self.model) if sparse else self.model
@@ -277,7 +274,9 @@ class Trainer:
                 break
             losses.append(self._train_step(phase, augment))
             if not math.isfinite(losses[-1]):
-                raise FloatingPointError(f"{phase.name}: the loss is {losses[-1]} at step {self.step}")
+                raise FloatingPointError(
+                    f"{phase.name}: the loss is {losses[-1]} at step {self.step}"
+                )
             if config.ema:
                 self._average(config.ema)
             if time.monotonic() - self._saved_at > self.recipe.compute.checkpoint_seconds:

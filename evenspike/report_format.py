@@ -53,6 +53,8 @@ ENERGY_TEXT = (
 
 def count(value: float) -> str:
     """A count with separators; a small average over images keeps one decimal."""
+    if isinstance(value, int):
+        return f"{value:,}"  # of any size
     return f"{value:,.0f}" if float(value).is_integer() or value >= 1e5 else f"{value:,.1f}"
 
 

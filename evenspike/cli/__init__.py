@@ -89,7 +89,10 @@ def _train(parser: argparse.ArgumentParser) -> None:
 def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, dest="folder", required=True, help="folder of the run")
     parser.add_argument("--data", type=Path, help="folder with the data set's files")
-    parser.add_argument("--out", type=Path, help=".safetensors to write; default: in the run")
+    parser.add_argument(
+        "--out", type=Path, help="folder for the Program and its card; default: the run's"
+    )
+    parser.add_argument("--notes", default="", help="a sentence for the card")
 
     def run(arguments: argparse.Namespace) -> int:
         from evenspike.cli.training import export

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from evenspike import metrics
 from evenspike.events import LayerResult
@@ -20,6 +21,11 @@ from evenspike_sim import energy
 from evenspike_sim.accelerator import LayerRun
 
 Runs = Sequence[LayerRun]
+
+
+def console() -> Console:
+    """The terminal, for text that is not ours: a name or a path in brackets is no markup."""
+    return Console(markup=False, emoji=False)
 
 
 def machine() -> str:

@@ -51,7 +51,7 @@ SWEEP: dict[str, tuple[dict[str, Any], ...]] = {
 
 def bench(arguments: argparse.Namespace) -> int:
     """The `bench` verb."""
-    console = Console()
+    console = assemble.console()
     if arguments.images < 1:
         raise EvenspikeError(f"--images {arguments.images}: at least 1")
     program, load = models.load(arguments.model), _workload(arguments.trace)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from evenspike import events, mapping, reference, workload
 from evenspike import report as reports
@@ -102,7 +101,7 @@ def assembled(load: Workload, image: Image, runs: Sequence[LayerRun], kind: str)
 
 def explore(arguments: argparse.Namespace) -> int:
     """The `sim` verb for a trace; returns the exit status."""
-    console = Console()
+    console = assemble.console()
     if arguments.images is not None or arguments.data is not None:
         raise EvenspikeError("--images and --data belong to a model, not to a trace")
     arch = preset(arguments.arch)
@@ -119,5 +118,5 @@ def explore(arguments: argparse.Namespace) -> int:
     content["seconds"] = {"prepare": mapped - began, "images": ended - mapped}
     reports.write(content, folder, None, None)
     console.print(reports.summary(content))
-    console.print(f"report: {folder / 'report.html'} (.md, .json)")
+    console.print(f"report: {folder / 'report.html'} (.md, .json)", soft_wrap=True)
     return 0 if content["bit_exact"] else 1

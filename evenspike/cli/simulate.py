@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evenspike import dataset, events, mapping, reference
@@ -148,7 +149,7 @@ def bar(console: Console) -> Iterator[Progress]:
 
 def simulate(arguments: argparse.Namespace) -> int:
     """The `sim` verb for a model; returns the exit status."""
-    console = Console()
+    console = assemble.console()
     began = time.perf_counter()
     arch = preset(arguments.arch)
     program = models.load(arguments.model)
@@ -174,7 +175,9 @@ def simulate(arguments: argparse.Namespace) -> int:
         ]
         inferences = [
             future.result()
-            for future in progress.track(futures, description=f"{program.name} on {arch.preset}")
+            for future in progress.track(
+                futures, description=escape(f"{program.name} on {arch.preset}")
+            )
         ]
     ended = time.perf_counter()
     content = _report(arguments, program, image, inferences, labels, indices)
@@ -185,7 +188,8 @@ def simulate(arguments: argparse.Namespace) -> int:
     ]
     reports.write(content, folder, shown, events.perfetto(spans))
     console.print(reports.summary(content))
-    console.print(f"report: {folder / 'report.html'} (.md, .json), trace: {folder / 'trace.json'}")
+    written = f"report: {folder / 'report.html'} (.md, .json), trace: {folder / 'trace.json'}"
+    console.print(written, soft_wrap=True)
     return 0 if content["bit_exact"] else 1
 
 
@@ -242,8 +246,13 @@ def rewrite(folder: Path) -> int:
     """The `report` verb: the pages of a finished run, from its report.json; its trace stays."""
     content = _json(folder / reports.JSON_FILE)
     trace = folder / reports.TRACE_FILE
-    reports.write(content, folder, None, _json(trace) if trace.is_file() else None)
-    Console().print(reports.summary(content))
+    timeline = _json(trace) if trace.is_file() else None
+    try:
+        reports.write(content, folder, None, timeline)
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        # Values that no run gives, but whose sums agree: there is nothing to draw them with.
+        raise EvenspikeError(f"{folder}: not a readable report: {error!r}") from error
+    assemble.console().print(reports.summary(content))
     return 0
 
 

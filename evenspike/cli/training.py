@@ -19,7 +19,7 @@ def train(arguments: argparse.Namespace) -> int:
     command.train(
         arguments.recipe, arguments.folder, arguments.data, arguments.threads, arguments.device
     )
-    arguments.out = None
+    arguments.out, arguments.notes = None, ""
     return export(arguments)
 
 
@@ -30,7 +30,7 @@ def export(arguments: argparse.Namespace) -> int:
     if not arguments.folder.is_dir():
         raise EvenspikeError(f"{arguments.folder}: no such run")
     out = arguments.out or arguments.folder
-    program, path = command.export(arguments.folder, out, arguments.data)
+    program, path = command.export(arguments.folder, out, arguments.data, notes=arguments.notes)
     scores = program.provenance
     print(f"{path}: {scores['integer_test_accuracy']:.2f} % on the test set, integers")
     return 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from evenspike.cli import main
@@ -41,28 +43,17 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 @pytest.fixture
 def program() -> Program:
-    """1x32x32 pixels, ten classes, 3000 weights: a fifth of a second an image."""
+    """1x32x32 pixels, ten classes, 1145 weights."""
     rng = np.random.default_rng(0)
 
-    def weights(*shape: int, density: float) -> np.typing.NDArray[np.int16]:
+    def weights(*shape: int, density: float) -> npt.NDArray[np.int16]:
         drawn = rng.integers(-60, 61, shape)
         drawn[rng.random(shape) >= density] = 0
         return drawn.astype(np.int16)
 
-    def layer(name: str, segment: Segment, side: int, **fields: int | bool) -> Layer:
-        filters = segment.weights.shape[0]
-        bias = rng.integers(-20, 21, filters).astype(np.int32)
-        pool, last = int(fields.get("pool", 1)), bool(fields.get("last", False))
-        return Layer(
-            name,
-            (segment,),
-            bias,
-            (side, side),
-            int(fields.get("threshold", 0)),
-            pool=pool,
-            last=last,
-            shift=int(fields.get("shift", 0)),
-        )
+    def layer(name: str, segment: Segment, side: int, threshold: int, **fields: Any) -> Layer:
+        bias: npt.NDArray[np.int32] = rng.integers(-20, 21, segment.weights.shape[0], np.int32)
+        return Layer(name, (segment,), bias, (side, side), threshold, **fields)
 
     first = Segment(PIXELS, weights(5, 1, 3, 3, density=1.0), 2, 1)
     body = Segment(0, weights(20, 5, 3, 3, density=0.5), 1, 1)
@@ -72,9 +63,9 @@ def program() -> Program:
         4,
         (1, 32, 32),
         (
-            layer("first", first, 16, pool=2, shift=6, threshold=100),
-            layer("body", body, 8, pool=2, threshold=60),
-            layer("last", last, 1, last=True),
+            layer("first", first, 16, 100, pool=2, shift=6),
+            layer("body", body, 8, 60, pool=2),
+            layer("last", last, 1, 0, last=True),
         ),
         {"dataset": "fmnist", "seed": 0},
     )

@@ -95,7 +95,7 @@ def test_report_of_a_model(cli: Cli, ticket: Path, program: Program, tmp_path: P
     assert totals <= set(report["totals"])
     assert [layer["name"] for layer in report["layers"]] == ["first", "body", "last"]
     assert all(set(layer) >= LAYER_KEYS for layer in report["layers"])
-    assert str(folder / "report.html") in done.out.replace("\n", "")
+    assert f"report: {folder / 'report.html'} (.md, .json)" in done.out
 
 
 def test_predictions_are_the_references(
@@ -169,6 +169,25 @@ def test_the_papers_convention_comes_from_the_weights(
     }
     body = program.layers[1]
     assert convention["work"] == body.nnz * 64 * 4, "the one convolution that counts"
+
+
+def test_names_and_paths_are_no_markup(cli: Cli, program: Program, tmp_path: Path) -> None:
+    """Brackets and colons are text, and a long path stays on its line."""
+    layers = (
+        replace(program.layers[0], name="[/red]"),
+        replace(program.layers[1], name="[bold]:smile:"),
+        program.layers[2],
+    )
+    path = tmp_path / "p.safetensors"
+    provenance = {**program.provenance, "[/x]": 10**400}
+    replace(program, name="[green]", layers=layers, provenance=provenance).save(path)
+    out = tmp_path / ("[blue]" + 80 * "x")
+    done = cli("sim", "--model", path, "--images", 1, "--out", out)
+    assert (done.status, done.err) == (0, "")
+    assert f"report: {out / '[green]' / 'report.html'} (.md, .json)" in done.out
+    assert "[green] on packed" in done.out
+    assert "[bold]:smile:" in done.out
+    assert "[/red]" in done.out
 
 
 def comparable(report: Report) -> Report:

@@ -53,7 +53,7 @@ def test_every_filter_is_assigned_exactly_once(seed: int, natural: bool) -> None
 @pytest.mark.parametrize(("filters", "slots"), [(1, 1), (16, 1), (33, 2), (70, 4), (128, 4)])
 def test_natural_order(filters: int, slots: int) -> None:
     pes = 16
-    found = assign(np.arange(filters)[::-1] * 1.0, slots, Arch(), natural=True)
+    found = assign(np.arange(filters, dtype=np.float64)[::-1], slots, Arch(), natural=True)
     for number, block, pe in np.ndindex(*found.shape):
         expected = number * pes * slots + block * pes + pe
         assert found[number, block, pe] == (expected if expected < filters else -1)
@@ -100,7 +100,8 @@ def test_filters_of_like_cost_share_a_pass() -> None:
 @pytest.mark.parametrize("natural", [False, True])
 def test_a_partial_pass_spreads_over_the_pes_first(filters: int, natural: bool) -> None:
     arch = Arch(pes=4, slots=4)
-    found = LayerMapping((1, 1), assign(np.arange(filters) ** 3.0, 4, arch, natural=natural))
+    cost = np.arange(filters, dtype=np.float64) ** 3
+    found = LayerMapping((1, 1), assign(cost, 4, arch, natural=natural))
     for number in range(found.passes):
         members = min(16, filters - 16 * number)
         assert found.slots_used(number) == -(-members // 4)

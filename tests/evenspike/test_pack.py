@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -107,7 +107,7 @@ def test_descriptors_say_what_the_program_and_the_mapping_say(seed: int) -> None
 # --- the words, by hand ---------------------------------------------------------------------
 
 
-def single(filters: list[Weights], bias: list[int], kernel: int, channels: int) -> Program:
+def single(filters: Sequence[Weights], bias: list[int], kernel: int, channels: int) -> Program:
     """A last layer with the given filters on a map of `channels` single neurons."""
     weights = np.zeros((len(filters), channels, kernel**2), dtype=np.int16)
     for f, values in enumerate(filters):

@@ -12,9 +12,12 @@ import torch
 
 from evenspike.errors import EvenspikeError
 from evenspike.program import Program
-from evenspike_train import cli, export, masks, networks
+from evenspike_train import command, masks, networks
+from evenspike_train.card import card
+from evenspike_train.data import DataError
 from evenspike_train.export import load_model, load_ticket
 from evenspike_train.networks import NetworkConfig
+from evenspike_train.recipe import RecipeError
 from evenspike_train.tickets.u_ticket import utilisation
 from tests.train.test_data import write_set
 
@@ -59,20 +62,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     path = folder / "tiny.toml"
     path.write_text(TINY)
     threads = torch.get_num_threads()
-    arguments = ["train", str(path), "--run", str(folder / "run"), "--data", str(data)]
-    assert cli.main([*arguments, "--threads", "1"]) == 0
+    command.train(str(path), folder / "run", data, threads=1)
     torch.set_num_threads(threads)
     return folder / "run", data, path
 
 
-def test_command_line_writes_program_and_card(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_run_becomes_program_and_card(run: Run, tmp_path: Path) -> None:
     directory, data, _ = run
-    arguments = ["export", "--run", str(directory), "--out", str(tmp_path), "--data", str(data)]
-    assert cli.main([*arguments, "--notes", "Made for a test."]) == 0
-    assert "tiny.safetensors" in capsys.readouterr().out
-    program = Program.load(tmp_path / "tiny.safetensors")
+    given, path = command.export(directory, tmp_path, data, threads=1, notes="Made for a test.")
+    assert path == tmp_path / "tiny.safetensors"
+    program = Program.load(path)
+    assert program.digest() == given.digest()
     assert program.timesteps == 2
     assert len(program.layers) == 14
     assert program.sparsity >= 0.7
@@ -85,44 +85,47 @@ def test_command_line_writes_program_and_card(
     for layer in program.layers[1:-1]:  # the balance survives export
         assert utilisation(torch.from_numpy(layer.segments[0].weights != 0), 4) in (1.0, None)
     text = (tmp_path / "tiny.md").read_text()
-    assert text == export.card(program)
+    assert text == card(program)
     assert "Made for a test." in text
     assert program.digest() in text
-    assert "python -m evenspike_train.cli train tiny" in text
+    assert "evenspike train tiny" in text
+
+
+def test_file_may_be_named(run: Run, tmp_path: Path) -> None:
+    directory, data, _ = run
+    _, path = command.export(directory, tmp_path / "deep" / "mine.safetensors", data, threads=1)
+    assert path == tmp_path / "deep" / "mine.safetensors"
+    assert path.is_file()
+    assert (tmp_path / "deep" / "mine.md").is_file()
 
 
 def test_finished_run_can_be_run_again(run: Run) -> None:
     directory, data, path = run
     before = torch.load(directory / "ticket.pt", weights_only=True)
-    arguments = ["train", str(path), "--run", str(directory), "--data", str(data)]
-    assert cli.main([*arguments, "--threads", "1"]) == 0
+    command.train(str(path), directory, data, threads=1)
     after = torch.load(directory / "ticket.pt", weights_only=True)
     assert before["figures"] == after["figures"]
 
 
-def test_directory_of_another_recipe_is_refused(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_directory_of_another_recipe_is_refused(run: Run, tmp_path: Path) -> None:
     directory, data, _ = run
     other = tmp_path / "other.toml"
-    other.write_text(TINY.replace('"tiny"', '"other"'))
-    arguments = ["train", str(other), "--run", str(directory), "--data", str(data)]
-    assert cli.main(arguments) == 2
-    assert "holds a run of recipe 'tiny', not 'other'" in capsys.readouterr().err
+    other.write_text(TINY.replace("rate = 0.5", "rate = 0.6"))
+    with pytest.raises(RecipeError, match="holds a run of another recipe"):
+        command.train(str(other), directory, data)
 
 
-def test_command_line_reports_mistakes_in_one_line(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mistakes_are_named(run: Run, tmp_path: Path) -> None:
     _, data, path = run
-    assert cli.main(["train", "nothing", "--run", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("error: nothing: no such recipe")
-    arguments = ["train", str(path), "--run", str(tmp_path / "r"), "--data", str(tmp_path)]
-    assert cli.main(arguments) == 2
-    assert "--data" in capsys.readouterr().err
+    with pytest.raises(RecipeError, match="nothing: no such recipe"):
+        command.train("nothing", tmp_path, data)
+    with pytest.raises(DataError, match="--data"):
+        command.train(str(path), tmp_path / "r", tmp_path)
+    with pytest.raises(EvenspikeError, match="device 'abacus' is not known"):
+        command.train(str(path), tmp_path / "r", data, device="abacus")
     (tmp_path / "recipe.toml").write_text(TINY)
-    assert cli.main(["export", "--run", str(tmp_path), "--data", str(data)]) == 2
-    assert "has the run finished?" in capsys.readouterr().err
+    with pytest.raises(EvenspikeError, match=r"has the run finished\?"):
+        command.export(tmp_path, tmp_path, data)
 
 
 def test_unreadable_ticket_is_named(tmp_path: Path) -> None:

@@ -72,17 +72,20 @@ def test_integer_forward_is_the_reference_spike_for_spike(neuron: dict[str, Any]
 
 @pytest.mark.parametrize("neuron", NEURONS, ids=str)
 def test_integers_follow_the_float_network(neuron: dict[str, Any]) -> None:
-    model = sparse_model(**neuron)
+    model = sparse_model(**neuron).double()
     program, _ = program_of(model)
-    batch = images(8, seed=2)
-    record: list[torch.Tensor] = []
-    logits = model.double()(batch, record=record).detach().sum(0)
-    activity = quantised_forward(program, batch)
-    # The first layer's spikes differ only where a rounding meets the threshold.
-    first = record[0].view(activity.spikes[0].shape)
-    assert (first != activity.spikes[0]).double().mean() < 2e-3
-    correlation = torch.corrcoef(torch.stack([logits.flatten(), activity.logits.flatten()]))[0, 1]
-    assert correlation > 0.9
+    spikes = quantised_forward(program, images(4, seed=2)).spikes
+    # Layer by layer from the integer network's own spikes: a difference is a rounding that
+    # met the threshold.  (Through 13 random layers a single one would spread.)
+    for index in range(1, len(spikes)):
+        block = model.blocks()[index]
+        current = block.current(spikes[index - 1].flatten(0, 1).double())
+        expected = block.pooled(block.spikes(current.view(model.timesteps, 4, *current.shape[1:])))
+        different = expected.view(spikes[index].shape) != spikes[index]
+        assert different.double().mean() < 2e-3
+    first: list[torch.Tensor] = []
+    model(images(4, seed=2), record=first)
+    assert (first[0].view(spikes[0].shape) != spikes[0]).double().mean() < 2e-3
 
 
 def test_fold_is_batch_norm_and_gain() -> None:

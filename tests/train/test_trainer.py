@@ -15,9 +15,10 @@ pytest.importorskip("torch")
 import torch
 
 from evenspike_train import data, masks, recipe, trainer
+from evenspike_train.optimizer import learning_rate, loss_per_timestep
 from evenspike_train.recipe import OptimizerConfig, Recipe
 from evenspike_train.tickets.u_ticket import layer_mean_utilisation
-from evenspike_train.trainer import Trainer, learning_rate
+from evenspike_train.trainer import Trainer
 
 TINY = """
     name = "tiny"
@@ -236,9 +237,7 @@ def test_loss_is_the_mean_of_the_timesteps() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(3, 4, 10), torch.tensor([1, 2, 3, 4])
     each = [torch.nn.functional.cross_entropy(z, labels) for z in logits]
-    torch.testing.assert_close(
-        trainer.loss_per_timestep(logits, labels, 0.0), torch.stack(each).mean()
-    )
+    torch.testing.assert_close(loss_per_timestep(logits, labels, 0.0), torch.stack(each).mean())
 
 
 def test_batch_norm_and_biases_do_not_decay(sets: data.Dataset, tmp_path: Path) -> None:

@@ -22,13 +22,13 @@ from evenspike.errors import EvenspikeError
 from evenspike.program import Program
 from evenspike_train import __version__, networks, recipe
 from evenspike_train import masks as weight_masks
+from evenspike_train.card import card
 from evenspike_train.data import Dataset
+from evenspike_train.evaluation import evaluate
 from evenspike_train.integer import integer_accuracy, quantised_forward
 from evenspike_train.quantize import quantise
 from evenspike_train.recipe import Recipe
 from evenspike_train.tickets.u_ticket import layer_mean_utilisation
-from evenspike_train.trainer import evaluate
-
 
 ACTIVITY_IMAGES = 256
 """Training images over which the firing rates for the mapper are measured."""
@@ -165,7 +165,10 @@ def shipped_predictions(model: networks.VGG16) -> list[int]:
 def export(
     directory: Path, out: Path, data: Dataset, command: str, notes: str = ""
 ) -> tuple[Program, Path]:
-    """Write ``<out>/<name>.safetensors`` and its card; test accuracy is measured here, once."""
+    """Write the Program and its card; test accuracy is measured here, once.
+
+    `out` is a folder, in which the files get the recipe's name, or a ``.safetensors`` file.
+    """
     ticket = load_ticket(directory)
     device = data.test.images.device
     program = to_program(ticket, {})
@@ -208,63 +211,8 @@ def export(
     if ticket.recipe.data.name == "fmnist":
         provenance["shipped_predictions"] = shipped_predictions(model)
     program = to_program(ticket, provenance)
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{program.name}.safetensors"
+    path = out if out.suffix == ".safetensors" else out / f"{program.name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
     program.save(path)
-    (out / f"{program.name}.md").write_text(card(program))
+    path.with_suffix(".md").write_text(card(program))
     return program, path
-
-
-_ROUNDS = (
-    "Validation accuracy of a round is that of the weights after its (short) training, on the "
-    "first held-out images and with the round's number of timesteps."
-)
-
-
-def _percent(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.2f} %"
-
-
-def card(program: Program) -> str:
-    """The Markdown card of a shipped Program, from its provenance alone."""
-    p = program.provenance
-    rows = [
-        ("data set", p["dataset"]),
-        ("method", f"{p['method']}, seed {p['seed']}"),
-        (
-            "weights",
-            f"{program.nnz:,} of {program.weights:,} alive ({program.sparsity:.2%} sparse)",
-        ),
-        ("utilisation (weights, layer mean)", f"{p['utilisation']:.4f}"),
-        ("test accuracy, integers", _percent(p["integer_test_accuracy"])),
-        ("test accuracy, float32", _percent(p["float_test_accuracy"])),
-        ("validation accuracy", _percent(p["validation_accuracy"])),
-        ("validation accuracy before pruning", _percent(p["dense_validation_accuracy"])),
-        ("firing rate", f"{p['firing_rate']:.4f} spikes per neuron and timestep (float, test)"),
-        ("timesteps", str(program.timesteps)),
-        ("training", f"{p['images_seen']:,} images passed in {p['seconds'] / 60:.0f} minutes"),
-        ("weights rounded to zero", str(p["weights_rounded_to_zero"])),
-        ("made", f"{p['date']}, evenspike {p['version']}, torch {p['torch']}, {p['machine']}"),
-        ("digest", f"`{program.digest()}`"),
-    ]
-    lines = [f"# {program.name}", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in rows]
-    lines += ["", "```", p["command"], "```", ""]
-    if p["notes"]:
-        lines += [p["notes"], ""]
-    if p["rounds"]:
-        lines += ["## Rounds", "", "| round | sparsity | utilisation | validation accuracy |"]
-        lines += ["|---|---|---|---|"]
-        for entry in p["rounds"]:
-            score = entry["validation_accuracy"]
-            lines.append(
-                f"| {entry['round']} | {entry['sparsity']:.2%} | {entry['utilisation']:.4f} | "
-                f"{'see above' if score is None else f'{score:.1f} %'} |"
-            )
-        lines += [
-            "",
-            _ROUNDS,
-            "",
-        ]
-    lines += ["## Recipe", "", "```toml", p["recipe"].rstrip(), "```", ""]
-    return "\n".join(lines)

@@ -2,7 +2,8 @@
 
 Integers travel as floats.  That is exact: the range proof of a `Program` keeps every partial sum
 of a spiking layer below 2^23 and float32 holds integers to 2^24; the first layer sums to 2^31 and
-is computed in float64.  A GPU must not use TF32 for this (torch's default for convolutions).
+is computed in float64.  On a GPU all layers are: there, float32 may silently mean TF32 or an
+algorithm that divides, and only the rounding after float64 makes the sums exact again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from evenspike.fixed import Leak, Reset
-from evenspike.program import Layer, Program
+from evenspike.program import Layer, Program, Segment
 from evenspike_train.data import Split
 
 
@@ -66,14 +67,20 @@ def _weights(layer: Layer, index: int, like: Tensor) -> Tensor:
     return torch.from_numpy(layer.segments[index].weights).to(like)
 
 
+def _convolve(x: Tensor, weight: Tensor, segment: Segment) -> Tensor:
+    """Exact sums of integers, in the type of `x`."""
+    if x.device.type == "cpu":
+        return functional.conv2d(x, weight, None, segment.stride, segment.padding)
+    wide = functional.conv2d(x.double(), weight.double(), None, segment.stride, segment.padding)
+    return wide.round().to(x.dtype)
+
+
 def _host_current(layer: Layer, images: Tensor) -> Tensor:
     """Pixels [B, C, H, W] -> current [B, F, H, W], float32 integers of 24 bits."""
     segment = layer.segments[0]
     pixels = images.to(torch.float64)
     bias = torch.from_numpy(layer.bias).to(pixels)
-    total = functional.conv2d(
-        pixels, _weights(layer, 0, pixels), bias, segment.stride, segment.padding
-    )
+    total = _convolve(pixels, _weights(layer, 0, pixels), segment) + bias[:, None, None]
     if layer.shift:
         total = torch.floor((total + 2.0 ** (layer.shift - 1)) / 2.0**layer.shift)
     return total.to(torch.float32)
@@ -96,8 +103,7 @@ def quantised_forward(program: Program, images: Tensor) -> IntegerActivity:
                 if segment.average > 1:
                     side = segment.average
                     x = functional.avg_pool2d(x, side, divisor_override=1)
-                w = _weights(layer, index, x)
-                total = total + functional.conv2d(x, w, None, segment.stride, segment.padding)
+                total = total + _convolve(x, _weights(layer, index, x), segment)
             current = (total + bias[:, None, None]).unflatten(0, (steps, len(images)))
         if layer.last:
             # The sum over T may need more than 24 bits.

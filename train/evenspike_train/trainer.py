@@ -7,7 +7,6 @@ the same weights as one that was left alone.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -18,74 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from evenspike_train import masks as weight_masks
 from evenspike_train import networks, tickets
-from evenspike_train.data import Augmentation, Dataset, Split, generator_for
-from evenspike_train.recipe import OptimizerConfig, PhaseConfig, Recipe
+from evenspike_train.data import Augmentation, Dataset, generator_for
+from evenspike_train.evaluation import evaluate
+from evenspike_train.optimizer import learning_rate, loss_per_timestep, make_optimizer
+from evenspike_train.recipe import PhaseConfig, Recipe
 from evenspike_train.tickets.u_ticket import layer_mean_utilisation
 
 _ORDER, _AUGMENT, _MASK = 1, 2, 3  # streams of random numbers
-
-
-def learning_rate(config: OptimizerConfig, peak: float, progress: float) -> float:
-    """Learning rate at `progress` in [0, 1) of a phase."""
-    if config.schedule == "onecycle" and progress < config.warmup:
-        return peak * (0.04 + 0.96 * progress / config.warmup)
-    if config.schedule == "onecycle":
-        progress = (progress - config.warmup) / (1 - config.warmup)
-    return peak * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Optimiser in which only the prunable weights decay, not batch norm and biases."""
-    decayed = list(weight_masks.originals(model).values())
-    ids = {id(p) for p in decayed}
-    others = [p for p in model.parameters() if id(p) not in ids]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    if config.name == "adam":
-        return torch.optim.AdamW(groups, lr=0.1, betas=(config.momentum, 0.99), fused=True)
-    return torch.optim.SGD(
-        groups, lr=0.1, momentum=config.momentum, nesterov=config.nesterov, fused=True
-    )
-
-
-def loss_per_timestep(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Mean over timesteps of the cross-entropy of each; logits [T, B, classes]."""
-    steps = logits.shape[0]
-    return functional.cross_entropy(
-        logits.flatten(0, 1).float(), labels.repeat(steps), label_smoothing=smoothing
-    )
-
-
-@torch.no_grad()
-def evaluate(
-    model: nn.Module, split: Split, batch: int = 250, autocast: Callable[[], Any] | None = None
-) -> dict[str, float]:
-    """Accuracy in percent, loss, and mean firing rate (spikes per neuron and timestep)."""
-    was_training = model.training
-    model.eval()
-    correct, loss, spikes, neurons = 0, 0.0, 0.0, 0
-    for images, labels in split.batches(batch):
-        record: list[Tensor] = []
-        with autocast() if autocast else contextlib.nullcontext():
-            logits = model(images, record=record)
-        # The first of equal logits wins, as in the integer network.
-        correct += int((logits.float().sum(0).argmax(1) == labels).sum())
-        loss += float(loss_per_timestep(logits, labels, 0.0)) * len(labels)
-        spikes += sum(float(s.sum(dtype=torch.float32)) for s in record)
-        neurons += sum(s.numel() for s in record)
-    model.train(was_training)
-    return {
-        "accuracy": 100.0 * correct / len(split),
-        "loss": loss / len(split),
-        "firing_rate": spikes / neurons,
-    }
 
 
 @dataclass(frozen=True)

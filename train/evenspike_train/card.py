@@ -1,0 +1,59 @@
+"""The card of a shipped ticket: what it is, what it scores, how to make it again."""
+
+from __future__ import annotations
+
+from evenspike.program import Program
+
+_ROUNDS = (
+    "Validation accuracy of a round is that of the weights after its (short) training, on the "
+    "first held-out images and with the round's number of timesteps."
+)
+
+
+def _percent(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.2f} %"
+
+
+def card(program: Program) -> str:
+    """The Markdown card of a shipped Program, from its provenance alone."""
+    p = program.provenance
+    rows = [
+        ("data set", p["dataset"]),
+        ("method", f"{p['method']}, seed {p['seed']}"),
+        (
+            "weights",
+            f"{program.nnz:,} of {program.weights:,} alive ({program.sparsity:.2%} sparse)",
+        ),
+        ("utilisation (weights, layer mean)", f"{p['utilisation']:.4f}"),
+        ("test accuracy, integers", _percent(p["integer_test_accuracy"])),
+        ("test accuracy, float32", _percent(p["float_test_accuracy"])),
+        ("validation accuracy", _percent(p["validation_accuracy"])),
+        ("validation accuracy before pruning", _percent(p["dense_validation_accuracy"])),
+        ("firing rate", f"{p['firing_rate']:.4f} spikes per neuron and timestep (float, test)"),
+        ("timesteps", str(program.timesteps)),
+        ("training", f"{p['images_seen']:,} images passed in {p['seconds'] / 60:.0f} minutes"),
+        ("weights rounded to zero", str(p["weights_rounded_to_zero"])),
+        ("made", f"{p['date']}, evenspike {p['version']}, torch {p['torch']}, {p['machine']}"),
+        ("digest", f"`{program.digest()}`"),
+    ]
+    lines = [f"# {program.name}", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in rows]
+    lines += ["", "```", p["command"], "```", ""]
+    if p["notes"]:
+        lines += [p["notes"], ""]
+    if p["rounds"]:
+        lines += ["## Rounds", "", "| round | sparsity | utilisation | validation accuracy |"]
+        lines += ["|---|---|---|---|"]
+        for entry in p["rounds"]:
+            score = entry["validation_accuracy"]
+            lines.append(
+                f"| {entry['round']} | {entry['sparsity']:.2%} | {entry['utilisation']:.4f} | "
+                f"{'see above' if score is None else f'{score:.1f} %'} |"
+            )
+        lines += [
+            "",
+            _ROUNDS,
+            "",
+        ]
+    lines += ["## Recipe", "", "```toml", p["recipe"].rstrip(), "```", ""]
+    return "\n".join(lines)

@@ -1,0 +1,78 @@
+"""What `evenspike train` and `evenspike export` do: run a recipe, make a Program of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evenspike.errors import EvenspikeError
+from evenspike.program import Program
+from evenspike_train import export as exporting
+from evenspike_train import recipe as recipes
+from evenspike_train.data import Dataset, load_dataset
+from evenspike_train.recipe import Recipe
+from evenspike_train.trainer import Trainer
+
+
+def prepare(threads: int, device: str | None) -> torch.device:
+    """Device to compute on, with the process set up for it."""
+    try:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise EvenspikeError(f"device {device!r} is not known to torch") from error
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise EvenspikeError(f"device {device!r}: torch finds no GPU")
+    if where.type == "cpu" and threads:
+        torch.set_num_threads(threads)
+        try:
+            import numba  # noqa: PLC0415 - only the CPU kernels need it
+        except ImportError:
+            pass
+        else:
+            numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    # Denormal numbers would slow a CPU down a hundredfold and mean nothing here.
+    torch.set_flush_denormal(True)
+    return where
+
+
+def _data(recipe: Recipe, folder: Path | None, device: torch.device) -> Dataset:
+    return load_dataset(recipe.data.name, folder, recipe.data.validation, device)
+
+
+def train(
+    name: str, directory: Path, data: Path | None, threads: int = 0, device: str | None = None
+) -> dict[str, Any]:
+    """Train the recipe in `directory`, going on with what is there.
+
+    A directory keeps the recipe it was started with; giving it another one is an error, as the
+    result would be neither's.
+    """
+    kept = directory / "recipe.toml"
+    recipe = recipes.load(name)
+    if kept.is_file():
+        started = recipes.load(kept)
+        if dataclasses.replace(started, text="") != dataclasses.replace(recipe, text=""):
+            raise recipes.RecipeError(
+                f"{directory}: holds a run of another recipe ({kept}); use another directory"
+            )
+        recipe = started
+    where = prepare(threads, device)
+    return Trainer(recipe, _data(recipe, data, where), directory).run()
+
+
+def export(
+    directory: Path,
+    out: Path,
+    data: Path | None,
+    threads: int = 0,
+    device: str | None = None,
+    notes: str = "",
+) -> tuple[Program, Path]:
+    """Program and card of a finished run, into `out`."""
+    where = prepare(threads, device)
+    recipe = recipes.load(directory / "recipe.toml")
+    command = f"evenspike train {recipe.name}"
+    return exporting.export(directory, out, _data(recipe, data, where), command, notes)

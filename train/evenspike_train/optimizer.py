@@ -1,0 +1,45 @@
+"""Loss, learning rate and optimiser: what a training step needs besides the network."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from evenspike_train import masks as weight_masks
+from evenspike_train.recipe import OptimizerConfig
+
+
+def learning_rate(config: OptimizerConfig, peak: float, progress: float) -> float:
+    """Learning rate at `progress` in [0, 1) of a phase."""
+    if config.schedule == "onecycle" and progress < config.warmup:
+        return peak * (0.04 + 0.96 * progress / config.warmup)
+    if config.schedule == "onecycle":
+        progress = (progress - config.warmup) / (1 - config.warmup)
+    return peak * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Optimiser in which only the prunable weights decay, not batch norm and biases."""
+    decayed = list(weight_masks.originals(model).values())
+    ids = {id(p) for p in decayed}
+    others = [p for p in model.parameters() if id(p) not in ids]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if config.name == "adam":
+        return torch.optim.AdamW(groups, lr=0.1, betas=(config.momentum, 0.99), fused=True)
+    return torch.optim.SGD(
+        groups, lr=0.1, momentum=config.momentum, nesterov=config.nesterov, fused=True
+    )
+
+
+def loss_per_timestep(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Mean over timesteps of the cross-entropy of each; logits [T, B, classes]."""
+    steps = logits.shape[0]
+    return functional.cross_entropy(
+        logits.flatten(0, 1).float(), labels.repeat(steps), label_smoothing=smoothing
+    )

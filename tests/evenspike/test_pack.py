@@ -13,8 +13,9 @@ import pytest
 from evenspike.arch import PID_BITS, Arch
 from evenspike.errors import EvenspikeError
 from evenspike.mapping import LayerMapping, choose
-from evenspike.pack import Descriptor, Image, pack, pack_layer, split_chunk, unpack
+from evenspike.pack import Descriptor, Image, pack, pack_layer, split_chunk
 from evenspike.program import PIXELS, Program, Segment
+from evenspike.unpack import unpack
 from tests.archs import random_arch, random_mapping
 from tests.networks import random_program
 from tests.tiny import layer, same, segment

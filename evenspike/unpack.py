@@ -1,0 +1,129 @@
+"""Unpack: Image -> Program, the inverse of `pack`, written from the documented words alone.
+
+Hardware and model read the words that `pack` writes and cannot catch its defects; that
+`unpack(pack(p))` is p can.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from evenspike.arch import PID_BITS, TOKEN_BITS
+from evenspike.errors import EvenspikeError
+from evenspike.pack import Descriptor, Image, split_chunk
+from evenspike.program import Layer, Program, Segment
+
+
+def unpack(image: Image) -> Program:
+    """The Program that an Image holds, from its words and descriptors alone (no provenance).
+
+    Raises EvenspikeError for a weight stream that is malformed or holds no Program.
+    """
+    layers: list[Layer] = [image.host]
+    for descriptor in image.layers[1:]:
+        weights = [
+            np.zeros((descriptor.filters, s.blocks * image.arch.pes, s.kernel**2), dtype=np.int16)
+            for s in descriptor.segments
+        ]
+        bias = np.zeros(descriptor.filters, dtype=np.int32)
+        for number, (address, _) in enumerate(descriptor.passes):
+            rows = descriptor.blocks[
+                number * descriptor.slots : number * descriptor.slots
+                + descriptor.slots_used[number]
+            ]
+            for position, (segment, start, end) in enumerate(descriptor.chunks):
+                streams, address = split_chunk(image.stream, address, image.arch.pes)
+                last = position == len(descriptor.chunks) - 1
+                for pe, stream in enumerate(streams):
+                    try:
+                        _unpack_pe(
+                            stream.view(np.uint16).tolist(),
+                            descriptor,
+                            segment,
+                            range(start, end),
+                            [int(f) for f in rows[:, pe]],
+                            weights[segment],
+                            bias if last else None,
+                        )
+                    except IndexError as error:
+                        raise EvenspikeError(
+                            f"layer {descriptor.name}: pass {number}, chunk {position}: "
+                            f"the weight stream of PE {pe} is malformed"
+                        ) from error
+        segments = tuple(
+            Segment(
+                s.source,
+                _natural(weights[n], image.layers[s.source].blocks).reshape(
+                    descriptor.filters, -1, s.kernel, s.kernel
+                ),
+                s.stride,
+                s.padding,
+                s.average,
+            )
+            for n, s in enumerate(descriptor.segments)
+        )
+        layers.append(
+            Layer(
+                descriptor.name,
+                segments,
+                bias,
+                descriptor.size,
+                descriptor.threshold,
+                descriptor.leak,
+                descriptor.reset,
+                descriptor.pool,
+                descriptor.last,
+            )
+        )
+    return Program(image.name, image.timesteps, image.shape, tuple(layers))
+
+
+def _natural(
+    weights: npt.NDArray[np.int16], blocks: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int16]:
+    """Undo the source's permutation: lanes back to channels."""
+    lanes = blocks.reshape(-1)
+    used = lanes >= 0
+    natural = np.zeros((weights.shape[0], int(used.sum()), weights.shape[2]), dtype=np.int16)
+    natural[:, lanes[used]] = weights[:, used]
+    return natural
+
+
+def _unpack_pe(
+    units: list[int],
+    descriptor: Descriptor,
+    segment: int,
+    channels: range,
+    filters: list[int],
+    weights: npt.NDArray[np.int16],
+    bias: npt.NDArray[np.int32] | None,
+) -> None:
+    """Decode one PE's units of one chunk into `weights` [filters, channels, K*K] and `bias`.
+
+    Raises IndexError where the units lead outside of either, or end too soon.
+    """
+    pid_bits = PID_BITS[descriptor.segments[segment].kernel]
+    gap_bits, skip = TOKEN_BITS - pid_bits, (1 << pid_bits) - 1
+    left, at, kernel = units[0], 1, 0
+    while left:
+        pair = units[at]
+        at += 1
+        for token in (pair & 0xFF, pair >> 8)[:left]:
+            gap, pid = token >> pid_bits, token & skip
+            left -= 1
+            if pid == skip:
+                kernel += (gap + 1) << gap_bits
+                continue
+            kernel += gap
+            channel, slot = divmod(kernel, descriptor.slots)
+            if filters[slot] < 0:
+                raise IndexError(slot)
+            weight = np.uint16(units[at]).astype(np.int16)
+            weights[filters[slot], channels[channel], pid] = weight
+            at += 1
+    if bias is not None:
+        for slot, number in enumerate(filters):
+            if number >= 0:
+                value = units[at + 2 * slot] | (units[at + 2 * slot + 1] & 0xFF) << 16
+                bias[number] = value - (1 << 24) if value >> 23 else value

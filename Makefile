@@ -45,7 +45,7 @@ report: $(VENV)/base
 	@$(BIN)/evenspike report $(call options,OUT)
 
 bench: $(VENV)/base
-	@$(BIN)/evenspike bench $(call options,MODEL IMAGES TRACE OUT)
+	@$(BIN)/evenspike bench $(if $(TRACE),--trace '$(TRACE)') $(call options,MODEL IMAGES OUT)
 
 test: $(VENV)/test
 	@$(BIN)/python -m pytest --durations=10 $(ARGS)

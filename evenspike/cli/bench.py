@@ -36,7 +36,7 @@ from evenspike_sim.accelerator import Accelerator, LayerRun
 from evenspike_sim.loader import load_pass
 
 RATE = 7.0
-"""Percent of drawn spikes where no trace is given; the traced network's is 5 to 50 by layer."""
+"""Percent of neurons that fire at a timestep, where no trace is given and spikes are drawn."""
 
 SWEEP: dict[str, tuple[dict[str, Any], ...]] = {
     "FIFO depth": tuple({"fifo_depth": n} for n in (4, 16, 32, 64, 128, 256)),
@@ -161,7 +161,7 @@ def speed_bench(program: Program, count: int) -> dict[str, Any]:
     image = simulate.prepare(program, Arch(), natural=False)
     accelerator = Accelerator(image)
     rng = np.random.default_rng(0)
-    arguments = argparse.Namespace(images=min(count, 100), data=None)
+    arguments = argparse.Namespace(images=count, data=None)
     if program.provenance.get("dataset", "fmnist") == "fmnist":
         pixels = simulate.images_of(arguments, program)[0]
     else:

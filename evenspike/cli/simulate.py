@@ -223,7 +223,7 @@ def _report(
         content["divergence"] = divergence
     content["compared"] = {
         "spikes": neurons * program.timesteps * len(inferences),
-        "layers": len(program.layers),
+        "layers": sum(not layer.last for layer in program.layers),
         "timesteps": program.timesteps,
     }
     right = sum(i.prediction == label for i, label in zip(inferences, labels, strict=True))

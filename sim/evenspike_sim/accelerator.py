@@ -16,6 +16,7 @@ import numpy.typing as npt
 from evenspike.errors import EvenspikeError
 from evenspike.events import Span
 from evenspike.fixed import Reset
+from evenspike.mapping import BIAS_WORDS
 from evenspike.pack import Descriptor, Image
 from evenspike_sim.collector import BIAS_READS, drain, drain_logits, load_currents
 from evenspike_sim.loader import I64, LoadedChunk, load_pass
@@ -329,9 +330,11 @@ class Accelerator:
         counts = stages.counts
         words = port.words - words_before
         masks = output.decode(descriptor.blocks, descriptor.filters)
-        weight_writes = sum(int((c.weights != 0).sum()) for p in self._passes[index] for c in p)
-        headers = sum(int(c.kernel_start[:, -1].sum()) for p in self._passes[index] for c in p)
+        loaded_chunks = [c for p in self._passes[index] for c in p]
         loads = 1 if len(self._passes[index][0]) == 1 else len(tiles)
+        bias_writes = BIAS_WORDS * arch.pes * descriptor.slots * len(descriptor.passes)
+        bias_reads = BIAS_WORDS * arch.pes * sum(descriptor.slots_used)
+        logit_words = arch.logit_words * descriptor.blocks.shape[0] if descriptor.last else 0
         return LayerRun(
             name=descriptor.name,
             cycles=cycles,
@@ -352,16 +355,18 @@ class Accelerator:
                 "accumulator_read": int(counts[Count.MATCHED]) + neuron_rows,
                 "accumulator_write": int(counts[Count.MATCHED]) + neuron_rows,
                 "lif_step": 0 if descriptor.last else neurons * self.image.timesteps,
-                "scratchpad_read": int(counts[Count.MATCHED]),
-                "scratchpad_write": loads * (weight_writes + headers),
+                "scratchpad_read": int(counts[Count.MATCHED]) + len(tiles) * bias_reads,
+                "scratchpad_write": loads
+                * (sum(c.scratchpad_writes for c in loaded_chunks) + bias_writes),
                 "header_read": int(counts[Count.HEADER_READ]),
                 "table_read": int(counts[Count.FIFO_PUSH]),
-                "table_write": loads * headers,
+                "table_write": loads * sum(c.table_writes for c in loaded_chunks),
                 "fifo_push": int(counts[Count.FIFO_PUSH]),
                 "fifo_pop": int(counts[Count.FIFO_PUSH]),
-                "spike_read": int(counts[Count.SPIKE_READ]),
+                # The read of a row's count is charged like that of an entry.
+                "spike_read": int(counts[Count.SPIKE_READ] + counts[Count.ROW_VISIT]),
                 "spike_write": written,
-                "memory_word": words,
+                "memory_word": words + logit_words,
                 "leakage_cycle": cycles * arch.pes,
             },
             masks=masks,

@@ -46,6 +46,17 @@ class LoadedChunk:
     word_cycles: I64
     header_units: int
 
+    @property
+    def scratchpad_writes(self) -> int:
+        """16-bit units of weights and headers that a load writes, biases not counted."""
+        headers = int(self.kernel_start[:, -1].sum())
+        return int(np.count_nonzero(self.weights)) + headers * self.header_units
+
+    @property
+    def table_writes(self) -> int:
+        """Entries of the channel tables that a load writes: channels of which a PE has a kernel."""
+        return int(np.count_nonzero(np.diff(self.kernel_start, axis=1)))
+
 
 @nb.njit(cache=True, nogil=True)
 def _unpack(

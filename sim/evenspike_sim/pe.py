@@ -29,13 +29,12 @@ class Count(IntEnum):
 
     SPIKE_READ = 0
     FIFO_PUSH = 1
-    TABLE_READ = 2
+    ROW_VISIT = 2
     HEADER_READ = 3
     MATCHED = 4
     ACCUMULATION = 5
     OVERFLOW = 6
     BROADCAST = 7
-    ROW_VISIT = 8
 
 
 @dataclass
@@ -178,7 +177,7 @@ def run_chunk(
                 row_out[r] = out
         for block in range(first // pes, (end + pes - 1) // pes):
             apu[0] += 1
-            counts[8] += 1
+            counts[2] += 1
             for entry in range(row_counts[block, row]):
                 decoded = max(apu[0] + 1, apu[1])
                 apu[0] = decoded

@@ -33,7 +33,7 @@ help:
 	@echo 'Each takes ARGS= for further options, and PYTHON= for another Python (3.11 or newer).'
 
 sim: $(VENV)/base
-	@$(BIN)/evenspike sim --model '$(MODEL)' $(call options,IMAGES DATA ARCH MAPPING OUT THREADS)
+	@$(BIN)/evenspike sim $(if $(filter --trace% --rate% --density%,$(ARGS)),,--model '$(MODEL)') $(call options,IMAGES DATA ARCH MAPPING OUT THREADS)
 
 train: $(VENV)/train
 	@$(BIN)/evenspike train '$(RECIPE)' $(call options,RUN DATA DEVICE THREADS)

@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sim(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="vgg16", help="a shipped ticket, or a .safetensors file")
+    parser.add_argument("--model", help="a shipped ticket (default: vgg16), or a .safetensors file")
     parser.add_argument("--images", type=int, help="how many test images (default: 20)")
     parser.add_argument(
         "--data", type=Path, help="folder with the data set; default: shipped images"
@@ -50,12 +50,12 @@ def _sim(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", default="packed", help="preset of the accelerator: packed, paper")
     parser.add_argument("--mapping", default="cost", choices=("cost", "natural"))
     parser.add_argument("--out", type=Path, default=Path("build/sim"), help="folder of the reports")
-    parser.add_argument("--threads", type=int, default=0, help="images at a time (default: cores)")
+    parser.add_argument("--threads", type=int, help="images at a time (default: cores)")
     trace = parser.add_argument_group("design exploration, instead of a model")
     trace.add_argument("--trace", type=Path, help=".npz with the spikes that come into each layer")
     trace.add_argument("--density", help="percent of living weights: one number, or one a layer")
     trace.add_argument("--rate", type=float, help="draw the spikes too: percent of timesteps")
-    trace.add_argument("--seed", type=int, default=0, help="of the drawn masks and spikes")
+    trace.add_argument("--seed", type=int, help="of the drawn masks and spikes (default: 0)")
 
     def run(arguments: argparse.Namespace) -> int:
         if arguments.trace or arguments.rate is not None or arguments.density is not None:

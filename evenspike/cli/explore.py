@@ -22,19 +22,20 @@ from evenspike_sim.cost import layer_cost
 
 def from_arguments(arguments: argparse.Namespace) -> Workload:
     """The workload that the options describe."""
-    if arguments.seed < 0:
-        raise EvenspikeError(f"--seed {arguments.seed} is negative")
+    seed = 0 if arguments.seed is None else int(arguments.seed)
+    if seed < 0:
+        raise EvenspikeError(f"--seed {seed} is negative")
     if arguments.trace is None:
         if arguments.rate is None:
             raise EvenspikeError("--density needs --trace FILE, or --rate to draw the spikes")
         names: Sequence[str] = [f"conv{n + 2}" for n in range(len(workload.VGG16_SHAPES))]
-        inputs = workload.draw_spikes(workload.VGG16_SHAPES, arguments.rate, arguments.seed)
+        inputs = workload.draw_spikes(workload.VGG16_SHAPES, arguments.rate, seed)
     else:
         names, inputs = workload.read_trace(arguments.trace)
         if arguments.rate is not None:
             shapes = tuple((m.shape[0], m.shape[1], m.shape[2]) for m in inputs)
-            inputs = workload.draw_spikes(shapes, arguments.rate, arguments.seed)
-    return workload.build(names, inputs, _density(arguments.density), arguments.seed)
+            inputs = workload.draw_spikes(shapes, arguments.rate, seed)
+    return workload.build(names, inputs, _density(arguments.density), seed)
 
 
 def _density(text: str | None) -> tuple[float, ...]:
@@ -102,8 +103,11 @@ def assembled(load: Workload, image: Image, runs: Sequence[LayerRun], kind: str)
 def explore(arguments: argparse.Namespace) -> int:
     """The `sim` verb for a trace; returns the exit status."""
     console = assemble.console()
-    if arguments.images is not None or arguments.data is not None:
-        raise EvenspikeError("--images and --data belong to a model, not to a trace")
+    if arguments.model is not None:
+        raise EvenspikeError("--model and a trace (--trace, --rate, --density) exclude each other")
+    for option in ("images", "data", "threads"):
+        if getattr(arguments, option) is not None:
+            raise EvenspikeError(f"--{option} belongs to a model, not to a trace")
     arch = preset(arguments.arch)
     load = from_arguments(arguments)
     folder = arguments.out / "trace"

@@ -152,10 +152,13 @@ def simulate(arguments: argparse.Namespace) -> int:
     console = assemble.console()
     began = time.perf_counter()
     arch = preset(arguments.arch)
-    program = models.load(arguments.model)
+    program = models.load("vgg16" if arguments.model is None else arguments.model)
     pixels, labels, indices = images_of(arguments, program)
-    if arguments.threads < 0:
-        raise EvenspikeError(f"--threads {arguments.threads}: 0 (all cores) or more")
+    threads = 0 if arguments.threads is None else int(arguments.threads)
+    if threads < 0:
+        raise EvenspikeError(f"--threads {threads}: 0 (all cores) or more")
+    if arguments.seed is not None:
+        raise EvenspikeError("--seed belongs to a trace: a model draws nothing")
     if Path(program.name).name != program.name or program.name == "..":
         raise EvenspikeError(f"the Program's name {program.name!r} is no name for a folder")
     folder = arguments.out / program.name
@@ -167,7 +170,7 @@ def simulate(arguments: argparse.Namespace) -> int:
     spans: list[events.Span] = []
     with (
         bar(console) as progress,
-        ThreadPoolExecutor(arguments.threads or os.cpu_count() or 1) as pool,
+        ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool,
     ):
         futures = [
             pool.submit(infer, program, accelerator, one, spans if number == 0 else None)

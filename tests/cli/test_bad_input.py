@@ -311,8 +311,9 @@ def trace(tmp_path: Path) -> Path:
         (["--density", "5", "--rate", "101"], "--rate 101.0 is outside 0 to 100 percent"),
         (["--density", "5", "--rate", "-1"], "--rate -1.0 is outside 0 to 100 percent"),
         (["--density", "5", "--seed", "-1"], "--seed -1 is negative"),
-        (["--density", "5", "--images", "3"], "--images and --data belong to a model"),
-        (["--density", "5", "--data", "d"], "--images and --data belong to a model"),
+        (["--density", "5", "--images", "3"], "--images belongs to a model"),
+        (["--density", "5", "--data", "d"], "--data belongs to a model"),
+        (["--density", "5", "--model", "m"], "exclude each other"),
     ],
 )
 def test_options_of_a_trace(refused: Refused, trace: Path, arguments: list[str], says: str) -> None:

@@ -105,13 +105,14 @@ def _idx(path: Path, file: IO[bytes]) -> npt.NDArray[Any]:
 def load(name: str, folder: Path | None, split: str) -> tuple[Images, Labels]:
     """One split of a data set.
 
-    Each file is looked up, plain or `.gz`, in `folder/name`, in `folder`, and where the system's
-    package puts it.
+    Each file is looked up, plain or `.gz`, in `folder/name` and `folder`; without a folder, where
+    the system's package puts it.  A folder that is given is the only place: what is installed
+    never stands in for files that are missing there.
 
     Parameters
     ----------
     name: "mnist" or "fmnist".
-    folder: where the user keeps the data, or None.
+    folder: where the user keeps the data, or None for the system's.
     split: "train" or "test".
 
     Returns
@@ -126,16 +127,19 @@ def load(name: str, folder: Path | None, split: str) -> tuple[Images, Labels]:
             f"no split {split!r} of data set {name!r}; there are {', '.join(SPLITS)} of "
             f"{', '.join(CLASSES)}"
         )
-    places = [] if folder is None else [folder / name, folder]
-    if name in INSTALLED:
-        places.append(INSTALLED[name][0])
+    places = [folder / name, folder] if folder is not None else []
+    if folder is None and name in INSTALLED:
+        places = [INSTALLED[name][0]]
     stems = (f"{SPLITS[split]}-images-idx3-ubyte", f"{SPLITS[split]}-labels-idx1-ubyte")
     for place in places:
         files = [_existing(place / stem) for stem in stems]
         if all(files):
             images, labels = (read_idx(cast("Path", file)) for file in files)
             return _checked(str(place), images, labels)
-    package = f", or install the package {INSTALLED[name][1]} (Debian)" if name in INSTALLED else ""
+    package = ""
+    if name in INSTALLED:
+        alone = "" if folder is None else " and give no folder"
+        package = f", or install the package {INSTALLED[name][1]} (Debian){alone}"
     looked = ", ".join(str(place) for place in places) or "nowhere: no folder was given"
     raise EvenspikeError(
         f"data set {name}: {stems[0]} and {stems[1]} (or the same with .gz) not found; "

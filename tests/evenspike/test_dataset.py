@@ -169,12 +169,13 @@ def test_load(tmp_path: Path, suffix: str, sub: str, split: str, prefix: str) ->
     assert classes.tolist() == labels.tolist()
 
 
-def test_own_folder_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_the_only_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blank = np.zeros((1, 28, 28))
     monkeypatch.setitem(INSTALLED, "fmnist", (tmp_path / "system", "package"))
     write(tmp_path / "system", blank, np.array([1]))
     assert load("fmnist", None, "train")[1].tolist() == [1]
-    assert load("fmnist", tmp_path / "user", "train")[1].tolist() == [1]
+    with pytest.raises(EvenspikeError, match=r"install the package package \(Debian\) and give no"):
+        load("fmnist", tmp_path / "user", "train")
     write(tmp_path / "user", blank, np.array([2]))
     assert load("fmnist", tmp_path / "user", "train")[1].tolist() == [2]
     write(tmp_path / "user/fmnist", blank, np.array([3]))
@@ -195,7 +196,12 @@ def test_load_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert str(caught.value) == (
         "data set fmnist: t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (or the same with "
         ".gz) not found; put them into the data folder, or install the package "
-        f"dataset-fashion-mnist (Debian); looked in {tmp_path}/fmnist, {tmp_path}, /nowhere"
+        f"dataset-fashion-mnist (Debian) and give no folder; looked in {tmp_path}/fmnist, {tmp_path}"
+    )
+    with pytest.raises(EvenspikeError) as caught:
+        load("fmnist", None, "test")
+    assert str(caught.value).endswith(
+        "install the package dataset-fashion-mnist (Debian); looked in /nowhere"
     )
 
 

@@ -14,7 +14,6 @@ from evenspike.errors import EvenspikeError
 from evenspike.program import Program
 from evenspike_train import command, masks, networks
 from evenspike_train.card import card
-from evenspike_train.data import DataError
 from evenspike_train.export import load_model, load_ticket
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.recipe import RecipeError
@@ -119,7 +118,7 @@ def test_mistakes_are_named(run: Run, tmp_path: Path) -> None:
     _, data, path = run
     with pytest.raises(RecipeError, match="nothing: no such recipe"):
         command.train("nothing", tmp_path, data)
-    with pytest.raises(DataError, match="--data"):
+    with pytest.raises(EvenspikeError, match="put them into the data folder"):
         command.train(str(path), tmp_path / "r", tmp_path)
     with pytest.raises(EvenspikeError, match="device 'abacus' is not known"):
         command.train(str(path), tmp_path / "r", data, device="abacus")

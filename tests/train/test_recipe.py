@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,32 @@ def test_values_arrive() -> None:
         ('name = "x"\n[final]\nema = 1.0', "ema must lie"),
         ('name = "x"\n[network.neuron]\nreset = "none"', "neuron: reset must be"),
         ("seed = 1", "name"),
+        ('name = "../x"', "name: must be usable as a file's name"),
+        ('name = "x"\nseed = -1', "seed: must not be negative: -1"),
+        ('name = "x"\nseed = 1' + "0" * 400, "seed: must lie between"),
+        ('name = "x"\nseed = 1' + "0" * 9000, "not valid TOML"),
+        ('name = "x"\nseed = ' + "[" * 9000, "not valid TOML"),
+        ('name = "x"\n[data]\nvalidation = 0', "data: validation must be at least 1"),
+        ('name = "x"\n[augmentation]\nshift = 32', r"augmentation: shift must lie in \[0, 32\)"),
+        ('name = "x"\n[augmentation]\ncutout = -1', "augmentation: cutout must lie"),
+        ('name = "x"\n[network]\nin_channels = 3', "in_channels is 3, but fmnist has 1"),
+        ('name = "x"\n[network]\ntimesteps = 9', "network: timesteps must be at most 8"),
+        ('name = "x"\n[network]\nwidth = 100000', "network: width must be at most 512"),
+        ('name = "x"\n[network.neuron]\nleak = 0.3', "leak 0.3 has no shift form .* 0.25, 0.5,"),
+        ('name = "x"\n[network.neuron]\nleak = 0', "leak 0.0 has no shift form"),
+        ('name = "x"\n[network.neuron]\ngain = inf', r"network\.neuron\.gain: must be finite"),
+        ('name = "x"\n[method]\nrounds = 101', "method: rounds must be at most 100"),
+        ('name = "x"\n[optimizer]\nmomentum = 1', r"optimizer: momentum must lie in \[0, 1\)"),
+        ('name = "x"\n[optimizer]\nmomentum = -0.1', "optimizer: momentum must lie"),
+        ('name = "x"\n[optimizer]\nmomentum = 0', "optimizer: nesterov needs a momentum"),
+        ('name = "x"\n[optimizer]\nweight_decay = -1', "optimizer: weight_decay must not be"),
+        ('name = "x"\n[dense]\nlr = 0', "phase: lr must be positive"),
+        ('name = "x"\n[dense]\nlr = nan', r"dense\.lr: must be finite, not nan"),
+        ('name = "x"\n[round]\nlr = inf', r"round\.lr: must be finite, not inf"),
+        ('name = "x"\n[final]\ncutout = -1', "phase: cutout must not be negative"),
+        ('name = "x"\n[final]\nlabel_smoothing = 2', "phase: label_smoothing must lie"),
+        ('name = "x"\n[compute]\nround_validation = 0', "compute: round_validation must be"),
+        ('name = "x"\n[compute]\nsparse_below = -1', "compute: sparse_below must not be"),
     ],
 )
 def test_errors_name_the_key(text: str, message: str) -> None:
@@ -87,3 +115,24 @@ def test_unknown_recipe_lists_the_shipped_ones(tmp_path: Path) -> None:
     path.write_text('name = "x"\nseed = 1.0')
     with pytest.raises(RecipeError, match=r"mine\.toml: seed: expected int"):
         recipe.load(path)
+    path.write_bytes(b'name = "\xff"')
+    with pytest.raises(RecipeError, match=r"mine\.toml: 'utf-8' codec"):
+        recipe.load(path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fuzzed_recipe(seed: int, tmp_path: Path) -> None:
+    """A recipe damaged in any way is read, or refused with RecipeError: nothing else comes out."""
+    chance = random.Random(seed)
+    content = (RECIPES / "vgg16.toml").read_bytes()
+    path = tmp_path / "a.toml"
+    for _ in range(50):
+        data = bytearray(content)
+        for _ in range(chance.choice((1, 2, 5))):
+            at = chance.randrange(len(data))
+            data[at : at + chance.randrange(3)] = chance.choice(
+                (b"", b"-", b"9" * 20, b"[", b"]", b'"', b"\0", b"\xff", b"nan", b"1e999", b"=", b".")
+            )
+        path.write_bytes(bytes(data))
+        with contextlib.suppress(RecipeError):
+            recipe.load(path)

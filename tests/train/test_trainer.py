@@ -75,7 +75,7 @@ def sets() -> data.Dataset:
         images = rng.integers(0, 64, (count, 32, 32))
         for image, label in zip(images, labels, strict=True):  # a class is a bright bar
             image[3 * label : 3 * label + 3] += 160
-        return data.to_split(images.astype(np.uint8), labels, torch.device("cpu"))
+        return data.to_split(images[:, None].astype(np.uint8), labels, torch.device("cpu"))
 
     return data.Dataset(split(60), split(20), split(20))
 

@@ -8,18 +8,27 @@ any data is read.
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from evenspike.dataset import CLASSES
 from evenspike.errors import EvenspikeError
-from evenspike_train.data import CLASSES, Augmentation
+from evenspike.fixed import Leak
+from evenspike_train.data import Augmentation
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.neuron import LIFParameters
 from evenspike_train.tickets import METHODS, MethodConfig
 
 RECIPES = Path(__file__).parent / "recipes"
+
+_INTEGER_LIMIT = 2**53
+_ROUNDS_MAX = 100
+_TIMESTEPS_MAX = 8  # what a Program holds
+_WIDTH_MAX = 512
 
 
 class RecipeError(EvenspikeError):
@@ -57,6 +66,14 @@ class OptimizerConfig:
             raise ValueError(f"optimizer: name must be sgd or adam, not {self.name!r}")
         if self.batch < 1:
             raise ValueError(f"optimizer: batch must be at least 1, not {self.batch}")
+        if not 0.0 <= self.momentum < 1.0:
+            raise ValueError(f"optimizer: momentum must lie in [0, 1), not {self.momentum}")
+        if self.name == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError("optimizer: nesterov needs a momentum above 0")
+        if self.weight_decay < 0:
+            raise ValueError(
+                f"optimizer: weight_decay must not be negative, not {self.weight_decay}"
+            )
         if self.schedule not in ("cosine", "onecycle"):
             raise ValueError(
                 f"optimizer: schedule must be cosine or onecycle, not {self.schedule!r}"
@@ -94,8 +111,11 @@ class PhaseConfig:
             raise ValueError(f"phase: timesteps must be at least 1, not {self.timesteps}")
         if self.lr <= 0:
             raise ValueError(f"phase: lr must be positive, not {self.lr}")
-        if not 0.0 <= self.ema < 1.0:
-            raise ValueError(f"phase: ema must lie in [0, 1), not {self.ema}")
+        for name in ("label_smoothing", "ema"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"phase: {name} must lie in [0, 1), not {getattr(self, name)}")
+        if self.cutout < 0:
+            raise ValueError(f"phase: cutout must not be negative: {self.cutout}")
 
 
 @dataclass(frozen=True)
@@ -115,6 +135,13 @@ class ComputeConfig:
     def __post_init__(self) -> None:
         if self.precision not in ("bf16", "fp32"):
             raise ValueError(f"compute: precision must be bf16 or fp32, not {self.precision!r}")
+        if self.round_validation < 1:
+            raise ValueError(
+                f"compute: round_validation must be at least 1, not {self.round_validation}"
+            )
+        for name in ("checkpoint_seconds", "sparse_below"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"compute: {name} must not be negative: {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -135,16 +162,56 @@ class Recipe:
     text: str = ""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]{0,99}", self.name):
+            raise ValueError(f"name: must be usable as a file's name, not {self.name!r}")
+        if self.seed < 0:
+            raise ValueError(f"seed: must not be negative: {self.seed}")
         if self.data.name not in CLASSES:
             raise ValueError(f"data: name must be one of {sorted(CLASSES)}, not {self.data.name!r}")
-        if self.network.classes != CLASSES[self.data.name]:
+        if self.data.validation < 1:
+            raise ValueError(f"data: validation must be at least 1, not {self.data.validation}")
+        self._check_network()
+        self._check_method()
+        for name in ("dense", "round", "final"):
+            phase: PhaseConfig = getattr(self, name)
+            if phase.timesteps > self.network.timesteps:
+                raise ValueError(
+                    f"{name}: timesteps {phase.timesteps} exceeds the network's "
+                    f"{self.network.timesteps}"
+                )
+
+    def _check_network(self) -> None:
+        """What fits the data, and can be exported once it is trained."""
+        network, classes = self.network, len(CLASSES[self.data.name])
+        if network.classes != classes:
             raise ValueError(
-                f"network: classes is {self.network.classes}, "
-                f"but {self.data.name} has {CLASSES[self.data.name]}"
+                f"network: classes is {network.classes}, but {self.data.name} has {classes}"
             )
+        if network.in_channels != 1:
+            raise ValueError(
+                f"network: in_channels is {network.in_channels}, but {self.data.name} has 1"
+            )
+        for name, limit in (("timesteps", _TIMESTEPS_MAX), ("width", _WIDTH_MAX)):
+            if getattr(network, name) > limit:
+                raise ValueError(
+                    f"network: {name} must be at most {limit}, not {getattr(network, name)}"
+                )
+        leak = network.neuron.leak
+        if leak not in [float(form.fraction) for form in Leak]:
+            possible = ", ".join(str(float(form.fraction)) for form in Leak)
+            raise ValueError(
+                f"neuron: leak {leak} has no shift form and cannot be exported; "
+                f"possible are {possible}"
+            )
+
+    def _check_method(self) -> None:
         if self.method.name not in METHODS:
             raise ValueError(
                 f"method: name must be one of {sorted(METHODS)}, not {self.method.name!r}"
+            )
+        if self.method.rounds > _ROUNDS_MAX:
+            raise ValueError(
+                f"method: rounds must be at most {_ROUNDS_MAX}, not {self.method.rounds}"
             )
         needs_snapshot = self.method.rewind == "weights" or self.method.recover == "snapshot"
         prunes = self.method.name != "dense" and self.method.rounds > 0
@@ -159,18 +226,15 @@ class Recipe:
                 f"method: sparsity {self.method.sparsity} is out of reach: {self.method.rounds} "
                 f"rounds at rate {self.method.rate} end at {reachable:.4f}"
             )
-        for name in ("dense", "round", "final"):
-            phase: PhaseConfig = getattr(self, name)
-            if phase.timesteps > self.network.timesteps:
-                raise ValueError(
-                    f"{name}: timesteps {phase.timesteps} exceeds the network's "
-                    f"{self.network.timesteps}"
-                )
 
 
 def _convert(value: Any, wanted: type, where: str) -> Any:
+    if isinstance(value, int) and abs(value) > _INTEGER_LIMIT:
+        raise RecipeError(f"{where}: must lie between -2^53 and 2^53")
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(f"{where}: must be finite, not {value}")
     if type(value) is not wanted:
         raise RecipeError(
             f"{where}: expected {wanted.__name__}, got {type(value).__name__} {value!r}"
@@ -205,7 +269,7 @@ def parse(text: str) -> Recipe:
     """Recipe from TOML text."""
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # tomllib's own, and int()'s of 5000 digits
         raise RecipeError(f"not valid TOML: {error}") from error
     recipe: Recipe = _table(Recipe, values, "")
     return dataclasses.replace(recipe, text=text)
@@ -220,8 +284,8 @@ def load(path_or_name: str | Path) -> Recipe:
         shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise RecipeError(f"{path_or_name}: no such recipe; shipped: {shipped}")
     try:
-        return parse(path.read_text())
-    except RecipeError as error:
+        return parse(path.read_text(encoding="utf-8"))
+    except (RecipeError, OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path.name}: {error}") from error
 
 

@@ -25,6 +25,7 @@ FOLDERS = {
 DATA = [
     ("evenspike", "images/*"),
     ("evenspike_sim", "*.toml"),
+    ("evenspike_train", "*.c"),
     ("evenspike_train", "checkpoints/*.md"),
     ("evenspike_train", "checkpoints/*.safetensors"),
     ("evenspike_train", "recipes/*.toml"),

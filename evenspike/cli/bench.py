@@ -45,7 +45,7 @@ SWEEP: dict[str, tuple[dict[str, Any], ...]] = {
     "table, blocks of a chunk": tuple({"chunk_blocks": n} for n in (1, 2, 4, 8, 16, 32)),
     "memory latency": tuple({"memory_latency": n, "stream_depth": 2 * n} for n in (4, 16, 64)),
     "slots": tuple({"slots": n} for n in (1, 4, 16, 64)),
-    "PEs": tuple({"pes": n} for n in (4, 8, 16, 32)),
+    "PEs": tuple({"pes": n, "spike_entries": 8192 * 16 // n} for n in (4, 8, 16, 32)),
 }
 
 

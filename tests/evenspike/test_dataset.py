@@ -108,7 +108,7 @@ def test_wrong_checksum(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_fuzzed_idx(seed: int, tmp_path: Path) -> None:
     """Files damaged in any way are read, or refused with EvenspikeError: nothing else comes out."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     content = idx(np.arange(60).reshape(3, 4, 5), chance.choice(list(IDX_TYPES)))
     if seed % 2:
         content = gzip.compress(content)

@@ -140,7 +140,7 @@ def test_deep_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_fuzzed_bytes(seed: int, tmp_path: Path) -> None:
     """Truncated, bit-flipped and spliced files: refused, or the very same Program."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     program = TINY if seed % 2 else random_program(seed, max_filters=3)
     path = tmp_path / "p.safetensors"
     program.save(path)
@@ -189,7 +189,7 @@ def places(node: Json) -> list[tuple[Json, Any]]:
 @pytest.mark.parametrize("seed", range(4))
 def test_fuzzed_header(seed: int, tmp_path: Path) -> None:
     """Any value at any place of the header, under a right hash: refused, or read as written."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     program = TINY if seed % 2 else random_program(seed, max_filters=3)
     original, tensors = opened(program, tmp_path)
     for _ in range(150):
@@ -216,7 +216,7 @@ def test_fuzzed_header(seed: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_fuzzed_tensors(seed: int, tmp_path: Path) -> None:
     """Tensors of any type, shape and content, under a right hash."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     rng = np.random.default_rng(seed)
     header, original = opened(TINY, tmp_path)
     types = ("u1", "i1", "i2", "u2", "i4", "i8", "f2", "f4", "f8", "?")

@@ -20,7 +20,7 @@ from evenspike.mapping import choose, filter_cost
 from evenspike.pack import Image, pack
 from evenspike.program import PIXELS, Program, Segment
 from evenspike.report_schema import STATES
-from evenspike_sim.accelerator import Accelerator, LayerRun, SpikeMap
+from evenspike_sim.accelerator import Accelerator, LayerRun
 from evenspike_sim.cost import draw, layer_cost
 from evenspike_sim.energy import ACTIONS
 from tests.archs import random_arch, random_mapping

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evenspike_sim.energy import ACTIONS, TABLE, energy, load, total_pj
 
 from evenspike.errors import EvenspikeError
 from evenspike.report_plots import ENERGY_GROUPS
+from evenspike_sim.energy import ACTIONS, TABLE, energy, load, total_pj
 
 ENTRY = 'value = {value}\nunit = "{unit}"\nnode = "{node}"\nsource = "{source}"\nnote = "{note}"\n'
 GOOD: dict[str, object] = {"value": 1.0, "unit": "pJ", "node": "32 nm", "source": "s", "note": "n"}

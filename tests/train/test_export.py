@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,16 @@ pytest.importorskip("torch")
 import torch
 
 from evenspike.errors import EvenspikeError
+from evenspike.metrics import paper_metrics
 from evenspike.program import Program
 from evenspike_train import command, masks, networks
 from evenspike_train.card import card
-from evenspike_train.export import load_model, load_ticket
+from evenspike_train.data import load_dataset
+from evenspike_train.evaluation import evaluate
+from evenspike_train.export import dense_test_accuracy, load_model, load_ticket
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.recipe import RecipeError
-from evenspike_train.tickets.u_ticket import utilisation
+from evenspike_train.tickets.u_ticket import evenness
 from tests.train.test_data import write_set
 
 Run = tuple[Path, Path, Path]
@@ -81,8 +85,11 @@ def test_run_becomes_program_and_card(run: Run, tmp_path: Path) -> None:
     for key in ("float_test_accuracy", "integer_test_accuracy", "validation_accuracy"):
         assert 0 <= p[key] <= 100
     assert [entry["round"] for entry in p["rounds"]] == [1, 2]
+    assert 0 <= p["dense_test_accuracy"] <= 100
+    assert p["dense_timesteps"] == 2
+    assert p["utilisation"] == paper_metrics(program, 4).layer_mean
     for layer in program.layers[1:-1]:  # the balance survives export
-        assert utilisation(torch.from_numpy(layer.segments[0].weights != 0), 4) in (1.0, None)
+        assert evenness(torch.from_numpy(layer.segments[0].weights != 0), 4) in (1.0, None)
     text = (tmp_path / "tiny.md").read_text()
     assert text == card(program)
     assert "Made for a test." in text
@@ -96,6 +103,21 @@ def test_file_may_be_named(run: Run, tmp_path: Path) -> None:
     assert path == tmp_path / "deep" / "mine.safetensors"
     assert path.is_file()
     assert (tmp_path / "deep" / "mine.md").is_file()
+
+
+def test_dense_accuracy_is_that_of_the_dense_network(run: Run, tmp_path: Path) -> None:
+    directory, data, _ = run
+    copy = Path(shutil.copytree(directory, tmp_path / "run"))
+    sets = load_dataset("fmnist", data, 20, torch.device("cpu"))
+    dense = torch.load(copy / "dense.pt", weights_only=True)
+    network = load_ticket(copy).recipe.network
+    expected = evaluate(load_model(network, dense["model"]), sets.test)["accuracy"]
+    assert dense_test_accuracy(copy, network, sets) == expected
+    (copy / "dense.pt").write_bytes(b"rubbish")
+    with pytest.raises(EvenspikeError, match=r"dense\.pt: not a readable checkpoint"):
+        dense_test_accuracy(copy, network, sets)
+    (copy / "dense.pt").unlink()
+    assert dense_test_accuracy(copy, network, sets) is None
 
 
 def test_finished_run_can_be_run_again(run: Run) -> None:

@@ -24,7 +24,7 @@ def both(
     """(spikes, gradient of the current) by the loop and by the fused function."""
     weight = torch.randn(
         current.shape, dtype=current.dtype, generator=torch.Generator().manual_seed(1)
-    )
+    ).to(current.device)
     results = []
     for step in (lif_loop, fused_lif):
         x = current.clone(memory_format=torch.preserve_format).requires_grad_()

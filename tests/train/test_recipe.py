@@ -131,7 +131,20 @@ def test_fuzzed_recipe(seed: int, tmp_path: Path) -> None:
         for _ in range(chance.choice((1, 2, 5))):
             at = chance.randrange(len(data))
             data[at : at + chance.randrange(3)] = chance.choice(
-                (b"", b"-", b"9" * 20, b"[", b"]", b'"', b"\0", b"\xff", b"nan", b"1e999", b"=", b".")
+                (
+                    b"",
+                    b"-",
+                    b"9" * 20,
+                    b"[",
+                    b"]",
+                    b'"',
+                    b"\0",
+                    b"\xff",
+                    b"nan",
+                    b"1e999",
+                    b"=",
+                    b".",
+                )
             )
         path.write_bytes(bytes(data))
         with contextlib.suppress(RecipeError):

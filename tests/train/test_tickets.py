@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike_train import tickets
+from evenspike_train import recipe, tickets
 from evenspike_train.masks import Masks, sparsity
 from evenspike_train.tickets import MethodConfig, u_ticket
 from evenspike_train.tickets.imp import count_alive, prune_by_magnitude, prune_round
@@ -104,7 +104,7 @@ def test_every_filter_of_a_group_gets_the_same(
         for f in range(start, start + count):
             kept = int((mask[f] & balanced[f]).sum())
             assert kept == min(int(before[f]), int(after[f]))
-    assert u_ticket.utilisation(balanced, pes) in (1.0, None)
+    assert u_ticket.evenness(balanced, pes) in (1.0, None)
 
 
 def test_removal_by_magnitude_takes_the_smallest() -> None:
@@ -120,8 +120,8 @@ def test_empty_and_full_layers_stay() -> None:
     weight = torch.randn(empty.shape)
     assert not u_ticket.balance(empty, weight, 16, "ceil", "random", generator()).any()
     assert u_ticket.balance(~empty, weight, 16, "ceil", "random", generator()).all()
-    assert u_ticket.utilisation(empty, 16) is None
-    assert u_ticket.layer_mean_utilisation({"first": ~empty, "a": empty}, 16) == 1.0
+    assert u_ticket.evenness(empty, 16) is None
+    assert u_ticket.layer_mean_evenness({"first": ~empty, "a": empty}, 16) == 1.0
 
 
 def test_balance_does_not_depend_on_anything_but_its_generator() -> None:
@@ -152,7 +152,7 @@ def test_u_ticket_leaves_first_and_linear_layers_alone() -> None:
         assert torch.equal(report.masks[name], imp[name])
     for name in ("a", "b"):
         assert not torch.equal(report.masks[name], imp[name])
-    assert report.figures["utilisation"] == 1.0 > report.figures["utilisation_before"]
+    assert report.figures["evenness"] == 1.0 > report.figures["evenness_before"]
 
 
 @pytest.mark.parametrize("carry", ["paper", "code"])
@@ -171,7 +171,21 @@ def test_sparsity_binds_after_balancing() -> None:
     config = MethodConfig(name="u-ticket", rounds=1, rate=0.9, sparsity=0.9)
     report = tickets.build(config).update(weights, full(weights), generator(), True)
     assert sparsity(report.masks) >= 0.9
-    assert u_ticket.layer_mean_utilisation(report.masks, 16) == 1.0
+    assert u_ticket.layer_mean_evenness(report.masks, 16) == 1.0
+
+
+def test_gpu_recipe_reaches_its_sparsity() -> None:
+    """Fourteen rounds end above the target; the last mask is trimmed to it and still even."""
+    config = recipe.load("vgg16-gpu").method
+    shapes = {**SHAPES, "b": (64, 32, 3, 3), "c": (64, 64, 3, 3)}
+    weights = random_weights(shapes)
+    alive, method, g = full(weights), tickets.build(config), generator()
+    for number in range(1, config.rounds + 1):
+        report = method.update(weights, alive, g, number == config.rounds)
+        alive = report.carried
+    assert config.sparsity == 0.985
+    assert 0.985 <= sparsity(report.masks) < 0.99
+    assert u_ticket.layer_mean_evenness(report.masks, 16) == 1.0
 
 
 def test_method_registry_is_what_recipes_may_name() -> None:

@@ -14,10 +14,11 @@ pytest.importorskip("torch")
 
 import torch
 
+from evenspike.errors import EvenspikeError
 from evenspike_train import data, masks, recipe, trainer
 from evenspike_train.optimizer import learning_rate, loss_per_timestep
 from evenspike_train.recipe import OptimizerConfig, Recipe
-from evenspike_train.tickets.u_ticket import layer_mean_utilisation
+from evenspike_train.tickets.u_ticket import layer_mean_evenness
 from evenspike_train.trainer import Trainer
 
 TINY = """
@@ -155,16 +156,16 @@ def test_killed_and_resumed_equals_uninterrupted(
 def test_ticket_meets_its_promises(sets: data.Dataset, tmp_path: Path) -> None:
     figures = Trainer(tiny(), sets, tmp_path).run()
     assert figures["sparsity"] >= 0.8
-    assert figures["utilisation"] == 1.0
+    assert figures["evenness"] == 1.0
     state = finished(tmp_path)["model"]
     alive = {k.split(".parametrizations")[0]: v for k, v in state.items() if k.endswith(".mask")}
     assert masks.sparsity(alive) == figures["sparsity"]
-    assert layer_mean_utilisation(alive, 4) == 1.0
+    assert layer_mean_evenness(alive, 4) == 1.0
     lines = [json.loads(x) for x in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [x["round"] for x in lines if x["event"] == "pruned"] == [1, 2, 3]
     for line in lines:
         if line["event"] == "pruned":
-            assert line["utilisation"] == 1.0
+            assert line["evenness"] == 1.0
             assert {"sparsity", "seconds", "images_seen", "recovered", "removed"} <= line.keys()
         if line["event"] == "trained":
             assert {"accuracy", "firing_rate"} <= line.keys()
@@ -220,7 +221,7 @@ def test_a_diverged_run_stops(
     sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "loss_per_timestep", lambda z, *_: z.sum() * float("nan"))
-    with pytest.raises(FloatingPointError, match="dense: the loss is nan"):
+    with pytest.raises(EvenspikeError, match="dense: the loss is nan at step 1"):
         Trainer(tiny(), sets, tmp_path).run()
 
 

@@ -6,12 +6,18 @@ from evenspike.program import Program
 
 _ROUNDS = (
     "Validation accuracy of a round is that of the weights after its (short) training, on the "
-    "first held-out images and with the round's number of timesteps."
+    "first held-out images, with the round's number of timesteps and in the precision of the "
+    "training. Evenness is 1 where the filters of every group have as equal work as whole "
+    "weights allow."
 )
 
 
 def _percent(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.2f} %"
+
+
+def _share(value: float | None) -> str:
+    return "none, no weight is left" if value is None else f"{value:.4f}"
 
 
 def card(program: Program) -> str:
@@ -24,11 +30,15 @@ def card(program: Program) -> str:
             "weights",
             f"{program.nnz:,} of {program.weights:,} alive ({program.sparsity:.2%} sparse)",
         ),
-        ("utilisation (weights, layer mean)", f"{p['utilisation']:.4f}"),
+        (f"utilisation (weights, layer mean, {p['pes']} PEs)", _share(p["utilisation"])),
         ("test accuracy, integers", _percent(p["integer_test_accuracy"])),
         ("test accuracy, float32", _percent(p["float_test_accuracy"])),
-        ("validation accuracy", _percent(p["validation_accuracy"])),
-        ("validation accuracy before pruning", _percent(p["dense_validation_accuracy"])),
+        ("validation accuracy, float32", _percent(p["validation_accuracy"])),
+        (
+            "test accuracy before pruning, float32",
+            f"{_percent(p['dense_test_accuracy'])} (trained with {p['dense_timesteps']} timesteps, "
+            f"measured with {program.timesteps})",
+        ),
         ("firing rate", f"{p['firing_rate']:.4f} spikes per neuron and timestep (float, test)"),
         ("timesteps", str(program.timesteps)),
         ("training", f"{p['images_seen']:,} images passed in {p['seconds'] / 60:.0f} minutes"),
@@ -42,12 +52,12 @@ def card(program: Program) -> str:
     if p["notes"]:
         lines += [p["notes"], ""]
     if p["rounds"]:
-        lines += ["## Rounds", "", "| round | sparsity | utilisation | validation accuracy |"]
+        lines += ["## Rounds", "", "| round | sparsity | evenness | validation accuracy |"]
         lines += ["|---|---|---|---|"]
         for entry in p["rounds"]:
             score = entry["validation_accuracy"]
             lines.append(
-                f"| {entry['round']} | {entry['sparsity']:.2%} | {entry['utilisation']:.4f} | "
+                f"| {entry['round']} | {entry['sparsity']:.2%} | {entry['evenness']:.4f} | "
                 f"{'see above' if score is None else f'{score:.1f} %'} |"
             )
         lines += [

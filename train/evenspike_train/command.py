@@ -12,19 +12,40 @@ from evenspike.errors import EvenspikeError
 from evenspike.program import Program
 from evenspike_train import export as exporting
 from evenspike_train import recipe as recipes
+from evenspike_train.checkpoint import first_line
 from evenspike_train.data import Dataset, load_dataset
 from evenspike_train.recipe import Recipe
 from evenspike_train.trainer import Trainer
 
+THREADS_MAX = 1024
+
 
 def prepare(threads: int, device: str | None) -> torch.device:
-    """Device to compute on, with the process set up for it."""
+    """Device to compute on, with the process set up for it.
+
+    Raises EvenspikeError for a number of threads that cannot be, and for a device that is
+    unknown, missing, or unable to compute a gradient.
+    """
+    if not 0 <= threads <= THREADS_MAX:
+        raise EvenspikeError(
+            f"threads: {threads}; 0 (torch's choice) to {THREADS_MAX} are possible"
+        )
     try:
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
         raise EvenspikeError(f"device {device!r} is not known to torch") from error
-    if where.type == "cuda" and not torch.cuda.is_available():
-        raise EvenspikeError(f"device {device!r}: torch finds no GPU")
+    try:
+        probe = torch.ones(1, device=where, requires_grad=True)
+        probe.square().sum().backward()
+        probe.tolist()
+    except Exception as error:  # each device is missing in its own way
+        raise EvenspikeError(
+            f"device {device!r}: torch cannot train on it here: {first_line(error)}"
+        ) from error
+    # A current rounded to TF32's 10 bits flips spikes, and a flipped spike changes every layer
+    # after it: what is measured and exported has to be float32.  bf16 training is not touched.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     if where.type == "cpu" and threads:
         torch.set_num_threads(threads)
         try:

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from evenspike.dataset import shipped
 from evenspike.errors import EvenspikeError
+from evenspike.metrics import paper_metrics
 from evenspike.program import Program
-from evenspike_train import __version__, networks, recipe
+from evenspike_train import __version__, checkpoint, networks, recipe
 from evenspike_train import masks as weight_masks
 from evenspike_train.card import card
 from evenspike_train.data import Dataset
@@ -28,10 +29,24 @@ from evenspike_train.evaluation import evaluate
 from evenspike_train.integer import integer_accuracy, quantised_forward
 from evenspike_train.quantize import quantise
 from evenspike_train.recipe import Recipe
-from evenspike_train.tickets.u_ticket import layer_mean_utilisation
 
 ACTIVITY_IMAGES = 256
 """Training images over which the firing rates for the mapper are measured."""
+
+_NUMBER = (int, float)
+_DENSE: checkpoint.Fields = {"model": dict}
+_TICKET: checkpoint.Fields = {
+    "model": dict,
+    "recipe": str,
+    "figures": dict,
+    "images_seen": int,
+    "seconds": _NUMBER,
+}
+_FIGURES: checkpoint.Fields = {"validation_accuracy": _NUMBER}
+_LOGGED: dict[str, checkpoint.Fields] = {
+    "trained": {"accuracy": _NUMBER},
+    "pruned": {"round": int, "sparsity": _NUMBER, "evenness": _NUMBER},
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,9 @@ def load_model(network: networks.NetworkConfig, state: Mapping[str, Tensor]) -> 
     Raises EvenspikeError, naming the tensor, for one that is missing, unknown, of the wrong
     shape, or holds values that are not finite.
     """
+    for key, tensor in state.items():
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
+            raise EvenspikeError(f"checkpoint: {key!r} is no named tensor")
     state = weight_masks.from_torch_prune(state)
     model = networks.build(network)
     if any(".parametrizations." in key for key in state):
@@ -68,29 +86,39 @@ def load_model(network: networks.NetworkConfig, state: Mapping[str, Tensor]) -> 
         raise EvenspikeError(f"checkpoint: {key} is missing; is it a {network.name}?")
     for key in sorted(state.keys() - expected.keys()):
         raise EvenspikeError(f"checkpoint: {key} is unknown; is it a {network.name}?")
-    for key, tensor in state.items():
-        if tensor.shape != expected[key].shape:
-            raise EvenspikeError(
-                f"checkpoint: {key} has shape {tuple(tensor.shape)}, "
-                f"the network {tuple(expected[key].shape)}"
-            )
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise EvenspikeError(f"checkpoint: {key} holds values that are not finite")
+    checkpoint.check_tensors("checkpoint", state, expected)
     model.load_state_dict(state)
     return model.eval()
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """Lines of a run's log, the latest of each event and phase (a resumed run may repeat one)."""
+    """Lines of a run's log, the latest of each event and phase (a resumed run may repeat one).
+
+    Raises EvenspikeError, naming the line, for one that is not what a run writes.
+    """
     latest: dict[tuple[str, str], dict[str, Any]] = {}
     if path.is_file():
-        for line in path.read_text().splitlines():
-            entry = json.loads(line)
-            if entry["event"] in ("trained", "pruned"):
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+            entry = _log_entry(f"{path}: line {number}", line)
+            if entry["event"] in _LOGGED:
                 key = entry["event"], entry["phase"]
                 latest.pop(key, None)
                 latest[key] = entry
     return list(latest.values())
+
+
+def _log_entry(where: str, line: bytes) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise EvenspikeError(f"{where}: is not JSON: {error}") from error
+    if not isinstance(entry, dict):
+        raise EvenspikeError(f"{where}: is no event of a run")
+    checkpoint.check_fields(where, entry, {"event": str, "phase": str})
+    if "utilisation" in entry:  # what a run started with an earlier version calls it
+        entry.setdefault("evenness", entry["utilisation"])
+    checkpoint.check_fields(where, entry, _LOGGED.get(entry["event"], {}))
+    return entry
 
 
 def load_ticket(directory: Path) -> Ticket:
@@ -98,13 +126,8 @@ def load_ticket(directory: Path) -> Ticket:
     path = directory / "ticket.pt"
     if not path.is_file():
         raise EvenspikeError(f"{path}: no such file; has the run finished?")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can raise anything
-        raise EvenspikeError(f"{path}: not a readable checkpoint: {error}") from error
-    for key in ("model", "recipe", "figures", "images_seen", "seconds"):
-        if key not in content:
-            raise EvenspikeError(f"{path}: holds no {key!r}")
+    content = checkpoint.read(path, _TICKET)
+    checkpoint.check_fields(f"{path}: figures", content["figures"], _FIGURES)
     made_by = recipe.parse(content["recipe"])
     return Ticket(
         recipe=made_by,
@@ -162,6 +185,16 @@ def shipped_predictions(model: networks.VGG16) -> list[int]:
     return [int(label) for label in model(pixels).sum(0).argmax(1).cpu()]
 
 
+def dense_test_accuracy(directory: Path, network: networks.NetworkConfig, data: Dataset) -> Any:
+    """Percent, in float32 and with the network's T; None where the run keeps no dense network."""
+    path = directory / "dense.pt"
+    if not path.is_file():
+        return None
+    content = checkpoint.read(path, _DENSE)
+    model = networks.channels_last(load_model(network, content["model"]))
+    return evaluate(model.to(data.test.images.device), data.test, batch=100)["accuracy"]
+
+
 def export(
     directory: Path, out: Path, data: Dataset, command: str, notes: str = ""
 ) -> tuple[Program, Path]:
@@ -174,12 +207,12 @@ def export(
     program = to_program(ticket, {})
     model = networks.channels_last(ticket.model.to(device))
     tested = evaluate(model, data.test, batch=100)
-    masks = weight_masks.read(ticket.model)
+    pes = ticket.recipe.method.pes
     rounds = [
         {
             "round": entry["round"],
             "sparsity": entry["sparsity"],
-            "utilisation": entry["utilisation"],
+            "evenness": entry["evenness"],
             "validation_accuracy": _accuracy_after(ticket.history, f"round {entry['round']}"),
         }
         for entry in ticket.history
@@ -198,8 +231,10 @@ def export(
         "images_seen": ticket.images_seen,
         "seconds": round(ticket.seconds),
         "sparsity": program.sparsity,
-        "utilisation": layer_mean_utilisation(masks, ticket.recipe.method.pes),
-        "dense_validation_accuracy": _accuracy_after(ticket.history, "dense"),
+        "pes": pes,
+        "utilisation": paper_metrics(program, pes).layer_mean,
+        "dense_test_accuracy": dense_test_accuracy(directory, ticket.recipe.network, data),
+        "dense_timesteps": ticket.recipe.dense.timesteps,
         "validation_accuracy": ticket.figures["validation_accuracy"],
         "float_test_accuracy": tested["accuracy"],
         "integer_test_accuracy": integer_accuracy(program, data.test),
@@ -214,5 +249,5 @@ def export(
     path = out if out.suffix == ".safetensors" else out / f"{program.name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(path)
-    path.with_suffix(".md").write_text(card(program))
+    path.with_suffix(".md").write_text(card(program), encoding="utf-8")
     return program, path

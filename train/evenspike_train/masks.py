@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from evenspike.errors import EvenspikeError
 from evenspike_train.networks import prunable
 
 Masks = dict[str, Tensor]
@@ -125,11 +126,11 @@ def from_torch_prune(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         prefix = f"{stem}.parametrizations.weight."
         if key.endswith(".weight_orig"):
             if f"{stem}.weight_mask" not in state:
-                raise ValueError(f"checkpoint: {key} has no {stem}.weight_mask beside it")
+                raise EvenspikeError(f"checkpoint: {key} has no {stem}.weight_mask beside it")
             renamed[prefix + "original"] = value
         elif key.endswith(".weight_mask"):
             if not bool(((value == 0) | (value == 1)).all()):
-                raise ValueError(f"checkpoint: {key} holds values other than 0 and 1")
+                raise EvenspikeError(f"checkpoint: {key} holds values other than 0 and 1")
             renamed[prefix + "0.mask"] = value.to(torch.bool)
         else:
             renamed[key] = value

@@ -124,6 +124,16 @@ def compiled() -> ctypes.CDLL | None:
         return ctypes.CDLL(str(library)) if built.returncode == 0 else None
 
 
+def built_for(images: int) -> str:
+    """Which convolutions maps of N = `images` are computed with: "compiled C" or "numba"."""
+    return "numba" if _library(images) is None else "compiled C"
+
+
+def _library(images: int) -> ctypes.CDLL | None:
+    """The C library, if there is one and it takes maps of this many images."""
+    return compiled() if images % 32 == 0 else None
+
+
 def _pointers(*arrays: np.ndarray) -> list[ctypes.c_void_p]:
     for array in arrays:
         if not array.flags.c_contiguous:
@@ -140,7 +150,7 @@ def convolve(x, rows: Rows, value, bias, out) -> None:
     inputs they share stay in the cache.
     """
     height, width, channels, images = x.shape
-    library = compiled() if images % 32 == 0 else None
+    library = _library(images)
     if library is None:
         flat = x.reshape(-1, images), out.reshape(-1, images)
         _convolve(flat[0], height, width, *rows, value, bias, flat[1])
@@ -153,7 +163,7 @@ def convolve(x, rows: Rows, value, bias, out) -> None:
 def weight_gradient(x, grad, rows: Rows, out, bias_grad) -> None:
     """Gradient of every living weight, and of the biases; shapes as in `convolve`."""
     height, width, channels, images = x.shape
-    library = compiled() if images % 32 == 0 else None
+    library = _library(images)
     if library is None:
         flat = x.reshape(-1, images), grad.reshape(-1, images)
         _weight_gradient(*flat, height, width, *rows, out, bias_grad)

@@ -19,15 +19,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenspike.errors import EvenspikeError
+from evenspike_train import checkpoint, networks, tickets
 from evenspike_train import masks as weight_masks
-from evenspike_train import networks, tickets
 from evenspike_train.data import Augmentation, Dataset, generator_for
 from evenspike_train.evaluation import evaluate
 from evenspike_train.optimizer import learning_rate, loss_per_timestep, make_optimizer
 from evenspike_train.recipe import PhaseConfig, Recipe
-from evenspike_train.tickets.u_ticket import layer_mean_utilisation
+from evenspike_train.tickets.u_ticket import layer_mean_evenness
 
 _ORDER, _AUGMENT, _MASK = 1, 2, 3  # streams of random numbers
+
+_STATE: checkpoint.Fields = {
+    "model": dict,
+    "optimizer": dict,
+    "carried": dict,
+    "ema": (dict, type(None)),
+    "phase_index": int,
+    "step": int,
+    "images_seen": int,
+    "seconds": (int, float),
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,7 @@ class Trainer:
         self.phase_index, self.step, self.images_seen, self.seconds = 0, 0, 0, 0.0
         self._saved_at = time.monotonic()
         self._clock = time.monotonic()
+        self._kernels = ""  # as last logged
         rounds = [Phase(f"round {k}", k, recipe.round) for k in range(1, self.method.rounds)]
         last = max(self.method.rounds, 1)
         self.phases = [Phase("dense", 0, recipe.dense), *rounds, Phase("final", last, recipe.final)]
@@ -102,17 +115,42 @@ class Trainer:
         """Go on from the directory's state, if there is one."""
         if not self._path("state.pt").is_file():
             return False
-        state = torch.load(self._path("state.pt"), map_location=self.device, weights_only=True)
+        path = self._path("state.pt")
+        state = checkpoint.read(path, _STATE, self.device)
+        expected = self.model.state_dict()
+        averaged = {k: v for k, v in expected.items() if v.is_floating_point()}
+        checkpoint.check_tensors(f"{path}: model", state["model"], expected)
+        checkpoint.check_tensors(f"{path}: carried", state["carried"], self.carried)
+        if state["ema"] is not None:
+            checkpoint.check_tensors(f"{path}: ema", state["ema"], averaged)
+        for field, limit in (("phase_index", len(self.phases)), ("step", 1 << 53)):
+            if not 0 <= state[field] < limit:
+                raise EvenspikeError(f"{path}: {field} is {state[field]}")
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._resume_optimizer(path, state["optimizer"])
         for field in ("carried", "ema", "phase_index", "step", "images_seen", "seconds"):
             setattr(self, field, state[field])
-        if self._path("snapshot.pt").is_file():
-            self.snapshot = torch.load(
-                self._path("snapshot.pt"), map_location=self.device, weights_only=True
-            )
+        path = self._path("snapshot.pt")
+        if path.is_file():
+            self.snapshot = checkpoint.read(path, {}, self.device)
+            checkpoint.check_tensors(str(path), self.snapshot, expected)
         self._clock = time.monotonic()
         return True
+
+    def _resume_optimizer(self, path: Path, state: dict[str, Any]) -> None:
+        try:
+            self.optimizer.load_state_dict(state)
+            wrong = [
+                name
+                for parameter, moments in self.optimizer.state.items()
+                for name, value in moments.items()
+                if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape
+            ]
+        except Exception as error:  # it checks little itself, and fails in many ways
+            reason = checkpoint.first_line(error)
+            raise EvenspikeError(f"{path}: optimizer: {reason}") from error
+        if wrong:
+            raise EvenspikeError(f"{path}: optimizer: {wrong[0]} has the wrong shape")
 
     def log(self, event: str, **figures: Any) -> None:
         self._tick()
@@ -177,8 +215,23 @@ class Trainer:
             return self.model
         from evenspike_train import sparse_cpu  # noqa: PLC0415 - needs numba, and only here
 
-        sparse = sparse_cpu.work_share(self.model) < compute.sparse_below
-        return sparse_cpu.SparseForward(self.model) if sparse else self.model
+        detached = self.recipe.network.neuron.detach_reset  # the kernels know nothing else
+        if not detached or sparse_cpu.work_share(self.model) >= compute.sparse_below:
+            return self.model
+        return sparse_cpu.SparseForward(self.model)
+
+    def _log_kernels(self) -> None:
+        """Say what computes the convolutions, when it is not what computed them before."""
+        if self._forward is self.model:
+            kernels = "dense, torch"
+        else:
+            from evenspike_train import sparse_kernels  # noqa: PLC0415 - as in _choose_forward
+
+            images = self.model.timesteps * self.recipe.optimizer.batch
+            kernels = f"sparse, {sparse_kernels.built_for(images)}"
+        if kernels != self._kernels:
+            self._kernels = kernels
+            self.log("kernels", kernels=kernels)
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
@@ -203,6 +256,7 @@ class Trainer:
         self.model.train()
         self.model.timesteps = config.timesteps
         self._forward = self._choose_forward()
+        self._log_kernels()
         base = self.recipe.augmentation
         augment = Augmentation(base.flip, base.shift, max(base.cutout, config.cutout))
         steps = -(-config.images // self.recipe.optimizer.batch)
@@ -216,8 +270,9 @@ class Trainer:
                 break
             losses.append(self._train_step(phase, augment))
             if not math.isfinite(losses[-1]):
-                raise FloatingPointError(
-                    f"{phase.name}: the loss is {losses[-1]} at step {self.step}"
+                raise EvenspikeError(
+                    f"{phase.name}: the loss is {losses[-1]} at step {self.step}; "
+                    "lower the learning rate"
                 )
             if config.ema:
                 self._average(config.ema)
@@ -258,7 +313,7 @@ class Trainer:
         return {
             "round": number,
             "sparsity": weight_masks.sparsity(report.masks),
-            "utilisation": layer_mean_utilisation(report.masks, pes),
+            "evenness": layer_mean_evenness(report.masks, pes),
             **report.figures,
         }
 
@@ -266,7 +321,7 @@ class Trainer:
         """Train to the end; returns the figures of the finished ticket."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if not self.resume():
-            self._path("recipe.toml").write_text(self.recipe.text)
+            self._path("recipe.toml").write_text(self.recipe.text, encoding="utf-8")
         while self.phase_index < len(self.phases):
             phase = self.phases[self.phase_index]
             self._run_phase(phase)
@@ -286,6 +341,7 @@ class Trainer:
                 break
             self.phase_index += 1
             self.step = 0
+            self.ema = None  # an average of this phase's weights says nothing about the next's
             self.save()
         return self.finish()
 
@@ -301,7 +357,7 @@ class Trainer:
         }
 
     def finish(self) -> dict[str, Any]:
-        """Choose plain or averaged weights by validation, write ``ticket.pt``."""
+        """Choose plain or averaged weights by validation (in float32), write ``ticket.pt``."""
         self.model.timesteps = self.recipe.network.timesteps
         candidates = {"plain": {k: v.clone() for k, v in self.model.state_dict().items()}}
         if self.ema is not None:
@@ -309,7 +365,7 @@ class Trainer:
         scores = {}
         for name, state in candidates.items():
             self.model.load_state_dict(state)
-            scores[name] = evaluate(self.model, self.data.validation, autocast=self.autocast)
+            scores[name] = evaluate(self.model, self.data.validation)
             self.log("validated", weights=name, **scores[name])
         best = max(scores, key=lambda name: scores[name]["accuracy"])
         self.model.load_state_dict(candidates[best])
@@ -319,7 +375,7 @@ class Trainer:
             "validation_accuracy": scores[best]["accuracy"],
             "firing_rate": scores[best]["firing_rate"],
             "sparsity": weight_masks.sparsity(masks),
-            "utilisation": layer_mean_utilisation(masks, self.recipe.method.pes),
+            "evenness": layer_mean_evenness(masks, self.recipe.method.pes),
             "images_seen": self.images_seen,
         }
         self._write("ticket.pt", {**self.result(), "figures": figures})

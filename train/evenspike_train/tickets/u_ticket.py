@@ -65,11 +65,13 @@ def balance(
     return torch.zeros_like(rows).scatter_(1, order, chosen).view_as(mask)
 
 
-def utilisation(mask: Tensor, pes: int) -> float | None:
-    """Mean over a layer's groups of 1 - (max - ceil(mean)) / max * pes / (pes - 1).
+def evenness(mask: Tensor, pes: int) -> float | None:
+    """Mean over a layer's groups of 1 - (max - ceil(mean)) / max * n / (n - 1), n filters.
 
-    Groups without weights take no time and do not count; None for an empty layer.
-    This is the static figure of the paper, from the weights alone.
+    1 where every group is as even as whole weights allow: what balancing can do.  It is the
+    utilisation of `evenspike.metrics` where the groups are full; in a narrower last group
+    that one also counts the PEs without a filter.  Groups without weights do not count;
+    None for an empty layer.
     """
     loads = mask.flatten(1).sum(1)
     values = []
@@ -83,9 +85,9 @@ def utilisation(mask: Tensor, pes: int) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def layer_mean_utilisation(masks: Masks, pes: int) -> float:
-    """Unweighted mean of `utilisation` over the balanced layers that are not empty."""
-    per_layer = [utilisation(masks[name], pes) for name in balanced_layers(masks)]
+def layer_mean_evenness(masks: Masks, pes: int) -> float:
+    """Unweighted mean of `evenness` over the balanced layers that are not empty."""
+    per_layer = [evenness(masks[name], pes) for name in balanced_layers(masks)]
     known = [value for value in per_layer if value is not None]
     return sum(known) / len(known) if known else 1.0
 
@@ -118,8 +120,8 @@ class UTicket(IterativeMagnitude):
         recovered = sum(int((balanced[n] & ~pruned[n]).sum()) for n in pruned)
         removed = sum(int((pruned[n] & ~balanced[n]).sum()) for n in pruned)
         figures = {
-            "utilisation_before": layer_mean_utilisation(pruned, config.pes),
-            "utilisation": layer_mean_utilisation(balanced, config.pes),
+            "evenness_before": layer_mean_evenness(pruned, config.pes),
+            "evenness": layer_mean_evenness(balanced, config.pes),
             "recovered": recovered,
             "removed": removed,
         }

@@ -1,0 +1,259 @@
+"""Whatever is wrong with a run's files or settings is said in a line, before anything is written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from evenspike.errors import EvenspikeError
+from evenspike_train import command, data, recipe
+from evenspike_train.export import load_ticket, read_history
+from evenspike_train.trainer import Trainer
+from tests.train.test_data import write_set
+
+RECIPE = """
+name = "tiny"
+[data]
+validation = 8
+[network]
+width = 2
+timesteps = 2
+[method]
+rounds = 1
+rate = 0.5
+rewind = "learning-rate"
+pes = 2
+[optimizer]
+batch = 8
+[dense]
+images = 8
+timesteps = 1
+[final]
+images = 16
+timesteps = 2
+ema = 0.9
+[compute]
+precision = "fp32"
+round_validation = 8
+"""
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> data.Dataset:
+    folder = write_set(tmp_path_factory.mktemp("data"))
+    return data.load_dataset("fmnist", folder, 8, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def whole(sets: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("whole")
+    Trainer(recipe.parse(RECIPE), sets, folder).run()
+    return folder
+
+
+@pytest.fixture
+def run(whole: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be damaged."""
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+def change(path: Path, how: Change) -> None:
+    content = torch.load(path, weights_only=True)
+    changed = how(content)
+    torch.save(content if changed is None else changed, path)
+
+
+def resume(run: Path, sets: data.Dataset) -> None:
+    Trainer(recipe.parse(RECIPE), sets, run).resume()
+
+
+BIAS = "layers.0.conv.bias"
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        (lambda s: [1], "holds a list, not a dict"),
+        (lambda s: {}, "holds no 'model'"),
+        (lambda s: s.pop("ema") and None, "holds no 'ema'"),
+        (lambda s: s.update(model=3), "model is of type int"),
+        (lambda s: s["model"].pop(BIAS) and None, f"model: {BIAS} is missing"),
+        (lambda s: s["model"].update({BIAS: torch.ones(3)}), r"bias has shape \(3,\), the network"),
+        (lambda s: s["model"].update({BIAS: "x"}), "bias is not a tensor"),
+        (lambda s: s["model"][BIAS].fill_(float("nan")) and None, "bias holds values that are not"),
+        (lambda s: s["carried"].update(odd=torch.ones(1)), "carried: odd is unknown"),
+        (lambda s: s["ema"].pop(BIAS) and None, f"ema: {BIAS} is missing"),
+        (lambda s: s.update(phase_index=2), "phase_index is 2"),
+        (lambda s: s.update(step=-1), "step is -1"),
+        (lambda s: s.update(step=True), "step is of type bool"),
+        (lambda s: s.update(seconds=float("inf")), "seconds is inf"),
+        (lambda s: s.update(optimizer={}), "optimizer: "),
+        (lambda s: s["optimizer"]["param_groups"].pop() and None, "optimizer: "),
+        (
+            lambda s: s["optimizer"]["state"][0].update(momentum_buffer=torch.ones(7)),
+            "optimizer: momentum_buffer has the wrong shape",
+        ),
+    ],
+)
+def test_wrong_state_is_named(run: Path, sets: data.Dataset, how: Change, says: str) -> None:
+    path = run / "state.pt"
+    change(path, how)
+    with pytest.raises(EvenspikeError, match=says) as caught:
+        resume(run, sets)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["state.pt", "snapshot.pt", "ticket.pt"])
+@pytest.mark.parametrize("content", [b"", b"rubbish", None])
+def test_garbage_is_named(run: Path, sets: data.Dataset, name: str, content: bytes | None) -> None:
+    path = run / name
+    path.write_bytes(path.read_bytes()[:-99] if content is None else content)
+    with pytest.raises(EvenspikeError, match="not a readable checkpoint") as caught:
+        load_ticket(run) if name == "ticket.pt" else resume(run, sets)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        (lambda t: t.update(figures={}), "figures: holds no 'validation_accuracy'"),
+        (lambda t: t["figures"].update(validation_accuracy="9"), "validation_accuracy is of type"),
+        (lambda t: t["figures"].update(validation_accuracy=float("nan")), "accuracy is nan"),
+        (lambda t: t.update(recipe=b"x"), "recipe is of type bytes"),
+        (lambda t: t.update(recipe="name = "), "not valid TOML"),
+        (lambda t: t.update(model={3: torch.ones(1)}), "checkpoint: 3 is no named tensor"),
+        (lambda t: t.update(model={"x": 3}), "checkpoint: 'x' is no named tensor"),
+        (lambda t: t.update(model={}), "is missing"),
+    ],
+)
+def test_wrong_ticket_is_named(run: Path, how: Change, says: str) -> None:
+    change(run / "ticket.pt", how)
+    with pytest.raises(EvenspikeError, match=says):
+        load_ticket(run)
+
+
+PRUNED = {"event": "pruned", "phase": "dense", "round": 1, "sparsity": 0.5, "evenness": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b'{"event": "trai', "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[" * 9000, "is not JSON"),
+        (b"3", "is no event of a run"),
+        (b"{}", "holds no 'event'"),
+        (b'{"event": "x", "phase": 3}', "phase is of type int"),
+        (b'{"event": "trained", "phase": "dense", "accuracy": NaN}', "accuracy is nan"),
+        (json.dumps({**PRUNED, "round": "1"}).encode(), "round is of type str"),
+    ],
+)
+def test_broken_log_is_named(tmp_path: Path, line: bytes, says: str) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(json.dumps(PRUNED).encode() + b"\n" + line + b"\n")
+    with pytest.raises(EvenspikeError, match=f"line 2: .*{says}"):
+        read_history(path)
+
+
+@pytest.mark.parametrize("name", ["state.pt", "ticket.pt"])
+def test_fuzzed_checkpoint(run: Path, sets: data.Dataset, name: str) -> None:
+    """Damaged in any way, it is read or refused with EvenspikeError: nothing else comes out."""
+    chance = random.Random(name)
+    path = run / name
+    content = path.read_bytes()
+    for _ in range(25):
+        damaged = bytearray(content)
+        for _ in range(chance.choice((1, 2, 9))):
+            # The pickle and the archive's directory are at the ends; between them are numbers.
+            at = chance.choice((chance.randrange(4000), -chance.randrange(1, 4000)))
+            damaged[at] = chance.choice((0, 255, damaged[at] ^ 1 << chance.randrange(8)))
+        if chance.random() < 0.2:
+            del damaged[chance.randrange(len(damaged)) :]
+        path.write_bytes(bytes(damaged))
+        with contextlib.suppress(EvenspikeError):
+            load_ticket(run) if name == "ticket.pt" else resume(run, sets)
+
+
+@pytest.mark.parametrize(
+    ("threads", "device", "says"),
+    [
+        (-1, None, "threads: -1; 0"),
+        (10**9, None, "threads: 1000000000; 0"),
+        (0, "abacus", "device 'abacus' is not known"),
+        (0, "meta", "device 'meta': torch cannot train on it here"),
+        (0, "mps" if not torch.backends.mps.is_available() else "meta", "cannot train on it here"),
+        (0, "cuda:99", "device 'cuda:99': torch cannot train on it here"),
+    ],
+)
+def test_impossible_machine_is_named(
+    tmp_path: Path, threads: int, device: str | None, says: str
+) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE)
+    with pytest.raises(EvenspikeError, match=says) as caught:
+        command.train(str(path), tmp_path / "run", write_set(tmp_path), threads, device)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("width = 2", "width = 2\nneuron = {leak = 0.3}"),
+        ('name = "tiny"', 'name = "tiny"\nseed = -1'),
+        ("validation = 8", "validation = 40"),
+    ],
+)
+def test_bad_recipe_leaves_no_folder(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE.replace(old, new, 1))
+    with pytest.raises(EvenspikeError):
+        command.train(str(path), tmp_path / "run", write_set(tmp_path), threads=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_measured_is_float32(tmp_path: Path) -> None:
+    """No TF32 in the process, and `finish` scores the same whatever the training's precision."""
+    torch.backends.cudnn.allow_tf32 = True
+    command.prepare(0, "cpu")
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_finish_does_not_autocast(
+    sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(recipe.parse(RECIPE.replace('"fp32"', '"bf16"')), sets, tmp_path)
+    trainer.log = lambda *_, **__: None  # type: ignore[method-assign]
+    seen = []
+    trainer.model.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    trainer.finish()
+    assert seen == [False]
+
+
+def test_average_starts_with_its_phase(sets: data.Dataset, tmp_path: Path) -> None:
+    text = RECIPE.replace("[dense]", "[dense]\nema = 0.9").replace("ema = 0.9\n[comp", "[comp")
+    trainer = Trainer(recipe.parse(text), sets, tmp_path)
+    trainer.run()
+    assert trainer.ema is None
+
+
+def test_kernels_are_logged_once(whole: Path) -> None:
+    lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+    assert [x["kernels"] for x in lines if x["event"] == "kernels"] == ["dense, torch"]

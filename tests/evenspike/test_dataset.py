@@ -196,7 +196,8 @@ def test_load_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert str(caught.value) == (
         "data set fmnist: t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (or the same with "
         ".gz) not found; put them into the data folder, or install the package "
-        f"dataset-fashion-mnist (Debian) and give no folder; looked in {tmp_path}/fmnist, {tmp_path}"
+        f"dataset-fashion-mnist (Debian) and give no folder; looked in {tmp_path / 'fmnist'}, "
+        f"{tmp_path}"
     )
     with pytest.raises(EvenspikeError) as caught:
         load("fmnist", None, "test")

@@ -23,6 +23,10 @@ def _share(value: float | None) -> str:
 def card(program: Program) -> str:
     """The Markdown card of a shipped Program, from its provenance alone."""
     p = program.provenance
+    before = (
+        f"{_percent(p['dense_test_accuracy'])} (trained with {p['dense_timesteps']} timesteps, "
+        f"measured with {program.timesteps})"
+    )
     rows = [
         ("data set", p["dataset"]),
         ("method", f"{p['method']}, seed {p['seed']}"),
@@ -36,8 +40,7 @@ def card(program: Program) -> str:
         ("validation accuracy, float32", _percent(p["validation_accuracy"])),
         (
             "test accuracy before pruning, float32",
-            f"{_percent(p['dense_test_accuracy'])} (trained with {p['dense_timesteps']} timesteps, "
-            f"measured with {program.timesteps})",
+            before,
         ),
         ("firing rate", f"{p['firing_rate']:.4f} spikes per neuron and timestep (float, test)"),
         ("timesteps", str(program.timesteps)),

@@ -313,7 +313,11 @@ def trace(tmp_path: Path) -> Path:
         (["--density", "5", "--seed", "-1"], "--seed -1 is negative"),
         (["--density", "5", "--images", "3"], "--images belongs to a model"),
         (["--density", "5", "--data", "d"], "--data belongs to a model"),
-        (["--density", "5", "--model", "m"], "exclude each other"),
+        (["--density", "5", "--threads", "1"], "--threads belongs to a model"),
+        (
+            ["--density", "5", "--model", "m"],
+            "--model and a trace (--trace, --rate, --density) exclude each other",
+        ),
     ],
 )
 def test_options_of_a_trace(refused: Refused, trace: Path, arguments: list[str], says: str) -> None:

@@ -371,6 +371,20 @@ def test_a_damaged_stream_is_refused_or_another_program(seed: int) -> None:
         assert any(part in found for part in ("malformed", "ends behind", "range proof"))
 
 
+def test_a_weight_for_a_slot_without_a_filter_is_malformed() -> None:
+    """Three filters on two PEs with two slots: the second slot of PE 1 is empty."""
+    arch = Arch(pes=2, slots=2, accumulators=4)
+    program = single([{(0, 0): 1}, {(0, 0): 2}, {(0, 0): 3}], [0, 0, 0], 1, 1)
+    image = pack(program, choose(program, arch, natural=True), arch)
+    assert image.layers[1].blocks.tolist() == [[0, 1], [2, -1]]
+    stream = image.stream.copy()
+    at = next(n for n, word in enumerate(stream.tolist()) if word == 0x0000_0002_0000_0001)
+    stream[at] |= np.uint64(2 << 16)  # token 00 becomes 02: kernel 1, the second slot
+    assert survives(replace(image, stream=stream)) == (
+        "layer last: pass 0, chunk 0: the weight stream of PE 1 is malformed"
+    )
+
+
 def test_a_stream_that_ends_too_soon() -> None:
     program, arch = residual(), Arch(pes=1)
     image = pack(program, choose(program, arch), arch)

@@ -23,7 +23,7 @@ from evenspike.report_schema import STATES
 from evenspike_sim.accelerator import Accelerator, LayerRun
 from evenspike_sim.cost import draw, layer_cost
 from evenspike_sim.energy import ACTIONS
-from evenspike_sim.spikes import SpikeMap
+from evenspike_sim.spikes import SpikeMap, count_spikes
 from tests.archs import random_arch, random_mapping
 from tests.networks import random_pixels, random_program
 
@@ -330,6 +330,10 @@ def test_csr_holds_the_masks(seed: int) -> None:
         count = csr.counts[block, y]
         assert csr.masks[block, y, :count].any(axis=1).all(), "an entry has a spike"
         assert (np.diff(csr.columns[block, y, :count].astype(int)) > 0).all()
+    csr.masks[csr.masks == 0] = 255  # what lies behind the entries in use does not count
+    used = np.arange(7)[None, None, :] < csr.counts[..., None]
+    csr.masks[used] = np.where(csr.masks[used] == 255, 0, csr.masks[used])
+    assert count_spikes(csr.masks, csr.counts) == count_spikes(dense) == spikes(dense)
 
 
 # --- presets, the mapper's cost, and the trace ----------------------------------------------

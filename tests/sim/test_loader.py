@@ -284,6 +284,20 @@ def test_messages_name_the_layer_the_pass_and_the_pe() -> None:
     assert str(caught.value) == (f"layer {found.name}: pass 0 has {words + 1} words, not all used")
 
 
+def test_the_biases_take_their_part_of_the_last_bank() -> None:
+    program, arch = random_program(3), Arch(pes=4, timesteps=8)
+    image = pack(program, choose(program, arch), arch)
+    found = image.layers[1]
+    (chunk,) = load_pass(image, found, 0)
+    need = int(max(np.count_nonzero(row) for row in chunk.weights)) + 2 * found.slots
+    exact = replace(arch, header_words=arch.scratchpad_words // 2 - need)
+    assert exact.weight_words == need
+    load_pass(replace(image, arch=exact), found, 0)
+    short = replace(exact, header_words=exact.header_words + 1)
+    with pytest.raises(EvenspikeError, match=r"is malformed$"):
+        load_pass(replace(image, arch=short), found, 0)
+
+
 def test_a_bank_that_overflows_is_malformed() -> None:
     program = random_program(3)
     arch = Arch(pes=4, timesteps=8)

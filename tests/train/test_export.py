@@ -111,7 +111,8 @@ def test_dense_accuracy_is_that_of_the_dense_network(run: Run, tmp_path: Path) -
     sets = load_dataset("fmnist", data, 20, torch.device("cpu"))
     dense = torch.load(copy / "dense.pt", weights_only=True)
     network = load_ticket(copy).recipe.network
-    expected = evaluate(load_model(network, dense["model"]), sets.test)["accuracy"]
+    model = networks.channels_last(load_model(network, dense["model"]))
+    expected = evaluate(model, sets.test)["accuracy"]
     assert dense_test_accuracy(copy, network, sets) == expected
     (copy / "dense.pt").write_bytes(b"rubbish")
     with pytest.raises(EvenspikeError, match=r"dense\.pt: not a readable checkpoint"):

@@ -35,9 +35,10 @@ def card(program: Program) -> str:
             f"{program.nnz:,} of {program.weights:,} alive ({program.sparsity:.2%} sparse)",
         ),
         (f"utilisation (weights, layer mean, {p['pes']} PEs)", _share(p["utilisation"])),
+        ("test images", f"the first {p['test_images']:,} of the test set"),
         ("test accuracy, integers", _percent(p["integer_test_accuracy"])),
         ("test accuracy, float32", _percent(p["float_test_accuracy"])),
-        ("validation accuracy, float32", _percent(p["validation_accuracy"])),
+        ("validation accuracy", _percent(p["validation_accuracy"])),
         (
             "test accuracy before pruning, float32",
             before,

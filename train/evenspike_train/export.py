@@ -236,6 +236,7 @@ def export(
         "dense_test_accuracy": dense_test_accuracy(directory, ticket.recipe.network, data),
         "dense_timesteps": ticket.recipe.dense.timesteps,
         "validation_accuracy": ticket.figures["validation_accuracy"],
+        "test_images": len(data.test),
         "float_test_accuracy": tested["accuracy"],
         "integer_test_accuracy": integer_accuracy(program, data.test),
         "firing_rate": tested["firing_rate"],

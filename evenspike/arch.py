@@ -46,6 +46,7 @@ class Arch:
     memory_latency: cycles from a request on the port to its word.
     stream_depth: words of the loader's FIFO behind the port; its credits.
     spike_entries: CSR entries (one position of `pes` channels) of the on-chip spike memory.
+    table_words: 64-bit words of the table memory: layer descriptors, passes and chunks.
     clock_mhz: only turns cycles into seconds and leakage into energy.
     """
 
@@ -63,6 +64,7 @@ class Arch:
     memory_latency: int = 16
     stream_depth: int = 32
     spike_entries: int = 8192
+    table_words: int = 1024
     clock_mhz: float = 400.0
 
     def __post_init__(self) -> None:
@@ -80,6 +82,7 @@ class Arch:
             "memory_latency": (1, 1024),
             "stream_depth": (1, 4096),
             "spike_entries": (1, 1 << 24),
+            "table_words": (64, 1 << 16),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)

@@ -76,7 +76,8 @@ class Divergence:
 
     item: `mask`, `logit`, `cycles`, `layer`, `event` or the name of a counter.
     neuron, timestep: of a mask; `neuron` is (class, 0, 0) for a logit.
-    pe: of a counter that has one value for each PE.
+    pe: of a counter that has one value for each PE, or of the neuron.
+    cycle: of the inference, where a simulator knows it.
     values: what each side has; None where a side lacks the item.
     """
 
@@ -87,6 +88,7 @@ class Divergence:
     neuron: Neuron | None = None
     timestep: int | None = None
     pe: int | None = None
+    cycle: int | None = None
 
     def __str__(self) -> str:
         return self.message

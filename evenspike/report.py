@@ -84,7 +84,15 @@ def write(
         contents[TRACE_FILE] = json.dumps(plain(trace, "trace"), separators=(",", ":"))
     check_folder(folder)
     _replace(folder, contents)
+    if trace is None:
+        (folder / TRACE_FILE).unlink(missing_ok=True)
     return [folder / name for name in contents]
+
+
+def write_json(content: Report, path: Path) -> None:
+    """Write one JSON file as a whole; raises EvenspikeError where it cannot be written."""
+    check_folder(path.parent)
+    _replace(path.parent, {path.name: _dump(plain(content)) + "\n"})
 
 
 def _check_images(report: Report, images: Sequence[Picture]) -> None:
@@ -112,8 +120,6 @@ def _replace(folder: Path, contents: Mapping[str, str]) -> None:
         for name in contents:
             os.replace(written[name], folder / name)
             del written[name]
-        if TRACE_FILE not in contents:
-            (folder / TRACE_FILE).unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(folder, error) from error
     finally:

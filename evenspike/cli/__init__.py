@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     _sim(verbs.add_parser("sim", help="run a network, or a trace, on the cycle model"))
     _train(verbs.add_parser("train", help="train and prune by a recipe; resumes what is there"))
     _export(verbs.add_parser("export", help="turn a trained run into a Program"))
+    _cosim(verbs.add_parser("cosim", help="run a network on the RTL and on the cycle model"))
     _report(verbs.add_parser("report", help="write the pages of a report.json again"))
     _bench(verbs.add_parser("bench", help="measure the targets; writes build/bench"))
     return parser
@@ -98,6 +99,23 @@ def _export(parser: argparse.ArgumentParser) -> None:
         from evenspike.cli.training import export
 
         return export(arguments)
+
+    parser.set_defaults(run=run)
+
+
+def _cosim(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="vgg16", help="a ticket, or a .safetensors file")
+    parser.add_argument("--images", type=int, help="how many test images (default: 10)")
+    parser.add_argument("--data", type=Path, help="folder with the data set; default: shipped")
+    parser.add_argument("--arch", default="packed", help="preset of the accelerator: packed, paper")
+    parser.add_argument("--mapping", default="cost", choices=("cost", "natural"))
+    parser.add_argument("--out", type=Path, default=Path("build/cosim"))
+    parser.add_argument("--threads", type=int, help="images at a time (default: cores)")
+
+    def run(arguments: argparse.Namespace) -> int:
+        from evenspike.cli.cosim import cosim
+
+        return cosim(arguments)
 
     parser.set_defaults(run=run)
 

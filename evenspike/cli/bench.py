@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import json
 import resource
 import time
 from collections.abc import Sequence
@@ -58,14 +57,15 @@ def bench(arguments: argparse.Namespace) -> int:
     report.check_folder(arguments.out)
     console.print(assemble.machine())
     trace = trace_bench(load, Arch(), str(arguments.trace or f"drawn at {RATE} %"))
-    _write(arguments.out / "trace.json", trace)
+    report.write_json(trace, arguments.out / "trace.json")
     _print_trace(console, trace)
     if arguments.sweep:
         rows = sweep(load)
-        _write(arguments.out / "sweep.json", {"machine": assemble.machine(), "rows": rows})
+        content = {"machine": assemble.machine(), "rows": rows}
+        report.write_json(content, arguments.out / "sweep.json")
         _print_sweep(console, rows)
     speed = speed_bench(program, arguments.images)
-    _write(arguments.out / "speed.json", speed)
+    report.write_json(speed, arguments.out / "speed.json")
     console.print(
         f"{speed['model']}: {speed['seconds_per_image']:.2f} s an image on one thread "
         f"({speed['cycles_per_second'] / 1e6:.2f} M cycles/s), reference "
@@ -210,13 +210,6 @@ def _cycles(runs: Sequence[LayerRun]) -> int:
 
 def _sum(runs: Sequence[LayerRun], state: str) -> int:
     return sum(int(getattr(run, state).sum()) for run in runs)
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise EvenspikeError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _print_trace(console: Console, trace: dict[str, Any]) -> None:

@@ -41,6 +41,8 @@ class LayerRun:
         its pass and waits for the others, or for the last write of the layer. starved: the rest
         (no activation that matches).
     masks: uint8 [filters, H, W] after pooling; logits: int64 [filters] of the last layer.
+    overflows: times that a partial sum has saturated. accumulator_overflow, membrane_overflow: bool
+        [pes], the sticky flags of the hardware.
     actions: counts by the names of energy.toml.
     """
 
@@ -57,6 +59,8 @@ class LayerRun:
     accumulations: int
     broadcasts: int
     overflows: int
+    accumulator_overflow: npt.NDArray[np.bool_]
+    membrane_overflow: npt.NDArray[np.bool_]
     actions: dict[str, int]
     masks: Masks
     logits: I64 | None = None
@@ -222,6 +226,8 @@ class Accelerator:
             accumulations=0,
             broadcasts=0,
             overflows=0,
+            accumulator_overflow=stages.overflow[0].astype(bool),
+            membrane_overflow=stages.overflow[1].astype(bool),
             actions={
                 "memory_word": words,
                 "lif_step": steps * self.image.timesteps,
@@ -247,6 +253,7 @@ class Accelerator:
         begin = clock.written
         words_before, busy_before = port.words, stages.busy.copy()
         stages.counts[:] = 0
+        stages.overflow[:] = 0
         loading, draining, waiting = (np.zeros(arch.pes, dtype=np.int64) for _ in range(3))
         logits = np.zeros((descriptor.filters, *descriptor.size), dtype=np.int64)
         entered = begin
@@ -349,6 +356,8 @@ class Accelerator:
             accumulations=int(counts[Count.ACCUMULATION]),
             broadcasts=int(counts[Count.BROADCAST]),
             overflows=int(counts[Count.OVERFLOW]),
+            accumulator_overflow=stages.overflow[0].astype(bool),
+            membrane_overflow=stages.overflow[1].astype(bool),
             actions={
                 "and_gate": int(counts[Count.MATCHED]) * arch.timesteps,
                 "accumulate": int(counts[Count.ACCUMULATION]),
@@ -404,6 +413,7 @@ class Accelerator:
                 output.counts,
                 output.columns,
                 output.masks,
+                stages.overflow,
             )
         )
 

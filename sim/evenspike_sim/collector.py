@@ -17,12 +17,18 @@ from evenspike_sim.pe import PSUM_MAX, PSUM_MIN
 BIAS_READS = 2
 """Cycles in which a slot's bias is read from the weight bank before its first neuron."""
 
+SATURATED = 1 << 8
+"""Flag beside a spike mask of at most 8 bits."""
+
 
 @nb.njit(cache=True, nogil=True)
 def _lif(
     psums: npt.NDArray[np.int32], bias: int, threshold: int, leak: int, soft: bool, timesteps: int
 ) -> int:
-    """One neuron through the LIF pipeline; the spike mask. `leak` is `Leak.code`."""
+    """One neuron through the LIF pipeline: the spike mask, plus `SATURATED` if its membrane has.
+
+    leak: `Leak.code`.
+    """
     u = 0
     mask = 0
     for t in range(timesteps):
@@ -32,7 +38,10 @@ def _lif(
             u >>= 1
         elif leak == 2:
             u -= u >> 2
-        u = min(max(u + int(psums[t]) + bias, PSUM_MIN), PSUM_MAX)
+        total = u + int(psums[t]) + bias
+        u = min(max(total, PSUM_MIN), PSUM_MAX)
+        if u != total:
+            mask |= SATURATED
         if u >= threshold:
             mask |= 1 << t
             u = u - threshold if soft else 0
@@ -59,11 +68,13 @@ def drain(
     row_counts: npt.NDArray[np.int32],
     columns: npt.NDArray[np.uint8],
     masks: npt.NDArray[np.uint8],
+    overflow: npt.NDArray[np.uint8],
 ) -> int:
     """Drain `lanes.shape[0]` slots of one tile, clear the accumulators, append the CSR entries.
 
     lanes: [slots, pes], the filter of each lane or -1 (such a lane never fires).
     row_counts [blocks, rows], columns [blocks, rows, W], masks [blocks, rows, W, pes]: the map.
+    overflow: [2, pes], sticky flags; the second of a PE is set if a membrane saturates.
     Returns the number of entries written.
     """
     slots, pes = lanes.shape
@@ -90,6 +101,9 @@ def drain(
                                     soft,
                                     timesteps,
                                 )
+                                if mask & SATURATED:
+                                    overflow[1, pe] = 1
+                                    mask ^= SATURATED
                                 if mask:
                                     word[pe] |= mask
                                     fired = True

@@ -53,6 +53,8 @@ class Stages:
     gate: I64 = field(init=False)
     busy: I64 = field(init=False)
     counts: I64 = field(init=False)
+    overflow: npt.NDArray[np.uint8] = field(init=False)
+    """sticky flags of each PE in this layer: a partial sum, a membrane has saturated"""
     accumulators: npt.NDArray[np.int32] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +66,7 @@ class Stages:
         self.pops = np.zeros((pes, self.arch.fifo_depth), dtype=np.int64)
         self.queue = np.zeros((pes, self.arch.match_depth), dtype=np.int64)
         self.counts = np.zeros(len(Count), dtype=np.int64)
+        self.overflow = np.zeros((2, pes), dtype=np.uint8)
         self.accumulators = np.zeros(
             (pes, self.arch.accumulators, self.arch.timesteps), dtype=np.int32
         )
@@ -154,6 +157,7 @@ def run_chunk(
     gate: I64,
     busy: I64,
     counts: I64,
+    overflow: npt.NDArray[np.uint8],
     accumulators: npt.NDArray[np.int32],
 ) -> None:
     """Broadcast the activations of channels [first, end) and let every PE work them off.
@@ -281,9 +285,11 @@ def run_chunk(
                                                         if value > PSUM_MAX:
                                                             value = PSUM_MAX
                                                             counts[6] += 1
+                                                            overflow[0, pe] = 1
                                                         elif value < PSUM_MIN:
                                                             value = PSUM_MIN
                                                             counts[6] += 1
+                                                            overflow[0, pe] = 1
                                                         accumulators[pe, neuron, t] = value
                                                         counts[5] += 1
                                             word += 1
@@ -350,5 +356,6 @@ def broadcast(
         stages.gate,
         stages.busy,
         stages.counts,
+        stages.overflow,
         stages.accumulators,
     )

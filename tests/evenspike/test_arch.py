@@ -25,6 +25,7 @@ OTHER: dict[str, int | float] = {
     "memory_latency": 15,
     "stream_depth": 31,
     "spike_entries": 8191,
+    "table_words": 2048,
     "clock_mhz": 400.5,
 }
 """Another valid value of each field that has more than one."""
@@ -116,6 +117,7 @@ LIMITS = {
     "memory_latency": (1, 1024),
     "stream_depth": (1, 4096),
     "spike_entries": (1, 16777216),
+    "table_words": (64, 65536),
 }
 
 

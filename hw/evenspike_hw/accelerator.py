@@ -1,0 +1,233 @@
+"""Accelerator: the RTL top; the wiring of all blocks."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, ResetInserter
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from evenspike.arch import Arch
+from evenspike_hw.apu import Apu
+from evenspike_hw.array import Array
+from evenspike_hw.collector import Collector
+from evenspike_hw.control import Control
+from evenspike_hw.currents import Currents
+from evenspike_hw.descriptor import WORD_BITS
+from evenspike_hw.drain import Drain
+from evenspike_hw.fetch import LAYER_BITS
+from evenspike_hw.layouts import Layouts
+from evenspike_hw.loader import Loader
+from evenspike_hw.logits import LogitWriter
+from evenspike_hw.pe import pe_layer
+from evenspike_hw.port import MemoryPort
+from evenspike_hw.registers import BUS, REGISTER_BITS, Registers
+from evenspike_hw.sequencer import Sequencer
+from evenspike_hw.spikes import SpikeMemory
+from evenspike_hw.states import STATE_BITS, States
+from evenspike_hw.table import TableMemory
+
+ADDRESS_BITS = 32
+"""Bits of an address of the memory port, which counts 64-bit words."""
+
+
+class Accelerator(wiring.Component):
+    """Array, APU, collector, sequencer and one 64-bit memory port.
+
+    bus, read: the registers (`evenspike_hw.registers`).
+    request_valid, request_address, request_ready; response_valid, response: reads, answered in
+        order; there is always room for the answer.
+    write_valid, write_address, write_data: the logits; taken in the same cycle.
+
+    The rest says what happens inside, for counters and comparisons; a board leaves it open:
+    running: from cycle 1 to the last write. number: of the layer. last_write: the layer ends.
+    states: what each PE does (`evenspike_hw.states`).
+    entry_write, count_write: what the collector writes into the spike memory.
+    accumulator_overflow, membrane_overflow: of each PE, in this layer up to this cycle.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        layouts = Layouts(arch)
+        super().__init__(
+            {
+                "bus": In(BUS),
+                "read": Out(REGISTER_BITS),
+                "request_valid": Out(1),
+                "request_address": Out(ADDRESS_BITS),
+                "request_ready": In(1),
+                "response_valid": In(1),
+                "response": In(WORD_BITS),
+                "write_valid": Out(1),
+                "write_address": Out(ADDRESS_BITS),
+                "write_data": Out(WORD_BITS),
+                "running": Out(1),
+                "number": Out(LAYER_BITS),
+                "last_write": Out(1),
+                "states": Out(data.ArrayLayout(STATE_BITS, arch.pes)),
+                "entry_write": Out(layouts.entry_write),
+                "count_write": Out(layouts.count_write),
+                "accumulator_overflow": Out(arch.pes),
+                "membrane_overflow": Out(arch.pes),
+            }
+        )
+        self.layouts = layouts
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        arch = self.arch
+        m.submodules.registers = registers = Registers(arch)
+        m.submodules.control = control = Control(arch)
+        m.submodules.table = table = TableMemory(arch)
+        m.submodules.spikes = spikes = SpikeMemory(arch)
+        m.submodules.states = states = States(arch)
+        port, loader, sequencer, drain = (
+            MemoryPort(arch),
+            Loader(arch),
+            Sequencer(arch),
+            Drain(arch),
+        )
+        array, apu, collector = Array(arch), Apu(arch), Collector(arch)
+        currents, logits = Currents(arch), LogitWriter(arch)
+        for name, block in {
+            "port": port,
+            "loader": loader,
+            "sequencer": sequencer,
+            "drain": drain,
+            "array": array,
+            "apu": apu,
+            "collector": collector,
+            "currents": currents,
+            "logits": logits,
+        }.items():
+            m.submodules[name] = ResetInserter(control.reset)(block)
+
+        overflow = array.accumulator_overflow.any() | array.membrane_overflow.any()
+        m.d.comb += [
+            registers.bus.eq(self.bus),
+            self.read.eq(registers.read),
+            registers.busy.eq(control.busy),
+            registers.running.eq(sequencer.running),
+            registers.done.eq(control.done),
+            registers.error.eq(sequencer.error),
+            registers.overflow.eq(overflow),
+            registers.number.eq(sequencer.number),
+            control.start.eq(registers.start),
+            control.fill.eq(registers.fill),
+            control.table_words.eq(registers.table_words),
+            control.word_valid.eq(port.word.valid),
+            control.prepared.eq(port.prepared & loader.prepared & sequencer.prepared),
+            control.running.eq(sequencer.running),
+            control.error.eq(sequencer.error),
+        ]
+
+        # Memory port, table and loader.
+        m.d.comb += [
+            port.prepare.eq(control.prepare),
+            port.go.eq(control.go),
+            port.currents.eq(registers.currents),
+            port.weights.eq(registers.weights),
+            port.pass_base.eq(registers.pass_base),
+            port.fill.eq(control.begin_fill),
+            port.fill_address.eq(registers.table),
+            port.fill_words.eq(registers.table_words),
+            self.request_valid.eq(port.request.valid),
+            self.request_address.eq(port.request.payload),
+            port.request.ready.eq(self.request_ready),
+            port.response_valid.eq(self.response_valid),
+            port.response.eq(self.response),
+            table.port_read.eq(port.table_read),
+            port.table.eq(table.port),
+            table.write.enable.eq(control.filling & port.word.valid),
+            table.write.address.eq(control.fill_address),
+            table.write.data.eq(port.word.payload),
+            loader.word.valid.eq(port.word.valid & ~control.filling),
+            loader.word.payload.eq(port.word.payload),
+            port.word.ready.eq(loader.word.ready | control.filling),
+            loader.prepare.eq(control.prepare),
+            loader.free.eq(sequencer.free),
+            table.loader_read.eq(loader.table_read),
+            loader.table.eq(table.loader),
+            array.words.eq(loader.words),
+            array.send_word.eq(loader.send),
+            loader.ready.eq(array.word_ready),
+            currents.word.eq(loader.current),
+        ]
+
+        # Sequencer.
+        m.d.comb += [
+            sequencer.prepare.eq(control.prepare),
+            sequencer.go.eq(control.go),
+            table.sequencer_read.eq(sequencer.table_read),
+            sequencer.table.eq(table.sequencer),
+            sequencer.loaded.eq(array.loaded),
+            sequencer.worked.eq(array.worked),
+            sequencer.rounds.eq(array.rounds),
+            sequencer.ends_round.eq(drain.ends_round),
+            sequencer.ends_pass.eq(drain.ends_pass),
+            sequencer.ends_layer.eq(drain.ends_layer),
+            sequencer.marker.eq(apu.marker),
+            self.running.eq(sequencer.running),
+            self.number.eq(sequencer.number),
+            self.last_write.eq(sequencer.last_write),
+        ]
+
+        # APU and spike memory.
+        m.d.comb += [
+            apu.start.eq(sequencer.start),
+            apu.work.eq(sequencer.work),
+            spikes.count_read.eq(apu.count_read),
+            apu.count.eq(spikes.count),
+            spikes.entry_read.eq(apu.entry_read),
+            apu.entry.eq(spikes.entry),
+            array.presence_read.eq(apu.presence_read),
+            apu.presence.eq(array.presence),
+            array.activation.eq(apu.activation),
+            array.send.eq(apu.send),
+            apu.full.eq(array.full),
+        ]
+
+        # Drain, LIF, collector.
+        m.d.comb += [
+            drain.layer.eq(sequencer.layer),
+            drain.start.eq(sequencer.switched),
+            drain.begin.eq(sequencer.begin),
+            drain.block.eq(currents.block),
+            drain.half.eq(sequencer.half),
+            array.round.eq(sequencer.drained[0]),
+            array.drain.eq(drain.read),
+            array.bias_low.eq(drain.bias_low),
+            array.bias_high.eq(drain.bias_high),
+            array.valid.eq(drain.valid),
+            array.host.eq(sequencer.layer.host),
+            array.currents.eq(currents.values),
+            array.clear_overflow.eq(sequencer.last_write),
+            collector.place.eq(drain.place),
+            collector.masks.eq(array.masks),
+            spikes.entry_write.eq(collector.entry_write),
+            spikes.count_write.eq(collector.count_write),
+            spikes.resume_read.eq(collector.resume_read),
+            collector.resume.eq(spikes.resume),
+            logits.start.eq(control.go),
+            logits.base.eq(registers.logits),
+            logits.valid.eq(drain.logits),
+            logits.logits.eq(array.logits),
+            self.write_valid.eq(logits.write.enable),
+            self.write_address.eq(logits.write.address),
+            self.write_data.eq(logits.write.data),
+            self.entry_write.eq(collector.entry_write),
+            self.count_write.eq(collector.count_write),
+            self.accumulator_overflow.eq(array.accumulator_overflow),
+            self.membrane_overflow.eq(array.membrane_overflow),
+            states.drains.eq(drain.drains),
+            states.tail.eq(sequencer.tail),
+            states.host.eq(sequencer.layer.host),
+            states.drained.eq(sequencer.drained),
+            states.seen.eq(sequencer.seen),
+            states.busy.eq(array.busy),
+            states.rounds.eq(array.pe_rounds),
+            states.finished.eq(array.finished),
+            self.states.eq(states.states),
+        ]
+        for name, value in pe_layer(sequencer.layer).items():
+            m.d.comb += array.layer[name].eq(value)
+        return m

@@ -1,0 +1,163 @@
+"""APU: reads the spikes of a layer's source, drops what is of no use, broadcasts the rest."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from evenspike.arch import Arch
+from evenspike_hw.bits import encode, lowest
+from evenspike_hw.decoder import Axis, Decoder
+from evenspike_hw.layouts import COORDINATE_BITS, KERNEL_MAX, MAP_BITS, Layouts
+
+
+class Apu(wiring.Component):
+    """Decoder, register D and lane stage (docs/timing.md, "APU"; u-Ticket section IV-B).
+
+    start, work, count_read, count, entry_read, presence_read: as in `Decoder`.
+    entry: of the spike memory. presence: of each PE, the lanes of the entry's block of which it
+        has weights. Both come in the cycle after the read and stay until the next one.
+    activation, send: what is broadcast in this cycle, and to which PEs' FIFOs; `send` is 0 if
+        nothing is. full: of each PE's FIFO, a register.
+    marker: the marker is broadcast in this cycle.
+
+    An entry decoded in cycle d is in D from d + 1 on. Without a wanted lane D gives it up in d + 1;
+    else the lane stage takes it, from d + 1 on, in the cycle of its last broadcast of the entry
+    before, and broadcasts a lane a cycle from the next cycle on. It waits while the FIFO of any
+    receiver is full. The marker goes the same way and to all PEs.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        layouts = Layouts(arch)
+        self.layouts = layouts
+        super().__init__(
+            {
+                "start": In(1),
+                "work": In(layouts.broadcast),
+                "count_read": Out(layouts.spike_read),
+                "count": In(MAP_BITS),
+                "entry_read": Out(layouts.spike_read),
+                "entry": In(layouts.entry),
+                "presence_read": Out(layouts.presence_read),
+                "presence": In(data.ArrayLayout(arch.pes, arch.pes)),
+                "activation": Out(layouts.activation),
+                "send": Out(arch.pes),
+                "full": In(arch.pes),
+                "marker": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """`work` cannot change under D and the lane stage: the next broadcast starts when the
+        marker, the last item, leaves them.
+        """
+        m = Module()
+        pes, work, entry, segment = self.arch.pes, self.work, self.entry, self.work.segment
+        m.submodules.rows = rows = Axis()
+        m.submodules.columns = columns = Axis()
+        m.submodules.decoder = decoder = Decoder(self.arch)
+        for axis, extent, origin, length in (
+            (rows, segment.height, work.top, work.height),
+            (columns, segment.width, work.left, work.width),
+        ):
+            m.d.comb += [
+                axis.segment.eq(segment),
+                axis.extent.eq(extent),
+                axis.origin.eq(origin),
+                axis.length.eq(length),
+            ]
+        m.d.comb += [
+            decoder.start.eq(self.start),
+            decoder.work.eq(work),
+            decoder.first.eq(rows.first),
+            decoder.end.eq(rows.end),
+            decoder.count.eq(self.count),
+            self.count_read.eq(decoder.count_read),
+            self.entry_read.eq(decoder.entry_read),
+            self.presence_read.eq(decoder.presence_read),
+        ]
+
+        # Register D. Its entry and presence bits are the outputs of the memories.
+        holds, holds_marker = Signal(), Signal()
+        row, block = Signal(MAP_BITS), Signal(self.layouts.block_bits)
+        inside, leaves, free = Signal(), Signal(), Signal()
+        wanted = Signal(pes)
+        present = Cat(Cat(p[lane] for p in self.presence).any() for lane in range(pes))
+        fires = Cat(mask.any() for mask in entry.masks)
+        m.d.comb += [
+            inside.eq((entry.column >= columns.first) & (entry.column < columns.end)),
+            wanted.eq(Mux(inside & ~holds_marker, fires & present, 0)),
+            leaves.eq(holds & (holds_marker | wanted.any())),
+            decoder.free.eq(free | ~leaves),
+        ]
+        with m.If(decoder.free):
+            m.d.sync += [
+                holds.eq(decoder.entry_read.enable | decoder.marker),
+                holds_marker.eq(decoder.marker),
+                row.eq(decoder.row),
+                block.eq(decoder.block),
+            ]
+
+        # Lane stage. `lanes` are still to be broadcast, `lane` is the lowest, one-hot.
+        valid, is_marker = Signal(), Signal()
+        lanes, lane, rest = Signal(pes), Signal(pes), Signal(pes)
+        masks, presence = Signal.like(entry.masks), Signal.like(self.presence)
+        line_block = Signal(self.layouts.block_bits)
+        y, x = Signal(COORDINATE_BITS), Signal(COORDINATE_BITS)
+        receivers, sends = Signal(pes), Signal()
+        m.d.comb += [
+            receivers.eq(Cat(is_marker | (lane & p).any() for p in presence)),
+            sends.eq(valid & ~(receivers & self.full).any()),
+            self.send.eq(Mux(sends, receivers, 0)),
+            self.marker.eq(sends & is_marker),
+            rest.eq(lanes & ~lane),
+            free.eq(~valid | (sends & ~rest.any())),
+        ]
+        with m.If(free):
+            m.d.sync += [
+                valid.eq(leaves),
+                lanes.eq(wanted),
+                lane.eq(lowest(wanted)),
+                is_marker.eq(holds_marker),
+                masks.eq(entry.masks),
+                presence.eq(self.presence),
+                line_block.eq(block),
+                y.eq((row >> segment.log_average) + rows.offset),
+                x.eq((entry.column >> segment.log_average) + columns.offset),
+            ]
+        with m.Elif(sends):
+            m.d.sync += [lanes.eq(rest), lane.eq(lowest(rest))]
+        m.d.comb += [
+            self.activation.marker.eq(is_marker),
+            self.activation.ends_round.eq(work.ends_round),
+            self.activation.frees.eq(work.frees),
+            self.activation.round.eq(work.round),
+            self.activation.half.eq(work.half),
+            self.activation.segment.eq(work.segment_number),
+            self.activation.line.eq(
+                Cat(encode(lane, range(pes), self.layouts.lane_bits), line_block)
+            ),
+            self.activation.mask.eq(
+                Cat(
+                    Cat(lane[n] & masks[n][time] for n in range(pes)).any()
+                    for time in range(self.arch.timesteps)
+                )
+            ),
+            self.activation.rows.eq(_connected(m, y, rows.limit, segment.log_stride)),
+            self.activation.columns.eq(_connected(m, x, columns.limit, segment.log_stride)),
+            self.activation.y.eq(y),
+            self.activation.x.eq(x),
+        ]
+        return m
+
+
+def _connected(m: Module, distance: Signal, limit: Value, log_stride: Value) -> Value:
+    """A bit for each kernel row r: (distance - r) / stride is an integer inside the tile."""
+    over = Signal(signed(COORDINATE_BITS + 1))
+    m.d.comb += over.eq(distance - limit)
+    return Cat(
+        (distance >= r) & (over < r) & ~(log_stride & (distance[0] ^ (r % 2)))
+        for r in range(KERNEL_MAX)
+    )

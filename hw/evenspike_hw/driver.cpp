@@ -1,0 +1,270 @@
+// Drives the RTL top: registers, memory port and counters, so that no cycle passes through Python.
+//
+// Compiled against the class that Verilator makes of the top (MODEL) and called through ctypes.
+// One instance serves one thread. The fields of Job are those of `evenspike_hw.compiled.Job`.
+
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <random>
+#include <string>
+
+#include "verilated.h"
+#include MODEL_HEADER
+#if VM_TRACE
+#include "verilated_fst_c.h"
+#endif
+
+namespace {
+
+constexpr int STATES = 5;
+
+enum Register : uint32_t { CONTROL, CURRENTS, WEIGHTS, LOGITS, TABLE, TABLE_WORDS, PASS_BASE };
+enum Status : uint32_t { BUSY = 1, DONE = 2, ERROR = 4 };
+enum Result : int { FINISHED, REFUSED, STALLED };
+
+struct Job {
+    // What the memory holds, and where.
+    const uint64_t *memory;
+    uint64_t words;
+    uint32_t currents, weights, logits, table, table_words, pass_base;
+    // How the memory behaves. stall: of 65536 cycles, those in which it does nothing.
+    uint32_t latency, stall;
+    uint64_t seed;
+    // Cycles without any progress after which it is given up.
+    uint64_t watchdog;
+    // From each layer: first entry of its spikes, and how many there is room for.
+    uint32_t layers;
+    const uint32_t *base, *room;
+    // Results. The spikes of a layer follow those of the layer before.
+    uint32_t *cycles;      // [layers]
+    uint32_t *states;      // [layers][PES][STATES]
+    uint8_t *overflow;     // [layers][2][PES]: accumulators, membranes
+    uint16_t *counts;      // [sum of room]: entries of the row that starts here
+    uint16_t *columns;     // [sum of room]
+    uint8_t *masks;        // [sum of room][PES]
+    uint32_t *closed;      // [sum of room]: cycle in which the n-th window of the layer is closed
+    uint64_t *logit_words;
+    uint32_t logit_count;
+    uint32_t total_cycles, status;
+    // Waveform of the cycles [trace_first, trace_last], if a file is named and it was built for it.
+    const char *trace;
+    uint32_t trace_first, trace_last;
+};
+
+// Bits of a port, whatever type its width has.
+template <class T>
+uint64_t bits(const T &port, int low, int width) {
+    return (static_cast<uint64_t>(port) >> low) & (width == 64 ? ~0ull : (1ull << width) - 1);
+}
+template <std::size_t N>
+uint64_t bits(const VlWide<N> &port, int low, int width) {
+    uint64_t value = 0;
+    for (int got = 0; got < width;) {
+        int at = low + got, offset = at & 31;
+        value |= static_cast<uint64_t>(port[at >> 5] >> offset) << got;
+        got += 32 - offset;
+    }
+    return width == 64 ? value : value & ((1ull << width) - 1);
+}
+
+struct Memory {
+    struct Answer {
+        uint64_t due, word;
+    };
+    std::deque<Answer> answers;
+};
+
+class Machine {
+  public:
+    Machine() : top(new MODEL{&context}) {
+        context.randReset(0);
+#if VM_TRACE
+        context.traceEverOn(true);
+        top->trace(&waves, 99);
+#endif
+        top->rst = 1;
+        for (int n = 0; n < 2; n++) clock();
+        top->rst = 0;
+        clock();
+    }
+
+    int run(Job &job) {
+        random.seed(job.seed);
+        memory.answers.clear();
+        idle = 0;
+        columns.assign(ENTRIES, 0);
+        counts.assign(ENTRIES, 0);
+        masks.assign(static_cast<size_t>(ENTRIES) * PES, 0);
+        write(CURRENTS, job.currents);
+        write(WEIGHTS, job.weights);
+        write(LOGITS, job.logits);
+        write(PASS_BASE, job.pass_base);
+        if (job.table_words) {
+            write(TABLE, job.table);
+            write(TABLE_WORDS, job.table_words);
+            write(CONTROL, 2);
+            if (!wait(job)) return STALLED;
+        }
+        write(CONTROL, 1);
+        bool alive = wait(job);
+        job.status = read(CONTROL);
+        job.total_cycles = cycle;
+        if (!alive) return STALLED;
+        return job.status & ERROR ? REFUSED : FINISHED;
+    }
+
+  private:
+    VerilatedContext context;
+    std::unique_ptr<MODEL> top;
+    Memory memory;
+    std::mt19937_64 random;
+    std::vector<uint16_t> columns, counts;
+    std::vector<uint8_t> masks;
+    uint32_t cycle = 0, layer_start = 0, windows = 0, offset = 0;
+    uint64_t now = 0, idle = 0;
+#if VM_TRACE
+    VerilatedFstC waves;
+    bool tracing = false;
+#endif
+
+    void clock() {
+        top->clk = 0;
+        top->eval();
+#if VM_TRACE
+        if (tracing) waves.dump(2 * now);
+#endif
+        top->clk = 1;
+        top->eval();
+#if VM_TRACE
+        if (tracing) waves.dump(2 * now + 1);
+#endif
+        now++;
+    }
+
+    void bus(uint32_t write, uint32_t address, uint32_t data) {
+        // Layout of the port `bus`: write, address, data.
+        top->bus = write | static_cast<uint64_t>(address) << 1 | static_cast<uint64_t>(data) << 5;
+    }
+    void write(uint32_t address, uint32_t data) {
+        bus(1, address, data);
+        clock();
+        bus(0, 0, 0);
+    }
+    uint32_t read(uint32_t address) {
+        bus(0, address, 0);
+        clock();
+        return top->read;
+    }
+
+    // Clocks until the accelerator is idle again; false if the watchdog has had enough.
+    bool wait(Job &job) {
+        cycle = layer_start = windows = offset = 0;
+        bus(0, CONTROL, 0);
+        clock();  // the command has been taken
+        for (;;) {
+            bool stalls = job.stall && (random() & 0xFFFF) < job.stall;
+            bool progress = step(job, stalls);
+            if (!(top->read & BUSY)) return true;
+            idle = progress ? 0 : idle + 1;
+            if (idle > job.watchdog) return false;
+        }
+    }
+
+    bool step(Job &job, bool stalls) {
+        top->request_ready = !stalls;
+        top->response_valid = 0;
+        if (!stalls && !memory.answers.empty() && memory.answers.front().due <= now) {
+            top->response_valid = 1;
+            top->response = memory.answers.front().word;
+            memory.answers.pop_front();
+        }
+        top->clk = 0;
+        top->eval();
+        bool progress = top->running && observe(job);
+        progress |= top->response_valid;
+        if (top->request_valid && top->request_ready) {
+            uint64_t address = top->request_address;
+            memory.answers.push_back({now + job.latency, address < job.words ? job.memory[address] : 0});
+            progress = true;
+        }
+#if VM_TRACE
+        bool inside = job.trace && cycle >= job.trace_first && cycle <= job.trace_last && top->running;
+        if (inside && !tracing) {
+            waves.open(job.trace);
+            tracing = true;
+        } else if (!inside && tracing) {
+            waves.close();
+            tracing = false;
+        }
+        if (tracing) waves.dump(2 * now);
+#endif
+        top->clk = 1;
+        top->eval();
+#if VM_TRACE
+        if (tracing) waves.dump(2 * now + 1);
+#endif
+        now++;
+        return progress;
+    }
+
+    // Counts one cycle of the inference.
+    bool observe(Job &job) {
+        cycle++;
+        uint32_t layer = top->number;
+        if (layer >= job.layers) return false;
+        bool progress = false;
+        uint32_t *states = job.states + static_cast<size_t>(layer) * PES * STATES;
+        for (int pe = 0; pe < PES; pe++) {
+            uint32_t state = bits(top->states, 3 * pe, 3);
+            states[pe * STATES + state]++;
+            progress |= state == 1 || state == 4;
+        }
+        uint64_t entry = bits(top->entry_write, 0, 1);
+        if (entry) {
+            uint64_t at = bits(top->entry_write, 1, ENTRY_BITS);
+            int low = 1 + ENTRY_BITS;
+            columns[at] = bits(top->entry_write, low, MAP_BITS);
+            for (int pe = 0; pe < PES; pe++)
+                masks[at * PES + pe] = bits(top->entry_write, low + MAP_BITS + TIMESTEPS * pe, TIMESTEPS);
+        }
+        if (bits(top->count_write, 0, 1)) {
+            uint64_t at = bits(top->count_write, 1, ENTRY_BITS);
+            counts[at] = bits(top->count_write, 1 + ENTRY_BITS, MAP_BITS);
+            if (windows < job.room[layer]) job.closed[offset + windows++] = cycle;
+            progress = true;
+        }
+        if (top->write_valid) {
+            uint32_t at = top->write_address - job.logits;
+            if (at < job.logit_count) job.logit_words[at] = top->write_data;
+            progress = true;
+        }
+        if (top->last_write) {
+            job.cycles[layer] = cycle - layer_start;
+            uint8_t *overflow = job.overflow + static_cast<size_t>(layer) * 2 * PES;
+            for (int pe = 0; pe < PES; pe++) {
+                overflow[pe] = bits(top->accumulator_overflow, pe, 1);
+                overflow[PES + pe] = bits(top->membrane_overflow, pe, 1);
+            }
+            uint32_t base = job.base[layer], room = job.room[layer];
+            std::memcpy(job.counts + offset, &counts[base], room * sizeof(uint16_t));
+            std::memcpy(job.columns + offset, &columns[base], room * sizeof(uint16_t));
+            std::memcpy(job.masks + static_cast<size_t>(offset) * PES,
+                        &masks[static_cast<size_t>(base) * PES], static_cast<size_t>(room) * PES);
+            layer_start = cycle;
+            offset += room;
+            windows = 0;
+            progress = true;
+        }
+        return progress;
+    }
+};
+
+}  // namespace
+
+extern "C" {
+void *evenspike_new() { return new Machine(); }
+void evenspike_delete(void *machine) { delete static_cast<Machine *>(machine); }
+int evenspike_run(void *machine, Job *job) { return static_cast<Machine *>(machine)->run(*job); }
+}

@@ -1,0 +1,47 @@
+"""Host: the currents of the first layer as words of the accelerator's memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from evenspike.pack import Descriptor, Image
+from evenspike_hw.layouts import PSUM_BITS
+
+Positions = npt.NDArray[np.int64]
+
+
+def positions(layer: Descriptor) -> Positions:
+    """int64 [positions, 3]: block, y and x of each position of a layer in drain order.
+
+    For each pass, tile and slot: the windows of the pool row by row, the positions of a window row
+    by row (docs/timing.md, "Barrier, drain, LIF, collector").
+    """
+    found = []
+    side = layer.pool
+    for number, slots in enumerate(layer.slots_used):
+        for top in range(0, layer.size[0], layer.tile[0]):
+            for left in range(0, layer.size[1], layer.tile[1]):
+                height = min(layer.tile[0], layer.size[0] - top)
+                width = min(layer.tile[1], layer.size[1] - left)
+                grid = np.indices((slots, height // side, width // side, side, side))
+                slot, wy, wx, y, x = grid.reshape(5, -1)
+                block = number * layer.slots + slot
+                found.append(np.stack([block, top + wy * side + y, left + wx * side + x], axis=1))
+    return np.concatenate(found)
+
+
+def current_words(image: Image, currents: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
+    """The words of `currents` [filters, H, W]: for each position `pes` currents of 24 bits, the one
+    of PE 0 in the low bits, padded to a whole number of words.
+    """
+    layer, arch = image.layers[0], image.arch
+    block, y, x = positions(layer).T
+    lanes = layer.blocks[block]  # [positions, pes]
+    values = np.where(lanes >= 0, currents[lanes, y[:, None], x[:, None]], 0)
+    low = (values.astype(np.int64) & (1 << PSUM_BITS) - 1).astype("<u4")
+    content = np.zeros((len(block), arch.current_words * 8), dtype=np.uint8)
+    content[:, : arch.pes * 3] = (
+        low.view(np.uint8).reshape(len(block), arch.pes, 4)[:, :, :3].reshape(len(block), -1)
+    )
+    return content.view("<u8").reshape(-1).astype(np.uint64)

@@ -1,0 +1,163 @@
+"""Interpreted: the RTL on Amaranth's own simulator, for small networks where nothing can be built.
+
+The same memory, watchdog and counters as in `driver.cpp`, a thousand times slower.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from amaranth.sim import Simulator as Pysim
+
+from evenspike.pack import Image
+from evenspike_hw import descriptor
+from evenspike_hw.accelerator import Accelerator
+from evenspike_hw.registers import Register, Status
+from evenspike_hw.results import LayerTrace, Results
+from evenspike_hw.simulator import WATCHDOG, MemoryBehaviour, MemoryMap, Result, check
+from evenspike_hw.states import State
+
+MOVES = (State.BUSY, State.DRAINING)
+
+
+class InterpretedSimulator:
+    """As `simulator.Simulator`, without waveforms."""
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self.map = MemoryMap(image, descriptor.encode(image))
+
+    def run(
+        self, currents: npt.NDArray[np.int32], memory: MemoryBehaviour | None = None
+    ) -> list[LayerTrace]:
+        """One inference on the host's currents; raises EvenspikeError as the compiled one does."""
+        driver = _Driver(self.image, self.map, currents, memory or MemoryBehaviour())
+        simulator = Pysim(driver.top)
+        simulator.add_clock(1e-8)
+        simulator.add_testbench(driver.run)
+        simulator.run()
+        check(self.image, driver.result, driver.status, driver.cycle)
+        return driver.results.traces()
+
+
+class _Driver:
+    """The host, the memory and the counters around the top."""
+
+    def __init__(
+        self,
+        image: Image,
+        map_: MemoryMap,
+        currents: npt.NDArray[np.int32],
+        memory: MemoryBehaviour,
+    ) -> None:
+        self.image, self.map, self.memory = image, map_, memory
+        self.content = map_.words(currents).tolist()
+        self.random = random.Random(memory.seed)  # noqa: S311  (of a test's memory)
+        self.top = Accelerator(image.arch)
+        self.results = Results(image)
+        self.result = Result.FINISHED
+        self.status = 0
+        self.cycle = 0
+        self._start = self._windows = self._now = 0
+        self._answers: deque[tuple[int, int]] = deque()
+        size = image.arch.spike_entries
+        self._counts = np.zeros(size, dtype=np.uint16)
+        self._columns = np.zeros(size, dtype=np.uint16)
+        self._masks = np.zeros((size, image.arch.pes), dtype=np.uint8)
+
+    async def run(self, ctx: Any) -> None:
+        tables = self.map.tables
+        for register, value in {
+            Register.CURRENTS: self.map.currents,
+            Register.WEIGHTS: self.map.weights,
+            Register.LOGITS: len(self.content),
+            Register.TABLE: 0,
+            Register.TABLE_WORDS: tables.words.size,
+            Register.PASS_BASE: tables.pass_base,
+        }.items():
+            await self._write(ctx, register, value)
+        for command in (2, 1):
+            await self._write(ctx, Register.CONTROL, command)
+            if not await self._wait(ctx):
+                self.result = Result.STALLED
+                break
+        self.status = ctx.get(self.top.read)
+        if self.status >> Status.ERROR & 1:
+            self.result = Result.REFUSED
+
+    async def _write(self, ctx: Any, address: int, value: int) -> None:
+        ctx.set(self.top.bus, {"write": 1, "address": address, "data": value})
+        await ctx.tick()
+        ctx.set(self.top.bus, {"write": 0, "address": Register.CONTROL, "data": 0})
+
+    async def _wait(self, ctx: Any) -> bool:
+        await ctx.tick()
+        idle = 0
+        while ctx.get(self.top.read) >> Status.BUSY & 1:
+            idle = 0 if await self._step(ctx) else idle + 1
+            if idle > WATCHDOG:
+                return False
+        return True
+
+    async def _step(self, ctx: Any) -> bool:
+        top = self.top
+        stalls = self.random.random() < self.memory.stall
+        answers = not stalls and bool(self._answers) and self._answers[0][0] <= self._now
+        ctx.set(top.request_ready, int(not stalls))
+        ctx.set(top.response_valid, int(answers))
+        if answers:
+            ctx.set(top.response, self._answers.popleft()[1])
+        moves = answers
+        if ctx.get(top.running):
+            moves |= self._observe(ctx)
+        if ctx.get(top.request_valid) and not stalls:
+            address = ctx.get(top.request_address)
+            due = self._now + self.image.arch.memory_latency
+            self._answers.append((due, self.content[address]))
+            moves = True
+        await ctx.tick()
+        self._now += 1
+        return moves
+
+    def _observe(self, ctx: Any) -> bool:
+        top, results = self.top, self.results
+        self.cycle += 1
+        layer = ctx.get(top.number)
+        states = np.array([ctx.get(top.states[pe]) for pe in range(self.image.arch.pes)])
+        results.states[layer, np.arange(states.size), states] += 1
+        moves = bool(np.isin(states, MOVES).any())
+        entry = ctx.get(top.entry_write)
+        if entry.enable:
+            self._columns[entry.address] = entry.data.column
+            self._masks[entry.address] = [int(mask) for mask in entry.data.masks]
+        count = ctx.get(top.count_write)
+        if count.enable:
+            self._counts[count.address] = count.data
+            results.closed[results.part(layer).start + self._windows] = self.cycle
+            self._windows += 1
+            moves = True
+        if ctx.get(top.write_valid):
+            at = ctx.get(top.write_address) - len(self.content)
+            results.logit_words[at] = ctx.get(top.write_data)
+            moves = True
+        if ctx.get(top.last_write):
+            self._close(ctx, layer)
+        return moves
+
+    def _close(self, ctx: Any, layer: int) -> None:
+        results = self.results
+        results.cycles[layer] = self.cycle - self._start
+        for kind, flags in enumerate((self.top.accumulator_overflow, self.top.membrane_overflow)):
+            bits = ctx.get(flags)
+            results.overflow[layer, kind] = [bits >> n & 1 for n in range(self.image.arch.pes)]
+        part = results.part(layer)
+        base = int(results.base[layer])
+        source = slice(base, base + part.stop - part.start)
+        results.counts[part] = self._counts[source]
+        results.columns[part] = self._columns[source]
+        results.masks[part] = self._masks[source]
+        self._start, self._windows = self.cycle, 0

@@ -1,0 +1,338 @@
+"""Layouts: the packets that the blocks hand each other, declared once.
+
+Widths follow from the Arch. What crosses a stream is a `StructLayout` here; what a block reads from
+the layer descriptor is in `evenspike_hw.descriptor`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import signed
+from amaranth.lib import data
+from amaranth.utils import ceil_log2, exact_log2
+
+from evenspike.arch import SLOTS_MAX, Arch
+
+KERNEL_MAX = 7
+"""Largest kernel side; a kernel code 0 to 3 stands for the sides 1, 3, 5, 7."""
+
+PATTERN_BITS = KERNEL_MAX**2
+"""Bits of the widest WSP."""
+
+PAIR_OFFSET = 9
+"""Where the second kernel of a fetch starts in a pattern: two fit one fetch for K <= 3 only."""
+
+COORDINATE_BITS = 10
+"""Bits of an activation's row or column, counted from the first one that reaches the tile: at most
+(256 - 1) * 2 + 6."""
+
+MAP_BITS = 9
+"""Bits of the side of a map (at most 256)."""
+
+PSUM_BITS = 24
+LOGIT_BITS = 32
+WEIGHT_BITS = 16
+UNIT_BITS = 16
+"""One 16-bit unit of a weight stream: a count, a pair of tokens, a weight or half a bias."""
+
+SLOT_BITS = exact_log2(SLOTS_MAX)
+
+LANE_BITS = 6
+"""Bits of a lane in the table memory: at most 64 PEs."""
+
+
+ENTRY_BITS = 24
+"""Bits of an entry of the spike memory, and of a stride in it."""
+
+SEGMENT = data.StructLayout(
+    {
+        "kernel": 2,  # code: side 2 * code + 1
+        "log_stride": 1,
+        "padding": 3,
+        "log_average": 2,
+        "height": MAP_BITS,
+        "width": MAP_BITS,
+        "block_stride": ENTRY_BITS,  # height * width
+    }
+)
+"""One input of a layer: how a kernel reads its source, whose map is height x width."""
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """Widths and packets for one Arch."""
+
+    arch: Arch
+
+    @property
+    def lane_bits(self) -> int:
+        """Bits of a lane of a spike block, which is the number of a PE."""
+        return exact_log2(self.arch.pes)
+
+    @property
+    def block_bits(self) -> int:
+        """Bits of a block within a chunk."""
+        return ceil_log2(self.arch.chunk_blocks)
+
+    @property
+    def line_bits(self) -> int:
+        """Bits of a line of the channel table: block within the chunk, then lane."""
+        return self.block_bits + self.lane_bits
+
+    @property
+    def weight_address_bits(self) -> int:
+        """Bits of an address in the weight bank: half 1 follows half 0 without a gap."""
+        return ceil_log2(2 * self.arch.weight_words)
+
+    @property
+    def header_unit_bits(self) -> int:
+        """Bits of a 16-bit unit of one half of the header bank, or of the number of them."""
+        return ceil_log2(self.header_lines * 4 + 1)
+
+    @property
+    def header_lines(self) -> int:
+        """64-bit lines of one half of the header bank."""
+        return -(-self.arch.header_words // 4)
+
+    @property
+    def row_bits(self) -> int:
+        """Bits of the address of an accumulator row."""
+        return exact_log2(self.arch.accumulators)
+
+    @property
+    def entry_bits(self) -> int:
+        """Bits of an address in the spike memory."""
+        return ceil_log2(self.arch.spike_entries)
+
+    @property
+    def masks(self) -> data.ArrayLayout:
+        """The spike masks of a block; lane = PE."""
+        return data.ArrayLayout(self.arch.timesteps, self.arch.pes)
+
+    @property
+    def entry(self) -> data.StructLayout:
+        """An entry of the spike memory: one position of a block."""
+        return data.StructLayout({"column": MAP_BITS, "masks": self.masks})
+
+    @property
+    def activation(self) -> data.StructLayout:
+        """What the APU broadcasts and the FIFOs hold.
+
+        marker: the chunk's end; of the fields that follow, only those up to `round` count.
+        ends_round, frees: the marker ends its round; gives up its half of the scratchpad.
+        round: low bit of the number of the round.
+        half: of the scratchpad. segment: which of the layer's two inputs.
+        line: of the channel table. mask: bit t = timestep t.
+        rows, columns: kernel rows r and columns s that connect the activation to a position of the
+            tile, so PID r * K + s matches where rows[r] and columns[s].
+        y, x: row + padding - origin * stride; the position for kernel row r is (y - r) / stride.
+        """
+        return data.StructLayout(
+            {
+                "marker": 1,
+                "ends_round": 1,
+                "frees": 1,
+                "round": 1,
+                "half": 1,
+                "segment": 1,
+                "line": self.line_bits,
+                "mask": self.arch.timesteps,
+                "rows": KERNEL_MAX,
+                "columns": KERNEL_MAX,
+                "y": COORDINATE_BITS,
+                "x": COORDINATE_BITS,
+            }
+        )
+
+    @property
+    def broadcast(self) -> data.StructLayout:
+        """What the APU has to know of the chunk that it broadcasts to a tile.
+
+        segment_number, segment: the layer's input that it belongs to, and how that is read.
+        half, round, ends_round, frees: as in `activation`.
+        blocks: that the chunk touches. entry: where row 0 of the first of them starts.
+        top, left, height, width: the tile, clipped to the map.
+        """
+        return data.StructLayout(
+            {
+                "segment_number": 1,
+                "segment": SEGMENT,
+                "half": 1,
+                "round": 1,
+                "ends_round": 1,
+                "frees": 1,
+                "blocks": 9,
+                "entry": ENTRY_BITS,
+                "top": MAP_BITS,
+                "left": MAP_BITS,
+                "height": MAP_BITS,
+                "width": MAP_BITS,
+            }
+        )
+
+    @property
+    def place(self) -> data.StructLayout:
+        """What the collector has to know of the position whose masks leave the LIF.
+
+        opens, closes: it is the first, the last position of its pooling window.
+        restarts: the window is the first of its row of the map; row_start: of its row of the tile.
+        entry: where that row of the map starts in the spike memory. column: of the window.
+        """
+        return data.StructLayout(
+            {
+                "valid": 1,
+                "opens": 1,
+                "closes": 1,
+                "restarts": 1,
+                "row_start": 1,
+                "entry": ENTRY_BITS,
+                "column": MAP_BITS,
+            }
+        )
+
+    @property
+    def matched(self) -> data.StructLayout:
+        """An entry of the match queue: the matches of one fetch of headers, or a marker.
+
+        pids, wsp: matched and living kernel positions, bit PID of the fetch's first kernel, bit
+            PAIR_OFFSET + PID of its second (K <= 3). Zero for a header of another channel.
+        base: address of the weight of the lowest bit of `wsp`.
+        slots: of the first and the second kernel.
+        """
+        return data.StructLayout(
+            {
+                "marker": 1,
+                "ends_round": 1,
+                "frees": 1,
+                "segment": 1,
+                "pids": PATTERN_BITS,
+                "wsp": PATTERN_BITS,
+                "base": self.weight_address_bits,
+                "slots": data.ArrayLayout(SLOT_BITS, 2),
+                "mask": self.arch.timesteps,
+                "y": COORDINATE_BITS,
+                "x": COORDINATE_BITS,
+            }
+        )
+
+    @property
+    def load_context(self) -> data.StructLayout:
+        """What a PE has to know to unpack a chunk.
+
+        kernel: code. log_slots: log2 of the layer's filters per PE and pass.
+        lead: lane of the chunk's first channel. biases: the pass's last chunk, with the biases.
+        """
+        return data.StructLayout(
+            {"kernel": 2, "log_slots": 3, "lead": self.lane_bits, "biases": 1, "half": 1}
+        )
+
+    @property
+    def load_word(self) -> data.StructLayout:
+        """Four units for a PE; whether they are its first or its last of the chunk."""
+        return data.StructLayout({"units": 64, "first": 1, "last": 1, "context": self.load_context})
+
+    @property
+    def table_line(self) -> data.StructLayout:
+        """A line of the channel table.
+
+        first: number of the channel's first header in the half. headers: how many it has.
+        weight: address of its first weight in the weight bank.
+        """
+        return data.StructLayout(
+            {
+                "first": self.header_unit_bits,
+                "headers": SLOT_BITS + 1,
+                "weight": self.weight_address_bits,
+            }
+        )
+
+    @property
+    def weight_write(self) -> data.StructLayout:
+        return data.StructLayout(
+            {"enable": 1, "address": self.weight_address_bits, "data": WEIGHT_BITS}
+        )
+
+    @property
+    def header_write(self) -> data.StructLayout:
+        """One header, right-aligned. unit: its first 16-bit unit in the half, a multiple of the
+        units that a header of this kernel takes.
+        """
+        return data.StructLayout(
+            {"enable": 1, "half": 1, "unit": self.header_unit_bits, "kernel": 2, "data": 64}
+        )
+
+    @property
+    def table_write(self) -> data.StructLayout:
+        return data.StructLayout(
+            {"enable": 1, "half": 1, "line": self.line_bits, "data": self.table_line}
+        )
+
+    @property
+    def presence_write(self) -> data.StructLayout:
+        """Which lanes of a block the PE has weights of. clear: forget the whole half first."""
+        return data.StructLayout(
+            {
+                "clear": 1,
+                "enable": 1,
+                "half": 1,
+                "block": self.block_bits,
+                "lanes": self.arch.pes,
+            }
+        )
+
+    @property
+    def weight_read(self) -> data.StructLayout:
+        return data.StructLayout({"enable": 1, "address": self.weight_address_bits})
+
+    @property
+    def header_read(self) -> data.StructLayout:
+        """word: 32-bit word of the half."""
+        return data.StructLayout({"enable": 1, "half": 1, "word": self.header_unit_bits - 1})
+
+    @property
+    def table_read(self) -> data.StructLayout:
+        return data.StructLayout({"enable": 1, "half": 1, "line": self.line_bits})
+
+    @property
+    def presence_read(self) -> data.StructLayout:
+        return data.StructLayout({"enable": 1, "half": 1, "block": self.block_bits})
+
+    @property
+    def spike_read(self) -> data.StructLayout:
+        """Of an entry of the spike memory, or of the count of the row that starts there."""
+        return data.StructLayout({"enable": 1, "address": self.entry_bits})
+
+    @property
+    def entry_write(self) -> data.StructLayout:
+        return data.StructLayout({"enable": 1, "address": self.entry_bits, "data": self.entry})
+
+    @property
+    def count_write(self) -> data.StructLayout:
+        return data.StructLayout({"enable": 1, "address": self.entry_bits, "data": MAP_BITS})
+
+    @property
+    def row_read(self) -> data.StructLayout:
+        return data.StructLayout({"enable": 1, "row": self.row_bits})
+
+    @property
+    def drain_read(self) -> data.StructLayout:
+        """What all PEs read in a drain cycle: a half of a bias, or an accumulator row.
+
+        bias, high: read unit `high` of the bias of `slot`, in `half`. row: read and clear it.
+        """
+        return data.StructLayout(
+            {
+                "bias": 1,
+                "high": 1,
+                "half": 1,
+                "slot": SLOT_BITS,
+                "read": 1,
+                "row": self.row_bits,
+            }
+        )
+
+    @property
+    def sums(self) -> data.ArrayLayout:
+        """A row of the accumulators: the partial sums of a neuron, one a timestep."""
+        return data.ArrayLayout(signed(PSUM_BITS), self.arch.timesteps)

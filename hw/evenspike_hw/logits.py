@@ -1,0 +1,57 @@
+"""Logit writer: the results of the last layer, on their way to the memory."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from evenspike.arch import Arch
+from evenspike_hw.layouts import LOGIT_BITS, Layouts
+
+WORD_BITS = 64
+ADDRESS_BITS = 32
+
+
+class LogitWriter(wiring.Component):
+    """Writes the logits of a block in 64-bit words (docs/timing.md, "Last layer").
+
+    start: the next block is written from `base` on, each further one behind the one before.
+    valid, logits: a block, one logit a lane. write: a word; lane 0 is the low half of the first.
+
+    A block in cycle c is written in c + 1 ... c + n, n = `Arch.logit_words`; one block every n
+    cycles, no back-pressure. `start` comes when none is being written.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        self.layouts = Layouts(arch)
+        write = data.StructLayout({"enable": 1, "address": ADDRESS_BITS, "data": WORD_BITS})
+        super().__init__(
+            {
+                "start": In(1),
+                "base": In(ADDRESS_BITS),
+                "valid": In(1),
+                "logits": In(data.ArrayLayout(signed(LOGIT_BITS), arch.pes)),
+                "write": Out(write),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        words = self.arch.logit_words
+        shift = Signal(words * WORD_BITS)
+        left = Signal(range(words + 1))  # words still to write; the next is the lowest of `shift`
+        m.d.comb += [
+            self.write.enable.eq(left != 0),
+            self.write.data.eq(shift[:WORD_BITS]),
+        ]
+        with m.If(self.valid):
+            m.d.sync += [shift.eq(self.logits), left.eq(words)]
+        with m.Elif(self.write.enable):
+            m.d.sync += [shift.eq(shift >> WORD_BITS), left.eq(left - 1)]
+        with m.If(self.start):
+            m.d.sync += self.write.address.eq(self.base)
+        with m.Elif(self.write.enable):
+            m.d.sync += self.write.address.eq(self.write.address + 1)
+        return m

@@ -1,0 +1,228 @@
+"""Matcher: which living weights of a PE meet an activation."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from evenspike.arch import Arch
+from evenspike_hw.bits import popcount
+from evenspike_hw.layouts import (
+    COORDINATE_BITS,
+    PAIR_OFFSET,
+    PATTERN_BITS,
+    SLOT_BITS,
+    UNIT_BITS,
+    Layouts,
+)
+
+PASSED_ON = ("marker", "ends_round", "frees", "segment", "mask", "y", "x")
+"""What an entry of the match queue has from the activation."""
+
+FETCH_BITS = SLOT_BITS + 1
+"""Bits of the number of a fetch: a channel has at most SLOTS_MAX headers, of two words (K = 7)."""
+
+
+class Matcher(wiring.Component):
+    """WSP & position mask for every kernel of an activation's channel (u-Ticket section IV-B).
+
+    activation: the head of the FIFO, markers included. round: low bit of the current round; an
+        activation of another round waits.
+    kernels: kernel code of each segment of the layer.
+    table_read, line: the channel table; its line comes in the next cycle and stays until the next
+        read. header_read, header: the header bank, likewise.
+    matched: to the match queue; an entry for each fetch with a match, and for each marker.
+
+    Stages M0 (pops, reads the table), M1 (reads the headers), M2 (compares): a pop in cycle p reads
+    its headers from p + 1 on, one fetch of 32 bits a cycle, and sends the first fetch's matches in
+    p + 2 at the earliest. A fetch has two headers for K <= 3, one for K = 5, half of one for K = 7.
+    A fetch without a match takes a cycle; one with a match waits until `matched` is taken, and M1
+    and M0 wait with it. An activation's first fetch follows the last one of the activation before
+    without a gap.
+
+    docs/timing.md, "FIFO and matcher".
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        layouts = Layouts(arch)
+        self.layouts = layouts
+        super().__init__(
+            {
+                "activation": In(stream.Signature(layouts.activation)),
+                "round": In(1),
+                "kernels": In(data.ArrayLayout(2, 2)),
+                "table_read": Out(layouts.table_read),
+                "line": In(layouts.table_line),
+                "header_read": Out(layouts.header_read),
+                "header": In(2 * UNIT_BITS),
+                "matched": Out(stream.Signature(layouts.matched)),
+            }
+        )
+
+    @property
+    def fetch(self) -> data.StructLayout:
+        """A fetch in M2, beside the header that it has read.
+
+        opens: first of the activation. low, high: the header in this half of the word belongs to
+        the channel (K <= 3). completes: the word is the high half of a header (K = 7).
+        positions: position mask, laid out like a pattern. weight: address of the channel's first.
+        """
+        return data.StructLayout(
+            {
+                "marker": 1,
+                "ends_round": 1,
+                "frees": 1,
+                "segment": 1,
+                "opens": 1,
+                "low": 1,
+                "high": 1,
+                "completes": 1,
+                "positions": PATTERN_BITS,
+                "weight": self.layouts.weight_address_bits,
+                "mask": self.arch.timesteps,
+                "y": COORDINATE_BITS,
+                "x": COORDINATE_BITS,
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        # Each stage is refilled in the cycle in which it is vacated, so whether M2 leaves decides
+        # whether M1 does, and that whether M0 pops; all of them end in registers.
+        m = Module()
+        m1_valid, m1_leaves, m1_ends = Signal(), Signal(), Signal()
+        m2_valid, m2_leaves = Signal(), Signal()
+
+        # M0: the FIFO's head reads the table.
+        head = self.activation.payload
+        pops = Signal()
+        m.d.comb += [
+            self.activation.ready.eq(
+                (head.round == self.round) & (~m1_valid | (m1_leaves & m1_ends))
+            ),
+            pops.eq(self.activation.valid & self.activation.ready),
+            self.table_read.enable.eq(pops & ~head.marker),
+            self.table_read.half.eq(head.half),
+            self.table_read.line.eq(head.line),
+        ]
+
+        # M1: a fetch of the activation `item` reads the headers.
+        item = Signal(self.layouts.activation)
+        number = Signal(FETCH_BITS)
+        kernel = self.kernels[item.segment]
+        start, fetches = self._span(m, kernel)
+        m.d.comb += [
+            m1_leaves.eq(m1_valid & (~m2_valid | m2_leaves)),
+            m1_ends.eq(item.marker | (number + 1 == fetches)),
+            self.header_read.enable.eq(m1_leaves & ~item.marker),
+            self.header_read.half.eq(item.half),
+            self.header_read.word.eq(start + number),
+        ]
+        with m.If(pops):
+            m.d.sync += [m1_valid.eq(1), item.eq(head), number.eq(0)]
+        with m.Elif(m1_leaves):
+            m.d.sync += [m1_valid.eq(~m1_ends), number.eq(number + 1)]
+
+        # M2: the headers against the position mask.
+        fetch = Signal(self.fetch)
+        with m.If(m1_leaves):
+            m.d.sync += m2_valid.eq(1)
+            m.d.sync += [fetch[name].eq(item[name]) for name in PASSED_ON]
+            m.d.sync += [
+                fetch.opens.eq(number == 0),
+                # The first header may be the second of its word, the last one the first.
+                fetch.low.eq((number != 0) | ~self.line.first[0]),
+                fetch.high.eq(~m1_ends | (self.line.first[0] == self.line.headers[0])),
+                fetch.completes.eq(number[0]),
+                fetch.positions.eq(position_mask(m, kernel, item.rows, item.columns)),
+                fetch.weight.eq(self.line.weight),
+            ]
+        with m.Elif(m2_leaves):
+            m.d.sync += m2_valid.eq(0)
+
+        wsp = Signal(PATTERN_BITS)
+        pids = Signal(PATTERN_BITS)
+        slots = Signal(data.ArrayLayout(SLOT_BITS, 2))
+        base = Signal(self.layouts.weight_address_bits)
+        # Address of the next header's first weight; and the first half of a header (K = 7).
+        pointer = Signal.like(base)
+        first_half = Signal(2 * UNIT_BITS)
+        with m.Switch(self.kernels[fetch.segment]):
+            for code in range(4):
+                with m.Case(code):
+                    self._decode(m, 2 * code + 1, fetch, first_half, wsp, slots)
+        out = self.matched.payload
+        m.d.comb += [
+            pids.eq(wsp & fetch.positions),
+            base.eq(Mux(fetch.opens, fetch.weight, pointer)),
+            self.matched.valid.eq(m2_valid & (fetch.marker | pids.any())),
+            m2_leaves.eq(m2_valid & (~self.matched.valid | self.matched.ready)),
+            out.pids.eq(pids),
+            out.wsp.eq(wsp),
+            out.base.eq(base),
+            out.slots.eq(slots),
+            *(out[name].eq(fetch[name]) for name in PASSED_ON),
+        ]
+        with m.If(m2_leaves):
+            m.d.sync += [pointer.eq(base + popcount(wsp)), first_half.eq(self.header)]
+        return m
+
+    def _span(self, m: Module, kernel: Value) -> tuple[Signal, Signal]:
+        """The first word of the channel's headers, and the number of words that they touch."""
+        line = self.line
+        start = Signal(len(self.header_read.word))
+        fetches = Signal(FETCH_BITS + 1)
+        with m.Switch(kernel):
+            with m.Case(0, 1):
+                m.d.comb += [
+                    start.eq(line.first >> 1),
+                    fetches.eq((line.headers + line.first[0] + 1) >> 1),
+                ]
+            with m.Case(2):
+                m.d.comb += [start.eq(line.first), fetches.eq(line.headers)]
+            with m.Case(3):
+                m.d.comb += [start.eq(line.first << 1), fetches.eq(line.headers << 1)]
+        return start, fetches
+
+    def _decode(
+        self, m: Module, side: int, fetch: data.View, first_half: Signal, wsp: Signal, slots: Signal
+    ) -> None:
+        """WSP and slot out of the header bank's word, for one kernel side."""
+        area = side * side
+        if side <= 3:
+            for at, belongs in enumerate((fetch.low, fetch.high)):
+                header = self.header.word_select(at, UNIT_BITS)
+                bits = wsp[at * PAIR_OFFSET :][:area]
+                m.d.comb += [
+                    bits.eq(Mux(belongs, header[:area], 0)),
+                    slots[at].eq(header[area : area + SLOT_BITS]),
+                ]
+        elif side == 5:
+            m.d.comb += [
+                wsp.eq(self.header[:area]),
+                slots[0].eq(self.header[area : area + SLOT_BITS]),
+            ]
+        else:
+            header = Cat(first_half, self.header)
+            m.d.comb += [
+                wsp.eq(Mux(fetch.completes, header[:area], 0)),
+                slots[0].eq(header[area : area + SLOT_BITS]),
+            ]
+
+
+def position_mask(m: Module, kernel: Value, rows: Value, columns: Value) -> Signal:
+    """Bit r * K + s is rows[r] & columns[s]; for K <= 3 that of each of the two kernels."""
+    found = Signal(PATTERN_BITS)
+
+    def mask(side: int) -> Value:
+        return Cat(rows[n // side] & columns[n % side] for n in range(side * side))
+
+    with m.Switch(kernel):
+        with m.Case(0, 1):  # a pattern of K = 1 has only the first bit of each kernel
+            m.d.comb += found.eq(Cat(mask(3), mask(3)))
+        with m.Case(2):
+            m.d.comb += found.eq(mask(5))
+        with m.Case(3):
+            m.d.comb += found.eq(mask(7))
+    return found

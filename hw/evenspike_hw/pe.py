@@ -1,0 +1,178 @@
+"""PE: the wiring of one processing element."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from evenspike.arch import Arch
+from evenspike_hw.accumulators import Accumulators
+from evenspike_hw.channel_table import ChannelTable
+from evenspike_hw.fifo import Fifo
+from evenspike_hw.gates import Gates
+from evenspike_hw.layouts import LOGIT_BITS, PSUM_BITS, Layouts
+from evenspike_hw.lif import Lif
+from evenspike_hw.matcher import Matcher
+from evenspike_hw.scratchpad import Scratchpad
+from evenspike_hw.selector import Selector
+from evenspike_hw.unpacker import Unpacker
+
+PE_LAYER = data.StructLayout(
+    {
+        "kernels": data.ArrayLayout(2, 2),
+        "log_strides": data.ArrayLayout(1, 2),
+        "log_tile_width": 4,
+        "log_tile": 4,
+        "threshold": PSUM_BITS,
+        "leak": 2,
+        "soft": 1,
+        "timesteps": 4,
+        "last": 1,
+    }
+)
+"""What a PE has to know of the layer; stable while its neurons are in flight."""
+
+
+def pe_layer(layer: data.View) -> dict[str, Value]:
+    """The fields of `PE_LAYER` out of a layer descriptor."""
+    return {
+        "kernels": Cat(s.kernel for s in layer.segments),
+        "log_strides": Cat(s.log_stride for s in layer.segments),
+        "log_tile_width": layer.log_tile_width,
+        "log_tile": layer.log_tile_height + layer.log_tile_width,
+        "threshold": layer.threshold,
+        "leak": layer.leak,
+        "soft": layer.soft,
+        "timesteps": layer.timesteps,
+        "last": layer.last,
+    }
+
+
+class Pe(wiring.Component):
+    """FIFO, matcher, match queue, selector, gates, accumulators and LIF; scratchpad and its loader.
+
+    word: words of the weight stream. activation: what the APU broadcasts; ready: FIFO not full.
+    presence_read, presence: which lanes of a block it has weights of, for the APU.
+    layer: see `PE_LAYER`. round: parity of the round whose activations may be popped.
+    drain: what is read in this cycle; bias_low, bias_high, valid, host, current: `Lif`.
+    mask, logit: of the neuron that has left the LIF.
+    busy: a matched weight issues. unpacked, rounds, worked, finished: counters modulo 4.
+    accumulator_overflow, membrane_overflow: sticky until `clear_overflow`.
+
+    Latency and throughput are those of the parts (docs/timing.md, "FIFO and matcher" on).
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        layouts = Layouts(arch)
+        self.layouts = layouts
+        super().__init__(
+            {
+                "word": In(stream.Signature(layouts.load_word)),
+                "activation": In(stream.Signature(layouts.activation)),
+                "presence_read": In(layouts.presence_read),
+                "presence": Out(arch.pes),
+                "layer": In(PE_LAYER),
+                "round": In(1),
+                "drain": In(layouts.drain_read),
+                "bias_low": In(1),
+                "bias_high": In(1),
+                "valid": In(1),
+                "host": In(1),
+                "current": In(signed(PSUM_BITS)),
+                "clear_overflow": In(1),
+                "mask": Out(arch.timesteps),
+                "logit": Out(signed(LOGIT_BITS)),
+                "busy": Out(1),
+                "unpacked": Out(2),
+                "rounds": Out(2),
+                "worked": Out(2),
+                "finished": Out(2),
+                "accumulator_overflow": Out(1),
+                "membrane_overflow": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        arch, layer = self.arch, self.layer
+
+        m.submodules.unpacker = unpacker = Unpacker(arch)
+        m.submodules.scratchpad = scratchpad = Scratchpad(arch)
+        m.submodules.channel_table = table = ChannelTable(arch)
+        connect(m, flipped(self.word), unpacker.word)
+        m.d.comb += [
+            scratchpad.weight_write.eq(unpacker.weight_write),
+            scratchpad.header_write.eq(unpacker.header_write),
+            table.table_write.eq(unpacker.table_write),
+            table.presence_write.eq(unpacker.presence_write),
+            table.presence_read.eq(self.presence_read),
+            self.presence.eq(table.presence),
+            self.unpacked.eq(unpacker.unpacked),
+        ]
+
+        m.submodules.fifo = fifo = Fifo(self.layouts.activation, arch.fifo_depth)
+        m.submodules.matcher = matcher = Matcher(arch)
+        m.submodules.queue = queue = Fifo(self.layouts.matched, arch.match_depth)
+        m.submodules.selector = selector = Selector(arch)
+        connect(m, flipped(self.activation), fifo.w)
+        connect(m, fifo.r, matcher.activation)
+        connect(m, matcher.matched, queue.w)
+        connect(m, queue.r, selector.matched)
+        m.d.comb += [
+            matcher.round.eq(self.round),
+            matcher.kernels.eq(layer.kernels),
+            table.table_read.eq(matcher.table_read),
+            matcher.line.eq(table.line),
+            scratchpad.header_read.eq(matcher.header_read),
+            matcher.header.eq(scratchpad.header),
+            selector.kernels.eq(layer.kernels),
+            selector.log_strides.eq(layer.log_strides),
+            selector.log_tile_width.eq(layer.log_tile_width),
+            selector.log_tile.eq(layer.log_tile),
+            self.busy.eq(selector.busy),
+            self.rounds.eq(selector.rounds),
+            self.worked.eq(selector.worked),
+            self.finished.eq(selector.finished),
+        ]
+
+        m.submodules.gates = gates = Gates(arch)
+        m.submodules.accumulators = accumulators = Accumulators(arch)
+        m.submodules.lif = lif = Lif(arch)
+        # The weight bank's read port: the selector's while it works, the biases' in a drain.
+        m.d.comb += scratchpad.weight_read.eq(selector.weight_read)
+        with m.If(self.drain.bias):
+            m.d.comb += [
+                scratchpad.weight_read.enable.eq(1),
+                scratchpad.weight_read.address.eq(
+                    unpacker.bias_base[self.drain.half] + 2 * self.drain.slot + self.drain.high
+                ),
+            ]
+        m.d.comb += [
+            gates.weight.eq(scratchpad.weight),
+            gates.mask.eq(selector.mask),
+            accumulators.addends.eq(gates.addends),
+            accumulators.issue.eq(selector.row_read),
+            accumulators.drain.enable.eq(self.drain.read),
+            accumulators.drain.row.eq(self.drain.row),
+            accumulators.clear_overflow.eq(self.clear_overflow),
+            self.accumulator_overflow.eq(accumulators.overflow),
+            lif.threshold.eq(layer.threshold),
+            lif.leak.eq(layer.leak),
+            lif.soft.eq(layer.soft),
+            lif.timesteps.eq(layer.timesteps),
+            lif.last.eq(layer.last),
+            lif.valid.eq(self.valid),
+            lif.host.eq(self.host),
+            lif.current.eq(self.current),
+            lif.sums.eq(accumulators.sums),
+            lif.bias_unit.eq(scratchpad.weight),
+            lif.bias_low.eq(self.bias_low),
+            lif.bias_high.eq(self.bias_high),
+            lif.clear_overflow.eq(self.clear_overflow),
+            self.mask.eq(lif.mask),
+            self.logit.eq(lif.logit),
+            self.membrane_overflow.eq(lif.overflow),
+        ]
+        return m

@@ -1,0 +1,121 @@
+"""Results: what an inference on the RTL leaves in each layer, as the drivers collect it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evenspike.pack import Descriptor, Image
+from evenspike_hw.states import State
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """One layer of one inference on the RTL.
+
+    cycles: from the last write of the layer before. states: int64 [pes] by the names of the
+        counters; they add up to the cycles.
+    masks: uint8 [filters, H, W] after pooling, zeros for the last layer; logits: of the last one.
+    accumulator_overflow, membrane_overflow: bool [pes].
+    closed: cycle of the inference in which each window left the collector, in drain order.
+    """
+
+    name: str
+    cycles: int
+    states: dict[str, npt.NDArray[np.int64]]
+    masks: npt.NDArray[np.uint8]
+    logits: npt.NDArray[np.int64] | None
+    accumulator_overflow: npt.NDArray[np.bool_]
+    membrane_overflow: npt.NDArray[np.bool_]
+    closed: npt.NDArray[np.int64]
+
+
+class Results:
+    """Arrays that a driver fills, for one inference of an Image.
+
+    base, room: uint32 [layers]; first entry of each layer's spikes, and entries that they can take.
+    cycles: uint32 [layers]. states: uint32 [layers, pes, states]. overflow: uint8 [layers, 2, pes].
+    counts, columns: uint16, and masks: uint8 [.., pes]; the entries of each layer behind those of
+        the layer before; counts: entries of the row that starts there.
+    closed: uint32; as `LayerTrace.closed`. logit_words: uint64; the words that were written.
+    """
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        pes, layers, last = image.arch.pes, len(image.layers), image.layers[-1]
+        self.base = np.array([0 if d.last else d.spike_base for d in image.layers], dtype=np.uint32)
+        self.room = np.array([_entries(d) for d in image.layers], dtype=np.uint32)
+        total = int(self.room.sum())
+        self.cycles = np.zeros(layers, dtype=np.uint32)
+        self.states = np.zeros((layers, pes, len(State)), dtype=np.uint32)
+        self.overflow = np.zeros((layers, 2, pes), dtype=np.uint8)
+        self.counts = np.zeros(total, dtype=np.uint16)
+        self.columns = np.zeros(total, dtype=np.uint16)
+        self.masks = np.zeros((total, pes), dtype=np.uint8)
+        self.closed = np.zeros(total, dtype=np.uint32)
+        words = last.blocks.shape[0] * last.size[0] * last.size[1] * image.arch.logit_words
+        self.logit_words = np.zeros(words, dtype=np.uint64)
+
+    def part(self, index: int) -> slice:
+        """Where a layer's entries are."""
+        end = int(self.room[: index + 1].sum())
+        return slice(end - int(self.room[index]), end)
+
+    def traces(self) -> list[LayerTrace]:
+        found = []
+        for index, layer in enumerate(self.image.layers):
+            part = self.part(index)
+            states = self.states[index].astype(np.int64)
+            overflow = self.overflow[index].astype(bool)
+            entries = (self.counts[part], self.columns[part], self.masks[part])
+            found.append(
+                LayerTrace(
+                    layer.name,
+                    int(self.cycles[index]),
+                    {state.name.lower(): states[:, state] for state in State},
+                    _dense(layer, *entries),
+                    self._logits(layer) if layer.last else None,
+                    overflow[0],
+                    overflow[1],
+                    self.closed[part].astype(np.int64),
+                )
+            )
+        return found
+
+    def _logits(self, layer: Descriptor) -> npt.NDArray[np.int64]:
+        lanes = self.logit_words.view("<i4").reshape(layer.blocks.shape[0], -1)
+        logits = np.zeros(layer.filters, dtype=np.int64)
+        used = layer.blocks >= 0
+        logits[layer.blocks[used]] = lanes[:, : self.image.arch.pes][used]
+        return logits
+
+
+def _entries(layer: Descriptor) -> int:
+    """Entries that the spikes of a layer can take."""
+    if layer.last:
+        return 0
+    return int(
+        layer.blocks.shape[0] * (layer.size[0] // layer.pool) * (layer.size[1] // layer.pool)
+    )
+
+
+def _dense(
+    layer: Descriptor,
+    counts: npt.NDArray[np.uint16],
+    columns: npt.NDArray[np.uint16],
+    masks: npt.NDArray[np.uint8],
+) -> npt.NDArray[np.uint8]:
+    """The spikes of a layer out of its part of the spike memory, [filters, H, W]."""
+    height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
+    dense = np.zeros((layer.filters, height, width), dtype=np.uint8)
+    if layer.last:
+        return dense
+    for block, lanes in enumerate(layer.blocks):
+        used = lanes >= 0
+        for y in range(height):
+            row = (block * height + y) * width
+            entries = slice(row, row + int(counts[row]))
+            dense[lanes[used], y, columns[entries, None]] = masks[entries][:, used]
+    return dense

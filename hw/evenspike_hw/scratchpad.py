@@ -1,0 +1,95 @@
+"""Scratchpad: the weights of a PE and the headers of its kernels, in two halves."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from evenspike.arch import HEADER_UNITS, Arch
+from evenspike_hw.layouts import UNIT_BITS, WEIGHT_BITS, Layouts
+
+LINE_UNITS = 4
+"""16-bit units of a line of the header bank: the longest header (K = 7)."""
+
+HEADER_BITS = 32
+"""Bits of the header bank that are read at once: two headers for K <= 3, half of one for K = 7."""
+
+
+class Scratchpad(wiring.Component):
+    """A weight bank and a header bank (docs/timing.md, "Loader"; u-Ticket section IV-B).
+
+    weight_write, weight_read: addresses run over both halves. header_write, header_read: in a half;
+        `header_write.unit` is a multiple of the units that a header of this kernel takes.
+    weight, header: what was read.
+
+    One read and one write of each bank a cycle. The data of a read in cycle c are there from c + 1
+    until the next read of the bank. A write in c is seen by reads from c + 1 on. Nothing is reset.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        layouts = Layouts(arch)
+        self.layouts = layouts
+        super().__init__(
+            {
+                "weight_write": In(layouts.weight_write),
+                "header_write": In(layouts.header_write),
+                "weight_read": In(layouts.weight_read),
+                "header_read": In(layouts.header_read),
+                "weight": Out(signed(WEIGHT_BITS)),
+                "header": Out(HEADER_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        self._weights(m)
+        self._headers(m)
+        return m
+
+    def _weights(self, m: Module) -> None:
+        depth = 2 * self.arch.weight_words
+        m.submodules.weights = memory = Memory(shape=signed(WEIGHT_BITS), depth=depth, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            write.en.eq(self.weight_write.enable),
+            write.addr.eq(self.weight_write.address),
+            write.data.eq(self.weight_write.data),
+            read.en.eq(self.weight_read.enable),
+            read.addr.eq(self.weight_read.address),
+            self.weight.eq(read.data),
+        ]
+
+    def _headers(self, m: Module) -> None:
+        """Lines of both halves alternate, so that the half is the low bit of an address: no adder.
+
+        A header is offered at every place of the line where one of its kernel can be, and the
+        enables say which.
+        """
+        width = LINE_UNITS * UNIT_BITS
+        m.submodules.headers = memory = Memory(
+            shape=width, depth=2 * self.layouts.header_lines, init=[]
+        )
+        write, read = memory.write_port(granularity=UNIT_BITS), memory.read_port()
+        given, wanted = self.header_write, self.header_read
+        first = given.unit[:2]
+        m.d.comb += write.addr.eq(Cat(given.half, given.unit[2:]))
+        with m.Switch(given.kernel):
+            for code in range(4):
+                units = HEADER_UNITS[2 * code + 1]
+                header = given.data[: units * UNIT_BITS]
+                with m.Case(code):
+                    m.d.comb += write.data.eq(header.replicate(LINE_UNITS // units))
+                    with m.If(given.enable):
+                        m.d.comb += write.en.eq(((1 << units) - 1) << first)
+
+        high = Signal(reset_less=True)  # as the RAM's output, it stays
+        with m.If(wanted.enable):
+            m.d.sync += high.eq(wanted.word[0])
+        m.d.comb += [
+            read.en.eq(wanted.enable),
+            read.addr.eq(Cat(wanted.half, wanted.word[1:])),
+            self.header.eq(read.data.word_select(high, HEADER_BITS)),
+        ]

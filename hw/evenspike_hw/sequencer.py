@@ -1,0 +1,184 @@
+"""Sequencer: runs a list of layers; starts broadcasts and drains, and frees scratchpad halves."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from evenspike.arch import Arch
+from evenspike_hw.broadcasts import Broadcasts
+from evenspike_hw.descriptor import LAYER, LAYER_WORDS, WORD_BITS
+from evenspike_hw.fetch import LAYER_BITS, Fetch
+from evenspike_hw.layouts import MAP_BITS, Layouts
+from evenspike_hw.table import table_read
+
+SETUP = 4
+"""Cycles from a layer's last write to the first action of the next."""
+
+
+class Sequencer(wiring.Component):
+    """Layers in order, and in each `for pass: for tile: for chunk` (docs/timing.md).
+
+    prepare: read the first two descriptors; `prepared` rises when `go` may come.
+    go: cycle 0 of an inference. running: from cycle 1 to the last layer's last write.
+    layer: descriptor of the layer that runs. number: its index. switched: it is new in this cycle.
+    last_write: of the layer, in this cycle. tail: its last drain cycle is over, the last write is
+        not.
+    error: layer `number` has a descriptor that the hardware cannot run; `running` has ended.
+
+    loaded, worked, rounds: modulo 4, over all PEs: chunks unpacked, markers issued that free a half
+        in the middle of a round, markers issued that end a round.
+    ends_round, ends_pass, ends_layer: this is the last drain cycle of a round; of a pass, a layer.
+    marker: the APU broadcasts a marker in this cycle.
+    start, work: as in `Broadcasts`. begin: the drain begins in the next cycle.
+    free: the older half of the scratchpad is free from the next cycle on. half: it, which at the
+        end of a round is the half with the biases.
+    drained, seen: modulo 4: rounds drained, chunks whose `loaded` was seen in an earlier cycle.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        super().__init__(
+            {
+                "prepare": In(1),
+                "prepared": Out(1),
+                "go": In(1),
+                "table_read": Out(table_read(arch)),
+                "table": In(WORD_BITS),
+                "layer": Out(LAYER),
+                "number": Out(LAYER_BITS),
+                "switched": Out(1),
+                "running": Out(1),
+                "last_write": Out(1),
+                "tail": Out(1),
+                "error": Out(1),
+                "loaded": In(2),
+                "worked": In(2),
+                "rounds": In(2),
+                "ends_round": In(1),
+                "ends_pass": In(1),
+                "ends_layer": In(1),
+                "marker": In(1),
+                "start": Out(1),
+                "work": Out(Layouts(arch).broadcast),
+                "begin": Out(1),
+                "free": Out(1),
+                "half": Out(1),
+                "drained": Out(2),
+                "seen": Out(2),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layer = self.layer
+        m.submodules.fetch = fetch = Fetch(self.arch)
+        m.submodules.broadcasts = broadcasts = Broadcasts(self.arch)
+        gap = Signal(range(SETUP))
+        self._layers(m, fetch, gap)
+        m.d.comb += [
+            self.table_read.eq(fetch.table_read),
+            fetch.table.eq(self.table),
+            fetch.chunk_read.eq(broadcasts.chunk_read),
+            fetch.chunk_address.eq(broadcasts.chunk_address),
+            broadcasts.chunk.eq(fetch.chunk),
+            broadcasts.layer.eq(layer),
+            broadcasts.switched.eq(self.switched),
+            broadcasts.enable.eq(self.running & ~layer.host & (gap == 0) & ~self.tail),
+            broadcasts.loaded.eq(self.loaded),
+            broadcasts.drained.eq(self.drained),
+            broadcasts.ends_round.eq(self.ends_round),
+            broadcasts.marker.eq(self.marker),
+            self.start.eq(broadcasts.start),
+            self.work.eq(broadcasts.work),
+        ]
+
+        freed = Signal(2)  # halves freed in the middle of a round, modulo 4
+        early, late = Signal(), Signal()
+        m.d.comb += [
+            self.begin.eq(self.rounds != self.drained),
+            early.eq(self.worked != freed),
+            late.eq(~layer.host & Mux(layer.chunks == 1, self.ends_pass, self.ends_round)),
+            self.free.eq(early | late),
+        ]
+        m.d.sync += [
+            freed.eq(freed + early),
+            self.half.eq(self.half ^ self.free),
+            self.seen.eq(self.loaded),
+            self.drained.eq(self.drained + (self.ends_round & ~layer.host)),
+        ]
+        return m
+
+    def _layers(self, m: Module, fetch: Fetch, gap: Signal) -> None:
+        """From layer to layer; the descriptor that follows is fetched while a layer runs."""
+        layer, following = self.layer, fetch.layer
+        tail = Signal(range(self.arch.drain_latency + 1))
+        number = Signal(LAYER_BITS)  # of the layer that follows
+        first, second = Signal(), Signal()  # waiting for this descriptor before `go`
+        switch = Signal()
+        m.d.comb += [
+            self.tail.eq(tail != 0),
+            self.last_write.eq(self.running & (tail == 1)),
+            switch.eq((first & fetch.valid) | (self.last_write & ~layer.last)),
+            fetch.read.eq(self.prepare | switch),
+            fetch.number.eq(Mux(self.prepare, 0, number + 1)),
+        ]
+        m.d.sync += self.switched.eq(switch)
+        with m.If(self.ends_layer):
+            m.d.sync += tail.eq(self.arch.drain_latency)
+        with m.Elif(self.tail):
+            m.d.sync += tail.eq(tail - 1)
+        with m.If(self.last_write):
+            m.d.sync += gap.eq(SETUP - 1)
+        with m.Elif(gap != 0):
+            m.d.sync += gap.eq(gap - 1)
+
+        with m.If(self.go):
+            m.d.sync += [self.running.eq(1), self.prepared.eq(0)]
+        with m.If(self.last_write):
+            m.d.sync += self.number.eq(number)
+            with m.If(layer.last):
+                m.d.sync += [self.running.eq(0), self.number.eq(self.number)]
+        with m.If(second & fetch.valid):
+            m.d.sync += [second.eq(0), self.prepared.eq(1)]
+        with m.If(switch):
+            m.d.sync += [layer.eq(following), number.eq(number + 1), first.eq(0), second.eq(first)]
+            with m.If(self._fault(m, following, number)):
+                m.d.sync += [self.error.eq(1), self.running.eq(0), second.eq(0)]
+        with m.If(self.prepare):
+            m.d.sync += [first.eq(1), number.eq(0), self.number.eq(0), self.error.eq(0)]
+
+    def _fault(self, m: Module, layer: data.View, number: Signal) -> Value:
+        """What the hardware cannot run, although the fields have room for it."""
+        arch = self.arch
+        reasons = {
+            "host": layer.host != (number == 0),
+            "last": layer.host & layer.last,
+            "more_layers": ~layer.last
+            & (number == min(arch.table_words // LAYER_WORDS, 1 << LAYER_BITS) - 1),
+            "timesteps": (layer.timesteps == 0) | (layer.timesteps > arch.timesteps),
+            "neurons": layer.log_tile_height + layer.log_tile_width + layer.log_slots
+            > exact_log2(arch.accumulators),
+            "tile": (layer.log_tile_height >= MAP_BITS) | (layer.log_tile_width >= MAP_BITS),
+            "slots": (layer.log_slots > exact_log2(arch.slots))
+            | (layer.slots_last == 0)
+            | (layer.slots_last > (1 << layer.log_slots)),
+            "empty": (layer.height == 0) | (layer.width == 0) | (layer.passes == 0),
+            "pool": layer.pool
+            & (
+                layer.height[0]
+                | layer.width[0]
+                | (layer.log_tile_height == 0)
+                | (layer.log_tile_width == 0)
+            ),
+            "chunks": ~layer.host & (layer.chunks == 0),
+            "padding": Cat(s.padding > 2 * s.kernel for s in layer.segments).any(),
+        }
+        faults = []
+        for name, reason in reasons.items():
+            fault = Signal(name=f"fault_{name}")
+            m.d.comb += fault.eq(reason)
+            faults.append(fault)
+        return Cat(*faults).any()

@@ -1,0 +1,147 @@
+"""Simulator: inferences of an Image on the RTL, compiled where that is possible."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from evenspike.errors import EvenspikeError
+from evenspike.pack import Image
+from evenspike_hw import compiled, descriptor
+from evenspike_hw.host import current_words
+from evenspike_hw.registers import Status
+from evenspike_hw.results import LayerTrace, Results
+
+WATCHDOG = 20_000
+"""Cycles in which nothing moves, after which a run is given up."""
+
+
+class Result(IntEnum):
+    """What the driver returns."""
+
+    FINISHED = 0
+    REFUSED = 1
+    STALLED = 2
+
+
+@dataclass(frozen=True)
+class MemoryBehaviour:
+    """stall: share of the cycles in which the memory takes and gives nothing. seed: of which."""
+
+    stall: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Waves:
+    """An FST file, and the first and the last cycle of the inference that it gets."""
+
+    path: Path
+    first: int
+    last: int
+
+
+class MemoryMap:
+    """The memory of an inference: table, weight stream, host currents, and then room for logits."""
+
+    def __init__(self, image: Image, tables: descriptor.Tables) -> None:
+        self.image = image
+        self.tables = tables
+        self.weights = tables.words.size
+        self.currents = self.weights + image.stream.size
+
+    def words(self, currents: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
+        host = current_words(self.image, currents)
+        return np.concatenate([self.tables.words, self.image.stream, host])
+
+
+class Simulator:
+    """The compiled RTL with an Image in its memory; one object serves one thread.
+
+    trace: build with waveforms (see `run`).
+
+    Raises EvenspikeError where the engine cannot be built, or the Image does not fit the tables.
+    """
+
+    def __init__(self, image: Image, *, trace: bool = False) -> None:
+        self.image = image
+        self.map = MemoryMap(image, descriptor.encode(image))
+        self._driver = compiled.load(compiled.build(image.arch, trace=trace).library)
+        self._machine = ctypes.c_void_p(self._driver.evenspike_new())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._machine:
+            self._driver.evenspike_delete(self._machine)
+            self._machine = ctypes.c_void_p()
+
+    def run(
+        self,
+        currents: npt.NDArray[np.int32],
+        memory: MemoryBehaviour | None = None,
+        waves: Waves | None = None,
+    ) -> list[LayerTrace]:
+        """One inference on the host's currents [filters, H, W].
+
+        Raises EvenspikeError where the accelerator stops at a layer or nothing moves any more.
+        """
+        memory = memory or MemoryBehaviour()
+        content = self.map.words(currents)
+        results = Results(self.image)
+        tables = self.map.tables
+        arrays = ("base", "room", "cycles", "states", "overflow", "counts", "columns", "masks")
+        job = compiled.Job(
+            memory=content.ctypes.data,
+            words=content.size,
+            currents=self.map.currents,
+            weights=self.map.weights,
+            logits=content.size,
+            table=0,
+            table_words=tables.words.size,
+            pass_base=tables.pass_base,
+            latency=self.image.arch.memory_latency,
+            stall=round(memory.stall * 65536),
+            seed=memory.seed,
+            watchdog=WATCHDOG,
+            layers=len(self.image.layers),
+            logit_count=results.logit_words.size,
+            trace=str(waves.path).encode() if waves else None,
+            trace_first=waves.first if waves else 0,
+            trace_last=waves.last if waves else 0,
+            **{
+                name: getattr(results, name).ctypes.data
+                for name in (*arrays, "closed", "logit_words")
+            },
+        )
+        result = Result(self._driver.evenspike_run(self._machine, ctypes.byref(job)))
+        check(self.image, result, job.status, job.total_cycles)
+        return results.traces()
+
+
+def check(image: Image, result: Result, status: int, cycle: int) -> None:
+    """Raises EvenspikeError for a run that has not finished, with the layer and the cycle."""
+    if result is Result.FINISHED:
+        return
+    number = status >> Status.LAYER & 0xFF
+    name = image.layers[number].name if number < len(image.layers) else "of no name"
+    where = f"layer {name} (number {number}), cycle {cycle}"
+    if result is Result.REFUSED:
+        raise EvenspikeError(f"RTL: stopped with its error bit at {where}: bad descriptor")
+    raise EvenspikeError(f"RTL: nothing has moved for {WATCHDOG} cycles, at {where}")

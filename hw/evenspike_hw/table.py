@@ -1,0 +1,58 @@
+"""Table memory: layer descriptors, passes and chunks, where three blocks read them at once."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from evenspike.arch import Arch
+from evenspike_hw.descriptor import WORD_BITS
+
+READERS = ("port", "loader", "sequencer")
+"""Blocks that walk the table on their own: each has a read port, that is a copy of the memory."""
+
+
+def table_read(arch: Arch) -> data.StructLayout:
+    return data.StructLayout({"enable": 1, "address": ceil_log2(arch.table_words)})
+
+
+class TableMemory(wiring.Component):
+    """`table_words` of 64 bits (formats: `evenspike_hw.descriptor`).
+
+    write: enable, address, data. For each reader, `<reader>_read` is answered on `<reader>` in the
+    cycle after, where it stays until the next read. A write is visible to reads from the next
+    cycle on; the table is only written while nothing runs.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        address = ceil_log2(arch.table_words)
+        members = {
+            "write": In(data.StructLayout({"enable": 1, "address": address, "data": WORD_BITS}))
+        }
+        for reader in READERS:
+            members[f"{reader}_read"] = In(table_read(arch))
+            members[reader] = Out(WORD_BITS)
+        super().__init__(members)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=WORD_BITS, depth=self.arch.table_words, init=[])
+        write = memory.write_port()
+        m.d.comb += [
+            write.en.eq(self.write.enable),
+            write.addr.eq(self.write.address),
+            write.data.eq(self.write.data),
+        ]
+        for reader in READERS:
+            read = memory.read_port()
+            request = getattr(self, f"{reader}_read")
+            m.d.comb += [
+                read.en.eq(request.enable),
+                read.addr.eq(request.address),
+                getattr(self, reader).eq(read.data),
+            ]
+        return m

@@ -1,0 +1,248 @@
+"""Unpacker: the PE's part of the loader; turns tokens into weights, headers and channel table."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from evenspike.arch import COUNT_BITS, HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
+from evenspike_hw.layouts import PATTERN_BITS, SLOT_BITS, UNIT_BITS, Layouts
+
+WORD_UNITS = 4
+
+TOKENS_BITS = COUNT_BITS + 3
+"""Bits of the number of tokens of a chunk: two a unit, and COUNT_BITS bits count its words."""
+
+
+class Tokens(wiring.Component):
+    """A holding register for a word of the weight stream, and what each of its units means.
+
+    word: four units for this PE; the context is the same in all words of a chunk.
+    context: of the chunk; stable up to the cycle behind its last unit.
+    unit: the one that is processed in this cycle; of the following at most one:
+    counts: it is the chunk's first, the number of its tokens.
+    weighs: it is the weight at position `pid` of kernel `kernel` (counted from the one that line 0
+        of the channel table begins with). opens: the kernel's first; ends: the chunk's last.
+    biases: it is half a bias.
+    completes: this cycle is the last of the chunk's last word.
+
+    A word taken in cycle c is processed in c + 1 ... c + k, where k is 4, one for each unit, plus
+    the skip tokens met on the way; `word.ready` is a register, high again in c + k + 1.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        self.layouts = Layouts(arch)
+        super().__init__(
+            {
+                "word": In(stream.Signature(self.layouts.load_word)),
+                "context": Out(self.layouts.load_context),
+                "unit": Out(UNIT_BITS),
+                "counts": Out(1),
+                "weighs": Out(1),
+                "opens": Out(1),
+                "ends": Out(1),
+                "biases": Out(1),
+                "kernel": Out(self.layouts.line_bits + exact_log2(arch.slots)),
+                "pid": Out(max(PID_BITS.values())),
+                "completes": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """A cycle with a word processes a unit, or a skip token if one is the head of the pair. A
+        word stays until the skip tokens behind its last unit are done, so none begins with one.
+        """
+        m = Module()
+        hold = Signal(self.layouts.load_word)
+        full = Signal()
+        units, next_units = Signal(range(WORD_UNITS + 1)), Signal(range(WORD_UNITS + 1))
+        skips, next_skips = Signal(), Signal()
+        m.d.comb += [
+            self.word.ready.eq(~full),
+            self.context.eq(hold.context),
+            self.unit.eq(hold.units.word_select(units[:2], UNIT_BITS)),
+            next_units.eq(units + ~skips),
+        ]
+        with m.If(~full):
+            m.d.sync += full.eq(self.word.valid)
+            with m.If(self.word.valid):
+                m.d.sync += hold.eq(self.word.payload)
+        with m.Elif((next_units == WORD_UNITS) & ~next_skips):
+            m.d.sync += [units.eq(0), full.eq(0)]
+            m.d.comb += self.completes.eq(hold.last)
+        with m.Else():
+            m.d.sync += units.eq(next_units)
+
+        # The tokens of a pair that are still to come, the head first; `left`: of later pairs.
+        pair, next_pair = Signal(2 * TOKEN_BITS), Signal(2 * TOKEN_BITS)
+        tokens, next_tokens = Signal(range(3)), Signal(range(3))
+        left, biases = Signal(TOKENS_BITS), Signal(range(2 * self.arch.slots + 1))
+        m.d.comb += [next_pair.eq(pair), next_tokens.eq(tokens)]
+        with m.If(skips | self.weighs):
+            m.d.comb += [next_pair.eq(pair >> TOKEN_BITS), next_tokens.eq(tokens - 1)]
+        with m.Elif(self.counts):
+            m.d.comb += next_tokens.eq(0)
+        with m.If(full & ~skips):
+            with m.If(hold.first & (units == 0)):
+                m.d.comb += self.counts.eq(1)
+                m.d.sync += left.eq(self.unit)
+                m.d.sync += biases.eq(Mux(hold.context.biases, 2 << hold.context.log_slots, 0))
+            with m.Elif(tokens != 0):
+                m.d.comb += self.weighs.eq(1)
+            with m.Elif(left != 0):
+                m.d.comb += [next_pair.eq(self.unit), next_tokens.eq(Mux(left == 1, 1, 2))]
+                m.d.sync += left.eq(left - next_tokens)
+            with m.Elif(biases != 0):
+                m.d.comb += self.biases.eq(1)
+                m.d.sync += biases.eq(biases - 1)
+        m.d.sync += [pair.eq(next_pair), tokens.eq(next_tokens), skips.eq(next_skips)]
+        m.d.comb += self.ends.eq(self.weighs & (left == 0) & (next_tokens == 0))
+
+        # The kernel counter. `moved`: it is not at the open kernel, or none is open yet.
+        gap, leap = Signal(TOKEN_BITS), Signal.like(self.kernel)
+        kernel, moved = Signal.like(self.kernel), Signal()
+        with m.Switch(hold.context.kernel):
+            for code in range(4):
+                pid_bits = PID_BITS[2 * code + 1]
+                with m.Case(code):
+                    m.d.comb += [
+                        self.pid.eq(pair[:pid_bits]),
+                        gap.eq(pair[pid_bits:TOKEN_BITS]),
+                        leap.eq((gap + 1) << (TOKEN_BITS - pid_bits)),
+                        next_skips.eq((next_tokens != 0) & next_pair[:pid_bits].all()),
+                    ]
+        m.d.comb += [
+            self.kernel.eq(kernel + Mux(skips, leap, gap)),
+            self.opens.eq(self.weighs & (moved | (gap != 0))),
+        ]
+        with m.If(self.counts):
+            m.d.sync += [kernel.eq(hold.context.lead << hold.context.log_slots), moved.eq(1)]
+        with m.Elif(skips | self.weighs):
+            m.d.sync += [kernel.eq(self.kernel), moved.eq(skips)]
+        return m
+
+
+class Unpacker(wiring.Component):
+    """Writes what the token decoder finds (docs/timing.md, "Loader"; format: `evenspike.pack`).
+
+    word: see `Tokens`, also for the latency and the throughput.
+    weight_write, header_write: to the scratchpad. table_write, presence_write: to the channel
+        table, in which the chunk's first channel has line `lead`. All in the cycle in which the
+        unit is processed, the header of the chunk's last kernel one later. Nothing holds them up.
+    bias_base: of each half, the address behind the chunk's last weight, where its biases begin.
+    unpacked: chunks completed, modulo 4; counts from the cycle after the last unit on.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        layouts = Layouts(arch)
+        self.layouts = layouts
+        super().__init__(
+            {
+                "word": In(stream.Signature(layouts.load_word)),
+                "weight_write": Out(layouts.weight_write),
+                "header_write": Out(layouts.header_write),
+                "table_write": Out(layouts.table_write),
+                "presence_write": Out(layouts.presence_write),
+                "bias_base": Out(data.ArrayLayout(layouts.weight_address_bits, 2)),
+                "unpacked": Out(2),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.tokens = tokens = Tokens(self.arch)
+        connect(m, flipped(self.word), tokens.word)
+        m.d.sync += self.unpacked.eq(self.unpacked + tokens.completes)
+        self._kernels(m, tokens, self._weights(m, tokens))
+        return m
+
+    def _weights(self, m: Module, tokens: Tokens) -> Signal:
+        """The weight bank; returns the address that is written next."""
+        half = tokens.context.half
+        address = Signal(self.layouts.weight_address_bits)
+        following = Signal.like(address)
+        m.d.comb += [
+            self.weight_write.enable.eq(tokens.weighs | tokens.biases),
+            self.weight_write.address.eq(address),
+            self.weight_write.data.eq(tokens.unit),
+            following.eq(address + 1),
+        ]
+        with m.If(tokens.counts):
+            m.d.comb += following.eq(Mux(half, self.arch.weight_words, 0))
+        with m.If(tokens.counts | self.weight_write.enable):
+            m.d.sync += address.eq(following)
+        with m.If(tokens.counts | tokens.weighs):
+            m.d.sync += self.bias_base[half].eq(following)
+        return address
+
+    def _kernels(self, m: Module, tokens: Tokens, address: Signal) -> None:
+        """Headers, channel table and presence bits.
+
+        The open kernel is written when the next one opens, or in the cycle after the last weight
+        (`flush`): the header bank has one port, and may be taking the kernel before. No word of
+        another chunk can be held by then, so the context serves that cycle, too.
+        """
+        layouts, context = self.layouts, tokens.context
+        # Of the open kernel; `first`, `headers`, `weight` are the line of its channel.
+        opened, closes, flush = Signal(), Signal(), Signal()
+        line, slot, wsp = Signal(layouts.line_bits), Signal(SLOT_BITS), Signal(PATTERN_BITS)
+        written, next_written = Signal(layouts.header_unit_bits), Signal(layouts.header_unit_bits)
+        channel, lanes = Signal(layouts.table_line), Signal(self.arch.pes)
+        # Of the kernel of the weight in this cycle.
+        next_line, next_lanes = Signal(layouts.line_bits), Signal(self.arch.pes)
+        block, next_block = line[layouts.lane_bits :], next_line[layouts.lane_bits :]
+        position = Signal(PATTERN_BITS)
+        m.d.sync += flush.eq(tokens.ends)
+        m.d.comb += [
+            closes.eq(flush | (opened & tokens.opens)),
+            next_written.eq(written + closes),
+            next_line.eq(tokens.kernel >> context.log_slots),
+            next_lanes.eq(
+                Mux(opened & (next_block == block), lanes, 0)
+                | (1 << next_line[: layouts.lane_bits])
+            ),
+            position.eq(1 << tokens.pid),
+            self.table_write.enable.eq(closes),
+            self.table_write.half.eq(context.half),
+            self.table_write.line.eq(line),
+            self.table_write.data.eq(channel),
+            self.presence_write.clear.eq(tokens.counts),
+            self.presence_write.enable.eq(tokens.weighs),
+            self.presence_write.half.eq(context.half),
+            self.presence_write.block.eq(next_block),
+            self.presence_write.lanes.eq(next_lanes),
+            self.header_write.enable.eq(closes),
+            self.header_write.half.eq(context.half),
+            self.header_write.kernel.eq(context.kernel),
+        ]
+        with m.Switch(context.kernel):
+            for code in range(4):
+                side = 2 * code + 1
+                with m.Case(code):
+                    m.d.comb += [
+                        self.header_write.unit.eq(written << exact_log2(HEADER_UNITS[side])),
+                        self.header_write.data.eq(wsp[: side**2] | slot << side**2),
+                    ]
+
+        m.d.sync += written.eq(next_written)
+        with m.If(tokens.counts):
+            m.d.sync += [opened.eq(0), written.eq(0)]
+        with m.If(tokens.weighs):
+            m.d.sync += [wsp.eq(Mux(tokens.opens, 0, wsp) | position), lanes.eq(next_lanes)]
+        with m.If(tokens.opens):
+            m.d.sync += [
+                opened.eq(1),
+                line.eq(next_line),
+                slot.eq(tokens.kernel & ((1 << context.log_slots) - 1)),
+                channel.headers.eq(channel.headers + 1),
+            ]
+            with m.If(~opened | (next_line != line)):
+                m.d.sync += [
+                    channel.first.eq(next_written),
+                    channel.headers.eq(1),
+                    channel.weight.eq(address),
+                ]

@@ -1,0 +1,259 @@
+"""Random networks on the RTL and on the cycle model; a failure shrinks to a small one.
+
+    python -m tests.cosim.random_networks [N] [--seed S] [--arch NAME]
+    python -m tests.cosim.random_networks --repeat FILE
+
+Each case is a network of `tests.networks` with a mapping of `tests.archs` on one of a few Archs,
+each of which is built once. A third of them run with a memory that stalls: there the cycles are
+the memory's, and the spikes, logits, overflow flags and busy cycles are compared.
+"""
+
+# ruff: noqa: T201 (what it prints is its result)
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from evenspike import events, reference
+from evenspike.arch import Arch
+from evenspike.cli.cosim import NAMES, compare, model_result, rtl_result
+from evenspike.errors import EvenspikeError
+from evenspike.mapping import choose
+from evenspike.pack import Image, pack
+from evenspike.program import Program
+from evenspike_hw.simulator import MemoryBehaviour, Simulator
+from evenspike_sim.accelerator import Accelerator
+from tests.archs import random_mapping
+from tests.networks import random_pixels, random_program
+
+ARCHS = {
+    "packed": Arch(),
+    "small": Arch(pes=4, timesteps=8, accumulators=16, spike_entries=4096, memory_latency=3),
+    "tight": Arch(
+        pes=8,
+        timesteps=4,
+        accumulators=64,
+        scratchpad_words=256,
+        header_words=41,
+        chunk_blocks=1,
+        fifo_depth=1,
+        match_depth=1,
+        slots=4,
+        memory_latency=1,
+        stream_depth=8,
+        spike_entries=4096,
+    ),
+    "single": Arch(
+        pes=1,
+        timesteps=2,
+        accumulators=4,
+        scratchpad_words=512,
+        header_words=101,
+        chunk_blocks=32,
+        fifo_depth=7,
+        match_depth=2,
+        spike_entries=8192,
+        table_words=4096,
+    ),
+}
+"""Few, since each is compiled; what they do not vary, the models' own tests do."""
+
+STALLS = (0.0, 0.0, 0.3)
+SEEDS = 1 << 30
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a random network is drawn from."""
+
+    arch: str
+    seed: int
+    timesteps: int
+    max_side: int = 10
+    max_filters: int = 17
+    stall: float = 0.0
+    natural: bool = False
+
+    def program(self) -> Program:
+        return random_program(
+            self.seed,
+            timesteps=self.timesteps,
+            max_side=self.max_side,
+            max_filters=self.max_filters,
+        )
+
+
+def cases(seed: int, arch: str | None = None) -> Iterator[Case]:
+    """Endless."""
+    rng = np.random.default_rng((31, seed))
+    while True:
+        name = arch or list(ARCHS)[int(rng.integers(len(ARCHS)))]
+        yield Case(
+            name,
+            int(rng.integers(SEEDS)),
+            int(rng.integers(1, ARCHS[name].timesteps + 1)),
+            int(rng.choice((3, 6, 10))),
+            int(rng.choice((3, 8, 17))),
+            float(rng.choice(STALLS)),
+            bool(rng.random() < 0.3),
+        )
+
+
+def image_of(case: Case, program: Program) -> Image | None:
+    """The packed network, or None if it does not fit the Arch."""
+    arch = ARCHS[case.arch]
+    try:
+        if case.natural:
+            mapping = choose(program, arch, natural=True)
+        else:
+            choose(program, arch)  # a random mapping is only looked for where there is one
+            mapping = random_mapping(program, arch, case.seed)
+        return pack(program, mapping, arch)
+    except EvenspikeError:
+        return None
+
+
+def difference(case: Case, program: Program) -> str | None:
+    """Why the RTL, the cycle model and the reference do not agree, or None."""
+    image = image_of(case, program)
+    if image is None:
+        return None
+    pixels = random_pixels(program, case.seed)
+    currents = reference.host_currents(program, pixels)
+    runs = Accelerator(image).run(currents)
+    try:
+        with Simulator(image) as simulator:
+            traces = simulator.run(currents, MemoryBehaviour(case.stall, case.seed))
+    except EvenspikeError as error:
+        return str(error)
+    expected = reference.run(program, pixels)
+    for masks, trace in zip(expected.masks, traces, strict=False):
+        if not np.array_equal(masks, trace.masks):
+            return f"layer {trace.name}: spikes differ from the reference"
+    if not case.stall:
+        found = compare(image, runs, traces)
+    else:
+        found = events.first_divergence(
+            [_timeless(model_result(run)) for run in runs],
+            [_timeless(rtl_result(trace)) for trace in traces],
+            NAMES,
+        )
+    return None if found is None else str(found)
+
+
+def _timeless(result: events.LayerResult) -> events.LayerResult:
+    """Without what depends on the memory's speed."""
+    kept = {k: v for k, v in result.counters.items() if k == "busy" or k.endswith("overflow")}
+    return replace(result, cycles=0, counters=kept)
+
+
+def shrink(case: Case, program: Program) -> tuple[Case, Program]:
+    """A smaller case that fails, too: first a smaller draw, then fewer weights in it."""
+    for side in (1, 2, 3, 4, 6):
+        for filters in (1, 2, 3, 5):
+            smaller = replace(case, max_side=side, max_filters=filters)
+            if side < case.max_side and filters < case.max_filters:
+                candidate = smaller.program()
+                if difference(smaller, candidate):
+                    return smaller, fewer_weights(smaller, candidate)
+    return case, fewer_weights(case, program)
+
+
+def fewer_weights(case: Case, program: Program, limit: int = 300) -> Program:
+    """Zero weights, in halves of what is left, as long as it fails."""
+    tries = 0
+    for index in range(len(program.layers)):
+        for number in range(len(program.layers[index].segments)):
+            size = np.count_nonzero(program.layers[index].segments[number].weights)
+            step = int(size)
+            while step and tries < limit:
+                start = 0
+                while tries < limit:
+                    candidate = _without(program, index, number, start, step)
+                    if candidate is None:
+                        break
+                    tries += 1
+                    if difference(case, candidate):
+                        program = candidate
+                    else:
+                        start += step
+                step //= 2
+    return program
+
+
+def _without(program: Program, index: int, number: int, start: int, step: int) -> Program | None:
+    """The network without some of a segment's weights; None if there are none from `start` on."""
+    layer = program.layers[index]
+    weights = layer.segments[number].weights.copy()
+    alive = np.flatnonzero(weights)[start : start + step]
+    if not alive.size:
+        return None
+    weights.reshape(-1)[alive] = 0
+    segments = list(layer.segments)
+    segments[number] = replace(segments[number], weights=weights)
+    layers = list(program.layers)
+    layers[index] = replace(layer, segments=tuple(segments))
+    return replace(program, layers=tuple(layers))
+
+
+def report(case: Case, program: Program, folder: Path) -> str:
+    """Shrink a failing case, keep it, and say how to repeat it."""
+    case, program = shrink(case, program)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{case.arch}-{case.seed}.safetensors"
+    replace(program, provenance={"case": asdict(case)}).save(path)
+    shapes = [
+        f"{layer.name} {layer.filters}x{layer.size} {[s.weights.shape for s in layer.segments]}"
+        for layer in program.layers
+    ]
+    return (
+        f"{difference(case, program)}\n  {json.dumps(asdict(case))}\n  {'; '.join(shapes)}\n"
+        f"  repeat: python -m tests.cosim.random_networks --repeat {path}"
+    )
+
+
+def weights_of(program: Program) -> npt.NDArray[np.int64]:
+    return np.array([layer.nnz for layer in program.layers])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("number", nargs="?", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--arch", choices=ARCHS)
+    parser.add_argument("--repeat", type=Path, help="a failure that an earlier run has kept")
+    parser.add_argument("--out", type=Path, default=Path("build/cosim/random"))
+    arguments = parser.parse_args()
+    if arguments.repeat:
+        program = Program.load(arguments.repeat)
+        case = Case(**program.provenance["case"])
+        found = difference(case, program)
+        print(found or "no difference")
+        return 1 if found else 0
+    ran = 0
+    for case in cases(arguments.seed, arguments.arch):
+        if ran == arguments.number:
+            break
+        program = case.program()
+        if image_of(case, program) is None:
+            continue
+        ran += 1
+        if difference(case, program):
+            print(f"case {ran}: {report(case, program, arguments.out)}")
+            return 1
+        if ran % 50 == 0:
+            print(f"{ran} of {arguments.number} networks agree", flush=True)
+    print(f"{ran} networks: RTL, cycle model and reference agree on all of them")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -107,13 +107,27 @@ def class_name(report: Report, label: int | None) -> str:
 
 
 def verdict(report: Report) -> str:
-    """One sentence: whether every spike equals the reference's."""
+    """What was compared, with what outcome, and whether anything has saturated."""
     c = report["compared"]
+    rtl = c.get("rtl") or {}
     what = f"{count(c['spikes'])} spike bits in {c['layers']} layers × {c['timesteps']} timesteps"
-    if report["bit_exact"]:
-        return f"Bit-exact: all {what} equal the integer reference."
-    where = f" First: {report['divergence']}" if report.get("divergence") else ""
-    return f"NOT bit-exact: of {what}, not all equal the integer reference.{where}"
+    if report["bit_exact"] or rtl.get("differences"):
+        said = f"Bit-exact: all {what} equal the integer reference."
+    else:
+        said = f"NOT bit-exact: of {what}, not all equal the integer reference."
+    if rtl:
+        values = f"{count(rtl['spikes'])} spike bits and {count(rtl['counters'])} counters"
+        equal = "NOT all" if rtl["differences"] else "all"
+        said += (
+            f" RTL, {rtl['images']} of the images, {count(rtl['cycles'])} cycles: {equal} {values} "
+            "equal the cycle model's."
+        )
+    if report.get("divergence"):
+        said += f" First: {report['divergence']}"
+    saturated = [layer["name"] for layer in report["layers"] if layer.get("overflow")]
+    if saturated:
+        said += f" OVERFLOW: a sum has saturated in {', '.join(saturated)}."
+    return said
 
 
 def facts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

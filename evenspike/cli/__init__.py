@@ -52,6 +52,9 @@ def _sim(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mapping", default="cost", choices=("cost", "natural"))
     parser.add_argument("--out", type=Path, default=Path("build/sim"), help="folder of the reports")
     parser.add_argument("--threads", type=int, help="images at a time (default: cores)")
+    parser.add_argument(
+        "--rtl", type=int, help="images that the RTL runs, where built (default: 2)"
+    )
     trace = parser.add_argument_group("design exploration, instead of a model")
     trace.add_argument("--trace", type=Path, help=".npz with the spikes that come into each layer")
     trace.add_argument("--density", help="percent of living weights: one number, or one a layer")
@@ -111,6 +114,7 @@ def _cosim(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mapping", default="cost", choices=("cost", "natural"))
     parser.add_argument("--out", type=Path, default=Path("build/cosim"))
     parser.add_argument("--threads", type=int, help="images at a time (default: cores)")
+    parser.add_argument("--pysim", action="store_true", help="time Amaranth's simulator, too")
 
     def run(arguments: argparse.Namespace) -> int:
         from evenspike.cli.cosim import cosim

@@ -150,5 +150,8 @@ def _layer(
         "spikes_out": average("spikes_out"),
         "accumulations": average("accumulations"),
         "overflows": average("overflows"),
+        "overflow": any(
+            bool(run.accumulator_overflow.any() or run.membrane_overflow.any()) for run in runs
+        ),
         "density": layer.nnz / layer.weights,
     }

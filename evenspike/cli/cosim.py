@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,17 +20,21 @@ from evenspike import events, reference
 from evenspike import report as reports
 from evenspike.arch import Arch, preset
 from evenspike.cli import assemble, models
-from evenspike.cli.simulate import bar, images_of, prepare
+from evenspike.cli.simulate import bar, images_of, prepare, threads_of
 from evenspike.pack import Image
 from evenspike.program import Program
 from evenspike.report_schema import STATES
 from evenspike_hw import compiled
 from evenspike_hw.host import positions
+from evenspike_hw.interpreted import cycles_per_second
 from evenspike_hw.results import LayerTrace
 from evenspike_hw.simulator import MemoryBehaviour, Simulator, Waves
 from evenspike_sim.accelerator import Accelerator, LayerRun
 
 IMAGES = 10
+PYSIM_CYCLES = 300
+"""Of the same design, for the comparison of speeds."""
+
 MARGIN = 2000
 """Cycles before and after a difference that its waveform shows."""
 
@@ -159,8 +162,9 @@ def cosim(arguments: argparse.Namespace) -> int:
     if arguments.images is None:
         arguments.images = IMAGES
     pixels, _, indices = images_of(arguments, program)
-    threads = arguments.threads or os.cpu_count() or 1
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    threads = threads_of(arguments)
+    models.check_name(program)
+    reports.check_folder(arguments.out)
     target = arguments.out / f"{program.name}.json"
     with console.status("compiling the cycle model and mapping the layers (once: half a minute)"):
         image = prepare(program, arch, arguments.mapping == "natural")
@@ -178,8 +182,13 @@ def cosim(arguments: argparse.Namespace) -> int:
             )
             console.print(f"waveform around it: {waves}")
             break
+    if arguments.pysim:
+        with console.status("running the same design on Amaranth's own simulator"):
+            content["pysim_cycles_per_second"] = cycles_per_second(
+                image, reference.host_currents(program, pixels[0]), PYSIM_CYCLES
+            )
     reports.write_json(content, target)
-    console.print(_text(content))
+    console.print(text(content))
     console.print(f"written: {target}", soft_wrap=True)
     return 1 if content["differences"] else 0
 
@@ -222,12 +231,14 @@ def summary(
     }
 
 
-def _text(content: dict[str, Any]) -> str:
+def text(content: dict[str, Any]) -> str:
     verdict = f"{content['differences']} of {content['images']} images differ"
     compared = content["compared"]
+    pysim = content.get("pysim_cycles_per_second")
+    slower = f"; Amaranth's own simulator: {pysim:,.0f} cycles a second" if pysim else ""
     return (
         f"{content['model']}: {verdict}; compared {compared['spikes']:,} spikes and "
         f"{compared['counters']:,} counters over {content['rtl_cycles']:,} RTL cycles, "
         f"{content['rtl_cycles_per_second']:,.0f} a second, "
-        f"{content['seconds_per_image']:.1f} s an image"
+        f"{content['seconds_per_image']:.1f} s an image{slower}"
     )

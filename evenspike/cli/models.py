@@ -36,3 +36,9 @@ def load(name: str) -> Program:
             f"or give a {SUFFIX} file"
         )
     return Program.load(folder / f"{name}{SUFFIX}")
+
+
+def check_name(program: Program) -> None:
+    """Raises EvenspikeError for a Program whose results would land outside their folder."""
+    if Path(program.name).name != program.name or program.name == "..":
+        raise EvenspikeError(f"the Program's name {program.name!r} is no name for a folder")

@@ -30,6 +30,9 @@ from evenspike_sim.accelerator import Accelerator, LayerRun
 from evenspike_sim.cost import draw, layer_cost
 
 IMAGES = 20
+RTL_IMAGES = 2
+"""Images that the RTL runs as well, where its simulator is built: seconds each."""
+
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -135,6 +138,14 @@ def images_of(arguments: argparse.Namespace, program: Program) -> tuple[Pixels, 
     return pixels[:wanted], labels[:wanted], [int(i) for i in indices[:wanted]]
 
 
+def threads_of(arguments: argparse.Namespace) -> int:
+    """Images at a time."""
+    threads = 0 if arguments.threads is None else int(arguments.threads)
+    if threads < 0:
+        raise EvenspikeError(f"--threads {threads}: 0 (all cores) or more")
+    return threads or os.cpu_count() or 1
+
+
 @contextmanager
 def bar(console: Console) -> Iterator[Progress]:
     with Progress(
@@ -154,13 +165,10 @@ def simulate(arguments: argparse.Namespace) -> int:
     arch = preset(arguments.arch)
     program = models.load("vgg16" if arguments.model is None else arguments.model)
     pixels, labels, indices = images_of(arguments, program)
-    threads = 0 if arguments.threads is None else int(arguments.threads)
-    if threads < 0:
-        raise EvenspikeError(f"--threads {threads}: 0 (all cores) or more")
+    threads = threads_of(arguments)
     if arguments.seed is not None:
         raise EvenspikeError("--seed belongs to a trace: a model draws nothing")
-    if Path(program.name).name != program.name or program.name == "..":
-        raise EvenspikeError(f"the Program's name {program.name!r} is no name for a folder")
+    models.check_name(program)
     folder = arguments.out / program.name
     reports.check_folder(folder)
     with console.status("compiling the cycle model and mapping the layers (once: half a minute)"):
@@ -170,7 +178,7 @@ def simulate(arguments: argparse.Namespace) -> int:
     spans: list[events.Span] = []
     with (
         bar(console) as progress,
-        ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool,
+        ThreadPoolExecutor(threads) as pool,
     ):
         futures = [
             pool.submit(infer, program, accelerator, one, spans if number == 0 else None)
@@ -184,6 +192,7 @@ def simulate(arguments: argparse.Namespace) -> int:
         ]
     ended = time.perf_counter()
     content = _report(arguments, program, image, inferences, labels, indices)
+    hint = _rtl(arguments, program, image, pixels, indices, content)
     content["seconds"] = {"prepare": mapped - began, "images": ended - mapped}
     shown = [
         (one, int(label), inference.prediction)
@@ -191,6 +200,7 @@ def simulate(arguments: argparse.Namespace) -> int:
     ]
     reports.write(content, folder, shown, events.perfetto(spans))
     console.print(reports.summary(content))
+    console.print(hint, soft_wrap=True)
     written = f"report: {folder / 'report.html'} (.md, .json), trace: {folder / 'trace.json'}"
     console.print(written, soft_wrap=True)
     return 0 if content["bit_exact"] else 1
@@ -243,6 +253,49 @@ def _report(
         for index, label, inference in zip(indices, labels, inferences, strict=True)
     ]
     return content
+
+
+def _rtl(
+    arguments: argparse.Namespace,
+    program: Program,
+    image: Image,
+    pixels: Pixels,
+    indices: Sequence[int],
+    content: dict[str, Any],
+) -> str:
+    """Compare the first images with the RTL, if its simulator is built; says what was done."""
+    try:
+        from evenspike_hw import compiled
+
+        built = compiled.location(image.arch).is_file()
+    except (ImportError, EvenspikeError):
+        built = False
+    count = min(RTL_IMAGES if arguments.rtl is None else arguments.rtl, len(pixels))
+    if count < 1:
+        return "RTL: not asked for"
+    if not built:
+        return (
+            "RTL: not run, since its simulator is not built; "
+            f"`make cosim MODEL={program.name}` builds it, once, and from then on it runs here, too"
+        )
+    from evenspike.cli import cosim
+
+    found = cosim.run_images(
+        program, image, pixels[:count], threads_of(arguments), f"{program.name} on the RTL"
+    )
+    compared = cosim.summary(program, image.arch, 0.0, found)
+    content["engine"] = "model+rtl"
+    content["compared"]["rtl"] = {
+        "images": count,
+        "differences": compared["differences"],
+        **compared["compared"],
+        "cycles": compared["rtl_cycles"],
+    }
+    for index, one in zip(indices, found, strict=False):
+        if one.divergence is not None:
+            content["bit_exact"] = False
+            content.setdefault("divergence", f"image {index}: {one.divergence}")
+    return f"RTL: {cosim.text(compared)}"
 
 
 def rewrite(folder: Path) -> int:

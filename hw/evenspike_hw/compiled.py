@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -91,10 +92,12 @@ class Build:
     seconds: float
 
 
+@cache
 def location(arch: Arch, *, trace: bool = False) -> Path:
     """Where the cache keeps the simulator of an Arch, built or not.
 
-    The name follows from what it is built from: the RTL's sources, the Arch, the tools.
+    The name follows from what it is built from: the RTL's sources, the Arch, the tools. Worked out
+    once a process, which has imported the sources as they were.
     """
     tools = find_tools()
     sources = [*sorted(Path(__file__).parent.glob("*.py")), _DRIVER]

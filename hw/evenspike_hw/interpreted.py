@@ -6,6 +6,7 @@ The same memory, watchdog and counters as in `driver.cpp`, a thousand times slow
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
 from typing import Any
 
@@ -44,8 +45,19 @@ class InterpretedSimulator:
         return driver.results.traces()
 
 
+def cycles_per_second(image: Image, currents: npt.NDArray[np.int32], cycles: int) -> float:
+    """How fast this simulator runs the first cycles of an inference."""
+    map_ = MemoryMap(image, descriptor.encode(image))
+    driver = _Driver(image, map_, currents, MemoryBehaviour(), cycles)
+    simulator = Pysim(driver.top)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(driver.run)
+    simulator.run()
+    return driver.cycle / (time.perf_counter() - driver.began)
+
+
 class _Driver:
-    """The host, the memory and the counters around the top."""
+    """The host, the memory and the counters around the top; stops after `limit` cycles."""
 
     def __init__(
         self,
@@ -53,7 +65,10 @@ class _Driver:
         map_: MemoryMap,
         currents: npt.NDArray[np.int32],
         memory: MemoryBehaviour,
+        limit: int | None = None,
     ) -> None:
+        self.limit = limit
+        self.began = 0.0
         self.image, self.map, self.memory = image, map_, memory
         self.content = map_.words(currents).tolist()
         self.random = random.Random(memory.seed)  # noqa: S311  (of a test's memory)
@@ -99,6 +114,8 @@ class _Driver:
         idle = 0
         while ctx.get(self.top.read) >> Status.BUSY & 1:
             idle = 0 if await self._step(ctx) else idle + 1
+            if self.cycle == self.limit:
+                return True
             if idle > WATCHDOG:
                 return False
         return True
@@ -125,6 +142,8 @@ class _Driver:
 
     def _observe(self, ctx: Any) -> bool:
         top, results = self.top, self.results
+        if not self.cycle:
+            self.began = time.perf_counter()
         self.cycle += 1
         layer = ctx.get(top.number)
         states = np.array([ctx.get(top.states[pe]) for pe in range(self.image.arch.pes)])

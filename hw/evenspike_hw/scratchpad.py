@@ -74,7 +74,6 @@ class Scratchpad(wiring.Component):
         )
         write, read = memory.write_port(granularity=UNIT_BITS), memory.read_port()
         given, wanted = self.header_write, self.header_read
-        first = given.unit[:2]
         m.d.comb += write.addr.eq(Cat(given.half, given.unit[2:]))
         with m.Switch(given.kernel):
             for code in range(4):
@@ -82,8 +81,11 @@ class Scratchpad(wiring.Component):
                 header = given.data[: units * UNIT_BITS]
                 with m.Case(code):
                     m.d.comb += write.data.eq(header.replicate(LINE_UNITS // units))
-                    with m.If(given.enable):
-                        m.d.comb += write.en.eq(((1 << units) - 1) << first)
+                    for place in range(LINE_UNITS // units):
+                        chosen = given.unit[:2] // units == place
+                        m.d.comb += write.en[place * units : (place + 1) * units].eq(
+                            (given.enable & chosen).replicate(units)
+                        )
 
         high = Signal(reset_less=True)  # as the RAM's output, it stays
         with m.If(wanted.enable):

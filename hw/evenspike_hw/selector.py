@@ -71,13 +71,17 @@ class Selector(wiring.Component):
         ]
 
         groups = [pids.word_select(n, KERNEL_MAX) for n in range(KERNEL_MAX)]
+        occupied = Signal(KERNEL_MAX)  # groups with a match
         chosen = Signal(KERNEL_MAX)  # the group, one-hot
+        group = Signal(KERNEL_MAX)  # its matches
         bit = Signal(KERNEL_MAX)  # the bit in it, one-hot
         below = Signal(KERNEL_MAX)  # the bits in it below
         rest = Signal(PATTERN_BITS)
         m.d.comb += [
-            chosen.eq(lowest(Cat(group.any() for group in groups))),
-            bit.eq(lowest(select(chosen, groups))),
+            occupied.eq(Cat(g.any() for g in groups)),
+            chosen.eq(lowest(occupied)),
+            group.eq(select(chosen, groups)),
+            bit.eq(lowest(group)),
             below.eq(Cat(~bit[: n + 1].any() for n in range(KERNEL_MAX))),
             rest.eq(Cat(g & ~Mux(c, bit, 0) for g, c in zip(groups, chosen, strict=True))),
             last.eq(~rest.any()),
@@ -99,8 +103,10 @@ class Selector(wiring.Component):
         for n in range(1, KERNEL_MAX):
             m.d.comb += before[n].eq(before[n - 1] + popcount(living[n - 1]))
         offset = Signal(range(PATTERN_BITS + 1))
+        passed = Signal(KERNEL_MAX)  # living weights of the group before the bit
         m.d.comb += [
-            offset.eq(select(chosen, before) + popcount(select(chosen, living) & below)),
+            passed.eq(select(chosen, living) & below),
+            offset.eq(select(chosen, before) + popcount(passed)),
             self.weight_read.enable.eq(issues),
             self.weight_read.address.eq(entry.base + offset),
             self.row_read.enable.eq(issues),

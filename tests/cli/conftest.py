@@ -76,3 +76,9 @@ def ticket(program: Program, tmp_path: Path) -> Path:
     path = tmp_path / "small.safetensors"
     program.save(path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def no_rtl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No RTL simulator is built, whatever this machine has: `sim` runs the model alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

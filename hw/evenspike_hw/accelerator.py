@@ -226,7 +226,7 @@ class Accelerator(wiring.Component):
             states.busy.eq(array.busy),
             states.rounds.eq(array.pe_rounds),
             states.finished.eq(array.finished),
-            self.states.eq(states.states),
+            self.states.eq(states.state),
         ]
         for name, value in pe_layer(sequencer.layer).items():
             m.d.comb += array.layer[name].eq(value)

@@ -20,8 +20,7 @@ class Collector(wiring.Component):
     resume_read, resume: the count of a row that an earlier tile began.
 
     One position a cycle, no back-pressure. A closing position in cycle c reads the count of its
-    row in c, if need be, and is written in c + 1; so a row is resumed no earlier than 2 cycles
-    after its last window.
+    row in c, if need be, and is written in c + 1. A row can be resumed by the next position.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -58,7 +57,10 @@ class Collector(wiring.Component):
         with m.If(closes):
             m.d.sync += [
                 restarts.eq(place.row_start & place.restarts),
-                resumes.eq(place.row_start & ~place.restarts),
+                # The memory does not have yet what is written in this cycle: `kept` will.
+                resumes.eq(
+                    place.row_start & ~place.restarts & ~(closed & (entry == place.entry))
+                ),
                 entry.eq(place.entry),
                 column.eq(place.column),
             ]

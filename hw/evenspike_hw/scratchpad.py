@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from evenspike.arch import HEADER_UNITS, Arch
 from evenspike_hw.layouts import UNIT_BITS, WEIGHT_BITS, Layouts
@@ -82,7 +83,7 @@ class Scratchpad(wiring.Component):
                 with m.Case(code):
                     m.d.comb += write.data.eq(header.replicate(LINE_UNITS // units))
                     for place in range(LINE_UNITS // units):
-                        chosen = given.unit[:2] // units == place
+                        chosen = given.unit[exact_log2(units) : 2] == place
                         m.d.comb += write.en[place * units : (place + 1) * units].eq(
                             (given.enable & chosen).replicate(units)
                         )

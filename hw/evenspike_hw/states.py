@@ -25,7 +25,7 @@ class State(IntEnum):
 
 class States(wiring.Component):
     """Combinational. From the sequencer: drains, tail, host (the host layer runs), drained, seen;
-    from each PE: busy, rounds, finished (counters modulo 4). Out: `State` of each PE.
+    from each PE: busy, rounds, finished (counters modulo 4). state, out: `State` of each PE.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -41,14 +41,14 @@ class States(wiring.Component):
                 "busy": In(pes),
                 "rounds": In(data.ArrayLayout(2, pes)),
                 "finished": In(data.ArrayLayout(2, pes)),
-                "states": Out(data.ArrayLayout(STATE_BITS, pes)),
+                "state": Out(data.ArrayLayout(STATE_BITS, pes)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         for number in range(self.arch.pes):
-            state = self.states[number]
+            state = self.state[number]
             with m.If(self.drains):
                 m.d.comb += state.eq(State.DRAINING)
             with m.Elif(self.tail | (self.rounds[number] != self.drained)):

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Value
+from amaranth.hdl import Cat, Const, Mux, Value
+
+
+def total(values: Sequence[Value]) -> Value:
+    """The sum; a balanced tree of adders, 0 for no value."""
+    if len(values) < 2:
+        return values[0] if values else Const(0)
+    half = len(values) // 2
+    return total(values[:half]) + total(values[half:])
 
 
 def popcount(value: Value) -> Value:
-    """How many bits are set; a balanced tree of adders."""
-    if len(value) == 1:
-        return value
-    half = len(value) // 2
-    return popcount(value[:half]) + popcount(value[half:])
+    """How many bits are set."""
+    return total([value[n] for n in range(len(value))])
 
 
 def lowest(value: Value) -> Value:
@@ -27,3 +32,11 @@ def encode(one_hot: Value, numbers: Sequence[int], width: int) -> Value:
         set_by = [one_hot[n] for n, number in enumerate(numbers) if number >> bit & 1]
         found.append(Cat(set_by).any() if set_by else Const(0))
     return Cat(found)
+
+
+def select(one_hot: Value, values: Sequence[Value]) -> Value:
+    """The value whose bit is set, 0 if none is."""
+    found: Value = Const(0)
+    for chosen, value in zip(one_hot, values, strict=True):
+        found |= Mux(chosen, value, 0)
+    return found

@@ -67,7 +67,8 @@ class Matcher(wiring.Component):
 
         opens: first of the activation. low, high: the header in this half of the word belongs to
         the channel (K <= 3). completes: the word is the high half of a header (K = 7).
-        positions: position mask, laid out like a pattern. weight: address of the channel's first.
+        positions: position mask, laid out like a pattern. word: laid out like the header bank's
+        word, 0 for what does not belong to the channel. weight: address of the channel's first.
         """
         return data.StructLayout(
             {
@@ -80,6 +81,7 @@ class Matcher(wiring.Component):
                 "high": 1,
                 "completes": 1,
                 "positions": PATTERN_BITS,
+                "word": 2 * UNIT_BITS,
                 "weight": self.layouts.weight_address_bits,
                 "mask": self.arch.timesteps,
                 "y": COORDINATE_BITS,
@@ -124,20 +126,23 @@ class Matcher(wiring.Component):
         with m.Elif(m1_leaves):
             m.d.sync += [m1_valid.eq(~m1_ends), number.eq(number + 1)]
 
+        positions = position_mask(m, kernel, item.rows, item.columns)
+        found = {
+            # The first header may be the second of its word, the last one the first.
+            "low": (number != 0) | ~self.line.first[0],
+            "high": ~m1_ends | (self.line.first[0] == self.line.headers[0]),
+            "completes": (kernel == 3) & number[0],
+            "positions": positions,
+        }
+        found["word"] = word_mask(m, kernel, **found)
+
         # M2: the headers against the position mask.
         fetch = Signal(self.fetch)
         with m.If(m1_leaves):
             m.d.sync += m2_valid.eq(1)
             m.d.sync += [fetch[name].eq(item[name]) for name in PASSED_ON]
-            m.d.sync += [
-                fetch.opens.eq(number == 0),
-                # The first header may be the second of its word, the last one the first.
-                fetch.low.eq((number != 0) | ~self.line.first[0]),
-                fetch.high.eq(~m1_ends | (self.line.first[0] == self.line.headers[0])),
-                fetch.completes.eq(number[0]),
-                fetch.positions.eq(position_mask(m, kernel, item.rows, item.columns)),
-                fetch.weight.eq(self.line.weight),
-            ]
+            m.d.sync += [fetch[name].eq(value) for name, value in found.items()]
+            m.d.sync += [fetch.opens.eq(number == 0), fetch.weight.eq(self.line.weight)]
         with m.Elif(m2_leaves):
             m.d.sync += m2_valid.eq(0)
 
@@ -152,11 +157,15 @@ class Matcher(wiring.Component):
             for code in range(4):
                 with m.Case(code):
                     self._decode(m, 2 * code + 1, fetch, first_half, wsp, slots)
+        # Whether there is a match decides over all stages: it does not wait for the pattern.
+        matches = Signal()
+        first_positions = Mux(fetch.completes, fetch.positions[: len(first_half)], 0)
         out = self.matched.payload
         m.d.comb += [
             pids.eq(wsp & fetch.positions),
             base.eq(Mux(fetch.opens, fetch.weight, pointer)),
-            self.matched.valid.eq(m2_valid & (fetch.marker | pids.any())),
+            matches.eq((self.header & fetch.word).any() | (first_half & first_positions).any()),
+            self.matched.valid.eq(m2_valid & (fetch.marker | matches)),
             m2_leaves.eq(m2_valid & (~self.matched.valid | self.matched.ready)),
             out.pids.eq(pids),
             out.wsp.eq(wsp),
@@ -225,4 +234,24 @@ def position_mask(m: Module, kernel: Value, rows: Value, columns: Value) -> Sign
             m.d.comb += found.eq(mask(5))
         with m.Case(3):
             m.d.comb += found.eq(mask(7))
+    return found
+
+
+def word_mask(
+    m: Module, kernel: Value, low: Value, high: Value, completes: Value, positions: Signal
+) -> Signal:
+    """The position mask where a word of the header bank has its WSPs."""
+    found = Signal(2 * UNIT_BITS)
+    pair = ((low, positions[:PAIR_OFFSET]), (high, positions[PAIR_OFFSET : 2 * PAIR_OFFSET]))
+    with m.Switch(kernel):
+        for code in range(2):
+            area = (2 * code + 1) ** 2
+            with m.Case(code):
+                for at, (belongs, mask) in enumerate(pair):
+                    bits = found[at * UNIT_BITS :][:area]
+                    m.d.comb += bits.eq(Mux(belongs, mask[:area], 0))
+        with m.Case(2):
+            m.d.comb += found.eq(positions[:25])
+        with m.Case(3):
+            m.d.comb += found.eq(Mux(completes, positions[2 * UNIT_BITS :], 0))
     return found

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike.arch import Arch
-from evenspike_hw.bits import encode, lowest, popcount
+from evenspike_hw.bits import encode, lowest, popcount, select, total
 from evenspike_hw.layouts import COORDINATE_BITS, KERNEL_MAX, PAIR_OFFSET, PATTERN_BITS, Layouts
 
 SHIFT_BITS = 4
 """Bits of the logarithm of a tile's width or area."""
+
+GROUPS = range(KERNEL_MAX)
 
 
 class Selector(wiring.Component):
@@ -56,8 +58,9 @@ class Selector(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        # The pattern is searched in groups of 7 bits: first the lowest group with a match, then
-        # the lowest bit in it, so that no path runs through all 49.
+        # The pattern is searched in groups of 7 bits. Each group finds its lowest match, and counts
+        # the living weights before it, while the lowest group with a match is being found: no path
+        # runs through all 49 bits.
         m = Module()
         entry = self.matched.payload
         issues, last = Signal(), Signal()
@@ -70,21 +73,22 @@ class Selector(wiring.Component):
             pids.eq(Mux(begun, left, entry.pids)),
         ]
 
-        groups = [pids.word_select(n, KERNEL_MAX) for n in range(KERNEL_MAX)]
         occupied = Signal(KERNEL_MAX)  # groups with a match
-        chosen = Signal(KERNEL_MAX)  # the group, one-hot
-        group = Signal(KERNEL_MAX)  # its matches
-        bit = Signal(KERNEL_MAX)  # the bit in it, one-hot
-        below = Signal(KERNEL_MAX)  # the bits in it below
-        rest = Signal(PATTERN_BITS)
+        chosen = Signal(KERNEL_MAX)  # the lowest of them
+        lows = [Signal(KERNEL_MAX, name=f"low{n}") for n in GROUPS]  # lowest match of each group
+        rest = Signal(PATTERN_BITS)  # all matches but the lowest
+        single = Signal(KERNEL_MAX)  # groups with at most one match
+        for n, low in enumerate(lows):
+            group = pids.word_select(n, KERNEL_MAX)
+            m.d.comb += [
+                occupied[n].eq(group.any()),
+                low.eq(lowest(group)),
+                single[n].eq(~(group & ~low).any()),
+                rest.word_select(n, KERNEL_MAX).eq(group & ~Mux(chosen[n], low, 0)),
+            ]
         m.d.comb += [
-            occupied.eq(Cat(g.any() for g in groups)),
             chosen.eq(lowest(occupied)),
-            group.eq(select(chosen, groups)),
-            bit.eq(lowest(group)),
-            below.eq(Cat(~bit[: n + 1].any() for n in range(KERNEL_MAX))),
-            rest.eq(Cat(g & ~Mux(c, bit, 0) for g, c in zip(groups, chosen, strict=True))),
-            last.eq(~rest.any()),
+            last.eq((occupied == chosen) & single.all()),
             self.matched.ready.eq(entry.marker | last),
             self.busy.eq(issues),
         ]
@@ -97,24 +101,41 @@ class Selector(wiring.Component):
                 self.finished.eq(self.finished + entry.frees),
             ]
 
-        # A weight's address counts the living weights before it.
-        living = [entry.wsp.word_select(n, KERNEL_MAX) for n in range(KERNEL_MAX)]
-        before = [Signal(range(PATTERN_BITS + 1), name=f"before{n}") for n in range(KERNEL_MAX)]
-        for n in range(1, KERNEL_MAX):
-            m.d.comb += before[n].eq(before[n - 1] + popcount(living[n - 1]))
-        offset = Signal(range(PATTERN_BITS + 1))
-        passed = Signal(KERNEL_MAX)  # living weights of the group before the bit
         m.d.comb += [
-            passed.eq(select(chosen, living) & below),
-            offset.eq(select(chosen, before) + popcount(passed)),
             self.weight_read.enable.eq(issues),
-            self.weight_read.address.eq(entry.base + offset),
+            self.weight_read.address.eq(self._address(m, pids, chosen)),
             self.row_read.enable.eq(issues),
-            self.row_read.row.eq(self._row(m, chosen, bit)),
+            self.row_read.row.eq(self._row(m, chosen, lows)),
         ]
         return m
 
-    def _row(self, m: Module, chosen: Signal, bit: Signal) -> Signal:
+    def _address(self, m: Module, pids: Signal, chosen: Signal) -> Signal:
+        """The entry's first weight and the living weights before the chosen one."""
+        entry = self.matched.payload
+        width = self.layouts.weight_address_bits
+        counts = [Signal(3, name=f"count{n}") for n in GROUPS]  # living weights of the group,
+        inner = [Signal(3, name=f"inner{n}") for n in GROUPS]  # and those before its lowest match
+        for n in GROUPS:
+            group = pids.word_select(n, KERNEL_MAX)
+            living = entry.wsp.word_select(n, KERNEL_MAX)
+            passed = Signal(KERNEL_MAX, name=f"passed{n}")
+            m.d.comb += [
+                passed.eq(living & Cat(~group[: bit + 1].any() for bit in range(KERNEL_MAX))),
+                counts[n].eq(popcount(living)),
+                inner[n].eq(popcount(passed)),
+            ]
+        bases = [Signal(width, name=f"base{n}") for n in GROUPS]  # of each group
+        for n, base in enumerate(bases):
+            m.d.comb += base.eq(entry.base + total(counts[:n]))
+        base, offset, address = Signal(width), Signal(3), Signal(width)
+        m.d.comb += [
+            base.eq(select(chosen, bases)),
+            offset.eq(select(chosen, inner)),
+            address.eq(base + offset),
+        ]
+        return address
+
+    def _row(self, m: Module, chosen: Signal, lows: list[Signal]) -> Signal:
         """The neuron that the chosen kernel position connects the activation to.
 
         A match says that y - r is a multiple of the stride, so (y - r) / stride is the difference
@@ -122,7 +143,7 @@ class Selector(wiring.Component):
         """
         entry = self.matched.payload
         log_stride = self.log_strides[entry.segment]
-        r, s, second = self._position(m, chosen, bit)
+        r, s, second = self._position(m, chosen, lows)
         width = self.layouts.row_bits
         y, x = Signal(COORDINATE_BITS), Signal(COORDINATE_BITS)
         high, low, slot, row = (Signal(width, name=n) for n in ("high", "low", "slot", "row"))
@@ -136,11 +157,17 @@ class Selector(wiring.Component):
         ]
         return row
 
-    def _position(self, m: Module, chosen: Signal, bit: Signal) -> tuple[Signal, Signal, Signal]:
+    def _position(
+        self, m: Module, chosen: Signal, lows: list[Signal]
+    ) -> tuple[Signal, Signal, Signal]:
         """Kernel row and column of the chosen bit, and whether it is the second kernel's."""
         r, s, second = Signal(3), Signal(3), Signal()
         one_hot = Signal(PATTERN_BITS)
-        m.d.comb += one_hot.eq(Cat(bit & c.replicate(KERNEL_MAX) for c in chosen))
+        bit = Signal(KERNEL_MAX)
+        m.d.comb += [
+            one_hot.eq(Cat(Mux(c, low, 0) for c, low in zip(chosen, lows, strict=True))),
+            bit.eq(select(chosen, lows)),
+        ]
         with m.Switch(self.kernels[self.matched.payload.segment]):
             with m.Case(0):
                 m.d.comb += second.eq(one_hot[PAIR_OFFSET])
@@ -162,12 +189,3 @@ class Selector(wiring.Component):
                     s.eq(encode(bit, range(KERNEL_MAX), 3)),
                 ]
         return r, s, second
-
-
-def select(one_hot: Signal, values: list[Value]) -> Value:
-    """The value of the bit that is set, 0 if none is."""
-    found = None
-    for chosen, value in zip(one_hot, values, strict=True):
-        item = value & chosen.replicate(len(value))
-        found = item if found is None else found | item
-    return found

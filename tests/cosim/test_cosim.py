@@ -28,7 +28,8 @@ from tests.cosim.random_networks import ARCHS
 from tests.networks import random_pixels, random_program
 
 SMALL = ARCHS["small"]
-SEED = 5
+SEED = 28
+"""Of a network in which every layer fires."""
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_the_shipped_ticket() -> None:
     with Simulator(image) as simulator:
         found = run_image(program, Accelerator(image), simulator, pixels[0])
     assert found.divergence is None, found.divergence
-    assert found.spikes == 276_480 * 4
+    assert found.spikes == 4 * sum(int(np.prod(layer.output)) for layer in program.layers[:-1])
     assert found.counters == 14 * (1 + 7 * 16)
 
 
@@ -153,20 +154,18 @@ def test_overflow_sets_the_flag_of_its_pe() -> None:
     assert compare(image, runs, traces) is None
 
 
-def test_a_difference_is_located(program: Program, image: Image) -> None:
-    """One weight of the RTL's memory is not the model's: the message says where it shows."""
-    stream = image.stream.copy()
-    stream ^= np.uint64(0x3000_3000_3000_3000)
-    stream[:] = np.where(np.arange(stream.size) == stream.size // 3, stream, image.stream)
+def test_wrong_weights_are_a_difference(program: Program, image: Image) -> None:
+    """In the RTL's memory; the model has the right ones."""
+    layers = [
+        replace(layer, segments=tuple(replace(s, weights=-s.weights) for s in layer.segments))
+        for layer in program.layers[1:]
+    ]
+    other = replace(program, layers=(program.layers[0], *layers))
     currents = currents_of(program)
-    runs = Accelerator(image).run(currents)
-    try:
-        with Simulator(replace(image, stream=stream)) as simulator:
-            found = compare(image, runs, simulator.run(currents))
-    except EvenspikeError:  # a broken token stream may hang the RTL: that is located, too
-        return
+    with Simulator(pack(other, choose(other, SMALL), SMALL)) as simulator:
+        found = compare(image, Accelerator(image).run(currents), simulator.run(currents))
     assert found is not None
-    assert re.search(r"layer \w+", str(found))
+    assert found.layer != program.layers[0].name
 
 
 def test_a_wrong_spike_is_located_by_pass_tile_pe_and_cycle(program: Program, image: Image) -> None:

@@ -3,24 +3,162 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.cosim.random_networks import ARCHS, cases, difference, image_of, report
+from evenspike import reference
+from evenspike.pack import Image
+from evenspike.program import Program
+from evenspike_hw.simulator import Simulator
+from tests.cosim import random_networks
+from tests.cosim.random_networks import (
+    ARCHS,
+    Case,
+    cases,
+    difference,
+    image_of,
+    report,
+    shrink,
+)
+from tests.networks import random_pixels
 
 NETWORKS = int(os.environ.get("EVENSPIKE_COSIM_NETWORKS", "60"))
 """Of each Arch."""
 
+SEED = 7
+
+
+def possible(arch: str) -> Iterator[tuple[Case, Program, Image]]:
+    """The cases of an Arch whose networks fit it."""
+    for case in cases(SEED, arch):
+        program = case.program()
+        image = image_of(case, program)
+        if image is not None:
+            yield case, program, image
+
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_the_rtl_agrees_with_model_and_reference(arch: str, tmp_path: Path) -> None:
-    possible = (
-        (case, program)
-        for case in cases(7, arch)
-        if image_of(case, program := case.program()) is not None
-    )
-    for case, program in islice(possible, NETWORKS):
+    for case, program, _ in islice(possible(arch), NETWORKS):
         if difference(case, program):
             pytest.fail(report(case, program, tmp_path))
+
+
+def features(  # noqa: C901, PLR0912  (a list of what there is)
+    case: Case, program: Program, image: Image
+) -> Iterator[str]:
+    """What of the descriptor space a case visits."""
+    pixels = random_pixels(program, case.seed)
+    masks = reference.run(program, pixels).masks
+    if case.stall:
+        yield "memory stalls"
+    for index, (layer, plan) in enumerate(zip(program.layers, image.layers, strict=True)):
+        yield f"leak {layer.leak}"
+        yield f"{layer.reset} reset"
+        yield f"pool {layer.pool}"
+        yield f"{layer.filters} filters"
+        if layer.host:
+            continue
+        if len(plan.chunks) > 1:
+            yield "several chunks"
+            if image.arch.pes > 1 and any(start % image.arch.pes for _, start, _ in plan.chunks):
+                yield "a chunk begins within a block"
+        if len(plan.slots_used) > 1:
+            yield "several passes"
+        if plan.tile[0] < layer.size[0] and plan.tile[1] < layer.size[1]:
+            yield "tiles in both directions"
+        if any(n % t for n, t in zip(layer.size, plan.tile, strict=True)):
+            yield "a clipped tile"
+        if layer.size[0] % 2 and layer.size[1] % 2 and layer.size != (1, 1):
+            yield "odd map"
+        for number, segment in enumerate(layer.segments):
+            yield f"kernel {segment.kernel}"
+            yield f"stride {segment.stride}"
+            yield f"padding {segment.padding}"
+            yield f"average {segment.average}"
+            yield f"segment {number}"
+            if segment.channels == 1:
+                yield "one channel"
+            alive = segment.weights != 0
+            if alive.all():
+                yield "dense weights"
+            if (~alive.any(axis=(1, 2, 3))).any():
+                yield "empty filter"
+            if (~alive.any(axis=(0, 2, 3))).any():
+                yield "empty channel"
+            if (np.abs(segment.weights.astype(int)) >= 2**15 - 1).any():
+                yield "extreme weights"
+            source = masks[segment.source]
+            if not source.any():
+                yield "silent input"
+            if (source == (1 << program.timesteps) - 1).all():
+                yield "all-firing input"
+            if index - segment.source > 1:
+                yield "an earlier source"
+
+
+FEATURES = {
+    "memory stalls",
+    *(f"leak {leak}" for leak in ("1/4", "1/2", "3/4", "1")),
+    *("hard reset", "soft reset", "pool 1", "pool 2", "1 filters", "17 filters"),
+    *("several chunks", "a chunk begins within a block", "several passes"),
+    *("tiles in both directions", "a clipped tile", "odd map"),
+    *(f"kernel {kernel}" for kernel in (1, 3, 5, 7)),
+    *("stride 1", "stride 2", "padding 0", "padding 1", "padding 6"),
+    *("average 1", "average 2", "average 4", "segment 0", "segment 1"),
+    *("one channel", "dense weights", "empty filter", "empty channel", "extreme weights"),
+    *("silent input", "all-firing input", "an earlier source"),
+}
+
+
+def test_the_cases_reach_the_whole_descriptor_space() -> None:
+    found = {
+        feature
+        for arch in ARCHS
+        for case, program, image in islice(possible(arch), 60)
+        for feature in features(case, program, image)
+    }
+    assert not FEATURES - found
+
+
+def test_a_failure_shrinks_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a model that is wrong wherever the second layer has a weight: one weight is left."""
+
+    def wrong(_: Case, program: Program) -> str | None:
+        return "differs" if program.layers[1].nnz else None
+
+    monkeypatch.setattr(random_networks, "difference", wrong)
+    case = next(c for c, p, _ in possible("small") if p.layers[1].nnz > 20 and c.max_side > 3)
+    smaller, program = shrink(case, case.program())
+    assert smaller.max_side < case.max_side
+    assert [layer.nnz for layer in program.layers][1] == 1
+    assert sum(layer.nnz for layer in program.layers) == 1
+    text = report(case, case.program(), tmp_path)
+    path = Path(text.rpartition("--repeat ")[2])
+    assert Program.load(path).nnz == 1
+    assert Case(**Program.load(path).provenance["case"]) == smaller
+
+
+def test_a_fault_in_the_rtl_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison itself can fail: the RTL is given a threshold that nothing reaches."""
+    case, program, _ = next(
+        item
+        for item in possible("small")
+        if reference.run(item[1], random_pixels(item[1], item[0].seed)).masks[0].any()
+    )
+    assert difference(case, program) is None
+    start = Simulator.__init__
+
+    def other(self: Simulator, image: Image, *, trace: bool = False) -> None:
+        first = replace(image.layers[0], threshold=(1 << 24) - 1)
+        start(self, replace(image, layers=(first, *image.layers[1:])), trace=trace)
+
+    monkeypatch.setattr(Simulator, "__init__", other)
+    assert difference(case, program) is not None

@@ -69,7 +69,7 @@ bench: $(VENV)/base
 	@$(BIN)/evenspike bench $(if $(TRACE),--trace '$(TRACE)') $(call options,MODEL IMAGES OUT)
 
 test: $(VENV)/test
-	@$(BIN)/python -m pytest --durations=10 $(ARGS)
+	@$(BIN)/python -m pytest -n auto --durations=10 $(ARGS)
 
 lint: $(VENV)/lint
 	$(BIN)/ruff format --check

@@ -176,7 +176,7 @@ def cosim(arguments: argparse.Namespace) -> int:
         if one.divergence is not None:
             content["first_difference"] = f"image {index}: {one.divergence}"
             console.print(content["first_difference"])
-            waves = arguments.out / f"{program.name}-image{index}.fst"
+            waves = arguments.out / f"{program.name}-image{index}.vcd"
             content["waveform"] = _waveform(
                 program, image, pixels[list(indices).index(index)], one.divergence, waves
             )
@@ -200,7 +200,7 @@ def _waveform(
     divergence: events.Divergence,
     target: Path,
 ) -> str:
-    """The RTL's signals around a difference, as an FST file."""
+    """The RTL's signals around a difference, as a VCD file."""
     at = divergence.cycle or 0
     with Simulator(image, trace=True) as simulator:
         simulator.run(

@@ -7,6 +7,7 @@ ctypes calls: Python never steps a clock of a whole network.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -15,6 +16,8 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -120,7 +123,9 @@ def build(arch: Arch, *, trace: bool = False) -> Build:
     tools = find_tools()
     start = time.perf_counter()
     library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as name:
+    with _alone(library.parent), tempfile.TemporaryDirectory(dir=library.parent) as name:
+        if library.is_file():  # by another process, meanwhile
+            return Build(library, time.perf_counter() - start)
         folder = Path(name)
         source = folder / f"{TOP}.v"
         source.write_text(convert(Accelerator(arch), TOP), encoding="utf-8")
@@ -135,14 +140,22 @@ def build(arch: Arch, *, trace: bool = False) -> Build:
     return Build(library, time.perf_counter() - start)
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time builds in a folder; the others wait for it."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _flags(trace: bool) -> tuple[str, ...]:
-    return (*VERILATOR_FLAGS, "--trace-fst") if trace else VERILATOR_FLAGS
+    return (*VERILATOR_FLAGS, "--trace-vcd") if trace else VERILATOR_FLAGS
 
 
 def _compile(tools: Tools, arch: Arch, folder: Path, library: Path, *, trace: bool) -> None:
     include = tools.root / "include"
     runtime = ["verilated.cpp", "verilated_threads.cpp"] + (
-        ["verilated_fst_c.cpp"] if trace else []
+        ["verilated_vcd_c.cpp"] if trace else []
     )
     defines = {
         "MODEL": f"V{TOP}",
@@ -153,7 +166,7 @@ def _compile(tools: Tools, arch: Arch, folder: Path, library: Path, *, trace: bo
         "ENTRY_BITS": Layouts(arch).entry_bits,
         "MAP_BITS": MAP_BITS,
         "VM_TRACE": int(trace),
-        "VM_TRACE_FST": int(trace),
+        "VM_TRACE_VCD": int(trace),
         "VM_COVERAGE": 0,
         "VM_SC": 0,
     }

@@ -13,7 +13,7 @@
 #include "verilated.h"
 #include MODEL_HEADER
 #if VM_TRACE
-#include "verilated_fst_c.h"
+#include "verilated_vcd_c.h"
 #endif
 
 namespace {
@@ -111,6 +111,10 @@ class Machine {
         bool alive = wait(job);
         job.status = read(CONTROL);
         job.total_cycles = cycle;
+#if VM_TRACE
+        if (tracing) waves.close();
+        tracing = false;
+#endif
         if (!alive) return STALLED;
         return job.status & ERROR ? REFUSED : FINISHED;
     }
@@ -125,7 +129,7 @@ class Machine {
     uint32_t cycle = 0, layer_start = 0, windows = 0, offset = 0;
     uint64_t now = 0, idle = 0;
 #if VM_TRACE
-    VerilatedFstC waves;
+    VerilatedVcdC waves;
     bool tracing = false;
 #endif
 

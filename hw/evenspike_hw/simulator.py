@@ -41,7 +41,7 @@ class MemoryBehaviour:
 
 @dataclass(frozen=True)
 class Waves:
-    """An FST file, and the first and the last cycle of the inference that it gets."""
+    """A VCD file, and the first and the last cycle of the inference that it gets."""
 
     path: Path
     first: int

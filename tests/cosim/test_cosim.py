@@ -22,7 +22,7 @@ from evenspike.pack import Image, pack
 from evenspike.program import Program
 from evenspike_hw import compiled, descriptor
 from evenspike_hw.interpreted import InterpretedSimulator
-from evenspike_hw.simulator import MemoryBehaviour, Simulator
+from evenspike_hw.simulator import MemoryBehaviour, Simulator, Waves
 from evenspike_sim.accelerator import Accelerator
 from tests.cosim.random_networks import ARCHS
 from tests.networks import random_pixels, random_program
@@ -184,6 +184,20 @@ def test_a_wrong_spike_is_located_by_pass_tile_pe_and_cycle(program: Program, im
         rf"written by the RTL in cycle {found.cycle}$",
         str(found),
     )
+
+
+def test_a_waveform_of_the_cycles_in_question(
+    program: Program, image: Image, tmp_path: Path
+) -> None:
+    waves = Waves(tmp_path / "waves.vcd", 100, 150)
+    currents = currents_of(program)
+    with Simulator(image, trace=True) as simulator:
+        traces = simulator.run(currents, waves=waves)
+    assert compare(image, Accelerator(image).run(currents), traces) is None
+    text = waves.path.read_text()
+    times = [int(line[1:]) for line in text.splitlines() if line.startswith("#")]
+    assert times[-1] - times[0] == 2 * (waves.last - waves.first) + 1
+    assert "accumulators" in text
 
 
 def test_without_a_compiler_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:

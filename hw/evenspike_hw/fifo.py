@@ -72,7 +72,8 @@ class Fifo(wiring.Component):
             m.d.sync += tail.eq(self._after(tail))
 
         bypass = Signal()
-        m.d.sync += bypass.eq(push & (next_head == tail))
+        # next_head == tail, without waiting for it.
+        m.d.sync += bypass.eq(push & Mux(pop, level == 1, level == 0))
         m.d.comb += self.r.payload.eq(Mux(bypass, recent, read.data))
         return m
 

@@ -41,7 +41,8 @@ class Step(IntEnum):
 class Loader(wiring.Component):
     """Words of the stream in, one a cycle; nothing is stored (docs/timing.md, Loader).
 
-    The first layer is the host's. Layers, their loads and chunks are read from the table ahead of the words, so that the loader
+    The first layer is the host's. Layers, their loads and chunks are read from the table ahead of
+    the words, so that the loader
     never waits for it if a chunk takes 5 cycles or more, as it does: a PE needs 4 for a word.
 
     prepare: pulse; before the first word of a network. Forgets everything and reads the table.
@@ -119,8 +120,8 @@ class Loader(wiring.Component):
                     loads.eq(layer.loads),
                     step.eq(Step.CHUNK),
                 ]
-                # Not by its host bit: if that is wrong, the sequencer stops at the layer in question,
-                # and those before it must not suffer.
+                # Not by its host bit: if that is wrong, the sequencer stops at the layer in
+                # question, and those before it must not suffer.
                 with m.If(number == 1):
                     m.d.sync += [host.eq(layer.loads), step.eq(Step.LAYER)]
             with m.Case(Step.CHUNK):

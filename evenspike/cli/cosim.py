@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,31 +13,35 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 from rich.markup import escape
 
 from evenspike import events, reference
 from evenspike import report as reports
 from evenspike.arch import Arch, preset
 from evenspike.cli import assemble, models
+from evenspike.cli.compare import compare, model_result
 from evenspike.cli.simulate import bar, images_of, prepare, threads_of
+from evenspike.errors import EvenspikeError
 from evenspike.pack import Image
 from evenspike.program import Program
-from evenspike.report_schema import STATES
 from evenspike_hw import compiled
-from evenspike_hw.host import positions
-from evenspike_hw.interpreted import cycles_per_second
-from evenspike_hw.results import LayerTrace
+from evenspike_hw.interpreted import InterpretedSimulator, cycles_per_second
 from evenspike_hw.simulator import MemoryBehaviour, Simulator, Waves
-from evenspike_sim.accelerator import Accelerator, LayerRun
+from evenspike_sim.accelerator import Accelerator
 
 IMAGES = 10
+INTERPRETED_CYCLES = 20_000
+"""Of an image, beyond which Amaranth's own simulator is no help: minutes."""
+
 PYSIM_CYCLES = 300
 """Of the same design, for the comparison of speeds."""
 
 MARGIN = 2000
 """Cycles before and after a difference that its waveform shows."""
 
-NAMES = ("model", "RTL")
+
+Engine = type[Simulator] | type[InterpretedSimulator]
 
 
 @dataclass(frozen=True)
@@ -52,64 +55,10 @@ class Comparison:
     seconds: float
 
 
-def model_result(run: LayerRun) -> events.LayerResult:
-    """All that the cycle model says about a layer and the RTL must say, too."""
-    counters: dict[str, events.Value] = {state: getattr(run, state) for state in STATES}
-    counters["accumulator overflow"] = run.accumulator_overflow.astype(np.int64)
-    counters["membrane overflow"] = run.membrane_overflow.astype(np.int64)
-    last = run.logits is not None
-    return events.LayerResult(
-        run.name, run.cycles, None if last else run.masks, run.logits, counters
-    )
-
-
-def rtl_result(trace: LayerTrace) -> events.LayerResult:
-    counters: dict[str, events.Value] = dict(trace.states)
-    counters["accumulator overflow"] = trace.accumulator_overflow.astype(np.int64)
-    counters["membrane overflow"] = trace.membrane_overflow.astype(np.int64)
-    last = trace.logits is not None
-    return events.LayerResult(
-        trace.name, trace.cycles, None if last else trace.masks, trace.logits, counters
-    )
-
-
-def compare(
-    image: Image, model: Sequence[LayerRun], rtl: Sequence[LayerTrace]
-) -> events.Divergence | None:
-    """The first difference of an inference, with its place in the schedule, or None."""
-    found = events.first_divergence(
-        [model_result(run) for run in model], [rtl_result(trace) for trace in rtl], NAMES
-    )
-    return None if found is None else locate(image, rtl, found)
-
-
-def locate(image: Image, rtl: Sequence[LayerTrace], found: events.Divergence) -> events.Divergence:
-    """The divergence with where and when the RTL came to it: pass, tile, PE and cycle."""
-    names = [layer.name for layer in image.layers]
-    index = names.index(found.layer)
-    ends = np.cumsum([trace.cycles for trace in rtl])
-    if found.item != "mask" or found.neuron is None:
-        span = f"the layer runs from cycle {ends[index] - rtl[index].cycles + 1} to {ends[index]}"
-        return dataclasses.replace(
-            found, message=f"{found.message}; {span} on the RTL", cycle=int(ends[index])
-        )
-    layer = image.layers[index]
-    filter_, y, x = found.neuron
-    block, pe = (int(n[0]) for n in np.nonzero(layer.blocks == filter_))
-    windows = positions(layer)[:: layer.pool**2] // np.array([1, layer.pool, layer.pool])
-    at = int(np.flatnonzero((windows == (block, y, x)).all(axis=1))[0])
-    cycle = int(rtl[index].closed[at])
-    across = -(-layer.size[1] // layer.tile[1])
-    tile = y * layer.pool // layer.tile[0] * across + x * layer.pool // layer.tile[1]
-    place = f"pass {block // layer.slots}, tile {tile}, PE {pe}, slot {block % layer.slots}"
-    text = f"{found.message}; {place}, written by the RTL in cycle {cycle}"
-    return dataclasses.replace(found, message=text, pe=pe, cycle=cycle)
-
-
 def run_image(
     program: Program,
     accelerator: Accelerator,
-    simulator: Simulator,
+    simulator: Simulator | InterpretedSimulator,
     pixels: npt.NDArray[np.uint8],
     memory: MemoryBehaviour | None = None,
 ) -> Comparison:
@@ -130,14 +79,41 @@ def run_image(
     )
 
 
+def choose_engine(
+    program: Program, image: Image, pixels: npt.NDArray[np.uint8], console: Console
+) -> tuple[Engine, float]:
+    """The compiled engine and the seconds that building it took; where it cannot be built,
+    Amaranth's own simulator, if the network is small enough for it.
+    """
+    try:
+        compiled.find_tools()
+    except EvenspikeError as error:
+        runs = Accelerator(image).run(reference.host_currents(program, pixels))
+        cycles = sum(run.cycles for run in runs)
+        if cycles > INTERPRETED_CYCLES:
+            raise EvenspikeError(
+                f"{error}; Amaranth's own simulator does without, but would take hours for the "
+                f"{cycles:,} cycles of an image (the limit is {INTERPRETED_CYCLES:,})"
+            ) from error
+        console.print(f"{error}. Until then Amaranth's own simulator serves, slowly.")
+        return InterpretedSimulator, 0.0
+    with console.status("building the RTL simulator (once for an Arch: about two minutes)"):
+        return Simulator, compiled.build(image.arch).seconds
+
+
 def run_images(
-    program: Program, image: Image, pixels: npt.NDArray[np.uint8], threads: int, title: str
+    program: Program,
+    image: Image,
+    pixels: npt.NDArray[np.uint8],
+    threads: int,
+    title: str,
+    engine: Engine = Simulator,
 ) -> list[Comparison]:
     """All images, `threads` at a time, each on an RTL of its own."""
     accelerator = Accelerator(image)
-    simulators: SimpleQueue[Simulator] = SimpleQueue()
+    simulators: SimpleQueue[Simulator | InterpretedSimulator] = SimpleQueue()
     for _ in range(min(threads, len(pixels))):
-        simulators.put(Simulator(image))
+        simulators.put(engine(image))
 
     def one(item: npt.NDArray[np.uint8]) -> Comparison:
         simulator = simulators.get()
@@ -168,19 +144,19 @@ def cosim(arguments: argparse.Namespace) -> int:
     target = arguments.out / f"{program.name}.json"
     with console.status("compiling the cycle model and mapping the layers (once: half a minute)"):
         image = prepare(program, arch, arguments.mapping == "natural")
-    with console.status("building the RTL simulator (once for an Arch: about two minutes)"):
-        built = compiled.build(arch)
-    found = run_images(program, image, pixels, threads, f"{program.name} on the RTL")
-    content = summary(program, arch, built.seconds, found)
+    engine, seconds = choose_engine(program, image, pixels[0], console)
+    found = run_images(program, image, pixels, threads, f"{program.name} on the RTL", engine)
+    content = summary(program, arch, seconds, found)
+    content["engine"] = "compiled" if engine is Simulator else "interpreted"
     for index, one in zip(indices, found, strict=True):
         if one.divergence is not None:
             content["first_difference"] = f"image {index}: {one.divergence}"
             console.print(content["first_difference"])
             waves = arguments.out / f"{program.name}-image{index}.vcd"
-            content["waveform"] = _waveform(
-                program, image, pixels[list(indices).index(index)], one.divergence, waves
-            )
-            console.print(f"waveform around it: {waves}")
+            if engine is Simulator:
+                at = list(indices).index(index)
+                content["waveform"] = _waveform(program, image, pixels[at], one.divergence, waves)
+                console.print(f"waveform around it: {waves}")
             break
     if arguments.pysim:
         with console.status("running the same design on Amaranth's own simulator"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, ResetInserter
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -119,6 +119,15 @@ class Accelerator(wiring.Component):
             control.running.eq(sequencer.running),
             control.error.eq(sequencer.error),
         ]
+
+        # Answers that the memory owes; the port forgets them in a reset of the core.
+        owed = Signal(range(arch.stream_depth + 1))
+        asks = Signal()
+        m.d.comb += [
+            asks.eq(port.request.valid & self.request_ready),
+            control.pending.eq((owed != 0) | asks),
+        ]
+        m.d.sync += owed.eq(owed + asks - self.response_valid)
 
         # Memory port, table and loader.
         m.d.comb += [

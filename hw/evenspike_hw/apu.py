@@ -79,7 +79,8 @@ class Apu(wiring.Component):
             self.presence_read.eq(decoder.presence_read),
         ]
 
-        # Register D. Its entry and presence bits are the outputs of the memories.
+        # Register D. Its entry and presence bits are the outputs of the memories, from which the
+        # longest path starts: `inside` and the lanes are found side by side.
         holds, holds_marker = Signal(), Signal()
         row, block = Signal(MAP_BITS), Signal(self.layouts.block_bits)
         inside, leaves, free = Signal(), Signal(), Signal()
@@ -88,8 +89,8 @@ class Apu(wiring.Component):
         fires = Cat(mask.any() for mask in entry.masks)
         m.d.comb += [
             inside.eq((entry.column >= columns.first) & (entry.column < columns.end)),
-            wanted.eq(Mux(inside & ~holds_marker, fires & present, 0)),
-            leaves.eq(holds & (holds_marker | wanted.any())),
+            wanted.eq(fires & present),
+            leaves.eq(holds & (holds_marker | (inside & wanted.any()))),
             decoder.free.eq(free | ~leaves),
         ]
         with m.If(decoder.free):
@@ -100,7 +101,8 @@ class Apu(wiring.Component):
                 block.eq(decoder.block),
             ]
 
-        # Lane stage. `lanes` are still to be broadcast, `lane` is the lowest, one-hot.
+        # Lane stage. `lanes` are still to be broadcast, `lane` is the lowest, one-hot. Of a marker
+        # they do not count.
         valid, is_marker = Signal(), Signal()
         lanes, lane, rest = Signal(pes), Signal(pes), Signal(pes)
         masks, presence = Signal.like(entry.masks), Signal.like(self.presence)
@@ -113,7 +115,7 @@ class Apu(wiring.Component):
             self.send.eq(Mux(sends, receivers, 0)),
             self.marker.eq(sends & is_marker),
             rest.eq(lanes & ~lane),
-            free.eq(~valid | (sends & ~rest.any())),
+            free.eq(~valid | (sends & (is_marker | ~rest.any()))),
         ]
         with m.If(free):
             m.d.sync += [

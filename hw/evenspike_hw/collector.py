@@ -58,7 +58,9 @@ class Collector(wiring.Component):
             m.d.sync += [
                 restarts.eq(place.row_start & place.restarts),
                 # The memory does not have yet what is written in this cycle: `kept` will.
-                resumes.eq(place.row_start & ~place.restarts & ~(closed & (entry == place.entry))),
+                resumes.eq(
+                    self.resume_read.enable & ~(closed & (entry == self.resume_read.address))
+                ),
                 entry.eq(place.entry),
                 column.eq(place.column),
             ]

@@ -46,6 +46,9 @@ VERILATOR_FLAGS = (
     "--no-assert",
 )
 _DRIVER = Path(__file__).with_name("driver.cpp")
+_AROUND = ("host.py", "interpreted.py", "results.py", "simulator.py")
+"""What is around the engine and not in it."""
+
 COMPILER_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-DVERILATOR=1", "-DVL_TIME_CONTEXT")
 
 
@@ -103,7 +106,8 @@ def location(arch: Arch, *, trace: bool = False) -> Path:
     once a process, which has imported the sources as they were.
     """
     tools = find_tools()
-    sources = [*sorted(Path(__file__).parent.glob("*.py")), _DRIVER]
+    folder = Path(__file__).parent
+    sources = [s for s in sorted(folder.glob("*.py")) if s.name not in _AROUND] + [_DRIVER]
     text = hashlib.sha256(arch.digest.encode())
     for source in sources:
         text.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")

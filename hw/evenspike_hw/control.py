@@ -16,8 +16,10 @@ class Control(wiring.Component):
 
     start, fill: commands, in a cycle in which `busy` is low.
     table_words: how many words the table gets. word_valid: one of them is there; it is taken.
+    pending: the memory owes answers, which an inference that an error has ended leaves behind.
     prepared: all blocks are. running, error: of the sequencer.
-    reset: clears the registers of the core for a cycle (the memories keep what they hold).
+    reset: clears the registers of the core (the memories keep what they hold), for a cycle or for
+        as long as answers are pending.
     prepare, go: pulses; `go` is cycle 0. filling, fill_address: words go to the table, and where.
     begin_fill: pulse. done: the inference is over, in good or bad.
     """
@@ -29,6 +31,7 @@ class Control(wiring.Component):
                 "fill": In(1),
                 "table_words": In(FILL_BITS),
                 "word_valid": In(1),
+                "pending": In(1),
                 "prepared": In(1),
                 "running": In(1),
                 "error": In(1),
@@ -54,7 +57,8 @@ class Control(wiring.Component):
                     m.next = "RESET_FILL"
             with m.State("RESET"):
                 m.d.comb += self.reset.eq(1)
-                m.next = "PREPARE"
+                with m.If(~self.pending):
+                    m.next = "PREPARE"
             with m.State("PREPARE"):
                 m.d.comb += self.prepare.eq(1)
                 m.next = "WAIT"
@@ -70,7 +74,8 @@ class Control(wiring.Component):
             with m.State("RESET_FILL"):
                 m.d.comb += self.reset.eq(1)
                 m.d.sync += [left.eq(self.table_words), self.fill_address.eq(0)]
-                m.next = "BEGIN_FILL"
+                with m.If(~self.pending):
+                    m.next = "BEGIN_FILL"
             with m.State("BEGIN_FILL"):
                 m.d.comb += self.begin_fill.eq(left != 0)
                 m.next = "FILL"

@@ -9,8 +9,7 @@ from amaranth.lib.wiring import In, Out
 from evenspike.arch import Arch
 from evenspike_hw.layouts import COORDINATE_BITS, MAP_BITS, SEGMENT, Layouts
 
-FIRST_BITS = 13
-"""Bits of the first row that reaches a tile, which may lie behind the map: 511 * 2 * 8."""
+ROW_MAX = (1 << MAP_BITS) - 1
 
 
 class Axis(wiring.Component):
@@ -32,8 +31,8 @@ class Axis(wiring.Component):
                 "extent": In(MAP_BITS),
                 "origin": In(MAP_BITS),
                 "length": In(MAP_BITS),
-                "first": Out(FIRST_BITS),
-                "end": Out(signed(MAP_BITS + 1)),
+                "first": Out(MAP_BITS),
+                "end": Out(MAP_BITS),
                 "offset": Out(COORDINATE_BITS),
                 "limit": Out(COORDINATE_BITS),
             }
@@ -43,10 +42,12 @@ class Axis(wiring.Component):
         m = Module()
         segment = self.segment
         low = Signal(signed(COORDINATE_BITS + 1))
+        first = Signal(signed(COORDINATE_BITS + 4))
         last = Signal(MAP_BITS + 1)
         high = Signal(signed(COORDINATE_BITS + 7))
         m.d.comb += [
             low.eq((self.origin << segment.log_stride) - segment.padding),
+            first.eq(low << segment.log_average),
             last.eq(self.origin + self.length - 1),
             high.eq(
                 ((last << segment.log_stride) - segment.padding + 2 * segment.kernel + 1)
@@ -54,8 +55,8 @@ class Axis(wiring.Component):
             ),
         ]
         m.d.sync += [
-            self.first.eq(Mux(low < 0, 0, low << segment.log_average)),
-            self.end.eq(Mux(high < self.extent, high, self.extent)),
+            self.first.eq(Mux(low < 0, 0, Mux(first > ROW_MAX, ROW_MAX, first))),
+            self.end.eq(Mux(high < 0, 0, Mux(high < self.extent, high, self.extent))),
             self.offset.eq(-low),
             self.limit.eq(self.length << segment.log_stride),
         ]
@@ -84,8 +85,8 @@ class Decoder(wiring.Component):
             {
                 "start": In(1),
                 "work": In(layouts.broadcast),
-                "first": In(FIRST_BITS),
-                "end": In(signed(MAP_BITS + 1)),
+                "first": In(MAP_BITS),
+                "end": In(MAP_BITS),
                 "count_read": Out(layouts.spike_read),
                 "count": In(MAP_BITS),
                 "entry_read": Out(layouts.spike_read),
@@ -152,7 +153,7 @@ class Decoder(wiring.Component):
             m.d.sync += active.eq(0)
 
         first_address = Signal(self.layouts.entry_bits)
-        m.d.comb += first_address.eq(work.entry + self.first[:MAP_BITS] * work.segment.width)
+        m.d.comb += first_address.eq(work.entry + self.first * work.segment.width)
         with m.If(self.start):
             m.d.sync += [active.eq(1), timer.eq(2)]
         with m.Elif(timer != 0):

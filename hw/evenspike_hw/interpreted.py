@@ -32,6 +32,9 @@ class InterpretedSimulator:
         self.image = image
         self.map = MemoryMap(image, descriptor.encode(image))
 
+    def close(self) -> None:
+        """As of `simulator.Simulator`; there is nothing to give back."""
+
     def run(
         self, currents: npt.NDArray[np.int32], memory: MemoryBehaviour | None = None
     ) -> list[LayerTrace]:

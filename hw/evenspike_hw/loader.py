@@ -42,8 +42,8 @@ class Loader(wiring.Component):
     """Words of the stream in, one a cycle; nothing is stored (docs/timing.md, Loader).
 
     The first layer is the host's. Layers, their loads and chunks are read from the table ahead of
-    the words, so that the loader
-    never waits for it if a chunk takes 5 cycles or more, as it does: a PE needs 4 for a word.
+    the words, so that the loader never waits for it if a chunk takes 5 cycles or more, as it does:
+    a PE needs 4 for a word.
 
     prepare: pulse; before the first word of a network. Forgets everything and reads the table.
     prepared: words may come, at most 15 cycles after `prepare` and until the next.

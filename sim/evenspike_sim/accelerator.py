@@ -44,6 +44,7 @@ class LayerRun:
     overflows: times that a partial sum has saturated. accumulator_overflow, membrane_overflow: bool
         [pes], the sticky flags of the hardware.
     actions: counts by the names of energy.toml.
+    drains: cycle of the inference in which each round's drain begins; none in the host layer.
     """
 
     name: str
@@ -64,6 +65,7 @@ class LayerRun:
     actions: dict[str, int]
     masks: Masks
     logits: I64 | None = None
+    drains: tuple[int, ...] = ()
 
 
 @dataclass
@@ -259,6 +261,7 @@ class Accelerator:
         entered = begin
         layer_start = begin + LAYER_SETUP
         written = neurons = neuron_rows = 0
+        drains: list[int] = []
         tiles = self._tiles(descriptor)
         for number, chunks in enumerate(self._passes[index]):
             lanes = self._lanes(descriptor, number)
@@ -299,6 +302,7 @@ class Accelerator:
                     if order < len(chunks) - 1:
                         clock.released[clock.half] = int(finished.max()) + BARRIER_LATENCY + 1
                 drain_start = int(finished.max()) + BARRIER_LATENCY + 1
+                drains.append(drain_start)
                 positions = tile[2] * tile[3]
                 each = arch.logit_words if descriptor.last else 1
                 length = lanes.shape[0] * (BIAS_READS + positions * each)
@@ -380,6 +384,7 @@ class Accelerator:
             },
             masks=masks,
             logits=logits.reshape(descriptor.filters, -1).sum(axis=1) if descriptor.last else None,
+            drains=tuple(drains),
         )
 
     def _lanes(self, descriptor: Descriptor, number: int) -> npt.NDArray[np.int32]:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from evenspike import events, reference
 from evenspike.arch import Arch
-from evenspike.cli.cosim import NAMES, compare, model_result, rtl_result
+from evenspike.cli.compare import NAMES, compare, model_result, rtl_result
 from evenspike.errors import EvenspikeError
 from evenspike.mapping import choose
 from evenspike.pack import Image, pack

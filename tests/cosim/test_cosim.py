@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from evenspike import dataset, reference
 from evenspike.arch import Arch
 from evenspike.cli import main, models
-from evenspike.cli.cosim import compare, run_image
+from evenspike.cli.compare import compare
+from evenspike.cli.cosim import choose_engine, run_image
 from evenspike.cli.simulate import prepare
 from evenspike.errors import EvenspikeError
 from evenspike.mapping import choose
@@ -205,6 +207,38 @@ def test_without_a_compiler_the_error_says_how_to_get_one(monkeypatch: pytest.Mo
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(EvenspikeError, match=r"no C\+\+ compiler .* apt install g\+\+"):
         compiled.find_tools()
+
+
+def test_without_a_compiler_a_small_network_is_interpreted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a large one is refused with the reason."""
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert main(["cosim", "--model", "vgg16-small", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert re.search(r"no C\+\+ compiler .* would take hours for the \d+,\d+ cycles", error)
+    program = random_program(3, timesteps=2, max_side=3, max_filters=3)
+    arch = ARCHS["single"]
+    image = pack(program, choose(program, arch), arch)
+    engine, seconds = choose_engine(program, image, random_pixels(program, 0), Console())
+    assert (engine, seconds) == (InterpretedSimulator, 0.0)
+    assert "Amaranth's own simulator serves" in capsys.readouterr().out
+
+
+def test_cycles_that_part_are_located_by_round(program: Program, image: Image) -> None:
+    currents = currents_of(program)
+    runs = Accelerator(image).run(currents)
+    with Simulator(image) as simulator:
+        traces = simulator.run(currents)
+    late = replace(traces[1], closed=traces[1].closed + 3, cycles=traces[1].cycles + 3)
+    found = compare(image, runs, [traces[0], late, *traces[2:]])
+    assert found is not None
+    begin = runs[1].drains[0]
+    assert str(found).endswith(
+        f"pass 0, tile 0: the drain begins in cycle {begin} in model, {begin + 3} in RTL"
+    )
+    assert found.cycle == begin + 3
 
 
 def test_the_verb_writes_what_it_compared(

@@ -221,7 +221,8 @@ def test_without_a_compiler_a_small_network_is_interpreted(
     program = random_program(3, timesteps=2, max_side=3, max_filters=3)
     arch = ARCHS["single"]
     image = pack(program, choose(program, arch), arch)
-    engine, seconds = choose_engine(program, image, random_pixels(program, 0), Console())
+    console = Console(width=300)
+    engine, seconds = choose_engine(program, image, random_pixels(program, 0), console)
     assert (engine, seconds) == (InterpretedSimulator, 0.0)
     assert "Amaranth's own simulator serves" in capsys.readouterr().out
 

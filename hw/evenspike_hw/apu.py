@@ -79,8 +79,8 @@ class Apu(wiring.Component):
             self.presence_read.eq(decoder.presence_read),
         ]
 
-        # Register D. Its entry and presence bits are the outputs of the memories, from which the
-        # longest path starts: `inside` and the lanes are found side by side.
+        # Register D. Its entry and presence bits are the outputs of the memories. The longest path
+        # is from there to the enable of their next read; so the lane is chosen a stage later.
         holds, holds_marker = Signal(), Signal()
         row, block = Signal(MAP_BITS), Signal(self.layouts.block_bits)
         inside, leaves, free = Signal(), Signal(), Signal()
@@ -101,8 +101,8 @@ class Apu(wiring.Component):
                 block.eq(decoder.block),
             ]
 
-        # Lane stage. `lanes` are still to be broadcast, `lane` is the lowest, one-hot. Of a marker
-        # they do not count.
+        # Lane stage. `lanes` are still to be broadcast, `lane` is the lowest, one-hot; a marker has
+        # none.
         valid, is_marker = Signal(), Signal()
         lanes, lane, rest = Signal(pes), Signal(pes), Signal(pes)
         masks, presence = Signal.like(entry.masks), Signal.like(self.presence)
@@ -110,18 +110,18 @@ class Apu(wiring.Component):
         y, x = Signal(COORDINATE_BITS), Signal(COORDINATE_BITS)
         receivers, sends = Signal(pes), Signal()
         m.d.comb += [
+            lane.eq(lowest(lanes)),
             receivers.eq(Cat(is_marker | (lane & p).any() for p in presence)),
             sends.eq(valid & ~(receivers & self.full).any()),
             self.send.eq(Mux(sends, receivers, 0)),
             self.marker.eq(sends & is_marker),
             rest.eq(lanes & ~lane),
-            free.eq(~valid | (sends & (is_marker | ~rest.any()))),
+            free.eq(~valid | (sends & ~rest.any())),
         ]
         with m.If(free):
             m.d.sync += [
                 valid.eq(leaves),
-                lanes.eq(wanted),
-                lane.eq(lowest(wanted)),
+                lanes.eq(Mux(holds_marker, 0, wanted)),
                 is_marker.eq(holds_marker),
                 masks.eq(entry.masks),
                 presence.eq(self.presence),
@@ -130,7 +130,7 @@ class Apu(wiring.Component):
                 x.eq((entry.column >> segment.log_average) + columns.offset),
             ]
         with m.Elif(sends):
-            m.d.sync += [lanes.eq(rest), lane.eq(lowest(rest))]
+            m.d.sync += lanes.eq(rest)
         m.d.comb += [
             self.activation.marker.eq(is_marker),
             self.activation.ends_round.eq(work.ends_round),
@@ -157,9 +157,10 @@ class Apu(wiring.Component):
 
 def _connected(m: Module, distance: Signal, limit: Value, log_stride: Value) -> Value:
     """A bit for each kernel row r: (distance - r) / stride is an integer inside the tile."""
-    over = Signal(signed(COORDINATE_BITS + 1))
-    m.d.comb += over.eq(distance - limit)
+    # Behind the tile's last row there are less than KERNEL_MAX others that reach it.
+    behind = Signal(signed(COORDINATE_BITS + 1))
+    m.d.comb += behind.eq(distance - limit)
     return Cat(
-        (distance >= r) & (over < r) & ~(log_stride & (distance[0] ^ (r % 2)))
+        (distance >= r) & (behind[-1] | (behind[:3] < r)) & ~(log_stride & (distance[0] ^ (r % 2)))
         for r in range(KERNEL_MAX)
     )

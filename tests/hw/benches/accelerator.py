@@ -1,0 +1,714 @@
+"""Bench of Accelerator: a host at the registers, a memory at the port, whole networks.
+
+The stepped model runs at the side of the RTL, with the same memory: what the top shows of its
+inside is compared in every cycle, at any speed of the memory. What an inference leaves behind is
+compared with the cycle model; without stalls, that includes all cycles.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cocotb
+import numpy as np
+from amaranth.lib import wiring
+
+from evenspike import events
+from evenspike.arch import Arch
+from evenspike.cli.compare import NAMES, compare, model_result, rtl_result
+from evenspike.errors import EvenspikeError
+from evenspike.program import KERNELS
+from evenspike_hw import descriptor
+from evenspike_hw.accelerator import Accelerator
+from evenspike_hw.host import current_words
+from evenspike_hw.registers import Register, Status
+from evenspike_hw.results import Results
+from evenspike_hw.states import State
+from evenspike_sim import accelerator as cycle_model
+from tests import stepped
+from tests.hw.benches.common import Bench, start
+from tests.hw.machine import Core, Network, Packet, Pauses, loud_network, random_network
+
+ARCH = Arch(
+    pes=4,
+    timesteps=2,
+    accumulators=16,
+    scratchpad_words=256,
+    header_words=41,
+    chunk_blocks=2,
+    fifo_depth=3,
+    match_depth=2,
+    slots=8,
+    memory_latency=3,
+    stream_depth=6,
+    spike_entries=512,
+    table_words=256,
+)
+CORNERS = (
+    "memory never stalls",
+    "request waits",
+    "all credits out",
+    "answer later than the latency",
+    "network after network without a reset",
+    "second image without filling the table again",
+    "write while busy",
+    "start while busy",
+    "fill of no words",
+    "fill and start at once",
+    "layers with two segments",
+    "layers with several passes",
+    "layers with several chunks",
+    "layers with several tiles",
+    "pooling",
+    "row goes on in a later tile",
+    "address goes round the end of the memory",
+    "psum saturates",
+    "membrane saturates",
+    "error at the first layer",
+    "error at a later layer",
+    "inference after an error",
+    "reset while the table is filled",
+    "reset while an inference runs",
+    *(f"a PE is {state.name.lower()}" for state in State),
+)
+ADDRESS = (1 << 32) - 1
+STORED = {
+    Register.CURRENTS: ADDRESS,
+    Register.WEIGHTS: ADDRESS,
+    Register.LOGITS: ADDRESS,
+    Register.TABLE: ADDRESS,
+    Register.TABLE_WORDS: (1 << 17) - 1,
+    Register.PASS_BASE: ARCH.table_words - 1,
+}
+"""Registers that the host writes, and their bits."""
+
+FAULTS = {
+    "host": 1,
+    "timesteps": 0,
+    "log_tile_height": 15,
+    "log_slots": 7,
+    "slots_last": 0,
+    "height": 0,
+    "passes": 0,
+    "chunks": 0,
+}
+"""Values of fields with which a layer behind the first cannot be run."""
+
+START, FILL = 1, 2
+PREPARATION = 40
+"""Cycles from the start of an inference to its cycle 1, at most."""
+
+
+def component(arch: Arch) -> wiring.Component:
+    return Accelerator(arch)
+
+
+# --- the memory ------------------------------------------------------------------------------
+
+
+class Port(stepped.Port):
+    """The model's port with a memory that may stall. ready, arrives: of the memory, this cycle."""
+
+    ready = False
+    arrives = False
+
+    @property
+    def valid(self) -> bool:
+        return self.credits.q > 0 and self.issued.q < len(self.words)
+
+    def step(self) -> None:
+        takes = self.valid and self.ready
+        if takes:
+            self.issued.set(self.issued.q + 1)
+        self.credits.set(self.credits.q - takes + self.machine.loader.takes())
+        if self.arrives:
+            arrived = self.line.q[0] or 0  # words that have come, counted
+            self.line.set((arrived + 1,))
+            self.fifo.push(self.words[arrived])
+
+
+def addresses(network: Network) -> list[int]:
+    """Of the words of the weight stream, in the order in which they are read."""
+    found: list[int] = []
+    for layer in network.image.layers:
+        across = [-(-n // side) for n, side in zip(layer.size, layer.tile, strict=True)]
+        repeats = 1 if len(layer.chunks) == 1 else across[0] * across[1]
+        for address, size in layer.passes:
+            found += [*range(address, address + size)] * repeats
+    return found
+
+
+@dataclass
+class Filling:
+    """The table is being filled. begins: cycle of the first request. asked, left: words still to
+    request, and to come; credits: of the port.
+    """
+
+    begins: int
+    address: int
+    asked: int
+    left: int
+    credits: int
+
+
+class Inference:
+    """A network on the model, and what the RTL has shown of its own run."""
+
+    def __init__(self, rig: Rig, network: Network, faulty: int | None = None) -> None:
+        self.network = network
+        self.faulty = faulty  # layer
+        self.image = network.image
+        self.core = Core(rig.bench, network, Pauses())
+        self.machine = self.core.machine
+        host = current_words(network.image, network.currents).size
+        port = self.port = Port(self.machine, self.machine.port.words)
+        self.machine.port = port
+        base, weights = rig.stored[Register.CURRENTS], rig.stored[Register.WEIGHTS]
+        self.reads = [base + n for n in range(host)]
+        self.reads += [weights + n for n in addresses(network)]
+        assert len(self.reads) == len(port.words)
+        self.results = Results(network.image)
+        self.logits = rig.stored[Register.LOGITS]
+        self.written = 0
+        self.writes: deque[tuple[int, int]] = deque()
+        self.cycle = self.windows = 0  # windows: of this layer
+        size = network.image.arch.spike_entries
+        self.counts = np.zeros(size, dtype=np.uint16)
+        self.columns = np.zeros(size, dtype=np.uint16)
+        self.masks = np.zeros((size, network.image.arch.pes), dtype=np.uint8)
+
+
+class Rig:
+    """Host and memory around the component; a model of the registers; cycle by cycle.
+
+    memory: words by address. stall: share of the cycles in which it takes nothing, and in which it
+    gives nothing. done: words that it gave, broadcasts, and windows and logits that came out.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        outputs = bench.outputs
+        self.packets = {
+            name: Packet(outputs[name].shape) for name in ("entry_write", "count_write", "states")
+        }
+        self.packets["bus"] = Packet(bench.inputs["bus"].shape)
+        self.memory: dict[int, int] = {}
+        self.stall = 0.0
+        self.done = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """After a reset."""
+        self.stored = dict.fromkeys(STORED, 0)
+        self.busy = self.finished = self.error = self.overflow = False
+        self.number = self.cycles = self.read = 0
+        self.begins = self.clears = False  # the core is reset from the next cycle on; in this one
+        self.filling: Filling | None = None
+        self.starting: int | None = None  # cycles since the start
+        self.following: Inference | None = None  # what a start begins
+        self.run: Inference | None = None
+        self.ends = False
+        self.answers: deque[tuple[int, int]] = deque()
+        self.returned = 0
+        # Not while nobody knows when an error is seen, or how far the port reads on after it.
+        self.watched = self.port_watched = True
+
+    # One cycle.
+
+    async def cycle(self, write: tuple[int, int] | None = None) -> dict[str, int]:
+        bench = self.bench
+        address, value = write or (self._address(), bench.bits(32))
+        writes = write is not None or (self.busy and self.watched and bench.chance(0.1))
+        if writes and self.busy:
+            bench.cover("write while busy")
+            if address == Register.CONTROL and value & START:
+                bench.cover("start while busy")
+        ready = not (self.stall and bench.chance(self.stall))
+        pending = bool(self.answers)
+        due = pending and self.answers[0][0] <= bench.now
+        arrives = due and not (self.stall and bench.chance(self.stall))
+        if due and not arrives:
+            bench.cover("answer later than the latency")
+        response = self.answers.popleft()[1] if arrives else bench.bits(64)
+        self.done += arrives
+        bits = {"write": writes, "address": address, "data": value}
+        out = await bench.cycle(
+            bus=self.packets["bus"].bits(0, bits),
+            request_ready=ready,
+            response_valid=arrives,
+            response=response,
+        )
+        if self.starting is not None and out["running"]:
+            self.starting = None
+        run = self.run if self.starting is None and not self.ends else None
+        if self.watched:
+            expected = self._running(run) if run is not None else self._idle()
+            for name in ("entry_write", "count_write"):
+                if name not in expected:
+                    assert not out[name] & 1, f"cycle {bench.now - 1}: {name} is enabled"
+            if not self.port_watched:
+                del expected["request_valid"]
+            bench.check(out, expected | {"read": self.read})
+        asked = self._request(out, ready)
+        if run is not None:
+            self._observe(run, out)
+            run.port.ready, run.port.arrives = ready, arrives
+        self._next(run, address, value if writes else None, arrives)
+        if self.clears and not (pending or asked):
+            self.clears, self.port_watched = False, True
+        if self.begins:
+            self.clears, self.begins = True, False
+        return out
+
+    def _address(self) -> int:
+        return (
+            0
+            if not self.watched
+            else self.bench.random.choice((0, 7, self.bench.random.randrange(16)))
+        )
+
+    def _idle(self) -> dict[str, Any]:
+        filling = self.filling
+        asks = filling is not None and bool(filling.asked and filling.credits)
+        asks = asks and filling is not None and self.bench.now - 1 >= filling.begins
+        expected = {
+            "running": 0,
+            "last_write": 0,
+            "number": self.number,
+            "write_valid": 0,
+            "request_valid": asks and not self.clears,
+            "accumulator_overflow": 0,
+            "membrane_overflow": 0,
+        }
+        if asks and filling is not None:
+            expected["request_address"] = filling.address & ADDRESS
+        return expected
+
+    def _running(self, run: Inference) -> dict[str, Any]:
+        machine, core = run.machine, run.core
+        drain, port = machine.drain, run.port
+        self.number = machine.sequencer.layer.q
+        expected: dict[str, Any] = {
+            "running": 1,
+            "last_write": machine.sequencer.last_write(),
+            "number": self.number,
+            "write_valid": bool(run.writes),
+            "request_valid": port.valid,
+            "accumulator_overflow": sum(f << n for n, f in enumerate(core.accumulator_overflow)),
+            "membrane_overflow": sum(f << n for n, f in enumerate(core.membrane_overflow)),
+        }
+        if not port.credits.q:
+            self.bench.cover("all credits out")
+        if port.valid:
+            expected["request_address"] = run.reads[port.issued.q] & ADDRESS
+        states = [State[machine.state(pe).upper()] for pe in machine.pes]
+        for state in states:
+            self.bench.cover(f"a PE is {state.name.lower()}")
+        expected["states"] = self.packets["states"].bits(
+            0, {str(n): int(state) for n, state in enumerate(states)}
+        )
+        if run.writes:
+            expected["write_address"], expected["write_data"] = run.writes.popleft()
+        item = drain.pipe.q[-2]
+        if item is not None and run.image.layers[item.place.layer].last:
+            logits = sum(core.logit(item, pe) << 32 * pe for pe in range(len(machine.pes)))
+            for n in range(run.image.arch.logit_words):
+                address = run.logits + run.written & ADDRESS
+                run.writes.append((address, logits >> 64 * n & (1 << 64) - 1))
+                run.written += 1
+        return expected | self._collected(run)
+
+    def _collected(self, run: Inference) -> dict[str, Any]:
+        """What the collector writes."""
+        machine = run.machine
+        item = machine.drain.pipe.q[-1]
+        if item is None or run.image.layers[item.place.layer].last:
+            return {}
+        place, layer = item.place, run.image.layers[item.place.layer]
+        height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
+        row = layer.spike_base + (place.block * height + place.row) * width
+        count = 0 if place.restarts else machine.memory.counts.cells[row]
+        if place.column and place.column * layer.pool % layer.tile[1] == 0:
+            self.bench.cover("row goes on in a later tile")
+        fired = any(item.masks)
+        found = {
+            "count_write": self.packets["count_write"].bits(
+                0, {"enable": 1, "address": row, "data": count + fired}
+            )
+        }
+        if fired:
+            fields = {"enable": 1, "address": row + count, "data.column": place.column}
+            fields |= {f"data.masks.{n}": mask for n, mask in enumerate(item.masks)}
+            found["entry_write"] = self.packets["entry_write"].bits(0, fields)
+        return found
+
+    def _request(self, out: dict[str, int], ready: bool) -> bool:
+        """The memory takes a request."""
+        if not out["request_valid"]:
+            return False
+        if not ready:
+            self.bench.cover("request waits")
+            return False
+        due = self.bench.now - 1 + self.bench.arch.memory_latency
+        address = out["request_address"]
+        # After an error the port goes on for a while, and its words may have gone.
+        known = self.memory[address] if self.port_watched else self.memory.get(address, 0)
+        self.answers.append((due, known))
+        if not out["request_address"]:
+            self.bench.cover("address goes round the end of the memory")
+        if self.filling is not None and not self.clears:
+            self.filling.address += 1
+            self.filling.asked -= 1
+            self.filling.credits -= 1
+        return True
+
+    def _observe(self, run: Inference, out: dict[str, int]) -> None:
+        """What the RTL says, for the comparison with the cycle model."""
+        layer, results = out["number"], run.results
+        pes = run.image.arch.pes
+        run.cycle += 1
+        results.cycles[layer] += 1
+        states = [out["states"] >> 3 * pe & 7 for pe in range(pes)]
+        results.states[layer, np.arange(pes), states] += 1
+        if out["entry_write"] & 1:
+            entry = self.bench.fields("entry_write", out["entry_write"])
+            run.columns[entry["address"]] = entry["data"]["column"]
+            run.masks[entry["address"]] = entry["data"]["masks"]
+        if out["count_write"] & 1:
+            count = self.bench.fields("count_write", out["count_write"])
+            run.counts[count["address"]] = count["data"]
+            results.closed[results.part(layer).start + run.windows] = run.cycle
+            run.windows += 1
+            self.done += 1
+        if out["write_valid"]:
+            at = out["write_address"] - run.logits & ADDRESS
+            results.logit_words[at] = out["write_data"]
+            self.done += 1
+        for kind, name in enumerate(("accumulator_overflow", "membrane_overflow")):
+            if out["last_write"]:
+                results.overflow[layer, kind] = [out[name] >> pe & 1 for pe in range(pes)]
+            if out[name]:
+                self.bench.cover(("psum saturates", "membrane saturates")[kind])
+        if out["last_write"]:
+            part = results.part(layer)
+            base = int(results.base[layer])
+            source = slice(base, base + part.stop - part.start)
+            results.counts[part] = run.counts[source]
+            results.columns[part] = run.columns[source]
+            results.masks[part] = run.masks[source]
+            run.windows = 0
+
+    # From one cycle to the next.
+
+    def _next(self, run: Inference | None, address: int, value: int | None, arrives: bool) -> None:
+        self.read = self._register(address)
+        free = not self.busy
+        if run is not None:
+            core = run.core
+            self.overflow |= any(core.accumulator_overflow) or any(core.membrane_overflow)
+            core.clears = core.machine.sequencer.last_write()
+            self.cycles += 1
+        if self.ends:  # the sequencer has stopped: this is the controller's last cycle
+            self.ends, self.run, self.busy, self.finished = False, None, False, not self.error
+        if self.clears:
+            self.number, self.error = 0, False
+        self._fill(arrives)
+        if run is not None:
+            self.done += run.machine.apu.fires()
+            run.core.step()
+            self._end(run)
+        if self.starting is not None and not self.clears:
+            self.starting += 1
+            assert self.starting < PREPARATION or not self.watched, "does not start"
+        if value is not None and free:
+            self._write(address, value)
+
+    def _end(self, run: Inference) -> None:
+        """After the last layer, or in front of one that cannot be run."""
+        layer = run.machine.sequencer.layer.q
+        self.ends = run.machine.over or layer == run.faulty
+        if layer == run.faulty:
+            self.number, self.error, self.port_watched = layer, True, False
+
+    def _write(self, address: int, value: int) -> None:
+        if address in self.stored:
+            self.stored[Register(address)] = value & STORED[Register(address)]
+        if address != Register.CONTROL:
+            return
+        if value & START:
+            self.cycles, self.finished, self.overflow = 0, False, False
+            self.starting, self.run = 0, self.following
+        elif value & FILL:
+            words, at = self.stored[Register.TABLE_WORDS], self.stored[Register.TABLE]
+            depth = self.bench.arch.stream_depth
+            self.filling = Filling(self.bench.now + 2, at, words, words, depth)
+        self.busy = self.begins = bool(value & (START | FILL))
+
+    def _fill(self, arrives: bool) -> None:
+        """A word that has come is in the table, and gives its credit back, two cycles later."""
+        filling = self.filling
+        if filling is None:
+            return
+        now = self.bench.now - 1
+        if self.clears:
+            filling.begins = now + 2
+            return
+        if now >= filling.begins and not filling.left:
+            self.filling, self.busy = None, False
+            return
+        filling.left -= self.returned
+        filling.credits += self.returned
+        self.returned = int(arrives)
+
+    def _register(self, address: int) -> int:
+        if address == Register.CONTROL:
+            status = self.busy << Status.BUSY | self.finished << Status.DONE
+            status |= self.error << Status.ERROR | self.overflow << Status.OVERFLOW
+            return status | self.number << Status.LAYER
+        if address == Register.CYCLES:
+            return self.cycles
+        if address == Register.DIGEST:
+            return int(self.bench.arch.digest[:8], 16)
+        return self.stored.get(address, 0)  # type: ignore[call-overload]
+
+    # What a host does.
+
+    async def idle(self, cycles: int) -> None:
+        for _ in range(cycles):
+            await self.cycle()
+
+    async def set(self, values: dict[Register, int]) -> None:
+        """Write the registers, in any order."""
+        items = list(values.items())
+        self.bench.random.shuffle(items)
+        for register, value in items:
+            await self.cycle((register, value))
+            if self.bench.chance(0.2):
+                await self.idle(2)
+
+    def place(self, words: list[int]) -> int:
+        """The words into the memory; where they are."""
+        pick = self.bench.random.randrange
+        while True:
+            base = pick(1 << 32) if self.bench.chance(0.7) else (1 << 32) - pick(1, 60)
+            places = [base + n & ADDRESS for n in range(len(words))]
+            if not self.memory.keys() & set(places):
+                self.memory |= dict(zip(places, words, strict=True))
+                return base
+
+    async def command(self, value: int) -> None:
+        await self.cycle((Register.CONTROL, value))
+        while self.busy:
+            await self.cycle()
+
+    async def fill(
+        self, network: Network, faulty: int | None = None, fault: str = "timesteps"
+    ) -> None:
+        """The network's table and weights. faulty: a layer with a fault in its descriptor."""
+        tables = descriptor.encode(network.image)
+        words = [int(word) for word in tables.words]
+        if faulty is not None:
+            field = descriptor.LAYER[fault]
+            place = faulty * descriptor.LAYER_WORDS * 64 + field.offset
+            bits = sum(word << 64 * n for n, word in enumerate(words))
+            bits &= ~((1 << field.width) - 1 << place)
+            bits |= FAULTS[fault] << place
+            words = [bits >> 64 * n & (1 << 64) - 1 for n in range(len(words))]
+        self.memory.clear()
+        await self.set(
+            {
+                Register.TABLE: self.place(words),
+                Register.TABLE_WORDS: len(words),
+                Register.PASS_BASE: tables.pass_base,
+                Register.WEIGHTS: self.place([int(word) for word in network.image.stream]),
+            }
+        )
+        await self.command(FILL)
+
+    async def start(self, network: Network, faulty: int | None = None) -> Inference:
+        """The host's currents, and the start; the table has been filled."""
+        words = [int(n) for n in current_words(network.image, network.currents)]
+        await self.set({Register.CURRENTS: self.place(words), Register.LOGITS: self.bench.bits(32)})
+        self.following = run = Inference(self, network, faulty)
+        value = START | (FILL if self.bench.chance(0.3) else 0)
+        if value & FILL:
+            self.bench.cover("fill and start at once")
+        await self.cycle((Register.CONTROL, value))
+        return run
+
+    async def infer(self, network: Network) -> None:
+        """An inference, with all that it leaves."""
+        run = await self.start(network)
+        while self.busy:
+            await self.cycle()
+        traces = run.results.traces()
+        model = cycle_model.Accelerator(network.image).run(network.currents)
+        if not self.stall:
+            self.bench.cover("memory never stalls")
+            found = compare(network.image, model, traces)
+        else:
+            found = events.first_divergence(
+                [timeless(model_result(layer)) for layer in model],
+                [timeless(rtl_result(trace)) for trace in traces],
+                NAMES,
+            )
+        assert found is None, found
+        self._features(network)
+
+    def _features(self, network: Network) -> None:
+        cover = self.bench.cover
+        for layer in network.image.layers:
+            if len(layer.segments) > 1:
+                cover("layers with two segments")
+            if len(layer.passes) > 1:
+                cover("layers with several passes")
+            if len(layer.chunks) > 1:
+                cover("layers with several chunks")
+            if layer.tile[0] < layer.size[0] or layer.tile[1] < layer.size[1]:
+                cover("layers with several tiles")
+            if layer.pool > 1:
+                cover("pooling")
+
+
+def timeless(result: events.LayerResult) -> events.LayerResult:
+    """Without what depends on the memory's speed."""
+    kept = {k: v for k, v in result.counters.items() if k == "busy" or k.endswith("overflow")}
+    return replace(result, cycles=0, counters=kept)
+
+
+def some_network(bench: Bench, words: int = 500, kernel: int = 0) -> Network:
+    """One that fits the table, too."""
+    while True:
+        network = random_network(
+            bench, side=4, filters=8, words=words, wild=bench.chance(0.4), kernel=kernel
+        )
+        try:
+            descriptor.encode(network.image)
+        except EvenspikeError:
+            continue
+        return network
+
+
+@cocotb.test()
+async def random_networks(dut: Any) -> None:
+    """Networks, some of them with a second image, with memories of all speeds."""
+    rig = Rig(await start(dut))
+    bench = rig.bench
+    kernels = itertools.cycle(KERNELS)
+    while rig.done < bench.transactions:
+        rig.stall = bench.random.choice((0.0, 0.0, 0.2, 0.7))
+        network = some_network(bench, kernel=next(kernels))
+        await rig.fill(network)
+        await rig.infer(network)
+        if bench.chance(0.3):
+            currents = np.roll(network.currents, 1, axis=0)[:, ::-1] >> 1
+            await rig.infer(replace(network, currents=np.ascontiguousarray(currents)))
+            bench.cover("second image without filling the table again")
+        await rig.idle(bench.random.randrange(3))
+        bench.cover("network after network without a reset")
+
+
+@cocotb.test()
+async def saturation(dut: Any) -> None:
+    """Psums of one PE that leave 24 bits, so that the status says so."""
+    rig = Rig(await start(dut))
+    network = loud_network(rig.bench, inputs=264)
+    await rig.fill(network)
+    await rig.infer(network)
+    assert rig.overflow
+    await rig.idle(20)
+
+
+@cocotb.test()
+async def registers(dut: Any) -> None:
+    """After the reset all are 0; what is written is read, and nothing else changes."""
+    rig = Rig(await start(dut))
+    bench = rig.bench
+    for address in range(16):
+        await rig.cycle((address or 9, bench.bits(32)))
+        await rig.idle(2)
+    for _ in range(300):
+        address = bench.random.randrange(16)
+        await rig.cycle((address, bench.bits(32) & (ADDRESS if address else ADDRESS - 3)))
+        await rig.idle(bench.random.randrange(3))
+    await rig.set({Register.TABLE_WORDS: 0})
+    await rig.command(FILL)
+    bench.cover("fill of no words")
+    await rig.idle(8)
+
+
+@cocotb.test()
+async def errors(dut: Any) -> None:
+    """An inference stops in front of a layer that cannot be run; the next one is none the worse."""
+    rig = Rig(await start(dut))
+    bench = rig.bench
+    network = some_network(bench, 100)
+    for fault in FAULTS:
+        await rig.fill(network, 1, fault)
+        await rig.start(network, 1)
+        while rig.busy:
+            await rig.cycle()
+        await rig.idle(4)
+    for turn in range(min(9, 2 + bench.transactions // 500)):
+        rig.stall = bench.random.choice((0.0, 0.5))
+        network = some_network(bench, 300)
+        faulty = 0 if turn == 0 else bench.random.randrange(1, len(network.image.layers))
+        await rig.fill(network, faulty)
+        rig.watched = faulty > 0
+        await rig.start(network, faulty)
+        if faulty:
+            bench.cover("error at a later layer")
+            while rig.busy:
+                await rig.cycle()
+        else:
+            await refused(rig)
+        await rig.idle(bench.random.choice((0, 1, 2, 9, 30)))
+        await rig.fill(network)
+        await rig.infer(network)
+        bench.cover("inference after an error")
+
+
+async def refused(rig: Rig) -> None:
+    """Layer 0 has an error: it is seen before cycle 1."""
+    for _ in range(PREPARATION):
+        out = await rig.cycle()
+        assert not out["running"]
+        assert not out["request_valid"]
+        if out["read"] >> Status.ERROR & 1 and not out["read"] >> Status.BUSY & 1:
+            break
+    assert out["read"] == 1 << Status.ERROR
+    rig.bench.cover("error at the first layer")
+    rig.busy, rig.error, rig.starting, rig.run = False, True, None, None
+    rig.read, rig.watched = out["read"], True
+
+
+@cocotb.test()
+async def reset(dut: Any) -> None:
+    """A reset in the middle, and then another network."""
+    rig = Rig(await start(dut))
+    bench = rig.bench
+    for turn in range(min(9, 2 + bench.transactions // 500)):
+        network = some_network(bench, 300)
+        if turn % 2:
+            await rig.fill(network)
+            await rig.start(network)
+            # While the host layer runs there are no psums, which a reset leaves as they are.
+            for _ in range(bench.random.randrange(60)):
+                if rig.run is not None and rig.run.machine.sequencer.layer.q:
+                    break
+                await rig.cycle()
+            bench.cover("reset while an inference runs")
+        else:
+            await rig.set({Register.TABLE: rig.place([1] * 20), Register.TABLE_WORDS: 20})
+            await rig.cycle((Register.CONTROL, FILL))
+            await rig.idle(bench.random.randrange(3, 20))
+            bench.cover("reset while the table is filled")
+        await bench.cycle(bus=0, request_ready=0, response_valid=0)
+        await bench.reset()
+        rig.forget()
+        await rig.idle(4)
+        await rig.fill(network)
+        await rig.infer(network)

@@ -1,0 +1,276 @@
+"""Bench of Accumulators: rows, sums and overflow in every cycle against a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cocotb
+from amaranth.lib import wiring
+from cocotb.triggers import RisingEdge
+
+from evenspike.arch import Arch
+from evenspike_hw.accumulators import Accumulators
+from tests.hw.benches.common import Bench, start
+
+ARCH = Arch(pes=4, accumulators=16)
+VARIANTS = {"one-timestep": Arch(pes=4, accumulators=4, timesteps=1)}
+CORNERS = (
+    "same row in the next cycle",
+    "same row three times on end",
+    "same row in the cycle after the next",
+    "another row in the next cycle",
+    "drain behind an issue to another row",
+    "drain two cycles behind an issue to the row",
+    "issue two cycles behind a drain of the row",
+    "drain behind a drain",
+    "saturates high",
+    "saturates low",
+    "a single timestep saturates",
+    "largest sum without saturation",
+    "most negative sum without saturation",
+    "forwards a saturated sum",
+    "clears the overflow",
+    "saturates in the cycle of the clear",
+    "sums stay without a read",
+    "reset while a row is added to",
+)
+LOW, HIGH = -(1 << 23), (1 << 23) - 1
+
+
+def component(arch: Arch) -> wiring.Component:
+    return Accumulators(arch)
+
+
+class Model:
+    """What is in the rows; an issue or drain waits one cycle in `job`."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.zero = [0] * bench.arch.timesteps
+        self.rows = [self.zero] * bench.arch.accumulators
+        self.last: list[tuple[str, int]] = [("", -1)] * 3  # what was read in the last cycles
+        self.sums: list[int] | None = None  # what the RAM shows; None: not known
+        self.overflow = 0
+        self.saturated = False
+
+    def may(self, kind: str, row: int) -> bool:
+        """Whether the docstring allows it after the cycle before."""
+        before, busy = self.last[0]
+        return row != busy or (kind == "issue" and before == "issue")
+
+    async def cycle(
+        self, kind: str = "", row: int = 0, addends: list[int] | None = None, clear: bool = False
+    ) -> None:
+        """kind: issue, drain or nothing. addends: for the issue of the cycle before."""
+        bench = self.bench
+        bits, width = bench.bits, (bench.arch.accumulators - 1).bit_length()
+        if addends is None:
+            addends = [bits(16) for _ in self.zero]
+            addends = [value - (value >> 15 << 16) for value in addends]
+        idle = bits(width) if bench.chance(0.5) else max(self.last[0][1], 0)
+        out = await bench.cycle(
+            issue={"enable": kind == "issue", "row": row if kind == "issue" else idle},
+            drain={"enable": kind == "drain", "row": row if kind == "drain" else idle},
+            addends=addends,
+            clear_overflow=clear,
+        )
+        expected: dict[str, Any] = {"overflow": self.overflow}
+        if self.sums is not None:
+            expected["sums"] = self.sums
+        bench.check(out, expected)
+        self._corners(kind, row, clear)
+        self._step(kind, row, addends, clear)
+
+    def _step(self, kind: str, row: int, addends: list[int], clear: bool) -> None:
+        before, busy = self.last[0]
+        over = False
+        written = list(self.rows)
+        if before == "issue":
+            total = [a + b for a, b in zip(self.rows[busy], addends, strict=True)]
+            clipped = [max(LOW, min(HIGH, value)) for value in total]
+            over = clipped != total
+            self._totals(busy, total, clipped)
+            written[busy] = clipped
+        elif before == "drain":
+            written[busy] = self.zero
+        if kind:
+            self.sums = self.rows[row]  # as they were before this cycle's write
+        self.overflow = 1 if over else 0 if clear else self.overflow
+        if over and clear:
+            self.bench.cover("saturates in the cycle of the clear")
+        self.saturated = over
+        self.rows = written
+        self.last = [(kind, row), *self.last[:2]]
+
+    def _totals(self, row: int, total: list[int], clipped: list[int]) -> None:
+        cover = self.bench.cover
+        if HIGH in total:
+            cover("largest sum without saturation")
+        if LOW in total:
+            cover("most negative sum without saturation")
+        if max(total) > HIGH:
+            cover("saturates high")
+        if min(total) < LOW:
+            cover("saturates low")
+        if sum(a != b for a, b in zip(total, clipped, strict=True)) == 1:
+            cover("a single timestep saturates")
+        if self.saturated and self.last[1] == ("issue", row):
+            cover("forwards a saturated sum")
+
+    def _corners(self, kind: str, row: int, clear: bool) -> None:
+        cover = self.bench.cover
+        (one, first), (two, second) = self.last[:2]
+        if clear and self.overflow:
+            cover("clears the overflow")
+        if not kind:
+            if self.sums is not None:
+                cover("sums stay without a read")
+        elif kind == "issue":
+            if (one, first) == (kind, row):
+                cover("same row in the next cycle")
+                if (two, second) == (kind, row):
+                    cover("same row three times on end")
+            elif one == kind:
+                cover("another row in the next cycle")
+            if second == row and first != row:
+                cover(
+                    "same row in the cycle after the next"
+                    if two == kind
+                    else "issue two cycles behind a drain of the row"
+                )
+        elif one == kind:
+            cover("drain behind a drain")
+        elif one:
+            cover("drain behind an issue to another row")
+        if kind == "drain" and (two, second) == ("issue", row):
+            cover("drain two cycles behind an issue to the row")
+
+    async def settle(self) -> None:
+        for _ in range(3):
+            await self.cycle()
+
+    async def drain_all(self) -> None:
+        await self.settle()
+        for row in range(len(self.rows)):
+            await self.cycle("drain", row)
+        await self.settle()
+
+
+async def model(dut: Any) -> Model:
+    """After a first read: until then `sums` is undefined, and no bench can read it."""
+    bench = await start(dut)
+    for enable in (1, 0, 0):
+        dut.drain.value = enable
+        await RisingEdge(dut.clk)
+    return Model(bench)
+
+
+@cocotb.test()
+async def first_use(dut: Any) -> None:
+    """Before anything was written every row is zero, and the overflow is off."""
+    made = await model(dut)
+    await made.drain_all()
+    for row in range(len(made.rows)):
+        await made.cycle("issue", row)
+    await made.drain_all()
+
+
+@cocotb.test()
+async def latency(dut: Any) -> None:
+    """Issued in g, the sum is there for an issue in g + 1, a drain in g + 2; cleared in d + 1."""
+    made = await model(dut)
+    bench, times = made.bench, made.bench.arch.timesteps
+    await made.drain_all()
+    await bench.cycle(issue={"enable": 1, "row": 2}, drain=0)
+    await bench.cycle(issue={"enable": 1, "row": 2}, drain=0, addends=[3] * times)
+    await bench.cycle(issue=0, addends=[-5] * times)
+    await bench.cycle(drain={"enable": 1, "row": 2}, addends=[100] * times)
+    bench.check(await bench.cycle(drain=0), {"sums": [-2] * times, "overflow": 0})
+    await bench.cycle(drain={"enable": 1, "row": 2})
+    bench.check(await bench.cycle(drain=0), {"sums": [0] * times})
+    # The overflow shows two cycles behind the issue whose addition saturates.
+    count = -(-(HIGH + 1) // 0x7FFF)
+    for _ in range(count + 1):
+        out = await bench.cycle(issue={"enable": 1, "row": 1}, addends=[0x7FFF] * times)
+        bench.check(out, {"overflow": 0})
+    bench.check(await bench.cycle(issue=0), {"overflow": 1})
+    bench.check(await bench.cycle(clear_overflow=1), {"overflow": 1})
+    bench.check(await bench.cycle(clear_overflow=0), {"overflow": 0})
+    await bench.cycle(drain={"enable": 1, "row": 1})
+    bench.check(await bench.cycle(drain=0), {"sums": [HIGH] * times})
+
+
+@cocotb.test()
+async def extremes(dut: Any) -> None:
+    """Each timestep alone runs into each limit, to the last unit, and is caught there."""
+    made = await model(dut)
+    times = made.bench.arch.timesteps
+    await made.drain_all()
+    for time in range(times):
+        for limit, step in ((HIGH, 0x7FFF), (LOW, -0x8000)):
+            row = made.bench.random.randrange(len(made.rows))
+            count, rest = divmod(abs(limit), abs(step))
+            values = [step] * count + [rest if limit > 0 else -rest]
+            values += [1, -1, 1, 0] if limit > 0 else [-1, 1, -1, 0]
+            await made.cycle("issue", row)
+            for value in values[:-1]:
+                addends = [value if t == time else 0 for t in range(times)]
+                await made.cycle("issue", row, addends, clear=made.bench.chance(0.5))
+            await made.cycle(addends=[0] * times)
+            await made.cycle("drain", row, clear=True)
+            await made.settle()
+    await made.drain_all()
+
+
+@cocotb.test()
+async def random_traffic(dut: Any) -> None:
+    """Bursts to few or all rows, with addends of one kind for each timestep, and some drains."""
+    made = await model(dut)
+    bench, random = made.bench, made.bench.random
+    await made.drain_all()
+    done = 0
+    while done < bench.transactions:
+        rows = random.sample(range(len(made.rows)), random.choice((1, 2, 3, len(made.rows))))
+        kinds = [random.choice(("high", "low", "any", "any", "small")) for _ in made.zero]
+        rate = random.choice((0.3, 0.8, 1.0))
+        drains = random.choice((0.0, 0.02, 0.3))
+        for _ in range(random.randrange(5, 700)):
+            kind = "" if not bench.chance(rate) else "drain" if bench.chance(drains) else "issue"
+            row = random.choice(rows)
+            if kind and not made.may(kind, row):
+                kind = ""
+            addends = [_addend(bench, style) for style in kinds]
+            await made.cycle(kind, row, addends, clear=bench.chance(0.2))
+            done += kind != ""
+    await made.drain_all()
+
+
+def _addend(bench: Bench, style: str) -> int:
+    if style == "high":
+        return 0x7FFF
+    if style == "low":
+        return -0x8000
+    value = bench.bits(16)
+    value -= value >> 15 << 16
+    return value >> 12 if style == "small" else value
+
+
+@cocotb.test()
+async def reset(dut: Any) -> None:
+    """A reset takes back the overflow, and an issue that stands through it does not add."""
+    made = await model(dut)
+    bench, times = made.bench, made.bench.arch.timesteps
+    await made.drain_all()
+    for _ in range(2):
+        for _ in range(300):
+            await made.cycle("issue", 1, [0x7FFF] * times)
+        await made.settle()
+        assert made.overflow
+        # The first cycle of the reset still completes what was under way.
+        await bench.cycle(issue={"enable": 1, "row": 1}, drain=0, addends=[-2] * times)
+        await bench.reset(5)
+        bench.cover("reset while a row is added to")
+        made.sums = made.rows[1] = [value - 2 for value in made.rows[1]]
+        made.overflow = 0
+        await made.cycle()
+        await made.drain_all()

@@ -1,0 +1,366 @@
+"""Bench of Broadcasts: starts, works and fetches in every cycle against unrolled lists of works.
+
+`Model` is of use to the sequencer's bench, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import cocotb
+from amaranth.lib import wiring
+
+from evenspike.arch import Arch
+from evenspike_hw.broadcasts import Broadcasts
+from evenspike_hw.descriptor import CHUNK, LAYER
+from evenspike_hw.layouts import Layouts
+from tests.hw.benches.common import Bench, pack, start, unpack
+from tests.hw.layers import Layer, Work, layer, works
+
+ARCH = Arch(pes=4)
+CORNERS = (
+    "waits for the chunk's fetch",
+    "waits for loaded",
+    "waits for the marker",
+    "waits for a drain",
+    "starts in the cycle of the marker",
+    "starts in the cycle in which a round ends",
+    "starts three cycles after a start",
+    "two rounds ahead",
+    "two chunks loaded",
+    "single chunk stays for a tile",
+    "single chunk is given up",
+    "several chunks, several tiles",
+    "second segment",
+    "half 1",
+    "more than 2048 chunks",
+    "chunk addresses wrap",
+    "layer ends, more is loaded",
+    "host layer",
+    "host layer drains",
+    "held back by enable",
+    "reset in a broadcast",
+)
+ADDRESSES = (1 << LAYER["chunk_base"].width) - 1
+BROADCAST = Layouts(ARCH).broadcast
+
+
+def component(arch: Arch) -> wiring.Component:
+    return Broadcasts(arch)
+
+
+class Model:
+    """The rule of a start, on counts that do not wrap.
+
+    loads, rounds: given up, and ended, by the broadcasts that have started. chunks: of the layer's
+    list. due: from this cycle on the next chunk is fetched. reads: the address read in this cycle.
+    """
+
+    def __init__(self) -> None:
+        self.plan: Iterator[Work] = iter(())
+        self.next: Work | None = None
+        self.layer: Layer = {}
+        self.chunks: list[dict[str, Any]] = []
+        self.loads = self.rounds = self.layer_loads = self.layer_rounds = 0
+        self.broadcasting = False
+        self.now = self.due = 0
+        self.reads: int | None = None
+        self.work = 0
+
+    def begin(self, layer: Layer, chunks: list[dict[str, Any]], runs: bool = True) -> None:
+        """The layer is switched in this cycle. runs: it can be run."""
+        self.layer, self.chunks = layer, chunks
+        self.plan = works(layer) if runs and not layer["host"] else iter(())
+        self.next = next(self.plan, None)
+        self.layer_loads, self.layer_rounds = self.loads, self.rounds
+        self.due = self.now + 3
+        self.reads = None
+
+    @property
+    def fetched(self) -> bool:
+        return self.next is not None and self.now >= self.due
+
+    def blocked(self, loaded: int, drained: int, ends_round: bool, marker: bool) -> list[str]:
+        """What the next broadcast waits for."""
+        work = self.next
+        assert work is not None
+        before = self.layer_rounds + work.round - 2
+        found = {
+            "fetch": self.now < self.due,
+            "loaded": loaded <= self.layer_loads + work.load,
+            "marker": self.broadcasting and not marker,
+            "drain": drained < before or (drained == before and not ends_round),
+        }
+        return [name for name, waits in found.items() if waits]
+
+    def outputs(self) -> dict[str, int]:
+        expected = {"chunk_read": int(self.reads is not None), "work": self.work}
+        if self.reads is not None:
+            expected["chunk_address"] = self.reads
+        return expected
+
+    def step(self, starts: bool, marker: bool, switched: bool) -> None:
+        """From this cycle to the next."""
+        self.reads = None
+        if switched and not self.layer["host"]:
+            self.reads = self.layer["chunk_base"]
+        if marker:
+            self.broadcasting = False
+        if starts:
+            self._start()
+        self.now += 1
+
+    def _start(self) -> None:
+        work = self.next
+        assert work is not None
+        self.broadcasting = True
+        chunk = self.chunks[work.chunk]
+        fields = {
+            "segment_number": chunk["segment"],
+            "segment": self.layer["segments"][chunk["segment"]],
+            "half": (self.layer_loads + work.load) % 2,
+            "round": (self.layer_rounds + work.round) % 2,
+            "ends_round": int(work.ends_round),
+            "frees": int(work.frees),
+            "blocks": chunk["blocks"],
+            "entry": chunk["entry"],
+            "top": work.turn.top,
+            "left": work.turn.left,
+            "height": work.turn.height,
+            "width": work.turn.width,
+        }
+        self.work = pack(BROADCAST, fields)
+        self.loads += work.frees
+        self.rounds += work.ends_round
+        self.next = next(self.plan, None)
+        self.due = self.now + 3
+        if self.next is not None:
+            self.reads = self.layer["chunk_base"] + self.next.chunk & ADDRESSES
+
+
+def random_chunks(bench: Bench, count: int) -> list[dict[str, Any]]:
+    return [unpack(CHUNK, bench.random.getrandbits(CHUNK.size)) for _ in range(count)]
+
+
+class Rig:
+    """What is around: chunks are loaded, markers broadcast, rounds drained, each when it may.
+
+    Chances in each cycle: of a load, a marker, the end of a round, and that nothing is enabled.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.reset()
+        self.load, self.mark, self.drain, self.disable = 1.0, 1.0, 1.0, 0.0
+
+    def reset(self) -> None:
+        self.model = Model()
+        self.loaded = self.drained = 0
+        self.marked = 0  # rounds that have their last marker
+        self.started = 0
+        self.before = -10  # cycle of the last start
+        self.ends = False  # the broadcast under way ends its round
+
+    def styles(self) -> None:
+        """Another mixture of delays."""
+        choose = self.bench.random.choice
+        self.load, self.mark, self.drain = (choose((0.05, 0.3, 1.0)) for _ in range(3))
+        self.disable = choose((0.0, 0.0, 0.2))
+
+    async def cycle(self, enable: bool = False, switched: bool = False) -> bool:
+        """One cycle; whether a broadcast starts in the next."""
+        bench, model = self.bench, self.model
+        marker = model.broadcasting and bench.chance(self.mark)
+        # A round ends when its last marker was broadcast; the host's rounds end without one.
+        host = bool(model.layer.get("host"))
+        ends = bench.chance(self.drain) and (host or self.drained < self.marked)
+        chunk = bench.random.getrandbits(CHUNK.size)
+        if model.next is not None and model.fetched:
+            chunk = pack(CHUNK, model.chunks[model.next.chunk])
+        drive: dict[str, Any] = {
+            "switched": int(switched),
+            "enable": int(enable),
+            "loaded": self.loaded % 4,
+            "drained": self.drained % 4,
+            "ends_round": int(ends),
+            "marker": int(marker),
+            "chunk": chunk,
+        }
+        if switched:
+            drive["layer"] = pack(LAYER, model.layer)
+        waits = ["end"]
+        if model.next is not None:
+            waits = model.blocked(self.loaded, self.drained, ends, marker)
+        starts = enable and not waits
+        expected = model.outputs() | {"start": int(starts)}
+        bench.check(await bench.cycle(**drive), expected)
+        self._corners(enable, waits, marker, ends)
+        if marker and self.ends:
+            self.marked += 1
+        if starts and model.next is not None:
+            self.ends = model.next.ends_round
+            self.started += 1
+            self.before = model.now
+        if bench.chance(self.load) and self.loaded < model.loads + 2:
+            self.loaded += 1
+        if ends and not host:
+            self.drained += 1
+        model.step(starts, marker, switched)
+        return starts
+
+    def _corners(self, enable: bool, waits: list[str], marker: bool, ends: bool) -> None:
+        model, work = self.model, self.model.next
+        names = {"fetch": "the chunk's fetch", "drain": "a drain", "marker": "the marker"}
+        met = {
+            "host layer": model.layer.get("host"),
+            "host layer drains": model.layer.get("host") and ends,
+            "layer ends, more is loaded": work is None and enable and self.loaded > model.loads,
+            "held back by enable": not enable and not waits,
+            "two chunks loaded": self.loaded == model.loads + 2,
+        }
+        if enable and len(waits) == 1 and work is not None:
+            met["waits for " + names.get(waits[0], waits[0])] = True
+        if enable and not waits and work is not None:
+            several = model.layer["chunks"] > 1
+            ahead = model.rounds - self.drained
+            met |= {
+                "starts in the cycle of the marker": marker,
+                "starts in the cycle in which a round ends": ends and ahead == 2,
+                "starts three cycles after a start": self.before == model.now - 3,
+                "two rounds ahead": ahead == 1 and work.ends_round,
+                "single chunk stays for a tile": not several and not work.frees,
+                "single chunk is given up": not several and work.frees,
+                "several chunks, several tiles": several and work.round and not work.turn.first,
+                "second segment": model.chunks[work.chunk]["segment"],
+                "half 1": (model.layer_loads + work.load) % 2,
+                "more than 2048 chunks": work.chunk > 2048,
+                "chunk addresses wrap": model.layer["chunk_base"] + work.chunk > ADDRESSES,
+            }
+        for corner, hit in met.items():
+            if hit:
+                self.bench.cover(corner)
+
+    async def run(self, fields: Layer, gap: int = 3) -> None:
+        """A layer from the cycle in which it is switched to its last drain."""
+        bench, model = self.bench, self.model
+        model.begin(fields, random_chunks(bench, fields["chunks"]))
+        await self.cycle(switched=True)
+        for _ in range(gap):
+            await self.cycle()
+        if fields["host"]:
+            return
+        while model.next is not None or self.drained < model.rounds:
+            await self.cycle(enable=not bench.chance(self.disable))
+        for _ in range(bench.random.randrange(8)):
+            await self.cycle(enable=True)
+
+    def layer(self, **given: Any) -> Layer:
+        """A layer of few rounds."""
+        bench = self.bench
+        chunks = bench.random.choice((1, 1, 2, 3, 7))
+        base = bench.random.choice((ADDRESSES - 1, bench.bits(16)))
+        given = {"chunks": chunks, "chunk_base": base} | given
+        fields = layer(bench, 6, bench.random.choice((1, 6, 14)), **given)
+        fields["log_tile_height"] += 1  # fewer rounds; the number of neurons does not count here
+        return fields
+
+
+@cocotb.test()
+async def idle(dut: Any) -> None:
+    """After the reset nothing is read or started."""
+    made = Rig(await start(dut))
+    made.load = 0.1
+    for _ in range(20):
+        await made.cycle(enable=True)
+
+
+@cocotb.test()
+async def latency(dut: Any) -> None:
+    """A start in the cycle in which the last of its conditions is met, a read in the one after."""
+    bench = await start(dut)
+    fields = layer(bench, 4, 1, chunks=2, chunk_base=77, passes=1, height=4, width=4, pool=0)
+    fields |= {"log_tile_height": 0, "log_tile_width": 2}
+    bits = pack(LAYER, fields)
+    out = await bench.cycle(layer=bits, switched=1, enable=1, loaded=2, chunk=0)
+    assert not out["chunk_read"]
+    log = []
+    for now in range(1, 60):
+        drive = {"marker": int(now in {20, 30, 45}), "ends_round": int(now == 50)}
+        loaded = 3 if now >= 25 else 2 if now < 40 else 0
+        loaded = loaded if now < 40 else 0
+        out = await bench.cycle(switched=0, loaded=loaded, **drive)
+        if out["chunk_read"]:
+            log.append(("read", now, out["chunk_address"]))
+        if out["start"]:
+            log.append(("start", now, 0))
+    assert log == [
+        ("read", 1, 77),
+        ("start", 3, 0),
+        ("read", 4, 78),
+        ("start", 20, 0),
+        ("read", 21, 77),
+        ("start", 30, 0),
+        ("read", 31, 78),
+        ("start", 45, 0),
+        ("read", 46, 77),
+    ], log
+    # The third round waits for the first, loaded and marked as it is.
+    out = await bench.cycle(drained=0, marker=1, loaded=1)
+    assert not out["start"]
+    assert not (await bench.cycle(marker=0))["start"]
+    assert (await bench.cycle(ends_round=1))["start"]
+
+
+@cocotb.test()
+async def long_counts(dut: Any) -> None:
+    """Every bit of the number of chunks, of passes and of a map's sides."""
+    made = Rig(await start(dut))
+    one = {"height": 1, "width": 1, "log_tile_height": 0, "log_tile_width": 0, "pool": 0}
+    for chunks, base in ((0xAAB, 0xFC00), (0x556, 0x5555), (0x1, 0xAAAA)):
+        fields = layer(made.bench, 4, 1, **one, chunks=chunks, chunk_base=base, passes=1)
+        await made.run(fields)
+    for passes in (0xAAB, 0x555):
+        fields = layer(made.bench, 4, 1, **one, chunks=1, chunk_base=1, passes=passes)
+        await made.run(fields)
+    for side in ("height", "width"):
+        for log in (8, 5):
+            fields = layer(made.bench, 4, 1, passes=1, chunks=1, chunk_base=1, pool=0)
+            fields |= {"height": 1, "width": 1, side: 511, f"log_tile_{side}": log}
+            await made.run(fields)
+
+
+@cocotb.test()
+async def random_layers(dut: Any) -> None:
+    """Layers one after another; what is loaded ahead and the parities go on through all of them."""
+    made = Rig(await start(dut))
+    bench = made.bench
+    while made.started < bench.transactions:
+        made.styles()
+        if bench.chance(0.15):
+            await made.run(made.layer(host=1, chunks=bench.random.randrange(3)), 12)
+        else:
+            await made.run(made.layer(), bench.random.randrange(6))
+
+
+@cocotb.test()
+async def reset(dut: Any) -> None:
+    """A reset in the middle leaves nothing behind."""
+    made = Rig(await start(dut))
+    bench = made.bench
+    for length in range(1, 30):
+        made.styles()
+        made.load = 1.0
+        fields = made.layer(chunks=1 + length % 3, passes=3, host=0)
+        made.model.begin(fields, random_chunks(bench, fields["chunks"]))
+        await made.cycle(switched=True)
+        for _ in range(length):
+            await made.cycle(enable=True)
+        if made.model.broadcasting:
+            bench.cover("reset in a broadcast")
+        await bench.cycle(switched=0, marker=0, ends_round=0, enable=0, loaded=0, drained=0)
+        await bench.reset()
+        made.reset()
+        for _ in range(4):
+            await made.cycle(enable=True)
+        await made.run(made.layer())

@@ -1,0 +1,253 @@
+"""ChannelTable: lines and presence bits against dictionaries, both outputs in every cycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cocotb
+from amaranth.lib import wiring
+
+from evenspike.arch import Arch
+from evenspike_hw.channel_table import ChannelTable
+from tests.hw.benches.common import Bench, start
+
+ARCH = Arch(pes=4, chunk_blocks=5)  # not a power of two: addresses end before their bits do
+
+CORNERS = (
+    "first and last line of each half",
+    "first and last block of each half",
+    "line read in the cycle of its write",
+    "line held while it is overwritten",
+    "block read in the cycle of its write",
+    "block read in the cycle of a clear of its half",
+    "presence held during a clear of its half",
+    "presence held while it is overwritten",
+    "block read that was cleared",
+    "block of the other half read after a clear",
+    "clear and write at once",
+    "every half empty after a reset",
+)
+
+Place = tuple[int, int]
+"""Half; line or block."""
+
+
+def component(arch: Arch) -> wiring.Component:
+    return ChannelTable(arch)
+
+
+class Model:
+    """What was written; a block that a clear or the reset has forgotten is not in `lanes`."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.blocks = bench.arch.chunk_blocks
+        self.channels = bench.arch.chunk_channels
+        self.width = bench.outputs["line"].width
+        self.lines = {(half, n): 0 for half in (0, 1) for n in range(self.channels)}
+        self.lanes: dict[Place, int] = {}
+        self.line = 0
+        self.presence = 0
+        self.line_place: Place | None = None
+        self.block_place: Place | None = None
+        self.cleared: set[Place] = set()
+        self.seen: set[tuple[str, int, int]] = set()
+
+    async def cycle(
+        self,
+        write: tuple[Place, int] | None = None,
+        read: Place | None = None,
+        clear: int | None = None,
+        present: tuple[Place, int] | None = None,
+        ask: Place | None = None,
+    ) -> None:
+        """A write and a read of the table, a clear (of a half), write and read of presence bits."""
+        bench, random = self.bench, self.bench.random
+        half = random.randrange(2)
+        if present is not None:
+            half = present[0][0]
+        if clear is not None:
+            assert present is None or clear == half  # they share a half
+            half = clear
+        # Fields do not count without their enables.
+        place, line = write or (self.random_line(), random.getrandbits(self.width))
+        (_, block), lanes = present or (self.random_block(), bench.bits(bench.arch.pes))
+        wanted, asked = read or self.random_line(), ask or self.random_block()
+        found = await bench.cycle(
+            table_write=bench.bits_of(
+                "table_write", {"enable": write is not None, "half": place[0], "line": place[1]}
+            )
+            | line << bench.inputs["table_write"].width - self.width,
+            table_read={"enable": read is not None, "half": wanted[0], "line": wanted[1]},
+            presence_write={
+                "clear": clear is not None,
+                "enable": present is not None,
+                "half": half,
+                "block": block,
+                "lanes": lanes,
+            },
+            presence_read={"enable": ask is not None, "half": asked[0], "block": asked[1]},
+        )
+        bench.check(found, {"line": self.line, "presence": self.presence})
+        self._cover(write, read, clear, present, ask)
+        # A read sees what was there before a write or a clear in its cycle.
+        if read is not None:
+            self.line, self.line_place = self.lines[read], read
+        if ask is not None:
+            self.presence, self.block_place = self.lanes.get(ask, 0), ask
+        if write is not None:
+            self.lines[write[0]] = write[1]
+        if clear is not None:
+            forgotten = {at for at in self.lanes if at[0] == clear}
+            self.cleared |= {at for at in forgotten if self.lanes[at]}
+            for at in forgotten:
+                del self.lanes[at]
+        if present is not None:
+            self.lanes[present[0]] = present[1]
+            self.cleared.discard(present[0])
+
+    def _cover(
+        self,
+        write: tuple[Place, int] | None,
+        read: Place | None,
+        clear: int | None,
+        present: tuple[Place, int] | None,
+        ask: Place | None,
+    ) -> None:
+        asks = self.lanes.get(ask, 0) if ask is not None else 0
+        other = any(at[0] != ask[0] for at in self.cleared) if ask is not None else False
+        for corner, met in {
+            "line read in the cycle of its write": write is not None and write[0] == read,
+            "line held while it is overwritten": (
+                write is not None and read is None and write[0] == self.line_place
+            ),
+            "block read in the cycle of its write": present is not None and present[0] == ask,
+            "block read in the cycle of a clear of its half": (
+                ask is not None and asks > 0 and clear == ask[0]
+            ),
+            "presence held during a clear of its half": (
+                self.presence > 0
+                and ask is None
+                and self.block_place is not None
+                and clear == self.block_place[0]
+            ),
+            "presence held while it is overwritten": (
+                present is not None and ask is None and present[0] == self.block_place
+            ),
+            "block read that was cleared": ask in self.cleared,
+            "block of the other half read after a clear": asks > 0 and other,
+            "clear and write at once": clear is not None and present is not None,
+        }.items():
+            if met:
+                self.bench.cover(corner)
+        if read is not None:
+            self.seen.add(("line", *read))
+        if ask is not None and asks:
+            self.seen.add(("block", *ask))
+        for kind, last in (("line", self.channels - 1), ("block", self.blocks - 1)):
+            if {(kind, half, n) for half in (0, 1) for n in (0, last)} <= self.seen:
+                self.bench.cover(f"first and last {kind} of each half")
+
+    def random_line(self) -> Place:
+        return self.bench.random.randrange(2), self.bench.random.randrange(self.channels)
+
+    def random_block(self) -> Place:
+        return self.bench.random.randrange(2), self.bench.random.randrange(self.blocks)
+
+
+async def begin(dut: Any) -> Model:
+    """The line on the output and in all of the table 0. The table is read in the reset, since a
+    RAM's output is undefined before its first read; what it holds is from the test before.
+    """
+    bench = await start(dut)
+    bench.inputs["table_read"].handle.value = 1
+    await bench.reset()
+    bench.inputs["table_read"].handle.value = 0
+    model = Model(bench)
+    for half, line in model.lines:
+        await bench.cycle(table_write={"enable": 1, "half": half, "line": line})
+    await bench.cycle(table_write=0, table_read={"enable": 1})
+    return model
+
+
+@cocotb.test()
+async def nothing_is_present_after_a_reset(dut: Any) -> None:
+    model = await begin(dut)
+    everything = (1 << model.bench.arch.pes) - 1
+    places = [(half, n) for half in (0, 1) for n in range(model.blocks)]
+    for _ in range(2):
+        for place in places:
+            await model.cycle(ask=place)
+        for place in places:
+            await model.cycle(present=(place, everything))
+        for place in places:
+            await model.cycle(ask=place)
+        await model.cycle()
+        assert model.presence == everything
+        await model.bench.reset()
+        model.lanes.clear()
+        model.presence = 0
+    for place in places:
+        await model.cycle(ask=place)
+    await model.cycle()
+    model.bench.cover("every half empty after a reset")
+
+
+@cocotb.test()
+async def every_line_and_block_has_a_cell_of_its_own(dut: Any) -> None:
+    model = await begin(dut)
+    lines = [(half, n) for half in (0, 1) for n in range(model.channels)]
+    blocks = [(half, n) for half in (0, 1) for n in range(model.blocks)]
+    ones, lanes = (1 << model.width) - 1, (1 << model.bench.arch.pes) - 1
+    for flip in (0, ones):
+        for number, place in enumerate(lines):
+            await model.cycle(write=(place, (number * 0x9E3779B1 & ones) ^ flip))
+        for place in lines:
+            await model.cycle(read=place)
+        for number, place in enumerate(blocks):
+            await model.cycle(present=(place, (number ^ flip) & lanes))
+        for place in blocks:
+            await model.cycle(ask=place)
+    await model.cycle()
+
+
+@cocotb.test()
+async def clear_forgets_one_half(dut: Any) -> None:
+    model = await begin(dut)
+    blocks = [(half, n) for half in (0, 1) for n in range(model.blocks)]
+    for half in (0, 1):
+        for together in (None, (half, 0), (half, model.blocks - 1)):
+            for place in blocks:
+                await model.cycle(present=(place, 1 + place[1] % 3 * 5))
+            await model.cycle(clear=half, present=together and (together, 6))
+            for place in blocks:
+                await model.cycle(ask=place)
+    await model.cycle()
+
+
+@cocotb.test()
+async def random_traffic(dut: Any) -> None:
+    model = await begin(dut)
+    bench = model.bench
+    accesses = 0
+    while accesses < bench.transactions:
+        busy = bench.random.choice((0.2, 0.6, 1))
+        for _ in range(100):
+            write = read = clear = present = ask = None
+            if bench.chance(busy):
+                write = (model.random_line(), bench.bits(model.width))
+            if bench.chance(busy):
+                read = model.random_line()
+                if write is not None and bench.chance(0.2):
+                    read = write[0]
+            if bench.chance(busy):
+                present = (model.random_block(), bench.bits(bench.arch.pes))
+            if bench.chance(0.05):
+                clear = bench.random.randrange(2) if present is None else present[0][0]
+            if bench.chance(busy):
+                ask = model.random_block()
+                if present is not None and bench.chance(0.2):
+                    ask = present[0]
+            accesses += sum(item is not None for item in (write, read, clear, present, ask))
+            await model.cycle(write, read, clear, present, ask)
+    await model.cycle()

@@ -1,0 +1,364 @@
+"""Inside the simulator: ports, cycles, streams with random stalls, and the list of corners.
+
+A bench is a file `benches/<component>.py`. It holds `ARCH`, `component(arch)`, the names of the
+`CORNERS` that its tests must reach, and cocotb tests; `tests/hw/bench.py` finds and runs it.
+Optional: `VARIANTS`, names and Archs with which the same tests run once more.
+
+    ARCH = Arch(pes=4, fifo_depth=7)
+    CORNERS = ("full", "push and pop at once")
+
+    def component(arch: Arch) -> wiring.Component:
+        return Fifo(unsigned(8), arch.fifo_depth)
+
+    @cocotb.test()
+    async def random_traffic(dut: Any) -> None:
+        bench = await start(dut)  # clock runs, reset is over, all inputs are 0
+        model = Model(bench.arch)  # one step a cycle: inputs in, outputs out
+        for _ in range(bench.transactions):
+            inputs = {"w__valid": bench.chance(0.5), "w__payload": bench.bits(8), "r__ready": 1}
+            expected = model.step(inputs)
+            bench.check(await bench.cycle(**inputs), expected)  # every output, every cycle
+            if model.full:
+                bench.cover("full")
+
+A **cycle** begins just after a rising edge and ends just before the next: `cycle(**inputs)` drives
+the inputs that it is given (the others keep their values), and returns all outputs as they are just
+before the edge that ends it. So combinational outputs belong to the inputs of the same call, and
+what a register takes from them is seen in the next. A component without a clock is used likewise.
+
+Ports have the names of the Verilog: member `word` of a stream has `word__payload`, `word__valid`,
+`word__ready`. Values are non-negative integers, bit for bit; an input may also be a mapping (or a
+sequence) of its fields. `bench.fields(name, value)` gives an output's fields.
+
+Streams in a bench without a model of each cycle: `bench.source("w", stall=0.3)` sends what is
+appended to its `items`, `bench.sink("r", stall=0.3)` collects into its `items`; both work in every
+`cycle`, stall at random, and count the `stalls` that they met. A source keeps an item valid until
+it is taken; payloads are random while it is not valid.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import random
+import warnings
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from amaranth.hdl import Shape, UnusedElaboratable
+from amaranth.lib import data
+from cocotb.clock import Clock
+from cocotb.triggers import RisingEdge, Timer
+
+from evenspike.arch import Arch
+
+PERIOD = 10  # ns
+RESET_CYCLES = 2
+
+# The simulator's component was elaborated before; here only the signature is of use.
+warnings.simplefilter("ignore", UnusedElaboratable)
+
+
+# --- layouts ---------------------------------------------------------------------------------
+
+
+def _plan(layout: Any) -> list[tuple[Any, int, int, int, Any]] | None:
+    """Key, offset, mask, sign bit and layout (if it has fields) of each field of a layout."""
+    if not isinstance(layout, data.Layout):
+        return None
+    found = []
+    for key, field in layout:
+        width = Shape.cast(field.shape).width
+        sign = 1 << width - 1 if Shape.cast(field.shape).signed and width else 0
+        inner = field.shape if isinstance(field.shape, data.Layout) else None
+        found.append((key, field.offset, (1 << width) - 1, sign, inner))
+    return found
+
+
+_plans: dict[Any, list[tuple[Any, int, int, int, Any]] | None] = {}
+
+
+def _planned(layout: Any) -> list[tuple[Any, int, int, int, Any]] | None:
+    if layout not in _plans:
+        _plans[layout] = _plan(layout)
+    return _plans[layout]
+
+
+def pack(layout: Any, value: Any) -> int:
+    """The bits of a value: an integer, or a mapping or sequence of fields; missing ones are 0.
+
+    Raises AssertionError if a field does not fit: a bench that truncates tests something else.
+    """
+    plan = _planned(layout)
+    if isinstance(value, Mapping):
+        given = value
+    elif isinstance(value, Sequence):
+        given = dict(enumerate(value))
+    else:
+        shape = Shape.cast(layout)
+        low = -(1 << shape.width - 1) if shape.width else 0  # a negative value in its two's bits
+        assert low <= value < 1 << shape.width, f"{value} does not fit {layout}"
+        return int(value) & (1 << shape.width) - 1
+    assert plan is not None, f"fields for {layout}, which has none"
+    bits, used = 0, 0
+    for key, offset, mask, sign, inner in plan:
+        if key not in given:
+            continue
+        item = given[key]
+        used += 1
+        if inner is not None:
+            item = pack(inner, item)
+        assert -sign <= item <= (mask if not sign else sign - 1), f"{key}={item} does not fit"
+        bits |= (int(item) & mask) << offset
+    assert used == len(given), f"{set(given) - {row[0] for row in plan}} is no field of {layout}"
+    return bits
+
+
+def unpack(layout: Any, bits: int) -> Any:
+    """The fields of a value: a dict for a struct, a list for an array, else the integer."""
+    plan = _planned(layout)
+    if plan is None:
+        shape = Shape.cast(layout)
+        negative = shape.signed and bits >> shape.width - 1
+        return bits - (1 << shape.width) if negative else bits
+    found: dict[Any, Any] = {}
+    for key, offset, mask, sign, inner in plan:
+        item = bits >> offset & mask
+        if inner is not None:
+            found[key] = unpack(inner, item)
+        else:
+            found[key] = item - 2 * sign if item & sign else item
+    return list(found.values()) if isinstance(layout, data.ArrayLayout) else found
+
+
+# --- functional coverage ---------------------------------------------------------------------
+
+
+class Coverage:
+    """Corners that the tests of a file must reach together.
+
+    The file that the runner reads is written when a corner is met for the first time, so that it
+    is complete however the simulation ends.
+    """
+
+    def __init__(self, corners: Sequence[str], path: Path | None) -> None:
+        self.hit = dict.fromkeys(corners, False)
+        assert len(self.hit) == len(corners), "two corners have the same name"
+        self._path = path
+        self._write()
+
+    def cover(self, corner: str) -> None:
+        if not self.hit[corner]:  # (KeyError: not in CORNERS)
+            self.hit[corner] = True
+            self._write()
+
+    def _write(self) -> None:
+        if self._path is not None:
+            self._path.write_text(json.dumps(self.hit, indent=1))
+
+
+_coverage: Coverage | None = None  # of all tests of this simulation
+
+
+# --- ports and cycles ------------------------------------------------------------------------
+
+
+class Source:
+    """Sends `items` over a stream, in order, after random stalls."""
+
+    def __init__(self, bench: Bench, name: str, stall: float) -> None:
+        self.items: deque[Any] = deque()
+        self.stall = stall
+        self.stalls = 0
+        self._bench = bench
+        self._payload, self._valid = f"{name}__payload", f"{name}__valid"
+        self._ready = f"{name}__ready"
+        self._width = bench.inputs[self._payload].width
+        self._held = False
+
+    def before(self, drive: dict[str, Any]) -> None:
+        if not self._held:
+            self._held = bool(self.items) and not self._bench.chance(self.stall)
+            drive[self._valid] = int(self._held)
+            drive[self._payload] = (
+                self.items[0] if self._held else self._bench.random.getrandbits(self._width)
+            )
+
+    def after(self, outputs: Mapping[str, int]) -> None:
+        if self._held and outputs[self._ready]:
+            self.items.popleft()
+            self._held = False
+        elif self._held:
+            self.stalls += 1
+
+
+class Sink:
+    """Collects what a stream sends into `items`, with random stalls."""
+
+    def __init__(self, bench: Bench, name: str, stall: float) -> None:
+        self.items: list[int] = []
+        self.stall = stall
+        self.stalls = 0
+        self._bench = bench
+        self._payload, self._valid = f"{name}__payload", f"{name}__valid"
+        self._ready = f"{name}__ready"
+        self._open = False
+
+    def before(self, drive: dict[str, Any]) -> None:
+        self._open = not self._bench.chance(self.stall)
+        drive[self._ready] = int(self._open)
+
+    def after(self, outputs: Mapping[str, int]) -> None:
+        if outputs[self._valid] and self._open:
+            self.items.append(outputs[self._payload])
+        elif outputs[self._valid]:
+            self.stalls += 1
+
+
+class Port:
+    """A port of the component: its handle in the simulator and its shape."""
+
+    def __init__(self, dut: Any, name: str, shape: Any) -> None:
+        self.name = name
+        self.shape = shape
+        self.width = Shape.cast(shape).width
+        self.handle = getattr(dut, name)
+        # The text of the value, without the objects that `handle.value` builds around it.
+        self._text = self.handle._handle.get_signal_val_binstr
+
+    def read(self) -> int:
+        text = self._text()
+        try:
+            return int(text, 2)
+        except ValueError:
+            raise AssertionError(f"{self.name} is {text}") from None
+
+
+class Bench:
+    """The component in the simulator; made by `start`.
+
+    arch, component: what is simulated. random: seeded for this test. transactions: how many a
+    test of random traffic makes. now: number of the current cycle since the end of the reset.
+    """
+
+    def __init__(self, dut: Any) -> None:
+        global _coverage  # noqa: PLW0603 (the tests of a file share it)
+        module = importlib.import_module(os.environ["COCOTB_TEST_MODULES"])
+        variant = os.environ.get("BENCH_VARIANT")
+        self.arch: Arch = module.VARIANTS[variant] if variant else module.ARCH
+        self.component = module.component(self.arch)
+        self.random = random.Random(int(os.environ.get("BENCH_SEED", "0")))
+        self.transactions = int(os.environ.get("BENCH_TRANSACTIONS", "10000"))
+        if _coverage is None:
+            path = os.environ.get("BENCH_COVERAGE")
+            _coverage = Coverage(module.CORNERS, Path(path) if path else None)
+        self.cover = _coverage.cover
+        self.inputs: dict[str, Port] = {}
+        self.outputs: dict[str, Port] = {}
+        for path, member, value in self.component.signature.flatten(self.component):
+            name, shape = "__".join(map(str, path)), value.shape()
+            if Shape.cast(shape).width:  # Verilog has no port without a bit
+                ports = self.inputs if member.flow.name == "In" else self.outputs
+                ports[name] = Port(dut, name, shape)
+        self.now = 0
+        self._clock = getattr(dut, "clk", None)
+        self._reset = getattr(dut, "rst", None)
+        self._edge: Any = Timer(PERIOD, "ns") if self._clock is None else RisingEdge(self._clock)
+        self._driven = dict.fromkeys(self.inputs, 0)
+        self._read = [(name, port.read) for name, port in self.outputs.items()]
+        self._agents: list[Source | Sink] = []
+
+    async def begin(self) -> None:
+        for port in self.inputs.values():
+            port.handle.value = 0
+        if self._clock is not None:
+            self._clock.value = 0
+            Clock(self._clock, PERIOD, "ns", impl="gpi").start(start_high=False)
+            await self._edge
+        await self.reset()
+
+    async def reset(self, cycles: int = RESET_CYCLES) -> None:
+        """Reset for some cycles; inputs keep their values. Cycles count from 0 again."""
+        if self._reset is not None:
+            self._reset.value = 1
+            for _ in range(cycles):
+                await self._edge
+            self._reset.value = 0
+        self.now = 0
+
+    async def cycle(self, **inputs: Any) -> dict[str, int]:
+        """One clock cycle: the inputs are driven, all outputs at its end are returned."""
+        for agent in self._agents:
+            agent.before(inputs)
+        driven = self._driven
+        for name, value in inputs.items():
+            port = self.inputs[name]
+            known = isinstance(value, int) and value >= 0
+            bits = int(value) if known else pack(port.shape, value)
+            if driven[name] != bits:
+                driven[name] = bits
+                port.handle.value = bits
+        await self._edge
+        outputs = {name: read() for name, read in self._read}
+        self.now += 1
+        for agent in self._agents:
+            agent.after(outputs)
+        return outputs
+
+    # What a test says about a cycle.
+
+    def check(self, outputs: Mapping[str, int], expected: Mapping[str, Any]) -> None:
+        """Each expected output has its value; an output that does not matter is left out."""
+        for name, value in expected.items():
+            if outputs[name] != value and outputs[name] != pack(self.outputs[name].shape, value):
+                self._differs(name, outputs[name], value)
+
+    def _differs(self, name: str, found: int, value: Any) -> NoReturn:
+        shape = self.outputs[name].shape
+        wanted = unpack(shape, pack(shape, value))
+        raise AssertionError(
+            f"cycle {self.now - 1}: {name} is {unpack(shape, found)}, expected {wanted}"
+        )
+
+    def fields(self, name: str, bits: int) -> Any:
+        """The fields of a value of a port."""
+        return unpack((self.outputs.get(name) or self.inputs[name]).shape, bits)
+
+    def bits_of(self, name: str, value: Any) -> int:
+        """The value of a port with these fields."""
+        return pack((self.outputs.get(name) or self.inputs[name]).shape, value)
+
+    # Random choices.
+
+    def chance(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+    def bits(self, width: int) -> int:
+        """A random value; one of eight is an extreme, with all bits 0 or 1 or the sign alone."""
+        if self.random.random() < 0.125:
+            return self.random.choice((0, (1 << width) - 1, 1 << width - 1, (1 << width - 1) - 1))
+        return self.random.getrandbits(width)
+
+    # Streams.
+
+    def source(self, name: str, stall: float = 0.0) -> Source:
+        """A Source on the component's input stream of this name."""
+        agent = Source(self, name, stall)
+        self._agents.append(agent)
+        return agent
+
+    def sink(self, name: str, stall: float = 0.0) -> Sink:
+        """A Sink on the component's output stream of this name."""
+        agent = Sink(self, name, stall)
+        self._agents.append(agent)
+        return agent
+
+
+async def start(dut: Any) -> Bench:
+    """A Bench on the simulator's component: clock running, reset over, all inputs 0."""
+    bench = Bench(dut)
+    await bench.begin()
+    return bench

@@ -1,0 +1,283 @@
+"""Bench of Control: commands, waits and fills, every output in every cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import cocotb
+from amaranth.lib import wiring
+from cocotb.triggers import ClockCycles
+
+from evenspike.arch import Arch
+from evenspike_hw.control import Control
+from evenspike_hw.registers import FILL_BITS
+from tests.hw.benches.common import Bench, start
+
+ARCH = Arch(pes=4, table_words=1 << 16)
+VARIANTS = {"small-table": Arch(pes=4, table_words=100)}
+CORNERS = (
+    "prepared at once",
+    "waits for prepared",
+    "error instead of prepared",
+    "error and prepared at once",
+    "error while it runs",
+    "runs a single cycle",
+    "table of no words",
+    "table of one word",
+    "table of 65536 words",
+    "gap between words of the table",
+    "words in two cycles in a row",
+    "start goes before fill",
+    "commands right after the end",
+    "inference waits for answers",
+    "fill waits for answers",
+    "reset while it runs",
+    "reset while it fills",
+)
+QUIET = ("reset", "prepare", "go", "begin_fill", "filling", "busy", "done")
+INPUTS = ("start", "fill", "word_valid", "pending", "prepared", "running", "error")
+
+Drive = dict[str, int]
+
+
+def component(arch: Arch) -> wiring.Component:
+    return Control(arch)
+
+
+class Model:
+    """What follows a command, told as a story; `address` stays from one fill to the next."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.cover = bench.cover
+        self.addresses = (1 << bench.outputs["fill_address"].width) - 1
+        self.address = 0
+        self.story = self.tell()
+        next(self.story)
+
+    def step(self, drive: Drive) -> Drive:
+        """The outputs of a cycle with these inputs."""
+        high = self.story.send(drive)
+        next(self.story)
+        return dict.fromkeys(QUIET, 0) | high
+
+    # Each story is sent the inputs of a cycle and gives the outputs that are high in it; then it
+    # goes on to the next cycle, which its second `yield` waits for.
+
+    def tell(self) -> Generator[Any, Drive, None]:
+        drive = yield None
+        while True:
+            yield {"fill_address": self.address}
+            if drive["start"]:
+                if drive["fill"]:
+                    self.cover("start goes before fill")
+                drive = yield from self.infer()
+            elif drive["fill"]:
+                drive = yield from self.table()
+            else:
+                drive = yield None
+                continue
+            if drive["start"] or drive["fill"]:
+                self.cover("commands right after the end")
+
+    def infer(self) -> Generator[Any, Drive, Drive]:
+        here = {"busy": 1, "fill_address": self.address}
+        drive = {"pending": 1}
+        while drive["pending"]:
+            drive = yield None
+            yield here | {"reset": 1}
+            if drive["pending"]:
+                self.cover("inference waits for answers")
+        drive = yield None
+        yield here | {"prepare": 1}
+        waited = 0
+        while True:
+            drive = yield None
+            go = drive["prepared"] and not drive["error"]
+            yield here | {"go": go}
+            if drive["error"]:
+                if drive["prepared"]:
+                    self.cover("error and prepared at once")
+                self.cover("error instead of prepared")
+                return (yield None)
+            if go:
+                self.cover("waits for prepared" if waited else "prepared at once")
+                break
+            waited += 1
+        ran = 0
+        while True:
+            drive = yield None
+            over = not drive["running"]
+            yield here | {"done": int(over and not drive["error"])}
+            if over:
+                if drive["error"]:
+                    self.cover("error while it runs")
+                elif ran == 1:
+                    self.cover("runs a single cycle")
+                return (yield None)
+            ran += 1
+
+    def table(self) -> Generator[Any, Drive, Drive]:
+        drive, left = {"pending": 1}, 0
+        while drive["pending"]:
+            drive = yield None
+            yield {"busy": 1, "reset": 1, "fill_address": self.address}
+            left, self.address = drive["table_words"], 0
+            if drive["pending"]:
+                self.cover("fill waits for answers")
+        for words, name in ((0, "no words"), (1, "one word"), (1 << 16, "65536 words")):
+            if left == words:
+                self.cover(f"table of {name}")
+        drive = yield None
+        yield {"busy": 1, "begin_fill": int(left > 0), "fill_address": 0}
+        row = 0
+        while True:
+            drive = yield None
+            yield {"busy": 1, "filling": 1, "fill_address": self.address}
+            if not left:
+                return (yield None)
+            row = row + 1 if drive["word_valid"] else 0
+            if row == 2:
+                self.cover("words in two cycles in a row")
+            if drive["word_valid"]:
+                left -= 1
+                self.address = self.address + 1 & self.addresses
+            elif self.address:
+                self.cover("gap between words of the table")
+
+
+class Rig:
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.model = Model(bench)
+        self.ends = 0  # commands that are over
+        self.busy = False
+
+    async def cycle(self, **drive: int) -> dict[str, int]:
+        bench = self.bench
+        given: Drive = dict.fromkeys(INPUTS, 0) | {"table_words": bench.bits(FILL_BITS)} | drive
+        expected = self.model.step(given)
+        out = await bench.cycle(**given)
+        bench.check(out, expected)
+        self.ends += self.busy and not out["busy"]
+        self.busy = bool(out["busy"])
+        return out
+
+    async def noise(self, cycles: int, **chances: float) -> None:
+        """Cycles in which each input is high with its chance; the others are low."""
+        bench = self.bench
+        for _ in range(cycles):
+            await self.cycle(**{name: int(bench.chance(p)) for name, p in chances.items()})
+
+    async def table(self, words: int, gap: float) -> None:
+        bench = self.bench
+        await self.cycle(fill=1)
+        await self.cycle(table_words=words)
+        while self.busy:
+            await self.cycle(word_valid=int(not bench.chance(gap)))
+
+
+@cocotb.test()
+async def idle(dut: Any) -> None:
+    """After the reset, and whatever the other blocks say, nothing happens without a command."""
+    made = Rig(await start(dut))
+    await made.noise(60, word_valid=0.5, prepared=0.5, running=0.5, error=0.5)
+
+
+@cocotb.test()
+async def inferences(dut: Any) -> None:
+    """Each order of prepared, running and error; commands meanwhile change nothing."""
+    made = Rig(await start(dut))
+    for waits in (0, 1, 5):
+        for runs in (0, 1, 2, 7):
+            for end in ("good", "error", "early", "both"):
+                for noise in (0, 1):
+                    more = {"start": noise, "fill": noise, "word_valid": noise}
+                    await made.cycle(start=1, fill=noise)
+                    await made.cycle(**more, prepared=1, running=1)  # reset
+                    await made.cycle(**more, prepared=1, error=noise)  # prepare
+                    for _ in range(waits):
+                        await made.cycle(**more, running=noise)
+                    if end in {"early", "both"}:
+                        await made.cycle(**more, error=1, prepared=int(end == "both"))
+                    else:
+                        await made.cycle(**more, prepared=1)
+                        for _ in range(runs):
+                            await made.cycle(**more, running=1, prepared=noise, error=noise)
+                        await made.cycle(**more, error=int(end == "error"))
+                    assert not (await made.cycle())["busy"]
+
+
+@cocotb.test()
+async def tables(dut: Any) -> None:
+    """Every bit of the number of words; a table of the largest size."""
+    made = Rig(await start(dut))
+    bench = made.bench
+    for words in (0, 1, 2, 3, 0, 17):
+        for gap in (0.0, 0.5):
+            await made.table(words, gap)
+    largest = 1 << 16
+    if bench.transactions > 1000:
+        await made.table(0xAAA, 0.1)
+        await made.table(0x555, 0.1)
+    # All but its first and last words without a look at them: they only cost time.
+    await made.cycle(fill=1)
+    await made.cycle(table_words=largest)
+    await made.noise(5, word_valid=1.0)
+    drive = dict.fromkeys(INPUTS, 0) | {"word_valid": 1, "table_words": 0}
+    at = 4  # words that have come
+    for stop in (*(1 << bit for bit in range(3, 16)), largest - 3):
+        quiet = stop - 2 - at
+        if quiet > 0:
+            await ClockCycles(dut.clk, quiet)
+            for _ in range(quiet):
+                made.model.step(drive)
+            at += quiet
+        for _ in range(4):
+            await made.cycle(**drive)
+        at += 4
+    while made.busy:
+        await made.cycle(word_valid=1)
+    # Numbers that take too long to be counted down to their end do not end early.
+    for bit in range(FILL_BITS):
+        await made.cycle(fill=1)
+        await made.cycle(table_words=1 << bit | 1 << 16)
+        await made.noise(10, word_valid=0.7)
+        await bench.cycle(start=0, fill=0, word_valid=0)
+        await bench.reset()
+        made = Rig(bench)
+
+
+@cocotb.test()
+async def random_commands(dut: Any) -> None:
+    """Commands at any time, answers at any time."""
+    made = Rig(await start(dut))
+    bench = made.bench
+    cycles = 0
+    while made.ends < bench.transactions // 10 or cycles < bench.transactions:
+        chances = {name: bench.random.choice((0.1, 0.5, 0.9)) for name in INPUTS}
+        chances["error"] = bench.random.choice((0.0, 0.05, 0.5))
+        chances["pending"] = bench.random.choice((0.0, 0.1, 0.5))
+        for _ in range(100):
+            drive = {name: int(bench.chance(p)) for name, p in chances.items()}
+            # Short tables, so that they come to their end.
+            drive["table_words"] = bench.random.choice((0, 1, 2, 9))
+            await made.cycle(**drive)
+        cycles += 100
+
+
+@cocotb.test()
+async def reset(dut: Any) -> None:
+    """A reset in the middle of each command."""
+    made = Rig(await start(dut))
+    bench = made.bench
+    for length in range(12):
+        for command in ("start", "fill"):
+            await made.cycle(**{command: 1})
+            for _ in range(length):
+                await made.cycle(prepared=1, running=1, word_valid=1, table_words=20)
+            bench.cover("reset while it runs" if command == "start" else "reset while it fills")
+            await bench.cycle(**dict.fromkeys(INPUTS, 0))
+            await bench.reset()
+            made = Rig(bench)
+            await made.noise(3, prepared=0.5, running=0.5)

@@ -1,0 +1,383 @@
+"""Bench of Pe: whole networks beside the stepped model, with pauses; latencies by hand.
+
+Of all PEs of the model one has the RTL at its side; `tests/hw/machine.py` says how.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import cocotb
+from amaranth.lib import wiring
+
+from evenspike.arch import Arch
+from evenspike.program import KERNELS
+from evenspike_hw.pe import PE_LAYER, Pe
+from tests.hw.benches.common import Bench, pack, start
+from tests.hw.machine import Core, Network, Pauses, loud_network, random_network, random_pauses
+
+ARCH = Arch(
+    pes=4,
+    timesteps=2,
+    accumulators=16,
+    scratchpad_words=256,
+    header_words=41,
+    chunk_blocks=2,
+    fifo_depth=3,
+    match_depth=2,
+    slots=16,
+    memory_latency=1,
+    stream_depth=8,
+    spike_entries=4096,
+)
+CORNERS = (
+    "kernel 1 issues",
+    "kernel 3 issues",
+    "kernel 5 issues",
+    "kernel 7 issues",
+    "second segment issues",
+    "stride 2 issues",
+    "two weights of the same row in a row",
+    "FIFO full",
+    "activation offered to a full FIFO",
+    "match queue full",
+    "activation of the next round waits",
+    "word offered to a busy unpacker",
+    "word and activation in one cycle",
+    "one half issues while the other is unpacked",
+    "bias out of the first half",
+    "bias out of the second half",
+    "marker in the middle of a round",
+    "marker ends a round and its half",
+    "marker ends a round and keeps its half",
+    "chunk begins in the middle of a block",
+    "presence of the second block",
+    "last slot",
+    "host's current enters",
+    "logit leaves",
+    "fewer timesteps than the PE has",
+    "psum saturates",
+    "membrane saturates",
+    "psum saturates in the cycle of a clear",
+    "overflow cleared",
+    "reset in the middle of a layer",
+)
+
+
+def component(arch: Arch) -> wiring.Component:
+    return Pe(arch)
+
+
+class Rig:
+    """The component beside PE `number` of a model. done: words and activations that it took."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.done = 0
+
+    async def run(self, network: Network, pauses: Pauses, cycles: int = 1 << 30) -> Core:
+        """A network, or the first cycles of it, from the reset on."""
+        bench = self.bench
+        core = Core(bench, network, pauses)
+        number = bench.random.choices(range(bench.arch.pes), core.weights)[0]
+        while not core.machine.over and core.machine.cycle < cycles:
+            await self.cycle(core, number)
+        return core
+
+    async def cycle(self, core: Core, number: int) -> None:
+        bench, pe = self.bench, core.machine.pes[number]
+        clear = bench.chance(0.1)
+        word, activation = self._word(core, number), self._activation(core, number)
+        out = await bench.cycle(
+            **core.shared(clear=clear),
+            current=core.current(number),
+            word__valid=word is not None,
+            word__payload=bench.random.getrandbits(self._width("word")) if word is None else word,
+            activation__valid=activation is not None,
+            activation__payload=bench.random.getrandbits(self._width("activation"))
+            if activation is None
+            else activation,
+        )
+        bench.check(out, core.expected(number))
+        took = word is not None and out["word__ready"], activation is not None and not pe.fifo.full
+        self.done += sum(map(bool, took))
+        self._corners(core, number, took)
+        flags = core.accumulator_overflow[number], core.membrane_overflow[number]
+        core.step()
+        if clear and flags != (False, False):
+            bench.cover("overflow cleared")
+        if pe.overflow.q:
+            bench.cover("psum saturates")
+            if clear:
+                bench.cover("psum saturates in the cycle of a clear")
+        if core.membrane_overflow[number] and not flags[1]:
+            bench.cover("membrane saturates")
+        core.machine.cycle += 1
+
+    def _width(self, name: str) -> int:
+        return self.bench.inputs[f"{name}__payload"].width
+
+    def _word(self, core: Core, number: int) -> int | None:
+        """A word stays valid until it is taken, so it is only offered early if nothing pauses."""
+        word = core.word()
+        if word is None or word[0] != number:
+            return None
+        if word[2]:
+            return word[1]
+        if core.machine.pauses.words:
+            return None
+        self.bench.cover("word offered to a busy unpacker")
+        return word[1]
+
+    def _activation(self, core: Core, number: int) -> int | None:
+        """Likewise; another PE's full FIFO holds up the broadcast to this one."""
+        item = core.broadcast()
+        if item is None or number not in item[0]:
+            return None
+        if item[2]:
+            return item[1]
+        full = [n for n in item[0] if core.machine.pes[n].fifo.full]
+        if core.machine.pauses.broadcasts or full != [number]:
+            return None
+        self.bench.cover("activation offered to a full FIFO")
+        return item[1]
+
+    def _corners(self, core: Core, number: int, took: tuple[Any, Any]) -> None:
+        machine, cover = core.machine, self.bench.cover
+        pe = machine.pes[number]
+        if pe.fifo.full:
+            cover("FIFO full")
+        if pe.queue.full:
+            cover("match queue full")
+        if all(took):
+            cover("word and activation in one cycle")
+        parity = machine.sequencer.drained.q
+        if not pe.fifo.empty and pe.fifo.head.work.round != parity:
+            cover("activation of the next round waits")
+        if not pe.queue.empty:
+            self._issues(core, number)
+        if core.presence[number] and core.reads_block:
+            cover("presence of the second block")
+        self._drains(core)
+
+    def _drains(self, core: Core) -> None:
+        machine, cover = core.machine, self.bench.cover
+        drain = machine.drain
+        at, item = drain.at.q, drain.pipe.q[0]
+        if at is not None and at.phase == 0:
+            name = ("first", "second")[machine.plan.rounds[at.round].half]
+            cover(f"bias out of the {name} half")
+        if at is not None and at.slot == self.bench.arch.slots - 1:
+            cover("last slot")
+        if item is not None and core.image.layers[item.place.layer].host:
+            cover("host's current enters")
+        item = drain.pipe.q[-2]
+        if item is not None:
+            if core.image.layers[item.place.layer].last:
+                cover("logit leaves")
+            if core.image.timesteps < self.bench.arch.timesteps:
+                cover("fewer timesteps than the PE has")
+
+    def _issues(self, core: Core, number: int) -> None:
+        pe, cover = core.machine.pes[number], self.bench.cover
+        head = pe.queue.head
+        work = head.item.work
+        if head.item.marker:
+            kind = "in the middle of a round"
+            if work.ends_round:
+                kind = "ends a round and " + ("its half" if work.frees else "keeps its half")
+            cover(f"marker {kind}")
+            return
+        cover(f"kernel {work.segment.kernel} issues")
+        if work.segment is not core.image.layers[work.layer].segments[0]:
+            cover("second segment issues")
+        if work.segment.stride == 2:
+            cover("stride 2 issues")
+        if work.start % self.bench.arch.pes:
+            cover("chunk begins in the middle of a block")
+        if pe.forward.q is not None and pe.adder.q is not None and pe.forward.q[0] == pe.adder.q[0]:
+            cover("two weights of the same row in a row")
+        load = pe.unpacker.state.q.load
+        if pe.unpacker.hold.q is not None and load is not None and load.half != work.half:
+            cover("one half issues while the other is unpacked")
+
+    async def clean(self, *, rows: bool = False) -> None:
+        """A reset. rows: with all psums drained, as a network that has ended leaves them."""
+        bench = self.bench
+        idle = dict.fromkeys(bench.inputs, 0)
+        await bench.reset()
+        if rows:
+            for row in range(bench.arch.accumulators):
+                await bench.cycle(
+                    **idle | {"drain": bench.bits_of("drain", {"read": 1, "row": row})}
+                )
+            await bench.cycle(**idle)
+            await bench.reset()
+
+
+@cocotb.test()
+async def random_networks(dut: Any) -> None:
+    """Networks of every kind of layer, each from a reset on."""
+    rig = Rig(await start(dut))
+    bench = rig.bench
+    kernels = itertools.cycle(KERNELS)
+    while rig.done < bench.transactions:
+        network = random_network(
+            bench, kernel=next(kernels), side=5, filters=17, words=1200, wild=bench.chance(0.4)
+        )
+        await rig.run(network, random_pauses(bench))
+        await rig.clean()
+
+
+@cocotb.test()
+async def saturation(dut: Any) -> None:
+    """Psums that reach both ends, and biases that carry the membranes over them."""
+    rig = Rig(await start(dut))
+    for turn in range(2):
+        await rig.run(loud_network(rig.bench), Pauses() if turn else random_pauses(rig.bench))
+        await rig.clean()
+
+
+@cocotb.test()
+async def reset(dut: Any) -> None:
+    """A reset in the middle leaves nothing but the psums, which a drain clears."""
+    rig = Rig(await start(dut))
+    bench = rig.bench
+    for _ in range(min(40, 1 + bench.transactions // 250)):
+        network = random_network(bench, side=4, filters=8, words=600)
+        core = await rig.run(network, Pauses(), bench.random.randrange(1, 500))
+        if not core.machine.over and core.machine.sequencer.layer.q:
+            bench.cover("reset in the middle of a layer")
+        await rig.clean(rows=True)
+
+
+# --- by hand ---------------------------------------------------------------------------------
+
+WEIGHT, BIAS, THRESHOLD = 1000, -70_000, 100
+
+
+def layer(**fields: int) -> dict[str, Any]:
+    """One filter with a kernel of one weight, a tile of 2 x 2."""
+    plain = {"kernels": [1, 1], "log_tile_width": 1, "log_tile": 2, "leak": 3}
+    return plain | {"timesteps": ARCH.timesteps, "threshold": THRESHOLD} | fields
+
+
+def chunk(half: int) -> list[dict[str, Any]]:
+    """A token of kernel position 4 of channel 0, its weight, and the bias: five units."""
+    units = [1, 4, WEIGHT, BIAS & 0xFFFF, BIAS >> 16 & 0xFF, 0, 0, 0]
+    context = {"kernel": 1, "biases": 1, "half": half}
+    words = [sum(unit << 16 * n for n, unit in enumerate(units[at : at + 4])) for at in (0, 4)]
+    return [
+        {"units": word, "first": n == 0, "last": n == 1, "context": context}
+        for n, word in enumerate(words)
+    ]
+
+
+async def load(bench: Bench, half: int, unpacked: int) -> None:
+    """A word is unpacked in 4 cycles, the next is taken in the one after."""
+    for word in chunk(half):
+        out = await bench.cycle(word__valid=1, word__payload=word)
+        bench.check(out, {"word__ready": 1, "unpacked": unpacked})
+        for _ in range(4):
+            bench.check(await bench.cycle(word__valid=0), {"word__ready": 0, "unpacked": unpacked})
+    out = await bench.cycle(presence_read={"enable": 1, "half": half})
+    bench.check(out, {"word__ready": 1, "unpacked": unpacked + 1})
+    bench.check(await bench.cycle(presence_read=0), {"presence": 1})
+
+
+def activation(half: int, y: int, x: int, mask: int, **fields: int) -> dict[str, int]:
+    """At (y, x) of the tile."""
+    plain = {"half": half, "rows": 0b010, "columns": 0b010, "y": y + 1, "x": x + 1, "mask": mask}
+    return plain | fields
+
+
+@cocotb.test()
+async def latency(dut: Any) -> None:
+    """An activation taken in cycle c issues in c + 4 and is at the drain's disposal in c + 6."""
+    bench = await start(dut)
+    await bench.cycle(layer=layer())
+    await load(bench, 1, 0)
+    times = bench.arch.timesteps
+    every = (1 << times) - 1
+    count = 80
+    # One a cycle, to the same neuron; the marker behind them.
+    for cycle in range(count + 8):
+        item: Mapping[str, int] = activation(1, 1, 0, every)
+        if cycle == count:
+            item = {"marker": 1, "ends_round": 1, "frees": 1}
+        out = await bench.cycle(activation__valid=cycle <= count, activation__payload=item)
+        over = cycle > count + 4  # the marker has issued
+        bench.check(
+            out,
+            {
+                "activation__ready": 1,
+                "busy": 4 <= cycle < count + 4,
+                "rounds": over,
+                "finished": over,
+                "worked": 0,
+            },
+        )
+    psum = count * WEIGHT
+    for last in (0, 1):
+        # Bias low, bias high, two rows: the neuron, and its neighbour without psums.
+        fields = layer(last=last)
+        steps: list[dict[str, Any]] = [
+            {"drain": {"bias": 1, "half": 1}},
+            {"drain": {"bias": 1, "half": 1, "high": 1}, "bias_low": 1},
+            {"drain": {"read": 1, "row": 2}, "bias_low": 0, "bias_high": 1},
+            {"drain": {"read": 1, "row": 3}, "bias_high": 0, "valid": 1},
+            {"drain": 0},
+            {"valid": 0},
+        ]
+        found = []
+        for number in range(3 + times + 3):
+            given = steps[number] if number < len(steps) else {}
+            found.append(await bench.cycle(layer=fields, **given))
+        sums = [psum + BIAS, BIAS] if not last else [BIAS, BIAS]
+        for number, total in enumerate(sums):
+            expected = {"logit": times * total} if last else {"mask": every * (total >= THRESHOLD)}
+            bench.check(found[3 + number + times + 1], expected)
+
+
+@cocotb.test()
+async def rounds(dut: Any) -> None:
+    """An activation of the next round waits for its turn, in the FIFO, with all behind it."""
+    bench = await start(dut)
+    await bench.cycle(layer=layer())
+    await load(bench, 0, 0)
+    depth = bench.arch.fifo_depth
+    for cycle in range(depth + 5):
+        out = await bench.cycle(
+            activation__valid=cycle < depth,
+            activation__payload=activation(0, 0, 0, 1, round=1),
+            round=0,
+        )
+        bench.check(out, {"busy": 0, "activation__ready": cycle < depth})
+    for cycle in range(depth + 5):
+        out = await bench.cycle(round=1)
+        # Popped in the first cycle, so that there is room in the second; three stages follow.
+        bench.check(out, {"busy": 3 <= cycle < depth + 3, "activation__ready": cycle > 0})
+
+
+@cocotb.test()
+async def markers(dut: Any) -> None:
+    """Of each kind: what counts it, modulo 4; the rest of its fields is of no use."""
+    bench = await start(dut)
+    await bench.cycle(layer=layer())
+    counts = {"rounds": 0, "worked": 0, "finished": 0}
+    for number in range(40):
+        ends, frees, turn = number & 1, number >> 1 & 1, bench.random.getrandbits(1)
+        noise = bench.random.getrandbits(bench.inputs["activation__payload"].width)
+        fields = bench.fields("activation__payload", noise)
+        fields |= {"marker": 1, "ends_round": ends, "frees": frees, "round": turn}
+        out = await bench.cycle(activation__valid=1, activation__payload=fields, round=turn)
+        bench.check(out, {"activation__ready": 1, "busy": 0})
+        for _ in range(4):
+            bench.check(await bench.cycle(activation__valid=0), {**counts, "busy": 0})
+        counts["rounds"] = (counts["rounds"] + ends) % 4
+        counts["worked"] = (counts["worked"] + (frees & ~ends)) % 4
+        counts["finished"] = (counts["finished"] + frees) % 4
+        bench.check(await bench.cycle(), counts)
+    assert pack(PE_LAYER, layer())

@@ -1,0 +1,223 @@
+"""Bench of Registers: reads, writes and status in every cycle against a dictionary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cocotb
+from amaranth.lib import wiring
+from amaranth.utils import ceil_log2
+from cocotb.triggers import ClockCycles
+
+from evenspike.arch import Arch
+from evenspike_hw.registers import FILL_BITS, Register, Registers, Status
+from tests.hw.benches.common import Bench, start
+
+ARCH = Arch(pes=4, table_words=1 << 16)
+VARIANTS = {"small-table": Arch(pes=4, table_words=100)}
+CORNERS = (
+    *(f"reads {register.name}" for register in Register),
+    *(f"writes {register.name}" for register in Register),
+    "reads no register",
+    "write while busy",
+    "start while busy",
+    "fill while busy",
+    "start and fill at once",
+    "start and done at once",
+    "start and overflow at once",
+    "read in the cycle of the write",
+    "more than 131072 cycles",
+    "reset",
+)
+WORD = (1 << 32) - 1
+PULSES = ("busy", "running", "done", "error", "overflow")
+
+
+def component(arch: Arch) -> wiring.Component:
+    return Registers(arch)
+
+
+class Model:
+    def __init__(self, arch: Arch) -> None:
+        self.widths = {
+            Register.CURRENTS: 32,
+            Register.WEIGHTS: 32,
+            Register.LOGITS: 32,
+            Register.TABLE: 32,
+            Register.TABLE_WORDS: FILL_BITS,
+            Register.PASS_BASE: ceil_log2(arch.table_words),
+        }
+        self.values = dict.fromkeys(self.widths, 0)
+        self.digest = int.from_bytes(bytes.fromhex(arch.digest[:8]), "big")
+        self.cycles = 0
+        self.done = self.overflow = False
+        self.read = 0
+
+    def outputs(self, drive: dict[str, Any]) -> dict[str, int]:
+        bus = drive["bus"]
+        command = bus["write"] and bus["address"] == Register.CONTROL and not drive["busy"]
+        self.start = bool(command and bus["data"] % 2)
+        expected = {register.name.lower(): value for register, value in self.values.items()}
+        fill = command and bus["data"] % 4 == 2
+        return expected | {"read": self.read, "start": int(self.start), "fill": int(fill)}
+
+    def step(self, drive: dict[str, Any]) -> None:
+        bus, busy = drive["bus"], drive["busy"]
+        self.read = self.look(bus["address"], drive)
+        if bus["write"] and not busy and bus["address"] in self.values:
+            register = Register(bus["address"])
+            self.values[register] = bus["data"] & (1 << self.widths[register]) - 1
+        if self.start:
+            self.cycles, self.done, self.overflow = 0, False, False
+        else:
+            self.cycles = self.cycles + drive["running"] & WORD
+            self.done |= bool(drive["done"])
+            self.overflow |= bool(drive["overflow"])
+
+    def look(self, address: int, drive: dict[str, Any]) -> int:
+        if address == Register.CONTROL:
+            status = drive["busy"] << Status.BUSY | drive["error"] << Status.ERROR
+            status |= self.done << Status.DONE | self.overflow << Status.OVERFLOW
+            return int(status | drive["number"] << Status.LAYER)
+        if address == Register.CYCLES:
+            return self.cycles
+        if address == Register.DIGEST:
+            return self.digest
+        return self.values.get(address, 0)  # type: ignore[call-overload]
+
+
+class Rig:
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.model = Model(bench.arch)
+        self.before: tuple[int, int] = (0, 0)
+
+    async def cycle(
+        self, address: int = 15, data: int = 0, write: int = 0, **pulses: int
+    ) -> dict[str, int]:
+        bench, model = self.bench, self.model
+        drive: dict[str, Any] = dict.fromkeys((*PULSES, "number"), 0) | pulses
+        drive["bus"] = {"write": write, "address": address, "data": data}
+        expected = model.outputs(drive)
+        out = await bench.cycle(**drive)
+        bench.check(out, expected)
+        self._corners(drive)
+        model.step(drive)
+        return out
+
+    def _corners(self, drive: dict[str, Any]) -> None:
+        bus, busy = drive["bus"], drive["busy"]
+        address, data = bus["address"], bus["data"]
+        control = bus["write"] and address == Register.CONTROL
+        name = Register(address).name if address in iter(Register) else ""
+        start = control and not busy and data & 1
+        met = {
+            f"reads {name}": bool(name),
+            f"writes {name}": name and bus["write"] and not busy,
+            "reads no register": not name,
+            "write while busy": bus["write"] and busy and address in self.model.values,
+            "start while busy": control and busy and data & 1,
+            "fill while busy": control and busy and data & 2,
+            "start and fill at once": start and data & 2,
+            "start and done at once": start and drive["done"],
+            "start and overflow at once": start and drive["overflow"],
+            "read in the cycle of the write": bus["write"] and address in self.model.values,
+            "more than 131072 cycles": self.model.cycles > 1 << 17 and name == "CYCLES",
+        }
+        for corner, hit in met.items():
+            if hit:
+                self.bench.cover(corner)
+
+
+@cocotb.test()
+async def every_register(dut: Any) -> None:
+    """Every bit of each, alone and alone missing; the others keep theirs."""
+    made = Rig(await start(dut))
+    for _ in range(2):
+        for address in range(16):
+            await made.cycle(address)
+    for invert in (0, WORD):
+        for address in range(16):
+            for bit in range(32):
+                await made.cycle(address, 1 << bit ^ WORD & invert, write=1)
+                await made.cycle(address)
+            for other in range(16):
+                await made.cycle(other)
+    for data in (WORD, 0, 0x55555555, 0xAAAAAAAA):
+        for busy in (0, 1):
+            for address in range(16):
+                await made.cycle(address, data ^ busy, write=1, busy=busy)
+            for address in range(16):
+                await made.cycle(address, data, busy=busy)
+
+
+@cocotb.test()
+async def status(dut: Any) -> None:
+    """Each bit of the status alone; what a start clears, and what it does not."""
+    made = Rig(await start(dut))
+    for name in PULSES:
+        await made.cycle(Register.CONTROL, 1, write=1)
+        await made.cycle(Register.CONTROL, **{name: 1})
+        await made.cycle(Register.CONTROL)
+        await made.cycle(Register.CYCLES)
+        await made.cycle(Register.CONTROL, 2, write=1)  # a fill keeps it
+        await made.cycle(Register.CONTROL)
+        await made.cycle(Register.CYCLES)
+        await made.cycle(Register.CONTROL, 1, write=1, **{name: 1})
+        await made.cycle(Register.CONTROL)
+        await made.cycle(Register.CYCLES)
+    for bit in range(8):
+        await made.cycle(Register.CONTROL, number=1 << bit)
+        await made.cycle(Register.CONTROL, number=255 ^ 1 << bit)
+
+
+@cocotb.test()
+async def many_cycles(dut: Any) -> None:
+    """The counter of cycles: more than anyone looks at one by one."""
+    made = Rig(await start(dut))
+    for count in (1 << 8, (1 << 17) + 3) if made.bench.transactions > 1000 else (1 << 8,):
+        await made.cycle(Register.CONTROL, 1, write=1)
+        await made.cycle(Register.CYCLES, running=1)
+        await ClockCycles(dut.clk, count)
+        made.model.cycles += count
+        made.model.read = made.model.cycles - 1
+        for pulses in ({"running": 1}, {"running": 1}, {}, {"done": 1}, {}):
+            await made.cycle(Register.CYCLES, **pulses)
+
+
+@cocotb.test()
+async def random_traffic(dut: Any) -> None:
+    made = Rig(await start(dut))
+    bench = made.bench
+    for n in range(bench.transactions):
+        if n % 100 == 0:
+            chances = {name: bench.random.choice((0.0, 0.05, 0.5)) for name in PULSES}
+        pulses = {name: int(bench.chance(p)) for name, p in chances.items()}
+        address = bench.random.randrange(16)
+        if bench.chance(0.3):
+            address = bench.random.choice((Register.CONTROL, Register.CYCLES))
+        data = bench.bits(32)
+        if address == Register.CONTROL and bench.chance(0.5):
+            data &= ~1  # not too many starts
+        write = int(bench.chance(0.4))
+        await made.cycle(address, data, write, number=bench.bits(8), **pulses)
+
+
+@cocotb.test()
+async def reset(dut: Any) -> None:
+    """All registers, the counter, the status and what was read are 0."""
+    made = Rig(await start(dut))
+    bench = made.bench
+    for address in (Register.CURRENTS, Register.DIGEST):
+        for register in Register:
+            await made.cycle(register, WORD if register else 0, write=1)
+        await made.cycle(address, running=1, done=1, overflow=1)
+        await bench.cycle(bus=0, running=0, done=0, overflow=0)
+        bench.inputs["bus"].handle.value = bench.bits_of("bus", {"address": address})
+        await bench.reset()
+        bench.inputs["bus"].handle.value = 0
+        bench.cover("reset")
+        made = Rig(bench)
+        for at in range(16):
+            await made.cycle(at)
+        await made.cycle()

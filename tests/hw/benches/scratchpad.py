@@ -1,0 +1,263 @@
+"""Scratchpad: both banks against dictionaries of units, both outputs in every cycle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cocotb
+from amaranth.lib import wiring
+
+from evenspike.arch import HEADER_UNITS, Arch
+from evenspike_hw.scratchpad import Scratchpad
+from tests.hw.benches.common import Bench, start
+
+ARCH = Arch(pes=4, scratchpad_words=256, header_words=27)  # neither bank is a power of two
+
+CORNERS = (
+    "first and last weight of each half",
+    "first and last header line of each half",
+    "header of each kernel at each place of a line",
+    "each word of a line",
+    "a header beside another in its line",
+    "weight read in the cycle of its write",
+    "header read in the cycle of its write",
+    "weight held while it is overwritten",
+    "header held while it is overwritten",
+    "all four ports at once",
+    "reset keeps contents and outputs",
+)
+
+
+def component(arch: Arch) -> wiring.Component:
+    return Scratchpad(arch)
+
+
+@dataclass(frozen=True)
+class Header:
+    """A write of the header bank; a read has the number of a 32-bit word as `unit`."""
+
+    half: int
+    unit: int
+    kernel: int = 0
+    data: int = 0
+
+    def inputs(self) -> dict[str, int]:
+        return {"enable": 1, **vars(self)}
+
+    def spread(self) -> dict[tuple[int, int], int]:
+        """The units that it writes."""
+        units = HEADER_UNITS[2 * self.kernel + 1]
+        return {(self.half, self.unit + n): self.data >> 16 * n & 0xFFFF for n in range(units)}
+
+
+class Model:
+    """Units that were written, and what was read last; all of it as bits without sign."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.weight_words = 2 * bench.arch.weight_words
+        self.units = -(-bench.arch.header_words // 4) * 4
+        self.weights = dict.fromkeys(range(self.weight_words), 0)
+        self.headers = {(half, n): 0 for half in (0, 1) for n in range(self.units)}
+        self.weight = 0
+        self.header = 0
+        self.weight_address: int | None = None
+        self.word: tuple[int, int] | None = None
+        self.seen: set[tuple[str | int, ...]] = set()
+        half, last = self.weight_words // 2, self.units // 4 - 1
+        places = {(code, n) for code in range(4) for n in range(0, 4, HEADER_UNITS[2 * code + 1])}
+        self.needed: dict[str, set[tuple[str | int, ...]]] = {
+            "first and last weight of each half": {
+                ("weight", n) for n in (0, half - 1, half, 2 * half - 1)
+            },
+            "first and last header line of each half": {
+                ("line", h, line) for h in (0, 1) for line in (0, last)
+            },
+            "header of each kernel at each place of a line": {("place", *p) for p in places},
+            "each word of a line": {("word", 0), ("word", 2)},
+        }
+
+    async def cycle(
+        self,
+        write: tuple[int, int] | None = None,
+        read: int | None = None,
+        header: Header | None = None,
+        fetch: Header | None = None,
+    ) -> None:
+        """A write (address, data) and a read of the weights, a write and a read of the headers."""
+        bench = self.bench
+        noise = bench.random.getrandbits  # addresses and data do not count without the enable
+        wide = {name: bench.inputs[name].width for name in bench.inputs}
+        found = await bench.cycle(
+            weight_write=noise(wide["weight_write"]) & ~1
+            if write is None
+            else {"enable": 1, "address": write[0], "data": write[1]},
+            weight_read=noise(wide["weight_read"]) & ~1
+            if read is None
+            else {"enable": 1, "address": read},
+            header_write=noise(wide["header_write"]) & ~1 if header is None else header.inputs(),
+            header_read=noise(wide["header_read"]) & ~1
+            if fetch is None
+            else {"enable": 1, "half": fetch.half, "word": fetch.unit},
+        )
+        bench.check(found, {"weight": self.weight, "header": self.header})
+        self._cover(write, read, header, fetch)
+        # A read sees the banks before the write of its cycle.
+        if read is not None:
+            self.weight, self.weight_address = self.weights[read], read
+        if fetch is not None:
+            self.word = fetch.half, 2 * fetch.unit
+            low, high = (self.headers[fetch.half, 2 * fetch.unit + n] for n in (0, 1))
+            self.header = low | high << 16
+        if write is not None:
+            self.weights[write[0]] = write[1]
+        if header is not None:
+            self.headers |= header.spread()
+
+    def _cover(
+        self,
+        write: tuple[int, int] | None,
+        read: int | None,
+        header: Header | None,
+        fetch: Header | None,
+    ) -> None:
+        address = None if write is None else write[0]
+        units = {} if header is None else header.spread()
+        words = {(half, unit // 2 * 2) for half, unit in units}
+        word = None if fetch is None else (fetch.half, 2 * fetch.unit)
+        if header is not None:
+            self.seen.add(("place", header.kernel, header.unit % 4))
+        if read is not None:
+            self.seen.add(("weight", read))
+        if word is not None:
+            self.seen |= {("line", word[0], word[1] // 4), ("word", word[1] % 4)}
+        for corner, met in {
+            "weight read in the cycle of its write": address is not None and address == read,
+            "weight held while it is overwritten": (
+                address is not None and read is None and address == self.weight_address
+            ),
+            "header read in the cycle of its write": word in words,
+            "header held while it is overwritten": self.word in words and word is None,
+            "a header beside another in its line": header is not None and self._beside(header),
+            "all four ports at once": None not in (write, read, header, fetch),
+        }.items():
+            if met:
+                self.bench.cover(corner)
+        for corner, needed in self.needed.items():
+            if needed <= self.seen:
+                self.bench.cover(corner)
+
+    def _beside(self, header: Header) -> bool:
+        """The header shares its line with units that are not 0."""
+        first = header.unit // 4 * 4
+        line = {(header.half, first + n) for n in range(4)}
+        return any(self.headers[place] for place in line - set(header.spread()))
+
+    def random_header(self) -> Header:
+        bench = self.bench
+        kernel = bench.random.randrange(4)
+        units = HEADER_UNITS[2 * kernel + 1]
+        # What is above the header's units does not count.
+        unit = bench.random.randrange(self.units // units) * units
+        return Header(bench.random.randrange(2), unit, kernel, bench.bits(64))
+
+    def random_fetch(self) -> Header:
+        return Header(self.bench.random.randrange(2), self.bench.random.randrange(self.units // 2))
+
+
+async def begin(dut: Any) -> Model:
+    """Both banks and outputs 0. The banks are read in the reset, since a RAM's output is undefined
+    before its first read; what they hold is from the test before.
+    """
+    bench = await start(dut)
+    for name in ("weight_read", "header_read"):
+        bench.inputs[name].handle.value = 1
+    await bench.reset()
+    for name in ("weight_read", "header_read"):
+        bench.inputs[name].handle.value = 0
+    model = Model(bench)
+    for address in model.weights:
+        await bench.cycle(weight_write={"enable": 1, "address": address})
+    for half, unit in model.headers:
+        await bench.cycle(weight_write=0, header_write=Header(half, unit).inputs())
+    await bench.cycle(header_write=0, weight_read={"enable": 1}, header_read={"enable": 1})
+    return model
+
+
+@cocotb.test()
+async def every_address_takes_zeros_and_ones(dut: Any) -> None:
+    model = await begin(dut)
+    for value in (0xFFFF, 0, 0x5555, 0xAAAA):
+        for address in range(model.weight_words):
+            await model.cycle(write=(address, value))
+        for address in reversed(range(model.weight_words)):
+            await model.cycle(read=address)
+        bits = value * 0x0001000100010001
+        for kernel in (3, 2, 1, 0):
+            units = HEADER_UNITS[2 * kernel + 1]
+            for half in (0, 1):
+                for unit in range(0, model.units, units):
+                    await model.cycle(header=Header(half, unit, kernel, bits ^ unit ^ half << 15))
+            for half in (1, 0):
+                for word in range(model.units // 2):
+                    await model.cycle(fetch=Header(half, word))
+    await model.cycle()
+
+
+@cocotb.test()
+async def every_address_has_a_cell_of_its_own(dut: Any) -> None:
+    model = await begin(dut)
+    for address in range(model.weight_words):
+        await model.cycle(write=(address, address * 321 % 65536))
+    for half in (0, 1):
+        for unit in range(model.units):
+            await model.cycle(header=Header(half, unit, 0, 0xAAAA_AAAA_AAAA_0000 | 257 * unit))
+    for address in range(model.weight_words):
+        await model.cycle(read=address)
+    for word in range(model.units // 2):
+        for half in (0, 1):
+            await model.cycle(fetch=Header(half, word))
+    await model.cycle()
+
+
+@cocotb.test()
+async def reset_keeps_contents_and_outputs(dut: Any) -> None:
+    model = await begin(dut)
+    await model.cycle(write=(5, 0xFFFD), header=Header(1, 4, 3, 0x0123_4567_89AB_CDEF))
+    await model.cycle(read=5, fetch=Header(1, 3))
+    await model.cycle()
+    await model.bench.reset()
+    await model.cycle()
+    await model.cycle(read=5, fetch=Header(1, 2))
+    await model.cycle()
+    model.bench.cover("reset keeps contents and outputs")
+
+
+@cocotb.test()
+async def random_traffic(dut: Any) -> None:
+    model = await begin(dut)
+    bench = model.bench
+    accesses = 0
+    address = 0
+    while accesses < bench.transactions:
+        busy = bench.random.choice((0.2, 0.6, 1))
+        for _ in range(100):
+            write = read = header = fetch = None
+            if bench.chance(busy):
+                # Mostly near the last one, so that reads and writes meet.
+                if bench.chance(0.1):
+                    address = bench.random.randrange(model.weight_words)
+                write = (address, bench.bits(16))
+            if bench.chance(busy):
+                near = address + bench.random.randrange(-2, 3)
+                read = near % model.weight_words
+            if bench.chance(busy):
+                header = model.random_header()
+            if bench.chance(busy):
+                fetch = model.random_fetch()
+                if header is not None and bench.chance(0.3):
+                    fetch = Header(header.half, header.unit // 2)
+            accesses += sum(item is not None for item in (write, read, header, fetch))
+            await model.cycle(write, read, header, fetch)
+    await model.cycle()

@@ -1,0 +1,591 @@
+"""Bench of Sequencer: whole networks, every output in every cycle.
+
+The reference is put together from those of its parts (`Fetch`, `Broadcasts`), with what
+docs/timing.md says of layers, halves and barriers on counts that do not wrap.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from typing import Any
+
+import cocotb
+from amaranth.lib import wiring
+
+from evenspike.arch import Arch
+from evenspike_hw.descriptor import CHUNK, LAYER, LAYER_WORDS, WORD_BITS
+from evenspike_hw.sequencer import Sequencer
+from tests.hw.benches import broadcasts, fetch
+from tests.hw.benches.common import Bench, pack, start, unpack
+from tests.hw.layers import Layer, Work, layer, noise, works
+
+ARCH = Arch(pes=4, table_words=1 << 16, accumulators=4096)
+VARIANTS = {
+    "small": Arch(pes=4, timesteps=1, table_words=100, accumulators=64, slots=4),
+}
+FAULTS = (
+    "host",
+    "last",
+    "more layers",
+    "timesteps",
+    "neurons",
+    "slots",
+    "empty",
+    "pool",
+    "chunks",
+    "padding",
+)
+CORNERS = (
+    *(f"fault: {name}" for name in FAULTS),
+    "as many layers as the table has room for",
+    "fault in layer 0",
+    "fault in a later layer",
+    "half freed in the middle of a round",
+    "half freed at the end of a round",
+    "single chunk freed at the end of a pass",
+    "single chunk stays at the end of a round",
+    "drain begins as soon as the one before is over",
+    "start in the first cycle of a layer that can",
+    "loaded before its layer begins",
+    "chunk read delays a descriptor",
+    "go long after prepared",
+    "network after network without a reset",
+    "reset while a layer runs",
+)
+
+
+def component(arch: Arch) -> wiring.Component:
+    return Sequencer(arch)
+
+
+def faults(arch: Arch, layer: Layer, number: int) -> set[str]:
+    """Why layer `number` cannot be run."""
+    layers = min(256, arch.table_words // LAYER_WORDS)
+    sides = 1 << layer["log_tile_height"], 1 << layer["log_tile_width"]
+    size, slots = (layer["height"], layer["width"]), 1 << layer["log_slots"]
+    odd = layer["pool"] and (size[0] % 2 or size[1] % 2 or 1 in sides)
+    reasons = {
+        "host": bool(layer["host"]) != (number == 0),
+        "last": layer["host"] and layer["last"],
+        "more layers": not layer["last"] and number == layers - 1,
+        "timesteps": not 1 <= layer["timesteps"] <= arch.timesteps,
+        "neurons": sides[0] * sides[1] * slots > arch.accumulators or max(sides) > 256,
+        "slots": slots > arch.slots or not 1 <= layer["slots_last"] <= slots,
+        "empty": 0 in (*size, layer["passes"]),
+        "pool": odd,
+        "chunks": not layer["host"] and layer["chunks"] == 0,
+        "padding": any(s["padding"] > 2 * s["kernel"] for s in layer["segments"]),
+    }
+    return {name for name, met in reasons.items() if met}
+
+
+class Model:
+    """The sequencer. table: its content; follows: number of the descriptor that is fetched."""
+
+    def __init__(self, arch: Arch, table: dict[int, int]) -> None:
+        self.arch, self.table = arch, table
+        self.fetch = fetch.Model(arch)
+        self.walk = broadcasts.Model()
+        self.layer: Layer = {}
+        self.bits = 0  # of the layer
+        self.number = self.follows = 0
+        self.waits: str | None = None  # for the first or the second descriptor
+        self.prepared = self.running = self.error = self.switched = False
+        self.tail = self.gap = 0
+        self.seen = self.early = self.freed = self.drained = 0
+
+    @property
+    def host(self) -> bool:
+        return bool(self.layer.get("host"))
+
+    def outputs(self, drive: dict[str, Any]) -> dict[str, int]:
+        """drive: counts that do not wrap, and pulses."""
+        layer = self.layer
+        work = self.walk.next
+        ends = drive["ends_round"]
+        enable = self.running and not self.host and not self.gap and not self.tail
+        waits = ["end"]
+        if work is not None:
+            waits = self.walk.blocked(drive["loaded"], self.drained, ends, drive["marker"])
+        self.starts = enable and not waits
+        self.frees_early = drive["worked"] > self.early
+        late = drive["ends_pass"] if layer.get("chunks") == 1 else ends
+        self.frees_late = bool(late) and not self.host
+        self.writes_last = self.running and self.tail == 1
+        loads_first = self.waits == "first" and self.fetch.valid
+        self.switches = loads_first or (self.writes_last and not layer["last"])
+        self.fetch.outputs(self.walk.reads)  # what is read in this cycle
+        return {
+            "prepared": int(self.prepared),
+            "layer": self.bits,
+            "number": self.number,
+            "switched": int(self.switched),
+            "running": int(self.running),
+            "last_write": int(self.writes_last),
+            "tail": int(self.tail > 0),
+            "error": int(self.error),
+            "start": int(self.starts),
+            "work": self.walk.work,
+            "begin": int(drive["rounds"] > self.drained),
+            "free": int(self.frees_early or self.frees_late),
+            "half": self.freed % 2,
+            "drained": self.drained % 4,
+            "seen": self.seen % 4,
+        }
+
+    def step(self, drive: dict[str, Any]) -> None:
+        """From this cycle to the next, after `outputs`."""
+        switches = self.switches
+        descriptor = self.fetch.layer() if switches else 0
+        read = None
+        if drive["prepare"]:
+            read = 0
+        elif switches:
+            read = (self.follows + 1) % 256
+        second = self.waits == "second" and self.fetch.valid
+        self.fetch.step(drive["table"], read)
+        self.walk.step(self.starts, drive["marker"], self.switched)
+        self.seen = drive["loaded"]
+        self.early += self.frees_early
+        self.freed += self.frees_early or self.frees_late
+        self.drained += bool(drive["ends_round"]) and not self.host
+        self._count(drive)
+        if drive["go"]:
+            self.running, self.prepared = True, False
+        if second:
+            self.waits, self.prepared = None, True
+        self.switched = switches
+        if switches:
+            self._switch(descriptor)
+        if drive["prepare"]:
+            self.waits, self.number, self.follows, self.error = "first", 0, 0, False
+
+    def _count(self, drive: dict[str, Any]) -> None:
+        if self.writes_last:
+            self.gap = 3
+            if self.layer["last"]:
+                self.running = False
+            else:
+                self.number = self.follows
+        elif self.gap:
+            self.gap -= 1
+        if drive["ends_layer"]:
+            self.tail = self.arch.drain_latency
+        elif self.tail:
+            self.tail -= 1
+
+    def _switch(self, bits: int) -> None:
+        self.bits = bits
+        self.layer = unpack(LAYER, bits)
+        runs = not faults(self.arch, self.layer, self.follows)
+        self.waits = "second" if self.waits == "first" else None
+        if not runs:
+            self.error, self.running, self.waits = True, False, None
+        self.follows = (self.follows + 1) % 256
+        chunks = []
+        if runs and not self.layer["host"]:
+            base = self.layer["chunk_base"]
+            words = [self.table[base + n & self.fetch.mask] for n in range(self.layer["chunks"])]
+            chunks = [unpack(CHUNK, word & fetch.CHUNK_MASK) for word in words]
+        self.walk.begin(self.layer, chunks, runs)
+
+
+class Rig:
+    """The sequencer with a table, and all that loads, broadcasts, issues and drains."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.table: dict[int, int] = defaultdict(lambda: bench.bits(64))
+        self.reset()
+
+    def reset(self) -> None:
+        bench = self.bench
+        self.model = Model(bench.arch, self.table)
+        self.data: int | None = None
+        self.loaded = self.limit = 0  # chunks; of this network and those before
+        self.worked = self.rounds = 0
+        self.under: tuple[Work, int] | None = None  # broadcast, and the number of its round
+        self.marked: deque[tuple[Work, int]] = deque()  # with their marker in the FIFOs
+        self.ended: Work | None = None  # worked off by all PEs, its round is not drained yet
+        self.turn: Work | None = None  # of the round that is drained
+        self.left = 0  # drain cycles of it
+        self.host_rounds = 0
+        self.events = 0
+        self.idle = 0  # cycles since the last drain
+        self.speeds(1.0)
+
+    def speeds(self, chance: float | None = None) -> None:
+        """Chances in each cycle that a chunk is loaded, a marker sent, issued, a round drained."""
+        pick = self.bench.random.choice
+        self.load, self.mark, self.issue, self.drain = (
+            pick((0.1, 0.3, 1.0)) if chance is None else chance for _ in range(4)
+        )
+
+    async def cycle(self, prepare: bool = False, go: bool = False) -> None:
+        bench, model = self.bench, self.model
+        drive = {"prepare": int(prepare), "go": int(go)}
+        drive["table"] = bench.bits(64) if self.data is None else self.data
+        drive["marker"] = int(self.under is not None and bench.chance(self.mark))
+        drive |= {"loaded": self.loaded, "worked": self.worked, "rounds": self.rounds}
+        drive |= self._ends()
+        expected = model.outputs(drive)
+        counts = {name: drive[name] % 4 for name in ("loaded", "worked", "rounds")}
+        out = await bench.cycle(**drive | counts)
+        bench.check(out, expected)
+        enable, at = out["table_read"] & 1, out["table_read"] >> 1
+        asks = model.fetch.asks
+        assert (enable, enable and at) == (asks is not None, asks[1] if asks else 0), (
+            f"cycle {bench.now - 1}: reads {at} ({enable}), expected {asks}"
+        )
+        self.data = self.table[at] if enable else None
+        self._corners(drive)
+        self._around(drive)
+        model.step(drive)
+
+    def _ends(self) -> dict[str, int]:
+        """The last drain cycle of a round, a pass, a layer."""
+        bench, model = self.bench, self.model
+        ends = {"ends_round": 0, "ends_pass": 0, "ends_layer": 0}
+        ready = model.fetch.valid and bench.chance(self.drain)
+        if model.host and self.host_rounds and model.running and ready:
+            last = self.host_rounds == 1
+            ends = {"ends_round": 1, "ends_pass": int(last or bench.chance(0.5))}
+            ends["ends_layer"] = int(last)
+        elif self.turn is not None and self.left == 0:
+            turn = self.turn.turn
+            if ready or not turn.ends_layer:
+                ends = {"ends_round": 1, "ends_pass": int(turn.last)}
+                ends["ends_layer"] = int(turn.ends_layer)
+        return ends
+
+    def _around(self, drive: dict[str, int]) -> None:
+        """What loads, broadcasts, works off and drains, after this cycle."""
+        bench, model = self.bench, self.model
+        free = model.freed + 2 > self.loaded
+        if model.running and free and self.loaded < self.limit and bench.chance(self.load):
+            self.loaded += 1
+            self.events += 1
+        if drive["marker"]:
+            assert self.under is not None
+            self.marked.append(self.under)
+            self.under = None
+        if model.starts:
+            work = model.walk.next
+            assert work is not None
+            self.under = work, model.walk.layer_rounds + work.round
+            self.events += 1
+        self.idle += 1
+        if drive["ends_round"] and model.host:
+            self.host_rounds -= 1
+        elif drive["ends_round"]:
+            self.turn, self.idle = None, 0
+            self.events += 1
+        elif self.turn is not None:
+            self.left = max(0, self.left - 1)
+        elif self.ended is not None and self.rounds > model.drained:
+            # The drain begins in the next cycle, and may end in it.
+            self.turn, self.ended = self.ended, None
+            self.left = 0 if bench.chance(self.drain) else bench.random.randrange(1, 9)
+        self._issue()
+
+    def _issue(self) -> None:
+        """The oldest marker is issued by all PEs, if its round is current."""
+        if self.marked and self.marked[0][1] == self.model.drained and not self.turn:
+            if self.ended is not None or not self.bench.chance(self.issue):
+                return
+            work, _ = self.marked.popleft()
+            if work.ends_round:
+                self.rounds += 1
+                self.ended = work
+            else:
+                self.worked += 1
+
+    def _corners(self, drive: dict[str, int]) -> None:
+        model = self.model
+        single = model.layer.get("chunks") == 1
+        met = {
+            "half freed in the middle of a round": model.frees_early,
+            "half freed at the end of a round": model.frees_late and not single,
+            "single chunk freed at the end of a pass": model.frees_late and single,
+            "single chunk stays at the end of a round": single
+            and not model.host
+            and drive["ends_round"]
+            and not drive["ends_pass"],
+            "drain begins as soon as the one before is over": self.turn is not None
+            and self.idle < 4,
+            "start in the first cycle of a layer that can": model.starts
+            and model.walk.next is not None
+            and model.walk.next.round == model.walk.next.chunk == 0
+            and model.walk.now == model.walk.due,
+            "loaded before its layer begins": model.switched
+            and model.running
+            and self.loaded > model.walk.loads,
+            "chunk read delays a descriptor": model.walk.reads is not None and model.fetch.left,
+            "fault in layer 0": model.error and model.number == 0,
+            "fault in a later layer": model.error and model.number > 0,
+        }
+        for corner, hit in met.items():
+            if hit:
+                self.bench.cover(corner)
+
+    # Networks.
+
+    def good(self, number: int, **given: Any) -> Layer:
+        """A layer that can be run as number `number`; few rounds and chunks."""
+        bench = self.bench
+        pick = bench.random.randrange
+        given = {"timesteps": pick(1, bench.arch.timesteps + 1), "chunks": pick(1, 5)} | given
+        given |= {"host": int(number == 0)}
+        if given["chunks"] > 1 and bench.chance(0.3):
+            given["chunks"] = 1
+        while True:
+            fields = layer(bench, 6, bench.random.choice((1, 3, 8)), **given)
+            for segment in fields["segments"]:
+                segment["padding"] = pick(2 * segment["kernel"] + 1)
+            if not faults(bench.arch, fields, number) and sum(1 for _ in works(fields)) < 60:
+                return fields
+
+    def network(self, count: int, **given: Any) -> list[Layer]:
+        """Layers that can be run; the last says so."""
+        numbers = range(count)
+        return [self.good(n, last=int(n == count - 1), **(given if n else {})) for n in numbers]
+
+    def store(self, layers: list[Layer]) -> None:
+        """The layers into the table, their chunks behind them."""
+        table, mask = self.table, self.model.fetch.mask
+        table.clear()
+        free = len(layers) * LAYER_WORDS
+        for number, fields in enumerate(layers):
+            if not fields["host"]:
+                fields["chunk_base"] = free
+                for _ in range(min(fields["chunks"], 16)):
+                    table[free & mask] = self.bench.random.getrandbits(64)
+                    free += 1
+            bits = pack(LAYER, fields)
+            for n in range(LAYER_WORDS):
+                table[number * LAYER_WORDS + n] = bits >> WORD_BITS * n & (1 << WORD_BITS) - 1
+        assert free <= mask + 1, "more chunks than the table holds"
+
+    async def begin(self, layers: list[Layer]) -> None:
+        """Up to `go`, or to an error."""
+        self.store(layers)
+        await self.cycle(prepare=True)
+        for _ in range(2 * fetch.WORDS + 6):
+            if self.model.prepared or self.model.error:
+                break
+            await self.cycle()
+        if self.model.error:
+            return
+        assert self.model.prepared
+        if self.bench.chance(0.3):
+            self.bench.cover("go long after prepared")
+            for _ in range(self.bench.random.randrange(1, 9)):
+                await self.cycle()
+        self.host_rounds = self.bench.random.randrange(1, 6)
+        await self.cycle(go=True)
+
+    async def run(self, layers: list[Layer]) -> None:
+        """An inference."""
+        good = [n for n, fields in enumerate(layers) if not faults(self.bench.arch, fields, n)]
+        for n, fields in enumerate(layers):
+            if n not in good:
+                break
+            if n:
+                self.limit += sum(work.frees for work in works(fields))
+        await self.begin(layers)
+        while self.model.running:
+            await self.cycle()
+        for _ in range(8):
+            await self.cycle()
+
+
+@cocotb.test()
+async def idle(dut: Any) -> None:
+    """After the reset nothing runs."""
+    made = Rig(await start(dut))
+    for _ in range(20):
+        await made.cycle()
+
+
+@cocotb.test()
+async def most_layers(dut: Any) -> None:
+    """As many layers as there are numbers, or room in the table."""
+    made = Rig(await start(dut))
+    words = made.bench.arch.table_words
+    count = min(256, words // LAYER_WORDS)
+    layers = made.network(count, height=1, width=1, passes=1, chunks=1)
+    if words < 1000:
+        # No room for lists of chunks: they lie on each other.
+        for fields in layers:
+            fields["chunks"] = 1
+    await _run_in_room(made, layers)
+    made.bench.cover("as many layers as the table has room for")
+    layers[-1]["last"] = 0
+    assert "more layers" in faults(made.bench.arch, layers[-1], count - 1)
+    await _run_in_room(made, layers)
+    made.bench.cover("fault: more layers")
+    assert made.model.error
+
+
+async def _run_in_room(made: Rig, layers: list[Layer]) -> None:
+    mask = made.model.fetch.mask
+    if len(layers) * LAYER_WORDS + len(layers) <= mask + 1:
+        await made.run(layers)
+        return
+    # All layers share the words that are left at the table's end.
+    store = made.store
+
+    def shared(layers: list[Layer]) -> None:
+        base = len(layers) * LAYER_WORDS
+        for number, fields in enumerate(layers):
+            fields["chunk_base"] = base
+            bits = pack(LAYER, fields)
+            for n in range(LAYER_WORDS):
+                word = bits >> WORD_BITS * n & (1 << WORD_BITS) - 1
+                made.table[number * LAYER_WORDS + n] = word
+
+    made.store = shared  # type: ignore[method-assign]
+    await made.run(layers)
+    made.store = store  # type: ignore[method-assign]
+
+
+BAD: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("timesteps", {"timesteps": 0}),
+    *(("timesteps", {"timesteps": n}) for n in range(2, 16)),
+    *(("neurons", {"log_tile_height": n}) for n in range(1, 16)),
+    *(("neurons", {"log_tile_width": n}) for n in range(1, 16)),
+    *(("neurons", {"log_tile_width": 12 - n, "log_tile_height": n}) for n in range(13)),
+    *(("slots", {"log_slots": n}) for n in range(8)),
+    *(("slots", {"slots_last": 1 << n}) for n in range(7)),
+    *(("slots", {"log_slots": 2, "slots_last": n}) for n in range(7)),
+    *(("slots", {"log_slots": 6, "slots_last": n}) for n in (0, 1, 63, 64, 65, 66, 96, 127)),
+    *(("empty", {name: 0}) for name in ("height", "width", "passes")),
+    *(
+        ("pool", {"pool": 1, "height": h, "width": w})
+        for h, w in ((1, 2), (2, 1), (2, 2), (511, 2), (6, 255))
+    ),
+    *(
+        ("pool", {"pool": 1, "height": 2, "width": 2, "log_tile_height": h, "log_tile_width": w})
+        for h, w in ((0, 1), (1, 0), (1, 1), (0, 0), (4, 0), (0, 2))
+    ),
+    *(("chunks", {"chunks": n}) for n in (0,)),
+)
+
+
+@cocotb.test()
+async def faulty_layers(dut: Any) -> None:
+    """Each bit of each fault, in the first layer and in a later one; and what is just none."""
+    made = Rig(await start(dut))
+    bench = made.bench
+    cases: list[tuple[int, dict[str, Any]]] = []
+    for _, fields in BAD:
+        cases += [(number, fields) for number in (0, 1)]
+    cases += [(0, {"host": 0}), (1, {"host": 1}), (2, {"host": 1}), (0, {"last": 1})]
+    cases += [
+        (1, {"segment": n, "kernel": k, "padding": p})
+        for n in (0, 1)
+        for k, p in ((k, p) for k in range(4) for p in range(8))
+    ]
+    # One bit alone: every other field is 0 where a fault asks for 0, or for a limit.
+    for name in ("height", "width", "passes", "chunks"):
+        width = LAYER[name].width
+        cases += [(0, {"bit": name, "value": 1 << n}) for n in range(width)]
+    for number, change in cases:
+        layers = made.network(number + 2, height=2, width=2, passes=1, chunks=1)
+        layers = layers[: number + 1] + layers[-1:]
+        bad = layers[number]
+        plain = {"log_tile_height": 1, "log_tile_width": 1, "log_slots": 0, "slots_last": 1}
+        plain |= {"height": 2, "width": 2, "passes": 1, "pool": 0}
+        if "segment" in change:
+            segment = bad["segments"][change["segment"]]
+            segment |= {name: change[name] for name in ("kernel", "padding")}
+        elif "bit" in change:
+            bad |= plain | {change["bit"]: change["value"], "log_tile_height": 0}
+        else:
+            bad |= (plain if "neurons" not in change else {}) | change
+        found = faults(bench.arch, bad, number)
+        for name in found:
+            bench.cover(f"fault: {name}")
+        await bench.reset()
+        made.reset()
+        if not found and number:
+            if sum(1 for _ in works(bad)) > 70:
+                continue
+            await made.run(layers)
+        elif not found:
+            await made.begin(layers)
+            assert made.model.running
+        else:
+            await made.run(layers)
+            assert made.model.error, change
+            assert made.model.number == number
+
+
+@cocotb.test()
+async def random_networks(dut: Any) -> None:
+    """Networks at all speeds, with and without a reset between them."""
+    made = Rig(await start(dut))
+    bench = made.bench
+    most = min(6, bench.arch.table_words // 25)
+    events = 0
+    while events < bench.transactions:
+        await made.run(made.network(bench.random.randrange(2, most + 1)))
+        events += made.events
+        made.events = 0
+        if bench.chance(0.4):
+            await bench.reset()
+            made.reset()
+        else:
+            bench.cover("network after network without a reset")
+        made.speeds()
+
+
+@cocotb.test()
+async def random_descriptors(dut: Any) -> None:
+    """Descriptors without any sense are errors, or run."""
+    made = Rig(await start(dut))
+    bench = made.bench
+    for _ in range(min(200, bench.transactions // 10)):
+        given = {"host": 1} if bench.chance(0.7) else {}
+        fields = made.good(0, last=0)
+        wild = noise(bench, **given)
+        names = bench.random.sample(sorted(fields), 3)
+        fields |= {name: wild[name] for name in names}
+        for name in faults(bench.arch, fields, 0):
+            bench.cover(f"fault: {name}")
+        await bench.reset()
+        made.reset()
+        await made.begin([fields, made.good(1, last=1, chunks=1)])
+        assert made.model.error == bool(faults(bench.arch, fields, 0))
+        for _ in range(3):
+            await made.cycle()
+
+
+@cocotb.test()
+async def reset(dut: Any) -> None:
+    """A reset in the middle leaves nothing behind."""
+    made = Rig(await start(dut))
+    bench = made.bench
+    for length in range(0, 120, 2):
+        layers = made.network(3)
+        made.limit = 99
+        await made.begin(layers)
+        for _ in range(length):
+            await made.cycle()
+        if made.model.running:
+            bench.cover("reset while a layer runs")
+        await bench.cycle(
+            prepare=0,
+            go=0,
+            loaded=0,
+            worked=0,
+            rounds=0,
+            marker=0,
+            ends_round=0,
+            ends_pass=0,
+            ends_layer=0,
+        )
+        await bench.reset()
+        made.reset()
+        for _ in range(4):
+            await made.cycle()

@@ -1,0 +1,175 @@
+"""SpikeMemory: entries and counts against dictionaries, all outputs in every cycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cocotb
+from amaranth.lib import wiring
+
+from evenspike.arch import Arch
+from evenspike_hw.spikes import SpikeMemory
+from tests.hw.benches.common import Bench, start
+
+ARCH = Arch(pes=4, timesteps=3, spike_entries=100)  # not a power of two
+
+CORNERS = (
+    *(f"first and last {what}" for what in ("entry", "count", "resume")),
+    *(f"{what} read in the cycle of its write" for what in ("entry", "count", "resume")),
+    *(f"{what} held while it is overwritten" for what in ("entry", "count", "resume")),
+    "all ports at once",
+    "count and resume of one row at once",
+    "count and resume of two rows at once",
+    "reset keeps what was written",
+)
+READS = ("entry", "count", "resume")
+
+
+def component(arch: Arch) -> wiring.Component:
+    return SpikeMemory(arch)
+
+
+class Model:
+    """Two memories; each output holds what its last read has brought."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.depth = bench.arch.spike_entries
+        self.width = bench.outputs["entry"].width
+        self.cells = {"entry": [0] * self.depth, "count": [0] * self.depth}
+        self.out = dict.fromkeys(READS, 0)
+        self.place: dict[str, int | None] = dict.fromkeys(READS)
+        self.seen: set[tuple[str, int]] = set()
+        self.accesses = 0
+
+    async def cycle(
+        self, writes: dict[str, tuple[int, int]] | None = None, /, **reads: int
+    ) -> dict[str, int]:
+        """writes: address and data of `entry` and `count`; reads: addresses."""
+        bench, writes = self.bench, writes or {}
+        inputs: dict[str, Any] = {}
+        for name in READS:
+            # An address without its enable does not count.
+            address = reads.get(name, bench.random.randrange(self.depth))
+            inputs[f"{name}_read"] = {"enable": name in reads, "address": address}
+        for name, width in (("entry", self.width), ("count", 9)):
+            idle = bench.random.randrange(self.depth), bench.random.getrandbits(width)
+            address, value = writes.get(name, idle)
+            port = f"{name}_write"
+            known = {"enable": name in writes, "address": address}
+            inputs[port] = bench.bits_of(port, known) | value << bench.inputs[port].width - width
+        found = await bench.cycle(**inputs)
+        bench.check(found, self.out)
+        self._cover(writes, reads)
+        # A read sees what was there before a write in its cycle.
+        for name, address in reads.items():
+            self.out[name] = self._memory(name)[address]
+            self.place[name] = address
+        for name, (address, value) in writes.items():
+            self.cells[name][address] = value
+        self.accesses += len(reads) + len(writes)
+        return found
+
+    def _memory(self, name: str) -> list[int]:
+        return self.cells["entry" if name == "entry" else "count"]
+
+    def _cover(self, writes: dict[str, tuple[int, int]], reads: dict[str, int]) -> None:
+        cover = self.bench.cover
+        for name in READS:
+            written, _ = writes.get("entry" if name == "entry" else "count", (None, 0))
+            if name in reads:
+                self.seen.add((name, reads[name]))
+                if written == reads[name]:
+                    cover(f"{name} read in the cycle of its write")
+            elif written is not None and written == self.place[name]:
+                cover(f"{name} held while it is overwritten")
+            if {(name, 0), (name, self.depth - 1)} <= self.seen:
+                cover(f"first and last {name}")
+        if len(writes) + len(reads) == 5:
+            cover("all ports at once")
+        if "count" in reads and "resume" in reads:
+            number = "one row" if reads["count"] == reads["resume"] else "two rows"
+            cover(f"count and resume of {number} at once")
+
+    def value(self, name: str) -> int:
+        return self.bench.bits(self.width if name == "entry" else 9)
+
+
+async def begin(dut: Any) -> Model:
+    """All cells and outputs 0. The memories are read in the reset, since a RAM's output is
+    undefined before its first read; what they hold is from the test before.
+    """
+    bench = await start(dut)
+    for enable in (1, 0):
+        for name in READS:
+            bench.inputs[f"{name}_read"].handle.value = enable
+        await bench.reset()
+    for address in range(bench.arch.spike_entries):
+        write = {"enable": 1, "address": address}
+        await bench.cycle(entry_write=write, count_write=write)
+    idle: dict[str, Any] = {"entry_write": 0, "count_write": 0}
+    await bench.cycle(**idle, **{f"{name}_read": {"enable": 1} for name in READS})
+    return Model(bench)
+
+
+@cocotb.test()
+async def every_cell_keeps_what_it_was_given(dut: Any) -> None:
+    model = await begin(dut)
+    for address in range(model.depth):
+        await model.cycle({n: (address, model.value(n)) for n in model.cells})
+    for address in range(model.depth):
+        await model.cycle(entry=address, count=address, resume=model.depth - 1 - address)
+    await model.cycle()
+
+
+@cocotb.test()
+async def a_read_takes_a_cycle_and_holds(dut: Any) -> None:
+    model = await begin(dut)
+    for name in READS:
+        memory = "entry" if name == "entry" else "count"
+        ones = (1 << (model.width if memory == "entry" else 9)) - 1
+        for value in (ones, 0, ones // 3):
+            await model.cycle({memory: (7, value)})
+            await model.cycle(**{name: 7})
+            assert (await model.cycle({memory: (7, ~value & ones)}))[name] == value
+            for _ in range(3):
+                assert (await model.cycle())[name] == value
+
+
+@cocotb.test()
+async def reset_forgets_nothing(dut: Any) -> None:
+    model = await begin(dut)
+    bench = model.bench
+    for address in range(10):
+        await model.cycle({"entry": (address, address + 1), "count": (address, address + 2)})
+    await model.cycle()
+    await bench.reset()
+    for address in range(10):
+        await model.cycle(entry=address, count=address, resume=address)
+    await model.cycle()
+    assert model.out["entry"] == 10
+    bench.cover("reset keeps what was written")
+
+
+@cocotb.test()
+async def random_accesses(dut: Any) -> None:
+    model = await begin(dut)
+    bench = model.bench
+    while model.accesses < bench.transactions:
+        near = bench.random.randrange(model.depth)
+        share = bench.random.choice((0.1, 0.5, 0.9))
+        for _ in range(20):
+            # Mostly a few neighbours, so that accesses meet.
+            places = [
+                min(near + bench.random.randrange(3), model.depth - 1)
+                if bench.chance(0.8)
+                else bench.random.randrange(model.depth)
+                for _ in range(5)
+            ]
+            reads = {n: p for n, p in zip(READS, places, strict=False) if bench.chance(share)}
+            writes = {
+                n: (p, model.value(n))
+                for n, p in zip(model.cells, places[3:], strict=True)
+                if bench.chance(share)
+            }
+            await model.cycle(writes, **reads)

@@ -1,0 +1,188 @@
+"""Bench of TileCounter: every output in every cycle against the rounds of nested loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cocotb
+from amaranth.lib import wiring
+
+from evenspike.arch import Arch
+from evenspike_hw.descriptor import LAYER
+from evenspike_hw.tiles import TileCounter
+from tests.hw.benches.common import Bench, pack, start
+from tests.hw.layers import ENTRIES, Layer, Round, layer, noise, rounds
+
+ARCH = Arch(pes=4)
+CORNERS = (
+    "tile clipped in its height",
+    "tile clipped in its width",
+    "tile as large as the map",
+    "tile larger than the map",
+    "tile of 256 rows",
+    "tile of 256 columns",
+    "map of 511 rows",
+    "map of 511 columns",
+    "second row of tiles of a later pass",
+    "last pass uses fewer slots",
+    "all 64 slots",
+    "2048 passes",
+    "entry wraps",
+    "start in the middle of a layer",
+    "start and advance at once",
+    "layer after layer without a pause",
+    "advance in two cycles in a row",
+    "pause at the layer's last tile",
+)
+
+
+def component(_: Arch) -> wiring.Component:
+    return TileCounter()
+
+
+def outputs(turn: Round) -> dict[str, int]:
+    return {
+        "top": turn.top,
+        "left": turn.left,
+        "height": turn.height,
+        "width": turn.width,
+        "first_tile": int(turn.first),
+        "last_tile": int(turn.last),
+        "last": int(turn.ends_layer),
+        "slots": turn.slots,
+        "entry": turn.entry,
+    }
+
+
+async def begin(bench: Bench, fields: Layer, advance: bool = False) -> None:
+    await bench.cycle(layer=pack(LAYER, fields), start=1, advance=int(advance))
+
+
+async def walk(bench: Bench, fields: Layer, pause: float, rest: int | None = None) -> int:
+    """The rounds after a start, or the first `rest` of them; returns how many."""
+    found, before = 0, False
+    for turn in rounds(fields):
+        while True:
+            # The last advance would leave the layer: no block does that.
+            go = not bench.chance(pause) and not turn.ends_layer
+            stays = turn.ends_layer and bench.chance(pause)
+            bench.check(await bench.cycle(start=0, advance=int(go)), outputs(turn))
+            if go and before:
+                bench.cover("advance in two cycles in a row")
+            before = go
+            if go or (turn.ends_layer and not stays):
+                break
+            if stays:
+                bench.cover("pause at the layer's last tile")
+        _corners(bench, fields, turn)
+        found += 1
+        if found == rest:
+            break
+    return found
+
+
+def _corners(bench: Bench, fields: Layer, turn: Round) -> None:
+    rows, columns = 1 << fields["log_tile_height"], 1 << fields["log_tile_width"]
+    met = {
+        "tile clipped in its height": turn.height < rows and turn.top,
+        "tile clipped in its width": turn.width < columns and turn.left,
+        "tile as large as the map": (rows, columns) == (fields["height"], fields["width"]),
+        "tile larger than the map": rows > fields["height"] and columns > fields["width"],
+        "tile of 256 rows": turn.height == 256,
+        "tile of 256 columns": turn.width == 256,
+        "map of 511 rows": turn.last and fields["height"] == 511,
+        "map of 511 columns": turn.last and fields["width"] == 511,
+        "last pass uses fewer slots": turn.ends_layer and turn.slots < 1 << fields["log_slots"],
+        "all 64 slots": turn.slots == 64,
+        "2048 passes": fields["passes"] > 2048,
+        "second row of tiles of a later pass": turn.top == rows
+        and turn.entry != fields["spike_base"] + fields["tile_stride"] & ENTRIES,
+        "entry wraps": turn.entry < fields["spike_base"],
+    }
+    for corner, hit in met.items():
+        if hit:
+            bench.cover(corner)
+
+
+@cocotb.test()
+async def reset_values(dut: Any) -> None:
+    """The first tile of a map at entry 0; what a layer adds to it shows at once."""
+    bench = await start(dut)
+    for _ in range(20):
+        fields = layer(bench, 16, 511)
+        first = next(rounds(fields | {"spike_base": 0}))
+        bench.check(await bench.cycle(layer=pack(LAYER, fields), start=0), outputs(first))
+    for length in range(1, 8):
+        # A reset in the middle of the third row of tiles of the second pass.
+        fields = layer(bench, 4, 40, passes=3, log_tile_height=1, log_tile_width=1, width=6)
+        fields |= {"height": 6, "pool": 0}
+        await begin(bench, fields)
+        await walk(bench, fields, 0, 9 + length)
+        await bench.cycle(advance=0)
+        await bench.reset()
+        first = next(rounds(fields | {"spike_base": 0}))
+        bench.check(await bench.cycle(), outputs(first))
+
+
+@cocotb.test()
+async def long_counts(dut: Any) -> None:
+    """Every bit of the counters: passes, the sides of a map and of a tile, slots."""
+    bench = await start(dut)
+    one = {"height": 1, "width": 1, "log_tile_height": 0, "log_tile_width": 0, "pool": 0}
+    long = 0xFFF if bench.transactions > 1000 else 0x801
+    for passes in (long, 0x555, 1, 2):
+        fields = noise(bench, **one, passes=passes, log_slots=6, slots_last=37)
+        await begin(bench, fields)
+        assert await walk(bench, fields, 0) == passes
+    for size in (511, 256, 257, 255):
+        for log in (8, 7, 3):
+            for side in ("height", "width"):
+                fields = layer(bench, 20, 40, passes=2, log_slots=6, **{side: size})
+                fields |= {"pool": 0, side: size, f"log_tile_{side}": log, "slots_last": 64}
+                await begin(bench, fields)
+                await walk(bench, fields, 0)
+
+
+@cocotb.test()
+async def start_at_any_time(dut: Any) -> None:
+    """A start goes before an advance, and needs no layer to be over."""
+    bench = await start(dut)
+    for n in range(60):
+        fields = layer(bench, 8, 60)
+        await begin(bench, fields, advance=n % 2 == 1)
+        if n % 2:
+            bench.cover("start and advance at once")
+        rest = bench.random.randrange(1, 6)
+        found = await walk(bench, fields, 0.3, rest)
+        if found == rest:
+            bench.cover("start in the middle of a layer")
+    # Without an advance nothing moves, whatever a block shows of its fields that do not count.
+    fields = layer(bench, 8, 60, passes=2)
+    await begin(bench, fields)
+    free = ("host", "loads", "chunks", "chunk_base", "timesteps", "leak", "soft", "threshold")
+    for _ in range(50):
+        fields |= {name: value for name, value in noise(bench).items() if name in free}
+        out = await bench.cycle(layer=pack(LAYER, fields), start=0, advance=0)
+        bench.check(out, outputs(next(rounds(fields))))
+
+
+@cocotb.test()
+async def random_layers(dut: Any) -> None:
+    """Layers of all shapes, one after another; an advance is seen in the next cycle."""
+    bench = await start(dut)
+    done = 0
+    while done < bench.transactions:
+        fields = layer(bench, 16, bench.random.choice((3, 20, 120)))
+        for name in ("log_tile_height", "log_tile_width"):
+            fields[name] = bench.random.randrange(fields["pool"], 7)
+        if bench.chance(0.1):
+            # A tile for the whole map.
+            for side in ("height", "width"):
+                fields[side] = 1 << fields[f"log_tile_{side}"]
+        await begin(bench, fields)
+        done += await walk(bench, fields, bench.random.choice((0.0, 0.1, 0.6)))
+        if bench.chance(0.5):
+            for _ in range(bench.random.randrange(3)):
+                await bench.cycle(advance=0)
+        else:
+            bench.cover("layer after layer without a pause")

@@ -1,0 +1,620 @@
+"""Unpacker: every output in every cycle against the stepped model's, and what has been written
+against the cycle model's loader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
+
+import cocotb
+from amaranth.lib import wiring
+
+from evenspike.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
+from evenspike.pack import Descriptor, pack, split_chunk
+from evenspike_hw.unpacker import Unpacker
+from evenspike_sim.loader import LoadedChunk, load_pass
+from tests import stepped
+from tests.archs import random_mapping
+from tests.hw.benches.common import Bench, start
+from tests.networks import random_program
+
+ARCH = Arch(pes=4, scratchpad_words=512, header_words=64, spike_entries=1 << 15)
+
+DIRECTED = (
+    "more tokens announced than sent",
+    "no word for some cycles inside a chunk",
+    "reset inside a chunk",
+)
+"""Corners that a test meets, not the model in a cycle."""
+
+CORNERS = (
+    *(f"kernel of side {side}" for side in HEADER_UNITS),
+    "chunk without tokens",
+    "chunk of one word",
+    "odd number of tokens",
+    "padding",
+    "skip token",
+    "two skip tokens in a row",
+    "word held for a skip token behind its last unit",
+    "word held for two skip tokens behind its last unit",
+    "kernel reached by a skip token alone",
+    "second weight of a kernel",
+    "second kernel of a channel",
+    "kernel ended by the next",
+    "last token opens its kernel",
+    "last header written beside half a bias",
+    "last header written behind the last word",
+    "chunk begins inside a block",
+    "second lane of a block",
+    "block skipped",
+    "last line of the table",
+    "biases of 64 slots",
+    "weight bank of each half full",
+    "header bank full with headers of each size",
+    "word taken in the first cycle that is free",
+    "word waits for the one before",
+    "count of chunks wraps",
+    *DIRECTED,
+)
+
+
+@cache  # of the same layouts, so that they are found fast: comparing two costs more than a cycle
+def component(arch: Arch) -> wiring.Component:
+    return Unpacker(arch)
+
+
+# --- chunks ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Chunk:
+    """Words of one PE and what the loader sends with them."""
+
+    side: int
+    log_slots: int
+    lead: int
+    biases: bool
+    half: int
+    words: list[int] = field(default_factory=list)
+
+    @property
+    def context(self) -> dict[str, int]:
+        return {
+            "kernel": self.side // 2,
+            "log_slots": self.log_slots,
+            "lead": self.lead,
+            "biases": int(self.biases),
+            "half": self.half,
+        }
+
+    def load(self) -> stepped.Load:
+        segment, slots = SimpleNamespace(kernel=self.side), 1 << self.log_slots
+        layer = cast(Descriptor, SimpleNamespace(segments=(segment,), slots=slots))
+        return stepped.Load(layer, 0, self.half, self.biases)
+
+
+@dataclass(frozen=True)
+class Style:
+    """Of a random chunk: share of weights in the open kernel, largest gap, most weights."""
+
+    same: float
+    gap: int
+    weights: int
+
+
+def random_chunk(bench: Bench, half: int, style: Style | None = None) -> Chunk:
+    random, arch = bench.random, bench.arch
+    chunk = Chunk(
+        random.choice(tuple(HEADER_UNITS)),
+        random.randrange(7),
+        random.choice((0, random.randrange(arch.pes))),
+        bench.chance(0.4),
+        half,
+    )
+    slots = 1 << chunk.log_slots
+    room = arch.weight_words - 2 * slots * chunk.biases
+    if style is None:
+        style = Style(
+            random.choice((0.0, 0.5, 0.95)),
+            random.choice((1, 3, 20, 300, 1500)),
+            random.choice((0, 1, 2, random.randrange(20), random.randrange(60), room)),
+        )
+    positions = list(random_positions(bench, chunk, style, room))
+    tokens = list(tokens_of(bench, chunk.side, positions))
+    biases = [bench.bits(16) for _ in range(2 * slots * chunk.biases)]
+    chunk.words = words_of(bench, tokens, biases, len(tokens))
+    return chunk
+
+
+def random_positions(
+    bench: Bench, chunk: Chunk, style: Style, room: int
+) -> Iterator[tuple[int, int]]:
+    """(kernel, PID) of each weight, ascending, as many as both banks hold."""
+    random, arch = bench.random, bench.arch
+    kernels = (arch.chunk_channels - chunk.lead) << chunk.log_slots
+    headers = arch.header_words // HEADER_UNITS[chunk.side]
+    kernel, pid = 0, -1
+    for _ in range(min(style.weights, room)):
+        if pid < 0 or pid == chunk.side**2 - 1 or not bench.chance(style.same):
+            last = kernels - 1 - kernel
+            gap = last if bench.chance(0.02) else random.randrange(style.gap + 1)
+            kernel += min(max(gap, pid >= 0), last)
+            if (pid >= 0 and not last) or not headers:
+                return
+            headers -= 1
+            pid = -1
+        pid += 1 if bench.chance(0.7) else random.randrange(1, chunk.side**2 - pid)
+        yield kernel, pid
+
+
+def tokens_of(
+    bench: Bench, side: int, positions: list[tuple[int, int]]
+) -> Iterator[tuple[int, bool]]:
+    """Each token, and whether it is a skip. Unlike `pack`, skips are not always the longest."""
+    pid_bits = PID_BITS[side]
+    gap_bits = TOKEN_BITS - pid_bits
+    at = 0
+    for kernel, pid in positions:
+        gap = kernel - at
+        while gap >> gap_bits:
+            leap = min(gap >> gap_bits, 1 << gap_bits)
+            leap = leap if bench.chance(0.7) else bench.random.randrange(1, leap + 1)
+            yield (leap - 1) << pid_bits | (1 << pid_bits) - 1, True
+            gap -= leap << gap_bits
+        yield gap << pid_bits | pid, False
+        at = kernel
+
+
+def words_of(
+    bench: Bench, tokens: list[tuple[int, bool]], biases: list[int], count: int
+) -> list[int]:
+    """Words of a chunk with random weights; what does not count is random, too."""
+    units = [count]
+    for at in range(0, len(tokens), 2):
+        pair = tokens[at : at + 2]
+        high = pair[1][0] if len(pair) == 2 else bench.bits(TOKEN_BITS)
+        units.append(pair[0][0] | high << TOKEN_BITS)
+        units += [bench.bits(16) for _, skip in pair if not skip]
+    units += biases
+    units += [bench.bits(16) for _ in range(-len(units) % 4)]
+    return [
+        sum(unit << 16 * n for n, unit in enumerate(units[at : at + 4]))
+        for at in range(0, len(units), 4)
+    ]
+
+
+# --- reference -------------------------------------------------------------------------------
+
+
+class Writes:
+    """Stands for the stepped model's banks: keeps what is written in this cycle."""
+
+    def __init__(self, arch: Arch) -> None:
+        self.header: tuple[int, int, int, int] | None = None
+        self.found: dict[str, dict[str, int]] = {}
+        base = (0, arch.weight_words)
+        self.weight = tuple(SimpleNamespace(write=self._weight(b)) for b in base)
+        self.table = tuple(
+            SimpleNamespace(write=self._line(half, b)) for half, b in enumerate(base)
+        )
+
+    def _weight(self, base: int) -> Any:
+        def write(address: int, value: int) -> None:
+            self.found["weight_write"] = {"address": base + address, "data": value & 0xFFFF}
+
+        return write
+
+    def _line(self, half: int, base: int) -> Any:
+        def write(channel: int, line: tuple[int, int, int]) -> None:
+            first, weight, headers = line
+            fields = {"first": first, "headers": headers, "weight": base + weight}
+            self.found["table_write"] = {"half": half, "line": channel, "data": cast(int, fields)}
+
+        return write
+
+    def write_header(self, half: int, index: int, value: int, kernel: int) -> None:
+        self.found["header_write"] = {
+            "half": half,
+            "unit": index * HEADER_UNITS[kernel],
+            "kernel": kernel // 2,
+            "data": value,
+        }
+
+
+class Model:
+    """The stepped model's Unpacker beside the component; sends words and checks every cycle."""
+
+    unmet: ClassVar = {corner for corner in CORNERS if corner not in DIRECTED}
+    WRITES = ("weight_write", "header_write", "table_write", "presence_write")
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.arch = bench.arch
+        self.clock = stepped.Clock()
+        self.writes = Writes(bench.arch)
+        machine = cast(stepped.Machine, SimpleNamespace(clock=self.clock))
+        self.unpacker = stepped.Unpacker(machine, cast(stepped.Banks, self.writes))
+        self.chunk: Chunk | None = None
+        self.begun = [False, False]  # halves that have got a chunk
+        self.lanes: set[int] = set()
+        self.idle = 0
+        self.blocked = 0
+        self.free = 0
+        self.memory = Memory(bench)
+        self.spans: list[int] = []  # cycles that each word was held
+        self.noise = bench.inputs["word__payload"].width
+        self.enables = {name: bench.bits_of(name, {"enable": 1}) for name in self.WRITES}
+        self.enables["presence_write"] |= bench.bits_of("presence_write", {"clear": 1})
+        self.clear = bench.bits_of("presence_write", {"half": 1})  # counts beside a clear
+
+    @property
+    def busy(self) -> bool:
+        return self.unpacker.hold.q is not None or self.unpacker.state.q.flush
+
+    async def send(self, chunk: Chunk, stall: float = 0.0) -> None:
+        for number, word in enumerate(chunk.words):
+            payload = {
+                "units": word,
+                "first": int(number == 0),
+                "last": int(number == len(chunk.words) - 1),
+                "context": chunk.context,
+            }
+            while self.bench.chance(stall):
+                await self.cycle(None, chunk)
+                if number and self.unpacker.hold.q is None:
+                    self.bench.cover("no word for some cycles inside a chunk")
+            while not await self.cycle(payload, chunk):
+                pass
+
+    async def finish(self) -> None:
+        while self.busy:
+            await self.cycle(None, self.chunk)
+        await self.cycle(None, self.chunk)
+
+    async def cycle(self, word: dict[str, Any] | None, chunk: Chunk | None) -> bool:
+        """One cycle in which the word is offered; whether it is taken."""
+        bench, unpacker = self.bench, self.unpacker
+        found = await bench.cycle(
+            word__valid=word is not None,
+            word__payload=bench.bits(self.noise) if word is None else word,
+        )
+        ready = unpacker.hold.q is None
+        before = unpacker.state.q
+        self.writes.found.clear()
+        unpacker.step()
+        base = self.arch.weight_words
+        bench.check(
+            found,
+            {
+                "word__ready": int(ready),
+                "unpacked": unpacker.unpacked.q % 4,
+                "bias_base": [
+                    unpacker.bias_base[h].q + h * base if self.begun[h] else 0 for h in (0, 1)
+                ],
+            },
+        )
+        self._presence()
+        for name in self.WRITES:
+            self._check_write(name, found[name])
+        self.memory.take(self.writes.found)
+        self._cover(before, word is not None)
+        if not found["word__ready"]:
+            self.spans[-1] += 1
+        taken = word is not None and ready
+        if taken:
+            assert word is not None
+            assert chunk is not None
+            self.chunk = chunk
+            first, last = bool(word["first"]), bool(word["last"])
+            unpacker.hold.set(stepped.Word(word["units"], chunk.load(), first, last))
+            self.spans.append(0)
+        self.clock.tick()
+        return taken
+
+    def _check_write(self, name: str, found: int) -> None:
+        """The enables are exact; with an enable so are all fields."""
+        expected = self.writes.found.get(name)
+        counts = self.enables[name]
+        if expected is not None:
+            counts |= self.clear if expected.get("clear") else -1
+        bits = 0 if expected is None else self.bench.bits_of(name, {"enable": 1} | expected)
+        if (found ^ bits) & counts:
+            fields = self.bench.fields(name, found)
+            raise AssertionError(f"cycle {self.bench.now - 1}: {name} is {fields}, not {expected}")
+
+    def _presence(self) -> None:
+        """What the stepped model sets in its presence bits, as a write of a block."""
+        pes = self.arch.pes
+        for half, bits in enumerate(self.unpacker.presence):
+            if not bits._set:
+                continue
+            if not bits._next:
+                self.begun[half] = True
+                self.writes.found["presence_write"] = {"enable": 0, "clear": 1, "half": half}
+                continue
+            assert self.chunk is not None
+            line = (self.unpacker.state._next.kernel >> self.chunk.log_slots) + self.chunk.lead
+            lanes = bits._next << self.chunk.lead >> line // pes * pes & (1 << pes) - 1
+            self.writes.found["presence_write"] = {
+                "half": half,
+                "block": line // pes,
+                "lanes": lanes,
+            }
+        if "table_write" in self.writes.found:
+            assert self.chunk is not None
+            self.writes.found["table_write"]["line"] += self.chunk.lead
+
+    # Corners.
+
+    def _cover(self, before: stepped.Unpacking, offered: bool) -> None:
+        unpacker, chunk, wrote = self.unpacker, self.chunk, self.writes.found
+        holds = unpacker.hold.q is not None
+        after = unpacker.state._next if unpacker.state._set else before
+        self.blocked = self.blocked + 1 if offered and holds else 0
+        corners = {
+            "word waits for the one before": self.blocked > 3,
+            "word taken in the first cycle that is free": offered and not holds and self.free == 0,
+            "count of chunks wraps": unpacker.unpacked.q > 4,
+        }
+        self.free = 0 if holds else self.free + 1
+        if chunk is not None and (holds or before.flush):
+            corners |= self._events(chunk, before, after, holds)
+        if "presence_write" in wrote and "block" in wrote["presence_write"]:
+            corners["second lane of a block"] = wrote["presence_write"]["lanes"].bit_count() > 1
+        for corner, met in corners.items():
+            if met:
+                self.bench.cover(corner)
+                self.unmet.discard(corner)
+
+    def _events(
+        self, chunk: Chunk, before: stepped.Unpacking, after: stepped.Unpacking, holds: bool
+    ) -> dict[str, bool]:
+        wrote = self.writes.found
+        skip = (1 << PID_BITS[chunk.side]) - 1
+        word = self.unpacker.hold.q
+        starts = holds and word is not None and word.first and before.at == 0
+        skips = holds and not starts and bool(before.tokens) and before.tokens[0] & skip == skip
+        weighs = holds and not starts and not skips and bool(before.tokens)
+        closes, flushes = "header_write" in wrote, before.flush
+        opens = weighs and (after.kernel != before.opened)
+        units = HEADER_UNITS[chunk.side]
+        blocks = (
+            (before.opened >> chunk.log_slots) + chunk.lead,
+            (after.opened >> chunk.log_slots) + chunk.lead,
+        )
+        gap = blocks[1] // self.arch.pes - blocks[0] // self.arch.pes
+        padding = not (starts or skips or before.tokens or before.left or before.biases)
+        table = wrote.get("table_write", {"line": -1, "data": {}})
+        data = cast(dict[str, int], table["data"])
+        full = closes and (wrote["header_write"]["unit"] // units + 1) * units == 64
+        self.memory.seen |= {("headers", units)} if full else set()
+        if "weight_write" in wrote:
+            self.memory.seen.add(("weight", wrote["weight_write"]["address"]))
+        last = self.arch.weight_words - 1
+        return {
+            f"kernel of side {chunk.side}": closes,
+            "chunk without tokens": starts and after.left == 0,
+            "chunk of one word": starts and word is not None and word.last,
+            "odd number of tokens": starts and after.left % 2 == 1,
+            "padding": holds and padding,
+            "skip token": skips,
+            "two skip tokens in a row": skips and len(before.tokens) == 2 and self.held_skip(after),
+            "word held for a skip token behind its last unit": skips and before.at == 4,
+            "word held for two skip tokens behind its last unit": (
+                skips and before.at == 4 and len(before.tokens) == 2 and self.held_skip(after)
+            ),
+            "kernel reached by a skip token alone": (
+                opens and before.opened != before.kernel and before.kernel == after.kernel > 0
+            ),
+            "second weight of a kernel": weighs and not opens,
+            "second kernel of a channel": data.get("headers", 0) > 1,
+            "kernel ended by the next": closes and opens,
+            "last token opens its kernel": closes and opens and after.flush,
+            "last header written beside half a bias": flushes and "weight_write" in wrote,
+            "last header written behind the last word": flushes and not holds,
+            "chunk begins inside a block": starts and chunk.lead > 0,
+            "block skipped": opens and before.opened >= 0 and gap > 1,
+            "last line of the table": table["line"] == self.arch.chunk_channels - 1,
+            "biases of 64 slots": starts and after.biases == 128,
+            "weight bank of each half full": (
+                {("weight", last), ("weight", 2 * last + 1)} <= self.memory.seen
+            ),
+            "header bank full with headers of each size": (
+                {("headers", n) for n in (1, 2, 4)} <= self.memory.seen
+            ),
+        }
+
+    def held_skip(self, after: stepped.Unpacking) -> bool:
+        assert self.chunk is not None
+        skip = (1 << PID_BITS[self.chunk.side]) - 1
+        return bool(after.tokens) and after.tokens[0] & skip == skip
+
+
+class Memory:
+    """What has been written: checked against the component in each cycle, so it is the
+    component's. seen: for the corners.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self.arch = bench.arch
+        self.weights: dict[int, int] = {}
+        self.units: dict[tuple[int, int], int] = {}
+        self.lines: dict[tuple[int, int], dict[str, int]] = {}
+        self.present: dict[tuple[int, int], int] = {}
+        self.seen: set[tuple[str, int]] = set()
+
+    def take(self, writes: dict[str, dict[str, int]]) -> None:
+        if "weight_write" in writes:
+            self.weights[writes["weight_write"]["address"]] = writes["weight_write"]["data"]
+        if "header_write" in writes:
+            header = writes["header_write"]
+            for n in range(HEADER_UNITS[2 * header["kernel"] + 1]):
+                at = header["half"], header["unit"] + n
+                self.units[at] = header["data"] >> 16 * n & 0xFFFF
+        if "table_write" in writes:
+            table = writes["table_write"]
+            self.lines[table["half"], table["line"]] = cast(dict[str, int], table["data"])
+        if "presence_write" in writes:
+            presence = writes["presence_write"]
+            if presence.get("clear"):
+                self.present = {a: b for a, b in self.present.items() if a[0] != presence["half"]}
+            else:
+                self.present[presence["half"], presence["block"]] = presence["lanes"]
+
+    def header(self, half: int, number: int, side: int) -> int:
+        units = HEADER_UNITS[side]
+        return sum(self.units[half, number * units + n] << 16 * n for n in range(units))
+
+    def check(self, chunk: Chunk, loaded: LoadedChunk, pe: int) -> None:
+        """The half holds what the cycle model's loader has decoded for this PE."""
+        base = chunk.half * self.arch.weight_words
+        starts = loaded.kernel_start[pe].tolist()
+        for channel, (first, end) in enumerate(pairwise(starts)):
+            line = chunk.lead + channel
+            block = self.present.get((chunk.half, line // self.arch.pes), 0)
+            assert block >> line % self.arch.pes & 1 == (first < end)
+            if first < end:
+                weight = int(loaded.weight_start[pe, first]) + base
+                expected = {"first": first, "headers": end - first, "weight": weight}
+                assert self.lines[chunk.half, line] == expected
+            for number in range(first, end):
+                value = int(loaded.slot[pe, number]) << chunk.side**2 | int(loaded.wsp[pe, number])
+                assert self.header(chunk.half, number, chunk.side) == value
+        weights = sum(int(wsp).bit_count() for wsp in loaded.wsp[pe, : starts[-1]])
+        for address, weight in enumerate(loaded.weights[pe, :weights].tolist()):
+            assert self.weights[base + address] == weight & 0xFFFF
+        if chunk.biases:
+            for slot, bias in enumerate(loaded.bias[pe].tolist()):
+                low, high = (self.weights[base + weights + 2 * slot + n] for n in (0, 1))
+                assert low | high << 16 == bias & 0xFFFFFF
+
+
+# --- tests -----------------------------------------------------------------------------------
+
+
+@cocotb.test()
+async def a_word_takes_a_cycle_a_unit_and_a_skip_token(dut: Any) -> None:
+    bench = await start(dut)
+    model = Model(bench)
+    skip = (0x0F, True)  # K = 3: 16 kernels on
+    weight = (0x08, False)
+    # Units of the first word: its count, a pair, the pair's weights, the next pair.
+    for pairs, spans in (
+        ([(skip, skip), (weight, weight)], [6, 4]),
+        ([(weight, weight), (skip, weight)], [4, 5]),
+        ([(weight, skip), (skip, weight), (weight, weight)], [6, 4]),
+        ([(weight, weight), (weight, weight)], [4, 4]),
+    ):
+        tokens = [token for pair in pairs for token in pair]
+        # Kernel 0, position 8, then from kernel to kernel.
+        tokens = [(t | 16 * (n > 0 and not s), s) for n, (t, s) in enumerate(tokens)]
+        chunk = Chunk(3, 1, 0, False, 0, words_of(bench, tokens, [], len(tokens)))
+        model.spans.clear()
+        await model.send(chunk)
+        await model.finish()
+        assert model.spans == spans
+
+
+@cocotb.test()
+async def a_chunk_cut_short_leaves_nothing_behind(dut: Any) -> None:
+    bench = await start(dut)
+    model = Model(bench)
+    for shift in range(11):
+        for count in (1 << shift, (1 << shift + 1) - 1):
+            half = shift % 2
+            kernels = [(n // 2, n % 2) for n in range(12)]
+            tokens = list(tokens_of(bench, 3, kernels))
+            words = words_of(bench, tokens, [], max(count, 1))
+            short = words[:3] if count > 12 else words
+            await model.send(Chunk(3, 1, 1, bool(shift % 3), half, short), 0.2)
+            if count > 12:
+                bench.cover("more tokens announced than sent")
+            await model.send(random_chunk(bench, 1 - half), 0.2)
+    await model.finish()
+
+
+@cocotb.test()
+async def reset_forgets_everything(dut: Any) -> None:
+    bench = await start(dut)
+    for cycles in range(60):
+        model = Model(bench)
+        chunk = random_chunk(bench, cycles % 2, Style(0.5, 20, 40))
+        words = iter(enumerate(chunk.words))
+        number, word = next(words)
+        for _ in range(cycles):
+            first, last = int(number == 0), int(number == len(chunk.words) - 1)
+            payload = {"units": word, "first": first, "last": last, "context": chunk.context}
+            if await model.cycle(payload, chunk):
+                number, word = next(words, (0, chunk.words[0]))
+        if model.busy:
+            bench.cover("reset inside a chunk")
+        await bench.cycle(word__valid=0)
+        await bench.reset()
+    model = Model(bench)
+    await model.finish()
+    await model.send(random_chunk(bench, 1))
+    await model.finish()
+
+
+@cocotb.test()
+async def full_banks(dut: Any) -> None:
+    bench = await start(dut)
+    model = Model(bench)
+    for number in range(60):
+        # Few kernels with many weights fill the weight bank, many with few the header bank.
+        style = Style(0.97, 1, 1000) if number % 3 else Style(0.2, 8, 1000)
+        await model.send(random_chunk(bench, number % 2, style))
+    await model.finish()
+
+
+@cocotb.test()
+async def random_chunks(dut: Any) -> None:
+    bench = await start(dut)
+    model = Model(bench)
+    half = 0
+    while len(model.spans) < bench.transactions:
+        stall = bench.random.choice((0, 0, 0.1, 0.5, 0.9))
+        await model.send(random_chunk(bench, half), stall)
+        half = 1 - half if bench.chance(0.9) else half
+        if bench.chance(0.1):
+            await model.finish()
+    await model.finish()
+
+
+@cocotb.test()
+async def packed_programs(dut: Any) -> None:
+    """Streams of `pack`: what is written, and the cycles of each word, are the cycle model's."""
+    bench = await start(dut)
+    model = Model(bench)
+    seed = words = 0
+    while words < bench.transactions // 4:
+        for number, (streams, chunk, loaded) in enumerate(packed_chunks(bench.arch, seed)):
+            pe = bench.random.randrange(bench.arch.pes)
+            chunk.half, chunk.words = number % 2, streams[pe]
+            model.spans.clear()
+            await model.send(chunk)
+            await model.finish()
+            model.memory.check(chunk, loaded, pe)
+            assert model.spans == loaded.word_cycles[loaded.word_pe == pe].tolist()
+            words += len(chunk.words)
+        seed += 1
+
+
+def packed_chunks(arch: Arch, seed: int) -> Iterator[tuple[list[list[int]], Chunk, LoadedChunk]]:
+    """Of a random Program's chunks: the words of each PE, the context, and what they decode to."""
+    program = random_program(seed, timesteps=arch.timesteps)
+    image = pack(program, random_mapping(program, arch, seed), arch)
+    for layer in image.layers[1:]:
+        for number, (address, _) in enumerate(layer.passes):
+            for position, loaded in enumerate(load_pass(image, layer, number)):
+                streams, address = split_chunk(image.stream, address, arch.pes)
+                kernel = layer.segments[loaded.segment].kernel
+                log_slots = layer.slots.bit_length() - 1
+                last = position == len(layer.chunks) - 1
+                chunk = Chunk(kernel, log_slots, loaded.start % arch.pes, last, 0)
+                yield [stream.tolist() for stream in streams], chunk, loaded

@@ -1,0 +1,110 @@
+"""Layers for the benches: random descriptors, and the order of work that docs/timing.md gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from evenspike_hw.descriptor import LAYER
+from evenspike_hw.layouts import ENTRY_BITS
+from tests.hw.benches.common import Bench, unpack
+
+Layer = dict[str, Any]
+"""The fields of a descriptor, by name."""
+
+ENTRIES = (1 << ENTRY_BITS) - 1
+
+
+def noise(bench: Bench, **fields: Any) -> Layer:
+    """A descriptor with these fields; every other is random and need not make sense."""
+    found: Layer = unpack(LAYER, bench.random.getrandbits(LAYER.size))
+    return found | fields
+
+
+def layer(bench: Bench, log_neurons: int, side: int, **given: Any) -> Layer:
+    """A layer whose order of work makes sense; what has no part in it is random.
+
+    log_neurons: bound of the neurons of a tile in all its slots. side: bound of the map's sides.
+    """
+    pick = bench.random.randrange
+    fields = {"pool": pick(2), "passes": pick(1, 4), "host": 0, "last": 0, "timesteps": 1} | given
+    least = int(fields["pool"])
+    height = given.get("log_tile_height", least + pick(min(8, log_neurons - least) + 1 - least))
+    room = log_neurons - height
+    width = given.get("log_tile_width", least + pick(min(8, room) + 1 - least))
+    room -= width
+    slots = given.get("log_slots", pick(min(room, 6) + 1))
+    fields |= {"log_tile_height": height, "log_tile_width": width, "log_slots": slots}
+    for name in ("height", "width"):
+        size = given.get(name, pick(1, side + 1))
+        fields[name] = size + (size & least)
+    if "slots_last" not in given:
+        fields["slots_last"] = pick(1, (1 << slots) + 1)
+    return noise(bench, **fields)
+
+
+@dataclass(frozen=True)
+class Round:
+    """A tile of a pass. first, last: of the pass; ends_layer: last of the last pass.
+
+    entry: where the tile's first row of the pass's first block starts in the spike memory.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    first: bool
+    last: bool
+    ends_layer: bool
+    slots: int
+    entry: int
+
+
+def rounds(layer: Layer) -> Iterator[Round]:
+    """`for pass: for tile`."""
+    side_y, side_x = 1 << layer["log_tile_height"], 1 << layer["log_tile_width"]
+    for number in range(layer["passes"]):
+        last_pass = number == layer["passes"] - 1
+        for top in range(0, layer["height"], side_y):
+            entry = layer["spike_base"] + number * layer["pass_stride"]
+            entry += top // side_y * layer["tile_stride"]
+            for left in range(0, layer["width"], side_x):
+                last = top + side_y >= layer["height"] and left + side_x >= layer["width"]
+                yield Round(
+                    top,
+                    left,
+                    min(side_y, layer["height"] - top),
+                    min(side_x, layer["width"] - left),
+                    top == left == 0,
+                    last,
+                    last and last_pass,
+                    layer["slots_last"] if last_pass else 1 << layer["log_slots"],
+                    entry & ENTRIES,
+                )
+
+
+@dataclass(frozen=True)
+class Work:
+    """The broadcast of one chunk to one tile.
+
+    chunk: its place in the layer's list. load, round: loads and rounds of the layer before it.
+    """
+
+    turn: Round
+    chunk: int
+    load: int
+    round: int
+    ends_round: bool
+    frees: bool
+
+
+def works(layer: Layer) -> Iterator[Work]:
+    """`for pass: for tile: for chunk`; a single chunk stays for all tiles of a pass."""
+    load = 0
+    for number, turn in enumerate(rounds(layer)):
+        for chunk in range(layer["chunks"]):
+            frees = layer["chunks"] > 1 or turn.last
+            yield Work(turn, chunk, load, number, chunk == layer["chunks"] - 1, frees)
+            load += frees

@@ -1,0 +1,538 @@
+"""The stepped model (`tests/stepped.py`) beside components of the RTL, cycle for cycle.
+
+A `Core` runs a network on the stepped model, and says for every cycle what goes into the PEs and
+what has to come out of them, as bits of their ports. What has no meaning is random. The model can
+be told to pause at random where the hardware waits for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from amaranth.hdl import Shape
+from amaranth.lib import data
+
+from evenspike import reference
+from evenspike.arch import Arch
+from evenspike.errors import EvenspikeError
+from evenspike.fixed import ACCUMULATOR_BITS, Leak, Reset
+from evenspike.mapping import choose
+from evenspike.pack import Descriptor, Image, pack
+from evenspike.program import PIXELS, Layer, Program, Segment
+from evenspike_hw.layouts import KERNEL_MAX, LOGIT_BITS, Layouts
+from evenspike_hw.pe import PE_LAYER
+from tests import stepped
+from tests.archs import random_mapping
+from tests.hw.benches.common import Bench
+from tests.networks import random_pixels, random_program
+
+Currents = npt.NDArray[np.int32]
+
+# --- networks --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Network:
+    """A packed network and the host's currents of an image. program: what it was made of."""
+
+    program: Program
+    image: Image
+    currents: Currents
+
+
+def random_network(
+    bench: Bench, *, side: int, filters: int, words: int, wild: bool = False, kernel: int = 0
+) -> Network:
+    """A network with any mapping that fits the Arch.
+
+    side, filters: largest ones. words: of the weight stream, at most. wild: goes round the range
+    proof, so that everything can saturate. kernel: one that it has, with some weights.
+    """
+    pick = bench.random.randrange
+    while True:
+        seed = pick(1 << 30)
+        time = pick(1, bench.arch.timesteps + 1)
+        program = random_program(
+            seed, timesteps=time, max_side=pick(1, side + 1), max_filters=pick(1, filters + 1)
+        )
+        if kernel and not _has(program, kernel):
+            continue
+        if wild:
+            program = _wild(program, seed)
+        try:
+            choose(program, bench.arch)  # a random mapping is only looked for where there is one
+            image = pack(program, random_mapping(program, bench.arch, seed), bench.arch)
+        except EvenspikeError:
+            continue
+        if len(stepped.schedule(image).words) <= words:
+            return Network(program, image, _currents(program, seed, wild))
+
+
+def _has(program: Program, kernel: int) -> bool:
+    segments = [s for layer in program.layers if not layer.host for s in layer.segments]
+    return any(s.kernel == kernel and np.count_nonzero(s.weights) > 20 for s in segments)
+
+
+def _currents(program: Program, seed: int, wild: bool) -> Currents:
+    if not wild:
+        return reference.host_currents(program, random_pixels(program, seed))
+    rng = np.random.default_rng((1, seed))
+    layer = program.layers[0]
+    high = 1 << int(rng.integers(8, ACCUMULATOR_BITS))
+    low = -high if rng.random() < 0.5 else high // 4
+    values = rng.integers(low, high, (layer.filters, *layer.size))
+    return np.asarray(values, dtype=np.int32)
+
+
+def _wild(program: Program, seed: int) -> Program:
+    """Extreme weights, biases and thresholds where the network has some."""
+    rng = np.random.default_rng((2, seed))
+    layers = [_wild_layer(layer, rng) for layer in program.layers]
+    object.__setattr__(program, "layers", tuple(layers))
+    return program
+
+
+def _wild_layer(layer: Layer, rng: np.random.Generator) -> Layer:
+    high = (1 << (ACCUMULATOR_BITS - 1)) - 1
+    bias = rng.integers(-high - 1, high + 1, layer.filters) >> int(rng.integers(0, 20))
+    if rng.random() < 0.3:
+        bias = rng.choice((-high - 1, high, 0), layer.filters)
+    leak = list(Leak)[int(rng.integers(len(Leak)))]
+    reset = list(Reset)[int(rng.integers(len(Reset)))]
+    threshold = 1 + int(rng.integers(high)) >> int(rng.choice((0, 4, 8, 16)))
+    changed = replace(
+        layer, bias=bias.astype(np.int32), leak=leak, reset=reset, threshold=max(1, threshold)
+    )
+    if layer.host:
+        return changed
+    segments = []
+    for segment in layer.segments:
+        weights = rng.integers(-(1 << 15), 1 << 15, segment.weights.shape)
+        kind = rng.random(segment.weights.shape)
+        weights[kind < 0.2] = (1 << 15) - 1
+        weights[kind > 0.8] = -(1 << 15)
+        alive = (segment.weights != 0) & (weights != 0)
+        segments.append(replace(segment, weights=np.where(alive, weights, 0).astype(np.int16)))
+    return replace(changed, segments=tuple(segments))
+
+
+def loud_network(bench: Bench, quiet: int | None = None, inputs: int = 270) -> Network:
+    """A layer whose psums leave 24 bits on both sides: many inputs that all fire, one neuron.
+
+    quiet: a PE whose psums do not. inputs: at least 257.
+    """
+    rng = np.random.default_rng(bench.random.getrandbits(32))
+    time, high = bench.arch.timesteps, (1 << 15) - 1
+    filters = 2 * bench.arch.pes
+    weights = np.empty((filters, inputs, 1, 1), dtype=np.int16)
+    weights[::2], weights[1::2] = high, -high - 1
+    if quiet is not None:
+        weights[quiet :: bench.arch.pes] //= 2
+    host = Layer(
+        "host",
+        (Segment(PIXELS, np.ones((inputs, 1, 1, 1), dtype=np.int16)),),
+        np.zeros(inputs, dtype=np.int32),
+        (1, 1),
+        1,
+        Leak.ONE,
+    )
+    bias = rng.choice((-(1 << 23), (1 << 23) - 1, 0), filters).astype(np.int32)
+    wide = Layer("wide", (Segment(0, weights),), bias, (1, 1), 1 << 22, Leak.ONE)
+    classes = bench.arch.slots * bench.arch.pes
+    few = rng.integers(-high, high, (classes, filters, 1, 1)).astype(np.int16)
+    sums = rng.integers(-(1 << 23), 1 << 23, classes).astype(np.int32)
+    last = Layer("last", (Segment(1, few),), sums, (1, 1), 1, last=True)
+    program = Program("loud", time, (1, 1, 1), (host, _quiet(wide), _quiet(last)))
+    object.__setattr__(program, "layers", (host, wide, last))  # (goes round the range proof)
+    mapping = choose(program, bench.arch, natural=True)
+    image = pack(program, mapping, bench.arch)
+    return Network(program, image, np.full((inputs, 1, 1), 100, dtype=np.int32))
+
+
+def _quiet(layer: Layer) -> Layer:
+    segments = tuple(replace(s, weights=np.zeros_like(s.weights)) for s in layer.segments)
+    return replace(layer, segments=segments, bias=np.zeros_like(layer.bias))
+
+
+# --- the model with pauses -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """Shares of the cycles in which the loader hands nothing on, the APU broadcasts nothing, no
+    broadcast and no drain begins.
+    """
+
+    words: float = 0.0
+    broadcasts: float = 0.0
+    starts: float = 0.0
+    drains: float = 0.0
+
+
+def random_pauses(bench: Bench) -> Pauses:
+    """None at all, or some."""
+    if bench.chance(0.4):
+        return Pauses()
+    shares = (0.0, 0.0, 0.1, 0.5)
+    return Pauses(*(bench.random.choice(shares) for _ in vars(Pauses())))
+
+
+class _Loader(stepped.Loader):
+    machine: Machine
+
+    def takes(self) -> bool:
+        return self.machine.goes["words"] and super().takes()
+
+
+class _Apu(stepped.Apu):
+    machine: Machine
+
+    def fires(self) -> bool:
+        return self.machine.goes["broadcasts"] and super().fires()
+
+
+class _Sequencer(stepped.Sequencer):
+    machine: Machine
+
+    def starts(self) -> bool:
+        return self.machine.goes["starts"] and super().starts()
+
+    def barrier(self) -> bool:
+        return self.machine.goes["drains"] and super().barrier()
+
+
+class Machine(stepped.Machine):
+    """The stepped model; `goes` says what does not pause in this cycle."""
+
+    def __init__(self, bench: Bench, network: Network, pauses: Pauses) -> None:
+        super().__init__(network.image, network.currents)
+        self.bench = bench
+        self.pauses = pauses
+        self.goes: dict[str, bool] = {}
+        self.loader = _Loader(self, self.loader.host.q)
+        self.apu = _Apu(self)
+        self.sequencer = _Sequencer(self)
+        self._draw()
+
+    def _draw(self) -> None:
+        chance = self.bench.chance
+        self.goes = {
+            name: not share or not chance(share) for name, share in vars(self.pauses).items()
+        }
+
+    def step(self) -> None:
+        super().step()
+        self._draw()
+
+    @property
+    def over(self) -> bool:
+        return self.sequencer.layer.q == len(self.image.layers)
+
+
+# --- ports -----------------------------------------------------------------------------------
+
+
+class Packet:
+    """The bits of a layout's fields; a field of a field is `outer.inner`."""
+
+    def __init__(self, layout: data.Layout) -> None:
+        self.width = layout.size
+        self._places: dict[str, tuple[int, int]] = {}
+        self._add(layout, "", 0)
+
+    def _add(self, layout: data.Layout, prefix: str, offset: int) -> None:
+        for key, field in layout:
+            name = f"{prefix}{key}"
+            mask = (1 << Shape.cast(field.shape).width) - 1
+            self._places[name] = offset + field.offset, mask
+            if isinstance(field.shape, data.Layout):
+                self._add(field.shape, f"{name}.", offset + field.offset)
+
+    def bits(self, rest: int, fields: dict[str, int]) -> int:
+        """These fields; all others are those of `rest`."""
+        for name, value in fields.items():
+            offset, mask = self._places[name]
+            assert 0 <= value <= mask, f"{name}={value} does not fit"
+            rest = rest & ~(mask << offset) | value << offset
+        return rest
+
+
+class Core:
+    """What the PEs of a stepped machine get and give in each cycle.
+
+    Ask for the inputs and the outputs of a cycle, then `step` to the next. clears: the overflow
+    flags are cleared in this cycle.
+    """
+
+    def __init__(self, bench: Bench, network: Network, pauses: Pauses) -> None:
+        self.bench = bench
+        self.network = network
+        self.image = network.image
+        self.arch: Arch = bench.arch
+        layouts = Layouts(self.arch)
+        self._packets = {
+            "activation": Packet(layouts.activation),
+            "drain": Packet(layouts.drain_read),
+            "layer": Packet(PE_LAYER),
+            "presence": Packet(layouts.presence_read),
+            "word": Packet(layouts.load_word),
+        }
+        self.machine = Machine(bench, network, pauses)
+        pes = self.arch.pes
+        plan = self.machine.plan
+        starts = {work.load: work.start for work in plan.works}
+        self._leads = {id(load): starts[n] % pes for n, load in enumerate(plan.loads)}
+        # Markers that give up their half, and those that do so in the middle of a round, among
+        # the first n.
+        self._finished, self._worked = [0], [0]
+        for work in plan.works:
+            self._finished.append(self._finished[-1] + work.frees)
+            self._worked.append(self._worked[-1] + (work.frees and not work.ends_round))
+        self.weights = self._weights()
+        self._fields = [self._layer(layer) for layer in self.image.layers]
+        self.presence = [0] * pes
+        self._lead = [[0, 0] for _ in range(pes)]
+        self._read: tuple[int, int] | None = None
+        self._block = 0
+        self._item: tuple[stepped.Activation | None, list[int], int] = None, [], 0
+        self.clears = False
+        self.accumulator_overflow = [False] * pes
+        self.membrane_overflow = [False] * pes
+
+    def _weights(self) -> list[int]:
+        """How many each PE has, and one more."""
+        found = np.ones(self.arch.pes, dtype=np.int64)
+        for layer, plan in zip(self.network.program.layers, self.image.layers, strict=True):
+            if layer.host:
+                continue
+            alive = sum(np.count_nonzero(s.weights, axis=(1, 2, 3)) for s in layer.segments)
+            # (block -1 is that of a lane without a filter)
+            found += np.append(alive, 0)[plan.blocks].sum(axis=0)
+        return [int(n) for n in found]
+
+    # Inputs.
+
+    def shared(self, *, clear: bool = False) -> dict[str, Any]:
+        """What all PEs get. clear: of the overflow flags."""
+        machine, bench = self.machine, self.bench
+        drain = machine.drain
+        reads = bench.chance(0.4)
+        at = bench.random.randrange(2), bench.random.randrange(self.arch.chunk_blocks)
+        self._read = at if reads else None
+        self.clears = clear
+        item = drain.pipe.q[0]
+        index = min(machine.sequencer.layer.q, len(self.image.layers) - 1)
+        return {
+            "presence_read": self._packets["presence"].bits(
+                0, {"enable": reads, "half": at[0], "block": at[1]}
+            ),
+            "layer": self._fields[index],
+            "round": machine.sequencer.drained.q % 2,
+            "drain": self._drain(),
+            "bias_low": drain.captures.q == 0,
+            "bias_high": drain.captures.q == 1,
+            "valid": item is not None,
+            "host": self.image.layers[index].host,
+            "clear_overflow": clear,
+        }
+
+    def _bits(self, name: str, fields: dict[str, int]) -> int:
+        """A packet with these fields; all others are random."""
+        packet = self._packets[name]
+        return packet.bits(self.bench.random.getrandbits(packet.width), fields)
+
+    def _drain(self) -> int:
+        drain = self.machine.drain
+        row, at = drain.row(), drain.at.q
+        fields = {"bias": int(at is not None and at.phase < 2), "read": int(row is not None)}
+        if row is not None:
+            fields["row"] = row
+        if at is not None and at.phase < 2:
+            half = self.machine.plan.rounds[at.round].half
+            fields |= {"high": at.phase, "half": half, "slot": at.slot}
+        return self._bits("drain", fields)
+
+    def _layer(self, layer: Descriptor) -> int:
+        fields: dict[str, int] = {"timesteps": self.image.timesteps, "last": layer.last}
+        if not layer.host:
+            for number, segment in enumerate(layer.segments):
+                fields[f"kernels.{number}"] = segment.kernel // 2
+                fields[f"log_strides.{number}"] = segment.stride - 1
+            height, width = layer.tile
+            fields["log_tile_width"] = width.bit_length() - 1
+            fields["log_tile"] = (height * width).bit_length() - 1
+        if not layer.last:
+            fields["threshold"] = layer.threshold
+            fields["leak"] = layer.leak.code
+            fields["soft"] = layer.reset is Reset.SOFT
+        return self._bits("layer", fields)
+
+    def word(self) -> tuple[int, int, bool] | None:
+        """A word of the stream at a PE: number of the PE, the word, whether it is taken."""
+        machine, loader = self.machine, self.machine.loader
+        if loader.host.q or loader.head.q < loader.heads or machine.port.fifo.empty:
+            return None
+        pe, load = loader.target.q, machine.plan.loads[loader.load.q]
+        left, count = loader.left.q[pe], loader.counts.q[pe]
+        fields: dict[str, int] = {
+            "units": machine.port.fifo.head,
+            "first": left == count,
+            "last": left == 1,
+            "context.kernel": load.layer.segments[load.segment].kernel // 2,
+            "context.log_slots": load.layer.slots.bit_length() - 1,
+            "context.lead": self._leads[id(load)],
+            "context.biases": load.last,
+            "context.half": load.half,
+        }
+        return pe, self._packets["word"].bits(0, fields), loader.takes()
+
+    def broadcast(self) -> tuple[list[int], int, bool] | None:
+        """What the APU's lane stage holds: its PEs, the activation, whether it is broadcast."""
+        apu = self.machine.apu
+        if not apu.lanes.q:
+            return None
+        item = apu.lanes.q[0]
+        if item is not self._item[0]:
+            receivers = apu._receivers(item)
+            pes = [n for n, pe in enumerate(self.machine.pes) if pe in receivers]
+            self._item = item, pes, self._activation(item)
+        return self._item[1], self._item[2], apu.fires()
+
+    def _activation(self, item: stepped.Activation) -> int:
+        work = item.work
+        fields: dict[str, int] = {"marker": item.marker, "round": work.round % 2}
+        if item.marker:
+            fields |= {"ends_round": work.ends_round, "frees": work.frees}
+            return self._bits("activation", fields)
+        segment = work.segment
+        segments = self.image.layers[work.layer].segments
+        at = []
+        for axis, position in enumerate((item.y, item.x)):
+            at.append(position + segment.padding - work.tile[axis] * segment.stride)
+        sides = [
+            sum(1 << n for n in range(KERNEL_MAX) if self._reaches(at[axis] - n, work, axis))
+            for axis in range(2)
+        ]
+        mask = (1 << segment.kernel) - 1
+        # Kernel rows that the kernel does not have are of no use to anybody.
+        noise = [self.bench.random.getrandbits(KERNEL_MAX) & ~mask for _ in sides]
+        fields |= {
+            "half": work.half,
+            "segment": next(n for n, s in enumerate(segments) if s is segment),
+            "line": item.channel + work.start % self.arch.pes,
+            "mask": item.mask,
+            "rows": sides[0] & mask | noise[0],
+            "columns": sides[1] & mask | noise[1],
+            "y": at[0],
+            "x": at[1],
+        }
+        return self._bits("activation", fields)
+
+    @staticmethod
+    def _reaches(distance: int, work: stepped.Work, axis: int) -> bool:
+        quotient, rest = divmod(distance, work.segment.stride)
+        return not rest and 0 <= quotient < work.tile[axis + 2]
+
+    def current(self, pe: int) -> int:
+        """Of the host, for the neuron that enters the LIF; random where there is none."""
+        item = self.machine.drain.pipe.q[0]
+        if item is None or not self.image.layers[item.place.layer].host:
+            return self.bench.bits(ACCUMULATOR_BITS)
+        return item.sums[pe][0] & (1 << ACCUMULATOR_BITS) - 1
+
+    @property
+    def reads_block(self) -> int:
+        """Of the last read of the presence bits."""
+        return self._block
+
+    # Outputs.
+
+    def finished(self, pe: int) -> int:
+        return self._finished[self.machine.pes[pe].marked.q]
+
+    def worked(self, marked: int) -> int:
+        """Halves given up in the middle of a round with so many markers issued."""
+        return self._worked[marked]
+
+    def expected(self, number: int) -> dict[str, Any]:
+        """What comes out of a PE, by names of ports of `Pe`; only what means something."""
+        pe = self.machine.pes[number]
+        found: dict[str, Any] = {
+            "word__ready": pe.unpacker.hold.q is None,
+            "activation__ready": not pe.fifo.full,
+            "presence": self.presence[number],
+            "busy": pe.issues(),
+            "unpacked": pe.unpacker.unpacked.q % 4,
+            "rounds": pe.rounds.q % 4,
+            "worked": self.worked(pe.marked.q) % 4,
+            "finished": self.finished(number) % 4,
+            "accumulator_overflow": self.accumulator_overflow[number],
+            "membrane_overflow": self.membrane_overflow[number],
+        }
+        item = self.machine.drain.pipe.q[self.arch.timesteps + 1]
+        if item is not None:
+            found["mask"] = item.masks[number]
+            if self.image.layers[item.place.layer].last:
+                found["logit"] = self.logit(item, number)
+        return found
+
+    def logit(self, item: stepped.Neurons, pe: int) -> int:
+        """In its bits."""
+        total = sum(s + item.biases[pe] for s in item.sums[pe][: self.image.timesteps])
+        return total & (1 << LOGIT_BITS) - 1
+
+    # Time.
+
+    def step(self) -> None:
+        machine = self.machine
+        saturates = self._membranes()
+        for number, pe in enumerate(machine.pes):
+            if self._read is not None:
+                half, block = self._read
+                self._block = block
+                lanes = pe.unpacker.presence[half].q << self._lead[number][half]
+                lanes >>= block * self.arch.pes
+                self.presence[number] = lanes & (1 << self.arch.pes) - 1
+            pe.overflow.q = False
+            if self.clears:
+                self.accumulator_overflow[number] = self.membrane_overflow[number] = False
+        machine.step()
+        for number, pe in enumerate(machine.pes):
+            load = pe.unpacker.state.q.load
+            if load is not None:
+                self._lead[number][load.half] = self._leads[id(load)]
+            self.accumulator_overflow[number] |= pe.overflow.q
+            self.membrane_overflow[number] |= saturates[number]
+        self._read, self.clears = None, False
+
+    def _membranes(self) -> list[bool]:
+        """Whether a membrane of each PE saturates in this cycle."""
+        found = [False] * self.arch.pes
+        for stage, item in self._stages():
+            layer = self.image.layers[item.place.layer]
+            if layer.last:
+                continue
+            for lane, u in enumerate(item.membranes):
+                total = item.sums[lane][stage - 1] + item.biases[lane]
+                if layer.leak is Leak.QUARTER:
+                    total += u >> 2
+                elif layer.leak is Leak.HALF:
+                    total += u >> 1
+                elif layer.leak is Leak.THREE_QUARTERS:
+                    total += u - (u >> 2)
+                else:
+                    total += u
+                found[lane] |= not stepped.LOW <= total <= stepped.HIGH
+        return found
+
+    def _stages(self) -> Iterator[tuple[int, stepped.Neurons]]:
+        """Neurons in the stages of the LIF that are in use."""
+        pipe = self.machine.drain.pipe.q
+        for stage in range(1, self.image.timesteps + 1):
+            item = pipe[stage]
+            if item is not None:
+                yield stage, item

@@ -1,0 +1,127 @@
+"""The tool that measures the benches: what it calls caught, missed and without effect is that."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("amaranth")
+pytest.importorskip("cocotb_tools")
+
+from tests.hw import bench, faults, mutants, netlists
+
+pytestmark = pytest.mark.skipif(
+    bool(netlists.missing() or bench.missing("icarus")),
+    reason=f"needs {netlists.missing() or bench.missing('icarus')}",
+)
+
+
+@pytest.fixture(scope="module")
+def fifo(tmp_path_factory: pytest.TempPathFactory) -> netlists.Netlist:
+    return netlists.Netlist("fifo", tmp_path_factory.mktemp("fifo"))
+
+
+@pytest.mark.parametrize(
+    "fault", faults.FAULTS, ids=lambda fault: f"{fault.component}: {fault.name}"
+)
+def test_every_fault_finds_its_place(fault: faults.Fault) -> None:
+    text = faults.edited(fault)
+    assert text != (faults.PACKAGE / f"{fault.file}.py").read_text()
+    compile(text, fault.file, "exec")
+
+
+def test_names_of_faults_are_keys() -> None:
+    assert len({(fault.component, fault.name) for fault in faults.FAULTS}) == len(faults.FAULTS)
+
+
+def test_an_edit_that_does_not_fit_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"fifo.py has 0 times 'nowhere'"):
+        faults.edited(faults.Fault("fifo", "none", "fifo", "nowhere", ""))
+    with pytest.raises(ValueError, match=r"fifo.py has \d+ times 'level'"):
+        faults.edited(faults.Fault("fifo", "many", "fifo", "level", ""))
+
+
+def test_mutations_are_seeded_and_leave_the_clock_alone(fifo: netlists.Netlist) -> None:
+    first = fifo.mutations(60, seed=1)
+    assert first == fifo.mutations(60, seed=1)
+    assert first != fifo.mutations(60, seed=2)
+    assert len(first) == len({mutation.key for mutation in first}) > 30
+    assert not [mutation for mutation in first if "CLK" in mutation.key]
+    assert all(mutation.source for mutation in first)
+
+
+def find(fifo: netlists.Netlist, kind: str, signal: str) -> str:
+    """The cell of this type that drives the signal."""
+    cell = ""
+    for line in (fifo.place / "netlist.il").read_text().splitlines():
+        words = line.split()
+        if words[:1] == ["cell"]:
+            cell = words[2] if words[1].startswith(kind) else ""
+        elif (
+            cell and words[:1] == ["connect"] and words[1] in {"\\Q", "\\Y"} and words[2] == signal
+        ):
+            return cell
+    raise AssertionError(f"no {kind} drives {signal}")
+
+
+def test_an_effect_is_proved_or_found(fifo: netlists.Netlist) -> None:
+    # `recent` matters only in the cycle after a push, so it may as well be loaded in every cycle:
+    # the register differs, the outputs do not.
+    register = find(fifo, "$sdffe", "\\recent")
+    same = netlists.Mutation(f"-mode const1 -cell {register} -port EN -portbit 0", "", "")
+    assert fifo.effect(same, 60) == "none"
+    other = netlists.Mutation(f"-mode const0 -cell {register} -port EN -portbit 0", "", "")
+    assert fifo.effect(other, 60) == "some"
+
+
+def test_the_bench_tells_them_apart(fifo: netlists.Netlist) -> None:
+    register = find(fifo, "$sdffe", "\\recent")
+    paths = fifo.write(
+        [
+            netlists.Mutation(f"-mode const{bit} -cell {register} -port EN -portbit 0", "", "")
+            for bit in (0, 1)
+        ]
+    )
+    simulations = mutants.Simulations(1, transactions=100)
+    tasks = [mutants.Task("fifo", f"test{n}", partial(Path, path)) for n, path in enumerate(paths)]
+    states = {task.key: result["state"] for task, result in simulations.run(tasks)}
+    assert states == {"test0": "caught", "test1": "survived"}
+
+
+def test_a_bench_that_hangs_has_caught_it(tmp_path: Path) -> None:
+    text = bench.verilog("fifo").replace(
+        "endmodule",
+        "reg turn = 0; always @(posedge r__valid) while (1) turn = ~turn;\nendmodule",
+        1,
+    )
+    (tmp_path / "hangs.v").write_text(text)
+    simulations = mutants.Simulations(1, transactions=100)
+    simulations.limits["fifo"] = 3
+    task = mutants.Task("fifo", "hangs", lambda: tmp_path / "hangs.v")
+    [(_, result)] = simulations.run([task])
+    assert result["state"] == "hangs"
+
+
+def test_targets() -> None:
+    report = {
+        "injected": 21,
+        "equivalent": 1,
+        "caught": 19,
+        "directed": {"injected": 2, "caught": 2},
+        "coverage": {"line": 0.98},
+    }
+    assert mutants.missed_targets(report) == []
+    report["caught"] = 18
+    assert mutants.missed_targets(report) == ["mutants: 90.0% of at least 95%"]
+
+
+def test_reasons(tmp_path: Path) -> None:
+    path = tmp_path / "survivors.toml"
+    entry = {"component": "fifo", "mutation": "-mode inv -cell $1 -port Y -portbit 0"}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in entry.items()]
+    path.write_text("\n".join(["[[survivor]]", *lines, 'reason = "never full"']))
+    assert mutants.reasons(path) == {("fifo", entry["mutation"]): "never full"}
+    assert mutants.reasons(tmp_path / "none.toml") == {}

@@ -371,7 +371,7 @@ FAULTS = [
         "apu",
         "the last lane of an entry is dropped",
         "apu",
-        "free.eq(~valid | (sends & (is_marker | ~rest.any())))",
+        "free.eq(~valid | (sends & ~rest.any()))",
         "free.eq(~valid | sends)",
     ),
     Fault(

@@ -143,7 +143,8 @@ class Running:
     def failed(self) -> bool:
         """Whether a test has failed: the others need not be waited for."""
         if self.log is None:
-            self.log = next(iter(self.place.glob("icarus/*/*/seed*/log.txt")), None)
+            with contextlib.suppress(FileNotFoundError):  # the build's folder is being renamed
+                self.log = next(iter(self.place.glob("icarus/*/*/seed*/log.txt")), None)
         return self.log is not None and " failed\n" in self.log.read_text(errors="replace")
 
     def kill(self) -> None:

@@ -44,7 +44,7 @@ class Axis(wiring.Component):
         low = Signal(signed(COORDINATE_BITS + 1))
         first = Signal(signed(COORDINATE_BITS + 4))
         last = Signal(MAP_BITS + 1)
-        high = Signal(signed(COORDINATE_BITS + 7))
+        high = Signal(signed(COORDINATE_BITS + 6))
         m.d.comb += [
             low.eq((self.origin << segment.log_stride) - segment.padding),
             first.eq(low << segment.log_average),

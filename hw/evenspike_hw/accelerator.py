@@ -38,8 +38,8 @@ class Accelerator(wiring.Component):
         order; there is always room for the answer.
     write_valid, write_address, write_data: the logits; taken in the same cycle.
 
-    `rst` clears registers, not memories: in the middle of an inference it leaves partial sums in the
-    accumulators, which a finished one never does (each row is cleared as it is drained).
+    `rst` clears registers, not memories: in the middle of an inference it leaves partial sums in
+    the accumulators, which a finished one never does (each row is cleared as it is drained).
 
     The rest says what happens inside, for counters and comparisons; a board leaves it open:
     running: from cycle 1 to the last write. number: of the layer. last_write: the layer ends.

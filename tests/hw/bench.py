@@ -39,9 +39,12 @@ ICARUS_OPTIONS = ["-g2005"]
 """Icarus 11 leaves Amaranth's combinational outputs X under its default, -g2012."""
 
 VERILATOR_OPTIONS = ["-Wno-fatal", "-Wno-lint", "-O1", "--output-split", "5000"]
-VERILATOR_MAKE = "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"
-"""The wheel leaves the option for precompiled headers empty, which breaks larger builds. Building
-costs more than running, so the compiler does little."""
+VERILATOR_MAKE = (
+    "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1 "
+    f"PYTHON3={sys.executable}"
+)
+"""The wheel leaves the option for precompiled headers empty, which breaks larger builds, and calls
+a `python` that need not be there. Building costs more than running, so the compiler does little."""
 
 
 WAVES = {"icarus": "dump.fst", "verilator": "dump.vcd"}

@@ -1,7 +1,8 @@
-"""The command line: `evenspike sim | train | export | report | bench`.
+"""The command line: `evenspike sim | cosim | train | export | report | bench`.
 
 The one place that reaches every package, and each only when its verb is called: `sim` never loads
-torch. Exit status 0: done; 1: the run differs from the reference; 2: bad input, in one line.
+torch. Exit status 0: done; 1: the model differs from the reference, or the RTL from the model; 2:
+bad input, in one line.
 """
 
 from __future__ import annotations
@@ -117,8 +118,12 @@ def _cosim(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pysim", action="store_true", help="time Amaranth's simulator, too")
 
     def run(arguments: argparse.Namespace) -> int:
-        from evenspike.cli.cosim import cosim
-
+        try:
+            from evenspike.cli.cosim import cosim
+        except ModuleNotFoundError as error:
+            raise EvenspikeError(
+                f"the RTL needs {error.name}: pip install 'evenspike[hw,cosim]'"
+            ) from error
         return cosim(arguments)
 
     parser.set_defaults(run=run)

@@ -81,7 +81,9 @@ def first_round(
     tiles = _tile(layer, windows[:, 1], windows[:, 2])
     begins = np.flatnonzero(np.diff(passes, prepend=-1) | np.diff(tiles, prepend=-1))
     before = BIAS_READS + layer.pool**2 - 1 + latency
-    for at, begin in zip(begins.tolist(), run.drains, strict=False):
+    if layer.host:  # the memory port sets its pace, which the cycles compare
+        return None
+    for at, begin in zip(begins.tolist(), run.drains, strict=True):
         found = int(trace.closed[at]) - before
         if found != begin:
             text = (

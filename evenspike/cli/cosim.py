@@ -32,7 +32,7 @@ from evenspike_sim.accelerator import Accelerator
 
 IMAGES = 10
 INTERPRETED_CYCLES = 20_000
-"""Of an image, beyond which Amaranth's own simulator is no help: minutes."""
+"""Of an image, beyond which Amaranth's own simulator is no help: several minutes."""
 
 PYSIM_CYCLES = 300
 """Of the same design, for the comparison of speeds."""
@@ -92,7 +92,7 @@ def choose_engine(
         cycles = sum(run.cycles for run in runs)
         if cycles > INTERPRETED_CYCLES:
             raise EvenspikeError(
-                f"{error}; Amaranth's own simulator does without, but would take hours for the "
+                f"{error}; Amaranth's own simulator does without, but would take too long for the "
                 f"{cycles:,} cycles of an image (the limit is {INTERPRETED_CYCLES:,})"
             ) from error
         console.print(f"{error}. Until then Amaranth's own simulator serves, slowly.")
@@ -122,11 +122,13 @@ def run_images(
         finally:
             simulators.put(simulator)
 
-    with bar(assemble.console()) as progress, ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(one, item) for item in pixels]
-        found = [f.result() for f in progress.track(futures, description=escape(title))]
-    while not simulators.empty():
-        simulators.get().close()
+    try:
+        with bar(assemble.console()) as progress, ThreadPoolExecutor(threads) as pool:
+            futures = [pool.submit(one, item) for item in pixels]
+            found = [f.result() for f in progress.track(futures, description=escape(title))]
+    finally:
+        while not simulators.empty():
+            simulators.get().close()
     return found
 
 
@@ -142,6 +144,7 @@ def cosim(arguments: argparse.Namespace) -> int:
     models.check_name(program)
     reports.check_folder(arguments.out)
     target = arguments.out / f"{program.name}.json"
+    target.unlink(missing_ok=True)  # a run that fails leaves no verdict of an earlier one
     with console.status("compiling the cycle model and mapping the layers (once: half a minute)"):
         image = prepare(program, arch, arguments.mapping == "natural")
     engine, seconds = choose_engine(program, image, pixels[0], console)
@@ -154,6 +157,7 @@ def cosim(arguments: argparse.Namespace) -> int:
             console.print(content["first_difference"])
             waves = arguments.out / f"{program.name}-image{index}.vcd"
             if engine is Simulator:
+                reports.write_json(content, target)  # the verdict, whatever the waveform does
                 at = list(indices).index(index)
                 content["waveform"] = _waveform(program, image, pixels[at], one.divergence, waves)
                 console.print(f"waveform around it: {waves}")

@@ -166,6 +166,8 @@ def simulate(arguments: argparse.Namespace) -> int:
     program = models.load("vgg16" if arguments.model is None else arguments.model)
     pixels, labels, indices = images_of(arguments, program)
     threads = threads_of(arguments)
+    if arguments.rtl is not None and arguments.rtl < 0:
+        raise EvenspikeError(f"--rtl {arguments.rtl}: 0 images or more")
     if arguments.seed is not None:
         raise EvenspikeError("--seed belongs to a trace: a model draws nothing")
     models.check_name(program)
@@ -271,20 +273,26 @@ def _rtl(
     except (ImportError, EvenspikeError):
         built = False
     count = min(RTL_IMAGES if arguments.rtl is None else arguments.rtl, len(pixels))
-    if count < 1:
+    if count == 0:
         return "RTL: not asked for"
     if not built:
+        other = "" if arguments.arch == "packed" else f" ARCH={arguments.arch}"
         return (
             "RTL: not run, since its simulator is not built; "
-            f"`make cosim MODEL={program.name}` builds it, once, and from then on it runs here, too"
+            f"`make cosim MODEL={arguments.model or program.name}{other}` builds it, once, and "
+            "from then on it runs here, too"
         )
     from evenspike.cli import cosim
 
-    found = cosim.run_images(
-        program, image, pixels[:count], threads_of(arguments), f"{program.name} on the RTL"
-    )
-    compared = cosim.summary(program, image.arch, 0.0, found)
     content["engine"] = "model+rtl"
+    title = f"{program.name} on the RTL"
+    try:
+        found = cosim.run_images(program, image, pixels[:count], threads_of(arguments), title)
+    except EvenspikeError as error:  # it stopped or hangs: the model's report is still worth having
+        content["bit_exact"] = False
+        content.setdefault("divergence", str(error))
+        return str(error)
+    compared = cosim.summary(program, image.arch, 0.0, found)
     content["compared"]["rtl"] = {
         "images": count,
         "differences": compared["differences"],

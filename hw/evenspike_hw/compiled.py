@@ -23,11 +23,12 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+import evenspike.arch
 from evenspike.arch import Arch
 from evenspike.errors import EvenspikeError
 from evenspike_hw.accelerator import Accelerator
 from evenspike_hw.layouts import MAP_BITS, Layouts
-from evenspike_hw.verilog import convert
+from evenspike_hw.verilog import convert, find_yosys
 
 TOP = "accelerator"
 COMPILERS = ("g++", "clang++", "c++")
@@ -46,6 +47,9 @@ VERILATOR_FLAGS = (
     "--no-assert",
 )
 _DRIVER = Path(__file__).with_name("driver.cpp")
+_SECONDS = "seconds"
+"""File beside a library: how long it took to build."""
+
 _AROUND = ("host.py", "interpreted.py", "results.py", "simulator.py")
 """What is around the engine and not in it."""
 
@@ -92,7 +96,7 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Build:
-    """library: the shared object. seconds: that building it took; 0 where the cache had it."""
+    """library: the shared object. seconds: that building it took, now or when it was cached."""
 
     library: Path
     seconds: float
@@ -102,16 +106,21 @@ class Build:
 def location(arch: Arch, *, trace: bool = False) -> Path:
     """Where the cache keeps the simulator of an Arch, built or not.
 
-    The name follows from what it is built from: the RTL's sources, the Arch, the tools. Worked out
-    once a process, which has imported the sources as they were.
+    The name follows from what it is built from: the RTL's sources, the Arch and what it derives,
+    the tools and their versions. Worked out once a process, which has imported the sources as they
+    were.
     """
     tools = find_tools()
     folder = Path(__file__).parent
-    sources = [s for s in sorted(folder.glob("*.py")) if s.name not in _AROUND] + [_DRIVER]
+    sources = [s for s in sorted(folder.glob("*.py")) if s.name not in _AROUND]
+    sources += [_DRIVER, Path(evenspike.arch.__file__)]
     text = hashlib.sha256(arch.digest.encode())
     for source in sources:
         text.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    versions = (metadata.version("amaranth"), tools.version, *tools.compiler)
+    version = subprocess.run(  # noqa: S603  (a compiler that the user has)
+        [*tools.compiler, "--version"], capture_output=True, text=True, check=False
+    ).stdout
+    versions = (metadata.version("amaranth"), find_yosys(), tools.version, tools.compiler, version)
     text.update(repr((versions, _flags(trace), COMPILER_FLAGS)).encode())
     return cache_folder() / text.hexdigest()[:16] / f"{TOP}.so"
 
@@ -123,13 +132,13 @@ def build(arch: Arch, *, trace: bool = False) -> Build:
     """
     library = location(arch, trace=trace)
     if library.is_file():
-        return Build(library, 0.0)
+        return Build(library, _seconds(library))
     tools = find_tools()
     start = time.perf_counter()
     library.parent.mkdir(parents=True, exist_ok=True)
     with _alone(library.parent), tempfile.TemporaryDirectory(dir=library.parent) as name:
         if library.is_file():  # by another process, meanwhile
-            return Build(library, time.perf_counter() - start)
+            return Build(library, _seconds(library))
         folder = Path(name)
         source = folder / f"{TOP}.v"
         source.write_text(convert(Accelerator(arch), TOP), encoding="utf-8")
@@ -140,8 +149,13 @@ def build(arch: Arch, *, trace: bool = False) -> Build:
         )
         built = folder / library.name
         _compile(tools, arch, folder, built, trace=trace)
+        library.with_name(_SECONDS).write_text(f"{time.perf_counter() - start:.1f}")
         os.replace(built, library)
-    return Build(library, time.perf_counter() - start)
+    return Build(library, _seconds(library))
+
+
+def _seconds(library: Path) -> float:
+    return float(library.with_name(_SECONDS).read_text())
 
 
 @contextmanager
@@ -199,20 +213,8 @@ def _compile(tools: Tools, arch: Arch, folder: Path, library: Path, *, trace: bo
             _finish(waiting.pop(0))
     for process in waiting:
         _finish(process)
-    libraries = ["-lz"] if trace else []
-    _call(
-        [
-            *tools.compiler,
-            "-shared",
-            *map(str, objects),
-            "-o",
-            str(library),
-            "-lpthread",
-            *libraries,
-        ],
-        dict(os.environ),
-        "the C++ compiler",
-    )
+    link = [*tools.compiler, "-shared", *map(str, objects), "-o", str(library), "-lpthread"]
+    _call(link, dict(os.environ), "the C++ compiler")
 
 
 def _finish(process: subprocess.Popen[str]) -> None:
@@ -242,7 +244,10 @@ class Job(ctypes.Structure):
         ("memory", ctypes.c_void_p),
         ("words", ctypes.c_uint64),
         *((name, ctypes.c_uint32) for name in ("currents", "weights", "logits", "table")),
-        *((name, ctypes.c_uint32) for name in ("table_words", "pass_base", "latency", "stall")),
+        *(
+            (name, ctypes.c_uint32)
+            for name in ("table_words", "pass_base", "latency", "stall", "stall_from")
+        ),
         ("seed", ctypes.c_uint64),
         ("watchdog", ctypes.c_uint64),
         ("layers", ctypes.c_uint32),

@@ -30,7 +30,8 @@ struct Job {
     uint64_t words;
     uint32_t currents, weights, logits, table, table_words, pass_base;
     // How the memory behaves. stall: of 65536 cycles, those in which it does nothing.
-    uint32_t latency, stall;
+    // It begins to do so in cycle `stall_from` of the inference; 0: before it.
+    uint32_t latency, stall, stall_from;
     uint64_t seed;
     // Cycles without any progress after which it is given up.
     uint64_t watchdog;
@@ -105,7 +106,10 @@ class Machine {
             write(TABLE, job.table);
             write(TABLE_WORDS, job.table_words);
             write(CONTROL, 2);
-            if (!wait(job)) return STALLED;
+            if (!wait(job)) {
+                job.status = read(CONTROL);
+                return STALLED;
+            }
         }
         write(CONTROL, 1);
         bool alive = wait(job);
@@ -168,7 +172,7 @@ class Machine {
         bus(0, CONTROL, 0);
         clock();  // the command has been taken
         for (;;) {
-            bool stalls = job.stall && (random() & 0xFFFF) < job.stall;
+            bool stalls = job.stall && cycle >= job.stall_from && (random() & 0xFFFF) < job.stall;
             bool progress = step(job, stalls);
             if (!(top->read & BUSY)) return true;
             idle = progress ? 0 : idle + 1;
@@ -227,14 +231,14 @@ class Machine {
         }
         uint64_t entry = bits(top->entry_write, 0, 1);
         if (entry) {
-            uint64_t at = bits(top->entry_write, 1, ENTRY_BITS);
+            uint64_t at = bits(top->entry_write, 1, ENTRY_BITS) % ENTRIES;
             int low = 1 + ENTRY_BITS;
             columns[at] = bits(top->entry_write, low, MAP_BITS);
             for (int pe = 0; pe < PES; pe++)
                 masks[at * PES + pe] = bits(top->entry_write, low + MAP_BITS + TIMESTEPS * pe, TIMESTEPS);
         }
         if (bits(top->count_write, 0, 1)) {
-            uint64_t at = bits(top->count_write, 1, ENTRY_BITS);
+            uint64_t at = bits(top->count_write, 1, ENTRY_BITS) % ENTRIES;
             counts[at] = bits(top->count_write, 1 + ENTRY_BITS, MAP_BITS);
             if (windows < job.room[layer]) job.closed[offset + windows++] = cycle;
             progress = true;

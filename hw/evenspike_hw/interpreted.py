@@ -1,6 +1,6 @@
 """Interpreted: the RTL on Amaranth's own simulator, for small networks where nothing can be built.
 
-The same memory, watchdog and counters as in `driver.cpp`, a thousand times slower.
+The same memory, watchdog and counters as in `driver.cpp`, some hundred times slower.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class InterpretedSimulator:
         simulator.add_testbench(driver.run)
         simulator.run()
         check(self.image, driver.result, driver.status, driver.cycle)
-        return driver.results.traces()
+        return driver.results.traces(driver.status)
 
 
 def cycles_per_second(image: Image, currents: npt.NDArray[np.int32], cycles: int) -> float:
@@ -125,7 +125,7 @@ class _Driver:
 
     async def _step(self, ctx: Any) -> bool:
         top = self.top
-        stalls = self.random.random() < self.memory.stall
+        stalls = self.cycle >= self.memory.since and self.random.random() < self.memory.stall
         answers = not stalls and bool(self._answers) and self._answers[0][0] <= self._now
         ctx.set(top.request_ready, int(not stalls))
         ctx.set(top.response_valid, int(answers))
@@ -137,7 +137,8 @@ class _Driver:
         if ctx.get(top.request_valid) and not stalls:
             address = ctx.get(top.request_address)
             due = self._now + self.image.arch.memory_latency
-            self._answers.append((due, self.content[address]))
+            word = self.content[address] if address < len(self.content) else 0
+            self._answers.append((due, word))
             moves = True
         await ctx.tick()
         self._now += 1

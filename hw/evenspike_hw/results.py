@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evenspike.errors import EvenspikeError
 from evenspike.pack import Descriptor, Image
+from evenspike_hw.registers import Status
 from evenspike_hw.states import State
 
 
@@ -63,7 +65,17 @@ class Results:
         end = int(self.room[: index + 1].sum())
         return slice(end - int(self.room[index]), end)
 
-    def traces(self) -> list[LayerTrace]:
+    def traces(self, status: int) -> list[LayerTrace]:
+        """status: the register's at the end of the inference.
+
+        Raises EvenspikeError for spikes that are no CSR (a layer's columns must ascend, an entry
+        must hold a spike, a lane without a filter none) and for an overflow bit that the flags
+        contradict.
+        """
+        if bool(status >> Status.OVERFLOW & 1) != bool(self.overflow.any()):
+            raise EvenspikeError(
+                "RTL: the overflow bit of the status is not that of the PEs' flags"
+            )
         found = []
         for index, layer in enumerate(self.image.layers):
             part = self.part(index)
@@ -117,5 +129,13 @@ def _dense(
         for y in range(height):
             row = (block * height + y) * width
             entries = slice(row, row + int(counts[row]))
+            if (
+                (np.diff(columns[entries].astype(np.int64)) <= 0).any()
+                or not masks[entries].any(axis=1).all()
+                or masks[entries][:, ~used].any()
+            ):
+                raise EvenspikeError(
+                    f"RTL: layer {layer.name}, block {block}, row {y}: its entries are no CSR"
+                )
             dense[lanes[used], y, columns[entries, None]] = masks[entries][:, used]
     return dense

@@ -33,10 +33,14 @@ class Result(IntEnum):
 
 @dataclass(frozen=True)
 class MemoryBehaviour:
-    """stall: share of the cycles in which the memory takes and gives nothing. seed: of which."""
+    """stall: share of the cycles in which the memory takes and gives nothing. seed: of which.
+
+    since: cycle of the inference from which on it does so; 0: already when the table is filled.
+    """
 
     stall: float = 0.0
     seed: int = 0
+    since: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class Simulator:
             pass_base=tables.pass_base,
             latency=self.image.arch.memory_latency,
             stall=round(memory.stall * 65536),
+            stall_from=memory.since,
             seed=memory.seed,
             watchdog=WATCHDOG,
             layers=len(self.image.layers),
@@ -131,14 +136,19 @@ class Simulator:
             },
         )
         result = Result(self._driver.evenspike_run(self._machine, ctypes.byref(job)))
+        if result is Result.STALLED:  # it hangs for good, with sums in its accumulators
+            self.close()
+            self._machine = ctypes.c_void_p(self._driver.evenspike_new())
         check(self.image, result, job.status, job.total_cycles)
-        return results.traces()
+        return results.traces(job.status)
 
 
 def check(image: Image, result: Result, status: int, cycle: int) -> None:
     """Raises EvenspikeError for a run that has not finished, with the layer and the cycle."""
     if result is Result.FINISHED:
         return
+    if result is Result.STALLED and not cycle:
+        raise EvenspikeError(f"RTL: nothing has moved for {WATCHDOG} cycles; the table is not full")
     number = status >> Status.LAYER & 0xFF
     name = image.layers[number].name if number < len(image.layers) else "of no name"
     where = f"layer {name} (number {number}), cycle {cycle}"

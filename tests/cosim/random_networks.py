@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from evenspike import events, reference
 from evenspike.arch import Arch
@@ -216,12 +215,8 @@ def report(case: Case, program: Program, folder: Path) -> str:
     ]
     return (
         f"{difference(case, program)}\n  {json.dumps(asdict(case))}\n  {'; '.join(shapes)}\n"
-        f"  repeat: python -m tests.cosim.random_networks --repeat {path}"
+        f"  repeat: {sys.executable} -m tests.cosim.random_networks --repeat {path}"
     )
-
-
-def weights_of(program: Program) -> npt.NDArray[np.int64]:
-    return np.array([layer.nnz for layer in program.layers])
 
 
 def main() -> int:
@@ -232,7 +227,11 @@ def main() -> int:
     parser.add_argument("--repeat", type=Path, help="a failure that an earlier run has kept")
     parser.add_argument("--out", type=Path, default=Path("build/cosim/random"))
     arguments = parser.parse_args()
+    if arguments.number < 1:
+        parser.error(f"{arguments.number} networks: 1 or more")
     if arguments.repeat:
+        if not arguments.repeat.is_file():
+            parser.error(f"{arguments.repeat}: no such file")
         program = Program.load(arguments.repeat)
         case = Case(**program.provenance["case"])
         found = difference(case, program)

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from evenspike import dataset, reference
+from evenspike import dataset, events, reference
 from evenspike.arch import Arch
-from evenspike.cli import main, models
+from evenspike.cli import assemble, cosim, main, models
 from evenspike.cli.compare import compare
 from evenspike.cli.cosim import choose_engine, run_image
 from evenspike.cli.simulate import prepare
 from evenspike.errors import EvenspikeError
 from evenspike.mapping import choose
 from evenspike.pack import Image, pack
-from evenspike.program import Program
+from evenspike.program import PIXELS, Layer, Program, Segment
+from evenspike.report_format import verdict
 from evenspike_hw import compiled, descriptor
 from evenspike_hw.interpreted import InterpretedSimulator
 from evenspike_hw.simulator import MemoryBehaviour, Simulator, Waves
@@ -91,11 +92,16 @@ def test_a_stalling_memory_changes_cycles_and_nothing_else(program: Program, ima
 
 
 def test_a_memory_that_stalls_for_ever_is_given_up(program: Program, image: Image) -> None:
-    with (
-        Simulator(image) as simulator,
-        pytest.raises(EvenspikeError, match=r"RTL: nothing has moved for 20000 cycles, at layer"),
-    ):
-        simulator.run(currents_of(program), MemoryBehaviour(1.0, 0))
+    currents = currents_of(program)
+    runs = Accelerator(image).run(currents)
+    second = runs[0].cycles + 1
+    cases = {0: "; the table is not full", second: f", at layer {runs[1].name} (number 1), cycle "}
+    for since, place in cases.items():
+        with Simulator(image) as simulator:
+            with pytest.raises(EvenspikeError) as caught:
+                simulator.run(currents, MemoryBehaviour(1.0, since=since))
+            assert str(caught.value).startswith(f"RTL: nothing has moved for 20000 cycles{place}")
+            assert compare(image, runs, simulator.run(currents)) is None  # and works again
 
 
 FAULTS = {
@@ -156,6 +162,35 @@ def test_overflow_sets_the_flag_of_its_pe() -> None:
     assert compare(image, runs, traces) is None
 
 
+def test_a_partial_sum_saturates_on_both_and_in_the_report() -> None:
+    channels = 300
+    pixels = np.full((1, 1, 1), 255, dtype=np.uint8)
+    program = random_program(3, timesteps=2, max_side=3, max_filters=3)
+    weights = np.full((1, channels, 1, 1), 32767, dtype=np.int16)
+    first = Layer(
+        "first",
+        (Segment(PIXELS, np.ones((channels, 1, 1, 1), dtype=np.int16)),),
+        np.zeros(channels, dtype=np.int32),
+        (1, 1),
+        1,
+    )
+    head = Layer("head", (Segment(0, weights),), np.zeros(1, dtype=np.int32), (1, 1), 0, last=True)
+    for name, value in {"shape": (1, 1, 1), "layers": (first, head)}.items():
+        object.__setattr__(program, name, value)
+    image = pack(program, choose(program, SMALL), SMALL)
+    currents = reference.host_currents(program, pixels)
+    runs = Accelerator(image).run(currents)
+    with Simulator(image) as simulator:
+        traces = simulator.run(currents)
+    assert runs[1].accumulator_overflow.tolist() == [True, False, False, False]
+    assert compare(image, runs, traces) is None
+    assert traces[1].accumulator_overflow.tolist() == [True, False, False, False]
+    content = assemble.report(program, image, 0, [runs], model="loud", mapping="cost")
+    content["bit_exact"] = True
+    content["compared"] = {"spikes": 1, "layers": 1, "timesteps": 2}
+    assert verdict(content).endswith("OVERFLOW: a sum has saturated in head.")
+
+
 def test_wrong_weights_are_a_difference(program: Program, image: Image) -> None:
     """In the RTL's memory; the model has the right ones."""
     layers = [
@@ -202,6 +237,37 @@ def test_a_waveform_of_the_cycles_in_question(
     assert "accumulators" in text
 
 
+def test_sim_runs_the_rtl_where_it_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiled.build(Arch())
+    call = ["sim", "--model", "vgg16-small", "--images", "2", "--rtl", "1", "--out", str(tmp_path)]
+    assert main(call) == 0
+    content = json.loads((tmp_path / "vgg16-small" / "report.json").read_text())
+    assert content["engine"] == "model+rtl"
+    assert content["compared"]["rtl"]["images"] == 1
+    assert content["compared"]["rtl"]["differences"] == 0
+    assert content["compared"]["rtl"]["counters"] == 14 * (1 + 7 * 16)
+    assert "RTL, 1 of the images" in (tmp_path / "vgg16-small" / "report.md").read_text()
+
+    wrong = events.Divergence("conv2", "cycles", (1, 2), "layer conv2: cycles 1 in model, 2 in RTL")
+    found = [cosim.Comparison(wrong, 1, 1, 1, 1.0)]
+    monkeypatch.setattr(cosim, "run_images", lambda *_: found)
+    assert main(call) == 1
+    content = json.loads((tmp_path / "vgg16-small" / "report.json").read_text())
+    assert content["bit_exact"] is False
+    assert content["divergence"].endswith("layer conv2: cycles 1 in model, 2 in RTL")
+    assert "NOT all" in capsys.readouterr().out
+
+    def stops(*_: object) -> None:
+        raise EvenspikeError("RTL: stopped")
+
+    monkeypatch.setattr(cosim, "run_images", stops)
+    assert main(call) == 1
+    content = json.loads((tmp_path / "vgg16-small" / "report.json").read_text())
+    assert content["divergence"] == "RTL: stopped"
+
+
 def test_without_a_compiler_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(shutil, "which", lambda _: None)
@@ -217,7 +283,7 @@ def test_without_a_compiler_a_small_network_is_interpreted(
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert main(["cosim", "--model", "vgg16-small", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert re.search(r"no C\+\+ compiler .* would take hours for the \d+,\d+ cycles", error)
+    assert re.search(r"no C\+\+ compiler .* would take too long for the \d+,\d+ cycles", error)
     program = random_program(3, timesteps=2, max_side=3, max_filters=3)
     arch = ARCHS["single"]
     image = pack(program, choose(program, arch), arch)

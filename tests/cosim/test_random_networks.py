@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -27,7 +26,7 @@ from tests.cosim.random_networks import (
 )
 from tests.networks import random_pixels
 
-NETWORKS = int(os.environ.get("EVENSPIKE_COSIM_NETWORKS", "60"))
+NETWORKS = 60
 """Of each Arch."""
 
 SEED = 7

@@ -446,10 +446,10 @@ FAULTS = [
     ),
     Fault(
         "sequencer",
-        "a cycle less between layers",
+        "a layer ends a cycle too early",
         "sequencer",
-        "gap.eq(SETUP - 1)",
-        "gap.eq(SETUP - 2)",
+        "tail.eq(self.arch.drain_latency)",
+        "tail.eq(self.arch.drain_latency - 1)",
     ),
     Fault(
         "currents",

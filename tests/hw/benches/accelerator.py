@@ -544,7 +544,8 @@ class Rig:
         run = await self.start(network)
         while self.busy:
             await self.cycle()
-        traces = run.results.traces()
+        overflow = int(run.results.overflow.any())
+        traces = run.results.traces(overflow << Status.OVERFLOW)
         model = cycle_model.Accelerator(network.image).run(network.currents)
         if not self.stall:
             self.bench.cover("memory never stalls")

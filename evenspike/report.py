@@ -92,6 +92,8 @@ def write(
 def write_json(content: Report, path: Path) -> None:
     """Write one JSON file as a whole; raises EvenspikeError where it cannot be written."""
     check_folder(path.parent)
+    if path.is_dir():
+        raise EvenspikeError(f"{path}: cannot be written: Is a directory")
     _replace(path.parent, {path.name: _dump(plain(content)) + "\n"})
 
 

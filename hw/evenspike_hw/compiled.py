@@ -102,11 +102,14 @@ class Build:
     seconds: float
 
 
-@cache
 def location(arch: Arch, *, trace: bool = False) -> Path:
-    """Where the cache keeps the simulator of an Arch, built or not.
+    """Where the cache keeps the simulator of an Arch, built or not."""
+    return cache_folder() / _key(arch, trace) / f"{TOP}.so"
 
-    The name follows from what it is built from: the RTL's sources, the Arch and what it derives,
+
+@cache
+def _key(arch: Arch, trace: bool) -> str:
+    """Digest of what a simulator is built from: the RTL's sources, the Arch and what it derives,
     the tools and their versions. Worked out once a process, which has imported the sources as they
     were.
     """
@@ -122,7 +125,7 @@ def location(arch: Arch, *, trace: bool = False) -> Path:
     ).stdout
     versions = (metadata.version("amaranth"), find_yosys(), tools.version, tools.compiler, version)
     text.update(repr((versions, _flags(trace), COMPILER_FLAGS)).encode())
-    return cache_folder() / text.hexdigest()[:16] / f"{TOP}.so"
+    return text.hexdigest()[:16]
 
 
 def build(arch: Arch, *, trace: bool = False) -> Build:

@@ -12,10 +12,9 @@ from evenspike_hw.array import Array
 from evenspike_hw.collector import Collector
 from evenspike_hw.control import Control
 from evenspike_hw.currents import Currents
-from evenspike_hw.descriptor import WORD_BITS
 from evenspike_hw.drain import Drain
 from evenspike_hw.fetch import LAYER_BITS
-from evenspike_hw.layouts import Layouts
+from evenspike_hw.layouts import ADDRESS_BITS, WORD_BITS, Layouts
 from evenspike_hw.loader import Loader
 from evenspike_hw.logits import LogitWriter
 from evenspike_hw.pe import pe_layer
@@ -25,9 +24,6 @@ from evenspike_hw.sequencer import Sequencer
 from evenspike_hw.spikes import SpikeMemory
 from evenspike_hw.states import STATE_BITS, States
 from evenspike_hw.table import TableMemory
-
-ADDRESS_BITS = 32
-"""Bits of an address of the memory port, which counts 64-bit words."""
 
 
 class Accelerator(wiring.Component):

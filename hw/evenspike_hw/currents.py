@@ -7,8 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike.arch import Arch
-from evenspike_hw.descriptor import WORD_BITS
-from evenspike_hw.layouts import PSUM_BITS
+from evenspike_hw.layouts import PSUM_BITS, WORD_BITS
 
 
 class Currents(wiring.Component):

@@ -23,9 +23,16 @@ from amaranth.lib import data
 from evenspike.arch import Arch
 from evenspike.errors import EvenspikeError
 from evenspike.pack import Descriptor, Image
-from evenspike_hw.layouts import ENTRY_BITS, LANE_BITS, MAP_BITS, PSUM_BITS, SEGMENT, SLOT_BITS
+from evenspike_hw.layouts import (
+    ENTRY_BITS,
+    LANE_BITS,
+    MAP_BITS,
+    PSUM_BITS,
+    SEGMENT,
+    SLOT_BITS,
+    WORD_BITS,
+)
 
-WORD_BITS = 64
 LAYER_WORDS = 8
 LAYER = data.StructLayout(
     {

@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from evenspike.arch import Arch
-from evenspike_hw.descriptor import CHUNK, LAYER, LAYER_WORDS, WORD_BITS
+from evenspike_hw.descriptor import CHUNK, LAYER, LAYER_WORDS
+from evenspike_hw.layouts import WORD_BITS
 from evenspike_hw.table import table_read
 
 LAYER_BITS = 8

@@ -30,6 +30,15 @@ COORDINATE_BITS = 10
 MAP_BITS = 9
 """Bits of the side of a map (at most 256)."""
 
+WORD_BITS = 64
+"""Bits of a word of the memory, and of the table."""
+
+ADDRESS_BITS = 32
+"""Bits of an address of the memory, which counts words."""
+
+FILL_BITS = 17
+"""Bits of the number of words of a table."""
+
 PSUM_BITS = 24
 LOGIT_BITS = 32
 WEIGHT_BITS = 16

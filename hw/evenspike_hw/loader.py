@@ -11,9 +11,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from evenspike.arch import COUNT_BITS, Arch
-from evenspike_hw.descriptor import CHUNK, LAYER, LAYER_WORDS, WORD_BITS
+from evenspike_hw.descriptor import CHUNK, LAYER, LAYER_WORDS
 from evenspike_hw.fifo import Fifo
-from evenspike_hw.layouts import Layouts
+from evenspike_hw.layouts import WORD_BITS, Layouts
 from evenspike_hw.table import table_read
 
 CONTEXTS = 2

@@ -7,10 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike.arch import Arch
-from evenspike_hw.layouts import LOGIT_BITS, Layouts
-
-WORD_BITS = 64
-ADDRESS_BITS = 32
+from evenspike_hw.layouts import ADDRESS_BITS, LOGIT_BITS, WORD_BITS, Layouts
 
 
 class LogitWriter(wiring.Component):

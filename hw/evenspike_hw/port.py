@@ -8,15 +8,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenspike.arch import Arch
-from evenspike_hw.descriptor import PASS, WORD_BITS
+from evenspike_hw.descriptor import PASS
 from evenspike_hw.fifo import Fifo
+from evenspike_hw.layouts import ADDRESS_BITS, FILL_BITS, WORD_BITS
 from evenspike_hw.table import table_read
-
-ADDRESS_BITS = 32
-"""Bits of an address of the memory, which counts 64-bit words."""
-
-FILL_BITS = 17
-"""Bits of the number of words of a table."""
 
 
 class MemoryPort(wiring.Component):

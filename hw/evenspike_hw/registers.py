@@ -11,10 +11,9 @@ from amaranth.utils import ceil_log2
 
 from evenspike.arch import Arch
 from evenspike_hw.fetch import LAYER_BITS
+from evenspike_hw.layouts import FILL_BITS
 
 REGISTER_BITS = 32
-FILL_BITS = 17
-"""Bits of the number of words of a table."""
 
 BUS = data.StructLayout({"write": 1, "address": 4, "data": REGISTER_BITS})
 """write: `data` goes to the register at `address`, which is read in any case."""

@@ -9,9 +9,9 @@ from amaranth.utils import exact_log2
 
 from evenspike.arch import Arch
 from evenspike_hw.broadcasts import Broadcasts
-from evenspike_hw.descriptor import LAYER, LAYER_WORDS, WORD_BITS
+from evenspike_hw.descriptor import LAYER, LAYER_WORDS
 from evenspike_hw.fetch import LAYER_BITS, Fetch
-from evenspike_hw.layouts import MAP_BITS, Layouts
+from evenspike_hw.layouts import MAP_BITS, WORD_BITS, Layouts
 from evenspike_hw.table import table_read
 
 SETUP = 4

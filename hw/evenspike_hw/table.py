@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenspike.arch import Arch
-from evenspike_hw.descriptor import WORD_BITS
+from evenspike_hw.layouts import WORD_BITS
 
 READERS = ("port", "loader", "sequencer")
 """Blocks that walk the table on their own: each has a read port, that is a copy of the memory."""

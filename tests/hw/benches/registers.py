@@ -10,7 +10,8 @@ from amaranth.utils import ceil_log2
 from cocotb.triggers import ClockCycles
 
 from evenspike.arch import Arch
-from evenspike_hw.registers import FILL_BITS, Register, Registers, Status
+from evenspike_hw.layouts import FILL_BITS
+from evenspike_hw.registers import Register, Registers, Status
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4, table_words=1 << 16)

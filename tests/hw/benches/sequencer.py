@@ -13,7 +13,8 @@ import cocotb
 from amaranth.lib import wiring
 
 from evenspike.arch import Arch
-from evenspike_hw.descriptor import CHUNK, LAYER, LAYER_WORDS, WORD_BITS
+from evenspike_hw.descriptor import CHUNK, LAYER, LAYER_WORDS
+from evenspike_hw.layouts import WORD_BITS
 from evenspike_hw.sequencer import Sequencer
 from tests.hw.benches import broadcasts, fetch
 from tests.hw.benches.common import Bench, pack, start, unpack

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from evenspike.arch import Arch
 from evenspike_hw.layouts import PSUM_BITS, WEIGHT_BITS, Layouts
+from evenspike_hw.ram import Ram
 
 HIGH = (1 << (PSUM_BITS - 1)) - 1
 LOW = -HIGH - 1
@@ -49,9 +49,7 @@ class Accumulators(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.rows = rows = Memory(
-            shape=self.layouts.sums, depth=self.arch.accumulators, init=[]
-        )
+        m.submodules.rows = rows = Ram(self.layouts.sums, self.arch.accumulators)
         read, write = rows.read_port(), rows.write_port()
 
         adds, clears = Signal(), Signal()  # the row that was read is added to, is cleared

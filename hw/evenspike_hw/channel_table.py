@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from evenspike.arch import Arch
 from evenspike_hw.layouts import Layouts
+from evenspike_hw.ram import Ram
 
 
 class ChannelTable(wiring.Component):
@@ -20,9 +20,9 @@ class ChannelTable(wiring.Component):
         APU. A clear forgets all blocks of a half; a write in the same cycle counts after it.
 
     One read and one write of each a cycle. The data of a read in cycle c are there from c + 1 until
-    the next read; a write or clear in c is seen by reads from c + 1 on. A block that was not
-    written since the half was cleared reads as 0, after a reset too. The line of a channel without
-    presence bit is of no use: it is not cleared.
+    the next read; a write or clear in c is seen by reads from c + 1 on, and the other half is read
+    while one is written. A block that was not written since the half was cleared reads as 0, after
+    a reset too. The line of a channel without presence bit is of no use: it is not cleared.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -43,9 +43,7 @@ class ChannelTable(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """In both memories lines of the halves alternate: the half is the low bit of an address."""
         m = Module()
-        m.submodules.table = table = Memory(
-            shape=self.layouts.table_line, depth=2 * self.arch.chunk_channels, init=[]
-        )
+        m.submodules.table = table = Ram(self.layouts.table_line, 2 * self.arch.chunk_channels)
         write, read = table.write_port(), table.read_port()
         m.d.comb += [
             write.en.eq(self.table_write.enable),
@@ -62,7 +60,7 @@ class ChannelTable(wiring.Component):
         """A RAM cannot be cleared in a cycle: a bit for each block says whether its line counts."""
         blocks = self.arch.chunk_blocks
         given, wanted = self.presence_write, self.presence_read
-        m.submodules.lanes = lanes = Memory(shape=self.arch.pes, depth=2 * blocks, init=[])
+        m.submodules.lanes = lanes = Ram(self.arch.pes, 2 * blocks)
         write, read = lanes.write_port(), lanes.read_port()
         write_address = Cat(given.half, given.block)
         read_address = Cat(wanted.half, wanted.block)

@@ -6,8 +6,9 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, Shape, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+
+from evenspike_hw.ram import Ram
 
 
 class Fifo(wiring.Component):
@@ -33,9 +34,10 @@ class Fifo(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Block RAM answers a cycle after the address, so it always reads the *next* cycle's head.
-        If the head is being written in this very cycle, the RAM does not have it yet: it comes from
-        a register (`recent`) for one cycle, and is in the RAM by then.
+        """Block RAM answers a cycle after the address. So an entry that is the head in the cycle
+        after its push comes from a register (`recent`) until it is popped, and the RAM has read
+        the entry behind the head before that can become the head: the address is a register, and
+        no longer than an enable is the path of a pop.
         """
         m = Module()
         level = Signal(range(self.depth + 1))
@@ -49,32 +51,33 @@ class Fifo(wiring.Component):
         m.d.sync += level.eq(level + push - pop)
 
         recent = Signal(Shape.cast(self.shape))
-        with m.If(push):
-            m.d.sync += recent.eq(self.w.payload)
         if self.depth == 1:
+            with m.If(push):
+                m.d.sync += recent.eq(self.w.payload)
             m.d.comb += self.r.payload.eq(recent)
             return m
 
-        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
+        m.submodules.memory = memory = Ram(self.shape, self.depth)
         write, read = memory.write_port(), memory.read_port()
-        head, tail = Signal(range(self.depth)), Signal(range(self.depth))
-        next_head = Signal(range(self.depth))
+        tail = Signal(range(self.depth))
+        behind = Signal(range(self.depth), init=1)  # the place behind the head's
+        is_recent = Signal()
         m.d.comb += [
-            next_head.eq(Mux(pop, self._after(head), head)),
             write.en.eq(push),
             write.addr.eq(tail),
             write.data.eq(self.w.payload),
-            read.en.eq(1),
-            read.addr.eq(next_head),
+            read.en.eq(pop | is_recent),
+            read.addr.eq(behind),
         ]
-        m.d.sync += head.eq(next_head)
         with m.If(push):
             m.d.sync += tail.eq(self._after(tail))
-
-        bypass = Signal()
-        # next_head == tail, without waiting for it.
-        m.d.sync += bypass.eq(push & Mux(pop, level == 1, level == 0))
-        m.d.comb += self.r.payload.eq(Mux(bypass, recent, read.data))
+        with m.If(pop):
+            m.d.sync += [behind.eq(self._after(behind)), is_recent.eq(0)]
+        # What is pushed now is the next cycle's head. Else the RAM has it: a word that is written
+        # in the cycle in which it is read becomes the head only by this way.
+        with m.If(push & Mux(pop, level == 1, level == 0)):
+            m.d.sync += [recent.eq(self.w.payload), is_recent.eq(1)]
+        m.d.comb += self.r.payload.eq(Mux(is_recent, recent, read.data))
         return m
 
     def _after(self, place: Signal) -> Any:

@@ -90,18 +90,19 @@ class Matcher(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        # Each stage is refilled in the cycle in which it is vacated, so whether M2 leaves decides
-        # whether M1 does, and that whether M0 pops; all of them end in registers.
+        # Each stage is refilled in the cycle in which it is vacated, so whether M2 is blocked says
+        # whether M1 leaves, and that whether M0 pops. A match while the queue is full blocks it: it
+        # is known last, and there is one gate from it to each of the three.
         m = Module()
         m1_valid, m1_leaves, m1_ends = Signal(), Signal(), Signal()
-        m2_valid, m2_leaves = Signal(), Signal()
+        m2_valid, m2_leaves, blocked = Signal(), Signal(), Signal()
 
         # M0: the FIFO's head reads the table.
         head = self.activation.payload
         pops = Signal()
         m.d.comb += [
             self.activation.ready.eq(
-                (head.round == self.round) & (~m1_valid | (m1_leaves & m1_ends))
+                (head.round == self.round) & (~m1_valid | (m1_ends & ~blocked))
             ),
             pops.eq(self.activation.valid & self.activation.ready),
             self.table_read.enable.eq(pops & ~head.marker),
@@ -115,7 +116,7 @@ class Matcher(wiring.Component):
         kernel = self.kernels[item.segment]
         start, fetches = self._span(m, kernel)
         m.d.comb += [
-            m1_leaves.eq(m1_valid & (~m2_valid | m2_leaves)),
+            m1_leaves.eq(m1_valid & ~blocked),
             m1_ends.eq(item.marker | (number + 1 == fetches)),
             self.header_read.enable.eq(m1_leaves & ~item.marker),
             self.header_read.half.eq(item.half),
@@ -150,23 +151,24 @@ class Matcher(wiring.Component):
         pids = Signal(PATTERN_BITS)
         slots = Signal(data.ArrayLayout(SLOT_BITS, 2))
         base = Signal(self.layouts.weight_address_bits)
-        # Address of the next header's first weight; and the first half of a header (K = 7).
-        pointer = Signal.like(base)
-        first_half = Signal(2 * UNIT_BITS)
+        # Of the fetch before: where its weights begin and which there are, whose number is counted
+        # here, since the header comes late in its own cycle; and the first half of one (K = 7).
+        last_base, last_wsp = Signal.like(base), Signal.like(wsp)
+        first_half, first_matches = Signal(2 * UNIT_BITS), Signal()
         with m.Switch(self.kernels[fetch.segment]):
             for code in range(4):
                 with m.Case(code):
                     self._decode(m, 2 * code + 1, fetch, first_half, wsp, slots)
         # Whether there is a match decides over all stages: it does not wait for the pattern.
         matches = Signal()
-        first_positions = Mux(fetch.completes, fetch.positions[: len(first_half)], 0)
         out = self.matched.payload
         m.d.comb += [
             pids.eq(wsp & fetch.positions),
-            base.eq(Mux(fetch.opens, fetch.weight, pointer)),
-            matches.eq((self.header & fetch.word).any() | (first_half & first_positions).any()),
+            base.eq(Mux(fetch.opens, fetch.weight, last_base + popcount(last_wsp))),
+            matches.eq((self.header & fetch.word).any() | (fetch.completes & first_matches)),
             self.matched.valid.eq(m2_valid & (fetch.marker | matches)),
-            m2_leaves.eq(m2_valid & (~self.matched.valid | self.matched.ready)),
+            blocked.eq(m2_valid & ~self.matched.ready & (fetch.marker | matches)),
+            m2_leaves.eq(m2_valid & ~blocked),
             out.pids.eq(pids),
             out.wsp.eq(wsp),
             out.base.eq(base),
@@ -174,7 +176,12 @@ class Matcher(wiring.Component):
             *(out[name].eq(fetch[name]) for name in PASSED_ON),
         ]
         with m.If(m2_leaves):
-            m.d.sync += [pointer.eq(base + popcount(wsp)), first_half.eq(self.header)]
+            m.d.sync += [
+                last_base.eq(base),
+                last_wsp.eq(wsp),
+                first_half.eq(self.header),
+                first_matches.eq((self.header & fetch.positions[: len(first_half)]).any()),
+            ]
         return m
 
     def _span(self, m: Module, kernel: Value) -> tuple[Signal, Signal]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from evenspike.arch import HEADER_UNITS, Arch
 from evenspike_hw.layouts import UNIT_BITS, WEIGHT_BITS, Layouts
+from evenspike_hw.ram import Ram
 
 LINE_UNITS = 4
 """16-bit units of a line of the header bank: the longest header (K = 7)."""
@@ -26,7 +26,8 @@ class Scratchpad(wiring.Component):
     weight, header: what was read.
 
     One read and one write of each bank a cycle. The data of a read in cycle c are there from c + 1
-    until the next read of the bank. A write in c is seen by reads from c + 1 on. Nothing is reset.
+    until the next read of the bank. A write in c is seen by reads from c + 1 on; the other half is
+    read while one is written. Nothing is reset.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -52,7 +53,7 @@ class Scratchpad(wiring.Component):
 
     def _weights(self, m: Module) -> None:
         depth = 2 * self.arch.weight_words
-        m.submodules.weights = memory = Memory(shape=signed(WEIGHT_BITS), depth=depth, init=[])
+        m.submodules.weights = memory = Ram(signed(WEIGHT_BITS), depth)
         write, read = memory.write_port(), memory.read_port()
         m.d.comb += [
             write.en.eq(self.weight_write.enable),
@@ -70,9 +71,7 @@ class Scratchpad(wiring.Component):
         enables say which.
         """
         width = LINE_UNITS * UNIT_BITS
-        m.submodules.headers = memory = Memory(
-            shape=width, depth=2 * self.layouts.header_lines, init=[]
-        )
+        m.submodules.headers = memory = Ram(width, 2 * self.layouts.header_lines)
         write, read = memory.write_port(granularity=UNIT_BITS), memory.read_port()
         given, wanted = self.header_write, self.header_read
         m.d.comb += write.addr.eq(Cat(given.half, given.unit[2:]))

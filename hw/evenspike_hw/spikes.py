@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from evenspike.arch import Arch
 from evenspike_hw.layouts import MAP_BITS, Layouts
+from evenspike_hw.ram import Ram
 
 
 class SpikeMemory(wiring.Component):
@@ -19,7 +19,8 @@ class SpikeMemory(wiring.Component):
     entry_write, count_write: from the collector. A row's count has the address of its first entry.
 
     One access a cycle on each port. The data of a read in cycle c are there from c + 1 until the
-    next read; a write in c is seen by reads from c + 1 on.
+    next read; a write in c is seen by reads from c + 1 on. The APU reads the layer before the one
+    that is written, and the collector keeps what it wrote last.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -42,8 +43,8 @@ class SpikeMemory(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         depth = self.arch.spike_entries
-        m.submodules.entries = entries = Memory(shape=self.layouts.entry, depth=depth, init=[])
-        m.submodules.counts = counts = Memory(shape=MAP_BITS, depth=depth, init=[])
+        m.submodules.entries = entries = Ram(self.layouts.entry, depth)
+        m.submodules.counts = counts = Ram(MAP_BITS, depth)
         for memory, write in ((entries, self.entry_write), (counts, self.count_write)):
             port = memory.write_port()
             m.d.comb += [

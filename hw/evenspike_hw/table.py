@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from amaranth.hdl import Module
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenspike.arch import Arch
 from evenspike_hw.layouts import WORD_BITS
+from evenspike_hw.ram import Ram
 
 READERS = ("port", "loader", "sequencer")
 """Blocks that walk the table on their own: each has a read port, that is a copy of the memory."""
@@ -24,7 +24,7 @@ class TableMemory(wiring.Component):
 
     write: enable, address, data. For each reader, `<reader>_read` is answered on `<reader>` in the
     cycle after, where it stays until the next read. A write is visible to reads from the next
-    cycle on; the table is only written while nothing runs.
+    cycle on; the table is only written while nothing runs, and what runs begins with reads.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -40,7 +40,7 @@ class TableMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.memory = memory = Memory(shape=WORD_BITS, depth=self.arch.table_words, init=[])
+        m.submodules.memory = memory = Ram(WORD_BITS, self.arch.table_words)
         write = memory.write_port()
         m.d.comb += [
             write.en.eq(self.write.enable),

@@ -61,7 +61,7 @@ FAULTS = [
         "fifo",
         "bypass not taken",
         "fifo",
-        "Mux(bypass, recent, read.data)",
+        "Mux(is_recent, recent, read.data)",
         "read.data",
     ),
     Fault(
@@ -245,8 +245,8 @@ FAULTS = [
         "matcher",
         "base counts the matches, not the living weights",
         "matcher",
-        "pointer.eq(base + popcount(wsp))",
-        "pointer.eq(base + popcount(pids))",
+        "last_wsp.eq(wsp)",
+        "last_wsp.eq(pids)",
     ),
     Fault(
         "matcher",

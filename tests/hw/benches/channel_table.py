@@ -46,8 +46,8 @@ class Model:
         self.width = bench.outputs["line"].width
         self.lines = {(half, n): 0 for half in (0, 1) for n in range(self.channels)}
         self.lanes: dict[Place, int] = {}
-        self.line = 0
-        self.presence = 0
+        self.line: int | None = 0
+        self.presence: int | None = 0
         self.line_place: Place | None = None
         self.block_place: Place | None = None
         self.cleared: set[Place] = set()
@@ -88,13 +88,19 @@ class Model:
             },
             presence_read={"enable": ask is not None, "half": asked[0], "block": asked[1]},
         )
-        bench.check(found, {"line": self.line, "presence": self.presence})
+        known = {"line": self.line, "presence": self.presence}
+        bench.check(found, {name: value for name, value in known.items() if value is not None})
         self._cover(write, read, clear, present, ask)
-        # A read sees what was there before a write or a clear in its cycle.
+        # What is read in the cycle of its write is not defined, but of a block that was cleared. A
+        # read sees what was there before a clear in its cycle.
         if read is not None:
             self.line, self.line_place = self.lines[read], read
+            if write is not None and write[0] == read:
+                self.line = None
         if ask is not None:
             self.presence, self.block_place = self.lanes.get(ask, 0), ask
+            if present is not None and present[0] == ask and ask in self.lanes:
+                self.presence = None
         if write is not None:
             self.lines[write[0]] = write[1]
         if clear is not None:
@@ -126,7 +132,7 @@ class Model:
                 ask is not None and asks > 0 and clear == ask[0]
             ),
             "presence held during a clear of its half": (
-                self.presence > 0
+                bool(self.presence)
                 and ask is None
                 and self.block_place is not None
                 and clear == self.block_place[0]

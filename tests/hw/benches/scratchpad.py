@@ -60,8 +60,8 @@ class Model:
         self.units = -(-bench.arch.header_words // 4) * 4
         self.weights = dict.fromkeys(range(self.weight_words), 0)
         self.headers = {(half, n): 0 for half in (0, 1) for n in range(self.units)}
-        self.weight = 0
-        self.header = 0
+        self.weight: int | None = 0
+        self.header: int | None = 0
         self.weight_address: int | None = None
         self.word: tuple[int, int] | None = None
         self.seen: set[tuple[str | int, ...]] = set()
@@ -101,15 +101,23 @@ class Model:
             if fetch is None
             else {"enable": 1, "half": fetch.half, "word": fetch.unit},
         )
-        bench.check(found, {"weight": self.weight, "header": self.header})
+        known = {"weight": self.weight, "header": self.header}
+        bench.check(found, {name: value for name, value in known.items() if value is not None})
         self._cover(write, read, header, fetch)
-        # A read sees the banks before the write of its cycle.
+        # What is read in the cycle of its write is not defined.
         if read is not None:
             self.weight, self.weight_address = self.weights[read], read
+            if write is not None and write[0] == read:
+                self.weight = None
         if fetch is not None:
             self.word = fetch.half, 2 * fetch.unit
             low, high = (self.headers[fetch.half, 2 * fetch.unit + n] for n in (0, 1))
             self.header = low | high << 16
+            if header is not None and any(
+                half == fetch.half and unit // 4 == 2 * fetch.unit // 4
+                for half, unit in header.spread()
+            ):
+                self.header = None
         if write is not None:
             self.weights[write[0]] = write[1]
         if header is not None:

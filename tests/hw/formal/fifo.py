@@ -55,6 +55,7 @@ class FifoOrder(Elaboratable):
                 m.d.comb += Assert(device["recent"] == word)
             return m
         memory = device["memory"]
+        [read], [write] = memory._read_ports, memory._write_ports
         head, tail = Signal(range(self.depth)), Signal(range(self.depth))
         place = Signal(range(2 * self.depth))
         at_head, at_place = memory.read_port(domain="comb"), memory.read_port(domain="comb")
@@ -68,12 +69,17 @@ class FifoOrder(Elaboratable):
             at_place.addr.eq(Mux(place >= self.depth, place - self.depth, place)),
             Assert(head < self.depth),
             Assert(tail < self.depth),
-            Assert(memory._write_ports[0].addr == tail),
-            Assert(memory._read_ports[0].addr == Mux(pop, self._after(head), head)),
+            Assert(write.addr == tail),
+            Assert(read.addr == self._after(head)),
             Assert((head + level == tail) | (head + level == tail + self.depth)),
         ]
         with m.If(level != 0):
             m.d.comb += Assert(dut.r.payload == at_head.data)
+        # What a RAM gives for a word that is being written is not defined, and never the head.
+        undefined = Signal()
+        with m.If(read.en):
+            m.d.sync += undefined.eq(write.en & (write.addr == read.addr))
+        m.d.comb += Assert(~(undefined & (level != 0) & ~device["is_recent"]))
         with m.If(follows):
             m.d.comb += Assert(at_place.data == word)
         return m

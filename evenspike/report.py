@@ -76,16 +76,25 @@ def write(
     _check_images(checked, images or ())
     others = [HTML_FILE, JSON_FILE] + ([TRACE_FILE] if trace is not None else [])
     contents = {
-        JSON_FILE: _dump(checked) + "\n",
+        JSON_FILE: dump(checked),
         MARKDOWN_FILE: report_markdown.render(checked, others),
         HTML_FILE: report_html.render(checked, images or (), trace=trace is not None),
     }
     if trace is not None:
         contents[TRACE_FILE] = json.dumps(plain(trace, "trace"), separators=(",", ":"))
-    check_folder(folder)
-    _replace(folder, contents)
+    files = write_files(contents, folder)
     if trace is None:
         (folder / TRACE_FILE).unlink(missing_ok=True)
+    return files
+
+
+def write_files(contents: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write texts under their names, each as a whole, and none of them where one cannot be.
+
+    Raises EvenspikeError for a folder that cannot be written to.
+    """
+    check_folder(folder)
+    _replace(folder, contents)
     return [folder / name for name in contents]
 
 
@@ -94,7 +103,12 @@ def write_json(content: Report, path: Path) -> None:
     check_folder(path.parent)
     if path.is_dir():
         raise EvenspikeError(f"{path}: cannot be written: Is a directory")
-    _replace(path.parent, {path.name: _dump(plain(content)) + "\n"})
+    write_files({path.name: dump(plain(content))}, path.parent)
+
+
+def dump(value: Any) -> str:
+    """The text of a JSON file: one key a line, lists of numbers or texts on one line."""
+    return _dump(value) + "\n"
 
 
 def _check_images(report: Report, images: Sequence[Picture]) -> None:
@@ -134,7 +148,6 @@ def _unwritable(folder: Path, error: OSError) -> EvenspikeError:
 
 
 def _dump(value: Any, indent: str = "") -> str:
-    """JSON with one key a line, and lists of numbers or texts on one line."""
     inner = indent + "  "
     if isinstance(value, dict) and value:
         lines = [f"{json.dumps(key)}: {_dump(item, inner)}" for key, item in value.items()]

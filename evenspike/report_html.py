@@ -37,21 +37,28 @@ def render(report: Report, pictures: Sequence[Picture] = (), *, trace: bool = Fa
     """
     body = [
         _header(report),
-        _tiles(fmt.headline(report)),
+        tiles(fmt.headline(report)),
         _layers(report, trace),
         _paper(report),
         _energy(report),
         _activity(report),
         _pictures(report, pictures),
         _cards(report),
-        _definitions(),
+        definitions(
+            {**fmt.DEFINITIONS, **{f"{state} PE": text for state, text in fmt.STATE_TEXT.items()}}
+        ),
         _footer(report),
     ]
+    return page(f"{report['model']} on {report['arch']['preset']}", stylesheet(STATES), body)
+
+
+def page(title: str, style: str, body: Iterable[str]) -> str:
+    """A whole page out of its style sheet and its parts; empty parts are left out."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(report['model'])} on {escape(report['arch']['preset'])}</title>\n"
-        f"<style>\n{stylesheet(STATES)}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}</title>\n"
+        f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(part for part in body if part)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -90,7 +97,7 @@ def _header(report: Report) -> str:
     )
 
 
-def _tiles(entries: Iterable[tuple[str, str, str]]) -> str:
+def tiles(entries: Iterable[tuple[str, str, str]]) -> str:
     """Large figures, each with its name above and a note below."""
     tiles = "".join(
         f'<div class="tile"><span>{escape(name)}</span><strong>{escape(value)}</strong>'
@@ -100,7 +107,8 @@ def _tiles(entries: Iterable[tuple[str, str, str]]) -> str:
     return f'<div class="tiles">\n{tiles}</div>'
 
 
-def _figure(number: int, title: str, content: str, caption: str, before: str = "") -> str:
+def figure(number: int, title: str, content: str, caption: str, before: str = "") -> str:
+    """A numbered picture; `before` is HTML that stands above it, as a legend does."""
     return (
         f'<figure id="figure-{number}">\n{before}<div class="scroll">{content}</div>\n'
         f"<figcaption><b>Figure {number}. {escape(title)}.</b> {escape(caption)}</figcaption>\n"
@@ -111,10 +119,21 @@ def _figure(number: int, title: str, content: str, caption: str, before: str = "
 _TEXT = ' class="text"'
 
 
-def _table(
-    head: Sequence[str], lines: Iterable[Sequence[str]], last: str = "", prose: str = ""
+def table(
+    head: Sequence[str],
+    lines: Iterable[Sequence[str]],
+    last: str = "",
+    prose: str = "",
+    styles: Mapping[int, str] | None = None,
 ) -> str:
-    """A table; `last` is the class of its last row, `prose` the column that holds sentences."""
+    """A table of texts.
+
+    Parameters
+    ----------
+    last: class of the last row.
+    prose: the column that holds sentences.
+    styles: classes of other rows, by their number.
+    """
     written = [
         "".join(
             f"<td{_TEXT if name == prose else ''}>{escape(text)}</td>"
@@ -122,9 +141,9 @@ def _table(
         )
         for row in lines
     ]
+    classes = {**(styles or {}), **({len(written) - 1: last} if last else {})}
     body = "".join(
-        f'<tr class="{last if index == len(written) - 1 else ""}">{line}</tr>\n'
-        for index, line in enumerate(written)
+        f'<tr class="{classes.get(index, "")}">{line}</tr>\n' for index, line in enumerate(written)
     )
     names = "".join(f"<th{_TEXT if name == prose else ''}>{escape(name)}</th>" for name in head)
     return f'<div class="scroll"><table>\n<tr>{names}</tr>\n{body}</table></div>'
@@ -145,21 +164,21 @@ def _layers(report: Report, trace: bool) -> str:
     return "\n".join(
         [
             f"<h2>Where the cycles go</h2>\n<p>{escape(fmt.STATES_SUM)}</p>",
-            _figure(
+            figure(
                 1,
                 "Cycles and utilisation by layer",
                 plots.cycles(report),
                 f"Cycles: {fmt.DEFINITIONS['cycles']}. "
                 f"Utilisation: {fmt.DEFINITIONS['utilisation']}.",
             ),
-            _figure(
+            figure(
                 2,
                 "Where every PE-cycle went",
                 plots.states(report),
                 "Share of the PE-cycles of each layer, and of the whole run.",
                 f'<ul class="legend">{legend}</ul>\n',
             ),
-            _figure(
+            figure(
                 3,
                 "Busy share by PE and layer",
                 plots.heat(report),
@@ -185,8 +204,8 @@ def _layer_tables(report: Report) -> str:
     work.append(
         ["total", *rows.total_place(), *rows.total_traffic(report), *rows.total_cost(report)]
     )
-    second = _table(("layer", *rows.PLACE, *rows.TRAFFIC, *rows.COST), work, "sum")
-    return f'{_table(("layer", *rows.TIME), time, "sum")}\n<div class="gap"></div>\n{second}'
+    second = table(("layer", *rows.PLACE, *rows.TRAFFIC, *rows.COST), work, "sum")
+    return f'{table(("layer", *rows.TIME), time, "sum")}\n<div class="gap"></div>\n{second}'
 
 
 def _layer_caption() -> str:
@@ -196,7 +215,7 @@ def _layer_caption() -> str:
 
 
 def _paper(report: Report) -> str:
-    return f"<h2>In the paper's convention</h2>\n<p>{escape(fmt.PAPER_TEXT)}</p>\n" + _tiles(
+    return f"<h2>In the paper's convention</h2>\n<p>{escape(fmt.PAPER_TEXT)}</p>\n" + tiles(
         (name, value, "") for name, value in fmt.paper(report)
     )
 
@@ -224,19 +243,19 @@ def _energy(report: Report) -> str:
     head = ("action", "count", "each", "energy", "share", "node", "source of the figure")
     return (
         f"<h2>Energy</h2>\n<p>{escape(fmt.ENERGY_TEXT)}</p>\n"
-        + _figure(
+        + figure(
             4,
             "Energy per image",
             plots.energy(report),
             "Top: by group. Below: by action, count times energy of one action.",
             f'<ul class="legend">{legend}</ul>\n',
         )
-        + f"\n<figure>{_table(head, lines, 'sum', head[-1])}</figure>"
+        + f"\n<figure>{table(head, lines, 'sum', head[-1])}</figure>"
     )
 
 
 def _activity(report: Report) -> str:
-    return "<h2>Spikes</h2>\n" + _figure(
+    return "<h2>Spikes</h2>\n" + figure(
         5,
         "Spikes and firing rate by layer",
         plots.spikes(report),
@@ -283,12 +302,13 @@ def _cards(report: Report) -> str:
     provenance = program.pop("provenance")
     return (
         "<h2>Accelerator and ticket</h2>\n"
-        f'<div class="cards">\n{_card("Accelerator", report["arch"])}\n'
-        f"{_card('Ticket', {'model': report['model'], **program, **provenance})}\n</div>"
+        f'<div class="cards">\n{card("Accelerator", report["arch"])}\n'
+        f"{card('Ticket', {'model': report['model'], **program, **provenance})}\n</div>"
     )
 
 
-def _card(title: str, values: Mapping[str, Any]) -> str:
+def card(title: str, values: Mapping[str, Any]) -> str:
+    """A box with the leaves of an object."""
     entries = "".join(
         f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(text)}</dd>\n"
         for name, text in fmt.facts(values)
@@ -296,8 +316,8 @@ def _card(title: str, values: Mapping[str, Any]) -> str:
     return f'<div class="card"><h3>{escape(title)}</h3>\n<dl>\n{entries}</dl></div>'
 
 
-def _definitions() -> str:
-    terms = {**fmt.DEFINITIONS, **{f"{state} PE": text for state, text in fmt.STATE_TEXT.items()}}
+def definitions(terms: Mapping[str, str]) -> str:
+    """The page's section of that name."""
     body = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>\n" for k, v in terms.items())
     return f'<h2>Definitions</h2>\n<div class="card"><dl>\n{body}</dl></div>'
 

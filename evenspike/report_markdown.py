@@ -28,23 +28,23 @@ def render(report: Report, files: Iterable[str] = ()) -> str:
         f"# {report['model']} on {arch['pes']} PEs",
         head,
         f"**{fmt.verdict(report)}**",
-        _table(("figure", "value", ""), fmt.headline(report)),
+        table(("figure", "value", ""), fmt.headline(report)),
         "## Layers",
         f"{fmt.STATES_SUM} {rows.NOTE}",
         _layers(report),
-        _list(fmt.DEFINITIONS),
-        _list({f"{state} PE": text for state, text in fmt.STATE_TEXT.items()}),
+        bullets(fmt.DEFINITIONS),
+        bullets({f"{state} PE": text for state, text in fmt.STATE_TEXT.items()}),
         "## In the paper's convention",
         fmt.PAPER_TEXT,
-        _table(("quantity", "value"), fmt.paper(report)),
+        table(("quantity", "value"), fmt.paper(report)),
         "## Energy",
         fmt.ENERGY_TEXT,
         _energy(report),
         "## Predictions" if report["predictions"] else "",
         _predictions(report) if report["predictions"] else "",
         "## Accelerator and ticket",
-        _table(("parameter", "value"), fmt.facts(arch)),
-        _table(("ticket", "value"), fmt.facts(ticket)),
+        table(("parameter", "value"), fmt.facts(arch)),
+        table(("ticket", "value"), fmt.facts(ticket)),
         f"Host time: {fmt.machine(report)}.",
         " · ".join(f"[{name}]({name})" for name in files),
     ]
@@ -52,7 +52,7 @@ def render(report: Report, files: Iterable[str] = ()) -> str:
 
 
 def _layers(report: Report) -> str:
-    return _table(
+    return table(
         rows.HEAD, [rows.layer(layer) for layer in report["layers"]] + [rows.total(report)]
     )
 
@@ -70,7 +70,7 @@ def _energy(report: Report) -> str:
         for name, action in report["energy"]["by_action"].items()
     ]
     lines.append(["total", "", "", fmt.energy(report["energy"]["total_pj"]), "", ""])
-    return _table(("action", "count", "each", "energy", "share", "source"), lines)
+    return table(("action", "count", "each", "energy", "share", "source"), lines)
 
 
 def _predictions(report: Report) -> str:
@@ -83,10 +83,11 @@ def _predictions(report: Report) -> str:
         ]
         for p in report["predictions"]
     ]
-    return _table(("image", "label", "prediction", "logits"), lines)
+    return table(("image", "label", "prediction", "logits"), lines)
 
 
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table; a cell may hold Markdown."""
     written = [list(head), ["---"] * len(head), *lines]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in written)
 
@@ -95,5 +96,6 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _list(entries: Mapping[str, str]) -> str:
+def bullets(entries: Mapping[str, str]) -> str:
+    """A list of terms and what each means."""
     return "\n".join(f"- **{name}**: {text}" for name, text in entries.items())

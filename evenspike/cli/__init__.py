@@ -1,4 +1,4 @@
-"""The command line: `evenspike sim | cosim | train | export | report | bench`.
+"""The command line: `evenspike sim | cosim | train | export | synth | bitstream | report | bench`.
 
 The one place that reaches every package, and each only when its verb is called: `sim` never loads
 torch. Exit status 0: done; 1: the model differs from the reference, or the RTL from the model; 2:
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from evenspike import __version__
@@ -38,6 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     _train(verbs.add_parser("train", help="train and prune by a recipe; resumes what is there"))
     _export(verbs.add_parser("export", help="turn a trained run into a Program"))
     _cosim(verbs.add_parser("cosim", help="run a network on the RTL and on the cycle model"))
+    _synth(verbs.add_parser("synth", help="area, longest path and clock of a part of the RTL"))
+    _bitstream(verbs.add_parser("bitstream", help="build a board's bitstream"))
     _report(verbs.add_parser("report", help="write the pages of a report.json again"))
     _bench(verbs.add_parser("bench", help="measure the targets; writes build/bench"))
     return parser
@@ -118,15 +121,75 @@ def _cosim(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pysim", action="store_true", help="time Amaranth's simulator, too")
 
     def run(arguments: argparse.Namespace) -> int:
-        try:
+        with _needs("hw,cosim"):
             from evenspike.cli.cosim import cosim
-        except ModuleNotFoundError as error:
-            raise EvenspikeError(
-                f"the RTL needs {error.name}: pip install 'evenspike[hw,cosim]'"
-            ) from error
-        return cosim(arguments)
+
+            return cosim(arguments)
 
     parser.set_defaults(run=run)
+
+
+def _synth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--part", default="pe", help="pe, apu, array, top, or a block (default: pe)"
+    )
+    parser.add_argument(
+        "--target", default="generic", help="generic, ecp5, ice40, xilinx, gowin (default: generic)"
+    )
+    parser.add_argument(
+        "--arch", default="packed", help="a preset, and fields that differ: packed,pes=4"
+    )
+    parser.add_argument("--liberty", type=Path, help="standard cells, instead of generic gates")
+    parser.add_argument(
+        "--route",
+        action=argparse.BooleanOptionalAction,
+        help="place and route, for the clock (default: on ecp5, of parts that are quick)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the placement (default: 1)")
+    parser.add_argument("--study", action="store_true", help="what the design's choices cost")
+    parser.add_argument("--out", type=Path, default=Path("build/synth"))
+
+    def run(arguments: argparse.Namespace) -> int:
+        with _needs("hw"):
+            if arguments.study:
+                from evenspike.cli.area_study import study
+
+                return study(arguments)
+            from evenspike.cli.synthesis import synth
+
+            return synth(arguments)
+
+    parser.set_defaults(run=run)
+
+
+def _bitstream(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--board", default="ulx3s-85f", help="(default: ulx3s-85f)")
+    parser.add_argument("--arch", help="default: what fits the board")
+    parser.add_argument("--words", type=int, help="64-bit words of the board's memory")
+    parser.add_argument("--seeds", type=int, help="placements to try")
+    parser.add_argument("--out", type=Path, default=Path("build/bitstream"))
+    parser.add_argument(
+        "--keep", type=Path, help="folder for the file and its entry in index.json: bitstreams"
+    )
+
+    def run(arguments: argparse.Namespace) -> int:
+        with _needs("hw,boards"):
+            from evenspike.cli.bitstream import bitstream
+
+            return bitstream(arguments)
+
+    parser.set_defaults(run=run)
+
+
+@contextmanager
+def _needs(extras: str) -> Iterator[None]:
+    """An error that says how to install what a verb lacks."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise EvenspikeError(
+            f"this needs {error.name}: pip install 'evenspike[{extras}]'"
+        ) from error
 
 
 def _report(parser: argparse.ArgumentParser) -> None:

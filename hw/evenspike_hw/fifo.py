@@ -48,7 +48,9 @@ class Fifo(wiring.Component):
             push.eq(self.w.valid & self.w.ready),
             pop.eq(self.r.valid & self.r.ready),
         ]
-        m.d.sync += level.eq(level + push - pop)
+        # Both numbers are there before it is known whether anything is popped.
+        with m.If(push != pop):
+            m.d.sync += level.eq(Mux(push, level + 1, level - 1))
 
         recent = Signal(Shape.cast(self.shape))
         if self.depth == 1:

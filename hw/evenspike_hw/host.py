@@ -1,4 +1,4 @@
-"""Host: the currents of the first layer as words of the accelerator's memory."""
+"""Host: what it puts into the accelerator's memory, and where."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike.pack import Descriptor, Image
+from evenspike_hw.descriptor import Tables
 from evenspike_hw.layouts import PSUM_BITS
 
 Positions = npt.NDArray[np.int64]
@@ -45,3 +46,30 @@ def current_words(image: Image, currents: npt.NDArray[np.int32]) -> npt.NDArray[
         low.view(np.uint8).reshape(len(block), arch.pes, 4)[:, :, :3].reshape(len(block), -1)
     )
     return content.view("<u8").reshape(-1).astype(np.uint64)
+
+
+class MemoryMap:
+    """The memory of an inference: table, weight stream, host currents, and then room for logits.
+
+    weights, currents, logits: where each begins; the table does at 0.
+    """
+
+    def __init__(self, image: Image, tables: Tables) -> None:
+        self.image = image
+        self.tables = tables
+        self.weights = tables.words.size
+        self.currents = self.weights + image.stream.size
+
+    @property
+    def logits(self) -> int:
+        first = self.image.layers[0]
+        silence = np.zeros((first.filters, *first.size), dtype=np.int32)
+        return self.currents + current_words(self.image, silence).size
+
+    @property
+    def constant(self) -> npt.NDArray[np.uint64]:
+        """The words in front of the currents: the same for all of them."""
+        return np.concatenate([self.tables.words, self.image.stream])
+
+    def words(self, currents: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
+        return np.concatenate([self.constant, current_words(self.image, currents)])

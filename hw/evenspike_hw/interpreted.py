@@ -17,9 +17,10 @@ from amaranth.sim import Simulator as Pysim
 from evenspike.pack import Image
 from evenspike_hw import descriptor
 from evenspike_hw.accelerator import Accelerator
+from evenspike_hw.host import MemoryMap
 from evenspike_hw.registers import Register, Status
 from evenspike_hw.results import LayerTrace, Results
-from evenspike_hw.simulator import WATCHDOG, MemoryBehaviour, MemoryMap, Result, check
+from evenspike_hw.simulator import WATCHDOG, MemoryBehaviour, Result, check
 from evenspike_hw.states import State
 
 MOVES = (State.BUSY, State.DRAINING)

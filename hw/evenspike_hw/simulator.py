@@ -15,7 +15,7 @@ import numpy.typing as npt
 from evenspike.errors import EvenspikeError
 from evenspike.pack import Image
 from evenspike_hw import compiled, descriptor
-from evenspike_hw.host import current_words
+from evenspike_hw.host import MemoryMap
 from evenspike_hw.registers import Status
 from evenspike_hw.results import LayerTrace, Results
 
@@ -50,20 +50,6 @@ class Waves:
     path: Path
     first: int
     last: int
-
-
-class MemoryMap:
-    """The memory of an inference: table, weight stream, host currents, and then room for logits."""
-
-    def __init__(self, image: Image, tables: descriptor.Tables) -> None:
-        self.image = image
-        self.tables = tables
-        self.weights = tables.words.size
-        self.currents = self.weights + image.stream.size
-
-    def words(self, currents: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
-        host = current_words(self.image, currents)
-        return np.concatenate([self.tables.words, self.image.stream, host])
 
 
 class Simulator:

@@ -20,6 +20,8 @@ class TileCounter(wiring.Component):
     first_tile, last_tile: of the pass. last: of the layer.
     slots: filters per PE that the pass uses.
     entry: where the tile's first row of the first block starts in the spike memory.
+
+    Nothing is told before the first start.
     """
 
     def __init__(self) -> None:
@@ -41,51 +43,81 @@ class TileCounter(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """All outputs are registers: what the next tile will be is worked out while this one is at
+        work, so that `advance`, which comes late, only lets it in.
+        """
         m = Module()
         layer = self.layer
-        number = Signal(LAYER["passes"].width)
-        pass_entry = Signal(ENTRY_BITS)
-        row_entry = Signal(ENTRY_BITS)
-        last_row, last_column, last_pass = Signal(), Signal(), Signal()
+        number, pass_entry = Signal(LAYER["passes"].width), Signal(ENTRY_BITS)
         rows, columns = Signal(MAP_BITS), Signal(MAP_BITS)  # what is left of the map
+        last_column = Signal()
         tile_height, tile_width = Signal(MAP_BITS), Signal(MAP_BITS)
         m.d.comb += [
-            rows.eq(layer.height - self.top),
-            columns.eq(layer.width - self.left),
             tile_height.eq(1 << layer.log_tile_height),
             tile_width.eq(1 << layer.log_tile_width),
-            last_row.eq(rows <= tile_height),
-            last_column.eq(columns <= tile_width),
-            last_pass.eq(number == layer.passes - 1),
-            self.height.eq(Mux(last_row, rows, tile_height)),
-            self.width.eq(Mux(last_column, columns, tile_width)),
-            self.first_tile.eq((self.top == 0) & (self.left == 0)),
-            self.last_tile.eq(last_row & last_column),
-            self.last.eq(self.last_tile & last_pass),
-            self.slots.eq(Mux(last_pass, layer.slots_last, 1 << layer.log_slots)),
-            self.entry.eq(row_entry),
         ]
-        with m.If(self.start):
-            m.d.sync += [
-                number.eq(0),
-                self.top.eq(0),
-                self.left.eq(0),
-                pass_entry.eq(layer.spike_base),
-                row_entry.eq(layer.spike_base),
+
+        next_top, next_left = Signal(MAP_BITS), Signal(MAP_BITS)
+        next_rows, next_columns = Signal(MAP_BITS), Signal(MAP_BITS)
+        next_number = Signal.like(number)
+        next_pass, next_entry = Signal(ENTRY_BITS), Signal(ENTRY_BITS)
+        m.d.comb += [
+            next_top.eq(self.top),
+            next_rows.eq(rows),
+            next_left.eq(self.left + tile_width),
+            next_columns.eq(columns - tile_width),
+            next_number.eq(number),
+            next_pass.eq(pass_entry),
+            next_entry.eq(self.entry),
+        ]
+        with m.If(last_column):
+            m.d.comb += [
+                next_left.eq(0),
+                next_columns.eq(layer.width),
+                next_top.eq(self.top + tile_height),
+                next_rows.eq(rows - tile_height),
+                next_entry.eq(self.entry + layer.tile_stride),
             ]
-        with m.Elif(self.advance):
-            m.d.sync += self.left.eq(self.left + tile_width)
-            with m.If(last_column):
-                m.d.sync += [
-                    self.left.eq(0),
-                    self.top.eq(self.top + tile_height),
-                    row_entry.eq(row_entry + layer.tile_stride),
-                ]
-            with m.If(self.last_tile):
-                m.d.sync += [
-                    self.top.eq(0),
-                    number.eq(number + 1),
-                    pass_entry.eq(pass_entry + layer.pass_stride),
-                    row_entry.eq(pass_entry + layer.pass_stride),
-                ]
+        with m.If(self.last_tile):
+            m.d.comb += [
+                next_top.eq(0),
+                next_rows.eq(layer.height),
+                next_number.eq(number + 1),
+                next_pass.eq(pass_entry + layer.pass_stride),
+                next_entry.eq(pass_entry + layer.pass_stride),
+            ]
+        with m.If(self.start):
+            m.d.comb += [
+                next_top.eq(0),
+                next_rows.eq(layer.height),
+                next_left.eq(0),
+                next_columns.eq(layer.width),
+                next_number.eq(0),
+                next_pass.eq(layer.spike_base),
+                next_entry.eq(layer.spike_base),
+            ]
+
+        ends_column, ends_row, ends_pass = Signal(), Signal(), Signal()
+        m.d.comb += [
+            ends_column.eq(next_columns <= tile_width),
+            ends_row.eq(next_rows <= tile_height),
+            ends_pass.eq(next_number == layer.passes - 1),
+        ]
+        with m.If(self.start | self.advance):
+            m.d.sync += [
+                self.top.eq(next_top),
+                self.left.eq(next_left),
+                rows.eq(next_rows),
+                columns.eq(next_columns),
+                number.eq(next_number),
+                pass_entry.eq(next_pass),
+                self.entry.eq(next_entry),
+                last_column.eq(ends_column),
+                self.height.eq(Mux(ends_row, next_rows, tile_height)),
+                self.width.eq(Mux(ends_column, next_columns, tile_width)),
+                self.first_tile.eq((next_top == 0) & (next_left == 0)),
+                self.last_tile.eq(ends_row & ends_column),
+                self.last.eq(ends_row & ends_column & ends_pass),
+                self.slots.eq(Mux(ends_pass, layer.slots_last, 1 << layer.log_slots)),
+            ]
         return m

@@ -413,15 +413,15 @@ FAULTS = [
         "tiles",
         "the last tile is not clipped",
         "tiles",
-        "self.height.eq(Mux(last_row, rows, tile_height))",
+        "self.height.eq(Mux(ends_row, next_rows, tile_height))",
         "self.height.eq(tile_height)",
     ),
     Fault(
         "tiles",
         "a map that ends with a tile gets another",
         "tiles",
-        "last_column.eq(columns <= tile_width)",
-        "last_column.eq(columns < tile_width)",
+        "ends_column.eq(next_columns <= tile_width)",
+        "ends_column.eq(next_columns < tile_width)",
     ),
     Fault(
         "drain",

@@ -21,6 +21,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Fragment, Module, Shape, Signal
 from amaranth.hdl._mem import MemoryInstance
 from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
 
 import evenspike_hw
 from evenspike.arch import Arch
@@ -44,24 +45,42 @@ write_rtlil out.il
 """
 
 
+PARAMETERS = {
+    "BoardMemory": ((100, 3), (64, 1)),
+    "Bridge": ((100,), (1 << 10,)),
+    "Fifo": ((12, 1), (12, 2), (12, 7)),
+    "System": ((SMALL, 100, 4),),
+    "UartReceiver": ((4,), (5,)),
+    "UartTransmitter": ((4,), (5,)),
+}
+"""Of classes that take something else than an Arch."""
+
+PRIMITIVES = {"Pll"}
+"""Classes around a vendor's primitive, which only the synthesis for its chips knows."""
+
+
 def instances() -> dict[str, Any]:
     """Each component class with a small Arch; classes of any parameters with some of them."""
     found: dict[str, Any] = {}
-    for module_info in pkgutil.iter_modules(evenspike_hw.__path__):
-        module = importlib.import_module(f"evenspike_hw.{module_info.name}")
+    for module_info in pkgutil.walk_packages(evenspike_hw.__path__, f"{evenspike_hw.__name__}."):
+        module = importlib.import_module(module_info.name)
         for name, kind in vars(module).items():
             if not inspect.isclass(kind) or kind.__module__ != module.__name__:
                 continue
-            if not issubclass(kind, wiring.Component):
+            if not issubclass(kind, wiring.Component) or issubclass(kind, Memory):
+                continue  # a memory has no ports of its own
+            if name in PRIMITIVES:
                 continue
+            assert name not in found, f"two components are called {name}"
             parameters = list(inspect.signature(kind).parameters)
             if parameters == ["arch"]:
                 found[name] = lambda kind=kind: kind(SMALL)
             elif not parameters:
                 found[name] = kind
-            elif name == "Fifo":
-                for depth in (1, 2, 7):
-                    found[f"{name}-{depth}"] = lambda kind=kind, depth=depth: kind(12, depth)
+            elif name in PARAMETERS:
+                for values in PARAMETERS[name]:
+                    text = "-".join(str(value) for value in values if value is not SMALL)
+                    found[f"{name}-{text}"] = lambda kind=kind, values=values: kind(*values)
             else:
                 raise AssertionError(f"which parameters has {name}{parameters}?")
     return found

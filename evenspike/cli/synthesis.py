@@ -1,0 +1,46 @@
+"""`evenspike synth`: area, longest path and clock of a part of the RTL."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.text import Text
+
+from evenspike import area_report
+from evenspike import report as reports
+from evenspike.arch import preset
+from evenspike.cli import assemble
+from evenspike_hw.synthesis.synthesize import Request, synthesize
+
+
+def synth(arguments: argparse.Namespace) -> int:
+    """The `synth` verb; returns the exit status."""
+    console = assemble.console()
+    request = Request(
+        arguments.part,
+        arguments.target,
+        preset(arguments.arch),
+        arguments.liberty,
+        arguments.route,
+        arguments.seed,
+    )
+    reports.check_folder(arguments.out)
+    name = f"{request.part} on {request.target}"
+    with steps(console, name) as progress:
+        result = synthesize(request, arguments.out / "cache", progress)
+    files = area_report.write(result, arguments.out)
+    console.print(area_report.table(result))
+    if result["cached"]:
+        console.print(f"nothing has changed since it was synthesised ({result['seconds']} s)")
+    console.print("written: " + ", ".join(map(str, files)), soft_wrap=True)
+    return 0
+
+
+@contextmanager
+def steps(console: Console, name: str) -> Iterator[Callable[[str], None]]:
+    """What a tool does just now, behind the name of what it works on."""
+    with console.status(Text(name)) as status:
+        yield lambda step: status.update(Text(f"{name}: {step}"))

@@ -1,0 +1,107 @@
+"""Boards: what is built for each, and the top that gives `System` its pins and its clock."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module
+from amaranth.lib import io
+from amaranth.lib.cdc import ResetSynchronizer
+
+from evenspike.arch import Arch
+from evenspike.errors import EvenspikeError
+from evenspike_hw.board.pll import Pll
+from evenspike_hw.board.system import System
+
+BAUD = 1_000_000
+
+
+@dataclass(frozen=True)
+class Board:
+    """A design for a board.
+
+    device: for people. platform: module and class in amaranth-boards. target: of the synthesis.
+    arch: as `evenspike.arch.preset` takes it; its clock is the accelerator's: the oscillator's, or
+    on ECP5 a multiple of it. words: 64-bit words of its memory, in block RAM. seeds: how many
+    placements are tried; the fastest stays.
+    """
+
+    device: str
+    platform: tuple[str, str]
+    target: str
+    arch: str
+    words: int
+    seeds: int = 4
+
+    def make_platform(self) -> Any:
+        module, name = self.platform
+        return getattr(importlib.import_module(f"amaranth_boards.{module}"), name)()
+
+
+BOARDS = {
+    "ulx3s-85f": Board(
+        "LFE5U-85F",
+        ("ulx3s", "ULX3S_85F_Platform"),
+        "ecp5",
+        "packed,pes=4,clock_mhz=50",
+        words=30720,
+    ),
+}
+
+
+def board(name: str) -> Board:
+    """The named board, or an error that lists them."""
+    if name not in BOARDS:
+        raise EvenspikeError(f"unknown board {name!r}; there are: {', '.join(BOARDS)}")
+    return BOARDS[name]
+
+
+class Top(Elaboratable):
+    """`System` on a board: UART, and two lamps, busy and error.
+
+    words: of its memory. Raises EvenspikeError for a clock that the board cannot make.
+    """
+
+    def __init__(self, arch: Arch, words: int) -> None:
+        self.arch = arch
+        self.words = words
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        self._clock(m, platform)
+        divisor = round(self.arch.clock_mhz * 1e6 / BAUD)
+        m.submodules.system = system = System(self.arch, self.words, divisor)
+        pins = platform.request("uart", dir={"rx": "-", "tx": "-", **self._others(platform)})
+        m.submodules.rx = rx = io.Buffer("i", pins.rx)
+        m.submodules.tx = tx = io.Buffer("o", pins.tx)
+        m.d.comb += [system.rx.eq(rx.i), tx.o.eq(system.tx)]
+        for number, lamp in enumerate((system.busy, system.error)):
+            led = io.Buffer("o", platform.request("led", number, dir="-"))
+            m.submodules[f"led{number}"] = led
+            m.d.comb += led.o.eq(lamp)
+        return m
+
+    def _others(self, platform: Any) -> dict[str, str]:
+        """The UART's pins for flow control, which stay unused."""
+        pins = {part.name for part in platform.lookup("uart").ios}
+        return dict.fromkeys(pins - {"rx", "tx"}, "-")
+
+    def _clock(self, m: Module, platform: Any) -> None:
+        """The domain `sync`: the platform's own, or from a PLL; in reset until it has locked."""
+        clock, oscillator = self.arch.clock_mhz, platform.default_clk_frequency / 1e6
+        factor = round(clock / oscillator)
+        if factor == 1 and clock == oscillator:
+            return
+        if getattr(platform, "family", "") != "ecp5" or factor < 1 or factor * oscillator != clock:
+            raise EvenspikeError(
+                f"Arch clock_mhz is {clock:g}; the board has {oscillator:g} MHz"
+                + (" and multiples" if getattr(platform, "family", "") == "ecp5" else "")
+            )
+        pin = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
+        pll = Pll(oscillator, factor)
+        m.submodules.clock_pin, m.submodules.pll = pin, pll
+        m.domains.sync = ClockDomain()
+        m.d.comb += [pll.reference.eq(pin.i), ClockSignal().eq(pll.clock)]
+        m.submodules.reset = ResetSynchronizer(~pll.locked)

@@ -1,0 +1,262 @@
+"""Build: a bitstream, from the RTL to the file, by amaranth-boards, Yosys and nextpnr."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evenspike.arch import Arch
+from evenspike.errors import EvenspikeError
+from evenspike_hw.board.boards import Board, Top, board
+from evenspike_hw.ram import COLLISIONS
+from evenspike_hw.synthesis import yosys
+from evenspike_hw.synthesis.routing import Device, Routed, read, route
+from evenspike_hw.synthesis.synthesize import longest_path
+from evenspike_hw.synthesis.targets import target
+
+TOP = "top"
+
+
+@dataclass(frozen=True)
+class Packer:
+    """How a target's routed design becomes a file. routed, packed: endings of their names.
+    option: of nextpnr, for the routed one. arguments: of the tool, in their order.
+    """
+
+    nextpnr: str
+    option: str
+    routed: str
+    tool: str
+    packed: str
+    arguments: tuple[str, ...]
+
+
+PACKERS = {
+    "ecp5": Packer(
+        "nextpnr-ecp5",
+        "--textcfg",
+        "config",
+        "ecppack",
+        "bit",
+        ("--compress", "--input", "{routed}", "--bit", "{packed}"),
+    ),
+    "ice40": Packer("nextpnr-ice40", "--asc", "asc", "icepack", "bin", ("{routed}", "{packed}")),
+}
+
+
+@dataclass(frozen=True)
+class Bitstream:
+    """file: the bitstream. report: what it is, what it takes and how fast it is."""
+
+    file: Path
+    report: dict[str, Any]
+
+
+def build(
+    name: str,
+    arch: Arch,
+    words: int,
+    seeds: int,
+    work: Path,
+    progress: yosys.Progress | None = None,
+) -> Bitstream:
+    """Build a board's bitstream; what has been routed by an earlier call is not routed again.
+
+    seeds: placements 1 to `seeds` are tried, the fastest stays. work: folder for all that arises.
+    Raises EvenspikeError if it does not fit, if no placement is as fast as the clock of the Arch,
+    and with a tool's own reason if one fails.
+    """
+    design = board(name)
+    packer = PACKERS[design.target]
+    if seeds < 1:
+        raise EvenspikeError(f"{seeds} placements, possible are 1 and more")
+    tools = _tools(packer)
+    if progress is not None:
+        progress("elaborating")
+    files = _plan(design, arch, words)
+    digest = _digest(files, tools)
+    place = work / digest
+    _prepare(files, place)
+    began = time.perf_counter()
+    if not (place / "synthesised").exists():
+        script = ["-q", "-l", "synthesis.log", f"{TOP}.ys"]
+        code, _ = yosys.execute([yosys.find().program, *script], place, place / "yosys.txt")
+        if code:
+            raise EvenspikeError(f"Yosys: {yosys.reason((place / 'yosys.txt').read_text())}")
+        (place / "synthesised").write_text(f"{time.perf_counter() - began:.1f}")
+    routes = _routes(design, packer, files, place, seeds, progress)
+    best = max(routes, key=lambda seed: (routes[seed].fmax_mhz, -seed))
+    routed = routes[best]
+    if routed.fmax_mhz < arch.clock_mhz:
+        raise EvenspikeError(
+            f"{name}: the fastest of {seeds} placements reaches {routed.fmax_mhz} MHz, the clock "
+            f"has {arch.clock_mhz:g}; {_slowest(routed)}"
+        )
+    packed = place / f"{name}.{packer.packed}"
+    given = {"routed": f"seed{best}.{packer.routed}", "packed": packed.name}
+    command = [_program(packer.tool), *(a.format(**given) for a in packer.arguments)]
+    code, text = yosys.execute(command, place, place / f"{packer.tool}.log")
+    if code:
+        raise EvenspikeError(f"{packer.tool}: {yosys.reason(text)}")
+    length, _ = longest_path((place / "ltp.txt").read_text())
+    seconds = float((place / "synthesised").read_text())
+    seconds += sum(float((place / f"seed{n}.seconds").read_text()) for n in routes)
+    return Bitstream(
+        packed,
+        {
+            "board": name,
+            "device": design.device,
+            "arch": {"preset": arch.preset, "digest": arch.digest},
+            "words": words,
+            "clock_mhz": arch.clock_mhz,
+            "fmax_mhz": routed.fmax_mhz,
+            "resources": routed.utilisation,
+            "ltp": length,
+            "seconds": round(seconds, 1),
+            "seed": best,
+            "fmax_by_seed": {str(seed): routes[seed].fmax_mhz for seed in sorted(routes)},
+            "critical_path": routed.critical_path,
+            "digest": digest,
+            "tools": tools,
+            "file": packed.name,
+            "sha256": hashlib.sha256(packed.read_bytes()).hexdigest(),
+        },
+    )
+
+
+def _tools(packer: Packer) -> dict[str, str]:
+    return {
+        "yosys": yosys.find().version,
+        packer.nextpnr: yosys.tool_version(_program(packer.nextpnr)),
+    }
+
+
+def _program(name: str) -> str:
+    found = yosys.installed(f"yowasp-{name}") or yosys.installed(name)
+    if found is None:
+        raise EvenspikeError(f"no {name}; pip install 'evenspike[boards]' brings yowasp-{name}")
+    return found
+
+
+def _plan(design: Board, arch: Arch, words: int) -> dict[str, str]:
+    """What amaranth-boards would run, as files by name."""
+    path = target(design.target).path
+    plan = design.make_platform().prepare(
+        Top(arch, words),
+        TOP,
+        script_after_read=COLLISIONS,
+        script_after_synth=f"tee -q -o ltp.txt ltp w:* {path}",
+        emit_src=False,
+    )
+    return {
+        name: text if isinstance(text, str) else text.decode()
+        for name, text in plan.files.items()
+        if not name.startswith("build_top.b") and not name.endswith(".debug.v")
+    }
+
+
+def _digest(files: dict[str, str], tools: dict[str, str]) -> str:
+    text = hashlib.sha256(repr(sorted(tools.items())).encode())
+    for name in sorted(files):
+        text.update(f"{name}\0{files[name]}\0".encode())
+    return text.hexdigest()[:16]
+
+
+def _prepare(files: dict[str, str], place: Path) -> None:
+    if place.exists():
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(dir=place.parent))
+    for name, text in files.items():
+        (new / name).write_text(text)
+    new.rename(place)
+
+
+def _routes(
+    design: Board,
+    packer: Packer,
+    files: dict[str, str],
+    place: Path,
+    seeds: int,
+    progress: yosys.Progress | None,
+) -> dict[int, Routed]:
+    """The result of each placement, two at a time: each takes a core and minutes."""
+    options = _options(files[f"build_{TOP}.sh"], packer)
+    device = Device(design.device, packer.nextpnr, options)
+    done: list[int] = []
+
+    def one(seed: int) -> Routed:
+        report = place / f"{TOP}-seed{seed}-report.json"
+        if not (place / f"seed{seed}.seconds").exists():
+            began = time.perf_counter()
+            more = (packer.option, f"seed{seed}.{packer.routed}")
+            route(device, place, TOP, seed, None, more)
+            (place / f"seed{seed}.seconds").write_text(f"{time.perf_counter() - began:.1f}")
+        done.append(seed)
+        if progress is not None:
+            progress(f"placed and routed {len(done)} of {seeds}")
+        return read(report)
+
+    if progress is not None:
+        progress(f"placing and routing {seeds} times, minutes each")
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(range(1, seeds + 1), pool.map(one, range(1, seeds + 1)), strict=True))
+
+
+def _options(script: str, packer: Packer) -> tuple[str, ...]:
+    """Those of amaranth-boards for nextpnr, but for the names of what goes in and out."""
+    [line] = [line for line in script.splitlines() if line.startswith('"$NEXTPNR')]
+    words = [word for word in shlex.split(line)[1:] if word != "--quiet"]
+    for option in ("--log", "--json", packer.option):
+        at = words.index(option)
+        del words[at : at + 2]
+    return tuple(words)
+
+
+def _slowest(routed: Routed) -> str:
+    path = [step["to"] for step in routed.critical_path if step["to"]]
+    return f"its slowest path goes from {path[0]} to {path[-1]}" if path else "no path is named"
+
+
+def keep(found: Bitstream, folder: Path) -> str:
+    """Put the file and its entry in `index.json` into a folder; says how it compares with the file
+    that was there.
+
+    Raises EvenspikeError if a file made from the same sources by the same tools is not the same.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    index = folder / "index.json"
+    entries: dict[str, Any] = json.loads(index.read_text()) if index.exists() else {}
+    before = entries.get(found.report["board"])
+    said = "new"
+    if before is not None:
+        same = before["sha256"] == found.report["sha256"]
+        said = "the same as before, bit for bit" if same else "different from before: other sources"
+        if not same and before["digest"] == found.report["digest"]:
+            raise EvenspikeError(
+                f"{found.report['board']}: the same sources and tools gave another file: "
+                f"{found.report['sha256']} instead of {before['sha256']}"
+            )
+    entry = {key: value for key, value in found.report.items() if key not in NOT_KEPT}
+    entries[found.report["board"]] = entry
+    _replace(folder / found.file.name, found.file.read_bytes())
+    _replace(index, (json.dumps(dict(sorted(entries.items())), indent=1) + "\n").encode())
+    return said
+
+
+NOT_KEPT = ("critical_path", "seconds")
+"""What the index leaves out: it would change, or tell more than one wants to know."""
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """The whole file or none of it."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_bytes(content)
+    new.replace(file)

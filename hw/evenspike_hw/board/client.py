@@ -1,0 +1,233 @@
+"""Client: the host of a board, over any line of bytes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from evenspike.errors import EvenspikeError
+from evenspike.pack import Image
+from evenspike_hw import descriptor
+from evenspike_hw.board.bridge import (
+    ACKNOWLEDGED,
+    BOARD,
+    BURST,
+    FAULTS,
+    LONGEST,
+    REFUSED,
+    BoardStatus,
+    Opcode,
+)
+from evenspike_hw.host import MemoryMap, current_words
+from evenspike_hw.registers import Register, Status
+from evenspike_hw.results import Results
+
+START, FILL = 1, 2
+"""What is written to CONTROL."""
+
+SECONDS = 10.0
+"""How long the accelerator may stay busy, unless something else is said."""
+
+Words = npt.NDArray[np.uint64]
+
+
+class Transport(Protocol):
+    """A line to the board, such as a serial port of pyserial with a timeout."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes; fewer if no more come within the line's own timeout."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """An inference. logits: int64 [filters]. overflow: a partial sum or a membrane saturated."""
+
+    logits: npt.NDArray[np.int64]
+    cycles: int
+    overflow: bool
+
+
+class Client:
+    """A board with `evenspike_hw.board.system.System` on it.
+
+    Every method raises EvenspikeError where the board does not answer, refuses, or has lost a byte
+    or an address. Addresses count 64-bit words.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._line = transport
+        self._map: MemoryMap | None = None
+
+    # Memory and registers.
+
+    def write_memory(self, address: int, words: Words) -> None:
+        for at in range(0, len(words), BURST):
+            part = words[at : at + BURST]
+            head = _numbers((Opcode.WRITE_MEMORY, 1), (address + at, 4), (len(part) - 1, 1))
+            self._command(head + part.astype("<u8").tobytes(), 0)
+        self._check_faults(f"{len(words)} words written from {address} on")
+
+    def read_memory(self, address: int, count: int) -> Words:
+        found = b""
+        for at in range(0, count, BURST):
+            size = min(BURST, count - at)
+            head = _numbers((Opcode.READ_MEMORY, 1), (address + at, 4), (size - 1, 1))
+            found += self._command(head, 8 * size)
+        self._check_faults(f"{count} words read from {address} on")
+        return np.frombuffer(found, dtype="<u8").astype(np.uint64)
+
+    def write_register(self, number: int, value: int) -> None:
+        self._command(_numbers((Opcode.WRITE_REGISTER, 1), (number, 1), (value, 4)), 0)
+
+    def read_register(self, number: int) -> int:
+        return int.from_bytes(
+            self._command(_numbers((Opcode.READ_REGISTER, 1), (number, 1)), 4), "little"
+        )
+
+    def synchronise(self) -> None:
+        """After an answer that has not come: completes the command, and forgets all answers.
+
+        A command that writes is completed with zeros, so an Image has to be loaded anew.
+        """
+        self._map = None
+        self._line.write(bytes(LONGEST))
+        while self._line.read(LONGEST):
+            pass
+
+    # Networks.
+
+    def load(self, image: Image, seconds: float = SECONDS) -> None:
+        """Put an Image into the memory and fill the table.
+
+        seconds: that filling it may take. Raises EvenspikeError for a board with another Arch or
+        with too little memory for the Image.
+        """
+        self._map = None
+        digest, wanted = self.read_register(Register.DIGEST), int(image.arch.digest[:8], 16)
+        if digest != wanted:
+            raise EvenspikeError(
+                f"{image.name}: packed for the Arch with digest {wanted:08x} "
+                f"({image.arch.preset}), the board has {digest:08x}"
+            )
+        self._wait("before the image is loaded", seconds)
+        map_ = MemoryMap(image, descriptor.encode(image))
+        needed = map_.logits + Results(image).logit_words.size
+        words = self.read_register(BOARD) >> BoardStatus.WORDS
+        if needed > words:
+            raise EvenspikeError(
+                f"{image.name}: its table, weights, currents and logits take {needed} words, "
+                f"the board's memory has {words}"
+            )
+        self.write_memory(0, map_.constant)
+        for register, value in {
+            Register.CURRENTS: map_.currents,
+            Register.WEIGHTS: map_.weights,
+            Register.LOGITS: map_.logits,
+            Register.TABLE: 0,
+            Register.TABLE_WORDS: map_.tables.words.size,
+            Register.PASS_BASE: map_.tables.pass_base,
+        }.items():
+            self.write_register(register, value)
+        self.write_register(Register.CONTROL, FILL)
+        self._wait("filling its table", seconds)
+        self._map = map_
+
+    def run(self, currents: npt.NDArray[np.int32], seconds: float = SECONDS) -> Result:
+        """One inference on the host's currents [filters, H, W].
+
+        seconds: that it may take. Raises EvenspikeError for an inference that stops at a layer.
+        """
+        map_ = self._map
+        if map_ is None:
+            raise EvenspikeError("board: no image is loaded")
+        image = map_.image
+        first = image.layers[0]
+        if currents.shape != (first.filters, *first.size):
+            raise EvenspikeError(
+                f"layer {first.name}: currents are {currents.shape}, "
+                f"not {(first.filters, *first.size)}"
+            )
+        self._wait("before the inference", seconds)
+        self.write_memory(map_.currents, current_words(image, currents))
+        self.write_register(Register.CONTROL, START)
+        status = self._wait("in an inference", seconds)
+        layer = _layer(status)
+        if status >> Status.ERROR & 1:
+            name = image.layers[layer].name if layer < len(image.layers) else "of no name"
+            raise EvenspikeError(
+                f"board: stopped with its error bit at layer {name} (number {layer}): "
+                "bad descriptor"
+            )
+        if not status >> Status.DONE & 1:
+            raise EvenspikeError(f"board: no inference has been done, status {status:08x}")
+        self._check_faults("the accelerator's own reads and writes")
+        results = Results(image)
+        results.logit_words[:] = self.read_memory(map_.logits, results.logit_words.size)
+        # A board shows its logits alone: of the rest the results say that nothing has happened.
+        logits = results.traces(status=0)[-1].logits
+        assert logits is not None  # noqa: S101  (of the last layer)
+        cycles = self.read_register(Register.CYCLES)
+        return Result(logits, cycles, bool(status >> Status.OVERFLOW & 1))
+
+    # The line.
+
+    def _wait(self, what: str, seconds: float) -> int:
+        """The status, once the accelerator is idle."""
+        end = time.monotonic() + seconds
+        while (status := self.read_register(Register.CONTROL)) >> Status.BUSY & 1:
+            if time.monotonic() > end:
+                raise EvenspikeError(
+                    f"board: still busy after {seconds:g} s, {what} (layer {_layer(status)})"
+                )
+        return status
+
+    def _check_faults(self, what: str) -> None:
+        """Clears what it finds."""
+        value = self.read_register(BOARD)
+        words, faults = value >> BoardStatus.WORDS, value & (1 << FAULTS) - 1
+        if not faults:
+            return
+        self.write_register(BOARD, faults)
+        found = {
+            BoardStatus.BEYOND: f"an address beyond its {words} words of memory was used",
+            BoardStatus.LOST: "its UART has lost a byte",
+        }
+        text = " and ".join(text for bit, text in found.items() if faults >> bit & 1)
+        raise EvenspikeError(f"board: {text} ({what})")
+
+    def _command(self, command: bytes, size: int) -> bytes:
+        """The answer's bytes behind the acknowledgement."""
+        name = Opcode(command[0]).name
+        self._line.write(command)
+        first = self._line.read(1)
+        if not first:
+            raise EvenspikeError(f"board: no answer to {name} within the line's timeout")
+        if first[0] == REFUSED:
+            raise EvenspikeError(f"board: refuses {name} {command[1:6].hex(' ')}")
+        if first[0] != ACKNOWLEDGED:
+            raise EvenspikeError(
+                f"board: answers {name} with {first[0]:02x}, not with {ACKNOWLEDGED:02x}; "
+                "is the line's speed that of the board?"
+            )
+        answer = self._line.read(size) if size else b""
+        if len(answer) != size:
+            raise EvenspikeError(
+                f"board: {len(answer)} of {size} bytes in answer to {name} within the line's "
+                "timeout"
+            )
+        return answer
+
+
+def _layer(status: int) -> int:
+    return status >> Status.LAYER & 0xFF
+
+
+def _numbers(*numbers: tuple[int, int]) -> bytes:
+    """Value and bytes of each."""
+    return b"".join(value.to_bytes(size, "little") for value, size in numbers)

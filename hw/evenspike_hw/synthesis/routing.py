@@ -1,0 +1,115 @@
+"""Routing: placement and routing by nextpnr, its clock, what it uses, and why it failed."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evenspike.errors import EvenspikeError
+from evenspike_hw.synthesis import yosys
+
+
+@dataclass(frozen=True)
+class Device:
+    """name: for people. nextpnr: the program, `yowasp-` before it or not. options: of it."""
+
+    name: str
+    nextpnr: str
+    options: tuple[str, ...]
+
+    def program(self) -> str:
+        """The program's path; raises EvenspikeError if there is none."""
+        found = yosys.installed(f"yowasp-{self.nextpnr}") or yosys.installed(self.nextpnr)
+        if found is None:
+            raise EvenspikeError(
+                f"no {self.nextpnr}; pip install 'evenspike[boards]' brings yowasp-{self.nextpnr}"
+            )
+        return found
+
+
+OUT_OF_CONTEXT = Device(
+    "LFE5U-85F-6",
+    "nextpnr-ecp5",
+    ("--85k", "--package", "CABGA381", "--speed", "6", "--out-of-context", "--freq", "75"),
+)
+"""A part without pins, alone on the FPGA of the ULX3S."""
+
+
+@dataclass(frozen=True)
+class Routed:
+    """fmax_mhz: the lowest of all clocks. utilisation: resource -> used and available.
+    critical_path: of the slowest clock; signals and nanoseconds from register to register.
+    """
+
+    fmax_mhz: float
+    utilisation: dict[str, dict[str, int]]
+    critical_path: list[dict[str, Any]]
+
+
+def route(
+    device: Device,
+    place: Path,
+    name: str,
+    seed: int,
+    progress: yosys.Progress | None = None,
+    options: tuple[str, ...] = (),
+) -> Routed:
+    """Place and route NAME.json in `place`; the log and the report stay there.
+
+    Raises EvenspikeError that says which resource does not suffice and by how much, or else what
+    nextpnr said.
+    """
+    run = f"{name}-seed{seed}"
+    command = [
+        device.program(),
+        *device.options,
+        *("--json", f"{name}.json", "--seed", str(seed), "--report", f"{run}-report.json"),
+        *("--timing-allow-fail", *options),
+    ]
+    if progress is not None:
+        progress(f"placing and routing, seed {seed}")
+    code, text = yosys.execute(command, place, place / f"{run}.log")
+    if code:
+        raise EvenspikeError(f"{device.name}: {_failure(text)} (log: {place / f'{run}.log'})")
+    return read(place / f"{run}-report.json")
+
+
+def read(file: Path) -> Routed:
+    """What a report of nextpnr says."""
+    report = json.loads(file.read_text())
+    clocks = {name: clock["achieved"] for name, clock in report["fmax"].items()}
+    if not clocks:
+        raise EvenspikeError(f"{file.name}: no path between registers, so there is no clock")
+    slowest = min(clocks, key=lambda name: clocks[name])
+    steps = [
+        {
+            "kind": step["type"],
+            "ns": round(step["delay"], 3),
+            "to": step["to"].get("cell", ""),
+            "net": step.get("net", ""),
+        }
+        for path in report["critical_paths"]
+        if path["from"].split()[-1] == slowest and path["to"].split()[-1] == slowest
+        for step in path["path"]
+    ]
+    used = {
+        name: {"used": counts["used"], "available": counts["available"]}
+        for name, counts in report["utilization"].items()
+        if counts["used"]
+    }
+    return Routed(round(clocks[slowest], 2), used, steps)
+
+
+def _failure(log: str) -> str:
+    """What does not fit, or nextpnr's own reason."""
+    lines = re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+(\d+)%", log, re.MULTILINE)
+    over = {name: (int(u), int(a)) for name, u, a, _ in lines if int(u) > int(a)}
+    if over:
+        return "it does not fit: " + ", ".join(
+            f"{name} {used:,} of {available:,} ({used - available:,} too many)"
+            for name, (used, available) in over.items()
+        )
+    return f"nextpnr: {yosys.reason(log)}"

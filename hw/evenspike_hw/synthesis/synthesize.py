@@ -1,0 +1,265 @@
+"""Synthesize: one part, for one target, to the JSON that all tables and pictures are views of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evenspike.arch import PRESETS, Arch
+from evenspike.errors import EvenspikeError
+from evenspike_hw.ram import COLLISIONS
+from evenspike_hw.synthesis import area, yosys
+from evenspike_hw.synthesis.netlist import Netlist, netlist, path
+from evenspike_hw.synthesis.parts import PARTS, WITHOUT_ROUTING, part
+from evenspike_hw.synthesis.routing import OUT_OF_CONTEXT, route
+from evenspike_hw.synthesis.targets import GENERIC, Target, target
+
+GENERIC_SCRIPT = """
+opt; wreduce; peepopt; opt_clean; alumacc; share; opt
+memory -nomap; opt_clean; opt -full
+techmap; opt
+"""
+"""Down to gates and flip-flops with enable and reset; memories stay memories."""
+
+GATES_SCRIPT = """
+dfflegalize -cell $_DFF_P_ 01
+opt_expr; opt_merge; opt_clean
+abc -g cmos
+opt_clean
+"""
+"""`opt` would find enables and resets again, which a plain flip-flop does not have."""
+
+LIBERTY_FILE = "cells.lib"
+UNMAPPED_FILE = "unmapped.txt"
+"""Memories that no RAM of the target has taken, one a line."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to synthesise. route: place and route too, for the clock; None: where that is quick.
+    seed: of the placement.
+    """
+
+    part: str
+    target: str = "generic"
+    arch: Arch = PRESETS["packed"]
+    liberty: Path | None = None
+    route: bool | None = None
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        chosen = target(self.target)
+        if self.part not in PARTS:
+            part(self.part, self.arch)  # the error lists them
+        if self.liberty is not None and chosen is not GENERIC:
+            raise EvenspikeError(f"a Liberty file is for target generic, not for {self.target}")
+        if self.route and not chosen.flat:
+            raise EvenspikeError(
+                f"target {self.target} cannot be routed without a board; ecp5 can be"
+            )
+
+    @property
+    def routes(self) -> bool:
+        if self.route is None:
+            return bool(target(self.target).flat) and self.part not in WITHOUT_ROUTING
+        return self.route
+
+
+def synthesize(
+    request: Request, cache: Path, progress: yosys.Progress | None = None
+) -> dict[str, Any]:
+    """Area by block, longest path, memories and, where it is routed, the clock.
+
+    cache: folder that keeps each result, with the scripts and logs that made it, by the digest of
+    what it is made from.
+    Raises EvenspikeError for a part or target that there is not, a Liberty file that cannot be
+    read or misses a cell, and with the tool's own reason where one fails.
+    """
+    tools = {"yosys": yosys.find().version}
+    if request.routes:
+        tools["nextpnr"] = yosys.tool_version(OUT_OF_CONTEXT.program())
+    if progress is not None:
+        progress("elaborating")
+    source = netlist(part(request.part, request.arch), request.part)
+    liberty = _read_liberty(request.liberty)
+    here = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        here.update(file.read_bytes())
+    key = (request.part, request.target, request.routes, request.seed, tools, here.hexdigest())
+    digest = hashlib.sha256(repr(key).encode() + source.text.encode() + liberty).hexdigest()[:16]
+    kept = cache / digest
+    if (kept / "result.json").is_file():
+        found: dict[str, Any] = json.loads((kept / "result.json").read_text())
+        return found | {"cached": True}
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="run-") as folder:
+        place = Path(folder)
+        started = time.perf_counter()
+        try:
+            result = _synthesize(request, source, place, progress)
+        except EvenspikeError:
+            failed = cache / "failed"  # the logs that the error names
+            shutil.rmtree(failed, ignore_errors=True)
+            shutil.copytree(place, failed)
+            raise
+        result |= {
+            "seconds": round(time.perf_counter() - started, 2),
+            "digest": digest,
+            "tools": tools,
+        }
+        (place / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(place, kept)
+    return result | {"cached": False}
+
+
+def _synthesize(
+    request: Request, source: Netlist, place: Path, progress: yosys.Progress | None
+) -> dict[str, Any]:
+    chosen = target(request.target)
+    (place / f"{request.part}.il").write_text(source.text)
+    if request.liberty is not None:
+        shutil.copyfile(request.liberty, place / LIBERTY_FILE)
+    log = yosys.run(_script(request, chosen), place, "synthesis", progress)
+    statistics = json.loads((place / "stat.json").read_text())
+    areas = area.cell_areas(statistics) if request.liberty else {}
+    if request.liberty is not None:
+        _check_mapped(request.liberty, statistics)
+        count = area.standard_cells(source, areas)
+    elif chosen is GENERIC:
+        count = area.gates(source, chosen)
+    else:
+        count = area.fpga(chosen)
+    blocks = area.tree(statistics, source, count)
+    length, signals = longest_path((place / "ltp.txt").read_text())
+    result = {
+        "part": request.part,
+        "target": request.target,
+        "arch": {"preset": request.arch.preset, "digest": request.arch.digest},
+        "resources": blocks["resources"],
+        "fmax_mhz": None,
+        "fmax_by": None,
+        "ltp": length,
+        "path": signals,
+        "memories": _memories(source, log, place, chosen),
+        "blocks": blocks,
+    }
+    if request.liberty is not None:
+        result["liberty"] = request.liberty.name
+    if chosen.name == "xilinx":
+        result |= _timed(log)
+    if request.routes:
+        flat = f"{_head(request.part)}{chosen.flat} -top {request.part} -json routed.json\n"
+        yosys.run(flat, place, "flat", progress)
+        routed = route(OUT_OF_CONTEXT, place, "routed", request.seed, progress)
+        result |= {
+            "fmax_mhz": routed.fmax_mhz,
+            "fmax_by": f"nextpnr-ecp5, {OUT_OF_CONTEXT.name}, out of context, seed {request.seed}",
+            "routed": {"utilisation": routed.utilisation, "critical_path": routed.critical_path},
+        }
+    return result
+
+
+def _head(top: str) -> str:
+    """Lookup tables stay logic: else they would count as memories."""
+    return f"read_rtlil {top}.il\nhierarchy -top {top} -check\n{COLLISIONS}\nproc -norom\n"
+
+
+def _script(request: Request, chosen: Target) -> str:
+    top, selection = request.part, chosen.path
+    script = _head(top)
+    statistics = "tee -q -o stat.json stat -hierarchy -json"
+    # Without `splitnets` abc9 of Yosys 0.70 stops at an assertion in modules that hold others.
+    if request.liberty is not None:
+        # A flip-flop of a library does not say how it wakes up: its reset does.
+        script += f"""{GENERIC_SCRIPT}
+attrmap -remove init
+read_liberty -lib {LIBERTY_FILE}
+dfflibmap -liberty {LIBERTY_FILE}
+setattr -set register 1 t:* t:$_* %d
+abc -liberty {LIBERTY_FILE}
+opt_clean
+{statistics} -liberty {LIBERTY_FILE}
+"""
+        selection = "t:* a:register %d t:$mem_v2 %d"
+    elif chosen is GENERIC:
+        script += f"{GENERIC_SCRIPT}{GATES_SCRIPT}{statistics}\n"
+    else:
+        script += f"""{chosen.command} -top {top} -run :map_ffram
+tee -q -o {UNMAPPED_FILE} select -list t:$mem_v2
+{chosen.command} -top {top} -run map_ffram:map_luts
+splitnets; clean
+{chosen.command} -top {top} -run map_luts:
+{statistics}
+"""
+    return f"{script}flatten; opt_clean\ntee -q -o ltp.txt ltp w:* {selection}\n{chosen.timing}\n"
+
+
+def longest_path(text: str) -> tuple[int, list[str]]:
+    """Cells on the longest path that `ltp` found, and the signals on it that the RTL names."""
+    found = re.search(r"Longest topological path in \S+ \(length=(-?\d+)\)", text)
+    if found is None:
+        raise EvenspikeError(f"Yosys' ltp says no length: {text.strip()[:200]}")
+    names = re.findall(r"^ +(?:\d+|ff): \\(\S+(?: \[\d+\])?)", text, re.MULTILINE)
+    return max(0, int(found[1])), list(dict.fromkeys(names))
+
+
+def _memories(source: Netlist, log: str, place: Path, chosen: Target) -> list[dict[str, Any]]:
+    """Every memory of the RTL and what it has become."""
+    unmapped = place / UNMAPPED_FILE
+    flops = set(unmapped.read_text().split()) if unmapped.exists() else set[str]()
+    cells = dict(re.findall(r"mapping memory (\S+) via \$_*(\S+?)_*$", log, re.MULTILINE))
+    cells = {path(name): cell for name, cell in cells.items()}
+    found = []
+    for memory in source.memories:
+        name = f"{memory.block}.{memory.name}"
+        left = f"{memory.block}/{memory.name}" in {path(item) for item in flops}
+        mapped = "memory" if chosen is GENERIC else cells.get(name, "?")
+        found.append(
+            {
+                "name": name,
+                "depth": memory.depth,
+                "width": memory.width,
+                "ports": f"{memory.reads}R{memory.writes}W",
+                "mapped": "flip-flops" if left else mapped,
+            }
+        )
+    return found
+
+
+def _timed(log: str) -> dict[str, Any]:
+    """The clock by `sta`, which knows the delays of cells and not of wires."""
+    found = re.search(r"Latest arrival time in '[^']*' is (\d+)", log)
+    if found is None or not int(found[1]):
+        return {}
+    return {
+        "fmax_mhz": round(1e6 / int(found[1]), 2),
+        "fmax_by": "Yosys sta: delays of the cells, none of the wires",
+    }
+
+
+def _read_liberty(file: Path | None) -> bytes:
+    if file is None:
+        return b""
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise EvenspikeError(f"Liberty file {file}: {error.strerror}") from error
+    if not re.search(rb"\blibrary\s*\(", text):
+        raise EvenspikeError(f"Liberty file {file}: there is no library in it")
+    return text
+
+
+def _check_mapped(file: Path, statistics: dict[str, Any]) -> None:
+    """No cell of Yosys' own may be left: the library would not be what was measured."""
+    cells = statistics["design"]["num_cells_by_type"]
+    left = sorted({re.sub(r"^\\", "", name) for name in cells if name.startswith("$_")})
+    if left:
+        raise EvenspikeError(f"Liberty file {file}: it has no cell for {', '.join(left)}")

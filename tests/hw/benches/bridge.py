@@ -1,0 +1,363 @@
+"""Bench of the bridge: the protocol told as a story, each output in every cycle."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from typing import Any
+
+import cocotb
+from amaranth.lib import wiring
+
+from evenspike.arch import Arch
+from evenspike_hw.board.bridge import Bridge
+from tests.hw.benches.common import Bench, start
+
+ARCH = Arch(table_words=100)
+"""The words of the table stand for those of the memory."""
+
+VARIANTS = {"power-of-two": Arch(table_words=1 << 10)}
+
+CORNERS = (
+    "one word written",
+    "256 words written",
+    "one word read",
+    "256 words read",
+    "register written",
+    "register read",
+    "board's register read",
+    "one fault cleared, the other stays",
+    "a fault in the cycle in which it is cleared",
+    "unknown opcode",
+    "a register that is not there is written",
+    "a register that is not there is read",
+    "no operation",
+    "a write waits for the memory",
+    "a read waits for the memory",
+    "an answer waits",
+    "a command waits for its next byte",
+    "a command behind a command without a pause",
+    "addresses run over the last word",
+    "addresses run over 2^32",
+    "an address above the memory's by one bit",
+    "a command that was cut off is completed by zeros",
+    "reset in a command",
+)
+OK, NO = 6, 21
+WORD = (1 << 64) - 1
+Story = Generator[dict[str, Any], dict[str, int], None]
+"""Yields what it does in a cycle, beside idling; is sent the inputs of that cycle."""
+
+
+def component(arch: Arch) -> wiring.Component:
+    return Bridge(arch.table_words)
+
+
+class Model:
+    """inputs, sent back into the story: of the cycle. faults: BEYOND and LOST."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.size = bench.arch.table_words
+        self.top = 1 << (self.size - 1).bit_length()
+        self.faults = 0
+        self.clear = 0
+        self.answered = 0  # commands
+        self.story = self._run()
+        self.now = next(self.story)
+
+    def _run(self) -> Story:
+        while True:
+            [opcode] = yield from self._take(1)
+            if opcode == 1:
+                yield from self._write()
+            elif opcode == 2:
+                yield from self._read()
+            elif opcode in (3, 4):
+                yield from self._register(opcode == 3)
+            elif opcode:
+                self.bench.cover("unknown opcode")
+                yield from self._say(NO)
+            else:
+                self.bench.cover("no operation")
+
+    def _take(self, count: int) -> Generator[dict[str, Any], dict[str, int], bytes]:
+        found = bytearray()
+        while len(found) < count:
+            inputs = yield {"commands__ready": 1}
+            if inputs["commands__valid"]:
+                found.append(inputs["commands__payload"])
+        return bytes(found)
+
+    def _say(self, *numbers: int) -> Story:
+        for number in numbers:
+            while not (yield {"answers__valid": 1, "answers__payload": number})["answers__ready"]:
+                self.bench.cover("an answer waits")
+        self.answered += len(numbers) == 1
+
+    def _access(self, write: int, address: int, word: int) -> Story:
+        if address > (1 << 32) - 1:
+            self.bench.cover("addresses run over 2^32")
+        if address == self.size:
+            self.bench.cover("addresses run over the last word")
+        if address.bit_count() == 1 and address >= self.top:
+            self.bench.cover("an address above the memory's by one bit")
+        # What is no word stays none, however it is written.
+        place = address if address < self.top else self.top + address % self.top
+        payload: dict[str, Any] = {"write": write, "address": place, "data": word}
+        while not (yield {"access__valid": 1, "access__payload": payload})["access__ready"]:
+            self.bench.cover(f"a {'write' if write else 'read'} waits for the memory")
+
+    def _write(self) -> Story:
+        operands = yield from self._take(5)
+        yield {}
+        address = int.from_bytes(operands[:4], "little")
+        for n in range(operands[4] + 1):
+            word = int.from_bytes((yield from self._take(8)), "little")
+            yield from self._access(1, address + n, word)
+        yield from self._say(OK)
+        self._cover_burst(operands[4], "written")
+
+    def _read(self) -> Story:
+        operands = yield from self._take(5)
+        yield {}
+        address = int.from_bytes(operands[:4], "little")
+        yield from self._say(OK)
+        for n in range(operands[4] + 1):
+            yield from self._access(0, address + n, -1)
+            word = (yield {})["word"]
+            yield from self._say(*word.to_bytes(8, "little"))
+        self._cover_burst(operands[4], "read")
+
+    def _cover_burst(self, last: int, what: str) -> None:
+        if last in (0, 255):
+            self.bench.cover(f"{'one word' if not last else '256 words'} {what}")
+
+    def _register(self, write: bool) -> Story:
+        operands = yield from self._take(5 if write else 1)
+        register = operands[0]
+        bus: dict[str, Any] = {"address": register & 15, "write": int(write and register < 16)}
+        bus["data"] = int.from_bytes(operands[1:], "little") if write else -1
+        self.clear = bus["data"] & 3 if write and register == 16 else 0
+        yield {"bus": bus}
+        self.clear = 0
+        value = 0
+        if not write:
+            value = (yield {})["read"]
+            if register == 16:
+                self.bench.cover("board's register read")
+                value = self.size << 8 | self.faults
+        verb = "written" if write else "read"
+        if register > 16:
+            self.bench.cover(f"a register that is not there is {verb}")
+            yield from self._say(NO)
+            return
+        self.bench.cover(f"register {verb}")
+        yield from self._say(OK)
+        if not write:
+            yield from self._say(*value.to_bytes(4, "little"))
+
+    async def cycle(self, byte: int | None, **inputs: int) -> dict[str, int]:
+        """The outputs. byte: of a command."""
+        bench = self.bench
+        inputs |= {
+            "commands__valid": int(byte is not None),
+            "commands__payload": bench.bits(8) if byte is None else byte,
+        }
+        found = await bench.cycle(**inputs)
+        idle = dict.fromkeys(("commands__ready", "answers__valid", "access__valid"), 0)
+        expected: dict[str, Any] = idle | self.now
+        wanted = expected.pop("bus", {"address": 0, "write": 0, "data": -1})
+        bus = bench.fields("bus", found["bus"])
+        if wanted["data"] == -1 or not wanted["write"]:
+            bus["data"] = wanted["data"]
+        assert bus == wanted, f"cycle {bench.now - 1}: bus is {bus}, expected {wanted}"
+        payload = expected.get("access__payload")
+        if payload and payload["data"] == -1:
+            shown = bench.fields("access__payload", found["access__payload"])
+            expected["access__payload"] = payload | {"data": shown["data"]}
+        bench.check(found, expected | {"faults": self.faults})
+        pulses = inputs["beyond"] | inputs["lost"] << 1
+        if self.clear & self.faults and self.faults & ~self.clear:
+            bench.cover("one fault cleared, the other stays")
+        if self.clear & pulses:
+            bench.cover("a fault in the cycle in which it is cleared")
+        faults = self.faults & ~self.clear | pulses
+        self.now = self.story.send(inputs)  # it still sees the faults of the cycle that ends
+        self.faults = faults
+        return found
+
+
+class Rig:
+    """Sends commands to the component. pauses: shares of the cycles in which no byte comes, in
+    which none is taken, in which the memory is not ready; noise: in which there is a fault.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.model = Model(bench)
+        self.bytes: deque[int] = deque()
+        self.pauses = [0.0, 0.0, 0.0]
+        self.noise = 0.0
+        self.answers = bytearray()
+        self._held = False
+
+    async def cycle(self) -> None:
+        bench, model = self.bench, self.model
+        comes, taken, ready = (not bench.chance(share) for share in self.pauses)
+        self._held = bool(self.bytes) and (self._held or comes)
+        found = await model.cycle(
+            self.bytes[0] if self._held else None,
+            answers__ready=taken,
+            access__ready=ready,
+            word=bench.bits(64),
+            read=bench.bits(32),
+            beyond=bench.chance(self.noise),
+            lost=bench.chance(self.noise),
+        )
+        if self._held and found["commands__ready"]:
+            self.bytes.popleft()
+            self._held = False
+            if not self.bytes and bench.chance(0.5):
+                bench.cover("a command waits for its next byte")
+        if taken and found["answers__valid"]:
+            self.answers.append(found["answers__payload"])
+
+    async def send(self, command: bytes) -> bytes:
+        """The answer, once nothing happens any more."""
+        self.bytes += command
+        self.answers.clear()
+        quiet = 0
+        while quiet < 30:
+            await self.cycle()
+            busy = bool(self.bytes) or "commands__ready" not in self.model.now
+            quiet = 0 if busy else quiet + 1
+        return bytes(self.answers)
+
+    def command(self) -> bytes:
+        """A random one, complete."""
+        bench = self.bench
+        opcode = bench.random.choice((0, 1, 1, 2, 2, 3, 3, 4, 4, bench.random.randrange(5, 256)))
+        if opcode in (0, 1, 2):
+            last = bench.random.choice((0, 0, 1, 2, 7, 30))
+            head = bytes([opcode, *self.address().to_bytes(4, "little"), last])
+            body = [bench.bits(64).to_bytes(8, "little") for _ in range(last + 1)]
+            return b"\0" if not opcode else head + b"".join(body if opcode == 1 else [])
+        register = bench.random.choice((bench.random.randrange(16), 16, bench.bits(8)))
+        value = bench.bits(32).to_bytes(4, "little")
+        return bytes([opcode, *([register, *value] if opcode == 3 else [register] * (opcode == 4))])
+
+    def address(self) -> int:
+        bench, size = self.bench, self.model.size
+        kind = bench.random.randrange(4)
+        if kind == 0:
+            return bench.bits(32)
+        if kind == 1:
+            return (1 << 32) - bench.random.randrange(1, 8)
+        return bench.random.randrange(size) if kind == 2 else size - bench.random.randrange(1, 8)
+
+
+@cocotb.test()
+async def the_protocol_byte_by_byte(dut: Any) -> None:
+    """The module's table, as bytes."""
+    bench = await start(dut)
+    rig = Rig(bench)
+    size = bench.arch.table_words.to_bytes(3, "little")
+    burst = bytes([1, 2, 0, 0, 0, 255])
+    for command, answer in (
+        (b"\x00", b""),
+        (burst + bytes(range(256)) * 8, b"\x06"),
+        (bytes([1, 0, 0, 0, 0, 0]) + b"12345678", b"\x06"),
+        (bytes([3, 9, 1, 2, 3, 4]), b"\x06"),
+        (bytes([3, 16, 255, 255, 255, 255]), b"\x06"),
+        (bytes([3, 17, 1, 2, 3, 4]), b"\x15"),
+        (bytes([3, 32, 1, 2, 3, 4]), b"\x15"),
+        (bytes([4, 16]), b"\x06\x00" + size),
+        (bytes([4, 17]), b"\x15"),
+        (bytes([4, 144]), b"\x15"),
+        (b"\x05", b"\x15"),
+        (b"\x80", b"\x15"),
+        (b"\xff", b"\x15"),
+    ):
+        assert await rig.send(command) == answer
+    for last in (0, 255):
+        answer = await rig.send(bytes([2, 0, 0, 0, 0, last]))
+        assert answer[0] == OK
+        assert len(answer) == 1 + 8 * (last + 1)
+    assert len(await rig.send(bytes([4, 8]))) == 5
+
+
+@cocotb.test()
+async def faults(dut: Any) -> None:
+    """They stay until each is cleared, and its neighbour stays."""
+    bench = await start(dut)
+    rig = Rig(bench)
+    for clears in (1, 2, 1, 3):
+        rig.noise = 1.0
+        await rig.cycle()
+        rig.noise = 0.0
+        assert (await rig.send(bytes([4, 16])))[1] == 3
+        await rig.send(bytes([3, 16, clears, 0, 0, 0]))
+        assert (await rig.send(bytes([4, 16])))[1] == 3 & ~clears
+        await rig.send(bytes([3, 0, 3, 0, 0, 0]))  # of another register
+        assert (await rig.send(bytes([4, 16])))[1] == 3 & ~clears
+
+
+@cocotb.test()
+async def every_bit_of_an_address(dut: Any) -> None:
+    bench = await start(dut)
+    rig = Rig(bench)
+    for bit in range(32):
+        for address in (1 << bit, (1 << bit) - 1):
+            head = address.to_bytes(4, "little")
+            await rig.send(bytes([2, *head, 2]))
+            await rig.send(bytes([1, *head, 1, *range(16)]))
+
+
+@cocotb.test()
+async def random_commands(dut: Any) -> None:
+    """Whole ones, one behind the other, with all kinds of stalls and faults."""
+    bench = await start(dut)
+    rig = Rig(bench)
+    while rig.model.answered < bench.transactions // 20:
+        rig.pauses = [bench.random.choice((0, 0, 0.3, 0.9)) for _ in range(3)]
+        rig.noise = bench.random.choice((0, 0.01, 0.3))
+        for _ in range(8):
+            rig.bytes += rig.command()
+        bench.cover("a command behind a command without a pause")
+        while rig.bytes:
+            await rig.cycle()
+    await rig.send(b"")
+
+
+@cocotb.test()
+async def noise_on_the_line(dut: Any) -> None:
+    """Commands that lack a byte: what follows is taken for it, and zeros lead back."""
+    bench = await start(dut)
+    rig = Rig(bench)
+    for _ in range(12):
+        command = bytearray(rig.command())
+        del command[bench.random.randrange(len(command))]
+        rig.bytes += command
+        for _ in range(3):
+            rig.bytes += rig.command()
+        await rig.send(b"")
+        await rig.send(bytes(5 + 8 * 256))
+        assert len(await rig.send(bytes([4, 16]))) == 5
+        bench.cover("a command that was cut off is completed by zeros")
+
+
+@cocotb.test()
+async def reset(dut: Any) -> None:
+    """Behind each byte of a command: the next byte is an opcode."""
+    bench = await start(dut)
+    for command in (bytes([1, 0, 0, 0, 0, 1, *range(16)]), bytes([2, 0, 0, 0, 0, 0]), b"\x04\x08"):
+        for length in range(1, 2 * len(command)):
+            rig = Rig(bench)
+            rig.bytes += command
+            for _ in range(length):
+                await rig.cycle()
+            await bench.cycle(commands__valid=0, answers__ready=0, beyond=0, lost=0)
+            await bench.reset()
+            bench.cover("reset in a command")
+            assert await Rig(bench).send(b"\x05") == b"\x15"

@@ -1,0 +1,425 @@
+"""The board without its board: the host's client on the RTL that it talks to, in a simulator."""
+
+from __future__ import annotations
+
+import gc
+import re
+import warnings
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+pytest.importorskip("amaranth")
+
+from amaranth.hdl import Module, Signal, UnusedElaboratable
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
+
+from evenspike import reference
+from evenspike.arch import Arch
+from evenspike.errors import EvenspikeError
+from evenspike.mapping import choose
+from evenspike.pack import Image, pack
+from evenspike_hw.board.bridge import BOARD, LONGEST, Bridge
+from evenspike_hw.board.client import FILL, START, Client
+from evenspike_hw.board.memory import BoardMemory
+from evenspike_hw.board.system import System
+from evenspike_hw.board.uart import UartReceiver, UartTransmitter
+from evenspike_hw.descriptor import LAYER_WORDS, encode
+from evenspike_hw.host import MemoryMap
+from evenspike_hw.registers import Register, Registers
+from evenspike_sim.accelerator import Accelerator
+from tests.networks import random_pixels, random_program
+
+ARCH = Arch(
+    pes=2,
+    timesteps=2,
+    accumulators=4,
+    scratchpad_words=256,
+    header_words=40,
+    chunk_blocks=2,
+    fifo_depth=4,
+    match_depth=2,
+    slots=4,
+    memory_latency=3,
+    stream_depth=6,
+    spike_entries=64,
+    table_words=128,
+)
+NEXT_CYCLE = replace(ARCH, memory_latency=1, stream_depth=2)
+SEED = 3
+"""Of a network of three layers, of which two fire, with three filters in the last."""
+
+DIVISOR = 4
+WORDS = 128
+PROGRAM = random_program(SEED, timesteps=2, max_side=3, max_filters=3)
+
+
+def image_for(arch: Arch) -> Image:
+    return pack(PROGRAM, choose(PROGRAM, arch), arch)
+
+
+def currents_of(seed: int) -> npt.NDArray[np.int32]:
+    return reference.host_currents(PROGRAM, random_pixels(PROGRAM, seed))
+
+
+class Line:
+    """A transport whose other end is simulated, as long as the host reads.
+
+    quiet: cycles in which no byte has moved; the patience is how many of them a read waits for.
+    """
+
+    def __init__(self, design: Any, patience: int) -> None:
+        self.design = design
+        self.patience = patience
+        self.out: deque[int] = deque()
+        self.found = bytearray()
+        self.quiet = 0
+        self.simulator = Simulator(design)
+        self.simulator.add_clock(1e-6)
+        for testbench in self.testbenches():
+            self.simulator.add_testbench(testbench, background=True)
+
+    def testbenches(self) -> list[Callable[[Any], Any]]:
+        raise NotImplementedError
+
+    def write(self, data: bytes) -> None:
+        self.out.extend(data)
+
+    def read(self, size: int) -> bytes:
+        self.quiet = 0
+        while len(self.found) < size and self.quiet < self.patience:
+            self.simulator.advance()
+        got = bytes(self.found[:size])
+        del self.found[:size]
+        return got
+
+
+class UartLine(Line):
+    """To a System, bit by bit. lamps: `busy` and `error` of the last cycle; lit: times that `busy`
+    has come on.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.lamps = (0, 0)
+        self.lit = 0
+        super().__init__(System(arch, WORDS, DIVISOR), 100 * DIVISOR)
+
+    def testbenches(self) -> list[Callable[[Any], Any]]:
+        return [self._send, self._receive, self._count]
+
+    async def _send(self, ctx: Any) -> None:
+        while True:
+            if not self.out:
+                await ctx.tick()
+                self.quiet += 1
+                self.lamps = (ctx.get(self.design.busy), ctx.get(self.design.error))
+                continue
+            byte = self.out.popleft()
+            for bit in (0, *(byte >> n & 1 for n in range(8)), 1):
+                ctx.set(self.design.rx, bit)
+                await ctx.tick().repeat(DIVISOR)
+            self.quiet = 0
+
+    async def _receive(self, ctx: Any) -> None:
+        tx = self.design.tx
+        while True:
+            await ctx.negedge(tx)
+            await ctx.tick().repeat(DIVISOR // 2)
+            byte = 0
+            for n in range(8):
+                await ctx.tick().repeat(DIVISOR)
+                byte |= ctx.get(tx) << n
+            await ctx.tick().repeat(DIVISOR)
+            assert ctx.get(tx), "no stop bit"
+            self.found.append(byte)
+            self.quiet = 0
+
+    async def _count(self, ctx: Any) -> None:
+        while True:
+            await ctx.posedge(self.design.busy)
+            self.lit += 1
+
+
+class Stub(wiring.Component):
+    """Bridge, memory and registers, and of the accelerator no more: with `hangs` a start keeps it
+    busy in layer 1 for good, else nothing comes of it.
+    """
+
+    def __init__(self, arch: Arch, words: int, *, hangs: bool) -> None:
+        self.arch = arch
+        self.words = words
+        self.hangs = hangs
+        byte = stream.Signature(8)
+        super().__init__({"commands": In(byte), "answers": Out(byte), "lost": In(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.bridge = bridge = Bridge(self.words)
+        m.submodules.memory = memory = BoardMemory(self.words, self.arch.memory_latency)
+        m.submodules.registers = registers = Registers(self.arch)
+        wiring.connect(m, wiring.flipped(self.commands), bridge.commands)
+        wiring.connect(m, bridge.answers, wiring.flipped(self.answers))
+        wiring.connect(m, bridge.access, memory.access)
+        busy = Signal()
+        m.d.comb += [
+            bridge.word.eq(memory.word),
+            bridge.beyond.eq(memory.beyond),
+            bridge.lost.eq(self.lost),
+            registers.bus.eq(bridge.bus),
+            bridge.read.eq(registers.read),
+            registers.busy.eq(busy),
+            registers.number.eq(1),
+        ]
+        with m.If(registers.start & self.hangs):
+            m.d.sync += busy.eq(1)
+        return m
+
+
+class ByteLine(Line):
+    """To a Stub, byte by byte. loses: the UART would lose a byte in the next cycle."""
+
+    def __init__(self, arch: Arch = ARCH, words: int = WORDS, *, hangs: bool = False) -> None:
+        self.loses = False
+        super().__init__(Stub(arch, words, hangs=hangs), 30)
+
+    def testbenches(self) -> list[Callable[[Any], Any]]:
+        return [self._run]
+
+    async def _run(self, ctx: Any) -> None:
+        commands, answers = self.design.commands, self.design.answers
+        ctx.set(answers.ready, 1)
+        while True:
+            ctx.set(self.design.lost, self.loses)
+            self.loses = False
+            ctx.set(commands.valid, bool(self.out))
+            ctx.set(commands.payload, self.out[0] if self.out else 0)
+            self.quiet += 1
+            if self.out and ctx.get(commands.ready):
+                self.out.popleft()
+                self.quiet = 0
+            if ctx.get(answers.valid):
+                self.found.append(ctx.get(answers.payload))
+                self.quiet = 0
+            await ctx.tick()
+
+
+# --- a network over the UART -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arch", [ARCH, NEXT_CYCLE], ids=["three-cycles", "next-cycle"])
+def test_a_network_over_the_uart_is_that_of_the_model(arch: Arch) -> None:
+    """Image after image, in logits and cycles; then one that stops, and one behind it."""
+    line = UartLine(arch)
+    client = Client(line)
+    image = image_for(arch)
+    model = Accelerator(image)
+    client.load(image)
+    for seed in (SEED, SEED + 1):
+        runs = model.run(currents_of(seed))
+        result = client.run(currents_of(seed))
+        assert result.logits.tolist() == runs[-1].logits.tolist()  # type: ignore[union-attr]
+        assert result.cycles == sum(run.cycles for run in runs)
+        assert not result.overflow
+        assert any(run.masks.any() for run in runs), "a network without a spike"
+    assert line.lamps == (0, 0)
+    # What is no status does not get to the lamps.
+    client.write_register(Register.TABLE, (1 << 32) - 1)
+    assert client.read_register(Register.TABLE) == (1 << 32) - 1
+    assert line.lit == 3, "the table, and two inferences"
+    # The registers answer while it runs.
+    client.write_register(Register.CONTROL, START)
+    first, second = (client.read_register(Register.CYCLES) for _ in range(2))
+    assert 0 < first < second
+    assert line.lamps == (1, 0)
+
+
+def test_a_run_that_stops_names_its_layer_and_the_next_is_right() -> None:
+    line = UartLine(ARCH)
+    client = Client(line)
+    image = image_for(ARCH)
+    client.load(image)
+    client.write_memory(LAYER_WORDS, np.zeros(LAYER_WORDS, dtype=np.uint64))
+    client.write_register(Register.CONTROL, FILL)
+    with pytest.raises(EvenspikeError, match=r"stopped .* at layer layer1 \(number 1\)"):
+        client.run(currents_of(SEED))
+    client.read_register(Register.CYCLES)
+    assert line.lamps == (0, 1)
+    client.load(image)
+    runs = Accelerator(image).run(currents_of(SEED))
+    result = client.run(currents_of(SEED))
+    assert result.logits.tolist() == runs[-1].logits.tolist()  # type: ignore[union-attr]
+    assert result.cycles == sum(run.cycles for run in runs)
+    client.read_register(Register.CYCLES)
+    assert line.lamps == (0, 0)
+    client.write_register(Register.LOGITS, WORDS)
+    with pytest.raises(EvenspikeError, match=r"beyond its 128 words .* \(the accelerator's own"):
+        client.run(currents_of(SEED))
+
+
+# --- memory and registers --------------------------------------------------------------------
+
+
+def test_memory_and_registers_keep_what_they_get() -> None:
+    client = Client(ByteLine(words=1000))
+    words = np.random.default_rng(1).integers(0, 1 << 64, 600, dtype=np.uint64)
+    client.write_memory(400, words)
+    client.write_memory(399, words[:1])
+    assert client.read_memory(399, 601).tolist() == [words[0], *words]
+    assert client.read_memory(0, 300).tolist() == [0] * 300
+    client.write_register(Register.WEIGHTS, 0xDEADBEEF)
+    assert client.read_register(Register.WEIGHTS) == 0xDEADBEEF
+    assert client.read_register(BOARD) >> 8 == 1000
+
+
+def test_an_address_that_is_no_word_is_an_error_once() -> None:
+    client = Client(ByteLine(words=100))
+    client.write_memory(0, np.arange(1, 101, dtype=np.uint64))
+    with pytest.raises(EvenspikeError, match=r"beyond its 100 words .* \(2 words read from 99 on"):
+        client.read_memory(99, 2)
+    with pytest.raises(EvenspikeError, match=r"beyond its 100 words .* written from 4294967295"):
+        client.write_memory((1 << 32) - 1, np.array([7, 7], dtype=np.uint64))
+    assert client.read_memory(0, 100).tolist() == list(range(1, 101))
+
+
+def test_a_byte_that_the_uart_loses_is_an_error() -> None:
+    line = ByteLine()
+    client = Client(line)
+    line.loses = True
+    with pytest.raises(EvenspikeError, match=r"its UART has lost a byte \(1 words read from 0 on"):
+        client.read_memory(0, 1)
+    assert client.read_memory(0, 1).tolist() == [0]
+
+
+def test_what_the_bridge_does_not_know_is_refused() -> None:
+    line = ByteLine()
+    client = Client(line)
+    client.write_memory(0, np.arange(WORDS, dtype=np.uint64))
+    for opcode in (5, 0x7F, 0xFF):
+        line.write(bytes([opcode]))
+        assert line.read(2) == b"\x15"
+    for register in (17, 255):
+        with pytest.raises(EvenspikeError, match=f"refuses READ_REGISTER {register:02x}"):
+            client.read_register(register)
+        with pytest.raises(EvenspikeError, match=f"refuses WRITE_REGISTER {register:02x} 01"):
+            client.write_register(register, 1)
+    assert client.read_memory(0, WORDS).tolist() == list(range(WORDS))
+    assert client.read_register(Register.CURRENTS) == 0
+
+
+def test_a_command_that_was_cut_off_is_left_behind() -> None:
+    line = ByteLine()
+    client = Client(line)
+    assert LONGEST == 5 + 256 * 8
+    line.write(bytes([1, 0, 0, 0, 0, 255]) + bytes(8) * 3)
+    with pytest.raises(EvenspikeError, match="no answer to READ_REGISTER within"):
+        client.read_register(Register.DIGEST)
+    client.synchronise()
+    line.write(bytes([3, Register.CURRENTS, 1]))
+    client.synchronise()
+    assert client.read_register(Register.CURRENTS) == 1
+    assert client.read_register(Register.DIGEST) == int(ARCH.digest[:8], 16)
+
+
+# --- bad input -------------------------------------------------------------------------------
+
+
+def test_an_image_for_another_arch_is_refused() -> None:
+    client = Client(ByteLine(NEXT_CYCLE))
+    wanted, found = ARCH.digest[:8], NEXT_CYCLE.digest[:8]
+    with pytest.raises(EvenspikeError, match=f"digest {wanted} .packed., the board has {found}"):
+        client.load(image_for(ARCH))
+
+
+def test_the_last_word_of_an_image_has_to_fit() -> None:
+    image = image_for(ARCH)
+    read = MemoryMap(image, encode(image)).words(currents_of(SEED)).size
+    needed = read + len(image.layers[-1].blocks) * ARCH.logit_words  # of a map of one position
+    with pytest.raises(
+        EvenspikeError, match=f"take {needed} words, the board's memory has {needed - 1}"
+    ):
+        Client(ByteLine(words=needed - 1)).load(image)
+    Client(ByteLine(words=needed)).load(image)
+
+
+def test_a_start_of_which_nothing_comes_is_an_error() -> None:
+    client = Client(ByteLine())
+    client.load(image_for(ARCH))
+    with pytest.raises(EvenspikeError, match="no inference has been done"):
+        client.run(currents_of(SEED))
+
+
+def test_an_inference_without_an_end_is_given_up() -> None:
+    client = Client(ByteLine(hangs=True))
+    image = image_for(ARCH)
+    client.load(image)
+    message = r"still busy after 0.05 s, {} \(layer 1\)"
+    with pytest.raises(EvenspikeError, match=message.format("in an inference")):
+        client.run(currents_of(SEED), seconds=0.05)
+    with pytest.raises(EvenspikeError, match=message.format("before the inference")):
+        client.run(currents_of(SEED), seconds=0.05)
+    with pytest.raises(EvenspikeError, match=message.format("before the image is loaded")):
+        client.load(image, seconds=0.05)
+    with pytest.raises(EvenspikeError, match="no image is loaded"):
+        client.run(currents_of(SEED))
+
+
+def test_currents_of_another_shape_are_refused() -> None:
+    client = Client(ByteLine())
+    client.load(image_for(ARCH))
+    shape = currents_of(SEED).shape
+    with pytest.raises(
+        EvenspikeError, match=rf"layer layer0: currents are .*, not {re.escape(str(shape))}"
+    ):
+        client.run(currents_of(SEED)[:, :-1])
+
+
+@dataclass
+class Replay:
+    """Says this, whatever it is asked."""
+
+    answers: bytes
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def read(self, size: int) -> bytes:
+        got, self.answers = self.answers[:size], self.answers[size:]
+        return got
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (b"", "no answer to READ_REGISTER within the line's timeout"),
+        (b"\x86abcd", "answers READ_REGISTER with 86, not with 06; is the line's speed"),
+        (b"\x06abc", "3 of 4 bytes in answer to READ_REGISTER"),
+    ],
+)
+def test_a_line_that_is_none(answers: bytes, message: str) -> None:
+    with pytest.raises(EvenspikeError, match=re.escape(message)):
+        Client(Replay(answers)).read_register(Register.DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: UartReceiver(3), "UART divisor is 3"),
+        (lambda: UartTransmitter(0), "UART divisor is 0"),
+        (lambda: BoardMemory(1, 1), "words is 1, possible are 2 to"),
+        (lambda: BoardMemory(1 << 24, 1), "words is 16777216"),
+        (lambda: BoardMemory(100, 0), "latency is 0"),
+    ],
+)
+def test_what_cannot_be_built(make: Callable[[], Any], message: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnusedElaboratable)
+        with pytest.raises(ValueError, match=message):
+            make()
+        gc.collect()

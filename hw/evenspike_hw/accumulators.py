@@ -18,7 +18,8 @@ class Accumulators(wiring.Component):
     """A row of `timesteps` psums for each neuron, with one saturating adder a timestep.
 
     issue: a weight is on its way to this row; its `addends` come in the next cycle.
-    drain: read this row and clear it. Never in a cycle with `issue`.
+    drain: read this row and clear it. Never in a cycle with `issue`. The row of each is 0 without
+        its enable: a choice between them would lengthen the longest path of the PE.
     addends: signed; of the issue of the cycle before.
     sums: the row that was read in the cycle before; stays until the next read.
     overflow: an adder has saturated since `clear_overflow`, which a new saturation outweighs.
@@ -56,7 +57,7 @@ class Accumulators(wiring.Component):
         row = Signal(self.layouts.row_bits)
         m.d.comb += [
             read.en.eq(self.issue.enable | self.drain.enable),
-            read.addr.eq(Mux(self.drain.enable, self.drain.row, self.issue.row)),
+            read.addr.eq(self.issue.row | self.drain.row),
             self.sums.eq(read.data),
         ]
         m.d.sync += [adds.eq(self.issue.enable), clears.eq(self.drain.enable)]

@@ -24,7 +24,7 @@ class Drain(wiring.Component):
     half: of the scratchpad that holds the biases.
     drains: this is a drain cycle. ends_round, ends_pass, ends_layer: it is the last of the round;
         of a round that ends the pass, the layer.
-    read: what all PEs read in this cycle.
+    read: what all PEs read in this cycle; the row is 0 without its enable.
     bias_low, bias_high: the weight bank's output is the low or the high half of the slot's biases.
     valid: a row that was read, or a host's block, enters the LIF (the cycle after the drain cycle).
     place, logits: what comes out of the LIF in this cycle, `timesteps` + 2 cycles after the drain
@@ -121,7 +121,7 @@ class Drain(wiring.Component):
         with m.If(self.begin & ~active):
             m.d.sync += active.eq(1)
 
-        log_tile = Signal(5)
+        log_tile, row = Signal(5), Signal(self.layouts.row_bits)
         m.d.comb += [
             log_tile.eq(layer.log_tile_height + layer.log_tile_width),
             self.read.bias.eq(active & (phase != 2)),
@@ -129,9 +129,10 @@ class Drain(wiring.Component):
             self.read.half.eq(self.half),
             self.read.slot.eq(slot),
             self.read.read.eq(item & ~self.block),
-            self.read.row.eq(
+            row.eq(
                 (slot << log_tile) | ((top + inner[1]) << layer.log_tile_width) | (left + inner[0])
             ),
+            self.read.row.eq(Mux(self.read.read, row, 0)),
         ]
         m.d.sync += [
             self.bias_low.eq(active & (phase == 0)),

@@ -328,7 +328,8 @@ class Layouts:
     def drain_read(self) -> data.StructLayout:
         """What all PEs read in a drain cycle: a half of a bias, or an accumulator row.
 
-        bias, high: read unit `high` of the bias of `slot`, in `half`. row: read and clear it.
+        bias, high: read unit `high` of the bias of `slot`, in `half`. row: read and clear it; 0
+        without `read`.
         """
         return data.StructLayout(
             {

@@ -78,7 +78,10 @@ class Lif(wiring.Component):
         m.d.sync += valid.eq(self.valid)
         with m.If(self.valid):
             for time, drive in enumerate(drives):
-                m.d.sync += drive.eq(Mux(self.host, self.current, self.sums[time] + bias))
+                with m.If(time < self.timesteps):
+                    m.d.sync += drive.eq(Mux(self.host, self.current, self.sums[time] + bias))
+                with m.Else():
+                    m.d.sync += drive.eq(0)
 
         value: Value = Const(0, signed(LOGIT_BITS))  # membrane; in the last layer the sum so far
         mask: Value = Const(0, times)
@@ -124,15 +127,20 @@ class Lif(wiring.Component):
         spike: Signal,
         saturates: Signal,
     ) -> None:
-        """The arithmetic of timestep `time`: from `value` and `drive` to `after` and `spike`."""
+        """The arithmetic of timestep `time`: from `value` and `drive` to `after` and `spike`.
+
+        A timestep that the layer does not have leaves the value as it is: nothing leaks or is
+        added, so nothing saturates, and it does not fire.
+        """
         membrane = value[:PSUM_BITS].as_signed()
         left = Signal(signed(LOGIT_BITS), name=f"left{time}")
         total = Signal(signed(LOGIT_BITS), name=f"total{time}")
-        clipped = Signal(signed(PSUM_BITS), name=f"clipped{time}")
+        clipped = Signal(signed(LOGIT_BITS), name=f"clipped{time}")
         rest = Signal(signed(PSUM_BITS + 2), name=f"rest{time}")
+        runs = Signal(name=f"runs{time}")
         with m.If(self.last):
             m.d.comb += left.eq(value)
-        with m.Else(), m.Switch(self.leak):
+        with m.Else(), m.Switch(self.leak | (~runs).replicate(2)):
             with m.Case(0):
                 m.d.comb += left.eq(membrane >> 2)
             with m.Case(1):
@@ -141,24 +149,13 @@ class Lif(wiring.Component):
                 m.d.comb += left.eq(membrane - (membrane >> 2))
             with m.Case(3):
                 m.d.comb += left.eq(membrane)
-        runs = time < self.timesteps
-        fires = Signal(name=f"fires{time}")
-        over = Signal(name=f"over{time}")
         top = total[PSUM_BITS - 1 :]
         m.d.comb += [
+            runs.eq(time < self.timesteps),
             total.eq(left + drive),
-            over.eq(top.any() & ~top.all()),
-            clipped.eq(Mux(over, Mux(total[-1], LOW, HIGH), total)),
-            rest.eq(clipped - self.threshold),
-            fires.eq(~rest[-1]),
-            spike.eq(runs & ~self.last & fires),
-            saturates.eq(runs & ~self.last & over),
+            saturates.eq(~self.last & top.any() & ~top.all()),
+            clipped.eq(Mux(saturates, Mux(total[-1], LOW, HIGH), total)),
+            rest.eq(clipped[:PSUM_BITS].as_signed() - self.threshold),
+            spike.eq(runs & ~self.last & ~rest[-1]),
+            after.eq(Mux(spike, Mux(self.soft, rest, 0), clipped)),
         ]
-        with m.If(~runs):
-            m.d.comb += after.eq(value)
-        with m.Elif(self.last):
-            m.d.comb += after.eq(total)
-        with m.Elif(fires):
-            m.d.comb += after.eq(Mux(self.soft, rest, 0))
-        with m.Else():
-            m.d.comb += after.eq(clipped)

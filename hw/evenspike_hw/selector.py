@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike.arch import Arch
-from evenspike_hw.bits import encode, lowest, popcount, select, total
-from evenspike_hw.layouts import COORDINATE_BITS, KERNEL_MAX, PAIR_OFFSET, PATTERN_BITS, Layouts
+from evenspike_hw.bits import lowest, popcount, select, total
+from evenspike_hw.layouts import KERNEL_MAX, PAIR_OFFSET, PATTERN_BITS, Layouts
 
 SHIFT_BITS = 4
 """Bits of the logarithm of a tile's width or area."""
@@ -22,7 +22,8 @@ class Selector(wiring.Component):
     matched: the head of the match queue; taken with its last weight.
     kernels, log_strides: kernel code and log2 of the stride of each segment of the layer.
     log_tile_width, log_tile: log2 of the width of a tile, and of its neurons.
-    weight_read, row_read: read the weight bank and the accumulators in this cycle.
+    weight_read, row_read: read the weight bank and the accumulators in this cycle. The row is 0
+        without the enable.
     mask: spike mask of the weight of the cycle before; stays until the next one.
     busy: a weight issues in this cycle.
     rounds, worked, finished: markers so far, modulo 4: those that end a round; those that give up
@@ -105,7 +106,7 @@ class Selector(wiring.Component):
             self.weight_read.enable.eq(issues),
             self.weight_read.address.eq(self._address(m, pids, chosen)),
             self.row_read.enable.eq(issues),
-            self.row_read.row.eq(self._row(m, chosen, lows)),
+            self.row_read.row.eq(self._row(m, issues, chosen, lows)),
         ]
         return m
 
@@ -135,24 +136,38 @@ class Selector(wiring.Component):
         ]
         return address
 
-    def _row(self, m: Module, chosen: Signal, lows: list[Signal]) -> Signal:
-        """The neuron that the chosen kernel position connects the activation to.
+    def _row(self, m: Module, issues: Signal, chosen: Signal, lows: list[Signal]) -> Signal:
+        """The neuron that the chosen kernel position connects the activation to; 0 without one.
 
         A match says that y - r is a multiple of the stride, so (y - r) / stride is the difference
-        of the two shifted right: these shifts do not wait for the choice.
+        of the two shifted right: there is one for each kernel row r, and the choice selects.
         """
         entry = self.matched.payload
         log_stride = self.log_strides[entry.segment]
-        r, s, second = self._position(m, chosen, lows)
+        rows, columns, second = self._position(m, chosen, lows)
         width = self.layouts.row_bits
-        y, x = Signal(COORDINATE_BITS), Signal(COORDINATE_BITS)
         high, low, slot, row = (Signal(width, name=n) for n in ("high", "low", "slot", "row"))
+
+        def distances(name: str, coordinate: Value, shift: Value) -> list[Signal]:
+            place = Signal(width, name=name)
+            m.d.comb += place.eq((coordinate >> log_stride) << shift)
+            found = [Signal(width, name=f"{name}{r}") for r in range(KERNEL_MAX)]
+            for r, distance in enumerate(found):
+                before = ((r >> log_stride) << shift)[:width]
+                m.d.comb += distance.eq(Mux(issues, place - before, 0))
+            return found
+
+        zero = Const(0, SHIFT_BITS)
         m.d.comb += [
-            y.eq(entry.y >> log_stride),
-            x.eq(entry.x >> log_stride),
-            high.eq((y << self.log_tile_width) - ((r >> log_stride) << self.log_tile_width)),
-            low.eq(x - (s >> log_stride)),
-            slot.eq(Mux(second, *(entry.slots[n] << self.log_tile for n in (1, 0)))),
+            high.eq(select(rows, distances("y", entry.y, self.log_tile_width))),
+            low.eq(select(columns, distances("x", entry.x, zero))),
+            slot.eq(
+                Mux(
+                    issues,
+                    Mux(second, *(entry.slots[n] << self.log_tile for n in (1, 0))),
+                    0,
+                )
+            ),
             row.eq(slot | high | low),
         ]
         return row
@@ -160,32 +175,29 @@ class Selector(wiring.Component):
     def _position(
         self, m: Module, chosen: Signal, lows: list[Signal]
     ) -> tuple[Signal, Signal, Signal]:
-        """Kernel row and column of the chosen bit, and whether it is the second kernel's."""
-        r, s, second = Signal(3), Signal(3), Signal()
+        """Kernel row and column of the chosen bit, one-hot; whether it is of the second kernel."""
+        rows, columns, second = Signal(KERNEL_MAX), Signal(KERNEL_MAX), Signal()
         one_hot = Signal(PATTERN_BITS)
-        bit = Signal(KERNEL_MAX)
-        m.d.comb += [
-            one_hot.eq(Cat(Mux(c, low, 0) for c, low in zip(chosen, lows, strict=True))),
-            bit.eq(select(chosen, lows)),
-        ]
+        m.d.comb += one_hot.eq(Cat(Mux(c, low, 0) for c, low in zip(chosen, lows, strict=True)))
+
+        def places(side: int, kernels: int) -> None:
+            positions = [divmod(n % side**2, side) for n in range(kernels * side**2)]
+            for place in range(side):
+                in_row = [one_hot[n] for n, (r, _) in enumerate(positions) if r == place]
+                in_column = [one_hot[n] for n, (_, s) in enumerate(positions) if s == place]
+                m.d.comb += [
+                    rows[place].eq(Cat(in_row).any()),
+                    columns[place].eq(Cat(in_column).any()),
+                ]
+
         with m.Switch(self.kernels[self.matched.payload.segment]):
             with m.Case(0):
-                m.d.comb += second.eq(one_hot[PAIR_OFFSET])
+                m.d.comb += [rows.eq(1), columns.eq(1), second.eq(one_hot[PAIR_OFFSET])]
             with m.Case(1):
-                pair = [n % PAIR_OFFSET for n in range(2 * PAIR_OFFSET)]
-                m.d.comb += [
-                    r.eq(encode(one_hot, [n // 3 for n in pair], 2)),
-                    s.eq(encode(one_hot, [n % 3 for n in pair], 2)),
-                    second.eq(one_hot[PAIR_OFFSET : 2 * PAIR_OFFSET].any()),
-                ]
+                places(3, 2)
+                m.d.comb += second.eq(one_hot[PAIR_OFFSET : 2 * PAIR_OFFSET].any())
             with m.Case(2):
-                m.d.comb += [
-                    r.eq(encode(one_hot, [n // 5 for n in range(25)], 3)),
-                    s.eq(encode(one_hot, [n % 5 for n in range(25)], 3)),
-                ]
+                places(5, 1)
             with m.Case(3):
-                m.d.comb += [
-                    r.eq(encode(chosen, range(KERNEL_MAX), 3)),
-                    s.eq(encode(bit, range(KERNEL_MAX), 3)),
-                ]
-        return r, s, second
+                m.d.comb += [rows.eq(chosen), columns.eq(select(chosen, lows))]
+        return rows, columns, second

@@ -349,8 +349,7 @@ class Core:
         drain = self.machine.drain
         row, at = drain.row(), drain.at.q
         fields = {"bias": int(at is not None and at.phase < 2), "read": int(row is not None)}
-        if row is not None:
-            fields["row"] = row
+        fields["row"] = 0 if row is None else row
         if at is not None and at.phase < 2:
             half = self.machine.plan.rounds[at.round].half
             fields |= {"high": at.phase, "half": half, "slot": at.slot}

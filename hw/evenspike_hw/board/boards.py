@@ -48,6 +48,15 @@ BOARDS = {
         "packed,pes=4,clock_mhz=50",
         words=30720,
     ),
+    "ice40-hx8k": Board(
+        "iCE40HX8K",
+        ("ice40_hx8k_b_evn", "ICE40HX8KBEVNPlatform"),
+        "ice40",
+        "packed,pes=1,timesteps=1,accumulators=16,scratchpad_words=256,header_words=32,"
+        "chunk_blocks=16,fifo_depth=1,match_depth=1,memory_latency=1,stream_depth=1,"
+        "spike_entries=256,table_words=64,clock_mhz=12",
+        words=256,
+    ),
 }
 
 
@@ -69,8 +78,10 @@ class Top(Elaboratable):
         self.words = words
 
     def elaborate(self, platform: Any) -> Module:
+        factor = self._factor(platform)
         m = Module()
-        self._clock(m, platform)
+        if factor != 1:
+            self._multiply(m, platform, factor)
         divisor = round(self.arch.clock_mhz * 1e6 / BAUD)
         m.submodules.system = system = System(self.arch, self.words, divisor)
         pins = platform.request("uart", dir={"rx": "-", "tx": "-", **self._others(platform)})
@@ -88,19 +99,22 @@ class Top(Elaboratable):
         pins = {part.name for part in platform.lookup("uart").ios}
         return dict.fromkeys(pins - {"rx", "tx"}, "-")
 
-    def _clock(self, m: Module, platform: Any) -> None:
-        """The domain `sync`: the platform's own, or from a PLL; in reset until it has locked."""
+    def _factor(self, platform: Any) -> int:
+        """How much faster than the oscillator the accelerator's clock is."""
         clock, oscillator = self.arch.clock_mhz, platform.default_clk_frequency / 1e6
+        multiplies = getattr(platform, "family", "") == "ecp5"
         factor = round(clock / oscillator)
-        if factor == 1 and clock == oscillator:
-            return
-        if getattr(platform, "family", "") != "ecp5" or factor < 1 or factor * oscillator != clock:
+        if factor * oscillator != clock or factor < 1 or (factor > 1 and not multiplies):
             raise EvenspikeError(
                 f"Arch clock_mhz is {clock:g}; the board has {oscillator:g} MHz"
-                + (" and multiples" if getattr(platform, "family", "") == "ecp5" else "")
+                + " and multiples" * multiplies
             )
+        return factor
+
+    def _multiply(self, m: Module, platform: Any, factor: int) -> None:
+        """The domain `sync` from a PLL, in reset until it has locked."""
         pin = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
-        pll = Pll(oscillator, factor)
+        pll = Pll(platform.default_clk_frequency / 1e6, factor)
         m.submodules.clock_pin, m.submodules.pll = pin, pll
         m.domains.sync = ClockDomain()
         m.d.comb += [pll.reference.eq(pin.i), ClockSignal().eq(pll.clock)]

@@ -63,14 +63,13 @@ class Model:
     ) -> None:
         """kind: issue, drain or nothing. addends: for the issue of the cycle before."""
         bench = self.bench
-        bits, width = bench.bits, (bench.arch.accumulators - 1).bit_length()
+        bits = bench.bits
         if addends is None:
             addends = [bits(16) for _ in self.zero]
             addends = [value - (value >> 15 << 16) for value in addends]
-        idle = bits(width) if bench.chance(0.5) else max(self.last[0][1], 0)
         out = await bench.cycle(
-            issue={"enable": kind == "issue", "row": row if kind == "issue" else idle},
-            drain={"enable": kind == "drain", "row": row if kind == "drain" else idle},
+            issue={"enable": kind == "issue", "row": row if kind == "issue" else 0},
+            drain={"enable": kind == "drain", "row": row if kind == "drain" else 0},
             addends=addends,
             clear_overflow=clear,
         )

@@ -169,8 +169,7 @@ class Rig:
         assert read["read"] == rows, found
         if step is not None and biases:
             assert (read["slot"], read["high"]) == (step.slot, step.bias), found
-        if step is not None and rows:
-            assert read["row"] == step.row, found
+        assert read["row"] == (step.row if step is not None and rows else 0), found
 
     def _check_place(self, out: dict[str, int]) -> None:
         step, last = self.flight[0], self.last_layer[0]
@@ -272,6 +271,7 @@ async def idle(dut: Any) -> None:
         assert not place & 1
         assert not read["bias"]
         assert not read["read"]
+        assert not read["row"]
 
 
 @cocotb.test()

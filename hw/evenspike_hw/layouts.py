@@ -47,6 +47,9 @@ UNIT_BITS = 16
 
 SLOT_BITS = exact_log2(SLOTS_MAX)
 
+FETCH_BITS = SLOT_BITS + 1
+"""Bits of the number of a fetch: a channel has at most SLOTS_MAX headers, of two words (K = 7)."""
+
 LANE_BITS = 6
 """Bits of a lane in the table memory: at most 64 PEs."""
 
@@ -245,13 +248,15 @@ class Layouts:
     def table_line(self) -> data.StructLayout:
         """A line of the channel table.
 
-        first: number of the channel's first header in the half. headers: how many it has.
+        first: number of the channel's first header in the half. last: number of its last fetch,
+            counted from its first. full: the high header of that is the channel's, too (K <= 3).
         weight: address of its first weight in the weight bank.
         """
         return data.StructLayout(
             {
                 "first": self.header_unit_bits,
-                "headers": SLOT_BITS + 1,
+                "last": FETCH_BITS,
+                "full": 1,
                 "weight": self.weight_address_bits,
             }
         )

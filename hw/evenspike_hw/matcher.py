@@ -10,6 +10,7 @@ from evenspike.arch import Arch
 from evenspike_hw.bits import popcount
 from evenspike_hw.layouts import (
     COORDINATE_BITS,
+    FETCH_BITS,
     PAIR_OFFSET,
     PATTERN_BITS,
     SLOT_BITS,
@@ -19,9 +20,6 @@ from evenspike_hw.layouts import (
 
 PASSED_ON = ("marker", "ends_round", "frees", "segment", "mask", "y", "x")
 """What an entry of the match queue has from the activation."""
-
-FETCH_BITS = SLOT_BITS + 1
-"""Bits of the number of a fetch: a channel has at most SLOTS_MAX headers, of two words (K = 7)."""
 
 
 class Matcher(wiring.Component):
@@ -114,10 +112,17 @@ class Matcher(wiring.Component):
         item = Signal(self.layouts.activation)
         number = Signal(FETCH_BITS)
         kernel = self.kernels[item.segment]
-        start, fetches = self._span(m, kernel)
+        start = Signal(len(self.header_read.word))  # the first word of the channel's headers
+        with m.Switch(kernel):
+            with m.Case(0, 1):
+                m.d.comb += start.eq(self.line.first >> 1)
+            with m.Case(2):
+                m.d.comb += start.eq(self.line.first)
+            with m.Case(3):
+                m.d.comb += start.eq(self.line.first << 1)
         m.d.comb += [
             m1_leaves.eq(m1_valid & ~blocked),
-            m1_ends.eq(item.marker | (number + 1 == fetches)),
+            m1_ends.eq(item.marker | (number == self.line.last)),
             self.header_read.enable.eq(m1_leaves & ~item.marker),
             self.header_read.half.eq(item.half),
             self.header_read.word.eq(start + number),
@@ -131,7 +136,7 @@ class Matcher(wiring.Component):
         found = {
             # The first header may be the second of its word, the last one the first.
             "low": (number != 0) | ~self.line.first[0],
-            "high": ~m1_ends | (self.line.first[0] == self.line.headers[0]),
+            "high": ~m1_ends | self.line.full,
             "completes": (kernel == 3) & number[0],
             "positions": positions,
         }
@@ -183,23 +188,6 @@ class Matcher(wiring.Component):
                 first_matches.eq((self.header & fetch.positions[: len(first_half)]).any()),
             ]
         return m
-
-    def _span(self, m: Module, kernel: Value) -> tuple[Signal, Signal]:
-        """The first word of the channel's headers, and the number of words that they touch."""
-        line = self.line
-        start = Signal(len(self.header_read.word))
-        fetches = Signal(FETCH_BITS + 1)
-        with m.Switch(kernel):
-            with m.Case(0, 1):
-                m.d.comb += [
-                    start.eq(line.first >> 1),
-                    fetches.eq((line.headers + line.first[0] + 1) >> 1),
-                ]
-            with m.Case(2):
-                m.d.comb += [start.eq(line.first), fetches.eq(line.headers)]
-            with m.Case(3):
-                m.d.comb += [start.eq(line.first << 1), fetches.eq(line.headers << 1)]
-        return start, fetches
 
     def _decode(
         self, m: Module, side: int, fetch: data.View, first_half: Signal, wsp: Signal, slots: Signal

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from evenspike.arch import COUNT_BITS, HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
-from evenspike_hw.layouts import PATTERN_BITS, SLOT_BITS, UNIT_BITS, Layouts
+from evenspike_hw.layouts import FETCH_BITS, PATTERN_BITS, SLOT_BITS, UNIT_BITS, Layouts
 
 WORD_UNITS = 4
 
@@ -187,11 +187,14 @@ class Unpacker(wiring.Component):
         another chunk can be held by then, so the context serves that cycle, too.
         """
         layouts, context = self.layouts, tokens.context
-        # Of the open kernel; `first`, `headers`, `weight` are the line of its channel.
+        # Of the open kernel; `first` and `weight` are of its channel's line, whose end follows
+        # from the `headers` when it is written: the matcher has no time for that.
         opened, closes, flush = Signal(), Signal(), Signal()
         line, slot, wsp = Signal(layouts.line_bits), Signal(SLOT_BITS), Signal(PATTERN_BITS)
         written, next_written = Signal(layouts.header_unit_bits), Signal(layouts.header_unit_bits)
-        channel, lanes = Signal(layouts.table_line), Signal(self.arch.pes)
+        first, weight = Signal(layouts.header_unit_bits), Signal(layouts.weight_address_bits)
+        lanes = Signal(self.arch.pes)
+        headers, last = Signal(SLOT_BITS + 1), Signal(FETCH_BITS)
         # Of the kernel of the weight in this cycle.
         next_line, next_lanes = Signal(layouts.line_bits), Signal(self.arch.pes)
         block, next_block = line[layouts.lane_bits :], next_line[layouts.lane_bits :]
@@ -209,7 +212,10 @@ class Unpacker(wiring.Component):
             self.table_write.enable.eq(closes),
             self.table_write.half.eq(context.half),
             self.table_write.line.eq(line),
-            self.table_write.data.eq(channel),
+            self.table_write.data.first.eq(first),
+            self.table_write.data.weight.eq(weight),
+            self.table_write.data.last.eq(last),
+            self.table_write.data.full.eq(first[0] == headers[0]),
             self.presence_write.clear.eq(tokens.counts),
             self.presence_write.enable.eq(tokens.weighs),
             self.presence_write.half.eq(context.half),
@@ -228,6 +234,14 @@ class Unpacker(wiring.Component):
                         self.header_write.data.eq(wsp[: side**2] | slot << side**2),
                     ]
 
+        with m.Switch(context.kernel):
+            with m.Case(0, 1):
+                m.d.comb += last.eq((headers + first[0] - 1) >> 1)
+            with m.Case(2):
+                m.d.comb += last.eq(headers - 1)
+            with m.Case(3):
+                m.d.comb += last.eq((headers << 1) - 1)
+
         m.d.sync += written.eq(next_written)
         with m.If(tokens.counts):
             m.d.sync += [opened.eq(0), written.eq(0)]
@@ -238,11 +252,11 @@ class Unpacker(wiring.Component):
                 opened.eq(1),
                 line.eq(next_line),
                 slot.eq(tokens.kernel & ((1 << context.log_slots) - 1)),
-                channel.headers.eq(channel.headers + 1),
+                headers.eq(headers + 1),
             ]
             with m.If(~opened | (next_line != line)):
                 m.d.sync += [
-                    channel.first.eq(next_written),
-                    channel.headers.eq(1),
-                    channel.weight.eq(address),
+                    first.eq(next_written),
+                    headers.eq(1),
+                    weight.eq(address),
                 ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from evenspike.arch import HEADER_UNITS
 from evenspike_hw.descriptor import LAYER
 from evenspike_hw.layouts import ENTRY_BITS
 from tests.hw.benches.common import Bench, unpack
@@ -108,3 +109,11 @@ def works(layer: Layer) -> Iterator[Work]:
             frees = layer["chunks"] > 1 or turn.last
             yield Work(turn, chunk, load, number, chunk == layer["chunks"] - 1, frees)
             load += frees
+
+
+def table_line(first: int, headers: int, weight: int, side: int) -> dict[str, int]:
+    """A line of the channel table for headers of kernels of this side."""
+    units = HEADER_UNITS[side]
+    words = range(first * units // 2, ((first + headers) * units + 1) // 2)
+    full = (first + headers) % 2 == 0
+    return {"first": first, "last": len(words) - 1, "full": int(full), "weight": weight}

@@ -13,6 +13,7 @@ from evenspike.arch import HEADER_UNITS, Arch
 from evenspike_hw.layouts import PAIR_OFFSET, Layouts
 from evenspike_hw.matcher import Matcher
 from tests.hw.benches.common import Bench, pack, start
+from tests.hw.layers import table_line
 
 ARCH = Arch(pes=4, chunk_blocks=2, scratchpad_words=2048, header_words=400)
 CORNERS = (
@@ -98,7 +99,7 @@ class Model:
         self.table = [[{"first": 0, "headers": 1, "weight": 0}] * 8 for _ in range(2)]
         self.units = [[0] * 400 for _ in range(2)]
         self.line = {"first": 0, "headers": 1, "weight": 0}
-        self.line_bits = pack(LAYOUTS.table_line, self.line)
+        self.line_bits = pack(LAYOUTS.table_line, table_line(**self.line, side=1))
         self.header = 0
         self.round = 0
         self.head: dict[str, Any] | None = None
@@ -251,7 +252,9 @@ class Model:
         if wires.table_read is not None:
             half, line = wires.table_read
             self.line = self.table[half][line]
-            self.line_bits = pack(LAYOUTS.table_line, self.line)
+            assert self.head is not None
+            side = self.side(self.head)
+            self.line_bits = pack(LAYOUTS.table_line, table_line(**self.line, side=side))
         if self.head is not None and wires.pops:
             self.m1 = self.head, 0
             self.head = self.packed = None
@@ -387,7 +390,7 @@ class Model:
 async def latency(dut: Any) -> None:
     """Popped in p, headers read in p + 1, matches in p + 2; a fetch a cycle, without a gap."""
     bench = await start(dut)
-    line = {"first": 4, "headers": 4, "weight": 5}
+    line = table_line(4, 4, 5, side=1)
     activation = {"rows": 1, "columns": 1, "line": 3, "mask": 1}
     count = 6
     pops: list[int] = []

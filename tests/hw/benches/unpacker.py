@@ -21,6 +21,7 @@ from evenspike_sim.loader import LoadedChunk, load_pass
 from tests import stepped
 from tests.archs import random_mapping
 from tests.hw.benches.common import Bench, start
+from tests.hw.layers import table_line
 from tests.networks import random_program
 
 ARCH = Arch(pes=4, scratchpad_words=512, header_words=64, spike_entries=1 << 15)
@@ -44,7 +45,7 @@ CORNERS = (
     "word held for two skip tokens behind its last unit",
     "kernel reached by a skip token alone",
     "second weight of a kernel",
-    "second kernel of a channel",
+    "second fetch of a channel",
     "kernel ended by the next",
     "last token opens its kernel",
     "last header written beside half a bias",
@@ -347,7 +348,10 @@ class Model:
             }
         if "table_write" in self.writes.found:
             assert self.chunk is not None
-            self.writes.found["table_write"]["line"] += self.chunk.lead
+            written = self.writes.found["table_write"]
+            written["line"] += self.chunk.lead
+            fields = table_line(**cast(dict[str, int], written["data"]), side=self.chunk.side)
+            written["data"] = cast(int, fields)
 
     # Corners.
 
@@ -412,7 +416,7 @@ class Model:
                 opens and before.opened != before.kernel and before.kernel == after.kernel > 0
             ),
             "second weight of a kernel": weighs and not opens,
-            "second kernel of a channel": data.get("headers", 0) > 1,
+            "second fetch of a channel": data.get("last", 0) > 0,
             "kernel ended by the next": closes and opens,
             "last token opens its kernel": closes and opens and after.flush,
             "last header written beside half a bias": flushes and "weight_write" in wrote,
@@ -480,7 +484,7 @@ class Memory:
             assert block >> line % self.arch.pes & 1 == (first < end)
             if first < end:
                 weight = int(loaded.weight_start[pe, first]) + base
-                expected = {"first": first, "headers": end - first, "weight": weight}
+                expected = table_line(first, end - first, weight, chunk.side)
                 assert self.lines[chunk.half, line] == expected
             for number in range(first, end):
                 value = int(loaded.slot[pe, number]) << chunk.side**2 | int(loaded.wsp[pe, number])

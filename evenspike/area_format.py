@@ -60,7 +60,12 @@ NOT_COUNTED = {
 """Area -> what it leaves out."""
 
 SAME_BLOCKS = "Of blocks that are the same, one stands for all."
-BECAME = {"memory": "a memory, not mapped", "flip-flops": "⚠ flip-flops", "?": "⚠ not known"}
+BECAME = {
+    "memory": "a memory, not mapped",
+    "registers": "registers, since it is shallow",
+    "flip-flops": "⚠ flip-flops",
+    "?": "⚠ not known",
+}
 MEMORY_HEAD = ("memory", "depth", "width", "bits", "ports", "has become")
 KIND_HEAD = ("kind", "steps", "ns", "share")
 STEP_HEAD = ("step", "kind", "ns", "ns so far", "to")

@@ -18,8 +18,8 @@ class Accumulators(wiring.Component):
     """A row of `timesteps` psums for each neuron, with one saturating adder a timestep.
 
     issue: a weight is on its way to this row; its `addends` come in the next cycle.
-    drain: read this row and clear it. Never in a cycle with `issue`. The row of each is 0 without
-        its enable: a choice between them would lengthen the longest path of the PE.
+    drain: read this row and clear it. Never in a cycle with `issue`. The row of
+        each is 0 in a cycle of the other: a choice would lengthen the longest path of the PE.
     addends: signed; of the issue of the cycle before.
     sums: the row that was read in the cycle before; stays until the next read.
     overflow: an adder has saturated since `clear_overflow`, which a new saturation outweighs.

@@ -10,6 +10,10 @@ COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
 """Command of Yosys, before it touches memories: what a Ram promises. Amaranth has no word for it,
 and the attribute counts only where Yosys has read Verilog."""
 
+SHALLOW = 4
+"""Words up to which a memory may just as well become registers: where there is no RAM but large
+blocks, each of its words would waste most of one."""
+
 
 class Ram(Memory):
     """`depth` words of `shape`, with one write port, read with a clock.

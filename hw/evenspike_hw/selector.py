@@ -22,8 +22,8 @@ class Selector(wiring.Component):
     matched: the head of the match queue; taken with its last weight.
     kernels, log_strides: kernel code and log2 of the stride of each segment of the layer.
     log_tile_width, log_tile: log2 of the width of a tile, and of its neurons.
-    weight_read, row_read: read the weight bank and the accumulators in this cycle. The row is 0
-        without the enable.
+    weight_read, row_read: read the weight bank and the accumulators in this cycle. Address and row
+        are 0 while the queue is empty.
     mask: spike mask of the weight of the cycle before; stays until the next one.
     busy: a weight issues in this cycle.
     rounds, worked, finished: markers so far, modulo 4: those that end a round; those that give up
@@ -106,19 +106,19 @@ class Selector(wiring.Component):
             self.weight_read.enable.eq(issues),
             self.weight_read.address.eq(self._address(m, pids, chosen)),
             self.row_read.enable.eq(issues),
-            self.row_read.row.eq(self._row(m, issues, chosen, lows)),
+            self.row_read.row.eq(self._row(m, chosen, lows)),
         ]
         return m
 
     def _address(self, m: Module, pids: Signal, chosen: Signal) -> Signal:
-        """The entry's first weight and the living weights before the chosen one."""
-        entry = self.matched.payload
+        """The first weight of the entry and the living ones before the chosen; 0 without entry."""
+        entry, valid = self.matched.payload, self.matched.valid
         width = self.layouts.weight_address_bits
         counts = [Signal(3, name=f"count{n}") for n in GROUPS]  # living weights of the group,
         inner = [Signal(3, name=f"inner{n}") for n in GROUPS]  # and those before its lowest match
         for n in GROUPS:
             group = pids.word_select(n, KERNEL_MAX)
-            living = entry.wsp.word_select(n, KERNEL_MAX)
+            living = Mux(valid, entry.wsp.word_select(n, KERNEL_MAX), 0)
             passed = Signal(KERNEL_MAX, name=f"passed{n}")
             m.d.comb += [
                 passed.eq(living & Cat(~group[: bit + 1].any() for bit in range(KERNEL_MAX))),
@@ -127,7 +127,7 @@ class Selector(wiring.Component):
             ]
         bases = [Signal(width, name=f"base{n}") for n in GROUPS]  # of each group
         for n, base in enumerate(bases):
-            m.d.comb += base.eq(entry.base + total(counts[:n]))
+            m.d.comb += base.eq(Mux(valid, entry.base, 0) + total(counts[:n]))
         base, offset, address = Signal(width), Signal(3), Signal(width)
         m.d.comb += [
             base.eq(select(chosen, bases)),
@@ -136,8 +136,8 @@ class Selector(wiring.Component):
         ]
         return address
 
-    def _row(self, m: Module, issues: Signal, chosen: Signal, lows: list[Signal]) -> Signal:
-        """The neuron that the chosen kernel position connects the activation to; 0 without one.
+    def _row(self, m: Module, chosen: Signal, lows: list[Signal]) -> Signal:
+        """The neuron that the chosen kernel position connects the activation to; 0 without entry.
 
         A match says that y - r is a multiple of the stride, so (y - r) / stride is the difference
         of the two shifted right: there is one for each kernel row r, and the choice selects.
@@ -154,7 +154,7 @@ class Selector(wiring.Component):
             found = [Signal(width, name=f"{name}{r}") for r in range(KERNEL_MAX)]
             for r, distance in enumerate(found):
                 before = ((r >> log_stride) << shift)[:width]
-                m.d.comb += distance.eq(Mux(issues, place - before, 0))
+                m.d.comb += distance.eq(Mux(self.matched.valid, place - before, 0))
             return found
 
         zero = Const(0, SHIFT_BITS)
@@ -163,7 +163,7 @@ class Selector(wiring.Component):
             low.eq(select(columns, distances("x", entry.x, zero))),
             slot.eq(
                 Mux(
-                    issues,
+                    self.matched.valid,
                     Mux(second, *(entry.slots[n] << self.log_tile for n in (1, 0))),
                     0,
                 )

@@ -86,10 +86,7 @@ def build(
     _prepare(files, place)
     began = time.perf_counter()
     if not (place / "synthesised").exists():
-        script = ["-q", "-l", "synthesis.log", f"{TOP}.ys"]
-        code, _ = yosys.execute([yosys.find().program, *script], place, place / "yosys.txt")
-        if code:
-            raise EvenspikeError(f"Yosys: {yosys.reason((place / 'yosys.txt').read_text())}")
+        yosys.run((place / f"{TOP}.ys").read_text(), place, TOP, progress)
         (place / "synthesised").write_text(f"{time.perf_counter() - began:.1f}")
     routes = _routes(design, packer, files, place, seeds, progress)
     best = max(routes, key=lambda seed: (routes[seed].fmax_mhz, -seed))

@@ -14,8 +14,8 @@ from typing import Any
 
 from evenspike.arch import PRESETS, Arch
 from evenspike.errors import EvenspikeError
-from evenspike_hw.ram import COLLISIONS
-from evenspike_hw.synthesis import area, yosys
+from evenspike_hw.ram import COLLISIONS, SHALLOW
+from evenspike_hw.synthesis import area, liberty, yosys
 from evenspike_hw.synthesis.netlist import Netlist, netlist, path
 from evenspike_hw.synthesis.parts import PARTS, WITHOUT_ROUTING, part
 from evenspike_hw.synthesis.routing import OUT_OF_CONTEXT, route
@@ -36,7 +36,6 @@ opt_clean
 """
 """`opt` would find enables and resets again, which a plain flip-flop does not have."""
 
-LIBERTY_FILE = "cells.lib"
 UNMAPPED_FILE = "unmapped.txt"
 """Memories that no RAM of the target has taken, one a line."""
 
@@ -88,16 +87,17 @@ def synthesize(
     if progress is not None:
         progress("elaborating")
     source = netlist(part(request.part, request.arch), request.part)
-    liberty = _read_liberty(request.liberty)
+    cells = liberty.read(request.liberty)
     here = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         here.update(file.read_bytes())
+    here.update(COLLISIONS.encode())
     key = (request.part, request.target, request.routes, request.seed, tools, here.hexdigest())
-    digest = hashlib.sha256(repr(key).encode() + source.text.encode() + liberty).hexdigest()[:16]
+    digest = hashlib.sha256(repr(key).encode() + source.text.encode() + cells).hexdigest()[:16]
     kept = cache / digest
     if (kept / "result.json").is_file():
         found: dict[str, Any] = json.loads((kept / "result.json").read_text())
-        return found | {"cached": True}
+        return found | _named(request) | {"cached": True}
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="run-") as folder:
         place = Path(folder)
@@ -126,12 +126,19 @@ def _synthesize(
     chosen = target(request.target)
     (place / f"{request.part}.il").write_text(source.text)
     if request.liberty is not None:
-        shutil.copyfile(request.liberty, place / LIBERTY_FILE)
-    log = yosys.run(_script(request, chosen), place, "synthesis", progress)
+        shutil.copyfile(request.liberty, place / liberty.copied(request.liberty))
+    try:
+        log = yosys.run(_script(request, chosen), place, "synthesis", progress)
+    except EvenspikeError as error:
+        if request.liberty is None:
+            raise
+        # What abc says is printed, but not logged.
+        failed = "".join((place / f"synthesis.{end}").read_text() for end in ("log", "txt"))
+        raise liberty.explained(request.liberty, error, failed) from error
     statistics = json.loads((place / "stat.json").read_text())
     areas = area.cell_areas(statistics) if request.liberty else {}
     if request.liberty is not None:
-        _check_mapped(request.liberty, statistics)
+        liberty.check_mapped(request.liberty, statistics)
         count = area.standard_cells(source, areas)
     elif chosen is GENERIC:
         count = area.gates(source, chosen)
@@ -142,7 +149,7 @@ def _synthesize(
     result = {
         "part": request.part,
         "target": request.target,
-        "arch": {"preset": request.arch.preset, "digest": request.arch.digest},
+        **_named(request),
         "resources": blocks["resources"],
         "fmax_mhz": None,
         "fmax_by": None,
@@ -151,8 +158,6 @@ def _synthesize(
         "memories": _memories(source, log, place, chosen),
         "blocks": blocks,
     }
-    if request.liberty is not None:
-        result["liberty"] = request.liberty.name
     if chosen.name == "xilinx":
         result |= _timed(log)
     if request.routes:
@@ -167,6 +172,12 @@ def _synthesize(
     return result
 
 
+def _named(request: Request) -> dict[str, Any]:
+    """What a netlist may be asked for by: presets that differ elsewhere, copies of a file."""
+    named: dict[str, Any] = {"arch": {"preset": request.arch.preset, "digest": request.arch.digest}}
+    return named if request.liberty is None else named | {"liberty": request.liberty.name}
+
+
 def _head(top: str) -> str:
     """Lookup tables stay logic: else they would count as memories."""
     return f"read_rtlil {top}.il\nhierarchy -top {top} -check\n{COLLISIONS}\nproc -norom\n"
@@ -178,15 +189,16 @@ def _script(request: Request, chosen: Target) -> str:
     statistics = "tee -q -o stat.json stat -hierarchy -json"
     # Without `splitnets` abc9 of Yosys 0.70 stops at an assertion in modules that hold others.
     if request.liberty is not None:
+        file = liberty.copied(request.liberty)
         # A flip-flop of a library does not say how it wakes up: its reset does.
         script += f"""{GENERIC_SCRIPT}
 attrmap -remove init
-read_liberty -lib {LIBERTY_FILE}
-dfflibmap -liberty {LIBERTY_FILE}
+read_liberty -lib {file}
+dfflibmap -liberty {file}
 setattr -set register 1 t:* t:$_* %d
-abc -liberty {LIBERTY_FILE}
+abc -liberty {file}
 opt_clean
-{statistics} -liberty {LIBERTY_FILE}
+{statistics} -liberty {file}
 """
         selection = "t:* a:register %d t:$mem_v2 %d"
     elif chosen is GENERIC:
@@ -228,10 +240,15 @@ def _memories(source: Netlist, log: str, place: Path, chosen: Target) -> list[di
                 "depth": memory.depth,
                 "width": memory.width,
                 "ports": f"{memory.reads}R{memory.writes}W",
-                "mapped": "flip-flops" if left else mapped,
+                "mapped": _registers(memory.depth) if left else mapped,
             }
         )
     return found
+
+
+def _registers(depth: int) -> str:
+    """A memory that no RAM has taken: meant to be one or not."""
+    return "registers" if depth <= SHALLOW else "flip-flops"
 
 
 def _timed(log: str) -> dict[str, Any]:
@@ -243,23 +260,3 @@ def _timed(log: str) -> dict[str, Any]:
         "fmax_mhz": round(1e6 / int(found[1]), 2),
         "fmax_by": "Yosys sta: delays of the cells, none of the wires",
     }
-
-
-def _read_liberty(file: Path | None) -> bytes:
-    if file is None:
-        return b""
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise EvenspikeError(f"Liberty file {file}: {error.strerror}") from error
-    if not re.search(rb"\blibrary\s*\(", text):
-        raise EvenspikeError(f"Liberty file {file}: there is no library in it")
-    return text
-
-
-def _check_mapped(file: Path, statistics: dict[str, Any]) -> None:
-    """No cell of Yosys' own may be left: the library would not be what was measured."""
-    cells = statistics["design"]["num_cells_by_type"]
-    left = sorted({re.sub(r"^\\", "", name) for name in cells if name.startswith("$_")})
-    if left:
-        raise EvenspikeError(f"Liberty file {file}: it has no cell for {', '.join(left)}")

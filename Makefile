@@ -11,6 +11,8 @@ ARGS =
 N = 300
 COMPONENT =
 WAVES =
+ONLY =
+UPDATE =
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -21,7 +23,7 @@ options = $(foreach name,$(1),$(if $(call given,$(name)),--$(shell echo $(name) 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sim cosim cosim-random cocotb mutants train export synth bitstream report bench test lint clean
+.PHONY: help sim cosim cosim-random cocotb mutants train export synth area baselines bitstream report bench test gates lint clean
 
 # Real spikes for the benchmark, where they lie beside the checkout.
 TRACE = $(wildcard ../shared/traces/vgg16-cifar10-spikes.npz)
@@ -35,10 +37,13 @@ help:
 	@echo 'make train    train and prune by RECIPE=$(RECIPE): RUN= DATA= DEVICE= THREADS='
 	@echo 'make export   turn a trained run into a Program: RUN= DATA= OUT='
 	@echo 'make synth    area, longest path and clock of PART=$(PART) on TARGET=$(TARGET): ARCH= LIBERTY='
+	@echo 'make area     what blocks, FIFOs, presets and PEs cost: DOCS= (docs/area.md) OUT='
+	@echo 'make baselines   compare areas and longest paths with tests/baselines: ONLY= UPDATE=1'
 	@echo 'make bitstream   build BOARD=$(BOARD) and keep it in bitstreams/: SEEDS='
 	@echo 'make report   write the pages of a report.json again: OUT='
 	@echo 'make bench    measure cycles and speed: MODEL= IMAGES= TRACE= OUT='
-	@echo 'make test     run all tests'
+	@echo 'make test     run all tests but those of gates'
+	@echo 'make gates    run the benches on the synthesised gates, and prove that they are the RTL'
 	@echo 'make lint     check format, rules, types and imports'
 	@echo 'make clean    remove the virtual environment, caches and build/'
 	@echo
@@ -70,6 +75,12 @@ export: $(VENV)/train
 synth: $(VENV)/boards
 	@$(BIN)/evenspike synth --part '$(PART)' --target '$(TARGET)' $(call options,ARCH LIBERTY SEED OUT)
 
+area: $(VENV)/boards
+	@$(BIN)/evenspike synth --study $(call options,DOCS OUT)
+
+baselines: $(VENV)/boards
+	@$(BIN)/python -m tests.hw.baselines $(if $(UPDATE),--update) $(ONLY) $(ARGS)
+
 # Another ARCH or WORDS is built, too, but stays out of bitstreams/.
 bitstream: $(VENV)/boards
 	@$(BIN)/evenspike bitstream --board '$(BOARD)' $(if $(call given,ARCH)$(call given,WORDS)$(call given,OUT),,--keep bitstreams) $(call options,ARCH WORDS SEEDS OUT)
@@ -82,6 +93,9 @@ bench: $(VENV)/base
 
 test: $(VENV)/test
 	@$(BIN)/python -m pytest -n auto --durations=10 $(ARGS)
+
+gates: $(VENV)/test
+	@$(BIN)/python -m pytest -n auto -m gates $(ARGS)
 
 lint: $(VENV)/lint
 	$(BIN)/ruff format --check
@@ -128,13 +142,13 @@ $(VENV)/compiler: $(VENV)/made-in
 
 $(VENV)/test: $(VENV)/train $(VENV)/hw $(VENV)/compiler
 	@echo 'Adding the test tools to $(VENV).' >&2
-	@$(INSTALL) -e '.[train,hw,cosim,test]'
+	@$(INSTALL) -e '.[train,hw,cosim,boards,test]'
 	@touch $@
 
 # With torch and pytest, since mypy reads their types.
 $(VENV)/lint: $(VENV)/test
 	@echo 'Adding the lint tools to $(VENV).' >&2
-	@$(INSTALL) -e '.[train,hw,cosim,test,lint]'
+	@$(INSTALL) -e '.[train,hw,cosim,boards,test,lint]'
 	@touch $@
 
 # A copied or moved tree holds the environment of another one, which would run the other's code.

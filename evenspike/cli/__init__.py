@@ -147,6 +147,7 @@ def _synth(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=1, help="of the placement (default: 1)")
     parser.add_argument("--study", action="store_true", help="what the design's choices cost")
+    parser.add_argument("--docs", type=Path, help="Markdown file that the study is put into, too")
     parser.add_argument("--out", type=Path, default=Path("build/synth"))
 
     def run(arguments: argparse.Namespace) -> int:

@@ -32,7 +32,9 @@ module cut_memory (RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, RD_DATA, WR_CLK, WR
   (* keep *) wire [RD_PORTS*WIDTH-1:0] cut_in_data;
   (* keep *) wire [WR_PORTS*WIDTH-1:0] cut_out_wen = WR_EN, cut_out_wdata = WR_DATA & WR_EN;
   (* keep *) wire [WR_PORTS*ABITS-1:0] cut_out_waddr;
-  assign RD_DATA = cut_in_data;
+  // A bare connection would give the input the name of what reads it, and `expose` would then cut
+  // that off instead: both designs would read nothing. Inverted it is a signal of its own.
+  assign RD_DATA = ~cut_in_data;
   genvar n;
   generate
     for (n = 0; n < RD_PORTS; n = n + 1) begin : r

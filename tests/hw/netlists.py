@@ -32,6 +32,12 @@ CLOCKS = ("CLK", "RD_CLK", "WR_CLK", "clk")
 CUT = Path(__file__).with_name("cut_memory.v")
 """What a memory becomes for a proof: its controls are outputs, its data an input."""
 
+OPEN = (
+    "setattr -mod -unset keep_hierarchy *; flatten; techmap -autoproc -map cut_memory.v;"
+    " delete */t:$scopeinfo"
+)
+"""Flattens a design and cuts its memories open."""
+
 PREPARE = (
     "hierarchy -top {top}; {keep}; proc -norom; flatten; opt; wreduce; memory_collect;"
     " pmuxtree; setundef -zero; opt_expr; opt_clean"
@@ -185,7 +191,7 @@ class Netlist:
             end = time.monotonic() + seconds
             try:
                 registers, outputs = self._miter(mutation, place, seconds)
-                return self._induction(place, registers, outputs, end)
+                return induction(place, registers, outputs, end)
             except subprocess.TimeoutExpired:
                 return "unknown"
 
@@ -194,64 +200,70 @@ class Netlist:
     ) -> tuple[list[str], list[str]]:
         """Write miter.il; the names of its comparisons of registers, and of outputs."""
         shutil.copy(self.place / "netlist.il", place)
-        shutil.copy(CUT, place)
-        cut = (
-            "setattr -mod -unset keep_hierarchy *; flatten; techmap -autoproc -map cut_memory.v;"
-            " delete */t:$scopeinfo"
-        )
-        yosys(
-            f"""read_rtlil netlist.il; {cut}; rename {self.top} gold; design -stash gold
-            read_rtlil netlist.il; {self._command(mutation)}; {cut}; rename {self.top} gate
-            design -stash gate
-            design -copy-from gold -as gold gold
-            design -copy-from gate -as gate gate
-            expose -input */w:*.cut_in_*
-            expose */w:*.cut_out_*
-            miter -equiv -make_outcmp gold gate outputs
-            expose -shared -dff gold gate
-            dffunmap; opt_clean
-            miter -equiv -flatten -make_outcmp gold gate miter
-            write_rtlil both.il
-            hierarchy -top miter; opt -full; write_rtlil miter.il""",
-            place,
-            seconds,
-        )
-        compared: dict[str, list[str]] = {"outputs": [], "miter": []}
-        module = ""
-        for line in (place / "both.il").read_text().splitlines():
-            if line.startswith("module"):
-                module = line.split()[1].removeprefix("\\")
-            elif module in compared and re.match(r"  wire .*output .* \\cmp_\S+$", line):
-                compared[module].append(line.split()[-1])
-        outputs = compared["outputs"]
-        return [name for name in compared["miter"] if name not in outputs], outputs
+        gold = f"read_rtlil netlist.il; {OPEN}; rename {self.top} gold"
+        gate = f"read_rtlil netlist.il; {self._command(mutation)}; {OPEN}; rename {self.top} gate"
+        return miter(gold, gate, place, seconds)
 
-    def _induction(self, place: Path, registers: list[str], outputs: list[str], end: float) -> str:
-        for steps in (1, 2, 4, 8, 16):
-            while True:
-                asked = " ".join(f"-prove {n} 1 -show {n}" for n in registers + outputs)
-                text = yosys(
-                    f"read_rtlil miter.il; sat -tempinduct -maxsteps {steps} {asked} miter",
-                    place,
-                    max(0.1, end - time.monotonic()),
-                )
-                if "Induction step proven: SUCCESS!" in text:
-                    return "none"
-                last, differ = "", set[str]()
-                for step, name, value in re.findall(
-                    r"^ +(\d+) (\\cmp_\S+) +(\d+) ", text, re.MULTILINE
-                ):
-                    if step != last:
-                        last, differ = step, set()
-                    if value == "0":
-                        differ.add(name)
-                based = "model found for base case" in text
-                if based and differ & set(outputs):
-                    return "some"
-                if not differ & set(registers):
-                    break
-                registers = [name for name in registers if name not in differ]
-        return "unknown"
+
+def miter(gold: str, gate: str, place: Path, seconds: float) -> tuple[list[str], list[str]]:
+    """Write miter.il, two designs with the same inputs; the names of its comparisons of registers
+    that both have, and of outputs. gold, gate: scripts that leave a module of this name, OPEN.
+    """
+    shutil.copy(CUT, place)
+    yosys(
+        f"""{gold}; design -stash gold
+        {gate}; design -stash gate
+        design -copy-from gold -as gold gold
+        design -copy-from gate -as gate gate
+        expose -input */w:*.cut_in_*
+        expose */w:*.cut_out_*
+        miter -equiv -make_outcmp gold gate outputs
+        expose -shared -dff gold gate
+        dffunmap; opt_clean
+        miter -equiv -flatten -make_outcmp gold gate miter
+        write_rtlil both.il
+        hierarchy -top miter; opt -full; write_rtlil miter.il""",
+        place,
+        seconds,
+    )
+    compared: dict[str, list[str]] = {"outputs": [], "miter": []}
+    module = ""
+    for line in (place / "both.il").read_text().splitlines():
+        if line.startswith("module"):
+            module = line.split()[1].removeprefix("\\")
+        elif module in compared and re.match(r"  wire .*output .* \\cmp_\S+$", line):
+            compared[module].append(line.split()[-1])
+    outputs = compared["outputs"]
+    return [name for name in compared["miter"] if name not in outputs], outputs
+
+
+def induction(place: Path, registers: list[str], outputs: list[str], end: float) -> str:
+    """What `Netlist.effect` says, of miter.il and what is compared in it. end: of the time."""
+    for steps in (1, 2, 4, 8, 16):
+        while True:
+            asked = " ".join(f"-prove {n} 1 -show {n}" for n in registers + outputs)
+            text = yosys(
+                f"read_rtlil miter.il; sat -tempinduct -maxsteps {steps} {asked} miter",
+                place,
+                max(0.1, end - time.monotonic()),
+            )
+            if "Induction step proven: SUCCESS!" in text:
+                return "none"
+            last, differ = "", set[str]()
+            for step, name, value in re.findall(
+                r"^ +(\d+) (\\cmp_\S+) +(\d+) ", text, re.MULTILINE
+            ):
+                if step != last:
+                    last, differ = step, set()
+                if value == "0":
+                    differ.add(name)
+            based = "model found for base case" in text
+            if based and differ & set(outputs):
+                return "some"
+            if not differ & set(registers):
+                break
+            registers = [name for name in registers if name not in differ]
+    return "unknown"
 
 
 def rtlil(component: str) -> tuple[str, list[str]]:

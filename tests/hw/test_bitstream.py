@@ -133,9 +133,17 @@ def test_unknown_board() -> None:
 @pytest.mark.parametrize(
     ("name", "mhz", "message"),
     [
-        ("ulx3s-85f", 60, "Arch clock_mhz is 60; the board has 25 MHz and multiples"),
-        ("ulx3s-85f", 12.5, "Arch clock_mhz is 12.5; the board has 25 MHz and multiples"),
-        ("ice40-hx8k", 24, "Arch clock_mhz is 24; the board has 12 MHz"),
+        (
+            "ulx3s-85f",
+            47,
+            "Arch clock_mhz is 47; the PLL makes 10 to 200, multiples of 25 / 1 to 8",
+        ),
+        (
+            "ulx3s-85f",
+            225,
+            "Arch clock_mhz is 225; the PLL makes 10 to 200, multiples of 25 / 1 to 8",
+        ),
+        ("ice40-hx8k", 24, "Arch clock_mhz is 24; the board has 12 MHz and no PLL"),
     ],
 )
 def test_a_clock_that_the_board_cannot_make(name: str, mhz: float, message: str) -> None:

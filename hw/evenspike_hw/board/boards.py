@@ -12,7 +12,7 @@ from amaranth.lib.cdc import ResetSynchronizer
 
 from evenspike.arch import Arch
 from evenspike.errors import EvenspikeError
-from evenspike_hw.board.pll import Pll
+from evenspike_hw.board.pll import Pll, divide
 from evenspike_hw.board.system import System
 
 BAUD = 1_000_000
@@ -24,8 +24,8 @@ class Board:
 
     device: for people. platform: module and class in amaranth-boards. target: of the synthesis.
     arch: as `evenspike.arch.preset` takes it; its clock is the accelerator's: the oscillator's, or
-    on ECP5 a multiple of it. words: 64-bit words of its memory, in block RAM. seeds: how many
-    placements are tried; the fastest stays.
+    on ECP5 what its PLL makes of it. words: 64-bit words of its memory, in block RAM. seeds: how
+    many placements are tried; the fastest stays. options: of nextpnr.
     """
 
     device: str
@@ -33,7 +33,8 @@ class Board:
     target: str
     arch: str
     words: int
-    seeds: int = 4
+    seeds: int = 2
+    options: str = ""
 
     def make_platform(self) -> Any:
         module, name = self.platform
@@ -78,10 +79,10 @@ class Top(Elaboratable):
         self.words = words
 
     def elaborate(self, platform: Any) -> Module:
-        factor = self._factor(platform)
+        pll = self._pll(platform)
         m = Module()
-        if factor != 1:
-            self._multiply(m, platform, factor)
+        if pll is not None:
+            self._multiply(m, platform, pll)
         divisor = round(self.arch.clock_mhz * 1e6 / BAUD)
         m.submodules.system = system = System(self.arch, self.words, divisor)
         pins = platform.request("uart", dir={"rx": "-", "tx": "-", **self._others(platform)})
@@ -99,22 +100,21 @@ class Top(Elaboratable):
         pins = {part.name for part in platform.lookup("uart").ios}
         return dict.fromkeys(pins - {"rx", "tx"}, "-")
 
-    def _factor(self, platform: Any) -> int:
-        """How much faster than the oscillator the accelerator's clock is."""
+    def _pll(self, platform: Any) -> Pll | None:
+        """What makes the accelerator's clock of the oscillator's, unless it is that."""
         clock, oscillator = self.arch.clock_mhz, platform.default_clk_frequency / 1e6
-        multiplies = getattr(platform, "family", "") == "ecp5"
-        factor = round(clock / oscillator)
-        if factor * oscillator != clock or factor < 1 or (factor > 1 and not multiplies):
+        if clock == oscillator:
+            return None
+        if getattr(platform, "family", "") != "ecp5":
             raise EvenspikeError(
-                f"Arch clock_mhz is {clock:g}; the board has {oscillator:g} MHz"
-                + " and multiples" * multiplies
+                f"Arch clock_mhz is {clock:g}; the board has {oscillator:g} MHz and no PLL"
             )
-        return factor
+        divide(oscillator, clock)  # its error, before anything is begun
+        return Pll(oscillator, clock)
 
-    def _multiply(self, m: Module, platform: Any, factor: int) -> None:
+    def _multiply(self, m: Module, platform: Any, pll: Pll) -> None:
         """The domain `sync` from a PLL, in reset until it has locked."""
         pin = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
-        pll = Pll(platform.default_clk_frequency / 1e6, factor)
         m.submodules.clock_pin, m.submodules.pll = pin, pll
         m.domains.sync = ClockDomain()
         m.d.comb += [pll.reference.eq(pin.i), ClockSignal().eq(pll.clock)]

@@ -19,7 +19,7 @@ from evenspike_hw.ram import COLLISIONS
 from evenspike_hw.synthesis import yosys
 from evenspike_hw.synthesis.routing import Device, Routed, read, route
 from evenspike_hw.synthesis.synthesize import longest_path
-from evenspike_hw.synthesis.targets import target
+from evenspike_hw.synthesis.targets import SPLIT, finish, target
 
 TOP = "top"
 
@@ -144,12 +144,15 @@ def _program(name: str) -> str:
 
 def _plan(design: Board, arch: Arch, words: int) -> dict[str, str]:
     """What amaranth-boards would run, as files by name."""
-    path = target(design.target).path
+    chosen = target(design.target)
+    finished = f"{SPLIT}\n{finish(f'synth_{chosen.name}', TOP)}"
     plan = design.make_platform().prepare(
         Top(arch, words),
         TOP,
         script_after_read=COLLISIONS,
-        script_after_synth=f"tee -q -o ltp.txt ltp w:* {path}",
+        synth_opts="-run :map_luts",
+        script_after_synth=f"{finished}\ntee -q -o ltp.txt ltp w:* {chosen.path}",
+        nextpnr_opts=design.options,
         emit_src=False,
     )
     return {

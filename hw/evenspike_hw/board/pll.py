@@ -6,24 +6,49 @@ from amaranth.hdl import Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from evenspike.errors import EvenspikeError
+
 VCO_MHZ = 600
-"""Of the PLL's own oscillator, which runs at 400 to 800 MHz."""
+"""What the PLL's own oscillator comes near to; it runs at 400 to 800 MHz."""
+
+LOWEST, HIGHEST = 10, 200
+"""MHz of a clock for which that is so, and that any design here can use."""
+
+PARTS = 8
+"""The reference is divided by this at most: a slower one would be compared too seldom."""
+
+
+def divide(reference_mhz: float, clock_mhz: float) -> int:
+    """What the reference is divided by, so that the clock is a multiple of it.
+
+    Raises EvenspikeError for a clock that the PLL does not make.
+    """
+    fits = (n for n in range(1, PARTS + 1) if (clock_mhz * n / reference_mhz).is_integer())
+    divisor = next(fits, 0)
+    if not divisor or not LOWEST <= clock_mhz <= HIGHEST:
+        raise EvenspikeError(
+            f"Arch clock_mhz is {clock_mhz:g}; the PLL makes {LOWEST} to {HIGHEST}, multiples of "
+            f"{reference_mhz:g} / 1 to {PARTS}"
+        )
+    return divisor
 
 
 class Pll(wiring.Component):
     """The ECP5's PLL (EHXPLLL) with its first output only, fed back.
 
-    reference: a clock of `reference_mhz`. clock: `factor` times as fast. locked: it is stable.
+    reference: a clock of `reference_mhz`. clock: one of `clock_mhz`. locked: it is stable.
+    The clock is one that `divide` takes.
     """
 
-    def __init__(self, reference_mhz: float, factor: int) -> None:
+    def __init__(self, reference_mhz: float, clock_mhz: float) -> None:
         self.reference_mhz = reference_mhz
-        self.factor = factor
+        self.clock_mhz = clock_mhz
+        self.divisor = divide(reference_mhz, clock_mhz)
         super().__init__({"reference": In(1), "clock": Out(1), "locked": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        clock_mhz = self.reference_mhz * self.factor
+        clock_mhz = self.clock_mhz
         divider = round(VCO_MHZ / clock_mhz)
         clock = Signal()
         m.submodules.pll = Instance(
@@ -32,8 +57,8 @@ class Pll(wiring.Component):
             a_FREQUENCY_PIN_CLKOP=f"{clock_mhz:g}",
             a_ICP_CURRENT="12",
             a_LPF_RESISTOR="8",
-            p_CLKI_DIV=1,
-            p_CLKFB_DIV=self.factor,
+            p_CLKI_DIV=self.divisor,
+            p_CLKFB_DIV=round(clock_mhz * self.divisor / self.reference_mhz),
             p_CLKOP_DIV=divider,
             p_CLKOP_CPHASE=divider - 1,
             p_CLKOP_FPHASE=0,

@@ -161,7 +161,8 @@ def _synthesize(
     if chosen.name == "xilinx":
         result |= _timed(log)
     if request.routes:
-        flat = f"{_head(request.part)}{chosen.flat} -top {request.part} -json routed.json\n"
+        flat = _head(request.part) + chosen.mapping(chosen.flat, request.part)
+        flat += "write_json routed.json\n"
         yosys.run(flat, place, "flat", progress)
         routed = route(OUT_OF_CONTEXT, place, "routed", request.seed, progress)
         result |= {
@@ -187,7 +188,6 @@ def _script(request: Request, chosen: Target) -> str:
     top, selection = request.part, chosen.path
     script = _head(top)
     statistics = "tee -q -o stat.json stat -hierarchy -json"
-    # Without `splitnets` abc9 of Yosys 0.70 stops at an assertion in modules that hold others.
     if request.liberty is not None:
         file = liberty.copied(request.liberty)
         # A flip-flop of a library does not say how it wakes up: its reset does.
@@ -206,10 +206,7 @@ opt_clean
     else:
         script += f"""{chosen.command} -top {top} -run :map_ffram
 tee -q -o {UNMAPPED_FILE} select -list t:$mem_v2
-{chosen.command} -top {top} -run map_ffram:map_luts
-splitnets; clean
-{chosen.command} -top {top} -run map_luts:
-{statistics}
+{chosen.mapping(chosen.command, top, "map_ffram")}{statistics}
 """
     return f"{script}flatten; opt_clean\ntee -q -o ltp.txt ltp w:* {selection}\n{chosen.timing}\n"
 

@@ -10,6 +10,13 @@ from evenspike.errors import EvenspikeError
 MEMORY = "$mem_v2"
 """Yosys' cell of a memory that nothing has mapped."""
 
+SPLIT = "splitnets; clean"
+
+
+def finish(command: str, top: str) -> str:
+    """The part of a mapping behind `SPLIT`."""
+    return f"{command} -top {top} -run map_luts:"
+
 
 @dataclass(frozen=True)
 class Target:
@@ -30,6 +37,13 @@ class Target:
     path: str
     flat: str = ""
     timing: str = ""
+
+    def mapping(self, command: str, top: str, rest: str = "") -> str:
+        """Yosys' commands from the label `rest` on, or from the beginning.
+
+        Without `splitnets` abc9 of Yosys 0.70 stops at assertions about wires of several bits.
+        """
+        return f"{command} -top {top} -run {rest}:map_luts\n{SPLIT}\n{finish(command, top)}\n"
 
     def kind(self, cell: str) -> str | None:
         """The resource that a cell is."""

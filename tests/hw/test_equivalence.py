@@ -1,0 +1,65 @@
+"""The RTL of every component and its netlist of gates are proved to be the same; a fault is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("amaranth")
+pytest.importorskip("cocotb_tools")
+
+from tests.hw import bench, equivalence, gate_level, netlists
+from tests.hw.equivalence import BELOW, PROVED, REFUTED, TOO_LARGE, UNKNOWN
+
+pytestmark = [
+    pytest.mark.gates,
+    pytest.mark.skipif(bool(netlists.missing()), reason=f"needs {netlists.missing()}"),
+]
+
+BELOW_ARITHMETIC = {"matcher", "pe", "selector"}
+"""Those that count the bits of a pattern."""
+
+
+@pytest.mark.parametrize("component", [name for name in bench.names() if name not in TOO_LARGE])
+def test_gates_do_what_the_rtl_does(component: str, tmp_path: Path) -> None:
+    gate_level.synthesise(component, tmp_path)
+    proof = equivalence.prove(component, tmp_path)
+    assert proof.state == (BELOW if component in BELOW_ARITHMETIC else PROVED), proof.reason
+
+
+@pytest.mark.parametrize("component", ["fifo", "fetch"])
+def test_a_changed_gate_is_refuted(component: str, tmp_path: Path) -> None:
+    gate_level.synthesise(component, tmp_path)
+    for folder in gate_level.change(component, tmp_path, count=2):
+        proof = equivalence.prove(component, folder)
+        assert proof.state == REFUTED
+        assert proof.reason.startswith("open: ")
+
+
+def edited(component: str, place: Path, old: str, new: str) -> equivalence.Proof:
+    gate_level.synthesise(component, place)
+    path = place / "gates.il"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return equivalence.prove(component, place)
+
+
+def test_another_initial_state_is_refuted(tmp_path: Path) -> None:
+    old = "attribute \\init 3'000\n  wire width 3 \\level"
+    assert edited("fifo", tmp_path, old, old.replace("000", "001")).state == REFUTED
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("parameter \\RD_COLLISION_X_MASK 1'1", "parameter \\RD_COLLISION_X_MASK 1'0"),
+        ("parameter \\INIT 112'0", "parameter \\INIT 112'1"),
+        ("cell $mem_v2 \\memory", "cell $mem_v2 \\other"),
+    ],
+)
+def test_another_memory_is_no_proof(old: str, new: str, tmp_path: Path) -> None:
+    proof = edited("fifo", tmp_path, old, new)
+    assert proof.state == UNKNOWN
+    assert "memor" in proof.reason or "match" in proof.reason

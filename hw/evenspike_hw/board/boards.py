@@ -46,7 +46,7 @@ BOARDS = {
         "LFE5U-85F",
         ("ulx3s", "ULX3S_85F_Platform"),
         "ecp5",
-        "packed,pes=4,spike_entries=5120,table_words=256,clock_mhz=50",
+        "packed,pes=4,spike_entries=5120,table_words=256,clock_mhz=45",
         words=30720,
     ),
     "ice40-hx8k": Board(

@@ -231,8 +231,15 @@ FAULTS = [
         "matcher",
         "the last header of a channel is passed by",
         "matcher",
-        "(line.headers + line.first[0] + 1) >> 1",
-        "(line.headers + line.first[0]) >> 1",
+        "number == self.line.last",
+        "number + 1 == self.line.last",
+    ),
+    Fault(
+        "unpacker",
+        "a channel that begins in the middle of a word ends one fetch early",
+        "unpacker",
+        "(headers + first[0] - 1) >> 1",
+        "(headers - 1) >> 1",
     ),
     Fault(
         "matcher",

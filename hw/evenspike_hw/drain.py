@@ -88,9 +88,10 @@ class Drain(wiring.Component):
             item.eq(self.block | (active & (phase == 2) & (beat == 0))),
             step.eq(self.block | (active & (phase == 2) & last_beat)),
             closes.eq(~layer.pool | (inner == 3)),
-            last_column.eq(left + side >= tile.width),
-            last_row.eq(top + side >= tile.height),
-            last_slot.eq(slot + 1 == tile.slots),
+            # With a pool the map and so its tiles are even, and a window ends at an odd place.
+            last_column.eq((left | layer.pool) == tile.last_column),
+            last_row.eq((top | layer.pool) == tile.last_row),
+            last_slot.eq(slot == tile.last_slot),
             self.drains.eq(active | self.block),
             self.ends_round.eq(step & closes & last_column & last_row & last_slot),
         ]

@@ -44,7 +44,6 @@ class Fifo(wiring.Component):
         push, pop = Signal(), Signal()
         m.d.comb += [
             self.w.ready.eq(level != self.depth),
-            self.r.valid.eq(level != 0),
             push.eq(self.w.valid & self.w.ready),
             pop.eq(self.r.valid & self.r.ready),
         ]
@@ -56,8 +55,13 @@ class Fifo(wiring.Component):
         if self.depth == 1:
             with m.If(push):
                 m.d.sync += recent.eq(self.w.payload)
-            m.d.comb += self.r.payload.eq(recent)
+            m.d.comb += [self.r.payload.eq(recent), self.r.valid.eq(level)]
             return m
+
+        # A register of its own: the longest path of a PE begins here.
+        holds = Signal()
+        m.d.sync += holds.eq(push | Mux(pop, level != 1, holds))
+        m.d.comb += self.r.valid.eq(holds)
 
         m.submodules.memory = memory = Ram(self.shape, self.depth)
         write, read = memory.write_port(), memory.read_port()

@@ -17,8 +17,8 @@ class TileCounter(wiring.Component):
     start: back to the first tile of the first pass, visible in the next cycle.
     advance: on to the next round, visible in the next cycle.
     top, left, height, width: of the tile, clipped to the map.
+    last_row, last_column: the tile's, counted from its top left. last_slot: the pass's.
     first_tile, last_tile: of the pass. last: of the layer.
-    slots: filters per PE that the pass uses.
     entry: where the tile's first row of the first block starts in the spike memory.
 
     Nothing is told before the first start.
@@ -34,10 +34,12 @@ class TileCounter(wiring.Component):
                 "left": Out(MAP_BITS),
                 "height": Out(MAP_BITS),
                 "width": Out(MAP_BITS),
+                "last_row": Out(MAP_BITS),
+                "last_column": Out(MAP_BITS),
+                "last_slot": Out(SLOT_BITS),
                 "first_tile": Out(1),
                 "last_tile": Out(1),
                 "last": Out(1),
-                "slots": Out(SLOT_BITS + 1),
                 "entry": Out(ENTRY_BITS),
             }
         )
@@ -50,7 +52,7 @@ class TileCounter(wiring.Component):
         layer = self.layer
         number, pass_entry = Signal(LAYER["passes"].width), Signal(ENTRY_BITS)
         rows, columns = Signal(MAP_BITS), Signal(MAP_BITS)  # what is left of the map
-        last_column = Signal()
+        ends_map_row = Signal()  # the tile is the last one beside the others
         tile_height, tile_width = Signal(MAP_BITS), Signal(MAP_BITS)
         m.d.comb += [
             tile_height.eq(1 << layer.log_tile_height),
@@ -70,7 +72,7 @@ class TileCounter(wiring.Component):
             next_pass.eq(pass_entry),
             next_entry.eq(self.entry),
         ]
-        with m.If(last_column):
+        with m.If(ends_map_row):
             m.d.comb += [
                 next_left.eq(0),
                 next_columns.eq(layer.width),
@@ -98,10 +100,13 @@ class TileCounter(wiring.Component):
             ]
 
         ends_column, ends_row, ends_pass = Signal(), Signal(), Signal()
+        next_height, next_width = Signal(MAP_BITS), Signal(MAP_BITS)
         m.d.comb += [
             ends_column.eq(next_columns <= tile_width),
             ends_row.eq(next_rows <= tile_height),
             ends_pass.eq(next_number == layer.passes - 1),
+            next_height.eq(Mux(ends_row, next_rows, tile_height)),
+            next_width.eq(Mux(ends_column, next_columns, tile_width)),
         ]
         with m.If(self.start | self.advance):
             m.d.sync += [
@@ -112,12 +117,14 @@ class TileCounter(wiring.Component):
                 number.eq(next_number),
                 pass_entry.eq(next_pass),
                 self.entry.eq(next_entry),
-                last_column.eq(ends_column),
-                self.height.eq(Mux(ends_row, next_rows, tile_height)),
-                self.width.eq(Mux(ends_column, next_columns, tile_width)),
+                ends_map_row.eq(ends_column),
+                self.height.eq(next_height),
+                self.width.eq(next_width),
+                self.last_row.eq(next_height - 1),
+                self.last_column.eq(next_width - 1),
                 self.first_tile.eq((next_top == 0) & (next_left == 0)),
                 self.last_tile.eq(ends_row & ends_column),
                 self.last.eq(ends_row & ends_column & ends_pass),
-                self.slots.eq(Mux(ends_pass, layer.slots_last, 1 << layer.log_slots)),
+                self.last_slot.eq(Mux(ends_pass, layer.slots_last, 1 << layer.log_slots) - 1),
             ]
         return m

@@ -48,7 +48,7 @@ NAMES = (
 )
 
 GENERIC = ("transistors", "flip_flops", "ram_bits", "ltp")
-FPGA = ("luts", "flip_flops", "block_ram", "carry", "distributed_ram", "ltp")
+FPGA = ("luts", "muxes", "flip_flops", "block_ram", "carry", "distributed_ram", "dsp", "ltp")
 CELLS = 0.02
 TOLERANCES = {"ram_bits": 0.0, "block_ram": 0.0, "ltp": 0.05}
 """Relative; CELLS for what is not here."""

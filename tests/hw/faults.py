@@ -420,8 +420,8 @@ FAULTS = [
         "tiles",
         "the last tile is not clipped",
         "tiles",
-        "self.height.eq(Mux(ends_row, next_rows, tile_height))",
-        "self.height.eq(tile_height)",
+        "next_height.eq(Mux(ends_row, next_rows, tile_height))",
+        "next_height.eq(tile_height)",
     ),
     Fault(
         "tiles",
@@ -432,10 +432,10 @@ FAULTS = [
     ),
     Fault(
         "drain",
-        "the pool's last row is left out",
+        "a tile's last row is left out",
         "drain",
-        "last_row.eq(top + side >= tile.height)",
-        "last_row.eq(top + side + 1 >= tile.height)",
+        "last_row.eq((top | layer.pool) == tile.last_row)",
+        "last_row.eq((top | layer.pool) + 2 >= tile.last_row)",
     ),
     Fault(
         "drain",

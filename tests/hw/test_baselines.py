@@ -24,7 +24,8 @@ def result(target: str = "generic", **changes: Any) -> Data:
     if target == "generic":
         resources |= {"gates": 500, "ram_bits": 64, "transistors": 5000}
     else:
-        resources |= {"luts": 500, "block_ram": 2, "carry": 50, "distributed_ram": 8}
+        resources |= {"luts": 500, "muxes": 70, "block_ram": 2, "carry": 50}
+        resources |= {"distributed_ram": 8, "dsp": 1}
     found: Data = {
         "part": "pe",
         "target": target,

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(bool(netlists.missing()), reason=f"needs {netlists.missing()}"),
 ]
 
-BELOW_ARITHMETIC = {"matcher", "pe", "selector"}
+BELOW_ARITHMETIC = {"matcher", "pe"}
 """Those that count the bits of a pattern."""
 
 

@@ -46,10 +46,12 @@ def outputs(turn: Round) -> dict[str, int]:
         "left": turn.left,
         "height": turn.height,
         "width": turn.width,
+        "last_row": turn.height - 1,
+        "last_column": turn.width - 1,
+        "last_slot": turn.slots - 1,
         "first_tile": int(turn.first),
         "last_tile": int(turn.last),
         "last": int(turn.ends_layer),
-        "slots": turn.slots,
         "entry": turn.entry,
     }
 

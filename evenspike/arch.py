@@ -93,7 +93,9 @@ class Arch:
             if getattr(self, name).bit_count() != 1:
                 raise EvenspikeError(f"Arch {name} is {getattr(self, name)}, not a power of two")
         if not 0 < self.clock_mhz <= 1e5:
-            raise EvenspikeError(f"Arch clock_mhz is {self.clock_mhz}, possible are 0 to 100000")
+            raise EvenspikeError(
+                f"Arch clock_mhz is {self.clock_mhz}, possible are above 0 to 100000"
+            )
 
     @property
     def weight_words(self) -> int:

@@ -180,7 +180,19 @@ def verdict(result: Result) -> tuple[str, str, str] | None:
             return "bad", f"{number} {text}:", which
     if not result["memories"] or any(m["mapped"] == "memory" for m in result["memories"]):
         return None
+    shallow = [m["name"] for m in result["memories"] if m["mapped"] == "registers"]
+    if shallow:
+        return (
+            "good",
+            "Every memory is in RAM but those shallow enough for registers:",
+            "; ".join(shallow),
+        )
     return "good", "Every memory is in RAM.", ""
+
+
+def timed(result: Result) -> bool:
+    """Whether placement has found a path from register to register, and so a clock."""
+    return "routed" in result and result["fmax_mhz"] is not None
 
 
 def memories(result: Result) -> list[list[str]]:

@@ -111,7 +111,7 @@ def render_markdown(result: Result) -> str:
             "## Longest path",
             f"{result['ltp']:,} {area.LONGEST_PATH}. Signals on it: {signals}.",
         ]
-    if "routed" in result:
+    if area.timed(result):
         steps = [[*rest, _code(to)] for *rest, to in area.steps(result)]
         parts += [
             "## Critical path",
@@ -207,7 +207,7 @@ def _spans(names: Iterable[str]) -> str:
 
 
 def _critical_path(result: Result) -> str:
-    if "routed" not in result:
+    if not area.timed(result):
         return ""
     kinds = list(area.by_kind(result["routed"]["critical_path"]))
     legend = "".join(

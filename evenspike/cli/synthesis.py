@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,12 +14,15 @@ from evenspike import area_report
 from evenspike import report as reports
 from evenspike.arch import preset
 from evenspike.cli import assemble
+from evenspike.errors import EvenspikeError
 from evenspike_hw.synthesis.synthesize import Request, synthesize
 
 
 def synth(arguments: argparse.Namespace) -> int:
     """The `synth` verb; returns the exit status."""
     console = assemble.console()
+    if arguments.docs is not None:
+        raise EvenspikeError(f"--docs {arguments.docs}: only a study (--study) is put into a file")
     request = Request(
         arguments.part,
         arguments.target,
@@ -39,8 +43,24 @@ def synth(arguments: argparse.Namespace) -> int:
     return 0
 
 
+LOG_SECONDS = 10
+
+
 @contextmanager
 def steps(console: Console, name: str) -> Iterator[Callable[[str], None]]:
-    """What a tool does just now, behind the name of what it works on."""
-    with console.status(Text(name)) as status:
-        yield lambda step: status.update(Text(f"{name}: {step}"))
+    """What a tool does just now, behind the name of what it works on; where there is no terminal,
+    a line of it every `LOG_SECONDS`.
+    """
+    if console.is_terminal:
+        with console.status(Text(name)) as status:
+            yield lambda step: status.update(Text(f"{name}: {step}"))
+        return
+    said = time.monotonic()
+
+    def log(step: str) -> None:
+        nonlocal said
+        if time.monotonic() - said >= LOG_SECONDS:
+            said = time.monotonic()
+            console.print(f"{name}: {step}", soft_wrap=True)
+
+    yield log

@@ -123,6 +123,29 @@ def test_another_preset_with_the_same_netlist_has_its_own_name(cli: Cli, out: Pa
 
 
 @needs_yosys
+def test_a_part_without_a_path_between_registers(cli: Cli, out: Path) -> None:
+    assert cli("synth", "--part", "gates", "--target", "ecp5", "--out", out).status == 0
+    result = json.loads((out / "gates-ecp5.json").read_text())
+    assert (result["fmax_mhz"], result["fmax_by"]) == (None, None)
+    assert result["routed"]["utilisation"]["TRELLIS_COMB"]["used"] > 0
+
+
+@needs_yosys
+@pytest.mark.parametrize("content", ["", '{"part": '])
+def test_a_damaged_result_is_made_again(cli: Cli, out: Path, content: str) -> None:
+    call = ("synth", "--part", "gates", "--out", out)
+    cli(*call)
+    (kept,) = (out / "cache").glob("*/result.json")
+    before = (out / "gates-generic.json").read_bytes()
+    kept.write_text(content)
+    done = cli(*call)
+    assert done.status == 0
+    assert "nothing has changed" not in done.out
+    after = json.loads((out / "gates-generic.json").read_bytes())
+    assert after | {"seconds": 0} == json.loads(before) | {"seconds": 0}
+
+
+@needs_yosys
 def test_a_change_of_the_parameters_is_seen(cli: Cli, out: Path) -> None:
     for depth in (64, 128):
         done = cli("synth", "--part", "fifo", "--arch", f"packed,fifo_depth={depth}", "--out", out)
@@ -197,6 +220,31 @@ def test_options_that_exclude_each_other(refused: Refused, tmp_path: Path) -> No
     assert refused("--target", "ice40", "--route") == (
         "target ice40 cannot be routed without a board; ecp5 can be"
     )
+    assert refused("--docs", file) == f"--docs {file}: only a study (--study) is put into a file"
+    for seed in (-1, 1 << 31):
+        assert refused("--seed", seed) == f"seed {seed}, possible are 0 to 2147483647"
+
+
+@pytest.mark.parametrize("option", [("--arch", "paper"), ("--words", 16), ("--seeds", 1)])
+def test_only_a_boards_own_design_is_kept(
+    cli: Cli, out: Path, tmp_path: Path, option: tuple[str, object]
+) -> None:
+    done = cli("bitstream", "--out", out, "--keep", tmp_path / "kept", *option)
+    says = f"{tmp_path / 'kept'} keeps the boards' own designs only: no ARCH, WORDS or SEEDS"
+    assert (done.status, done.err) == (2, f"evenspike: {says}\n")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_folder_that_cannot_keep(cli: Cli, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = cli("bitstream", "--out", out, "--keep", tmp_path / "file")
+    assert done.status == 2
+    assert done.err.startswith(f"evenspike: {tmp_path / 'file'}")
+    (tmp_path / "index.json").write_text("[]")
+    done = cli("bitstream", "--out", out, "--keep", tmp_path)
+    assert done.err == (
+        f"evenspike: {tmp_path / 'index.json'}: holds a list, not entries by board\n"
+    )
 
 
 # --- Liberty --------------------------------------------------------------------------------
@@ -254,6 +302,23 @@ def test_a_library_that_cannot_be_used(
 
 
 def test_a_cell_that_is_missing() -> None:
-    cells: dict[str, Any] = {"NAND": {}, "$_DFF_PN0_": {}, "$_DFF_P_": {}}
+    cells = {"NAND": 3.0, "$_DFF_PN0_": 0.0, "$_DFF_P_": 0.0}
     with pytest.raises(EvenspikeError, match=r"no cell for \$_DFF_PN0_, \$_DFF_P_$"):
-        liberty.check_mapped(Path("a.lib"), {"design": {"num_cells_by_type": cells}})
+        liberty.check_mapped(Path("a.lib"), cells)
+
+
+@needs_yosys
+@pytest.mark.parametrize("area", ["", "area: 0;", "area: -17;", 'area: "wide";'])
+def test_a_cell_without_an_area(refused: Refused, tmp_path: Path, area: str) -> None:
+    file = tmp_path / "cells.lib"
+    file.write_text(library("INV", "BUF", "NAND", "DFF").replace("area: 17;", area))
+    message = refused("--part", "fifo", "--liberty", file)
+    assert message == f"Liberty file {file}: no area above 0 is given for DFF, in use here"
+
+
+@needs_yosys
+def test_a_library_that_ends_early(refused: Refused, tmp_path: Path) -> None:
+    file = tmp_path / "cells.lib"
+    file.write_text(library("INV", "BUF", "NAND", "DFF")[:200])
+    message = refused("--part", "fifo", "--liberty", file)
+    assert message.startswith(f"Liberty file {file}: ")

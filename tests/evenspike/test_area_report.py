@@ -252,6 +252,15 @@ def test_the_warning_marks_its_memory(mapped: str, said: str) -> None:
     assert "\n**⚠ 1 memory became" in area_report.render_markdown(result)
 
 
+def test_a_shallow_memory_is_named() -> None:
+    result = synthesis("ecp5")
+    assert "Every memory is in RAM." in area_report.render_markdown(result)
+    result["memories"][1]["mapped"] = "registers"
+    text = " ".join(area_report.render_markdown(result).split())
+    assert "Every memory is in RAM." not in text
+    assert "in RAM but those shallow enough for registers:** `top.port.fifo`" in text
+
+
 @pytest.mark.parametrize("target", ["generic", "liberty"])
 def test_memories_that_nothing_maps_are_not_judged(target: str) -> None:
     for view in VIEWS.values():

@@ -207,5 +207,5 @@ def test_the_slowest_clock_counts(tmp_path: Path) -> None:
     assert found.utilisation == {"LUT": {"used": 3, "available": 9}}
     assert found.critical_path == [{"kind": "logic", "ns": 25.0, "to": "b", "net": ""}]
     (tmp_path / "r.json").write_text(json.dumps(report | {"fmax": {}}))
-    with pytest.raises(EvenspikeError, match="no path between registers"):
-        read(tmp_path / "r.json")
+    found = read(tmp_path / "r.json")  # no path from register to register
+    assert (found.fmax_mhz, found.critical_path) == (None, [])

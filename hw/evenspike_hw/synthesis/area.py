@@ -122,11 +122,11 @@ def _local(cells: Mapping[str, Mapping[str, str]]) -> Counter[str]:
 
 
 def cell_areas(statistics: Mapping[str, Any]) -> dict[str, float]:
-    """Area of each type of cell that has one, in the unit of the Liberty file."""
+    """Area of each type of cell in use, in the unit of the Liberty file; 0 where it says none."""
     found = {}
     for name, counts in statistics["design"]["num_cells_by_type"].items():
         number, area = int(counts["count"]), float(counts["area"])
-        if number and area:
+        if number and not name.startswith("$mem"):
             found[name.removeprefix("\\")] = area / number
     return found
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from evenspike.errors import EvenspikeError
 
@@ -35,6 +35,7 @@ def explained(file: Path, error: EvenspikeError, log: str) -> EvenspikeError:
     """What a failed synthesis says about the library, where it is the library that fails."""
     syntax = re.search(r"^ERROR: Syntax error in liberty file on (line \d+)", log, re.MULTILINE)
     few = re.search(r"Library with only \d+ cell classes cannot be used", log)
+    table = re.search(r"^(?:ABC: )?(.*[Tt]able cannot be found.*?)\s*$", log, re.MULTILINE)
     gates = re.search(r"library reader cannot detect the (.+) gate", log)
     if syntax:
         says = f"syntax error on {syntax[1]}"
@@ -44,14 +45,26 @@ def explained(file: Path, error: EvenspikeError, log: str) -> EvenspikeError:
         says = "abc cannot use a library of so few gates"
     elif gates:
         says = f"abc stops where it finds no such gate: {gates[1]}"
+    elif "libparse.cc" in str(error):
+        says = f"it cannot be parsed, as a file that ends early: {error}"
+    elif table:
+        says = f"abc: {table[1]}"
     else:
-        return error
+        says = f"the synthesis with it fails: {error}"
     return EvenspikeError(f"Liberty file {file}: {says}")
 
 
-def check_mapped(file: Path, statistics: dict[str, Any]) -> None:
-    """No cell of Yosys' own may be left: the library would not be what was measured."""
-    cells = statistics["design"]["num_cells_by_type"]
-    left = sorted({re.sub(r"^\\", "", name) for name in cells if name.startswith("$_")})
+def check_mapped(file: Path, areas: Mapping[str, float]) -> None:
+    """No cell of Yosys' own may be left, and each has an area: else the library would not be what
+    was measured.
+
+    areas: of each type of cell in use, as `cell_areas` tells.
+    """
+    left = sorted(name for name in areas if name.startswith("$_"))
     if left:
         raise EvenspikeError(f"Liberty file {file}: it has no cell for {', '.join(left)}")
+    odd = sorted(name for name, area in areas.items() if not area > 0)
+    if odd:
+        raise EvenspikeError(
+            f"Liberty file {file}: no area above 0 is given for {', '.join(odd)}, in use here"
+        )

@@ -40,11 +40,12 @@ OUT_OF_CONTEXT = Device(
 
 @dataclass(frozen=True)
 class Routed:
-    """fmax_mhz: the lowest of all clocks. utilisation: resource -> used and available.
+    """fmax_mhz: the lowest of all clocks; None where no path goes from register to register.
+    utilisation: resource -> used and available.
     critical_path: of the slowest clock; signals and nanoseconds from register to register.
     """
 
-    fmax_mhz: float
+    fmax_mhz: float | None
     utilisation: dict[str, dict[str, int]]
     critical_path: list[dict[str, Any]]
 
@@ -81,9 +82,7 @@ def read(file: Path) -> Routed:
     """What a report of nextpnr says."""
     report = json.loads(file.read_text())
     clocks = {name: clock["achieved"] for name, clock in report["fmax"].items()}
-    if not clocks:
-        raise EvenspikeError(f"{file.name}: no path between registers, so there is no clock")
-    slowest = min(clocks, key=lambda name: clocks[name])
+    slowest = min(clocks, key=lambda name: clocks[name], default=None)
     steps = [
         {
             "kind": step["type"],
@@ -100,7 +99,7 @@ def read(file: Path) -> Routed:
         for name, counts in report["utilization"].items()
         if counts["used"]
     }
-    return Routed(round(clocks[slowest], 2), used, steps)
+    return Routed(None if slowest is None else round(clocks[slowest], 2), used, steps)
 
 
 def _failure(log: str) -> str:

@@ -36,6 +36,9 @@ opt_clean
 """
 """`opt` would find enables and resets again, which a plain flip-flop does not have."""
 
+SEEDS = 1 << 31
+"""Seeds of nextpnr, a C int, that are not negative."""
+
 UNMAPPED_FILE = "unmapped.txt"
 """Memories that no RAM of the target has taken, one a line."""
 
@@ -59,6 +62,8 @@ class Request:
             part(self.part, self.arch)  # the error lists them
         if self.liberty is not None and chosen is not GENERIC:
             raise EvenspikeError(f"a Liberty file is for target generic, not for {self.target}")
+        if not 0 <= self.seed < SEEDS:
+            raise EvenspikeError(f"seed {self.seed}, possible are 0 to {SEEDS - 1}")
         if self.route and not chosen.flat:
             raise EvenspikeError(
                 f"target {self.target} cannot be routed without a board; ecp5 can be"
@@ -91,12 +96,13 @@ def synthesize(
     here = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         here.update(file.read_bytes())
-    here.update(COLLISIONS.encode())
-    key = (request.part, request.target, request.routes, request.seed, tools, here.hexdigest())
+    here.update(f"{COLLISIONS} {SHALLOW}".encode())
+    seed = request.seed if request.routes else None
+    key = (request.part, request.target, seed, tools, here.hexdigest())
     digest = hashlib.sha256(repr(key).encode() + source.text.encode() + cells).hexdigest()[:16]
     kept = cache / digest
-    if (kept / "result.json").is_file():
-        found: dict[str, Any] = json.loads((kept / "result.json").read_text())
+    found = _kept(kept / "result.json")
+    if found is not None:
         return found | _named(request) | {"cached": True}
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="run-") as folder:
@@ -116,8 +122,19 @@ def synthesize(
         }
         (place / "result.json").write_text(json.dumps(result, indent=1) + "\n")
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(place, kept)
+        shutil.copytree(place, kept, ignore=shutil.ignore_patterns("result.json"))
+        shutil.copyfile(place / "result.json", kept / "result.part")
+        (kept / "result.part").replace(kept / "result.json")  # last, and whole: this makes it kept
     return result | {"cached": False}
+
+
+def _kept(file: Path) -> dict[str, Any] | None:
+    """What an earlier run has left, unless it is damaged: then the part is synthesised again."""
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return found
 
 
 def _synthesize(
@@ -136,9 +153,9 @@ def _synthesize(
         failed = "".join((place / f"synthesis.{end}").read_text() for end in ("log", "txt"))
         raise liberty.explained(request.liberty, error, failed) from error
     statistics = json.loads((place / "stat.json").read_text())
-    areas = area.cell_areas(statistics) if request.liberty else {}
     if request.liberty is not None:
-        liberty.check_mapped(request.liberty, statistics)
+        areas = area.cell_areas(statistics)
+        liberty.check_mapped(request.liberty, areas)
         count = area.standard_cells(source, areas)
     elif chosen is GENERIC:
         count = area.gates(source, chosen)
@@ -158,7 +175,7 @@ def _synthesize(
         "memories": _memories(source, log, place, chosen),
         "blocks": blocks,
     }
-    if chosen.name == "xilinx":
+    if chosen.name == "xilinx" and blocks["resources"]["flip_flops"]:
         result |= _timed(log)
     if request.routes:
         flat = _head(request.part) + chosen.mapping(chosen.flat, request.part)
@@ -167,9 +184,11 @@ def _synthesize(
         routed = route(OUT_OF_CONTEXT, place, "routed", request.seed, progress)
         result |= {
             "fmax_mhz": routed.fmax_mhz,
-            "fmax_by": f"nextpnr-ecp5, {OUT_OF_CONTEXT.name}, out of context, seed {request.seed}",
             "routed": {"utilisation": routed.utilisation, "critical_path": routed.critical_path},
         }
+        if routed.fmax_mhz is not None:
+            by = f"nextpnr-ecp5, {OUT_OF_CONTEXT.name}, out of context, seed {request.seed}"
+            result["fmax_by"] = by
     return result
 
 

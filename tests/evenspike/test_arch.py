@@ -156,4 +156,4 @@ def test_header_words_leave_a_weight_bank() -> None:
 
 @pytest.mark.parametrize("value", [0, -1.0, 100001, float("nan"), float("inf")])
 def test_clock(value: float) -> None:
-    assert message(clock_mhz=value) == f"Arch clock_mhz is {value}, possible are 0 to 100000"
+    assert message(clock_mhz=value) == f"Arch clock_mhz is {value}, possible are above 0 to 100000"

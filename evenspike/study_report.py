@@ -74,15 +74,14 @@ def _pe(study: Study) -> Section:
     whole = blocks.pop("all")
     total = whole["transistors"]
     met = sum(blocks[name]["transistors"] for name in COMPUTES) >= GOAL * total
+    verdict = "met. It is met by memory: of" if met else "missed. Of"
     says = (
         f"What computes and stores ({', '.join(COMPUTES)}) is "
         f"{_computes(blocks, whole, 'transistors')} of the PE's transistors: the goal of "
-        f"{fmt.percent(GOAL, 0)} is {'met' if met else 'missed'}. It is met by memory: of the logic"
-        f" alone the same four are {_computes(blocks, whole, 'logic_transistors')}, of the RAM "
+        f"{fmt.percent(GOAL, 0)} is {verdict} the logic alone the same four are "
+        f"{_computes(blocks, whole, 'logic_transistors')}, of the RAM "
         f"{_computes(blocks, whole, 'ram_transistors')}."
     )
-    if not met:
-        says = says.replace("It is met by memory: of", "Of")
     lines = [
         [
             row["block"],

@@ -14,7 +14,8 @@ from evenspike.cli import assemble
 from evenspike.cli.synthesis import steps
 from evenspike.errors import EvenspikeError
 from evenspike_hw.board.boards import board
-from evenspike_hw.board.build import build, keep, read_index
+from evenspike_hw.board.build import build
+from evenspike_hw.board.index import keep, read_index
 
 
 def bitstream(arguments: argparse.Namespace) -> int:

@@ -63,6 +63,12 @@ def names() -> list[str]:
     return found
 
 
+def unknown(components: Sequence[str]) -> str:
+    """What is to be said of names that no bench has; nothing if each has one."""
+    missed = [name for name in components if name not in names()]
+    return f"no bench for {', '.join(missed)}; there are: {', '.join(names())}" if missed else ""
+
+
 @dataclass(frozen=True)
 class Result:
     """passed: the tests; coverage: corner -> met. seconds: of the simulation. directory: of the
@@ -364,9 +370,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--transactions", type=int, default=TRANSACTIONS)
     given = parser.parse_args(arguments)
-    unknown = [name for name in given.components if name not in known]
-    if unknown:
-        print(f"no bench for {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
+    if says := unknown(given.components):
+        print(says, file=sys.stderr)
         return 2
     simulators = given.simulator or [s for s in SIMULATORS if missing(s) is None]
     for simulator in simulators:

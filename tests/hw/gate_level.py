@@ -221,9 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--transactions", type=int)
     parser.add_argument("--prove", action="store_true", help="prove that RTL and gates agree, too")
     given = parser.parse_args(arguments)
-    unknown = [name for name in given.components if name not in known]
-    if unknown:
-        print(f"no bench for {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
+    if says := bench.unknown(given.components):
+        print(says, file=sys.stderr)
         return 2
     bad = 0
     print(

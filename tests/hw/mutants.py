@@ -495,9 +495,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--directed", action="store_true", help="only the directed faults")
     parser.add_argument("--no-coverage", action="store_true", help="leave out Verilator")
     given = parser.parse_args(arguments)
-    unknown = [name for name in given.components if name not in known]
-    if unknown:
-        print(f"no bench for {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
+    if says := bench.unknown(given.components):
+        print(says, file=sys.stderr)
         return 2
     components = given.components or [name for name in known if ":" not in name]
     campaign = Campaign(components, given.jobs, given.transactions, given.seed)

@@ -20,7 +20,8 @@ from evenspike.arch import preset
 from evenspike.errors import EvenspikeError
 from evenspike_hw.board import build as flow
 from evenspike_hw.board.boards import BOARDS, Top, board
-from evenspike_hw.board.build import Bitstream, build, keep
+from evenspike_hw.board.build import Bitstream, build
+from evenspike_hw.board.index import keep
 from evenspike_hw.ram import Ram
 from evenspike_hw.synthesis import routing, yosys
 from evenspike_hw.synthesis.routing import Device
@@ -240,4 +241,6 @@ def test_what_is_shipped() -> None:
         arch = preset(BOARDS[name].arch)
         assert entry["arch"] == {"preset": arch.preset, "digest": arch.digest}
         assert entry["words"] == BOARDS[name].words
+        ram = {"ecp5": "DP16KD", "ice40": "ICESTORM_RAM"}[BOARDS[name].target]
+        assert entry["resources"][ram]["available"] == BOARDS[name].block_rams
         assert entry["fmax_mhz"] >= entry["clock_mhz"] == arch.clock_mhz

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module
@@ -43,25 +43,25 @@ class Board:
         return getattr(importlib.import_module(f"amaranth_boards.{module}"), name)()
 
 
+ULX3S = Board(
+    "LFE5U-85F",
+    ("ulx3s", "ULX3S_85F_Platform"),
+    "ecp5",
+    "packed,pes=4,spike_entries=5120,table_words=256,clock_mhz=50",
+    words=29696,
+    block_rams=208,
+    options="--placer-heap-timingweight 20",  # twice the usual, at which no try reached 50 MHz
+)
+
 BOARDS = {
-    "ulx3s-85f": Board(
-        "LFE5U-85F",
-        ("ulx3s", "ULX3S_85F_Platform"),
-        "ecp5",
-        "packed,pes=4,spike_entries=5120,table_words=256,clock_mhz=50",
-        words=29696,
-        block_rams=208,
-        options="--placer-heap-timingweight 20",  # twice the usual: 50.5 MHz instead of 48.6
-    ),
-    # As many PEs as fit: 16 would take all of the logic and most of the block RAM.
-    "ulx3s-85f-8pe": Board(
-        "LFE5U-85F",
-        ("ulx3s", "ULX3S_85F_Platform"),
-        "ecp5",
-        "packed,pes=8,spike_entries=4096,table_words=256,clock_mhz=37.5",
+    "ulx3s-85f": ULX3S,
+    # As many PEs as fit: 16 would take all of the logic and more than the block RAM.
+    "ulx3s-85f-8pe": replace(
+        ULX3S,
+        arch="packed,pes=8,spike_entries=4096,table_words=256,clock_mhz=37.5",
         words=27392,
-        block_rams=208,
         seeds=1,
+        options="",
     ),
     "ice40-hx8k": Board(
         "iCE40HX8K",

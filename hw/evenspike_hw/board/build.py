@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import shlex
 import tempfile
@@ -112,7 +111,7 @@ def build(
         )
     packed = place / f"{name}.{packer.packed}"
     given = {"routed": f"seed{best}.{packer.routed}", "packed": packed.name}
-    command = [_program(packer.tool), *(a.format(**given) for a in packer.arguments)]
+    command = [yosys.tool(packer.tool), *(a.format(**given) for a in packer.arguments)]
     code, text = yosys.execute(command, place, place / f"{packer.tool}.log")
     if code:
         raise EvenspikeError(f"{packer.tool}: {yosys.reason(text)}")
@@ -162,15 +161,8 @@ def source_digest(name: str) -> str:
 def _tools(packer: Packer) -> dict[str, str]:
     return {
         "yosys": yosys.find().version,
-        packer.nextpnr: yosys.tool_version(_program(packer.nextpnr)),
+        packer.nextpnr: yosys.tool_version(yosys.tool(packer.nextpnr)),
     }
-
-
-def _program(name: str) -> str:
-    found = yosys.installed(f"yowasp-{name}") or yosys.installed(name)
-    if found is None:
-        raise EvenspikeError(f"no {name}; pip install 'evenspike[boards]' brings yowasp-{name}")
-    return found
 
 
 def _plan(design: Board, arch: Arch, words: int) -> dict[str, str]:
@@ -254,62 +246,3 @@ def _options(script: str, packer: Packer) -> tuple[str, ...]:
 def _slowest(routed: Routed) -> str:
     path = [step["to"] for step in routed.critical_path if step["to"]]
     return f"its slowest path goes from {path[0]} to {path[-1]}" if path else "no path is named"
-
-
-def keep(found: Bitstream, folder: Path) -> str:
-    """Put the file and its entry in `index.json` into a folder; says how it compares with the file
-    that was there.
-
-    Raises EvenspikeError if a file made from the same sources by the same tools is not the same.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    entries = read_index(folder)
-    before = entries.get(found.report["board"])
-    said = "new"
-    if before is not None:
-        same = before["sha256"] == found.report["sha256"]
-        said = "the same as before, bit for bit" if same else "different from before: other sources"
-        if not same and before["digest"] == found.report["digest"]:
-            raise EvenspikeError(
-                f"{found.report['board']}: the same sources and tools gave another file: "
-                f"{found.report['sha256']} instead of {before['sha256']}"
-            )
-    entry = {key: value for key, value in found.report.items() if key not in NOT_KEPT}
-    entries[found.report["board"]] = entry
-    _replace(folder / found.file.name, found.file.read_bytes())
-    _replace(folder / INDEX, (json.dumps(dict(sorted(entries.items())), indent=1) + "\n").encode())
-    return said
-
-
-INDEX = "index.json"
-
-
-def read_index(folder: Path) -> dict[str, Any]:
-    """The entries of the files in a folder; none where there is no index yet.
-
-    Raises EvenspikeError for an index that `keep` has not written.
-    """
-    file = folder / INDEX
-    if not file.exists():
-        return {}
-    try:
-        entries = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise EvenspikeError(f"{file}: not readable: {error}") from error
-    if not isinstance(entries, dict):
-        raise EvenspikeError(f"{file}: holds a {type(entries).__name__}, not entries by board")
-    for name, entry in entries.items():
-        if not isinstance(entry, dict) or not {"digest", "sha256", "file"} <= entry.keys():
-            raise EvenspikeError(f"{file}: {name} has no digest, sha256 and file")
-    return entries
-
-
-NOT_KEPT = ("critical_path", "seconds")
-"""What the index leaves out: it would change, or tell more than one wants to know."""
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """The whole file or none of it."""
-    new = file.with_name(f".{file.name}.new")
-    new.write_bytes(content)
-    new.replace(file)

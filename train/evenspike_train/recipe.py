@@ -21,12 +21,12 @@ from evenspike.fixed import Leak
 from evenspike_train.data import Augmentation
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.neuron import LIFParameters
-from evenspike_train.tickets import METHODS, MethodConfig
+from evenspike_train.tickets import MethodConfig, fit
+from evenspike_train.tickets.config import check_given
 
 RECIPES = Path(__file__).parent / "recipes"
 
 _INTEGER_LIMIT = 2**53
-_ROUNDS_MAX = 100
 _TIMESTEPS_MAX = 8  # what a Program holds
 _WIDTH_MAX = 512
 
@@ -146,7 +146,10 @@ class ComputeConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training run: dense phase, a phase per round, and the final phase."""
+    """A whole training run: dense phase, a phase per round, and the final phase.
+
+    ``made_from``: the recipe and the options that this one was derived from (`derive`).
+    """
 
     name: str
     seed: int = 0
@@ -159,6 +162,7 @@ class Recipe:
     round: PhaseConfig = field(default_factory=PhaseConfig)
     final: PhaseConfig = field(default_factory=PhaseConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    made_from: str = ""
     text: str = ""
 
     def __post_init__(self) -> None:
@@ -171,7 +175,12 @@ class Recipe:
         if self.data.validation < 1:
             raise ValueError(f"data: validation must be at least 1, not {self.data.validation}")
         self._check_network()
-        self._check_method()
+        fit.check(
+            self.method,
+            self.dense.images,
+            {"dense": self.dense.timesteps, "round": self.round.timesteps},
+            self.network.timesteps,
+        )
         for name in ("dense", "round", "final"):
             phase: PhaseConfig = getattr(self, name)
             if phase.timesteps > self.network.timesteps:
@@ -202,29 +211,6 @@ class Recipe:
             raise ValueError(
                 f"neuron: leak {leak} has no shift form and cannot be exported; "
                 f"possible are {possible}"
-            )
-
-    def _check_method(self) -> None:
-        if self.method.name not in METHODS:
-            raise ValueError(
-                f"method: name must be one of {sorted(METHODS)}, not {self.method.name!r}"
-            )
-        if self.method.rounds > _ROUNDS_MAX:
-            raise ValueError(
-                f"method: rounds must be at most {_ROUNDS_MAX}, not {self.method.rounds}"
-            )
-        needs_snapshot = self.method.rewind == "weights" or self.method.recover == "snapshot"
-        prunes = self.method.name != "dense" and self.method.rounds > 0
-        if prunes and needs_snapshot and self.method.snapshot > self.dense.images:
-            raise ValueError(
-                f"method: snapshot at {self.method.snapshot} images, "
-                f"but the dense phase has {self.dense.images}"
-            )
-        reachable = 1 - (1 - self.method.rate) ** self.method.rounds
-        if prunes and self.method.sparsity > reachable + 0.01:
-            raise ValueError(
-                f"method: sparsity {self.method.sparsity} is out of reach: {self.method.rounds} "
-                f"rounds at rate {self.method.rate} end at {reachable:.4f}"
             )
 
 
@@ -258,7 +244,10 @@ def _table(cls: type, values: Any, where: str) -> Any:
         else:
             arguments[key] = _convert(value, hints[key], path)
     try:
-        return cls(**arguments)
+        made = cls(**arguments)
+        if isinstance(made, MethodConfig):
+            check_given(made, values)
+        return made
     except (TypeError, ValueError) as error:
         if isinstance(error, RecipeError):
             raise

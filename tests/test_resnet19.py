@@ -20,6 +20,7 @@ from evenspike.pack import pack
 from evenspike.program import Program
 from evenspike_sim.accelerator import Accelerator
 from evenspike_train import command, masks, networks
+from evenspike_train import recipe as recipes
 from evenspike_train.integer import quantised_forward
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.tickets.u_ticket import balance, balanced_layers
@@ -148,7 +149,7 @@ def test_a_run_becomes_a_program_that_the_cycle_model_runs(
     assert "dense, torch (resnet19 has no sparse kernels)" in capsys.readouterr().out
     program, path = command.export(tmp_path / "run", tmp_path, tmp_path, threads=1)
     torch.set_num_threads(threads)
-    network = command.recipes.load(recipe).network
+    network = recipes.load(recipe).network
     assert program.sparsity >= 0.7
     assert program.weights == sum(
         mask.numel() for mask in masks.read(networks.build(network)).values()

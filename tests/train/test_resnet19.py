@@ -83,7 +83,7 @@ def folded_forward(
             summed = functional.avg_pool2d(x.flatten(0, 1), part.average, divisor_override=1)
             weight = torch.from_numpy(part.weight)
             out = functional.conv2d(summed, weight, None, part.stride, part.padding)
-            current = current + out.unflatten(0, (4, -1))
+            current = current + out.view(4, -1, *out.shape[1:])
         assert current.shape[-2:] == layer.size
         spikes.append(current if layer.last else lif_loop(current, plain))
     return spikes

@@ -230,12 +230,16 @@ class Trainer:
             or sparse_cpu.work_share(self.model) >= compute.sparse_below
         ):
             return self.model
+        if not isinstance(self.model, networks.VGG16):  # theirs are 3x3 maps without shortcuts
+            return self.model
         return sparse_cpu.SparseForward(self.model)
 
     def _log_kernels(self) -> None:
         """Say what computes the convolutions, when it is not what computed them before."""
         if self._forward is self.model:
             kernels = "dense, torch"
+            if self.device.type == "cpu" and not isinstance(self.model, networks.VGG16):
+                kernels += f" ({self.model.config.name} has no sparse kernels)"
         else:
             from evenspike_train import sparse_kernels  # noqa: PLC0415 - as in _choose_forward
 

@@ -72,9 +72,7 @@ def find(netlist: netlists.Netlist, kind: str, signal: str) -> str:
     for words in lines:
         if words[:1] == ["cell"]:
             cell = words[2] if words[1].startswith(kind) else ""
-        elif (
-            cell and words[:1] == ["connect"] and words[1] in {"\\Q", "\\Y"} and words[2] in names
-        ):
+        elif cell and words[:1] == ["connect"] and words[1] in {"\\Q", "\\Y"} and words[2] in names:
             return cell
     raise AssertionError(f"no {kind} drives {signal}")
 

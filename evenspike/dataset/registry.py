@@ -1,0 +1,107 @@
+"""The data sets by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evenspike.dataset.cifar import BATCHES, CifarFiles
+from evenspike.dataset.idx import PADDED_SIDE, IdxPair
+from evenspike.dataset.spec import DataSet, Package
+from evenspike.dataset.svhn import SvhnFile
+from evenspike.errors import EvenspikeError
+
+DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+
+CLOTHES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+CIFAR10 = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+CIFAR100 = (
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle",
+    "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle",
+    "chair", "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup",
+    "dinosaur", "dolphin", "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house",
+    "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion", "lizard", "lobster", "man",
+    "maple_tree", "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange", "orchid",
+    "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy",
+    "porcupine", "possum", "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal",
+    "shark", "shrew", "skunk", "skyscraper", "snail", "snake", "spider", "squirrel", "streetcar",
+    "sunflower", "sweet_pepper", "table", "tank", "telephone", "television", "tiger", "tractor",
+    "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf", "woman",
+    "worm",
+)  # fmt: skip
+"""The fine classes, which its authors number in alphabetical order."""
+
+
+_ALL = (
+    DataSet("mnist", 10, (1, PADDED_SIDE, PADDED_SIDE), (IdxPair(),), DIGITS),
+    DataSet(
+        "fmnist",
+        10,
+        (1, PADDED_SIDE, PADDED_SIDE),
+        (IdxPair(),),
+        CLOTHES,
+        Package("dataset-fashion-mnist", Path("/usr/share/datasets/fashion-mnist")),
+    ),
+    DataSet(
+        "cifar10",
+        10,
+        (3, 32, 32),
+        (
+            CifarFiles(
+                "cifar-10-batches-py", {"train": BATCHES, "test": ("test_batch",)}, 10, pickled=True
+            ),
+            CifarFiles(
+                "cifar-10-batches-bin",
+                {"train": tuple(f"{name}.bin" for name in BATCHES), "test": ("test_batch.bin",)},
+                10,
+            ),
+        ),
+        CIFAR10,
+    ),
+    DataSet(
+        "cifar100",
+        100,
+        (3, 32, 32),
+        (
+            CifarFiles(
+                "cifar-100-python", {"train": ("train",), "test": ("test",)}, 100, pickled=True
+            ),
+            CifarFiles("cifar-100-binary", {"train": ("train.bin",), "test": ("test.bin",)}, 100),
+        ),
+        CIFAR100,
+    ),
+    DataSet("svhn", 10, (3, 32, 32), (SvhnFile(),), DIGITS),
+)
+
+DATA_SETS = {spec.name: spec for spec in _ALL}
+"""Every data set that can be named, by its name."""
+
+
+def find(name: str) -> DataSet:
+    """The data set of this name; raises EvenspikeError with the names there are."""
+    if name not in DATA_SETS:
+        raise EvenspikeError(f"no data set {name!r}; there are {', '.join(DATA_SETS)}")
+    return DATA_SETS[name]

@@ -141,7 +141,7 @@ def _array(
     if kind & 0xFF not in CLASSES or kind & 0x800 or numbers is None or numbers.kind not in NUMBERS:
         raise ValueError(f"{name} is no array of real numbers")
     shape = struct.unpack(f"{order}{len(sizes.content) // 4}i", sizes.content)
-    dtype = np.dtype(NUMBERS[numbers.kind]).newbyteorder(order)
+    dtype = np.dtype(order + NUMBERS[numbers.kind])
     if min(shape, default=-1) < 0 or math.prod(shape) * dtype.itemsize != len(numbers.content):
         raise ValueError(f"{name} has {len(numbers.content)} bytes for {shape} of {dtype.name}")
     stored = np.frombuffer(numbers.content, dtype).reshape(shape, order="F")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evenspike.dataset.cifar import BATCHES, CifarFiles
 from evenspike.dataset.idx import PADDED_SIDE, IdxPair
+from evenspike.dataset.image_folder import ImageFolder
 from evenspike.dataset.spec import DataSet, Package
 from evenspike.dataset.svhn import SvhnFile
 from evenspike.errors import EvenspikeError
@@ -94,6 +95,27 @@ _ALL = (
         CIFAR100,
     ),
     DataSet("svhn", 10, (3, 32, 32), (SvhnFile(),), DIGITS),
+    DataSet(
+        "cifar10-jpeg",
+        10,
+        (3, 32, 32),
+        (
+            ImageFolder(
+                "cifar10-jpeg", "cifar10-jpeg", {"train": "train", "test": "test"}, 10, 32, CIFAR10
+            ),
+        ),
+        CIFAR10,
+    ),
+    DataSet(
+        "tiny-imagenet",
+        200,
+        (3, 64, 64),
+        (
+            ImageFolder(
+                "tiny-imagenet", "tiny-imagenet-200", {"train": "train", "test": "val"}, 200, 64
+            ),
+        ),
+    ),
 )
 
 DATA_SETS = {spec.name: spec for spec in _ALL}

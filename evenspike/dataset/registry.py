@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from evenspike.dataset.cifar import BATCHES, CifarFiles
+from evenspike.dataset.events import SHAPE as EVENT_SHAPE
+from evenspike.dataset.events import EventFolder
 from evenspike.dataset.idx import PADDED_SIDE, IdxPair
 from evenspike.dataset.image_folder import ImageFolder
 from evenspike.dataset.spec import DataSet, Package
@@ -114,6 +116,33 @@ _ALL = (
             ImageFolder(
                 "tiny-imagenet", "tiny-imagenet-200", {"train": "train", "test": "val"}, 200, 64
             ),
+        ),
+    ),
+    DataSet(
+        "nmnist",
+        10,
+        EVENT_SHAPE,
+        (
+            EventFolder(
+                "nmnist", "NMNIST", (34, 34), ".bin", 10, DIGITS, {"train": "Train", "test": "Test"}
+            ),
+        ),
+        DIGITS,
+    ),
+    DataSet(
+        "cifar10-dvs",
+        10,
+        EVENT_SHAPE,
+        (EventFolder("cifar10-dvs", "CIFAR10DVS", (128, 128), ".aedat4", 10, CIFAR10),),
+        CIFAR10,
+    ),
+    DataSet(
+        "ncaltech101",
+        101,
+        EVENT_SHAPE,
+        (
+            EventFolder("ncaltech101", "NCALTECH101/Caltech101", (240, 180), ".bin", 101),
+            EventFolder("ncaltech101", "Caltech101", (240, 180), ".bin", 101),
         ),
     ),
 )

@@ -87,6 +87,10 @@ def test_values_arrive() -> None:
         ),
         ('name = "x"\n[final]\ncutout = 32', r"phase: cutout must lie in \[0, 32\) for fmnist"),
         ('name = "x"\n[data]\nname = "cifar10"', "in_channels is 1, but cifar10 has 3"),
+        (
+            'name = "x"\n[data]\nname = "nmnist"\n[network]\nin_channels = 2',
+            r"vgg16 takes still images of 32x32 pixels, but nmnist has \[10, 2, 48, 48\]",
+        ),
         ('name = "x"\n[data]\nname = "cifar100"', "classes is 10, but cifar100 has 100"),
         (
             'name = "x"\n[augmentation]\ncutout = -1',

@@ -1,8 +1,8 @@
 """Decoded examples on disk: what takes minutes to decode is decoded once, then mapped.
 
-They lie in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`, there `evenspike`), not beside
-the data, which may be read-only.  A file's name has a digest of everything its content depends on;
-it appears whole or not at all.  Any of them may be deleted.
+They lie in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`, there `evenspike/data`), not
+beside the data, which may be read-only.  A file's name has a digest of everything its content
+depends on; it appears whole or not at all.  Any of them may be deleted.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Decode = Callable[[Path], Images]
 
 
 def folder() -> Path:
-    """Where decoded examples are kept."""
+    """Where decoded examples are kept, and what was downloaded without a folder being given."""
     given = os.environ.get("XDG_CACHE_HOME")
-    return (Path(given) if given else Path.home() / ".cache") / "evenspike"
+    return (Path(given) if given else Path.home() / ".cache") / "evenspike" / "data"
 
 
 def digest(recipe: str, files: Sequence[Path]) -> str:

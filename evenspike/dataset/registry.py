@@ -9,7 +9,7 @@ from evenspike.dataset.events import SHAPE as EVENT_SHAPE
 from evenspike.dataset.events import EventFolder
 from evenspike.dataset.idx import PADDED_SIDE, IdxPair
 from evenspike.dataset.image_folder import ImageFolder
-from evenspike.dataset.spec import DataSet, Package
+from evenspike.dataset.spec import DataSet, Download, Package
 from evenspike.dataset.svhn import SvhnFile
 from evenspike.errors import EvenspikeError
 
@@ -58,8 +58,49 @@ CIFAR100 = (
 """The fine classes, which its authors number in alphabetical order."""
 
 
+def _idx_files(address: str, images: str, labels: str, start: str) -> tuple[Download, ...]:
+    return (
+        Download(f"{address}/{start}-images-idx3-ubyte.gz", images),
+        Download(f"{address}/{start}-labels-idx1-ubyte.gz", labels),
+    )
+
+
+MNIST_ADDRESS = "https://ossci-datasets.s3.amazonaws.com/mnist"
+"""PyTorch's copy: the authors' own address does not answer to programs any more."""
+
+FMNIST_ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+CIFAR_ADDRESS = "https://www.cs.toronto.edu/~kriz"
+SVHN_ADDRESS = "http://ufldl.stanford.edu/housenumbers"
+
+CIFAR10_FILE = Download(
+    f"{CIFAR_ADDRESS}/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"
+)
+CIFAR100_FILE = Download(
+    f"{CIFAR_ADDRESS}/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"
+)
+
 _ALL = (
-    DataSet("mnist", 10, (1, PADDED_SIDE, PADDED_SIDE), (IdxPair(),), DIGITS),
+    DataSet(
+        "mnist",
+        10,
+        (1, PADDED_SIDE, PADDED_SIDE),
+        (IdxPair(),),
+        DIGITS,
+        downloads={
+            "train": _idx_files(
+                MNIST_ADDRESS,
+                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                "d53e105ee54ea40749a09fcbcd1e9432",
+                "train",
+            ),
+            "test": _idx_files(
+                MNIST_ADDRESS,
+                "9fb629c4189551a2d022fa330f9573f3",
+                "ec29112dd5afa0611ce80d1b7f02629c",
+                "t10k",
+            ),
+        },
+    ),
     DataSet(
         "fmnist",
         10,
@@ -67,6 +108,20 @@ _ALL = (
         (IdxPair(),),
         CLOTHES,
         Package("dataset-fashion-mnist", Path("/usr/share/datasets/fashion-mnist")),
+        {
+            "train": _idx_files(
+                FMNIST_ADDRESS,
+                "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                "25c81989df183df01b3e8a0aad5dffbe",
+                "train",
+            ),
+            "test": _idx_files(
+                FMNIST_ADDRESS,
+                "bef4ecab320f06d8554ea6380940ec79",
+                "bb300cfdad3c16e7a12a480ee83cd310",
+                "t10k",
+            ),
+        },
     ),
     DataSet(
         "cifar10",
@@ -83,6 +138,7 @@ _ALL = (
             ),
         ),
         CIFAR10,
+        downloads={"train": (CIFAR10_FILE,), "test": (CIFAR10_FILE,)},
     ),
     DataSet(
         "cifar100",
@@ -95,8 +151,23 @@ _ALL = (
             CifarFiles("cifar-100-binary", {"train": ("train.bin",), "test": ("test.bin",)}, 100),
         ),
         CIFAR100,
+        downloads={"train": (CIFAR100_FILE,), "test": (CIFAR100_FILE,)},
     ),
-    DataSet("svhn", 10, (3, 32, 32), (SvhnFile(),), DIGITS),
+    DataSet(
+        "svhn",
+        10,
+        (3, 32, 32),
+        (SvhnFile(),),
+        DIGITS,
+        downloads={
+            "train": (
+                Download(f"{SVHN_ADDRESS}/train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373"),
+            ),
+            "test": (
+                Download(f"{SVHN_ADDRESS}/test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3"),
+            ),
+        },
+    ),
     DataSet(
         "cifar10-jpeg",
         10,

@@ -213,7 +213,7 @@ def test_a_data_folder_without_the_data_set(
         assert said.startswith("data set mnist: t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte")
         assert said.endswith(f"looked in {folder / 'mnist'}, {folder}")
     said = refused("sim", "--model", path)
-    assert said.endswith("looked in nowhere: no folder was given")
+    assert "it cannot be downloaded: " in said
 
 
 def test_a_data_set_that_nobody_knows(refused: Refused, program: Program, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from evenspike.dataset import (
     DATA_SETS,
+    cache,
     first_of_each_class,
     load,
     pad_to_32,
@@ -192,27 +193,34 @@ def test_a_folder_is_the_only_place(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_load_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "cache")
+    address = DATA_SETS["mnist"].downloads["train"][0].url
     with pytest.raises(EvenspikeError) as caught:
         load("mnist", None, "train")
     assert str(caught.value) == (
         "data set mnist: train-images-idx3-ubyte and train-labels-idx1-ubyte (or the same with "
-        ".gz) not found; put them into the data folder; looked in nowhere: no folder was given"
+        ".gz) not found; put them into the data folder; it cannot be downloaded: "
+        f"{address}: no network in tests; looked in {tmp_path / 'cache' / 'mnist'}"
     )
     put_fmnist(monkeypatch, Package("dataset-fashion-mnist", Path("/nowhere")))
     (tmp_path / "t10k-images-idx3-ubyte").touch()  # one of two is not enough
+    address = DATA_SETS["fmnist"].downloads["test"][0].url
     with pytest.raises(EvenspikeError) as caught:
         load("fmnist", tmp_path, "test")
     assert str(caught.value) == (
         "data set fmnist: t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (or the same with "
         ".gz) not found; put them into the data folder, or install the package "
-        f"dataset-fashion-mnist (Debian) and give no folder; looked in {tmp_path / 'fmnist'}, "
-        f"{tmp_path}"
+        "dataset-fashion-mnist (Debian) and give no folder; it cannot be downloaded: "
+        f"{address}: no network in tests; looked in {tmp_path / 'fmnist'}, {tmp_path}"
+    )
+    with pytest.raises(EvenspikeError) as caught:
+        load("fmnist", tmp_path / "missing", "test")  # a folder that is not there is not made
+    assert str(caught.value).endswith(
+        f"and give no folder; looked in {tmp_path / 'missing' / 'fmnist'}, {tmp_path / 'missing'}"
     )
     with pytest.raises(EvenspikeError) as caught:
         load("fmnist", None, "test")
-    assert str(caught.value).endswith(
-        "install the package dataset-fashion-mnist (Debian); looked in /nowhere"
-    )
+    assert str(caught.value).endswith(f"looked in /nowhere, {tmp_path / 'cache' / 'fmnist'}")
 
 
 @pytest.mark.parametrize(("name", "split"), [("cifar", "test"), ("mnist", "validation")])

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike.dataset import DATA_SETS, load
+from evenspike.dataset import DATA_SETS, cache, load
 from evenspike.dataset.events import integrate
 from evenspike.errors import EvenspikeError
 from tests.event_files import Event, aedat4_file, bin_file
@@ -24,8 +24,8 @@ EVENT = np.dtype([("t", np.int64), ("x", np.uint8), ("y", np.uint8), ("p", bool)
 @pytest.fixture(autouse=True)
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "evenspike"
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
 
 
 def drawn(seed: object, count: int, width: int, height: int) -> list[Event]:

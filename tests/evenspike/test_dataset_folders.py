@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from evenspike.dataset import DATA_SETS, cache, load
+from evenspike.dataset.cache import folder  # before a test puts another in its place
 from evenspike.errors import EvenspikeError
 
 NAMES = DATA_SETS["cifar10-jpeg"].class_names
@@ -22,8 +23,8 @@ SHARED = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg.tar.xz"
 @pytest.fixture(autouse=True)
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "evenspike"
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
 
 
 def image(path: Path, colour: tuple[int, int, int] | int, side: int = 32) -> Path:
@@ -167,9 +168,18 @@ def test_cache_is_used_and_follows_the_files(
 
 
 def test_cache_that_cannot_be_written(jpeg: Path, kept: Path) -> None:
-    kept.parent.write_bytes(b"a file")
+    kept.write_bytes(b"a file")
     said = refused("cifar10-jpeg", jpeg)
-    assert said.startswith(f"{kept}: cannot keep cifar10-jpeg-train there: Not a directory; XDG")
+    assert said.startswith(f"{kept}")
+    assert ": cannot keep cifar10-jpeg-train there: " in said
+
+
+def test_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert folder() == tmp_path / "evenspike" / "data"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert folder() == tmp_path / ".cache" / "evenspike" / "data"
 
 
 def test_without_pillow(jpeg: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,6 +253,28 @@ def test_files_that_do_not_match(tmp_path: Path, images: Any, labels: Any, says:
     assert str(caught.value) == f"{tmp_path}: {says}"
 
 
+def test_nan_is_named(tmp_path: Path) -> None:
+    images = np.zeros((3, 28, 28))
+    images[1, 4, 5] = np.nan
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(images, 0x0D))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(3)))
+    with pytest.raises(EvenspikeError) as caught:
+        load("mnist", tmp_path, "train")
+    assert str(caught.value) == f"{tmp_path}: images: image 1 holds NaN; pixels are 0 to 255"
+
+
+MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist"
+
+
+@pytest.mark.skipif(not MNIST.is_dir(), reason="needs shared/data/mnist beside the checkout")
+def test_real_mnist() -> None:
+    images, labels = load("mnist", MNIST, "train")
+    assert images.shape == (60000, 1, 32, 32)
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # known of the data set
+    assert np.bincount(labels).tolist() == counts
+    assert len(load("mnist", MNIST, "test")[0]) == 10000
+
+
 def test_first_of_each_class() -> None:
     labels = np.array([2, 0, 2, 1, 2, 0, 0], dtype=np.int64)
     assert first_of_each_class(labels, 2).tolist() == [0, 1, 2, 3, 5]

@@ -150,13 +150,13 @@ $(VENV)/compiler: $(VENV)/made-in
 
 $(VENV)/test: $(VENV)/train $(VENV)/boards $(VENV)/compiler
 	@echo 'Adding the test tools to $(VENV).' >&2
-	@$(INSTALL) -e '.[train,hw,cosim,boards,test]'
+	@$(INSTALL) -e '.[train,data,events,hw,cosim,boards,test]'
 	@touch $@
 
 # With torch and pytest, since mypy reads their types.
 $(VENV)/lint: $(VENV)/test
 	@echo 'Adding the lint tools to $(VENV).' >&2
-	@$(INSTALL) -e '.[train,hw,cosim,boards,test,lint]'
+	@$(INSTALL) -e '.[train,data,events,hw,cosim,boards,test,lint]'
 	@touch $@
 
 # A copied or moved tree holds the environment of another one, which would run the other's code.

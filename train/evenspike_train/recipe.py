@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from evenspike.dataset import CLASSES
+from evenspike.dataset import DATA_SETS
 from evenspike.errors import EvenspikeError
 from evenspike.fixed import Leak
 from evenspike_train.data import Augmentation
-from evenspike_train.networks import NetworkConfig
+from evenspike_train.networks import IMAGE_SIZE, NetworkConfig
 from evenspike_train.neuron import LIFParameters
 from evenspike_train.tickets import MethodConfig, fit
 from evenspike_train.tickets.config import check_given
@@ -170,8 +170,10 @@ class Recipe:
             raise ValueError(f"name: must be usable as a file's name, not {self.name!r}")
         if self.seed < 0:
             raise ValueError(f"seed: must not be negative: {self.seed}")
-        if self.data.name not in CLASSES:
-            raise ValueError(f"data: name must be one of {sorted(CLASSES)}, not {self.data.name!r}")
+        if self.data.name not in DATA_SETS:
+            raise ValueError(
+                f"data: name must be one of {sorted(DATA_SETS)}, not {self.data.name!r}"
+            )
         if self.data.validation < 1:
             raise ValueError(f"data: validation must be at least 1, not {self.data.validation}")
         self._check_network()
@@ -181,6 +183,7 @@ class Recipe:
             {"dense": self.dense.timesteps, "round": self.round.timesteps},
             self.network.timesteps,
         )
+        self._check_augmentation()
         for name in ("dense", "round", "final"):
             phase: PhaseConfig = getattr(self, name)
             if phase.timesteps > self.network.timesteps:
@@ -191,14 +194,16 @@ class Recipe:
 
     def _check_network(self) -> None:
         """What fits the data, and can be exported once it is trained."""
-        network, classes = self.network, len(CLASSES[self.data.name])
-        if network.classes != classes:
+        network, data = self.network, DATA_SETS[self.data.name]
+        for key, found in (("classes", data.classes), ("in_channels", data.channels)):
+            if getattr(network, key) != found:
+                raise ValueError(
+                    f"network: {key} is {getattr(network, key)}, but {data.name} has {found}"
+                )
+        if data.frames or data.side != IMAGE_SIZE:
             raise ValueError(
-                f"network: classes is {network.classes}, but {self.data.name} has {classes}"
-            )
-        if network.in_channels != 1:
-            raise ValueError(
-                f"network: in_channels is {network.in_channels}, but {self.data.name} has 1"
+                f"network: {network.name} takes still images of {IMAGE_SIZE}x{IMAGE_SIZE} pixels, "
+                f"but {data.name} has {list(data.shape)}"
             )
         for name, limit in (("timesteps", _TIMESTEPS_MAX), ("width", _WIDTH_MAX)):
             if getattr(network, name) > limit:
@@ -212,6 +217,19 @@ class Recipe:
                 f"neuron: leak {leak} has no shift form and cannot be exported; "
                 f"possible are {possible}"
             )
+
+    def _check_augmentation(self) -> None:
+        """A shift or a square beyond the image would leave nothing of it."""
+        side = DATA_SETS[self.data.name].side
+        for where, key, value in (
+            ("augmentation", "shift", self.augmentation.shift),
+            ("augmentation", "cutout", self.augmentation.cutout),
+            *(("phase", "cutout", phase.cutout) for phase in (self.dense, self.round, self.final)),
+        ):
+            if value >= side:
+                raise ValueError(
+                    f"{where}: {key} must lie in [0, {side}) for {self.data.name}, not {value}"
+                )
 
 
 def _convert(value: Any, wanted: type, where: str) -> Any:

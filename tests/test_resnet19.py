@@ -23,7 +23,8 @@ from evenspike_train import command, masks, networks
 from evenspike_train import recipe as recipes
 from evenspike_train.integer import quantised_forward
 from evenspike_train.networks import NetworkConfig
-from evenspike_train.tickets.u_ticket import balance, balanced_layers
+from evenspike_train.tickets.balance import balanced_layers
+from evenspike_train.tickets.u_ticket import balance
 from tests.residual import calibrated, images, program_of
 from tests.train.test_data import write_set
 

@@ -94,7 +94,11 @@ def sets() -> data.Dataset:
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    # As `command.prepare` does.  Loading the compiled kernels does it too, so that a run would
+    # otherwise begin with denormal numbers in Adam's moments and go on without.
+    torch.set_flush_denormal(True)
     yield
+    torch.set_flush_denormal(False)
     torch.set_num_threads(before)
 
 

@@ -44,16 +44,14 @@ def derive(recipe: Recipe, method: str | None, seed: int | None) -> Recipe:
     options += "" if seed is None else f" --seed {seed}"
     try:
         table = recipe.method if method is None else _exchanged(recipe.method, method)
-        search = {}
+        dense, rounds = recipe.dense, recipe.round
         if table.early_time:  # which chooses the timesteps of the search itself
             steps = recipe.network.timesteps
-            search = {
-                "dense": dataclasses.replace(recipe.dense, timesteps=steps),
-                "round": dataclasses.replace(recipe.round, timesteps=steps),
-            }
+            dense, rounds = (dataclasses.replace(x, timesteps=steps) for x in (dense, rounds))
         changed = dataclasses.replace(
             recipe,
-            **search,
+            dense=dense,
+            round=rounds,
             name=recipe.name + suffix(method, seed),
             seed=recipe.seed if seed is None else seed,
             method=table,

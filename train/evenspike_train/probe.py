@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,9 @@ class NetworkProbe(Probe):
     images, order : of the training set, and the order in which they are used.
     """
 
-    def __init__(self, model: networks.VGG16, timesteps: int, images: Split, order: Tensor) -> None:
+    def __init__(
+        self, model: networks.SpikingNetwork, timesteps: int, images: Split, order: Tensor
+    ) -> None:
         self.model, self.timesteps, self.images, self.order = model, timesteps, images, order
 
     def _first(self, count: int) -> Split:
@@ -120,8 +123,8 @@ def _reached(active: Tensor, module: nn.Conv2d) -> Tensor:
     """Active neurons that meet a weight, [C, K, K]; `active` is their share by place, [C, H, W]."""
     columns = functional.unfold(
         active[None],
-        kernel_size=tuple(module.kernel_size),
-        padding=tuple(module.padding),  # type: ignore[arg-type] - of numbers: no "same" is built
-        stride=tuple(module.stride),
+        kernel_size=module.kernel_size,
+        padding=cast("tuple[int, ...]", module.padding),  # of numbers: no "same" is built
+        stride=module.stride,
     )
     return columns[0].sum(1).view(active.shape[0], *module.kernel_size)

@@ -10,7 +10,8 @@ Filters are grouped as `evenspike.mapping` will assign them: those of like cost 
 since a group waits for its slowest PE.  So far fewer weights have to move than in groups of
 consecutive filters.  In each group every filter gets the mean cost of the group, to within one
 weight: too much, and living weights are removed; too little, and zeros on channels that are not
-silent are recovered.  This goes beyond the papers.
+silent are recovered; both where the filter differs most from its group (`merit`).  This goes
+beyond the papers.
 """
 
 from __future__ import annotations
@@ -85,6 +86,34 @@ def shift(order: npt.NDArray[np.int64], costs: Floats, wanted: float) -> npt.NDA
     return taken
 
 
+def merit(
+    alive: Flags, usual: Floats, candidates: npt.NDArray[np.int64], size: int, gain: bool
+) -> Floats:
+    """What speaks for taking each candidate of a filter, in weights of its channel.
+
+    The filters of a group are to have like numbers of weights on each channel: an activation is
+    sent to all PEs at once, and those that match it more often than the others hold them up.  So
+    a weight goes where the filter has more on the channel than is usual in its group, and comes
+    where it has fewer; each that does makes the next less urgent.
+
+    Parameters
+    ----------
+    alive : of the filter, [channels * size], with `size` places on a channel.
+    usual : mean number of weights on each channel, [channels].
+    candidates : in the order in which those of a channel are taken.
+    """
+    channel = candidates // size
+    spare = alive.reshape(-1, size).sum(1) - usual
+    if gain:
+        spare = -spare
+    order = np.argsort(channel, kind="stable")
+    ranks = np.empty(candidates.size, np.int64)
+    starts = np.searchsorted(channel[order], channel[order])
+    ranks[order] = np.arange(candidates.size) - starts
+    result: Floats = spare[channel] - ranks
+    return result
+
+
 def balance(
     mask: Tensor,
     importance: Tensor,
@@ -101,18 +130,24 @@ def balance(
     """
     rows: Flags = mask.flatten(1).cpu().numpy().copy()
     each: Floats = cost.flatten().double().cpu().numpy()
-    merit = torch.rand(rows.shape, generator=generator).numpy()
-    if remove == "magnitude":
-        size = importance.detach().flatten(1).abs().float().cpu().numpy()
-        merit = np.where(rows, size, merit)
+    lot = torch.rand(rows.shape, generator=generator).numpy()
+    magnitude = importance.detach().flatten(1).abs().float().cpu().numpy()
+    size = mask[0, 0].numel()
     total = filter_costs(mask, cost)
     for group in groups(total, pes):
         target = float(total[group].min() if sparser else total[group].mean())
+        usual: Floats = rows[group].reshape(group.size, -1, size).sum(2).mean(0)
         for index in group:
             excess = float(total[index]) - target
-            candidates = np.flatnonzero((rows[index] == (excess > 0)) & (each > 0))
-            order = candidates[np.argsort(merit[index, candidates], kind="stable")]
-            rows[index, shift(order, each, abs(excess))] = excess <= 0
+            gain = excess <= 0
+            candidates = np.flatnonzero((rows[index] != gain) & (each > 0))
+            if not gain and remove == "magnitude":
+                order = candidates[np.argsort(magnitude[index, candidates], kind="stable")]
+            else:
+                drawn = candidates[np.argsort(lot[index, candidates], kind="stable")]
+                wanted = merit(rows[index], usual, drawn, size, gain)
+                order = drawn[np.argsort(-wanted, kind="stable")]
+            rows[index, shift(order, each, abs(excess))] = gain
     return torch.from_numpy(rows).to(mask.device).view(mask.shape)
 
 

@@ -5,7 +5,7 @@ convolutions and linear layers together (first convolution and read-out included
 k rounds leave (1 - rate)^k of the weights.  With balancing after every pruning it
 is u-Ticket (u-Ticket paper, Algorithm 1).  Searched on the network's twin with
 ReLU instead of spiking neurons it gives the transferred ticket (LTH for SNNs,
-section 4.2).
+section 4.3).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Methods that prune once, to the sparsity of the recipe, or not at all.
 
-Random pruning and SNIP (LTH for SNNs, section 4.3; Lee et al., arXiv:1810.02340) prune the
+Random pruning and SNIP (LTH for SNNs, section 4.4; Lee et al., arXiv:1810.02340) prune the
 network as it is initialised.  An Early-Bird ticket (section 3.2; You et al., arXiv:1909.11957) is
 drawn from the dense network as soon as its mask settles.
 """

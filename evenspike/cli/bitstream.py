@@ -14,7 +14,7 @@ from evenspike.cli import assemble
 from evenspike.cli.synthesis import steps
 from evenspike.errors import EvenspikeError
 from evenspike_hw.board.boards import board
-from evenspike_hw.board.build import build, keep
+from evenspike_hw.board.build import build, keep, read_index
 
 
 def bitstream(arguments: argparse.Namespace) -> int:
@@ -27,6 +27,13 @@ def bitstream(arguments: argparse.Namespace) -> int:
         raise EvenspikeError(f"{words} words of memory, possible are 1 and more")
     seeds = design.seeds if arguments.seeds is None else arguments.seeds
     reports.check_folder(arguments.out)
+    if arguments.keep is not None:
+        if (arguments.arch, arguments.words, arguments.seeds) != (None, None, None):
+            raise EvenspikeError(
+                f"{arguments.keep} keeps the boards' own designs only: no ARCH, WORDS or SEEDS"
+            )
+        reports.check_folder(arguments.keep)
+        read_index(arguments.keep)
     with steps(console, arguments.board) as progress:
         found = build(arguments.board, arch, words, seeds, arguments.out / "work", progress)
     file = arguments.out / found.file.name
@@ -36,8 +43,6 @@ def bitstream(arguments: argparse.Namespace) -> int:
     console.print(table(found.report))
     console.print(f"written: {file}, {target}", soft_wrap=True)
     if arguments.keep is not None:
-        if (arguments.arch, arguments.words) != (None, None):
-            raise EvenspikeError(f"{arguments.keep} keeps the boards' own designs only")
         console.print(f"{arguments.keep}: {keep(found, arguments.keep)}", soft_wrap=True)
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +119,25 @@ def test_too_slow(tmp_path: Path) -> None:
 
 @needs_nextpnr
 @pytest.mark.usefixtures("blinker")
-def test_too_large(tmp_path: Path) -> None:
+def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "check_memory", lambda *_: None)
     wanted = r"iCE40HX8K: it does not fit: ICESTORM_RAM 64 of 32 \(32 too many\)"
     with pytest.raises(EvenspikeError, match=wanted):
         build("ice40-hx8k", SLOW, 4096, 1, tmp_path)
     assert not list(tmp_path.glob("*/*.bin"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "says"),
+    [
+        ("ulx3s-85f", 999_999, "999,999 words takes 3,473 block RAMs of 208 (3,265 too many)"),
+        ("ice40-hx8k", 2049, "2,049 words takes 33 block RAMs of 32 (1 too many)"),
+    ],
+)
+def test_a_memory_that_is_too_large_alone(name: str, words: int, says: str, tmp_path: Path) -> None:
+    with pytest.raises(EvenspikeError, match=re.escape(f"it does not fit: a memory of {says}")):
+        build(name, SLOW, words, 1, tmp_path)
+    flow.check_memory(BOARDS["ice40-hx8k"], 2048)
 
 
 def test_unknown_board() -> None:
@@ -136,12 +151,12 @@ def test_unknown_board() -> None:
         (
             "ulx3s-85f",
             47,
-            "Arch clock_mhz is 47; the PLL makes 10 to 200, multiples of 25 / 1 to 8",
+            "Arch clock_mhz is 47; the PLL makes 10 to 200, multiples of 25 / 1 to 2",
         ),
         (
             "ulx3s-85f",
             225,
-            "Arch clock_mhz is 225; the PLL makes 10 to 200, multiples of 25 / 1 to 8",
+            "Arch clock_mhz is 225; the PLL makes 10 to 200, multiples of 25 / 1 to 2",
         ),
         ("ice40-hx8k", 24, "Arch clock_mhz is 24; the board has 12 MHz and no PLL"),
     ],
@@ -185,6 +200,32 @@ def test_index(tmp_path: Path) -> None:
     with pytest.raises(EvenspikeError, match=r"^one: the same sources and tools gave another file"):
         keep(made(work, b"c", "d2"), kept)
     assert {file.name: file.read_bytes() for file in kept.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "not readable: "),
+        ("{", "not readable: "),
+        ("[]", "holds a list, not entries by board"),
+        ('{"one": 3}', "one has no digest, sha256 and file"),
+        ('{"one": {"digest": "d1"}}', "one has no digest, sha256 and file"),
+    ],
+)
+def test_a_damaged_index(content: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text(content)
+    with pytest.raises(EvenspikeError, match=re.escape(f"{tmp_path / 'index.json'}: {says}")):
+        keep(made(tmp_path, b"a"), tmp_path)
+    assert (tmp_path / "index.json").read_text() == content
+
+
+@needs_nextpnr
+@pytest.mark.parametrize("name", BOARDS)
+def test_what_is_shipped_is_of_these_sources(name: str) -> None:
+    index = json.loads((ROOT / "bitstreams" / "index.json").read_text())
+    assert flow.source_digest(name) == index[name]["digest"], (
+        f"make bitstream BOARD={name} has to build it anew"
+    )
 
 
 def test_what_is_shipped() -> None:

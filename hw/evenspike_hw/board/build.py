@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shlex
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evenspike.arch import Arch
+from evenspike.arch import Arch, preset
 from evenspike.errors import EvenspikeError
 from evenspike_hw.board.boards import Board, Top, board
+from evenspike_hw.layouts import WORD_BITS
 from evenspike_hw.ram import COLLISIONS
 from evenspike_hw.synthesis import yosys
 from evenspike_hw.synthesis.routing import Device, Routed, read, route
@@ -27,7 +30,8 @@ TOP = "top"
 @dataclass(frozen=True)
 class Packer:
     """How a target's routed design becomes a file. routed, packed: endings of their names.
-    option: of nextpnr, for the routed one. arguments: of the tool, in their order.
+    option: of nextpnr, for the routed one. arguments: of the tool, in their order. ram_bits: of a
+    block RAM of the family.
     """
 
     nextpnr: str
@@ -36,6 +40,7 @@ class Packer:
     tool: str
     packed: str
     arguments: tuple[str, ...]
+    ram_bits: int
 
 
 PACKERS = {
@@ -46,9 +51,16 @@ PACKERS = {
         "ecppack",
         "bit",
         ("--compress", "--input", "{routed}", "--bit", "{packed}"),
+        18 * 1024,
     ),
-    "ice40": Packer("nextpnr-ice40", "--asc", "asc", "icepack", "bin", ("{routed}", "{packed}")),
+    "ice40": Packer(
+        "nextpnr-ice40", "--asc", "asc", "icepack", "bin", ("{routed}", "{packed}"), 4 * 1024
+    ),
 }
+
+
+ELABORATED_BY = ("amaranth", "amaranth-boards")
+"""Their versions are told with the tools'; the digest has what they wrote."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,7 @@ def build(
     tools = _tools(packer)
     if progress is not None:
         progress("elaborating")
+    check_memory(design, words)
     files = _plan(design, arch, words)
     digest = _digest(files, tools)
     place = work / digest
@@ -89,11 +102,12 @@ def build(
         yosys.run((place / f"{TOP}.ys").read_text(), place, TOP, progress)
         (place / "synthesised").write_text(f"{time.perf_counter() - began:.1f}")
     routes = _routes(design, packer, files, place, seeds, progress)
-    best = max(routes, key=lambda seed: (routes[seed].fmax_mhz, -seed))
+    best = max(routes, key=lambda seed: (routes[seed].fmax_mhz or 0.0, -seed))
     routed = routes[best]
-    if routed.fmax_mhz < arch.clock_mhz:
+    fmax = routed.fmax_mhz or 0.0
+    if fmax < arch.clock_mhz:
         raise EvenspikeError(
-            f"{name}: the fastest of {seeds} placements reaches {routed.fmax_mhz} MHz, the clock "
+            f"{name}: the fastest of {seeds} placements reaches {fmax} MHz, the clock "
             f"has {arch.clock_mhz:g}; {_slowest(routed)}"
         )
     packed = place / f"{name}.{packer.packed}"
@@ -121,11 +135,28 @@ def build(
             "fmax_by_seed": {str(seed): routes[seed].fmax_mhz for seed in sorted(routes)},
             "critical_path": routed.critical_path,
             "digest": digest,
-            "tools": tools,
+            "tools": tools | {name: metadata.version(name) for name in ELABORATED_BY},
             "file": packed.name,
             "sha256": hashlib.sha256(packed.read_bytes()).hexdigest(),
         },
     )
+
+
+def check_memory(design: Board, words: int) -> None:
+    """Raise EvenspikeError for a memory that alone is too large: elaboration would take hours."""
+    needed = math.ceil(words * WORD_BITS / PACKERS[design.target].ram_bits)
+    if needed > design.block_rams:
+        raise EvenspikeError(
+            f"{design.device}: it does not fit: a memory of {words:,} words takes {needed:,} block "
+            f"RAMs of {design.block_rams} ({needed - design.block_rams:,} too many)"
+        )
+
+
+def source_digest(name: str) -> str:
+    """What `index.json` has to say of a board's own design, as the sources and tools are now."""
+    design = board(name)
+    files = _plan(design, preset(design.arch), design.words)
+    return _digest(files, _tools(PACKERS[design.target]))
 
 
 def _tools(packer: Packer) -> dict[str, str]:
@@ -232,8 +263,7 @@ def keep(found: Bitstream, folder: Path) -> str:
     Raises EvenspikeError if a file made from the same sources by the same tools is not the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    index = folder / "index.json"
-    entries: dict[str, Any] = json.loads(index.read_text()) if index.exists() else {}
+    entries = read_index(folder)
     before = entries.get(found.report["board"])
     said = "new"
     if before is not None:
@@ -247,8 +277,31 @@ def keep(found: Bitstream, folder: Path) -> str:
     entry = {key: value for key, value in found.report.items() if key not in NOT_KEPT}
     entries[found.report["board"]] = entry
     _replace(folder / found.file.name, found.file.read_bytes())
-    _replace(index, (json.dumps(dict(sorted(entries.items())), indent=1) + "\n").encode())
+    _replace(folder / INDEX, (json.dumps(dict(sorted(entries.items())), indent=1) + "\n").encode())
     return said
+
+
+INDEX = "index.json"
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The entries of the files in a folder; none where there is no index yet.
+
+    Raises EvenspikeError for an index that `keep` has not written.
+    """
+    file = folder / INDEX
+    if not file.exists():
+        return {}
+    try:
+        entries = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise EvenspikeError(f"{file}: not readable: {error}") from error
+    if not isinstance(entries, dict):
+        raise EvenspikeError(f"{file}: holds a {type(entries).__name__}, not entries by board")
+    for name, entry in entries.items():
+        if not isinstance(entry, dict) or not {"digest", "sha256", "file"} <= entry.keys():
+            raise EvenspikeError(f"{file}: {name} has no digest, sha256 and file")
+    return entries
 
 
 NOT_KEPT = ("critical_path", "seconds")

@@ -14,8 +14,8 @@ VCO_MHZ = 600
 LOWEST, HIGHEST = 10, 200
 """MHz of a clock for which that is so, and that any design here can use."""
 
-PARTS = 8
-"""The reference is divided by this at most: a slower one would be compared too seldom."""
+COMPARED_MHZ = 10
+"""Clocks slower than this are not compared: the reference is divided to no less."""
 
 
 def divide(reference_mhz: float, clock_mhz: float) -> int:
@@ -23,12 +23,13 @@ def divide(reference_mhz: float, clock_mhz: float) -> int:
 
     Raises EvenspikeError for a clock that the PLL does not make.
     """
-    fits = (n for n in range(1, PARTS + 1) if (clock_mhz * n / reference_mhz).is_integer())
+    parts = int(reference_mhz / COMPARED_MHZ)
+    fits = (n for n in range(1, parts + 1) if (clock_mhz * n / reference_mhz).is_integer())
     divisor = next(fits, 0)
     if not divisor or not LOWEST <= clock_mhz <= HIGHEST:
         raise EvenspikeError(
             f"Arch clock_mhz is {clock_mhz:g}; the PLL makes {LOWEST} to {HIGHEST}, multiples of "
-            f"{reference_mhz:g} / 1 to {PARTS}"
+            f"{reference_mhz:g} / 1 to {parts}"
         )
     return divisor
 

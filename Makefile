@@ -34,7 +34,7 @@ help:
 	@echo 'make cosim-random   compare N=$(N) random networks: SEED='
 	@echo 'make cocotb   run the benches of the RTL, or of COMPONENT=: SIMULATOR= WAVES=1 SEED='
 	@echo 'make mutants  measure the benches with faults in the RTL: COMPONENT= COUNT= SEED='
-	@echo 'make train    train and prune by RECIPE=$(RECIPE): RUN= DATA= DEVICE= THREADS='
+	@echo 'make train    train and prune by RECIPE=$(RECIPE): METHOD= SEED= RUN= DATA= DEVICE= THREADS='
 	@echo 'make export   turn a trained run into a Program: RUN= DATA= OUT='
 	@echo 'make synth    area, longest path and clock of PART=$(PART) on TARGET=$(TARGET): ARCH= LIBERTY='
 	@echo 'make area     what blocks, FIFOs, presets and PEs cost: DOCS= (docs/area.md) OUT='
@@ -67,7 +67,7 @@ mutants: $(VENV)/test $(VENV)/compiler
 # Fashion-MNIST is a Debian package; elsewhere the verb's own error says where to put the files.
 train: $(VENV)/train
 	@$(if $(call given,DATA),,test -d /usr/share/datasets/fashion-mnist || { packages=dataset-fashion-mnist; $(APT); } || true)
-	@$(BIN)/evenspike train '$(RECIPE)' $(call options,RUN DATA DEVICE THREADS)
+	@$(BIN)/evenspike train '$(RECIPE)' $(call options,METHOD SEED RUN DATA DEVICE THREADS)
 
 export: $(VENV)/train
 	@$(BIN)/evenspike export $(call options,RUN DATA OUT)
@@ -151,13 +151,13 @@ $(VENV)/compiler: $(VENV)/made-in
 
 $(VENV)/test: $(VENV)/train $(VENV)/boards $(VENV)/compiler
 	@echo 'Adding the test tools to $(VENV).' >&2
-	@$(INSTALL) -e '.[train,hw,cosim,boards,test]'
+	@$(INSTALL) -e '.[train,data,events,hw,cosim,boards,test]'
 	@touch $@
 
 # With torch and pytest, since mypy reads their types.
 $(VENV)/lint: $(VENV)/test
 	@echo 'Adding the lint tools to $(VENV).' >&2
-	@$(INSTALL) -e '.[train,hw,cosim,boards,test,lint]'
+	@$(INSTALL) -e '.[train,data,events,hw,cosim,boards,test,lint]'
 	@touch $@
 
 # A copied or moved tree holds the environment of another one, which would run the other's code.

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike.errors import EvenspikeError
-from evenspike.program import Layer, Program, Segment
+from evenspike.program import Layer, Program
 
 DYNAMIC_TO_LEAKAGE = 4.75
 """E_d / E_l of Eq. 3. Fitted, not published: with the sparsities of Table III and the cycles of
@@ -120,8 +120,7 @@ def paper_metrics(program: Program, pes: int = 16) -> PaperMetrics:
             convolution_cycles(program, layer, index, pes)
             for layer in program.layers
             if not (layer.host or layer.last or tuple(layer.size) == (1, 1))
-            for index, segment in enumerate(layer.segments)
-            if not _is_identity(layer, segment)
+            for index, _ in layer.parameters
         ),
     )
 
@@ -238,12 +237,3 @@ def hardware_efficiency(accumulations: int, latency: int, *, pes: int, gates: in
             f"0 to {most} fit"
         )
     return accumulations / most
-
-
-def _is_identity(layer: Layer, segment: Segment) -> bool:
-    """Whether a segment is a shortcut without parameters: one same weight from c to c."""
-    if len(layer.segments) == 1 or segment.kernel != 1 or segment.channels != layer.filters:
-        return False
-    matrix = segment.weights[:, :, 0, 0]
-    scale = matrix[0, 0]
-    return bool(scale and (matrix == scale * np.eye(layer.filters, dtype=np.int16)).all())

@@ -113,13 +113,31 @@ class Layer:
         """(channels, height, width) of the spikes, after pooling."""
         return self.filters, self.size[0] // self.pool, self.size[1] // self.pool
 
+    def is_identity(self, index: int) -> bool:
+        """Whether a segment behind the first is a shortcut that adds spikes as they are.
+
+        It is one same weight from channel c to filter c: a scale, not parameters.
+        """
+        segment = self.segments[index]
+        if index == 0 or segment.kernel != 1 or segment.channels != self.filters:
+            return False
+        matrix = segment.weights[:, :, 0, 0]
+        return bool(matrix[0, 0] and (matrix == np.diag([matrix[0, 0]] * self.filters)).all())
+
+    @property
+    def parameters(self) -> tuple[tuple[int, Segment], ...]:
+        """The segments that have weights of their own, with their indices: no identity."""
+        return tuple((i, s) for i, s in enumerate(self.segments) if not self.is_identity(i))
+
     @property
     def nnz(self) -> int:
-        return sum(int(np.count_nonzero(s.weights)) for s in self.segments)
+        """Living weights; those of an identity are not counted."""
+        return sum(int(np.count_nonzero(s.weights)) for _, s in self.parameters)
 
     @property
     def weights(self) -> int:
-        return sum(s.weights.size for s in self.segments)
+        """Weights of the dense layer, counted as `nnz` counts them."""
+        return sum(s.weights.size for _, s in self.parameters)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,10 @@ def _sim(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="a shipped recipe, or a .toml file")
+    parser.add_argument("recipe", nargs="?", help="a shipped recipe, or a .toml file")
+    parser.add_argument("--recipe", dest="file", help="the same, as an option")
+    parser.add_argument("--method", help="instead of the recipe's: imp, early-bird+early-time, ...")
+    parser.add_argument("--seed", type=int, help="instead of the recipe's")
     parser.add_argument("--run", type=Path, dest="folder", help="folder of the run; default: runs/")
     parser.add_argument("--data", type=Path, help="folder with the data set's files")
     parser.add_argument("--device", help="torch device; default: a GPU if there is one")

@@ -15,7 +15,7 @@ from rich.console import Console
 from evenspike import metrics
 from evenspike.events import LayerResult
 from evenspike.pack import Descriptor, Image
-from evenspike.program import Program
+from evenspike.program import Layer, Program
 from evenspike.report_schema import STATES
 from evenspike_sim import energy
 from evenspike_sim.accelerator import LayerRun
@@ -123,6 +123,8 @@ def _layer(
     mean = {state: sum(getattr(run, state) for run in runs) / len(runs) for state in STATES}
     cycles = sum(run.cycles for run in runs) / len(runs)
 
+    shortcuts = {"shortcut": _shortcut(layer)} if len(layer.segments) > 1 else {}
+
     def average(name: str) -> float:
         return float(sum(getattr(run, name) for run in runs) / len(runs))
 
@@ -136,6 +138,7 @@ def _layer(
             "height": layer.size[0],
             "width": layer.size[1],
             "pool": layer.pool,
+            **shortcuts,
         },
         "tile": list(descriptor.tile),
         "filters_per_pass": descriptor.slots,
@@ -155,3 +158,12 @@ def _layer(
         ),
         "density": layer.nnz / layer.weights,
     }
+
+
+def _shortcut(layer: Layer) -> str:
+    """The second input of a residual layer: its kernel and stride, or `identity`."""
+    if layer.is_identity(1):
+        return "identity"
+    segment = layer.segments[1]
+    stride = f"/{segment.stride}" if segment.stride != 1 else ""
+    return f"{segment.kernel}×{segment.kernel}{stride}"  # noqa: RUF001 (as in the report's tables)

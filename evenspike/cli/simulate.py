@@ -244,7 +244,8 @@ def _report(
     right = sum(i.prediction == label for i, label in zip(inferences, labels, strict=True))
     content["accuracy"] = right / len(inferences)
     name = str(program.provenance.get("dataset", "fmnist"))
-    content["classes"] = list(dataset.CLASSES.get(name, ()))
+    known = dataset.DATA_SETS.get(name)
+    content["classes"] = [] if known is None else list(known.class_names)
     content["predictions"] = [
         {
             "index": index,

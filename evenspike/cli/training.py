@@ -12,12 +12,22 @@ RUNS = Path("runs")
 
 def train(arguments: argparse.Namespace) -> int:
     """Train a recipe, going on with what is in its folder, and export what came out."""
-    from evenspike_train import command
+    from evenspike_train import command, derive
 
-    name = Path(arguments.recipe).stem
+    names = [name for name in (arguments.recipe, arguments.file) if name is not None]
+    if len(names) != 1:
+        raise EvenspikeError(f"train: {len(names)} recipes given; one is needed")
+    method, seed = arguments.method, arguments.seed
+    name = Path(names[0]).stem + derive.suffix(method, seed)
     arguments.folder = arguments.folder or RUNS / name
     command.train(
-        arguments.recipe, arguments.folder, arguments.data, arguments.threads, arguments.device
+        names[0],
+        arguments.folder,
+        arguments.data,
+        arguments.threads,
+        arguments.device,
+        method,
+        seed,
     )
     arguments.out, arguments.notes = None, ""
     return export(arguments)

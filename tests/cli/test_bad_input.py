@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from evenspike.cli import bench, main, models
+from evenspike.dataset import DATA_SETS
 from evenspike.program import Program
 from evenspike.workload import Workload, build
 
@@ -212,14 +213,15 @@ def test_a_data_folder_without_the_data_set(
         assert said.startswith("data set mnist: t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte")
         assert said.endswith(f"looked in {folder / 'mnist'}, {folder}")
     said = refused("sim", "--model", path)
-    assert said.endswith("looked in nowhere: no folder was given")
+    assert "it cannot be downloaded: " in said
 
 
 def test_a_data_set_that_nobody_knows(refused: Refused, program: Program, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    replace(program, provenance={"dataset": "cifar10"}).save(path)
+    replace(program, provenance={"dataset": "cifar"}).save(path)
     said = refused("sim", "--model", path, "--data", tmp_path)
-    assert said == "no split 'test' of data set 'cifar10'; there are train, test of mnist, fmnist"
+    names = ", ".join(DATA_SETS)
+    assert said == f"no split 'test' of data set 'cifar'; there are train, test of {names}"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +234,7 @@ def test_a_data_set_that_nobody_knows(refused: Refused, program: Program, tmp_pa
         (IMAGES, IMAGES, "labels are uint8 (3, 28, 28) for 3 images"),
         (LABELS, LABELS, "images are uint8 (3,), not uint8 [N, 28, 28]"),
         (IMAGES, idx([0, 1]), "labels are uint8 (2,) for 3 images"),
-        (IMAGES, idx([0, 1, 10]), "label 10, 0 to 9 are possible"),
+        (IMAGES, idx([0, 1, 10]), "labels: image 2 has label 10; 0 to 9 are possible"),
         (idx(np.zeros((3, 32, 32))), LABELS, "images are uint8 (3, 32, 32), not uint8 [N, 28, 28]"),
         (idx(np.zeros((3, 28, 28)), b"\0\1\x08"), LABELS, "which is no idx file"),
     ],

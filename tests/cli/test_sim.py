@@ -117,7 +117,7 @@ def test_predictions_are_the_references(
     right = sum(one.prediction == label for one, label in zip(truth, labels, strict=True))
     assert report["accuracy"] == right / 15
     assert len({str(one.logits) for one in truth}) > 10, "the network tells images apart"
-    assert report["classes"] == list(dataset.CLASSES["fmnist"])
+    assert report["classes"] == list(dataset.DATA_SETS["fmnist"].class_names)
 
 
 def test_counters_are_the_mean_over_the_images(

@@ -5,26 +5,28 @@ from __future__ import annotations
 import gzip
 import random
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from evenspike import dataset
 from evenspike.dataset import (
-    CLASSES,
-    IDX_TYPES,
-    INSTALLED,
+    DATA_SETS,
+    cache,
     first_of_each_class,
     load,
     pad_to_32,
     read_idx,
     shipped,
     shipped_files,
+    shipped_images,
     shipped_indices,
     write_shipped,
 )
+from evenspike.dataset.idx import IDX_TYPES
+from evenspike.dataset.spec import Package
 from evenspike.errors import EvenspikeError
 
 
@@ -171,9 +173,15 @@ def test_load(tmp_path: Path, suffix: str, sub: str, split: str, prefix: str) ->
     assert classes.tolist() == labels.tolist()
 
 
+def put_fmnist(monkeypatch: pytest.MonkeyPatch, package: Package) -> None:
+    """Fashion-MNIST as if the system's package were another."""
+    spec = replace(DATA_SETS["fmnist"], package=package)
+    monkeypatch.setitem(DATA_SETS, "fmnist", spec)
+
+
 def test_a_folder_is_the_only_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blank = np.zeros((1, 28, 28))
-    monkeypatch.setitem(INSTALLED, "fmnist", (tmp_path / "system", "package"))
+    put_fmnist(monkeypatch, Package("package", tmp_path / "system"))
     write(tmp_path / "system", blank, np.array([1]))
     assert load("fmnist", None, "train")[1].tolist() == [1]
     with pytest.raises(EvenspikeError, match=r"install the package package \(Debian\) and give no"):
@@ -185,35 +193,42 @@ def test_a_folder_is_the_only_place(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_load_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "cache")
+    address = DATA_SETS["mnist"].downloads["train"][0].url
     with pytest.raises(EvenspikeError) as caught:
         load("mnist", None, "train")
     assert str(caught.value) == (
         "data set mnist: train-images-idx3-ubyte and train-labels-idx1-ubyte (or the same with "
-        ".gz) not found; put them into the data folder; looked in nowhere: no folder was given"
+        ".gz) not found; put them into the data folder; it cannot be downloaded: "
+        f"{address}: no network in tests; looked in {tmp_path / 'cache' / 'mnist'}"
     )
-    monkeypatch.setitem(INSTALLED, "fmnist", (Path("/nowhere"), "dataset-fashion-mnist"))
+    put_fmnist(monkeypatch, Package("dataset-fashion-mnist", Path("/nowhere")))
     (tmp_path / "t10k-images-idx3-ubyte").touch()  # one of two is not enough
+    address = DATA_SETS["fmnist"].downloads["test"][0].url
     with pytest.raises(EvenspikeError) as caught:
         load("fmnist", tmp_path, "test")
     assert str(caught.value) == (
         "data set fmnist: t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (or the same with "
         ".gz) not found; put them into the data folder, or install the package "
-        f"dataset-fashion-mnist (Debian) and give no folder; looked in {tmp_path / 'fmnist'}, "
-        f"{tmp_path}"
+        "dataset-fashion-mnist (Debian) and give no folder; it cannot be downloaded: "
+        f"{address}: no network in tests; looked in {tmp_path / 'fmnist'}, {tmp_path}"
+    )
+    with pytest.raises(EvenspikeError) as caught:
+        load("fmnist", tmp_path / "missing", "test")  # a folder that is not there is not made
+    assert str(caught.value).endswith(
+        f"and give no folder; looked in {tmp_path / 'missing' / 'fmnist'}, {tmp_path / 'missing'}"
     )
     with pytest.raises(EvenspikeError) as caught:
         load("fmnist", None, "test")
-    assert str(caught.value).endswith(
-        "install the package dataset-fashion-mnist (Debian); looked in /nowhere"
-    )
+    assert str(caught.value).endswith(f"looked in /nowhere, {tmp_path / 'cache' / 'fmnist'}")
 
 
-@pytest.mark.parametrize(("name", "split"), [("cifar10", "test"), ("mnist", "validation")])
+@pytest.mark.parametrize(("name", "split"), [("cifar", "test"), ("mnist", "validation")])
 def test_unknown_name_or_split(name: str, split: str) -> None:
     with pytest.raises(EvenspikeError) as caught:
         load(name, None, split)
     assert str(caught.value) == (
-        f"no split {split!r} of data set {name!r}; there are train, test of mnist, fmnist"
+        f"no split {split!r} of data set {name!r}; there are train, test of {', '.join(DATA_SETS)}"
     )
 
 
@@ -224,7 +239,11 @@ def test_unknown_name_or_split(name: str, split: str) -> None:
         (np.zeros((2, 784)), np.zeros(2), "images are uint8 (2, 784), not uint8 [N, 28, 28]"),
         (np.zeros((2, 28, 28)), np.zeros(3), "labels are uint8 (3,) for 2 images"),
         (np.zeros((2, 28, 28)), np.zeros((2, 1)), "labels are uint8 (2, 1) for 2 images"),
-        (np.zeros((2, 28, 28)), np.array([9, 10]), "label 10, 0 to 9 are possible"),
+        (
+            np.zeros((2, 28, 28)),
+            np.array([9, 10]),
+            "labels: image 1 has label 10; 0 to 9 are possible",
+        ),
     ],
 )
 def test_files_that_do_not_match(tmp_path: Path, images: Any, labels: Any, says: str) -> None:
@@ -232,6 +251,28 @@ def test_files_that_do_not_match(tmp_path: Path, images: Any, labels: Any, says:
     with pytest.raises(EvenspikeError) as caught:
         load("mnist", tmp_path, "train")
     assert str(caught.value) == f"{tmp_path}: {says}"
+
+
+def test_nan_is_named(tmp_path: Path) -> None:
+    images = np.zeros((3, 28, 28))
+    images[1, 4, 5] = np.nan
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(images, 0x0D))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(3)))
+    with pytest.raises(EvenspikeError) as caught:
+        load("mnist", tmp_path, "train")
+    assert str(caught.value) == f"{tmp_path}: images: image 1 holds NaN; pixels are 0 to 255"
+
+
+MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist"
+
+
+@pytest.mark.skipif(not MNIST.is_dir(), reason="needs shared/data/mnist beside the checkout")
+def test_real_mnist() -> None:
+    images, labels = load("mnist", MNIST, "train")
+    assert images.shape == (60000, 1, 32, 32)
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # known of the data set
+    assert np.bincount(labels).tolist() == counts
+    assert len(load("mnist", MNIST, "test")[0]) == 10000
 
 
 def test_first_of_each_class() -> None:
@@ -249,11 +290,11 @@ def test_shipped() -> None:
     assert indices[0] == 0
     assert images.max() == 255
     assert all(image.any() for image in images)
-    assert len(CLASSES["fmnist"]) == len(CLASSES["mnist"]) == 10
 
 
 installed = pytest.mark.skipif(
-    not INSTALLED["fmnist"][0].is_dir(), reason=f"needs the package {INSTALLED['fmnist'][1]}"
+    not Path("/usr/share/datasets/fashion-mnist").is_dir(),
+    reason="needs the package dataset-fashion-mnist",
 )
 
 
@@ -279,6 +320,6 @@ def test_write_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [path.read_bytes() for path in shipped_files(tmp_path)]
     write_shipped(tmp_path, tmp_path / "data")
     assert [path.read_bytes() for path in shipped_files(tmp_path)] == before
-    monkeypatch.setattr(dataset, "shipped_files", lambda: shipped_files(tmp_path))
+    monkeypatch.setattr(shipped_images, "shipped_files", lambda: shipped_files(tmp_path))
     assert (shipped()[0][:, 0] == pad_to_32(images[shipped_indices()])).all()
     assert (shipped()[1] == labels[shipped_indices()]).all()

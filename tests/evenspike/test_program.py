@@ -32,6 +32,23 @@ def test_counts() -> None:
     assert program.source_shape(BODY.segments[0]) == (3, 2, 2)
 
 
+def test_an_identity_shortcut_has_no_weights() -> None:
+    """A scaled diagonal behind the first segment; nothing else that looks like one."""
+    eye = np.eye(3, dtype=np.int16)[:, :, None, None]
+    uneven = np.diag([7, 7, 6]).astype(np.int16)[:, :, None, None]
+    main = replace(BODY.segments[0], weights=ones(3, 3, 3, 3))
+    cases = {"eye": 7 * eye, "uneven": uneven, "empty": 0 * eye, "dense": ones(3, 3, 1, 1)}
+    for name, weights in cases.items():
+        shortcut = replace(main, weights=weights, padding=0)
+        layer = replace(BODY, segments=(main, shortcut), bias=np.zeros(3, dtype=np.int32))
+        identity = name == "eye"
+        assert layer.is_identity(1) == identity, name
+        assert layer.weights == 81 + (0 if identity else 9)
+        assert layer.nnz == 81 + (0 if identity else np.count_nonzero(weights))
+        assert not replace(layer, segments=(shortcut,)).is_identity(0)
+        assert [index for index, _ in layer.parameters] == ([0] if identity else [0, 1])
+
+
 def ones(*shape: int, value: int = 1, dtype: Any = np.int16) -> Any:
     return np.full(shape, value, dtype=dtype)
 

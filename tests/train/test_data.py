@@ -71,6 +71,24 @@ def test_augmentation_moves_mirrors_and_blanks() -> None:
     assert torch.equal(Augmentation(False, 0, 0)(batch, data.generator_for(0)), batch)
 
 
+def test_frames_of_a_recording_are_moved_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (16, 1, 2, 48, 48), dtype=torch.uint8, generator=generator)
+    frames = image.expand(-1, 10, -1, -1, -1)
+    moved = Augmentation(flip=True, shift=5, cutout=9)(frames, data.generator_for(3))
+    assert moved.shape == frames.shape
+    assert (moved == moved[:, :1]).all()
+    assert torch.equal(moved[:, 0], Augmentation(True, 5, 9)(image[:, 0], data.generator_for(3)))
+    assert not torch.equal(moved, frames)
+
+
+def test_colours_are_moved_alike() -> None:
+    grey = torch.randint(1, 256, (16, 1, 32, 32), dtype=torch.uint8).expand(-1, 3, -1, -1)
+    moved = Augmentation(flip=True, shift=4, cutout=8)(grey, data.generator_for(3))
+    assert (moved == moved[:, :1]).all()
+    assert not torch.equal(moved, grey)
+
+
 def test_shift_does_not_wrap_around() -> None:
     edge = torch.full((32, 1, 32, 32), 7, dtype=torch.uint8)
     moved = Augmentation(flip=False, shift=3)(edge, data.generator_for(1))

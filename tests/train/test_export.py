@@ -34,6 +34,7 @@ validation = 20
 width = 2
 timesteps = 2
 [method]
+scope = "local"
 rounds = 2
 rate = 0.5
 rewind = "learning-rate"

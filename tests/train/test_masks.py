@@ -16,7 +16,7 @@ from evenspike_train.networks import NetworkConfig
 SMALL = NetworkConfig(width=2)
 
 
-def random_masks(model: networks.VGG16, density: float = 0.5) -> masks.Masks:
+def random_masks(model: networks.SpikingNetwork, density: float = 0.5) -> masks.Masks:
     generator = torch.Generator().manual_seed(0)
     return {
         k: torch.rand(v.shape, generator=generator) < density for k, v in masks.read(model).items()

@@ -88,7 +88,7 @@ def test_sparse_convolution(
 
 def test_sparse_forward_is_the_same_network() -> None:
     torch.manual_seed(0)
-    model = networks.build(NetworkConfig(width=4, timesteps=2))
+    model = networks.VGG16(NetworkConfig(width=4, timesteps=2))
     networks.channels_last(model)
     masks.attach(model)
     masks.write(model, {k: torch.rand(v.shape) < 0.2 for k, v in masks.read(model).items()})

@@ -14,7 +14,7 @@ import torch
 from evenspike import reference
 from evenspike.errors import EvenspikeError
 from evenspike.program import Program
-from evenspike_train import masks, networks, quantize
+from evenspike_train import folding, masks, networks, quantize
 from evenspike_train.integer import integer_accuracy, quantised_forward
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.neuron import LIFParameters
@@ -23,7 +23,7 @@ from evenspike_train.neuron import LIFParameters
 def sparse_model(width: int = 4, density: float = 0.4, **neuron: Any) -> networks.VGG16:
     """A network with plausible statistics: some batches have gone through it."""
     torch.manual_seed(0)
-    model = networks.build(NetworkConfig(width=width, neuron=LIFParameters(**neuron)))
+    model = networks.VGG16(NetworkConfig(width=width, neuron=LIFParameters(**neuron)))
     for layer in model.blocks():
         torch.nn.init.uniform_(layer.norm.weight, 0.8, 2.5)
         torch.nn.init.uniform_(layer.norm.bias, -0.2, 0.6)
@@ -41,7 +41,7 @@ def images(count: int, seed: int | None = None) -> torch.Tensor:
     return torch.randint(0, 256, (count, 1, 32, 32), dtype=torch.uint8, generator=generator)
 
 
-def program_of(model: networks.VGG16, **options: bool) -> tuple[Program, dict[str, int]]:
+def program_of(model: networks.SpikingNetwork, **options: bool) -> tuple[Program, dict[str, int]]:
     quantised = quantize.quantise(model, **options)
     return Program("test", model.config.timesteps, (1, 32, 32), quantised.layers), quantised.lost
 
@@ -90,14 +90,14 @@ def test_integers_follow_the_float_network(neuron: dict[str, Any]) -> None:
 
 def test_fold_is_batch_norm_and_gain() -> None:
     model = sparse_model().double()
-    folded = quantize.fold(model)
+    folded = folding.fold(model)
     x = torch.rand(2, 4, 32, 32, dtype=torch.float64)
     layer = model.blocks()[1]
-    weight, bias = torch.from_numpy(folded[1].weight), torch.from_numpy(folded[1].bias)
+    weight, bias = torch.from_numpy(folded[1].segments[0].weight), torch.from_numpy(folded[1].bias)
     mine = torch.nn.functional.conv2d(x, weight, bias, padding=1)
     torch.testing.assert_close(mine, 0.75 * layer.current(x))
     pixels = images(2).double()
-    first = torch.from_numpy(folded[0].weight), torch.from_numpy(folded[0].bias)
+    first = torch.from_numpy(folded[0].segments[0].weight), torch.from_numpy(folded[0].bias)
     mine = torch.nn.functional.conv2d(pixels, *first, padding=1)
     torch.testing.assert_close(mine, 0.75 * model.blocks()[0].current(pixels / 256))
 
@@ -118,8 +118,8 @@ def test_zeros_stay_zeros_and_scales_are_powers_of_two() -> None:
 def test_rounding_error_is_half_a_step() -> None:
     model = sparse_model()
     program, _ = program_of(model)
-    for real, layer in zip(quantize.fold(model)[1:], program.layers[1:], strict=True):
-        error = np.abs(real.weight * layer.threshold - layer.segments[0].weights)
+    for real, layer in zip(folding.fold(model)[1:], program.layers[1:], strict=True):
+        error = np.abs(real.segments[0].weight * layer.threshold - layer.segments[0].weights)
         assert error.max() <= 0.5
         assert np.abs(real.bias * layer.threshold - layer.bias).max() <= 0.5
 
@@ -127,8 +127,8 @@ def test_rounding_error_is_half_a_step() -> None:
 def test_scale_is_the_largest_that_fits() -> None:
     model = sparse_model()
     program, _ = program_of(model)
-    for real, layer in zip(quantize.fold(model)[1:-1], program.layers[1:-1], strict=True):
-        doubled = np.abs(np.rint(real.weight * 2 * layer.threshold))
+    for real, layer in zip(folding.fold(model)[1:-1], program.layers[1:-1], strict=True):
+        doubled = np.abs(np.rint(real.segments[0].weight * 2 * layer.threshold))
         total = doubled.sum(axis=(1, 2, 3)) + np.abs(real.bias * 2 * layer.threshold)
         too_wide = doubled.max() > 32767
         too_high = total.max() / (1 - 0.25) >= 2**23 * 0.999

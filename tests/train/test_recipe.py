@@ -81,8 +81,21 @@ def test_values_arrive() -> None:
         ('name = "x"\nseed = 1' + "0" * 9000, "not valid TOML"),
         ('name = "x"\nseed = ' + "[" * 9000, "not valid TOML"),
         ('name = "x"\n[data]\nvalidation = 0', "data: validation must be at least 1"),
-        ('name = "x"\n[augmentation]\nshift = 32', r"augmentation: shift must lie in \[0, 32\)"),
-        ('name = "x"\n[augmentation]\ncutout = -1', "augmentation: cutout must lie"),
+        (
+            'name = "x"\n[augmentation]\nshift = 32',
+            r"shift must lie in \[0, 32\) for fmnist, not 32",
+        ),
+        ('name = "x"\n[final]\ncutout = 32', r"phase: cutout must lie in \[0, 32\) for fmnist"),
+        ('name = "x"\n[data]\nname = "cifar10"', "in_channels is 1, but cifar10 has 3"),
+        (
+            'name = "x"\n[data]\nname = "nmnist"\n[network]\nin_channels = 2',
+            r"vgg16 takes still images of 32x32 pixels, but nmnist has \[10, 2, 48, 48\]",
+        ),
+        ('name = "x"\n[data]\nname = "cifar100"', "classes is 10, but cifar100 has 100"),
+        (
+            'name = "x"\n[augmentation]\ncutout = -1',
+            "augmentation: cutout must not be negative: -1",
+        ),
         ('name = "x"\n[network]\nin_channels = 3', "in_channels is 3, but fmnist has 1"),
         ('name = "x"\n[network]\ntimesteps = 9', "network: timesteps must be at most 8"),
         ('name = "x"\n[network]\nwidth = 100000', "network: width must be at most 512"),

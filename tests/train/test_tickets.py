@@ -12,8 +12,9 @@ import torch
 
 from evenspike_train import recipe, tickets
 from evenspike_train.masks import Masks, sparsity
-from evenspike_train.tickets import MethodConfig, u_ticket
-from evenspike_train.tickets.imp import count_alive, prune_by_magnitude, prune_round
+from evenspike_train.tickets import MethodConfig, Probe, u_ticket
+from evenspike_train.tickets.config import OPTIONS
+from evenspike_train.tickets.magnitude import count_alive, prune_by_magnitude, prune_round
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "first": (8, 1, 3, 3),
@@ -21,6 +22,22 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "b": (48, 32, 3, 3),
     "fc": (10, 48),
 }
+
+
+class FakeProbe(Probe):
+    """Saliency and costs that a test has chosen; none by default."""
+
+    def __init__(self, saliency: Masks | None = None, costs: Masks | None = None) -> None:
+        self._saliency, self._costs = saliency or {}, costs or {}
+
+    def saliency(self, images: int) -> Masks:
+        return self._saliency
+
+    def weight_costs(self) -> Masks:
+        return self._costs
+
+
+PROBE = FakeProbe()
 
 
 def generator() -> torch.Generator:
@@ -46,7 +63,7 @@ def test_imp_ladder_is_exact() -> None:
     expected = count_alive(alive)
     for number in range(1, 14):
         expected -= int(0.25 * expected)
-        alive = method.update(weights, alive, generator(), number == 13).masks
+        alive = method.update(weights, alive, generator(), number == 13, PROBE).masks
         assert count_alive(alive) == expected
     assert sparsity(alive) == pytest.approx(1 - 0.75**13, abs=1e-3)
 
@@ -78,7 +95,7 @@ def test_pruning_ignores_memory_order() -> None:
 def test_imp_trims_to_the_sparsity_asked_for() -> None:
     weights = random_weights()
     config = MethodConfig(name="imp", rounds=1, rate=0.25, sparsity=0.4)
-    alive = tickets.build(config).update(weights, full(weights), generator(), True).masks
+    alive = tickets.build(config).update(weights, full(weights), generator(), True, PROBE).masks
     total = count_alive(full(weights))
     assert count_alive(alive) == int(0.6 * total)
 
@@ -146,7 +163,7 @@ def test_work_and_idle_add_up_to_latency() -> None:
 def test_u_ticket_leaves_first_and_linear_layers_alone() -> None:
     weights = random_weights()
     config = MethodConfig(name="u-ticket", rounds=2, rate=0.5)
-    report = tickets.build(config).update(weights, full(weights), generator(), False)
+    report = tickets.build(config).update(weights, full(weights), generator(), False, PROBE)
     imp = prune_round(weights, full(weights), 0.5, "global")
     for name in ("first", "fc"):
         assert torch.equal(report.masks[name], imp[name])
@@ -159,7 +176,7 @@ def test_u_ticket_leaves_first_and_linear_layers_alone() -> None:
 def test_carry(carry: str) -> None:
     weights = random_weights()
     config = MethodConfig(name="u-ticket", rounds=2, rate=0.5, carry=carry)
-    report = tickets.build(config).update(weights, full(weights), generator(), False)
+    report = tickets.build(config).update(weights, full(weights), generator(), False, PROBE)
     imp = prune_round(weights, full(weights), 0.5, "global")
     for name, mask in report.masks.items():
         wanted = mask if carry == "paper" else mask & imp[name]
@@ -169,7 +186,7 @@ def test_carry(carry: str) -> None:
 def test_sparsity_binds_after_balancing() -> None:
     weights = random_weights()
     config = MethodConfig(name="u-ticket", rounds=1, rate=0.9, sparsity=0.9)
-    report = tickets.build(config).update(weights, full(weights), generator(), True)
+    report = tickets.build(config).update(weights, full(weights), generator(), True, PROBE)
     assert sparsity(report.masks) >= 0.9
     assert u_ticket.layer_mean_evenness(report.masks, 16) == 1.0
 
@@ -181,7 +198,7 @@ def test_gpu_recipe_reaches_its_sparsity() -> None:
     weights = random_weights(shapes)
     alive, method, g = full(weights), tickets.build(config), generator()
     for number in range(1, config.rounds + 1):
-        report = method.update(weights, alive, g, number == config.rounds)
+        report = method.update(weights, alive, g, number == config.rounds, PROBE)
         alive = report.carried
     assert config.sparsity == 0.985
     assert 0.985 <= sparsity(report.masks) < 0.99
@@ -189,11 +206,11 @@ def test_gpu_recipe_reaches_its_sparsity() -> None:
 
 
 def test_method_registry_is_what_recipes_may_name() -> None:
-    assert set(tickets.METHODS) == {"dense", "imp", "u-ticket"}
+    assert set(tickets.METHODS) == set(OPTIONS)
     weights = random_weights()
     dense = tickets.build(MethodConfig(name="dense"))
     assert dense.rounds == 0
-    assert count_alive(dense.update(weights, full(weights), generator(), True).masks) == sum(
+    assert count_alive(dense.update(weights, full(weights), generator(), True, PROBE).masks) == sum(
         w.numel() for w in weights.values()
     )
 

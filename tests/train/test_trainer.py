@@ -20,6 +20,7 @@ from evenspike_train.optimizer import learning_rate, loss_per_timestep
 from evenspike_train.recipe import OptimizerConfig, Recipe
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
 from evenspike_train.trainer import Trainer
+from tests.train.killing import run_killed
 
 TINY = """
     name = "tiny"
@@ -31,6 +32,7 @@ TINY = """
     timesteps = 2
     [method]
     name = "u-ticket"
+    scope = "local"
     rounds = 3
     rate = 0.5
     rewind = "REWIND"
@@ -85,49 +87,17 @@ def sets() -> data.Dataset:
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    # As `command.prepare` does.  Loading the compiled kernels does it too, so that a run would
+    # otherwise begin with denormal numbers in Adam's moments and go on without.
+    torch.set_flush_denormal(True)
     yield
+    torch.set_flush_denormal(False)
     torch.set_num_threads(before)
 
 
 def finished(directory: Path) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(directory / "ticket.pt", weights_only=True)
     return content
-
-
-class KilledError(Exception):
-    """Stands for a signal in the middle of a step."""
-
-
-def run_killed(
-    given: Recipe,
-    sets: data.Dataset,
-    directory: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    every: int,
-) -> int:
-    """Run to the end, dying after `every` steps again and again."""
-    original = Trainer._train_step
-    deaths = 0
-    for _ in range(100):
-        count = 0
-
-        def step(self: Trainer, *arguments: Any) -> float:
-            nonlocal count
-            count += 1
-            if count > every:
-                raise KilledError
-            return original(self, *arguments)
-
-        monkeypatch.setattr(Trainer, "_train_step", step)
-        try:
-            Trainer(given, sets, directory).run()
-        except KilledError:
-            deaths += 1
-        else:
-            monkeypatch.setattr(Trainer, "_train_step", original)
-            return deaths
-    raise AssertionError("never finished")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from evenspike_train import export as exporting
 from evenspike_train import recipe as recipes
 from evenspike_train.checkpoint import first_line
 from evenspike_train.data import Dataset, load_dataset
+from evenspike_train.derive import derive
 from evenspike_train.recipe import Recipe
 from evenspike_train.trainer import Trainer
 
@@ -64,15 +65,21 @@ def _data(recipe: Recipe, folder: Path | None, device: torch.device) -> Dataset:
 
 
 def train(
-    name: str, directory: Path, data: Path | None, threads: int = 0, device: str | None = None
+    name: str,
+    directory: Path,
+    data: Path | None,
+    threads: int = 0,
+    device: str | None = None,
+    method: str | None = None,
+    seed: int | None = None,
 ) -> dict[str, Any]:
     """Train the recipe in `directory`, going on with what is there.
 
-    A directory keeps the recipe it was started with; giving it another one is an error, as the
-    result would be neither's.
+    `method` and `seed` take the place of the recipe's (`derive`).  A directory keeps the recipe it
+    was started with; giving it another one is an error, as the result would be neither's.
     """
     kept = directory / "recipe.toml"
-    recipe = recipes.load(name)
+    recipe = derive(recipes.load(name), method, seed)
     if kept.is_file():
         started = recipes.load(kept)
         if dataclasses.replace(started, text="") != dataclasses.replace(recipe, text=""):
@@ -95,5 +102,5 @@ def export(
     """Program and card of a finished run, into `out`."""
     where = prepare(threads, device)
     recipe = recipes.load(directory / "recipe.toml")
-    command = f"evenspike train {recipe.name}"
+    command = f"evenspike train {recipe.made_from or recipe.name}"
     return exporting.export(directory, out, _data(recipe, data, where), command, notes)

@@ -1,8 +1,8 @@
 """Data sets on the device: train/validation split, batches, augmentation.
 
-Images are uint8 [N, C, 32, 32] from file (`evenspike.dataset`) to network: nothing
-is resized or normalised.  Augmentation works on a whole batch where the data lies,
-so that a GPU is never kept waiting for the host.
+Examples are uint8 from file (`evenspike.dataset`) to network, images [N, C, H, W] or frames of
+events [N, T, C, H, W]: nothing is resized or normalised.  Augmentation works on a whole batch where
+the data lies, so that a GPU is never kept waiting for the host.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from evenspike import dataset
-from evenspike.dataset import PADDED_SIDE
 from evenspike.errors import EvenspikeError
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images [N, C, 32, 32] uint8 and labels [N] int64 on one device."""
+    """Images [N, C, H, W] or frames [N, T, C, H, W], uint8, and labels [N] int64 on one device."""
 
     images: Tensor
     labels: Tensor
@@ -48,9 +47,9 @@ class Dataset:
 
 
 def to_split(images: np.ndarray, labels: np.ndarray, device: torch.device) -> Split:
-    """Images [N, C, 32, 32] and labels [N] of numpy, on the device."""
+    """Images uint8 [N, ...] and labels [N] of numpy, on the device; what is read-only is copied."""
     return Split(
-        torch.from_numpy(np.ascontiguousarray(images)).to(device),
+        torch.from_numpy(np.require(images, np.uint8, ("C", "W"))).to(device),
         torch.from_numpy(labels.astype(np.int64)).to(device),
     )
 
@@ -76,7 +75,10 @@ def load_dataset(name: str, folder: Path | None, validation: int, device: torch.
 
 @dataclass(frozen=True)
 class Augmentation:
-    """In-batch augmentation: mirror, shift by up to `shift` pixels, zero a square of `cutout`."""
+    """In-batch augmentation: mirror, shift by up to `shift` pixels, zero a square of `cutout`.
+
+    All frames of a recording are moved alike.
+    """
 
     flip: bool = True
     shift: int = 2
@@ -84,14 +86,15 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for field in ("shift", "cutout"):
-            if not 0 <= getattr(self, field) < PADDED_SIDE:
+            if getattr(self, field) < 0:
                 raise ValueError(
-                    f"augmentation: {field} must lie in [0, {PADDED_SIDE}), "
-                    f"not {getattr(self, field)}"
+                    f"augmentation: {field} must not be negative: {getattr(self, field)}"
                 )
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """[B, C, H, W] uint8 -> the same shape; random numbers drawn on the host."""
+        """uint8 [B, C, H, W] or [B, T, C, H, W] -> the same shape; drawn on the host."""
+        if images.ndim == 5:
+            return self(images.flatten(1, 2), generator).unflatten(1, images.shape[1:3])
         batch, _, height, width = images.shape
         device = images.device
         rows = torch.arange(height, device=device).expand(batch, height)

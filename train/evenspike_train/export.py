@@ -54,14 +54,16 @@ class Ticket:
     """A trained network read back from a run's directory."""
 
     recipe: Recipe
-    model: networks.VGG16
+    model: networks.SpikingNetwork
     figures: Mapping[str, Any]
     images_seen: int
     seconds: float
     history: list[dict[str, Any]]
 
 
-def load_model(network: networks.NetworkConfig, state: Mapping[str, Tensor]) -> networks.VGG16:
+def load_model(
+    network: networks.NetworkConfig, state: Mapping[str, Tensor]
+) -> networks.SpikingNetwork:
     """Network with these weights; masks come from the state, whichever way they are stored.
 
     Raises EvenspikeError, naming the tensor, for one that is missing, unknown, of the wrong
@@ -141,7 +143,7 @@ def load_ticket(directory: Path) -> Ticket:
 
 def to_program(ticket: Ticket, provenance: Mapping[str, Any]) -> Program:
     """The integer network; a balanced mask stays balanced to the last weight."""
-    keep = ticket.recipe.method.name == "u-ticket"
+    keep = ticket.recipe.method.balancing != "none"
     quantised = quantise(ticket.model, keep_living=keep)
     return Program(
         name=ticket.recipe.name,
@@ -178,7 +180,7 @@ def activity(program: Program, images: Tensor, batch: int = 32) -> dict[str, lis
 
 
 @torch.no_grad()
-def shipped_predictions(model: networks.VGG16) -> list[int]:
+def shipped_predictions(model: networks.SpikingNetwork) -> list[int]:
     """Classes that the float network gives the images that come with the package."""
     pixels = torch.from_numpy(shipped()[0]).to(next(model.parameters()).device)
     model.eval()

@@ -112,6 +112,16 @@ def sparsity(masks: Mapping[str, Tensor]) -> float:
     return 1 - alive / total
 
 
+def check_living(masks: Mapping[str, Tensor], where: str) -> None:
+    """Raise EvenspikeError for a layer without a living weight: nothing gets past it."""
+    empty = [name for name, mask in masks.items() if not bool(mask.any())]
+    if empty:
+        raise EvenspikeError(
+            f"{where}: pruning leaves no weight of {', '.join(empty)}; "
+            'prune less, or each layer by itself (scope = "local")'
+        )
+
+
 def from_torch_prune(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a `torch.nn.utils.prune` state dict to that of a model with masks attached.
 

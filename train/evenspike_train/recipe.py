@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from evenspike.dataset import CLASSES
+from evenspike.dataset import DATA_SETS
 from evenspike.errors import EvenspikeError
 from evenspike.fixed import Leak
 from evenspike_train.data import Augmentation
-from evenspike_train.networks import NetworkConfig
+from evenspike_train.networks import IMAGE_SIZE, NetworkConfig
 from evenspike_train.neuron import LIFParameters
-from evenspike_train.tickets import METHODS, MethodConfig
+from evenspike_train.tickets import MethodConfig, fit
+from evenspike_train.tickets.config import check_given
 
 RECIPES = Path(__file__).parent / "recipes"
 
 _INTEGER_LIMIT = 2**53
-_ROUNDS_MAX = 100
 _TIMESTEPS_MAX = 8  # what a Program holds
 _WIDTH_MAX = 512
 
@@ -146,7 +146,10 @@ class ComputeConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training run: dense phase, a phase per round, and the final phase."""
+    """A whole training run: dense phase, a phase per round, and the final phase.
+
+    ``made_from``: the recipe and the options that this one was derived from (`derive`).
+    """
 
     name: str
     seed: int = 0
@@ -159,6 +162,7 @@ class Recipe:
     round: PhaseConfig = field(default_factory=PhaseConfig)
     final: PhaseConfig = field(default_factory=PhaseConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    made_from: str = ""
     text: str = ""
 
     def __post_init__(self) -> None:
@@ -166,12 +170,20 @@ class Recipe:
             raise ValueError(f"name: must be usable as a file's name, not {self.name!r}")
         if self.seed < 0:
             raise ValueError(f"seed: must not be negative: {self.seed}")
-        if self.data.name not in CLASSES:
-            raise ValueError(f"data: name must be one of {sorted(CLASSES)}, not {self.data.name!r}")
+        if self.data.name not in DATA_SETS:
+            raise ValueError(
+                f"data: name must be one of {sorted(DATA_SETS)}, not {self.data.name!r}"
+            )
         if self.data.validation < 1:
             raise ValueError(f"data: validation must be at least 1, not {self.data.validation}")
         self._check_network()
-        self._check_method()
+        fit.check(
+            self.method,
+            self.dense.images,
+            {"dense": self.dense.timesteps, "round": self.round.timesteps},
+            self.network.timesteps,
+        )
+        self._check_augmentation()
         for name in ("dense", "round", "final"):
             phase: PhaseConfig = getattr(self, name)
             if phase.timesteps > self.network.timesteps:
@@ -182,14 +194,16 @@ class Recipe:
 
     def _check_network(self) -> None:
         """What fits the data, and can be exported once it is trained."""
-        network, classes = self.network, len(CLASSES[self.data.name])
-        if network.classes != classes:
+        network, data = self.network, DATA_SETS[self.data.name]
+        for key, found in (("classes", data.classes), ("in_channels", data.channels)):
+            if getattr(network, key) != found:
+                raise ValueError(
+                    f"network: {key} is {getattr(network, key)}, but {data.name} has {found}"
+                )
+        if data.frames or data.side != IMAGE_SIZE:
             raise ValueError(
-                f"network: classes is {network.classes}, but {self.data.name} has {classes}"
-            )
-        if network.in_channels != 1:
-            raise ValueError(
-                f"network: in_channels is {network.in_channels}, but {self.data.name} has 1"
+                f"network: {network.name} takes still images of {IMAGE_SIZE}x{IMAGE_SIZE} pixels, "
+                f"but {data.name} has {list(data.shape)}"
             )
         for name, limit in (("timesteps", _TIMESTEPS_MAX), ("width", _WIDTH_MAX)):
             if getattr(network, name) > limit:
@@ -204,28 +218,18 @@ class Recipe:
                 f"possible are {possible}"
             )
 
-    def _check_method(self) -> None:
-        if self.method.name not in METHODS:
-            raise ValueError(
-                f"method: name must be one of {sorted(METHODS)}, not {self.method.name!r}"
-            )
-        if self.method.rounds > _ROUNDS_MAX:
-            raise ValueError(
-                f"method: rounds must be at most {_ROUNDS_MAX}, not {self.method.rounds}"
-            )
-        needs_snapshot = self.method.rewind == "weights" or self.method.recover == "snapshot"
-        prunes = self.method.name != "dense" and self.method.rounds > 0
-        if prunes and needs_snapshot and self.method.snapshot > self.dense.images:
-            raise ValueError(
-                f"method: snapshot at {self.method.snapshot} images, "
-                f"but the dense phase has {self.dense.images}"
-            )
-        reachable = 1 - (1 - self.method.rate) ** self.method.rounds
-        if prunes and self.method.sparsity > reachable + 0.01:
-            raise ValueError(
-                f"method: sparsity {self.method.sparsity} is out of reach: {self.method.rounds} "
-                f"rounds at rate {self.method.rate} end at {reachable:.4f}"
-            )
+    def _check_augmentation(self) -> None:
+        """A shift or a square beyond the image would leave nothing of it."""
+        side = DATA_SETS[self.data.name].side
+        for where, key, value in (
+            ("augmentation", "shift", self.augmentation.shift),
+            ("augmentation", "cutout", self.augmentation.cutout),
+            *(("phase", "cutout", phase.cutout) for phase in (self.dense, self.round, self.final)),
+        ):
+            if value >= side:
+                raise ValueError(
+                    f"{where}: {key} must lie in [0, {side}) for {self.data.name}, not {value}"
+                )
 
 
 def _convert(value: Any, wanted: type, where: str) -> Any:
@@ -258,7 +262,10 @@ def _table(cls: type, values: Any, where: str) -> Any:
         else:
             arguments[key] = _convert(value, hints[key], path)
     try:
-        return cls(**arguments)
+        made = cls(**arguments)
+        if isinstance(made, MethodConfig):
+            check_given(made, values)
+        return made
     except (TypeError, ValueError) as error:
         if isinstance(error, RecipeError):
             raise

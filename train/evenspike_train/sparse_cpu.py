@@ -19,7 +19,7 @@ from torch import Tensor
 
 from evenspike_train import masks as weight_masks
 from evenspike_train import sparse_kernels
-from evenspike_train.networks import IMAGE_SIZE, PIXEL_SCALE, VGG16
+from evenspike_train.networks import PIXEL_SCALE, VGG16, SpikingNetwork
 from evenspike_train.neuron import LIFParameters
 from evenspike_train.sparse_kernels import Rows
 
@@ -121,21 +121,20 @@ class MapLIF(torch.autograd.Function):
         return grad_current, None
 
 
-def work_share(model: VGG16) -> float:
+def work_share(model: SpikingNetwork) -> float:
     """Multiply-accumulates the masks leave, as a share of the dense network's.
 
     Over the convolutions after the first; a weight counts once for every position of
     its map, so early layers count for more than their number of weights says.
     """
     masks = weight_masks.read(model)
-    left, dense, side = 0, 0, IMAGE_SIZE
-    for index, layer in enumerate(model.blocks()):
-        mask = masks[f"layers.{index}.conv"]
-        if index > 0:
-            left += int(mask.sum()) * side * side
-            dense += mask.numel() * side * side
-        if layer.pool is not None:
-            side //= 2
+    left, dense = 0, 0
+    for layer in model.graph()[1:]:
+        for branch in layer.branches:
+            if branch.weight is not None and masks[branch.weight].dim() == 4:
+                mask, positions = masks[branch.weight], layer.size[0] * layer.size[1]
+                left += int(mask.sum()) * positions
+                dense += mask.numel() * positions
     return left / dense
 
 

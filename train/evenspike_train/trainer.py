@@ -12,7 +12,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,19 @@ import torch
 from torch import Tensor
 
 from evenspike.errors import EvenspikeError
-from evenspike_train import checkpoint, networks, tickets
+from evenspike_train import checkpoint, networks, schedule, tickets, twin
 from evenspike_train import masks as weight_masks
 from evenspike_train.data import Augmentation, Dataset, generator_for
 from evenspike_train.evaluation import evaluate
 from evenspike_train.optimizer import learning_rate, loss_per_timestep, make_optimizer
-from evenspike_train.recipe import PhaseConfig, Recipe
+from evenspike_train.probe import NetworkProbe
+from evenspike_train.recipe import Recipe
+from evenspike_train.schedule import Phase
+from evenspike_train.tickets import early_time, fit
+from evenspike_train.tickets.figures import figures_of
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
 
-_ORDER, _AUGMENT, _MASK = 1, 2, 3  # streams of random numbers
+_ORDER, _AUGMENT, _MASK, _PROBE = 1, 2, 3, 4  # streams of random numbers
 
 _STATE: checkpoint.Fields = {
     "model": dict,
@@ -39,16 +42,10 @@ _STATE: checkpoint.Fields = {
     "step": int,
     "images_seen": int,
     "seconds": (int, float),
+    "phase_start": (int, float),
+    "early_timesteps": (int, type(None)),
+    "search": dict,
 }
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A named stretch of the run; `index` is 0 for dense, k for round k, last for final."""
-
-    name: str
-    index: int
-    config: PhaseConfig
 
 
 class Trainer:
@@ -71,12 +68,13 @@ class Trainer:
         self.snapshot: dict[str, Tensor] = {}  # empty until it is taken
         self.ema: dict[str, Tensor] | None = None
         self.phase_index, self.step, self.images_seen, self.seconds = 0, 0, 0, 0.0
+        self.phase_start = 0.0  # seconds when the phase began
+        self.early_timesteps: int | None = None  # once Early-Time has chosen them
         self._saved_at = time.monotonic()
         self._clock = time.monotonic()
         self._kernels = ""  # as last logged
-        rounds = [Phase(f"round {k}", k, recipe.round) for k in range(1, self.method.rounds)]
-        last = max(self.method.rounds, 1)
-        self.phases = [Phase("dense", 0, recipe.dense), *rounds, Phase("final", last, recipe.final)]
+        self.phases = schedule.phases(recipe, self.method)
+        fit.check_data(recipe.method, recipe.dense.images, len(data.train))
 
     # --- state -----------------------------------------------------------------
 
@@ -107,6 +105,9 @@ class Trainer:
                 "step": self.step,
                 "images_seen": self.images_seen,
                 "seconds": self.seconds,
+                "phase_start": self.phase_start,
+                "early_timesteps": self.early_timesteps,
+                "search": self.method.state(),
             },
         )
         self._saved_at = time.monotonic()
@@ -128,7 +129,14 @@ class Trainer:
                 raise EvenspikeError(f"{path}: {field} is {state[field]}")
         self.model.load_state_dict(state["model"])
         self._resume_optimizer(path, state["optimizer"])
-        for field in ("carried", "ema", "phase_index", "step", "images_seen", "seconds"):
+        early = state["early_timesteps"]
+        if early is not None and not 2 <= early <= self.recipe.network.timesteps:
+            raise EvenspikeError(f"{path}: early_timesteps is {early}")
+        try:
+            self.method.load_state(state["search"], self.carried)
+        except ValueError as error:
+            raise EvenspikeError(f"{path}: search: {error}") from error
+        for field in _STATE.keys() - {"model", "optimizer", "search"}:
             setattr(self, field, state[field])
         path = self._path("snapshot.pt")
         if path.is_file():
@@ -216,7 +224,13 @@ class Trainer:
         from evenspike_train import sparse_cpu  # noqa: PLC0415 - needs numba, and only here
 
         detached = self.recipe.network.neuron.detach_reset  # the kernels know nothing else
-        if not detached or sparse_cpu.work_share(self.model) >= compute.sparse_below:
+        if (
+            twin.is_twin(self.model)
+            or not detached
+            or sparse_cpu.work_share(self.model) >= compute.sparse_below
+        ):
+            return self.model
+        if not isinstance(self.model, networks.VGG16):  # theirs are 3x3 maps without shortcuts
             return self.model
         return sparse_cpu.SparseForward(self.model)
 
@@ -224,6 +238,8 @@ class Trainer:
         """Say what computes the convolutions, when it is not what computed them before."""
         if self._forward is self.model:
             kernels = "dense, torch"
+            if self.device.type == "cpu" and not isinstance(self.model, networks.VGG16):
+                kernels += f" ({self.model.config.name} has no sparse kernels)"
         else:
             from evenspike_train import sparse_kernels  # noqa: PLC0415 - as in _choose_forward
 
@@ -251,22 +267,67 @@ class Trainer:
         self.snapshot = {k: v.clone() for k, v in self.model.state_dict().items()}
         self._write("snapshot.pt", self.snapshot)
 
+    def _set_neurons(self, phase: Phase) -> None:
+        """Spiking neurons with the phase's timesteps, or the twin's; and what computes them."""
+        if self.method.on_twin and not phase.final:
+            twin.to_relu(self.model)
+        else:
+            twin.to_spiking(self.model, self.recipe.network.neuron)
+        self.model.timesteps = schedule.timesteps(
+            phase, self.recipe, self.method, self.early_timesteps
+        )
+        self._forward = self._choose_forward()
+        self._log_kernels()
+
+    def _probe(self) -> NetworkProbe:
+        generator = generator_for(self.recipe.seed, _PROBE)
+        order = torch.randperm(len(self.data.train), generator=generator).to(self.device)
+        return NetworkProbe(self.model, self.recipe.network.timesteps, self.data.train, order)
+
+    def _choose_timesteps(self, phase: Phase) -> None:
+        """Early-Time: fewer timesteps for the rest of the search, if few images tell them."""
+        divergence = early_time.divergences(self._probe().logits())
+        limit = self.recipe.method.divergence
+        self.early_timesteps = early_time.choose(divergence, limit)
+        shares = [round(value / divergence[0], 5) if divergence[0] else 0.0 for value in divergence]
+        self.log("early-time", timesteps=self.early_timesteps, divergence=shares)
+        self._set_neurons(phase)
+        self.model.train()
+
+    def _epoch_ended(self) -> bool:
+        """Whether the last step was the last of an epoch."""
+        batch, size = self.recipe.optimizer.batch, len(self.data.train)
+        return self.step * batch // size > (self.step - 1) * batch // size
+
+    def _settled(self, phase: Phase) -> bool:
+        """Whether the search of the dense phase is over before its images are."""
+        if phase.index or not self.method.watches_epochs or not self._epoch_ended():
+            return False
+        weights = weight_masks.originals(self.model)
+        figures = self.method.after_epoch(weights, weight_masks.read(self.model))
+        self.log("epoch", step=self.step, **figures)
+        return bool(figures["stop"])
+
     def _run_phase(self, phase: Phase) -> None:
         config = phase.config
         self.model.train()
-        self.model.timesteps = config.timesteps
-        self._forward = self._choose_forward()
-        self._log_kernels()
+        self._set_neurons(phase)
         base = self.recipe.augmentation
         augment = Augmentation(base.flip, base.shift, max(base.cutout, config.cutout))
         steps = -(-config.images // self.recipe.optimizer.batch)
         snapshot_step = -(-self.recipe.method.snapshot // self.recipe.optimizer.batch)
+        method = self.recipe.method
+        probe_images = fit.early_time_images(method, len(self.data.train))
+        probe_step = -(-probe_images // self.recipe.optimizer.batch) if method.early_time else -1
         losses: list[float] = []
         reported = time.monotonic()
+        ended = False
         while True:
             if phase.index == 0 and self.step == min(snapshot_step, steps):
                 self._take_snapshot()
-            if self.step >= steps:
+            if phase.index == 0 and self.step == min(probe_step, steps):
+                self._choose_timesteps(phase)
+            if ended or self.step >= steps:
                 break
             losses.append(self._train_step(phase, augment))
             if not math.isfinite(losses[-1]):
@@ -276,7 +337,11 @@ class Trainer:
                 )
             if config.ema:
                 self._average(config.ema)
-            if time.monotonic() - self._saved_at > self.recipe.compute.checkpoint_seconds:
+            ended = self._settled(phase)
+            if (
+                not ended
+                and time.monotonic() - self._saved_at > self.recipe.compute.checkpoint_seconds
+            ):
                 self.save()
             if time.monotonic() - reported > 60:
                 self.log("progress", step=self.step, of=steps, loss=sum(losses) / len(losses))
@@ -304,7 +369,9 @@ class Trainer:
         generator = generator_for(self.recipe.seed, _MASK, number)
         last = number == self.method.rounds
         before = weight_masks.read(self.model)
-        report = self.method.update(weights, self.carried, generator, last)
+        probe = self._probe()
+        report = self.method.update(weights, self.carried, generator, last, probe)
+        weight_masks.check_living(report.masks, f"round {number}")
         weight_masks.write(self.model, report.masks)
         self.carried = report.carried
         self._rewind(before, report.masks)
@@ -317,6 +384,19 @@ class Trainer:
             **report.figures,
         }
 
+    def _report(self, phase: Phase, figures: dict[str, float]) -> None:
+        """The line of a round: the ticket that was trained in it, and what it is worth."""
+        self._tick()
+        probe = None if twin.is_twin(self.model) else self._probe()
+        self.log(
+            "trained",
+            round=phase.index,
+            timesteps=self.model.timesteps,
+            **figures,
+            **figures_of(weight_masks.read(self.model), self.recipe.method.pes, probe),
+            round_seconds=self.seconds - self.phase_start,
+        )
+
     def run(self) -> dict[str, Any]:
         """Train to the end; returns the figures of the finished ticket."""
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -325,22 +405,24 @@ class Trainer:
         while self.phase_index < len(self.phases):
             phase = self.phases[self.phase_index]
             self._run_phase(phase)
-            final = phase.name == "final"
-            if not final:
-                validation = self.data.validation.first(self.recipe.compute.round_validation)
-                figures = evaluate(self.model, validation, autocast=self.autocast)
-                self.log("trained", **figures)
-            if phase.index == 0:
-                self._write("dense.pt", self.result())
-            if not final and self.method.rounds:
-                started = time.monotonic()
-                figures = self._update_masks(phase.index + 1)
-                self.log("pruned", **figures, update_seconds=time.monotonic() - started)
-            if final:
+            if phase.final:
                 self.save()
                 break
+            if phase.config.images:
+                validation = self.data.validation.first(self.recipe.compute.round_validation)
+                figures = evaluate(self.model, validation, autocast=self.autocast)
+                if twin.is_twin(self.model):
+                    del figures["firing_rate"]  # nothing fires
+                self._report(phase, figures)
+            if phase.index == 0 and phase.config.images and not twin.is_twin(self.model):
+                self._write("dense.pt", self.result())
+            if self.method.rounds:
+                started = time.monotonic()
+                pruned = self._update_masks(phase.index + 1)
+                self.log("pruned", **pruned, update_seconds=time.monotonic() - started)
             self.phase_index += 1
             self.step = 0
+            self.phase_start = self.seconds
             self.ema = None  # an average of this phase's weights says nothing about the next's
             self.save()
         return self.finish()
@@ -370,6 +452,7 @@ class Trainer:
         best = max(scores, key=lambda name: scores[name]["accuracy"])
         self.model.load_state_dict(candidates[best])
         masks = weight_masks.read(self.model)
+        self._report(self.phases[-1], scores[best])
         figures = {
             "weights": best,
             "validation_accuracy": scores[best]["accuracy"],

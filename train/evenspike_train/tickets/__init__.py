@@ -2,19 +2,25 @@
 
 A method is a schedule of rounds, an update of the masks at the end of each round,
 and a rule for what the weights are rewound to.  The trainer knows only this
-interface; a method is added by writing one file and naming it in `METHODS`.
+interface; a method is added by writing one class and naming it here and in `OPTIONS`.
 """
 
 from __future__ import annotations
 
-from evenspike_train.tickets.base import Method, MethodConfig, RoundReport
-from evenspike_train.tickets.imp import Dense, IterativeMagnitude
-from evenspike_train.tickets.u_ticket import UTicket
+from evenspike_train.tickets.base import Method, Probe, RoundReport
+from evenspike_train.tickets.config import MethodConfig
+from evenspike_train.tickets.imp import IterativeMagnitude, Transferred
+from evenspike_train.tickets.one_shot import Dense, EarlyBird, Random, Snip
 
 METHODS: dict[str, type[Method]] = {
     "dense": Dense,
+    "random": Random,
+    "snip": Snip,
     "imp": IterativeMagnitude,
-    "u-ticket": UTicket,
+    "u-ticket": IterativeMagnitude,  # what these two balance follows from their name
+    "cycle-aware": IterativeMagnitude,
+    "early-bird": EarlyBird,
+    "transferred": Transferred,
 }
 
 
@@ -23,4 +29,4 @@ def build(config: MethodConfig) -> Method:
     return METHODS[config.name](config)
 
 
-__all__ = ["METHODS", "Method", "MethodConfig", "RoundReport", "build"]
+__all__ = ["METHODS", "Method", "MethodConfig", "Probe", "RoundReport", "build"]

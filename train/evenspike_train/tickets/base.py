@@ -1,78 +1,34 @@
-"""The interface of a pruning method, and what a recipe can say about it."""
+"""The interface of a pruning method."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+from evenspike_train.tickets.config import MethodConfig
 
 Masks = dict[str, Tensor]
 Weights = Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
-class MethodConfig:
-    """The ``[method]`` table of a recipe.
+class Probe(ABC):
+    """What a method may measure on the network as it is, on training images."""
 
-    Parameters
-    ----------
-    name : key of `METHODS`.
-    rounds : number of prunings.
-    rate : share of the living weights each of them removes.
-    scope : ``"global"`` ranks all layers together, ``"local"`` each by itself.
-    rewind : ``"weights"`` goes back to the snapshot after each pruning (late rewinding);
-        ``"learning-rate"`` keeps the weights and only restarts the schedule.
-    snapshot : images seen in the dense phase when the snapshot is taken.
-    sparsity : share of weights that must be gone at the end; the last mask is trimmed to it.
-    pes : processing elements, that is filters that are balanced together (u-Ticket).
-    level : ``"ceil"`` or ``"floor"`` of the mean number of weights in a group (u-Ticket).
-    carry : ``"paper"``: the balanced mask is the next round's start; ``"code"``: recovered
-        weights live for one round only, as in the authors' code (u-Ticket).
-    remove : which weights a filter with too many loses, ``"random"`` or ``"magnitude"``.
-    recover : value of a recovered weight: ``"snapshot"`` (the rewound value), ``"kept"``
-        (what it was when it was pruned) or ``"zero"``.
-    """
+    @abstractmethod
+    def saliency(self, images: int) -> dict[str, Tensor]:
+        """|dL/dw * w| of every prunable weight, by layer, over so many images."""
 
-    name: str = "u-ticket"
-    rounds: int = 13
-    rate: float = 0.25
-    scope: str = "global"
-    rewind: str = "weights"
-    snapshot: int = 0
-    sparsity: float = 0.0
-    pes: int = 16
-    level: str = "ceil"
-    carry: str = "paper"
-    remove: str = "random"
-    recover: str = "snapshot"
+    @abstractmethod
+    def weight_costs(self) -> dict[str, Tensor]:
+        """Matched weights an image is expected to cost, [channels, K, K] by convolution.
 
-    def __post_init__(self) -> None:
-        choices = {
-            "scope": ("global", "local"),
-            "rewind": ("weights", "learning-rate"),
-            "level": ("ceil", "floor"),
-            "carry": ("paper", "code"),
-            "remove": ("random", "magnitude"),
-            "recover": ("snapshot", "kept", "zero"),
-        }
-        for field, allowed in choices.items():
-            if getattr(self, field) not in allowed:
-                raise ValueError(
-                    f"method: {field} must be one of {allowed}, not {getattr(self, field)!r}"
-                )
-        if self.rounds < 0:
-            raise ValueError(f"method: rounds must not be negative: {self.rounds}")
-        if not 0.0 < self.rate < 1.0:
-            raise ValueError(f"method: rate must lie between 0 and 1, not {self.rate}")
-        if not 0.0 <= self.sparsity < 1.0:
-            raise ValueError(f"method: sparsity must lie in [0, 1), not {self.sparsity}")
-        if self.snapshot < 0:
-            raise ValueError(f"method: snapshot must not be negative: {self.snapshot}")
-        if self.pes < 1:
-            raise ValueError(f"method: pes must be at least 1, not {self.pes}")
+        Of the convolutions that read spikes.
+        """
 
 
 @dataclass(frozen=True)
@@ -89,6 +45,15 @@ class RoundReport:
 class Method(ABC):
     """Schedule of rounds x mask update x rewind."""
 
+    #: Prunes the network as it is initialised: there is no dense phase.
+    at_initialisation: ClassVar[bool] = False
+    #: Prunes once, to the recipe's sparsity; the others climb a ladder of rounds.
+    prunes_once: ClassVar[bool] = False
+    #: Looks at the weights after every epoch of the dense phase.
+    watches_epochs: ClassVar[bool] = False
+    #: Searches on the network's twin with ReLU instead of spiking neurons.
+    on_twin: ClassVar[bool] = False
+
     def __init__(self, config: MethodConfig) -> None:
         self.config = config
 
@@ -99,7 +64,12 @@ class Method(ABC):
 
     @abstractmethod
     def update(
-        self, weights: Weights, masks: Masks, generator: torch.Generator, last: bool
+        self,
+        weights: Weights,
+        masks: Masks,
+        generator: torch.Generator,
+        last: bool,
+        probe: Probe,
     ) -> RoundReport:
         """Masks after one round.
 
@@ -107,3 +77,16 @@ class Method(ABC):
         report carried, both by layer in forward order; ``last`` says that no further
         round follows.  Every random choice comes from ``generator``.
         """
+
+    def after_epoch(self, weights: Weights, masks: Masks) -> dict[str, Any]:
+        """Figures of an epoch of the dense phase; ``"stop"`` among them, true, ends the phase."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs to go on: tensors, numbers, lists."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any], masks: Masks) -> None:
+        """Take back what `state` gave; ValueError for what does not fit `masks`."""
+        if state:
+            raise ValueError(f"{self.config.name} keeps no state, but there is {sorted(state)}")

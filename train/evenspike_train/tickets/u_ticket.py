@@ -4,8 +4,7 @@ Filters are taken in groups of as many as there are processing elements; filter 
 a group runs on PE j, and the group takes as long as its fullest filter.  So within
 each group every filter gets the same number of weights, the mean of the group
 rounded up: too few, and zeros of the same filter are recovered at random; too many,
-and living weights are removed.  The first convolution (computed from pixels, not
-spikes) and linear layers are left alone.
+and living weights are removed (u-Ticket paper, section IV-A).
 """
 
 from __future__ import annotations
@@ -13,13 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evenspike_train.tickets.base import Masks, MethodConfig, RoundReport, Weights
-from evenspike_train.tickets.imp import IterativeMagnitude, count_alive, prune_round, trim
-
-
-def balanced_layers(masks: Masks) -> list[str]:
-    """Names of the layers that are balanced: convolutions other than the first."""
-    return [name for name, mask in masks.items() if mask.dim() == 4][1:]
+from evenspike_train.tickets.balance import Balance, balanced_layers
+from evenspike_train.tickets.base import Masks, Weights
+from evenspike_train.tickets.config import MethodConfig
 
 
 def group_targets(loads: Tensor, pes: int, level: str, limit: int) -> Tensor:
@@ -92,57 +87,28 @@ def layer_mean_evenness(masks: Masks, pes: int) -> float:
     return sum(known) / len(known) if known else 1.0
 
 
-class UTicket(IterativeMagnitude):
-    """IMP with balancing after every pruning."""
+class WeightBalance(Balance):
+    """As many weights in every filter of a group."""
 
-    config: MethodConfig
+    def __init__(self, config: MethodConfig) -> None:
+        self.config = config
 
-    def _balance_all(
-        self, weights: Weights, masks: Masks, generator: torch.Generator, level: str
+    def even(
+        self,
+        importance: Weights,
+        masks: Masks,
+        generator: torch.Generator,
+        *,
+        sparser: bool = False,
     ) -> Masks:
+        config = self.config
+        level = "floor" if sparser else config.level
         balanced = dict(masks)
         for name in balanced_layers(masks):
             balanced[name] = balance(
-                masks[name], weights[name], self.config.pes, level, self.config.remove, generator
+                masks[name], importance[name], config.pes, level, config.remove, generator
             )
         return balanced
 
-    def update(
-        self, weights: Weights, masks: Masks, generator: torch.Generator, last: bool
-    ) -> RoundReport:
-        config = self.config
-        pruned = prune_round(weights, masks, config.rate, config.scope)
-        if last:
-            pruned = trim(weights, pruned, config.sparsity)
-        balanced = self._balance_all(weights, pruned, generator, config.level)
-        if last and config.sparsity:
-            balanced = self._meet_sparsity(weights, pruned, balanced, generator)
-        recovered = sum(int((balanced[n] & ~pruned[n]).sum()) for n in pruned)
-        removed = sum(int((pruned[n] & ~balanced[n]).sum()) for n in pruned)
-        figures = {
-            "evenness_before": layer_mean_evenness(pruned, config.pes),
-            "evenness": layer_mean_evenness(balanced, config.pes),
-            "recovered": recovered,
-            "removed": removed,
-        }
-        if config.carry == "paper":
-            return RoundReport(balanced, balanced, figures)
-        # The authors' code intersects the next pruning with the unbalanced mask:
-        # removed weights stay removed, recovered ones live for this round only.
-        carried = {name: pruned[name] & balanced[name] for name in pruned}
-        return RoundReport(balanced, carried, figures)
-
-    def _meet_sparsity(
-        self, weights: Weights, pruned: Masks, balanced: Masks, generator: torch.Generator
-    ) -> Masks:
-        """Balancing upwards adds weights: prune a little further until the target holds."""
-        total = sum(mask.numel() for mask in pruned.values())
-        allowed = int((1 - self.config.sparsity) * total)
-        for _ in range(20):
-            excess = count_alive(balanced) - allowed
-            if excess <= 0:
-                return balanced
-            living = count_alive(pruned)
-            pruned = trim(weights, pruned, 1 - max(living - excess, 0) / total)
-            balanced = self._balance_all(weights, pruned, generator, self.config.level)
-        return self._balance_all(weights, pruned, generator, "floor")
+    def evenness(self, masks: Masks) -> float:
+        return layer_mean_evenness(masks, self.config.pes)

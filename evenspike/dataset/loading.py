@@ -1,0 +1,88 @@
+"""Look-up: a split of a data set by name, from the first place that has its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evenspike.dataset import cache
+from evenspike.dataset.checks import checked_images, checked_labels
+from evenspike.dataset.download import fetch
+from evenspike.dataset.registry import DATA_SETS
+from evenspike.dataset.spec import SPLITS, DataSet, Images, Labels
+from evenspike.errors import EvenspikeError
+
+
+def load(name: str, folder: Path | None, split: str) -> tuple[Images, Labels]:
+    """One split of a data set.
+
+    Files are looked up in `folder/name` and `folder`; without a folder, where the system's package
+    puts them and in the user's cache folder.  A folder that is given is the only place: what is
+    installed never stands in for files that are missing there.  What is nowhere is downloaded, if
+    the table has an address: into `folder/name`, where `folder` exists, or the cache folder.
+
+    Parameters
+    ----------
+    name : of a data set in `DATA_SETS`.
+    folder : where the user keeps the data, or None for the system's.
+    split : "train" or "test".
+
+    Returns
+    -------
+    images uint8 [N, *shape] and labels int64 [N], 0 to classes - 1, with the data set's `shape`
+    and `classes`: [N, C, H, W], and for event data frames of counts, [N, T, C, H, W].  Images of
+    MNIST and Fashion-MNIST are framed with zeros (`pad_to_32`).  The array may be mapped from a
+    file and read-only.
+
+    Raises EvenspikeError for another name or split, for files that are nowhere (saying where they
+    may lie), and for files that do not hold images and labels of this kind.
+    """
+    if name not in DATA_SETS or split not in SPLITS:
+        raise EvenspikeError(
+            f"no split {split!r} of data set {name!r}; there are {', '.join(SPLITS)} of "
+            f"{', '.join(DATA_SETS)}"
+        )
+    spec = DATA_SETS[name]
+    places = [folder / name, folder] if folder is not None else []
+    if folder is None:
+        places = [spec.package.folder] if spec.package is not None else []
+        places.append(cache.folder() / name)
+    found = _found(spec, places, split)
+    if found is not None:
+        return found
+    failed = ""
+    if spec.downloads and (folder is None or folder.is_dir()):
+        home = places[0] if folder is not None else places[-1]
+        try:
+            for wanted in spec.downloads[split]:
+                fetch(wanted, home)
+        except EvenspikeError as error:
+            failed = f"; it cannot be downloaded: {error}"
+        else:
+            found = _found(spec, [home], split)
+            if found is not None:
+                return found
+    raise EvenspikeError(_missing(spec, split, folder is None, failed, places))
+
+
+def _found(spec: DataSet, places: list[Path], split: str) -> tuple[Images, Labels] | None:
+    for place in places:
+        for layout in spec.layouts:
+            found = layout.read(place, split)
+            if found is not None:
+                images = checked_images(place, found[0], spec.shape)
+                limits = (0, spec.classes - 1)
+                return images, checked_labels(place, found[1], len(images), limits)
+    return None
+
+
+def _missing(spec: DataSet, split: str, installed: bool, failed: str, places: list[Path]) -> str:
+    files = "; or ".join(layout.describe(split) for layout in spec.layouts)
+    package = ""
+    if spec.package is not None:
+        alone = "" if installed else " and give no folder"
+        package = f", or install the package {spec.package.name} (Debian){alone}"
+    looked = ", ".join(str(place) for place in places)
+    return (
+        f"data set {spec.name}: {files} not found; "
+        f"put them into the data folder{package}{failed}; looked in {looked}"
+    )

@@ -1,0 +1,195 @@
+"""Event recordings: what a frame counts, and small folders of the real layouts and formats."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from evenspike.dataset import DATA_SETS, cache, load
+from evenspike.dataset.events import integrate
+from evenspike.errors import EvenspikeError
+from tests.event_files import Event, aedat4_file, bin_file
+
+EVENT = np.dtype([("t", np.int64), ("x", np.uint8), ("y", np.uint8), ("p", bool)])
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own."""
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def drawn(seed: object, count: int, width: int, height: int) -> list[Event]:
+    chance = random.Random(str(seed))
+    times = sorted(chance.randrange(300_000) for _ in range(count))
+    return [
+        (t, chance.randrange(width), chance.randrange(height), chance.randrange(2)) for t in times
+    ]
+
+
+def counted(events: list[Event], width: int, height: int) -> npt.NDArray[np.int64]:
+    """Frames by counting one event after the other."""
+    frames = np.zeros((10, 2, 48, 48), np.int64)
+    for index, (_, x, y, p) in enumerate(events):
+        at = [v * 48 // size if size > 48 else v + (48 - size) // 2 for v, size in
+              ((y, height), (x, width))]  # fmt: skip
+        frames[index * 10 // len(events), p, at[0], at[1]] += 1
+    return frames
+
+
+@pytest.mark.parametrize("sensor", [(34, 34), (128, 128), (240, 180), (48, 48)])
+@pytest.mark.parametrize("count", [1, 9, 10, 11, 1234])
+def test_frames_count_events(sensor: tuple[int, int], count: int) -> None:
+    events = drawn(sensor, count, *sensor)
+    shuffled = list(events)
+    if len({event[0] for event in events}) == count:  # equal times keep the file's order
+        random.Random(0).shuffle(shuffled)
+    frames = integrate(np.array(shuffled, EVENT), sensor)
+    assert frames.dtype == np.uint8
+    assert (frames == counted(events, *sensor)).all()
+    assert frames.sum() == count
+
+
+def test_frames_saturate() -> None:
+    frames = integrate(np.array([(t, 3, 4, 1) for t in range(3000)], EVENT), (48, 48))
+    assert frames[:, 1, 4, 3].tolist() == [255] * 10
+
+
+def test_frames_are_tonics() -> None:
+    transforms = pytest.importorskip("tonic.transforms")
+    events = np.array(drawn(5, 500, 48, 48), EVENT)
+    expected = transforms.ToFrame((48, 48, 2), n_event_bins=10)(events)
+    assert (integrate(events, (48, 48)) == expected).all()
+
+
+def write(folder: Path, name: str) -> dict[str, list[tuple[int, list[Event]]]]:
+    """A small data set at the place where Tonic puts it; (label, events) of each split."""
+    pytest.importorskip("tonic")
+    made: dict[str, list[tuple[int, list[Event]]]] = {"train": [], "test": []}
+
+    def recording(path: Path, split: str, label: int, sensor: tuple[int, int]) -> None:
+        events = drawn(path.name + path.parent.name + split, 30 + label, *sensor)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((aedat4_file if path.suffix == ".aedat4" else bin_file)(events))
+        made[split].append((label, events))
+
+    if name == "nmnist":
+        for split, count in (("train", 2), ("test", 1)):
+            for label in range(10):
+                for number in range(count):
+                    file = folder / "NMNIST" / split.title() / str(label) / f"{number:05}.bin"
+                    recording(file, split, label, (34, 34))
+    elif name == "cifar10-dvs":
+        pytest.importorskip("aedat")
+        for label, title in enumerate(DATA_SETS[name].class_names):
+            for number in range(11):
+                file = folder / "CIFAR10DVS" / title / f"cifar10_{title}_{number}.aedat4"
+                recording(file, "train" if number % 10 else "test", label, (128, 128))
+    else:
+        for label in range(101):
+            title = f"class{label:03}"
+            for number in range(2):
+                root = folder / "Caltech101" / title
+                file = root / f"image_{number + 1:04}.bin"
+                recording(file, "train" if number else "test", label, (240, 180))
+    return made
+
+
+SENSORS = {"nmnist": (34, 34), "cifar10-dvs": (128, 128), "ncaltech101": (240, 180)}
+
+
+@pytest.mark.parametrize("name", SENSORS)
+def test_load(tmp_path: Path, name: str) -> None:
+    made = write(tmp_path, name)
+    for split in ("train", "test"):
+        frames, labels = load(name, tmp_path, split)
+        assert frames.shape == (len(made[split]), 10, 2, 48, 48)
+        assert labels.tolist() == [label for label, _ in made[split]]
+        for index, (_, events) in enumerate(made[split]):
+            assert (frames[index] == counted(events, *SENSORS[name])).all()
+
+
+def refused(name: str, folder: Path) -> str:
+    with pytest.raises(EvenspikeError) as caught:
+        load(name, folder, "train")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("nmnist", "NMNIST/Train with 10 folders of .bin files"),
+        ("cifar10-dvs", "CIFAR10DVS with 10 folders of .aedat4 files"),
+        ("ncaltech101", "Caltech101 with 101 folders of .bin files"),
+    ],
+)
+def test_missing(tmp_path: Path, name: str, files: str) -> None:
+    said = refused(name, tmp_path)
+    assert said.startswith(f"data set {name}: ")
+    assert f"{files} not found; put them into the data folder; looked in" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda f: os.truncate(f, 14), ": truncated: 14 bytes are no whole number of events of 5"),
+        (lambda f: os.truncate(f, 0), ": truncated: 0 bytes"),
+        (lambda f: f.write_bytes(bytes([0, 240, 0, 0, 0])), ": holds no event"),
+        (
+            lambda f: f.write_bytes(bytes([34, 0, 0, 0, 0])),
+            ": has an event at x = 34; the sensor has 0 to 33",
+        ),
+        (
+            lambda f: f.write_bytes(bytes([0, 99, 0, 0, 0])),
+            ": has an event at y = 99; the sensor has 0 to 33",
+        ),
+    ],
+)
+def test_damaged_recording(
+    tmp_path: Path, kept: Path, change: Callable[[Path], Any], says: str
+) -> None:
+    write(tmp_path, "nmnist")
+    file = tmp_path / "NMNIST" / "Train" / "4" / "00001.bin"
+    change(file)
+    assert refused("nmnist", tmp_path).startswith(f"{file}{says}")
+    assert not list(kept.iterdir())
+
+
+@pytest.mark.parametrize("size", [0, 10, 100, 1500, -1])
+def test_truncated_aedat4(tmp_path: Path, size: int) -> None:
+    write(tmp_path, "cifar10-dvs")
+    file = tmp_path / "CIFAR10DVS" / "frog" / "cifar10_frog_3.aedat4"
+    os.truncate(file, size % file.stat().st_size)
+    assert refused("cifar10-dvs", tmp_path).startswith(f"{file}: not a readable recording: ")
+
+
+def test_missing_class(tmp_path: Path) -> None:
+    write(tmp_path, "cifar10-dvs")
+    (tmp_path / "CIFAR10DVS" / "frog").rename(tmp_path / "frog")
+    assert refused("cifar10-dvs", tmp_path) == (
+        f"{tmp_path}/CIFAR10DVS: has 9 folders of .aedat4 files, but cifar10-dvs has 10 classes; "
+        "'frog' is missing"
+    )
+    write(tmp_path, "ncaltech101")
+    (tmp_path / "Caltech101" / "class007" / "image_0001.bin").unlink()
+    assert refused("ncaltech101", tmp_path) == (
+        f"{tmp_path}/Caltech101/class007: holds 1 .bin file, too few for a train and a test split"
+    )
+
+
+def test_without_tonic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "nmnist")
+    monkeypatch.setitem(sys.modules, "tonic", None)
+    assert refused("nmnist", tmp_path).endswith(
+        "reading events needs tonic: pip install 'evenspike[events]'"
+    )

@@ -1,0 +1,48 @@
+"""A run that dies again and again, and is resumed until it has finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evenspike_train.data import Dataset
+from evenspike_train.recipe import Recipe
+from evenspike_train.trainer import Trainer
+
+
+class KilledError(Exception):
+    """Stands for a signal in the middle of a step."""
+
+
+def run_killed(
+    given: Recipe,
+    sets: Dataset,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    every: int,
+) -> int:
+    """Run to the end, dying after `every` steps; says how often it died."""
+    original = Trainer._train_step
+    deaths = 0
+    for _ in range(100):
+        count = 0
+
+        def step(self: Trainer, *arguments: Any) -> float:
+            nonlocal count
+            count += 1
+            if count > every:
+                raise KilledError
+            return original(self, *arguments)
+
+        monkeypatch.setattr(Trainer, "_train_step", step)
+        try:
+            Trainer(given, sets, directory).run()
+        except KilledError:
+            deaths += 1
+        else:
+            monkeypatch.setattr(Trainer, "_train_step", original)
+            return deaths
+    raise AssertionError("never finished")

@@ -1,0 +1,255 @@
+"""Every method from its recipe to a ticket, and the same when the run is killed on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from evenspike.errors import EvenspikeError
+from evenspike_train import data, masks, recipe, twin
+from evenspike_train.tickets import METHODS
+from evenspike_train.tickets.figures import paper_utilisation
+from evenspike_train.trainer import Trainer
+from tests.train.killing import run_killed
+
+BASE = """
+    name = "tiny"
+    seed = 5
+    [data]
+    validation = 20
+    [network]
+    width = 4
+    timesteps = 3
+    [method]
+    pes = 4
+    METHOD
+    [optimizer]
+    batch = 16
+    [dense]
+    images = DENSE
+    timesteps = 3
+    lr = 0.01
+    [round]
+    images = 32
+    timesteps = 3
+    lr = 0.01
+    [final]
+    images = 40
+    timesteps = 3
+    lr = 0.01
+    [compute]
+    precision = "fp32"
+    checkpoint_seconds = 0
+    round_validation = 10
+"""
+
+LADDER = 'rounds = 2\nrate = 0.5\nscope = "local"\nsnapshot = 16'
+
+TABLES = {
+    "dense": 'name = "dense"',
+    "random": 'name = "random"\nsparsity = 0.75\nbalance = "weights"',
+    "snip": 'name = "snip"\nsparsity = 0.5\nsaliency_images = 20',
+    "imp": f'name = "imp"\n{LADDER}',
+    "u-ticket": f'name = "u-ticket"\n{LADDER}\nremove = "magnitude"',
+    "cycle-aware": f'name = "cycle-aware"\n{LADDER}',
+    "early-bird": 'name = "early-bird"\nscope = "local"\nsparsity = 0.7\nwindow = 2\n'
+    'distance = 0.5\nbalance = "weights"',
+    "transferred": f'name = "transferred"\n{LADDER}\nbalance = "weights"',
+    "imp+early-time": f'name = "imp"\n{LADDER}\nearly_time = true\nearly_time_images = 32',
+    "early-bird+early-time": 'name = "early-bird"\nscope = "local"\nsparsity = 0.7\nwindow = 2\n'
+    'distance = 0.001\nearly_time = true\nbalance = "cycles"',
+    "u-ticket+early-time": f'name = "u-ticket"\n{LADDER}\nearly_time = true\n'
+    "early_time_images = 16",
+}
+
+
+def tiny(method: str, dense_images: int = 200) -> recipe.Recipe:
+    return recipe.parse(BASE.replace("METHOD", TABLES[method]).replace("DENSE", f"{dense_images}"))
+
+
+@pytest.fixture(scope="module")
+def sets() -> data.Dataset:
+    rng = np.random.default_rng(0)
+
+    def split(count: int) -> data.Split:
+        labels = rng.integers(0, 10, count)
+        images = rng.integers(0, 64, (count, 32, 32))
+        for image, label in zip(images, labels, strict=True):  # a class is a bright bar
+            image[3 * label : 3 * label + 3] += 160
+        return data.to_split(images[:, None].astype(np.uint8), labels, torch.device("cpu"))
+
+    return data.Dataset(split(40), split(20), split(20))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    # As `command.prepare` does.  Loading the compiled kernels does it too, so that a run would
+    # otherwise begin with denormal numbers in Adam's moments and go on without.
+    torch.set_flush_denormal(True)
+    yield
+    torch.set_flush_denormal(False)
+    torch.set_num_threads(before)
+
+
+def finished(directory: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(directory / "ticket.pt", weights_only=True)
+    return content
+
+
+def lines(directory: Path, event: str) -> list[dict[str, Any]]:
+    every = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
+    return [line for line in every if line["event"] == event]
+
+
+def test_every_method_is_run_here() -> None:
+    assert {name.split("+")[0] for name in TABLES} == METHODS.keys()
+
+
+@pytest.mark.parametrize("method", TABLES)
+def test_method_makes_its_ticket_and_survives_being_killed(
+    method: str, sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tiny(method)
+    whole = Trainer(given, sets, tmp_path / "whole").run()
+    deaths = run_killed(given, sets, tmp_path / "killed", monkeypatch, every=2)
+    assert deaths >= 1
+    a, b = finished(tmp_path / "whole"), finished(tmp_path / "killed")
+    assert a["figures"] == b["figures"] == whole
+    for name, tensor in a["model"].items():
+        assert torch.equal(tensor, b["model"][name]), name
+
+    expected = {"dense": 0.0, "random": 0.75, "snip": 0.5, "early-bird": 0.7}.get(
+        method.split("+", maxsplit=1)[0], 0.75
+    )
+    assert whole["sparsity"] == pytest.approx(expected, abs=0.02)
+    alive = {k.split(".param")[0]: m for k, m in a["model"].items() if k.endswith(".mask")}
+    assert masks.sparsity(alive) == whole["sparsity"]
+    balanced = given.method.balancing == "weights"
+    assert (paper_utilisation(alive, 4) == 1.0) == (balanced or method == "dense")
+
+    trained = lines(tmp_path / "whole", "trained")
+    searched = [] if method in ("random", "snip") else [0]
+    if given.method.rounds == 2:
+        searched = [0, 1]
+    assert [line["round"] for line in trained] == [*searched, max(whole_rounds(given), 1)]
+    for line in trained:
+        known = {"sparsity", "accuracy", "utilisation", "round_seconds", "timesteps"}
+        if method != "transferred" or line["phase"] == "final":
+            known |= {"firing_rate", "expected_utilisation"}
+        assert known <= line.keys()
+        assert 0 <= line["round_seconds"] <= line["seconds"]
+    assert trained[-1]["timesteps"] == 3
+    assert trained[-1]["sparsity"] == pytest.approx(whole["sparsity"], abs=1e-5)
+
+
+def whole_rounds(given: recipe.Recipe) -> int:
+    return METHODS[given.method.name](given.method).rounds
+
+
+def test_early_bird_ends_its_search_early(sets: data.Dataset, tmp_path: Path) -> None:
+    given = tiny("early-bird", dense_images=400)  # ten epochs; masks differ by less than a half
+    figures = Trainer(given, sets, tmp_path).run()
+    epochs = lines(tmp_path, "epoch")
+    assert [line["stop"] for line in epochs] == [False, False, True]
+    assert [line["masks_compared"] for line in epochs] == [0, 1, 2]
+    assert 0 < epochs[-1]["distance"] < 0.5
+    seen = (3 * 40 + 15) // 16 * 16  # whole batches
+    assert figures["images_seen"] == seen + 40
+
+
+def test_early_bird_goes_on_while_its_mask_moves(sets: data.Dataset, tmp_path: Path) -> None:
+    text = tiny("early-bird").text.replace("distance = 0.5", "distance = 1e-9")
+    figures = Trainer(recipe.parse(text), sets, tmp_path).run()
+    assert not any(line["stop"] for line in lines(tmp_path, "epoch"))
+    assert figures["images_seen"] == 200 + 40
+
+
+def test_early_time_searches_with_fewer_timesteps(sets: data.Dataset, tmp_path: Path) -> None:
+    text = tiny("imp+early-time", dense_images=64).text
+    text = text.replace("timesteps = 3", "timesteps = 4").replace(
+        "early_time = true", "early_time = true\n    divergence = 0.999"
+    )
+    Trainer(recipe.parse(text), sets, tmp_path).run()
+    (chosen,) = lines(tmp_path, "early-time")
+    assert chosen["images_seen"] == 32
+    assert chosen["divergence"][0] == 1.0
+    assert chosen["timesteps"] in (3, 4)
+    used = [line["timesteps"] for line in lines(tmp_path, "trained")]
+    assert used == [chosen["timesteps"], chosen["timesteps"], 4]
+
+
+def test_transferred_ticket_is_searched_without_spikes(sets: data.Dataset, tmp_path: Path) -> None:
+    run = Trainer(tiny("transferred", dense_images=32), sets, tmp_path)
+    run._run_phase(run.phases[0])
+    assert twin.is_twin(run.model)
+    assert run.model.timesteps == 1
+    recorded: list[torch.Tensor] = []
+    run.model(sets.train.images[:4], record=recorded)
+    assert len(torch.unique(recorded[0])) > 2  # not spikes
+    run._update_masks(1)
+    run.phase_index, run.step = 2, 0
+    # What the spiking network starts from: the initial weights under the twin's mask.
+    state = run.model.state_dict()
+    for key, value in run.snapshot.items():
+        assert key.endswith(".mask") or torch.equal(state[key], value), key
+    run._run_phase(run.phases[2])
+    assert not twin.is_twin(run.model)
+    assert run.model.timesteps == 3
+    run.model(sets.train.images[:4], record=recorded)
+    assert set(torch.unique(recorded[-1]).tolist()) <= {0.0, 1.0}
+    assert not (tmp_path / "dense.pt").exists()  # of the twin: nothing that could be exported
+
+
+def test_snip_starts_from_the_initial_weights(sets: data.Dataset, tmp_path: Path) -> None:
+    run = Trainer(tiny("snip"), sets, tmp_path)
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    run._run_phase(run.phases[0])
+    run._update_masks(1)
+    for key, value in run.model.state_dict().items():
+        assert key.endswith(".mask") or torch.equal(value, before[key]), key
+    assert all(p.grad is None for p in run.model.parameters())
+
+
+def test_an_empty_layer_ends_the_run_and_nothing_is_lost(
+    sets: data.Dataset, tmp_path: Path
+) -> None:
+    """The read-out starts small, so pruning all layers together takes it away altogether."""
+    text = tiny("imp", dense_images=16).text.replace("rate = 0.5", "rate = 0.8")
+    given = recipe.parse(text.replace('scope = "local"', 'scope = "global"'))
+    for _ in range(2):  # resuming finds the state from before, and ends the same way
+        with pytest.raises(EvenspikeError, match=r"round 1: pruning leaves no weight of .*classif"):
+            Trainer(given, sets, tmp_path).run()
+        state = torch.load(tmp_path / "state.pt", weights_only=True)
+        alive = [m for k, m in state["model"].items() if k.endswith(".mask")]
+        assert all(bool(mask.all()) for mask in alive)
+    assert not (tmp_path / "ticket.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"early_timesteps": 4}, "early_timesteps is 4"),
+        ({"early_timesteps": "2"}, "early_timesteps is of type str"),
+        ({"search": {"recent": []}}, "search: imp keeps no state"),
+    ],
+)
+def test_wrong_search_state_is_named(
+    sets: data.Dataset, tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    run = Trainer(tiny("imp"), sets, tmp_path)
+    run.save()
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    torch.save({**state, **change}, tmp_path / "state.pt")
+    with pytest.raises(EvenspikeError, match=says):
+        Trainer(tiny("imp"), sets, tmp_path).resume()

@@ -1,0 +1,40 @@
+"""Spiking networks by name: VGG-16 and ResNet-19, at any width.
+
+A network is added by writing one file that puts it into `NETWORKS`.
+"""
+
+from __future__ import annotations
+
+from evenspike_train.networks.base import (
+    IMAGE_SIZE,
+    NETWORKS,
+    PIXEL_SCALE,
+    ConvNorm,
+    NetworkConfig,
+    SpikingConv,
+    SpikingNetwork,
+    build,
+    channels_last,
+    prunable,
+)
+from evenspike_train.networks.graph import Branch, Graph, GraphLayer
+from evenspike_train.networks.resnet19 import ResNet19
+from evenspike_train.networks.vgg16 import VGG16
+
+__all__ = [
+    "IMAGE_SIZE",
+    "NETWORKS",
+    "PIXEL_SCALE",
+    "VGG16",
+    "Branch",
+    "ConvNorm",
+    "Graph",
+    "GraphLayer",
+    "NetworkConfig",
+    "ResNet19",
+    "SpikingConv",
+    "SpikingNetwork",
+    "build",
+    "channels_last",
+    "prunable",
+]

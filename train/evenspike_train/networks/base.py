@@ -1,0 +1,174 @@
+"""What the spiking networks have in common: configuration, building blocks, conventions.
+
+Pixels enter as integers 0...255 and are divided by 256, with no mean subtracted:
+batch normalisation absorbs both, zero padding stays exactly zero, and the
+exported network can be fed the bytes of the image.
+
+Direct encoding: the first convolution and its batch norm are computed once and
+the same current drives the first neurons at every timestep.  From there on time
+is folded into the batch, [T*B, C, H, W], and unfolded only inside the neurons.
+Batch norm is one ordinary layer shared by all timesteps; with time folded its
+batch statistics are taken over the timesteps together.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from evenspike.errors import EvenspikeError
+from evenspike_train.networks.graph import Graph
+from evenspike_train.neuron import LIF, LIFParameters
+
+IMAGE_SIZE = 32
+PIXEL_SCALE = 256
+
+NETWORKS: dict[str, type[SpikingNetwork]] = {}
+"""The networks by name; the file of each adds its own."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What has to be known to build a network.
+
+    Parameters
+    ----------
+    name : key of `NETWORKS`.
+    width : base width, the filters of the first convolution; 64 is the published network, 8 or
+        16 train on a CPU in minutes.
+    in_channels, classes : of the data set.
+    timesteps : T, how often the neurons are stepped.
+    neuron : of every layer.
+    """
+
+    name: str = "vgg16"
+    width: int = 64
+    in_channels: int = 1
+    classes: int = 10
+    timesteps: int = 4
+    neuron: LIFParameters = LIFParameters()
+
+    def __post_init__(self) -> None:
+        if self.name not in NETWORKS:
+            raise ValueError(f"network: name must be one of {sorted(NETWORKS)}, not {self.name!r}")
+        for field in ("width", "in_channels", "classes", "timesteps"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"network: {field} must be at least 1, not {getattr(self, field)}")
+
+
+class ConvNorm(nn.Module):
+    """conv KxK (padded by K // 2) -> batch norm."""
+
+    def __init__(
+        self, channels: int, filters: int, kernel: int = 3, stride: int = 1, *, bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, filters, kernel, stride, kernel // 2, bias=bias)
+        self.norm = nn.BatchNorm2d(filters)
+
+    def current(self, x: Tensor) -> Tensor:
+        """Input [N, C, H, W] -> current [N, F, H', W'], before the neuron's own gain."""
+        return self.norm(self.conv(x))
+
+
+class SpikingConv(ConvNorm):
+    """conv -> batch norm -> LIF -> optional 2x2 max-pool.
+
+    Max-pooling spikes is an OR, which is what the accelerator's collector does.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        filters: int,
+        neuron: LIFParameters,
+        *,
+        stride: int = 1,
+        bias: bool = False,
+        pool: bool = False,
+    ) -> None:
+        super().__init__(channels, filters, stride=stride, bias=bias)
+        self.lif = LIF(neuron)
+        self.pool = nn.MaxPool2d(2) if pool else None
+
+    def spikes(self, current: Tensor) -> Tensor:
+        """Current [T, B, F, H, W] -> spikes [T*B, F, H, W], not yet pooled."""
+        return self.lif(current).flatten(0, 1)
+
+    def pooled(self, spikes: Tensor) -> Tensor:
+        """Spikes [N, F, H, W] -> what the next layer sees."""
+        return spikes if self.pool is None else self.pool(spikes)
+
+
+class SpikingNetwork(nn.Module, ABC):
+    """A network of LIF layers and a linear read-out, the `classifier`."""
+
+    classifier: nn.Linear
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        #: May be lowered while a ticket is searched (fewer timesteps, same weights).
+        self.timesteps = config.timesteps
+
+    @abstractmethod
+    def forward(self, images: Tensor, record: list[Tensor] | None = None) -> Tensor:
+        """Logits of each timestep, [T, B, classes]; their sum over T is the network's answer.
+
+        images : uint8, [B, C, H, W], or frames [B, T, C, H, W], one for each timestep.
+        record : collects the spikes of each layer but the last, before its pool, in the order of
+            `graph`: [T*B, F, H, W], with a map of 1x1 behind a linear layer.
+        """
+
+    @abstractmethod
+    def graph(self, side: int = IMAGE_SIZE) -> Graph:
+        """The layers, as export and the hardware see them, for images [C, side, side]."""
+
+    def encode(self, images: Tensor, first: ConvNorm) -> Tensor:
+        """Current [T, B, F, H, W] of the first layer; of an image it is computed once.
+
+        Raises EvenspikeError for fewer frames than the network has timesteps.
+        """
+        steps = self.timesteps
+        frames = images.dim() == 5
+        if frames:
+            if images.shape[1] < steps:
+                raise EvenspikeError(f"{images.shape[1]} frames for {steps} timesteps")
+            images = images[:, :steps].transpose(0, 1).flatten(0, 1)
+        x = images.to(self.classifier.bias.dtype) / PIXEL_SCALE
+        current = first.current(x.contiguous(memory_format=torch.channels_last))
+        if frames:
+            return current.unflatten(0, (steps, -1))
+        return current.unsqueeze(0).expand(steps, *current.shape)
+
+
+def keep(record: list[Tensor] | None, spikes: Tensor) -> None:
+    """Add a layer's spikes to what `SpikingNetwork.forward` was asked to record, if anything."""
+    if record is not None:
+        record.append(spikes.detach())
+
+
+def build(config: NetworkConfig) -> SpikingNetwork:
+    """A freshly initialised network; the caller seeds torch."""
+    return NETWORKS[config.name](config)
+
+
+def channels_last(model: SpikingNetwork) -> SpikingNetwork:
+    """The same model with its filters in channels-last memory, what convolutions like best."""
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def prunable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(name, module) of everything whose weight is pruned: convolutions and linear layers.
+
+    The first convolution, shortcuts and the read-out are included, as in the authors' code;
+    biases and batch norm are not.  In the order of the forward pass.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            yield name, module

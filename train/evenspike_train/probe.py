@@ -1,0 +1,130 @@
+"""What a pruning method measures on the network: saliency, and what a weight costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from evenspike_train import masks as weight_masks
+from evenspike_train import networks
+from evenspike_train.data import Split
+from evenspike_train.optimizer import loss_per_timestep
+from evenspike_train.tickets import Probe
+
+PROBE_IMAGES = 256
+"""Training images over which activity and predictions are measured."""
+
+_BATCH = 64
+
+
+class NetworkProbe(Probe):
+    """Measures a network on images of the training set, and leaves it as it was.
+
+    Parameters
+    ----------
+    model : with masks attached.
+    timesteps : to measure with; a search may be running with fewer.
+    images, order : of the training set, and the order in which they are used.
+    """
+
+    def __init__(
+        self, model: networks.SpikingNetwork, timesteps: int, images: Split, order: Tensor
+    ) -> None:
+        self.model, self.timesteps, self.images, self.order = model, timesteps, images, order
+
+    def _first(self, count: int) -> Split:
+        index = self.order[:count]
+        return Split(self.images.images[index], self.images.labels[index])
+
+    @contextmanager
+    def _borrowed(self, training: bool) -> Iterator[None]:
+        model = self.model
+        mode, timesteps = model.training, model.timesteps
+        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        model.train(training)
+        model.timesteps = self.timesteps
+        try:
+            yield
+        finally:
+            model.train(mode)
+            model.timesteps = timesteps
+            for name, buffer in model.named_buffers():  # batch norm's running statistics
+                buffer.copy_(buffers[name])
+            model.zero_grad(set_to_none=True)
+
+    def saliency(self, images: int) -> dict[str, Tensor]:
+        """|dL/dw * w| of every prunable weight, by layer, over so many images.
+
+        In training mode, as the network is about to be trained: batch norm has no statistics yet.
+        """
+        chosen = self._first(images)
+        originals = weight_masks.originals(self.model)
+        with self._borrowed(training=True), torch.enable_grad():
+            for pixels, labels in chosen.batches(_BATCH):
+                loss = loss_per_timestep(self.model(pixels), labels, 0.0)
+                (loss * (len(labels) / len(chosen))).backward()
+            return {
+                name: (weight * _gradient(weight)).detach().abs()
+                for name, weight in originals.items()
+            }
+
+    @torch.no_grad()
+    def logits(self) -> Tensor:
+        """Of each timestep, as the network would be used, [T, images, classes]."""
+        with self._borrowed(training=False):
+            batches = self._first(PROBE_IMAGES).batches(_BATCH)
+            return torch.cat([self.model(pixels).float() for pixels, _ in batches], dim=1)
+
+    @torch.no_grad()
+    def weight_costs(self) -> dict[str, Tensor]:
+        """Matched weights an image is expected to cost, float64 [channels, K, K] by convolution.
+
+        Of every convolution after the first, which reads pixels.
+        """
+        chosen = self._first(PROBE_IMAGES)
+        totals: dict[str, Tensor] = {}
+
+        def watch(name: str, module: nn.Conv2d) -> torch.utils.hooks.RemovableHandle:
+            def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                active = inputs[0].unflatten(0, (self.timesteps, -1)).amax(0) > 0
+                totals[name] = totals.get(name, 0.0) + active.sum(0, dtype=torch.float64)
+
+            return module.register_forward_pre_hook(count)
+
+        convolutions = {
+            name: module
+            for name, module in networks.prunable(self.model)
+            if isinstance(module, nn.Conv2d)
+        }
+        spiking = dict(list(convolutions.items())[1:])
+        hooks = [watch(name, module) for name, module in spiking.items()]
+        try:
+            with self._borrowed(training=False):
+                for pixels, _ in chosen.batches(_BATCH):
+                    self.model(pixels)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {
+            name: _reached(totals[name] / len(chosen), module) for name, module in spiking.items()
+        }
+
+
+def _gradient(weight: Tensor) -> Tensor:
+    return torch.zeros_like(weight) if weight.grad is None else weight.grad
+
+
+def _reached(active: Tensor, module: nn.Conv2d) -> Tensor:
+    """Active neurons that meet a weight, [C, K, K]; `active` is their share by place, [C, H, W]."""
+    columns = functional.unfold(
+        active[None],
+        kernel_size=module.kernel_size,
+        padding=cast("tuple[int, ...]", module.padding),  # of numbers: no "same" is built
+        stride=module.stride,
+    )
+    return columns[0].sum(1).view(active.shape[0], *module.kernel_size)

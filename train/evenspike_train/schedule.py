@@ -1,0 +1,46 @@
+"""The phases of a run: dense, a round for each pruning, final."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from evenspike_train.recipe import PhaseConfig, Recipe
+from evenspike_train.tickets import Method
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A named stretch of the run; `index` is 0 for dense, k for round k, last for final."""
+
+    name: str
+    index: int
+    config: PhaseConfig
+
+    @property
+    def final(self) -> bool:
+        return self.name == "final"
+
+
+def phases(recipe: Recipe, method: Method) -> list[Phase]:
+    """In order; the masks are updated after each but the last.
+
+    A method that prunes at initialisation passes no image before it does.
+    """
+    dense = recipe.dense
+    if method.at_initialisation:
+        dense = dataclasses.replace(dense, images=0)
+    rounds = [Phase(f"round {k}", k, recipe.round) for k in range(1, method.rounds)]
+    last = max(method.rounds, 1)
+    return [Phase("dense", 0, dense), *rounds, Phase("final", last, recipe.final)]
+
+
+def timesteps(phase: Phase, recipe: Recipe, method: Method, early: int | None) -> int:
+    """With which a phase is trained; `early` are those that Early-Time chose, if it has yet."""
+    if phase.final:
+        return phase.config.timesteps
+    if method.on_twin:
+        return 1  # without a memory nothing changes from one timestep to the next
+    if recipe.method.early_time:
+        return early or recipe.network.timesteps
+    return phase.config.timesteps

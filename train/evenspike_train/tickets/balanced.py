@@ -1,0 +1,80 @@
+"""Pruning followed by balancing, which is the same whatever is pruned by and made even."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+
+from evenspike_train.tickets.balance import Balance
+from evenspike_train.tickets.base import Masks, Method, Probe, RoundReport, Weights
+from evenspike_train.tickets.cycle_aware import CycleBalance
+from evenspike_train.tickets.magnitude import count_alive, prune_to
+from evenspike_train.tickets.u_ticket import WeightBalance
+
+
+class BalancedMethod(Method):
+    """A pruning by rank, then the balance of the recipe."""
+
+    def importance(self, weights: Weights, generator: torch.Generator, probe: Probe) -> Weights:
+        """What weights are ranked by, by layer; the smallest absolute value goes first."""
+        return weights
+
+    @abstractmethod
+    def prune(self, importance: Weights, masks: Masks, last: bool) -> Masks:
+        """Masks after a pruning."""
+
+    def _balance(self, probe: Probe) -> Balance | None:
+        kind = self.config.balancing
+        if kind == "weights":
+            return WeightBalance(self.config)
+        return CycleBalance(self.config, probe.weight_costs()) if kind == "cycles" else None
+
+    def update(
+        self,
+        weights: Weights,
+        masks: Masks,
+        generator: torch.Generator,
+        last: bool,
+        probe: Probe,
+    ) -> RoundReport:
+        importance = self.importance(weights, generator, probe)
+        pruned = self.prune(importance, masks, last)
+        balance = self._balance(probe)
+        if balance is None:
+            return RoundReport(pruned, pruned, {})
+        balanced = balance.even(importance, pruned, generator)
+        if last and self.config.sparsity:
+            balanced = self._meet_sparsity(balance, importance, pruned, balanced, generator)
+        figures = {
+            "evenness_before": balance.evenness(pruned),
+            "evenness": balance.evenness(balanced),
+            "recovered": sum(int((balanced[n] & ~pruned[n]).sum()) for n in pruned),
+            "removed": sum(int((pruned[n] & ~balanced[n]).sum()) for n in pruned),
+        }
+        if self.config.carry == "paper":
+            return RoundReport(balanced, balanced, figures)
+        # The authors' code intersects the next pruning with the unbalanced mask:
+        # removed weights stay removed, recovered ones live for this round only.
+        carried = {name: pruned[name] & balanced[name] for name in pruned}
+        return RoundReport(balanced, carried, figures)
+
+    def _meet_sparsity(
+        self,
+        balance: Balance,
+        importance: Weights,
+        pruned: Masks,
+        balanced: Masks,
+        generator: torch.Generator,
+    ) -> Masks:
+        """Balancing may add weights: prune a little further until the target holds."""
+        total = sum(mask.numel() for mask in pruned.values())
+        allowed = int((1 - self.config.sparsity) * total)
+        for _ in range(20):
+            excess = count_alive(balanced) - allowed
+            if excess <= 0:
+                return balanced
+            living = count_alive(pruned)
+            pruned = prune_to(importance, pruned, 1 - max(living - excess, 0) / total)
+            balanced = balance.even(importance, pruned, generator)
+        return balance.even(importance, pruned, generator, sparser=True)

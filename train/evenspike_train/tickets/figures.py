@@ -1,0 +1,37 @@
+"""What the log says about the masks of a round, in the two families of figures."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evenspike.metrics import filter_groups, group_utilisation
+from evenspike_train.masks import sparsity
+from evenspike_train.tickets.balance import balanced_layers
+from evenspike_train.tickets.base import Masks, Probe
+from evenspike_train.tickets.cycle_aware import expected_utilisation, possible
+
+
+def paper_utilisation(masks: Masks, pes: int) -> float | None:
+    """Utilisation in the paper's convention, as `evenspike.metrics` has it: mean of the layers.
+
+    Every group of `pes` consecutive filters counts the same in its layer, PEs without a filter
+    count as idle. None where no balanced layer has a weight.
+    """
+    layers = []
+    for name in balanced_layers(masks):
+        groups = filter_groups(masks[name].cpu().numpy().astype(np.int16), pes)
+        used = [group_utilisation(group.tolist()) for group in groups if group.any()]
+        if used:
+            layers.append(sum(used) / len(used))
+    return sum(layers) / len(layers) if layers else None
+
+
+def figures_of(masks: Masks, pes: int, probe: Probe | None) -> dict[str, float | None]:
+    """Sparsity and utilisation; the expected one where spikes can be measured."""
+    figures: dict[str, float | None] = {
+        "sparsity": sparsity(masks),
+        "utilisation": paper_utilisation(masks, pes),
+    }
+    if probe is not None and possible(pes):
+        figures["expected_utilisation"] = expected_utilisation(masks, probe.weight_costs(), pes)
+    return figures

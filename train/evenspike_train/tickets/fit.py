@@ -1,0 +1,103 @@
+"""Whether a method can be run by a recipe: said before any data is read."""
+
+from __future__ import annotations
+
+from evenspike.errors import EvenspikeError
+from evenspike_train.tickets import METHODS
+from evenspike_train.tickets.config import MethodConfig
+from evenspike_train.tickets.cycle_aware import possible
+
+ROUNDS_MAX = 100
+
+
+def check(
+    config: MethodConfig, dense_images: int, timesteps: dict[str, int], network_timesteps: int
+) -> None:
+    """Raise ValueError for a method that does not fit the rest of its recipe.
+
+    Parameters
+    ----------
+    dense_images : of the dense phase.
+    timesteps : of the phases "dense" and "round".
+    network_timesteps : T of the network and of the final phase's evaluation.
+    """
+    if config.name not in METHODS:
+        raise ValueError(f"method: name must be one of {sorted(METHODS)}, not {config.name!r}")
+    if config.rounds > ROUNDS_MAX:
+        raise ValueError(f"method: rounds must be at most {ROUNDS_MAX}, not {config.rounds}")
+    if config.balancing == "cycles" and not possible(config.pes):
+        raise ValueError(
+            f"method: no accelerator has {config.pes} PEs, so cycles cannot be balanced on them; "
+            "it has a power of two, at most 64"
+        )
+    method = METHODS[config.name](config)
+    if method.rounds == 0:
+        if config.name != "dense":
+            raise ValueError(f"method: {config.name} needs rounds, at least 1")
+        return
+    if not method.at_initialisation:
+        _check_search(config, dense_images)
+    if method.prunes_once:
+        if config.sparsity == 0:
+            raise ValueError(f"method: {config.name} prunes once, to a sparsity that must be given")
+    else:
+        reachable = 1 - (1 - config.rate) ** config.rounds
+        if config.sparsity > reachable + 0.01:
+            raise ValueError(
+                f"method: sparsity {config.sparsity} is out of reach: {config.rounds} "
+                f"rounds at rate {config.rate} end at {reachable:.4f}"
+            )
+    if config.early_time:
+        _check_early_time(config, dense_images, timesteps, network_timesteps)
+
+
+def _check_search(config: MethodConfig, dense_images: int) -> None:
+    if config.name in ("early-bird", "transferred") and dense_images == 0:
+        raise ValueError(f"method: {config.name} searches in the dense phase, which has no images")
+    needs_snapshot = config.rewind == "weights" or config.recover == "snapshot"
+    if needs_snapshot and config.snapshot > dense_images:
+        raise ValueError(
+            f"method: snapshot at {config.snapshot} images, but the dense phase has {dense_images}"
+        )
+
+
+def _check_early_time(
+    config: MethodConfig, dense_images: int, timesteps: dict[str, int], network_timesteps: int
+) -> None:
+    if network_timesteps < 3:
+        raise ValueError(
+            "method: early_time chooses from 2 timesteps to one less than the network's, "
+            f"which has {network_timesteps}"
+        )
+    if dense_images < max(config.early_time_images, 1):
+        raise ValueError(
+            f"method: early_time chooses after {config.early_time_images or 'two epochs of'} "
+            f"images, but the dense phase has {dense_images}"
+        )
+    for phase, steps in timesteps.items():
+        if steps != network_timesteps:
+            raise ValueError(
+                f"{phase}: timesteps {steps}, but with early_time they are chosen in the run; "
+                f"give the network's {network_timesteps}"
+            )
+
+
+def check_data(config: MethodConfig, dense_images: int, train_images: int) -> None:
+    """Raise EvenspikeError for a dense phase too short for a search that goes by epochs."""
+    if METHODS[config.name].watches_epochs:
+        needed = (config.window + 1) * train_images
+        if dense_images < needed:
+            raise EvenspikeError(
+                f"method: {config.name} compares the masks of {config.window + 1} epochs, which "
+                f"are {needed} images; the dense phase has {dense_images}"
+            )
+    if config.early_time and dense_images < early_time_images(config, train_images):
+        raise EvenspikeError(
+            f"method: early_time chooses after {early_time_images(config, train_images)} images, "
+            f"but the dense phase has {dense_images}"
+        )
+
+
+def early_time_images(config: MethodConfig, train_images: int) -> int:
+    """Images seen when the number of timesteps is chosen."""
+    return config.early_time_images or 2 * train_images

@@ -1,0 +1,34 @@
+"""The network's twin with ReLU in place of its spiking neurons.
+
+The two have the same parameters, batch-norm statistics and masks by the same names: neurons hold
+none.  So one model is turned into the other by exchanging its neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from evenspike_train.neuron import LIF, LIFParameters
+
+
+def to_relu(model: nn.Module) -> None:
+    """Exchange every spiking neuron for a ReLU; a model that is a twin stays one."""
+    _exchange(model, LIF, nn.ReLU)
+
+
+def to_spiking(model: nn.Module, neuron: LIFParameters) -> None:
+    """Exchange every ReLU for a spiking neuron; a spiking model stays one."""
+    _exchange(model, nn.ReLU, lambda: LIF(neuron))
+
+
+def is_twin(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.ReLU) for module in model.modules())
+
+
+def _exchange(model: nn.Module, old: type[nn.Module], new: Callable[[], nn.Module]) -> None:
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, old):
+                setattr(parent, name, new())

@@ -12,11 +12,52 @@ profile nearest to the mean of its group (a greedy least-squares fit).  This goe
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+
+NEAR = 0.05
+"""Root mean square of a filter's deviations, as a share of the group's mean, that is good enough:
+the FIFOs swallow it, and dense filters, which are this near anyway, cost no time."""
+
+
+@numba.njit(cache=True)
+def _fit(
+    alive: Flags,
+    missing: Floats,
+    distance: float,
+    enough: float,
+    limit: int,
+    removable: Flags,
+    lot: Floats,
+    products: npt.NDArray[np.float32],
+    size: float,
+) -> None:
+    """Change up to `limit` weights of one filter (`alive`, `missing`: in place)."""
+    changed = np.zeros_like(alive)
+    for _ in range(limit):
+        if distance <= enough:
+            return
+        best, most, gained = -1, 0.0, 0.0
+        for weight in range(alive.size):
+            if changed[weight] or (alive[weight] and not removable[weight]):
+                continue
+            sign = -1.0 if alive[weight] else 1.0
+            # By how much the squared distance falls if the weight comes or goes.
+            gain = 2 * sign * missing[weight] - size * products[weight, weight]
+            if gain > 0 and gain + lot[weight] / 2 > most:
+                best, most, gained = weight, gain + lot[weight] / 2, gain
+        if best < 0:
+            return
+        step = -size if alive[best] else size
+        for weight in range(alive.size):
+            missing[weight] -= step * products[best, weight]
+        distance -= size * gained
+        alive[best] = not alive[best]
+        changed[best] = True
 
 
 def align(
@@ -27,11 +68,12 @@ def align(
     removable: Flags,
     lot: Floats,
     products: npt.NDArray[np.float32],
+    near: float = NEAR,
 ) -> None:
     """Bring the profiles of a group's filters together; changes `rows` in place.
 
-    Counts are integers and so is everything here (profiles are scaled by the group's size), which
-    makes the result independent of the order in which a processor adds.
+    Counts are integers and so is everything that is compared here (profiles are scaled by the
+    group's size), which makes the result independent of the order in which a processor adds.
 
     Parameters
     ----------
@@ -43,27 +85,19 @@ def align(
     lot : in [0, 1), decides between changes that are worth the same, [group, weights].
     products : ``windows.T @ windows``, [weights, weights]; float32 holds it exactly: a count is
         at most a row's neurons, and there are some hundred windows.
+    near : a filter that deviates by no more than this share of the mean is left alone.
     """
-    size, each = group.size, np.diagonal(products).astype(np.float64)
     alive = rows[group]
     profiles = alive.astype(np.float64) @ windows.T
-    # size * (what the group has on average - what the filter has), seen by each weight
-    missing = (profiles.sum(0) - size * profiles) @ windows
-    changed = np.zeros_like(alive)
-    active = np.flatnonzero(limits > 0)
-    for step in range(int(limits.max(initial=0))):
-        active = active[limits[active] > step]
-        if not active.size:
-            break
-        # By how much the squared distance to the mean falls if the weight comes or goes.
-        sign = np.where(alive[active], -1.0, 1.0)
-        gain = 2 * sign * missing[active] - size * each
-        gain[changed[active] | (alive[active] & ~removable[active])] = -np.inf
-        best = np.argmax(gain + lot[active] / 2, axis=1)
-        better = gain[np.arange(active.size), best] > 0
-        active, best = active[better], best[better]
-        direction = np.where(alive[active, best], -1.0, 1.0)
-        missing[active] -= (size * direction)[:, None] * products[best]
-        alive[active, best] ^= True
-        changed[active, best] = True
+    total = profiles.sum(0)
+    # group.size * (what the group has on average - what the filter has)
+    deviation = total - group.size * profiles
+    missing = deviation @ windows
+    enough = near**2 * float(total @ total)
+    for at in range(group.size):
+        distance = float(deviation[at] @ deviation[at])
+        _fit(
+            *(alive[at], missing[at], distance, enough, limits[at]),
+            *(removable[at], lot[at], products, float(group.size)),
+        )
     rows[group] = alive

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from evenspike.errors import EvenspikeError
-from evenspike_train import checkpoint, networks, schedule, tickets, twin
+from evenspike_train import checkpoint, networks, run_state, schedule, tickets, twin
 from evenspike_train import masks as weight_masks
 from evenspike_train.data import Augmentation, Dataset, generator_for
 from evenspike_train.evaluation import evaluate
@@ -32,20 +31,6 @@ from evenspike_train.tickets.figures import figures_of
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
 
 _ORDER, _AUGMENT, _MASK, _PROBE = 1, 2, 3, 4  # streams of random numbers
-
-_STATE: checkpoint.Fields = {
-    "model": dict,
-    "optimizer": dict,
-    "carried": dict,
-    "ema": (dict, type(None)),
-    "phase_index": int,
-    "step": int,
-    "images_seen": int,
-    "seconds": (int, float),
-    "phase_start": (int, float),
-    "early_timesteps": (int, type(None)),
-    "search": dict,
-}
 
 
 class Trainer:
@@ -82,10 +67,7 @@ class Trainer:
         return self.directory / name
 
     def _write(self, name: str, content: Any) -> None:
-        """Replace a file in one step: a reader sees the old one or the new one."""
-        temporary = self._path(name + ".part")
-        torch.save(content, temporary)
-        os.replace(temporary, self._path(name))
+        run_state.write(self._path(name), content)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -95,7 +77,7 @@ class Trainer:
     def save(self) -> None:
         self._tick()
         self._write(
-            "state.pt",
+            run_state.FILE,
             {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -114,51 +96,27 @@ class Trainer:
 
     def resume(self) -> bool:
         """Go on from the directory's state, if there is one."""
-        if not self._path("state.pt").is_file():
+        path = self._path(run_state.FILE)
+        if not path.is_file():
             return False
-        path = self._path("state.pt")
-        state = checkpoint.read(path, _STATE, self.device)
-        expected = self.model.state_dict()
-        averaged = {k: v for k, v in expected.items() if v.is_floating_point()}
-        checkpoint.check_tensors(f"{path}: model", state["model"], expected)
-        checkpoint.check_tensors(f"{path}: carried", state["carried"], self.carried)
-        if state["ema"] is not None:
-            checkpoint.check_tensors(f"{path}: ema", state["ema"], averaged)
-        for field, limit in (("phase_index", len(self.phases)), ("step", 1 << 53)):
-            if not 0 <= state[field] < limit:
-                raise EvenspikeError(f"{path}: {field} is {state[field]}")
-        self.model.load_state_dict(state["model"])
-        self._resume_optimizer(path, state["optimizer"])
-        early = state["early_timesteps"]
-        if early is not None and not 2 <= early <= self.recipe.network.timesteps:
-            raise EvenspikeError(f"{path}: early_timesteps is {early}")
+        expected, timesteps = self.model.state_dict(), self.recipe.network.timesteps
+        found = run_state.read(
+            path, expected, self.carried, len(self.phases), timesteps, self.device
+        )
+        self.model.load_state_dict(found["model"])
+        run_state.load_optimizer(path, self.optimizer, found["optimizer"])
         try:
-            self.method.load_state(state["search"], self.carried)
+            self.method.load_state(found["search"], self.carried)
         except ValueError as error:
             raise EvenspikeError(f"{path}: search: {error}") from error
-        for field in _STATE.keys() - {"model", "optimizer", "search"}:
-            setattr(self, field, state[field])
-        path = self._path("snapshot.pt")
+        for field in run_state.PLAIN:
+            setattr(self, field, found[field])
+        path = self._path(run_state.SNAPSHOT)
         if path.is_file():
             self.snapshot = checkpoint.read(path, {}, self.device)
             checkpoint.check_tensors(str(path), self.snapshot, expected)
         self._clock = time.monotonic()
         return True
-
-    def _resume_optimizer(self, path: Path, state: dict[str, Any]) -> None:
-        try:
-            self.optimizer.load_state_dict(state)
-            wrong = [
-                name
-                for parameter, moments in self.optimizer.state.items()
-                for name, value in moments.items()
-                if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape
-            ]
-        except Exception as error:  # it checks little itself, and fails in many ways
-            reason = checkpoint.first_line(error)
-            raise EvenspikeError(f"{path}: optimizer: {reason}") from error
-        if wrong:
-            raise EvenspikeError(f"{path}: optimizer: {wrong[0]} has the wrong shape")
 
     def log(self, event: str, **figures: Any) -> None:
         self._tick()
@@ -265,7 +223,7 @@ class Trainer:
 
     def _take_snapshot(self) -> None:
         self.snapshot = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self._write("snapshot.pt", self.snapshot)
+        self._write(run_state.SNAPSHOT, self.snapshot)
 
     def _set_neurons(self, phase: Phase) -> None:
         """Spiking neurons with the phase's timesteps, or the twin's; and what computes them."""

@@ -124,7 +124,7 @@ class Trainer:
             "event": event,
             "phase": self.phases[min(self.phase_index, len(self.phases) - 1)].name,
             "images_seen": self.images_seen,
-            "seconds": round(self.seconds, 1),
+            "seconds": round(self.seconds, 3),
             **{k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()},
         }
         with self._path("log.jsonl").open("a") as stream:
@@ -352,7 +352,7 @@ class Trainer:
             timesteps=self.model.timesteps,
             **figures,
             **figures_of(weight_masks.read(self.model), self.recipe.method.pes, probe),
-            round_seconds=self.seconds - self.phase_start,
+            round_seconds=round(self.seconds - self.phase_start, 3),
         )
 
     def run(self) -> dict[str, Any]:

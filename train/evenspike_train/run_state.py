@@ -28,8 +28,9 @@ _FIELDS: checkpoint.Fields = {
     "phase_start": (int, float),
     "early_timesteps": (int, type(None)),
     "search": dict,
+    "log_bytes": int,
 }
-PLAIN = _FIELDS.keys() - {"model", "optimizer", "search"}
+PLAIN = _FIELDS.keys() - {"model", "optimizer", "search", "log_bytes"}
 """Fields that are attributes of the trainer by the same names."""
 
 
@@ -42,6 +43,15 @@ def write(path: Path, content: Any) -> None:
         os.fsync(stream.fileno())  # the content is on the disk before the name points to it
     os.replace(temporary, path)
     sync_folder(path.parent)
+
+
+def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raise EvenspikeError for weights that must not be kept, as no run could go on from them."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise EvenspikeError(
+                f"{where}: {name} holds values that are not finite; lower the learning rate"
+            )
 
 
 def sync_folder(folder: Path) -> None:
@@ -79,7 +89,7 @@ def read(
     checkpoint.check_tensors(f"{path}: carried", state["carried"], carried)
     if state["ema"] is not None:
         checkpoint.check_tensors(f"{path}: ema", state["ema"], averaged)
-    for field, limit in (("phase_index", phases), ("step", 1 << 53)):
+    for field, limit in (("phase_index", phases), ("step", 1 << 53), ("log_bytes", 1 << 53)):
         if not 0 <= state[field] < limit:
             raise EvenspikeError(f"{path}: {field} is {state[field]}")
     early = state["early_timesteps"]

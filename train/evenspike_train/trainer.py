@@ -7,7 +7,6 @@ the same weights as one that was left alone.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from evenspike_train.evaluation import evaluate
 from evenspike_train.optimizer import learning_rate, loss_per_timestep, make_optimizer
 from evenspike_train.probe import NetworkProbe
 from evenspike_train.recipe import Recipe
+from evenspike_train.run_log import RunLog
 from evenspike_train.schedule import Phase
 from evenspike_train.tickets import early_time, fit
 from evenspike_train.tickets.figures import figures_of
@@ -36,9 +36,9 @@ _ORDER, _AUGMENT, _MASK, _PROBE = 1, 2, 3, 4  # streams of random numbers
 class Trainer:
     """One run in one directory.
 
-    Files: ``recipe.toml`` (as given), ``log.jsonl`` (one line per phase and per
-    checkpoint), ``state.pt`` (everything needed to go on), ``snapshot.pt`` (what
-    weights are rewound to), ``dense.pt`` and ``ticket.pt`` (results).
+    Files: ``recipe.toml`` (as given), ``log.jsonl`` (a line for each event), ``state.pt``
+    (everything needed to go on), ``snapshot.pt`` (what weights are rewound to), ``dense.pt`` and
+    ``ticket.pt`` (results).
     """
 
     def __init__(self, recipe: Recipe, data: Dataset, directory: Path) -> None:
@@ -57,6 +57,7 @@ class Trainer:
         self.early_timesteps: int | None = None  # once Early-Time has chosen them
         self._saved_at = time.monotonic()
         self._clock = time.monotonic()
+        self._log = RunLog(self.directory)
         self._kernels = ""  # as last logged
         self.phases = schedule.phases(recipe, self.method)
         fit.check_data(recipe.method, recipe.dense.images, len(data.train))
@@ -69,17 +70,25 @@ class Trainer:
     def _write(self, name: str, content: Any) -> None:
         run_state.write(self._path(name), content)
 
+    def _weights(self) -> dict[str, Tensor]:
+        """The model's state dict, to be kept; raises EvenspikeError where it is not finite."""
+        weights: dict[str, Tensor] = self.model.state_dict()
+        phase = self.phases[self.phase_index].name
+        run_state.check_finite(weights, f"{phase}, step {self.step}")
+        return weights
+
     def _tick(self) -> None:
         now = time.monotonic()
         self.seconds += now - self._clock
         self._clock = now
 
     def save(self) -> None:
+        """Replace the state file; what lies there stays where this raises EvenspikeError."""
         self._tick()
         self._write(
             run_state.FILE,
             {
-                "model": self.model.state_dict(),
+                "model": self._weights(),
                 "optimizer": self.optimizer.state_dict(),
                 "carried": self.carried,
                 "ema": self.ema,
@@ -90,6 +99,7 @@ class Trainer:
                 "phase_start": self.phase_start,
                 "early_timesteps": self.early_timesteps,
                 "search": self.method.state(),
+                "log_bytes": self._log.length(),
             },
         )
         self._saved_at = time.monotonic()
@@ -111,6 +121,7 @@ class Trainer:
             raise EvenspikeError(f"{path}: search: {error}") from error
         for field in run_state.PLAIN:
             setattr(self, field, found[field])
+        self._log.cut(found["log_bytes"])
         path = self._path(run_state.SNAPSHOT)
         if path.is_file():
             self.snapshot = checkpoint.read(path, {}, self.device)
@@ -127,9 +138,7 @@ class Trainer:
             "seconds": round(self.seconds, 3),
             **{k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()},
         }
-        with self._path("log.jsonl").open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+        print(self._log.append(line), flush=True)
 
     # --- one step --------------------------------------------------------------
 
@@ -222,7 +231,7 @@ class Trainer:
     # --- phases ----------------------------------------------------------------
 
     def _take_snapshot(self) -> None:
-        self.snapshot = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.snapshot = {k: v.clone() for k, v in self._weights().items()}
         self._write(run_state.SNAPSHOT, self.snapshot)
 
     def _set_neurons(self, phase: Phase) -> None:
@@ -256,6 +265,11 @@ class Trainer:
         """Whether the last step was the last of an epoch."""
         batch, size = self.recipe.optimizer.batch, len(self.data.train)
         return self.step * batch // size > (self.step - 1) * batch // size
+
+    def _due(self) -> bool:
+        """Whether it is time for a checkpoint: at the end of each epoch, and now and then."""
+        waited = time.monotonic() - self._saved_at
+        return self._epoch_ended() or waited > self.recipe.compute.checkpoint_seconds
 
     def _settled(self, phase: Phase) -> bool:
         """Whether the search of the dense phase is over before its images are."""
@@ -296,10 +310,7 @@ class Trainer:
             if config.ema:
                 self._average(config.ema)
             ended = self._settled(phase)
-            if (
-                not ended
-                and time.monotonic() - self._saved_at > self.recipe.compute.checkpoint_seconds
-            ):
+            if not ended and self._due():
                 self.save()
             if time.monotonic() - reported > 60:
                 self.log("progress", step=self.step, of=steps, loss=sum(losses) / len(losses))
@@ -359,6 +370,7 @@ class Trainer:
         """Train to the end; returns the figures of the finished ticket."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if not self.resume():
+            self._log.cut(0)  # of a run that was killed before its first checkpoint
             self._path("recipe.toml").write_text(self.recipe.text, encoding="utf-8")
         while self.phase_index < len(self.phases):
             phase = self.phases[self.phase_index]
@@ -390,7 +402,7 @@ class Trainer:
     def result(self) -> dict[str, Any]:
         """What an exporter needs: weights with masks, recipe and how they were made."""
         return {
-            "model": {k: v.clone() for k, v in self.model.state_dict().items()},
+            "model": {k: v.clone() for k, v in self._weights().items()},
             "recipe": self.recipe.text,
             "images_seen": self.images_seen,
             "seconds": self.seconds,

@@ -87,8 +87,8 @@ def sets() -> data.Dataset:
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    # As `command.prepare` does.  Loading the compiled kernels does it too, so that a run would
-    # otherwise begin with denormal numbers in Adam's moments and go on without.
+    # As `command.prepare` does, and as loading the compiled kernels does for the rest of the
+    # process: without it the runs of a test would not be computed alike.
     torch.set_flush_denormal(True)
     yield
     torch.set_flush_denormal(False)

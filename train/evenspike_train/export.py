@@ -7,7 +7,6 @@ again from the file.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from evenspike.dataset import shipped
 from evenspike.errors import EvenspikeError
 from evenspike.metrics import paper_metrics
 from evenspike.program import Program
-from evenspike_train import __version__, checkpoint, networks, recipe
+from evenspike_train import __version__, checkpoint, networks, recipe, run_log
 from evenspike_train import masks as weight_masks
 from evenspike_train.card import card
 from evenspike_train.data import Dataset
@@ -99,28 +98,20 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     Raises EvenspikeError, naming the line, for one that is not what a run writes.
     """
     latest: dict[tuple[str, str], dict[str, Any]] = {}
-    if path.is_file():
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
-            entry = _log_entry(f"{path}: line {number}", line)
-            if entry["event"] in _LOGGED:
-                key = entry["event"], entry["phase"]
-                latest.pop(key, None)
-                latest[key] = entry
+    for number, entry in run_log.read(path):
+        _check_entry(f"{path}: line {number}", entry)
+        if entry["event"] in _LOGGED:
+            key = entry["event"], entry["phase"]
+            latest.pop(key, None)
+            latest[key] = entry
     return list(latest.values())
 
 
-def _log_entry(where: str, line: bytes) -> dict[str, Any]:
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise EvenspikeError(f"{where}: is not JSON: {error}") from error
-    if not isinstance(entry, dict):
-        raise EvenspikeError(f"{where}: is no event of a run")
+def _check_entry(where: str, entry: dict[str, Any]) -> None:
     checkpoint.check_fields(where, entry, {"event": str, "phase": str})
     if "utilisation" in entry:  # what a run started with an earlier version calls it
         entry.setdefault("evenness", entry["utilisation"])
     checkpoint.check_fields(where, entry, _LOGGED.get(entry["event"], {}))
-    return entry
 
 
 def load_ticket(directory: Path) -> Ticket:
@@ -137,7 +128,7 @@ def load_ticket(directory: Path) -> Ticket:
         figures=content["figures"],
         images_seen=content["images_seen"],
         seconds=content["seconds"],
-        history=read_history(directory / "log.jsonl"),
+        history=read_history(directory / run_log.FILE),
     )
 
 

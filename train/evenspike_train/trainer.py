@@ -308,6 +308,14 @@ class Trainer:
         self.log("epoch", step=self.step, **figures)
         return bool(figures["stop"])
 
+    def _validate_on_the_way(self, steps: int) -> None:
+        """A line for each point of the final phase's curve; its end is not one of them."""
+        compute = self.recipe.compute
+        points, step = compute.final_validations + 1, self.step
+        if step < steps and step * points // steps > (step - 1) * points // steps:
+            validation = self.data.validation.first(compute.round_validation)
+            self.log("validation", step=step, of=steps, **evaluate(self.model, validation))
+
     def _run_phase(self, phase: Phase) -> None:
         config = phase.config
         self.model.train()
@@ -338,6 +346,8 @@ class Trainer:
             if config.ema:
                 self._average(config.ema)
             ended = self._settled(phase)
+            if phase.final:
+                self._validate_on_the_way(steps)
             if (
                 not ended
                 and time.monotonic() - self._saved_at > self.recipe.compute.checkpoint_seconds

@@ -53,13 +53,14 @@ def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
     path = arguments.out / JSON_FILE
     content = read(path)
     known = {row["name"]: row for row in content["runs"]}
-    content["sweeps"] += [text for text in [_text(arguments)] if text not in content["sweeps"]]
+    text = _text(arguments)
     threads = max(1, sweeping.cores() // arguments.jobs)
     made_on = {"machine": assemble.machine(), "jobs": arguments.jobs, "threads": threads}
     ended = 0
 
     def keep(run: sweeping.Run, row: dict[str, Any], made: dict[str, Any] | None) -> None:
-        named = {"name": run.name, "command": run.command, **asdict(run.changes)}
+        asked = known.get(run.name, {}).get("sweep", text)
+        named = {"name": run.name, "command": run.command, "sweep": asked, **asdict(run.changes)}
         known[run.name] = {**named, "made_on": made, **row}
         report.write_json(content | {"runs": list(known.values())}, path)
 
@@ -103,16 +104,15 @@ def _outcome(row: dict[str, Any]) -> str:
 def read(path: Path) -> dict[str, Any]:
     """A sweep's JSON, or that of none.  Raises EvenspikeError for a file that is not one."""
     if not path.exists():
-        return {"version": __version__, "sweeps": [], "runs": []}
+        return {"version": __version__, "runs": []}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         rows = {row["name"] for row in content["runs"]}
-        texts = content["sweeps"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise EvenspikeError(f"{path}: is no list of runs: {error!r}") from error
-    if not isinstance(texts, list) or len(rows) != len(content["runs"]):
+    if len(rows) != len(content["runs"]):
         raise EvenspikeError(f"{path}: is no list of runs: a name stands in it twice")
-    return {"version": __version__, "sweeps": texts, "runs": content["runs"]}
+    return {"version": __version__, "runs": content["runs"]}
 
 
 def _text(arguments: argparse.Namespace) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any
 
 from evenspike.errors import EvenspikeError
@@ -28,13 +28,13 @@ def check(name: str, jobs: int) -> None:
             "first weights from the same random numbers"
         )
     for package in filter(None, ("joblib", BACKENDS[name])):
-        if find_spec(package) is None:
+        if importlib.util.find_spec(package) is None:
             raise EvenspikeError(f"backend: {name} needs the package {package}: {install(package)}")
 
 
 def install(package: str) -> str:
     """The command that installs it."""
-    return f"pip install {'evenspike[train]' if package == 'joblib' else package}"
+    return "pip install 'evenspike[train]'" if package == "joblib" else f"pip install {package}"
 
 
 @contextmanager

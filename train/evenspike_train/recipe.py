@@ -127,7 +127,7 @@ class ComputeConfig:
     """How it is computed: ``precision`` "bf16" (autocast) or "fp32", and how often state is saved.
 
     ``round_validation`` images are looked at after each round, all of them at the end;
-    ``final_validations`` is how often they are on the way through the final phase, evenly spread.
+    ``final_validations`` times they are in the final phase, evenly spread: the points of its curve.
     ``sparse_below``: on a CPU in bf16, train on the living weights alone once they need
     less than this share of the dense network's multiply-accumulates; 0 means never.
     """

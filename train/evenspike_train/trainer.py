@@ -309,10 +309,10 @@ class Trainer:
         return bool(figures["stop"])
 
     def _validate_on_the_way(self, steps: int) -> None:
-        """A line for each point of the final phase's curve; its end is not one of them."""
+        """A line for each point of the final phase's curve, of which the last is its end."""
         compute = self.recipe.compute
-        points, step = compute.final_validations + 1, self.step
-        if step < steps and step * points // steps > (step - 1) * points // steps:
+        points, step = compute.final_validations, self.step
+        if step * points // steps > (step - 1) * points // steps:
             validation = self.data.validation.first(compute.round_validation)
             self.log("validation", step=step, of=steps, **evaluate(self.model, validation))
 

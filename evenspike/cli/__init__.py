@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     _sim(verbs.add_parser("sim", help="run a network, or a trace, on the cycle model"))
     _train(verbs.add_parser("train", help="train and prune by a recipe; resumes what is there"))
     _sweep(verbs.add_parser("sweep", help="train a recipe with many methods, seeds and sizes"))
+    _results(verbs.add_parser("results", help="figures that compare the runs of sweeps"), parser)
     _export(verbs.add_parser("export", help="turn a trained run into a Program"))
     _cosim(verbs.add_parser("cosim", help="run a network on the RTL and on the cycle model"))
     _synth(verbs.add_parser("synth", help="area, longest path and clock of a part of the RTL"))
@@ -118,6 +119,27 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
         from evenspike.cli.sweep import sweep
 
         return sweep(arguments)
+
+    parser.set_defaults(run=run)
+
+
+def _results(parser: argparse.ArgumentParser, whole: argparse.ArgumentParser) -> None:
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help="default: all, and an index")
+    parser.add_argument(
+        "--runs", type=Path, nargs="+", default=[Path("runs/results")], help="folders of sweeps"
+    )
+    parser.add_argument("--make", metavar="RECIPE", help="first run this recipe's sweeps there")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/results"), help="folder of the pages"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="of --make: runs at a time")
+    parser.add_argument("--data", type=Path, help="of --make: folder with the data set's files")
+    parser.add_argument("--device", help="of --make: torch device")
+
+    def run(arguments: argparse.Namespace) -> int:
+        from evenspike.cli.results import results
+
+        return results(arguments, whole)
 
     parser.set_defaults(run=run)
 

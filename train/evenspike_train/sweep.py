@@ -165,11 +165,10 @@ def sweep(
 
 
 def cores() -> int:
-    """That this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
+    """That this process may use; LOKY_MAX_CPU_COUNT bounds them."""
+    import joblib  # noqa: PLC0415 - of the extra, and only a sweep needs it
+
+    return int(joblib.cpu_count())
 
 
 def _named(run: Run, *arguments: Any) -> tuple[str, str]:

@@ -46,10 +46,10 @@ STUDIES: dict[str, Study] = {
             False,
             (
                 "--methods imp,u-ticket --seeds 1-2",
-                "--methods u-ticket --seeds 1 --pes 2,4,16",
                 "--methods dense,random,snip,early-bird,transferred,cycle-aware --seeds 1",
                 "--methods imp+early-time,early-bird+early-time,u-ticket+early-time --seeds 1",
-                "--methods random,snip,imp,u-ticket,early-bird --seeds 1 --rounds 3",
+                "--methods u-ticket --seeds 1 --pes 4,16",
+                "--methods random,imp,u-ticket,early-bird --seeds 1 --rounds 3",
             ),
         ),
         Study("vgg16-gpu", "vgg16", "fmnist", True, FULL),

@@ -23,7 +23,7 @@ options = $(foreach name,$(1),$(if $(call given,$(name)),--$(shell echo $(name) 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sim cosim cosim-random cocotb mutants train export synth area baselines bitstream report bench test gates lint clean
+.PHONY: help sim cosim cosim-random cocotb mutants train sweep results export synth area baselines bitstream report bench test gates lint clean
 
 # Real spikes for the benchmark, where they lie beside the checkout.
 TRACE = $(wildcard ../shared/traces/vgg16-cifar10-spikes.npz)
@@ -34,7 +34,9 @@ help:
 	@echo 'make cosim-random   compare N=$(N) random networks: SEED='
 	@echo 'make cocotb   run the benches of the RTL, or of COMPONENT=: SIMULATOR= WAVES=1 SEED='
 	@echo 'make mutants  measure the benches with faults in the RTL: COMPONENT= COUNT= SEED='
-	@echo 'make train    train and prune by RECIPE=$(RECIPE): METHOD= SEED= RUN= DATA= DEVICE= THREADS='
+	@echo 'make train    train and prune by RECIPE=$(RECIPE): METHOD= SEED= ROUNDS= PES= RUN= DATA= DEVICE='
+	@echo 'make sweep    train by RECIPE= with METHODS=, many times: SEEDS= ROUNDS= PES= OUT= JOBS= BACKEND='
+	@echo 'make results  compare all methods, for docs/results: RECIPE=vgg16-tiny RUNS= OUT= JOBS='
 	@echo 'make export   turn a trained run into a Program: RUN= DATA= OUT='
 	@echo 'make synth    area, longest path and clock of PART=$(PART) on TARGET=$(TARGET): ARCH= LIBERTY='
 	@echo 'make area     what blocks, FIFOs, presets and PEs cost: DOCS= (docs/area.md) OUT='
@@ -65,9 +67,19 @@ mutants: $(VENV)/test $(VENV)/compiler
 	@$(BIN)/python -m tests.hw.mutants $(COMPONENT) $(call options,COUNT SEED TRANSACTIONS OUT)
 
 # Fashion-MNIST is a Debian package; elsewhere the verb's own error says where to put the files.
+FMNIST = $(if $(call given,DATA),,test -d /usr/share/datasets/fashion-mnist || { packages=dataset-fashion-mnist; $(APT); } || true)
+
 train: $(VENV)/train
-	@$(if $(call given,DATA),,test -d /usr/share/datasets/fashion-mnist || { packages=dataset-fashion-mnist; $(APT); } || true)
-	@$(BIN)/evenspike train '$(RECIPE)' $(call options,METHOD SEED RUN DATA DEVICE THREADS)
+	@$(FMNIST)
+	@$(BIN)/evenspike train '$(RECIPE)' $(call options,METHOD SEED ROUNDS SPARSITY PES RUN DATA DEVICE THREADS)
+
+sweep: $(VENV)/train
+	@$(FMNIST)
+	@$(BIN)/evenspike sweep --recipe '$(RECIPE)' $(call options,METHODS SEEDS ROUNDS SPARSITIES PES OUT JOBS BACKEND DATA DEVICE)
+
+results: $(VENV)/train
+	@$(FMNIST)
+	@$(BIN)/evenspike results --make '$(if $(call given,RECIPE),$(RECIPE),vgg16-tiny)' $(call options,RUNS OUT JOBS DATA DEVICE)
 
 export: $(VENV)/train
 	@$(BIN)/evenspike export $(call options,RUN DATA OUT)

@@ -14,7 +14,7 @@ from evenspike_train import export as exporting
 from evenspike_train import recipe as recipes
 from evenspike_train.checkpoint import first_line
 from evenspike_train.data import Dataset, load_dataset
-from evenspike_train.derive import derive
+from evenspike_train.derive import NO_CHANGES, Changes, derive
 from evenspike_train.recipe import Recipe
 from evenspike_train.trainer import Trainer
 
@@ -60,8 +60,10 @@ def prepare(threads: int, device: str | None) -> torch.device:
     return where
 
 
-def _data(recipe: Recipe, folder: Path | None, device: torch.device) -> Dataset:
-    return load_dataset(recipe.data.name, folder, recipe.data.validation, device)
+def load(recipe: Recipe, folder: Path | None, device: torch.device) -> Dataset:
+    """The recipe's data on the device."""
+    given = recipe.data
+    return load_dataset(given.name, folder, given.validation, device, given.train)
 
 
 def train(
@@ -70,25 +72,29 @@ def train(
     data: Path | None,
     threads: int = 0,
     device: str | None = None,
-    method: str | None = None,
-    seed: int | None = None,
+    changes: Changes = NO_CHANGES,
 ) -> dict[str, Any]:
-    """Train the recipe in `directory`, going on with what is there.
+    """Train the recipe, with the changes made to it, in `directory`; go on with what is there."""
+    recipe = kept_recipe(derive(recipes.load(name), changes), directory)
+    where = prepare(threads, device)
+    return Trainer(recipe, load(recipe, data, where), directory).run()
 
-    `method` and `seed` take the place of the recipe's (`derive`).  A directory keeps the recipe it
-    was started with; giving it another one is an error, as the result would be neither's.
+
+def kept_recipe(recipe: Recipe, directory: Path) -> Recipe:
+    """The recipe as the run in `directory` has it, or as given where there is none yet.
+
+    A directory keeps the recipe it was started with; giving it another one is an error, as the
+    result would be neither's.
     """
     kept = directory / "recipe.toml"
-    recipe = derive(recipes.load(name), method, seed)
-    if kept.is_file():
-        started = recipes.load(kept)
-        if dataclasses.replace(started, text="") != dataclasses.replace(recipe, text=""):
-            raise recipes.RecipeError(
-                f"{directory}: holds a run of another recipe ({kept}); use another directory"
-            )
-        recipe = started
-    where = prepare(threads, device)
-    return Trainer(recipe, _data(recipe, data, where), directory).run()
+    if not kept.is_file():
+        return recipe
+    started = recipes.load(kept)
+    if dataclasses.replace(started, text="") != dataclasses.replace(recipe, text=""):
+        raise recipes.RecipeError(
+            f"{directory}: holds a run of another recipe ({kept}); use another directory"
+        )
+    return started
 
 
 def export(
@@ -103,4 +109,4 @@ def export(
     where = prepare(threads, device)
     recipe = recipes.load(directory / "recipe.toml")
     command = f"evenspike train {recipe.made_from or recipe.name}"
-    return exporting.export(directory, out, _data(recipe, data, where), command, notes)
+    return exporting.export(directory, out, load(recipe, data, where), command, notes)

@@ -280,6 +280,14 @@ class Trainer:
         self.log("epoch", step=self.step, **figures)
         return bool(figures["stop"])
 
+    def _validate_on_the_way(self, steps: int) -> None:
+        """A line for each point of the final phase's curve, of which the last is its end."""
+        compute = self.recipe.compute
+        points, step = compute.final_validations, self.step
+        if step * points // steps > (step - 1) * points // steps:
+            validation = self.data.validation.first(compute.round_validation)
+            self.log("validation", step=step, of=steps, **evaluate(self.model, validation))
+
     def _run_phase(self, phase: Phase) -> None:
         config = phase.config
         self.model.train()
@@ -310,6 +318,8 @@ class Trainer:
             if config.ema:
                 self._average(config.ema)
             ended = self._settled(phase)
+            if phase.final:
+                self._validate_on_the_way(steps)
             if not ended and self._due():
                 self.save()
             if time.monotonic() - reported > 60:

@@ -48,13 +48,13 @@ def prepare(threads: int, device: str | None) -> torch.device:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     if where.type == "cpu":
-        _set_threads(threads or torch.get_num_threads())
+        set_threads(threads or torch.get_num_threads())
     # Denormal numbers would slow a CPU down a hundredfold and mean nothing here.
     torch.set_flush_denormal(True)
     return where
 
 
-def _set_threads(count: int) -> None:
+def set_threads(count: int) -> None:
     """As many threads for torch and for the compiled kernels.
 
     Numba starts a thread for every core, whatever OMP_NUM_THREADS says, and sets OpenMP's number to

@@ -47,14 +47,8 @@ def prepare(threads: int, device: str | None) -> torch.device:
     # after it: what is measured and exported has to be float32.  bf16 training is not touched.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
-    if where.type == "cpu" and threads:
-        torch.set_num_threads(threads)
-        try:
-            import numba  # noqa: PLC0415 - only the CPU kernels need it
-        except ImportError:
-            pass
-        else:
-            numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    if where.type == "cpu":
+        set_threads(threads or torch.get_num_threads())
     # Denormal numbers would slow a CPU down a hundredfold and mean nothing here.
     torch.set_flush_denormal(True)
     return where
@@ -64,6 +58,21 @@ def load(recipe: Recipe, folder: Path | None, device: torch.device) -> Dataset:
     """The recipe's data on the device."""
     given = recipe.data
     return load_dataset(given.name, folder, given.validation, device, given.train)
+
+
+def set_threads(count: int) -> None:
+    """As many threads for torch and for the compiled kernels.
+
+    Numba starts a thread for every core, whatever OMP_NUM_THREADS says, and sets OpenMP's number to
+    that, torch's convolutions included: it has to come first.
+    """
+    try:
+        import numba  # noqa: PLC0415 - only the CPU kernels need it
+    except ImportError:
+        pass
+    else:
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(count)
 
 
 def train(

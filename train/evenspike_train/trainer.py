@@ -46,7 +46,9 @@ class Trainer:
         self.device = data.train.images.device
         self.method = tickets.build(recipe.method)
         torch.manual_seed(recipe.seed)
-        self.model = networks.channels_last(networks.build(recipe.network).to(self.device))
+        self.model = networks.build(recipe.network).to(self.device)
+        if self.device.type != "cpu" or recipe.compute.precision != "fp32":
+            networks.channels_last(self.model)
         weight_masks.attach(self.model)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         self.carried = weight_masks.read(self.model)

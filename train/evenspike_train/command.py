@@ -15,6 +15,7 @@ from evenspike_train import recipe as recipes
 from evenspike_train.checkpoint import first_line
 from evenspike_train.data import Dataset, load_dataset
 from evenspike_train.derive import derive
+from evenspike_train.hardware import Measure
 from evenspike_train.recipe import Recipe
 from evenspike_train.trainer import Trainer
 
@@ -72,10 +73,12 @@ def train(
     device: str | None = None,
     method: str | None = None,
     seed: int | None = None,
+    measure: Measure | None = None,
 ) -> dict[str, Any]:
     """Train the recipe in `directory`, going on with what is there.
 
-    `method` and `seed` take the place of the recipe's (`derive`).  A directory keeps the recipe it
+    `method` and `seed` take the place of the recipe's (`derive`); `measure` tells what a round's
+    network costs on the accelerator.  A directory keeps the recipe it
     was started with; giving it another one is an error, as the result would be neither's.
     """
     kept = directory / "recipe.toml"
@@ -88,7 +91,7 @@ def train(
             )
         recipe = started
     where = prepare(threads, device)
-    return Trainer(recipe, _data(recipe, data, where), directory).run()
+    return Trainer(recipe, _data(recipe, data, where), directory, measure).run()
 
 
 def export(

@@ -15,6 +15,7 @@ from evenspike_train import recipe as recipes
 from evenspike_train.checkpoint import first_line
 from evenspike_train.data import Dataset, load_dataset
 from evenspike_train.derive import NO_CHANGES, Changes, derive
+from evenspike_train.hardware import Measure
 from evenspike_train.recipe import Recipe
 from evenspike_train.trainer import Trainer
 
@@ -82,11 +83,15 @@ def train(
     threads: int = 0,
     device: str | None = None,
     changes: Changes = NO_CHANGES,
+    measure: Measure | None = None,
 ) -> dict[str, Any]:
-    """Train the recipe, with the changes made to it, in `directory`; go on with what is there."""
+    """Train the recipe, with the changes made to it, in `directory`; go on with what is there.
+
+    `measure` tells what a round's network costs on the accelerator.
+    """
     recipe = kept_recipe(derive(recipes.load(name), changes), directory)
     where = prepare(threads, device)
-    return Trainer(recipe, load(recipe, data, where), directory).run()
+    return Trainer(recipe, load(recipe, data, where), directory, measure).run()
 
 
 def kept_recipe(recipe: Recipe, directory: Path) -> Recipe:

@@ -25,12 +25,9 @@ from evenspike_train import masks as weight_masks
 from evenspike_train.card import card
 from evenspike_train.data import Dataset
 from evenspike_train.evaluation import evaluate
-from evenspike_train.integer import integer_accuracy, quantised_forward
-from evenspike_train.quantize import quantise
+from evenspike_train.integer import integer_accuracy
+from evenspike_train.programs import ACTIVITY_IMAGES, activity, make_program
 from evenspike_train.recipe import Recipe
-
-ACTIVITY_IMAGES = 256
-"""Training images over which the firing rates for the mapper are measured."""
 
 _NUMBER = (int, float)
 _DENSE: checkpoint.Fields = {"model": dict}
@@ -135,16 +132,8 @@ def load_ticket(directory: Path) -> Ticket:
 
 
 def to_program(ticket: Ticket, provenance: Mapping[str, Any]) -> Program:
-    """The integer network; a balanced mask stays balanced to the last weight."""
-    keep = ticket.recipe.method.balancing != "none"
-    quantised = quantise(ticket.model, keep_living=keep)
-    return Program(
-        name=ticket.recipe.name,
-        timesteps=ticket.recipe.network.timesteps,
-        shape=(ticket.recipe.network.in_channels, networks.IMAGE_SIZE, networks.IMAGE_SIZE),
-        layers=quantised.layers,
-        provenance={**provenance, "weights_rounded_to_zero": sum(quantised.lost.values())},
-    )
+    """The ticket's integer network; raises EvenspikeError where there can be none."""
+    return make_program(ticket.recipe, ticket.model, provenance)
 
 
 def _accuracy_after(history: list[dict[str, Any]], phase: str) -> float | None:
@@ -152,24 +141,6 @@ def _accuracy_after(history: list[dict[str, Any]], phase: str) -> float | None:
         if entry["event"] == "trained" and entry["phase"] == phase:
             return float(entry["accuracy"])
     return None
-
-
-@torch.no_grad()
-def activity(program: Program, images: Tensor, batch: int = 32) -> dict[str, list[float]]:
-    """Share of active neurons (at least one spike) of each channel, by layer: for the mapper.
-
-    images: uint8 [B, C, 32, 32], of the training set; the mapper must not know the test set.
-    """
-    sums: dict[str, Tensor] = {}
-    for part in images.split(batch):
-        spikes = quantised_forward(program, part).spikes
-        for layer, fired in zip(program.layers, spikes, strict=False):
-            share = fired.amax(0).mean((2, 3)).sum(0).to(torch.float64)
-            sums[layer.name] = sums.get(layer.name, torch.zeros_like(share)) + share
-    return {
-        name: [round(float(value), 4) for value in total / len(images)]
-        for name, total in sums.items()
-    }
 
 
 @torch.no_grad()

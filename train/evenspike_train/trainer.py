@@ -21,8 +21,10 @@ from evenspike_train import checkpoint, networks, run_state, schedule, tickets, 
 from evenspike_train import masks as weight_masks
 from evenspike_train.data import Augmentation, Dataset, generator_for
 from evenspike_train.evaluation import evaluate
+from evenspike_train.hardware import Hardware, Measure
 from evenspike_train.optimizer import learning_rate, loss_per_timestep, make_optimizer
 from evenspike_train.probe import NetworkProbe
+from evenspike_train.progress import RunProgress
 from evenspike_train.recipe import Recipe
 from evenspike_train.run_log import RunLog
 from evenspike_train.schedule import Phase
@@ -41,7 +43,9 @@ class Trainer:
     ``ticket.pt`` (results).
     """
 
-    def __init__(self, recipe: Recipe, data: Dataset, directory: Path) -> None:
+    def __init__(
+        self, recipe: Recipe, data: Dataset, directory: Path, measure: Measure | None = None
+    ) -> None:
         self.recipe, self.data, self.directory = recipe, data, Path(directory)
         self.device = data.train.images.device
         self.method = tickets.build(recipe.method)
@@ -60,8 +64,11 @@ class Trainer:
         self._saved_at = time.monotonic()
         self._clock = time.monotonic()
         self._log = RunLog(self.directory)
+        self._hardware = Hardware(measure, recipe, data)
+        self._unmeasured = ""  # why, as last logged
         self._kernels = ""  # as last logged
         self.phases = schedule.phases(recipe, self.method)
+        self._progress = RunProgress([self._work(phase) for phase in self.phases])
         fit.check_data(recipe.method, recipe.dense.images, len(data.train))
 
     # --- state -----------------------------------------------------------------
@@ -140,7 +147,18 @@ class Trainer:
             "seconds": round(self.seconds, 3),
             **{k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()},
         }
-        print(self._log.append(line), flush=True)
+        self._progress.print(self._log.append(line))
+
+    def _work(self, phase: Phase, images: int | None = None) -> int:
+        """Units of work of so many of a phase's images, of all where no number is given."""
+        steps = schedule.timesteps(phase, self.recipe, self.method, self.early_timesteps)
+        return steps * min(phase.config.images, phase.config.images if images is None else images)
+
+    def _show(self, phase: Phase, loss: float) -> None:
+        batch, size = self.recipe.optimizer.batch, len(self.data.train)
+        passed = min(self.step * batch, phase.config.images)
+        epochs = passed / size, phase.config.images / size
+        self._progress.step(phase.index, self._work(phase, passed), batch, epochs, loss)
 
     # --- one step --------------------------------------------------------------
 
@@ -303,6 +321,9 @@ class Trainer:
         probe_step = -(-probe_images // self.recipe.optimizer.batch) if method.early_time else -1
         losses: list[float] = []
         reported = time.monotonic()
+        self._progress.begin(
+            phase.index, phase.name, self._work(phase, self.step * self.recipe.optimizer.batch)
+        )
         ended = False
         while True:
             if phase.index == 0 and self.step == min(snapshot_step, steps):
@@ -319,6 +340,7 @@ class Trainer:
                 )
             if config.ema:
                 self._average(config.ema)
+            self._show(phase, losses[-1])
             ended = self._settled(phase)
             if phase.final:
                 self._validate_on_the_way(steps)
@@ -365,8 +387,23 @@ class Trainer:
             **report.figures,
         }
 
+    def _hardware_figures(self) -> dict[str, float]:
+        """What the cycle model counts, and how long it took to ask; why there is nothing, once."""
+        started = time.monotonic()
+        try:
+            figures = self._hardware.figures(self.model)
+        except EvenspikeError as error:
+            if str(error) != self._unmeasured:
+                self._unmeasured = str(error)
+                self.log("unmeasured", reason=self._unmeasured)
+            return {}
+        if figures:
+            figures["measure_seconds"] = round(time.monotonic() - started, 3)
+        return figures
+
     def _report(self, phase: Phase, figures: dict[str, float]) -> None:
         """The line of a round: the ticket that was trained in it, and what it is worth."""
+        measured = self._hardware_figures()
         self._tick()
         probe = None if twin.is_twin(self.model) else self._probe()
         self.log(
@@ -375,11 +412,16 @@ class Trainer:
             timesteps=self.model.timesteps,
             **figures,
             **figures_of(weight_masks.read(self.model), self.recipe.method.pes, probe),
+            **measured,
             round_seconds=round(self.seconds - self.phase_start, 3),
         )
 
     def run(self) -> dict[str, Any]:
         """Train to the end; returns the figures of the finished ticket."""
+        with self._progress:
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
         self.directory.mkdir(parents=True, exist_ok=True)
         if not self.resume():
             self._log.cut(0)  # of a run that was killed before its first checkpoint

@@ -84,14 +84,16 @@ def train(
     device: str | None = None,
     changes: Changes = NO_CHANGES,
     measure: Measure | None = None,
+    dense: Path | None = None,
 ) -> dict[str, Any]:
     """Train the recipe, with the changes made to it, in `directory`; go on with what is there.
 
-    `measure` tells what a round's network costs on the accelerator.
+    `measure` tells what a round's network costs on the accelerator; `dense` is another run, whose
+    dense phase a new one takes over.
     """
     recipe = kept_recipe(derive(recipes.load(name), changes), directory)
     where = prepare(threads, device)
-    return Trainer(recipe, load(recipe, data, where), directory, measure).run()
+    return Trainer(recipe, load(recipe, data, where), directory, measure, dense).run()
 
 
 def kept_recipe(recipe: Recipe, directory: Path) -> Recipe:

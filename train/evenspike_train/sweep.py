@@ -9,16 +9,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evenspike.errors import EvenspikeError
-from evenspike_train import backends, command, run_record
+from evenspike_train import backends, command, dense_phase, run_record
 from evenspike_train import recipe as recipes
 from evenspike_train.checkpoint import first_line
 from evenspike_train.derive import Changes, derive
+from evenspike_train.hardware import Measure
 from evenspike_train.recipe import Recipe
 from evenspike_train.tickets import fit
 from evenspike_train.tickets.config import taken
@@ -117,13 +118,40 @@ def check(runs: Sequence[Run], folder: Path, data: Path | None, device: str | No
             raise EvenspikeError(f"{run.name}: {error}") from error
 
 
-def execute(run: Run, folder: Path, data: Path | None, threads: int, device: str | None) -> str:
-    """Train one run; an empty text, or what ended it.  Called in a worker, perhaps elsewhere."""
-    directory = folder / RUNS / run.name
+@dataclass(frozen=True)
+class Task:
+    """One run to be trained, with all that a worker needs, which may be on another machine.
+
+    dense: folder of the run whose dense phase is taken over, if that one has got so far.
+    """
+
+    run: Run
+    folder: Path
+    dense: Path | None
+    data: Path | None
+    threads: int
+    device: str | None
+    measure: Measure | None
+
+
+def execute(task: Task) -> str:
+    """Train one run; an empty text, or what ended it."""
+    dense = task.dense
+    if dense is not None and not (dense / dense_phase.FILE).is_file():
+        dense = None
     try:
         # What many runs print at once is nobody's log; each has its own in its folder.
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            command.train(run.given, directory, data, threads, device, run.changes)
+            command.train(
+                task.run.given,
+                task.folder / RUNS / task.run.name,
+                task.data,
+                threads=task.threads,
+                device=task.device,
+                changes=task.run.changes,
+                measure=task.measure,
+                dense=dense,
+            )
     except EvenspikeError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other runs go on
@@ -139,9 +167,12 @@ def sweep(
     backend: str,
     data: Path | None,
     device: str | None,
+    measure: Measure | None,
     done: Callable[[Run, Row], None],
 ) -> dict[str, Row]:
     """Train what is not finished; a row for each run, by its name.
+
+    Runs that begin with the same dense phase train it once, and the seconds of that count in each.
 
     Parameters
     ----------
@@ -152,16 +183,41 @@ def sweep(
     rows = {run.name: run_record.read(folder / RUNS / run.name) for run in runs}
     missing = [run for run in runs if rows[run.name]["state"] != run_record.FINISHED]
     threads = max(1, cores() // jobs)
-    with backends.parallel(backend, jobs) as parallel:
-        ended = parallel(_task(run, folder, data, threads, device) for run in missing)
-        for index, error in ended:
-            run = next(run for run in missing if run.name == index)
-            row = run_record.read(folder / RUNS / run.name)
-            if error:
-                row |= {"state": run_record.FAILED, "error": error}
-            rows[run.name] = row
-            done(run, row)
+    leaders = _leaders(runs)
+    # Those that train a dense phase, then those that take it over.
+    for first in (True, False):
+        tasks = [
+            Task(
+                run,
+                folder,
+                dense=None if first else folder / RUNS / leaders[run].name,
+                data=data,
+                threads=threads,
+                device=device,
+                measure=measure,
+            )
+            for run in missing
+            if (leaders[run] is run) is first
+        ]
+        with backends.parallel(backend, jobs) as parallel:
+            for name, error in parallel(_delayed(task) for task in tasks):
+                run = next(run for run in missing if run.name == name)
+                row = run_record.read(folder / RUNS / name)
+                if error:
+                    row |= {"state": run_record.FAILED, "error": error}
+                rows[name] = row
+                done(run, row)
     return rows
+
+
+def _leaders(runs: Sequence[Run]) -> dict[Run, Run]:
+    """For each run the one that trains its dense phase: itself, or the first with the same."""
+    first: dict[Hashable, Run] = {}
+    leaders = {}
+    for run in runs:
+        shared = dense_phase.depends_on(run.recipe)
+        leaders[run] = run if shared is None else first.setdefault(shared, run)
+    return leaders
 
 
 def cores() -> int:
@@ -171,11 +227,11 @@ def cores() -> int:
     return int(joblib.cpu_count())
 
 
-def _named(run: Run, *arguments: Any) -> tuple[str, str]:
-    return run.name, execute(run, *arguments)
+def _named(task: Task) -> tuple[str, str]:
+    return task.run.name, execute(task)
 
 
-def _task(run: Run, *arguments: Any) -> Any:
+def _delayed(task: Task) -> Any:
     import joblib  # noqa: PLC0415 - of the extra, and only a sweep needs it
 
-    return joblib.delayed(_named)(run, *arguments)
+    return joblib.delayed(_named)(task)

@@ -250,7 +250,8 @@ def test_a_dense_phase_is_trained_once(
             torch.load(path / "ticket.pt", weights_only=True)["model"] for path in (alone, shared)
         )
         assert all(torch.equal(tensor, b[name]) for name, tensor in a.items())
-        events = [json.loads(line)["event"] for line in (shared / "log.jsonl").open()]
+        log = (shared / "log.jsonl").read_text()
+        events = [json.loads(line)["event"] for line in log.splitlines()]
         assert ("dense" in events) is (method != "imp")
 
 

@@ -13,7 +13,6 @@ pytest.importorskip("torch")
 from evenspike_train import recipe
 from evenspike_train.recipe import RECIPES, RecipeError
 
-
 EVENTS = 'name = "x"\n[data]\nname = "nmnist"\n[network]\nin_channels = 2\n'
 
 

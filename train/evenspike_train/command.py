@@ -16,6 +16,7 @@ from evenspike_train.checkpoint import first_line
 from evenspike_train.data import Dataset, load_dataset
 from evenspike_train.derive import derive
 from evenspike_train.hardware import Measure
+from evenspike_train.programs import check_possible, impossible
 from evenspike_train.recipe import Recipe
 from evenspike_train.trainer import Trainer
 
@@ -94,6 +95,11 @@ def train(
     return Trainer(recipe, _data(recipe, data, where), directory, measure).run()
 
 
+def unexportable(directory: Path) -> str:
+    """Why the run in a folder gives no Program; empty where it does."""
+    return impossible(recipes.load(directory / "recipe.toml"))
+
+
 def export(
     directory: Path,
     out: Path,
@@ -105,5 +111,6 @@ def export(
     """Program and card of a finished run, into `out`."""
     where = prepare(threads, device)
     recipe = recipes.load(directory / "recipe.toml")
+    check_possible(recipe)
     command = f"evenspike train {recipe.made_from or recipe.name}"
     return exporting.export(directory, out, _data(recipe, data, where), command, notes)

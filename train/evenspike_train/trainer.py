@@ -16,14 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenspike.dataset import DATA_SETS
 from evenspike.errors import EvenspikeError
 from evenspike_train import checkpoint, networks, run_state, schedule, tickets, twin
 from evenspike_train import masks as weight_masks
-from evenspike_train.data import Augmentation, Dataset, generator_for
+from evenspike_train.data import Augmentation, Dataset, check_fits, generator_for
 from evenspike_train.evaluation import evaluate
 from evenspike_train.hardware import Hardware, Measure
 from evenspike_train.optimizer import learning_rate, loss_per_timestep, make_optimizer
 from evenspike_train.probe import NetworkProbe
+from evenspike_train.programs import impossible
 from evenspike_train.progress import RunProgress
 from evenspike_train.recipe import Recipe
 from evenspike_train.run_log import RunLog
@@ -48,6 +50,7 @@ class Trainer:
     ) -> None:
         self.recipe, self.data, self.directory = recipe, data, Path(directory)
         self.device = data.train.images.device
+        check_fits(data, DATA_SETS[recipe.data.name])
         self.method = tickets.build(recipe.method)
         torch.manual_seed(recipe.seed)
         self.model = networks.channels_last(networks.build(recipe.network).to(self.device))
@@ -414,6 +417,9 @@ class Trainer:
         if not self.resume():
             self._log.cut(0)  # of a run that was killed before its first checkpoint
             self._path("recipe.toml").write_text(self.recipe.text, encoding="utf-8")
+            reason = impossible(self.recipe)
+            if reason:
+                self.log("notice", text=f"this run will give no Program: {reason}")
         while self.phase_index < len(self.phases):
             phase = self.phases[self.phase_index]
             self._run_phase(phase)

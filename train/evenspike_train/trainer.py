@@ -70,6 +70,8 @@ class Trainer:
         self._kernels = ""  # as last logged
         self.phases = schedule.phases(recipe, self.method)
         self._progress = RunProgress([self._work(phase) for phase in self.phases])
+        weights = weight_masks.originals(self.model)
+        fit.check_layers(recipe.method, {name: one.numel() for name, one in weights.items()})
         fit.check_data(recipe.method, recipe.dense.images, len(data.train))
 
     # --- state -----------------------------------------------------------------
@@ -119,10 +121,9 @@ class Trainer:
         path = self._path(run_state.FILE)
         if not path.is_file():
             return False
-        expected, timesteps = self.model.state_dict(), self.recipe.network.timesteps
-        found = run_state.read(
-            path, expected, self.carried, len(self.phases), timesteps, self.device
-        )
+        expected, network = self.model.state_dict(), self.recipe.network
+        phases = len(self.phases)
+        found = run_state.read(path, expected, self.carried, phases, network, self.device)
         self.model.load_state_dict(found["model"])
         run_state.load_optimizer(path, self.optimizer, found["optimizer"])
         try:
@@ -135,7 +136,8 @@ class Trainer:
         path = self._path(run_state.SNAPSHOT)
         if path.is_file():
             self.snapshot = checkpoint.read(path, {}, self.device)
-            checkpoint.check_tensors(str(path), self.snapshot, expected)
+            name = run_state.describe(network)
+            checkpoint.check_tensors(str(path), self.snapshot, expected, name)
         self._clock = time.monotonic()
         return True
 

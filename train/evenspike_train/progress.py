@@ -37,7 +37,7 @@ class RunProgress:
     """
 
     def __init__(self, work: list[int], console: Console | None = None) -> None:
-        self._console = console or Console(markup=False, emoji=False, highlight=False)
+        self._console = console or Console(emoji=False)
         self._work = work
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -104,6 +104,6 @@ class RunProgress:
     def print(self, line: str) -> None:
         """A line of the log: above the bar, or where there is none, as it is."""
         if self.shown:
-            self._bar.console.print(line, soft_wrap=True)
+            self._bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
         else:
             print(line, flush=True)

@@ -36,13 +36,25 @@ PLAIN = _FIELDS.keys() - {"model", "optimizer", "search", "log_bytes"}
 
 
 def write(path: Path, content: Any) -> None:
-    """Replace a file in one step: whenever the machine stops, it is the old one or the new one."""
+    """Replace a file in one step: whenever the machine stops, it is the old one or the new one.
+
+    content : a text, or what torch saves.
+
+    Raises EvenspikeError where it cannot be written; the old file stays.
+    """
     temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as stream:
-        torch.save(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())  # the content is on the disk before the name points to it
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as stream:
+            if isinstance(content, str):
+                stream.write(content.encode())
+            else:
+                torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())  # the content is on the disk before the name points to it
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch says a full disk in its own way
+        reason = checkpoint.first_line(error)
+        raise EvenspikeError(f"{path}: cannot be written: {reason}") from error
     sync_folder(path.parent)
 
 

@@ -418,7 +418,7 @@ class Trainer:
         self.directory.mkdir(parents=True, exist_ok=True)
         if not self.resume():
             self._log.cut(0)  # of a run that was killed before its first checkpoint
-            self._path("recipe.toml").write_text(self.recipe.text, encoding="utf-8")
+            self._write("recipe.toml", self.recipe.text)
             reason = impossible(self.recipe)
             if reason:
                 self.log("notice", text=f"this run will give no Program: {reason}")

@@ -128,6 +128,20 @@ def test_what_cannot_be_measured_is_said_once(
     assert not any(line.keys() & KEYS for line in lines(tmp_path, "trained"))
 
 
+def test_a_search_on_the_twin_is_not_measured_but_its_ticket_is(
+    sets: data.Dataset, tmp_path: Path
+) -> None:
+    method = 'name = "transferred"\n    scope = "local"\n    rounds = 2\n    rate = 0.5'
+    before, after = RECIPE.index('name = "u-ticket"'), RECIPE.index("    snapshot = 80")
+    asked = Recorded()
+    given = recipe.parse(RECIPE[:before] + method + "\n" + RECIPE[after:])
+    Trainer(given, sets, tmp_path, asked).run()
+    (line,) = lines(tmp_path, "unmeasured")
+    assert "the search runs on the ReLU twin, which has no spikes" in line["reason"]
+    assert [line.keys() >= KEYS for line in lines(tmp_path, "trained")] == [False, False, True]
+    assert len(asked.asked) == 1
+
+
 def test_nothing_is_measured_where_it_is_not_asked_for(sets: data.Dataset, tmp_path: Path) -> None:
     asked = Recorded()
     given = changed({"round_validation = 10": "round_cycles_images = 0"})

@@ -78,7 +78,14 @@ class RunProgress:
                 name, total=total, completed=before + done, epoch="-", loss="-", rate="-"
             )
         else:
-            self._bar.update(self._bar.task_ids[0], description=name, completed=before + done)
+            self._bar.update(
+                self._bar.task_ids[0],
+                description=name,
+                completed=before + done,
+                epoch="-",
+                loss="-",
+                rate="-",
+            )
         self._images, self._looked = 0, time.monotonic()
 
     def step(

@@ -151,7 +151,11 @@ def filter_groups(weights: npt.NDArray[np.int16], pes: int) -> npt.NDArray[np.in
 
     Row i, column j is filter `pes * i + j` of weights [filters, ...]; 0 past the last filter.
     """
-    counts = np.count_nonzero(weights.reshape(weights.shape[0], -1), axis=1)
+    return filter_loads(np.count_nonzero(weights.reshape(weights.shape[0], -1), axis=1), pes)
+
+
+def filter_loads(counts: npt.NDArray[np.int64], pes: int) -> npt.NDArray[np.int64]:
+    """The same, of the number of living weights of each filter, [filters]."""
     padded = np.zeros(-(-counts.size // pes) * pes, dtype=np.int64)
     padded[: counts.size] = counts
     return padded.reshape(-1, pes)

@@ -1,8 +1,8 @@
-"""The command line: `evenspike sim | cosim | train | export | synth | bitstream | report | bench`.
+"""The command line: `evenspike sim`, `cosim`, `train`, `sweep`, `export`, `synth`, ...
 
 The one place that reaches every package, and each only when its verb is called: `sim` never loads
-torch. Exit status 0: done; 1: the model differs from the reference, or the RTL from the model; 2:
-bad input, in one line.
+torch. Exit status 0: done; 1: the model differs from the reference, or the RTL from the model, or a
+run of a sweep has failed; 2: bad input, in one line.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _sim(verbs.add_parser("sim", help="run a network, or a trace, on the cycle model"))
     _train(verbs.add_parser("train", help="train and prune by a recipe; resumes what is there"))
+    _sweep(verbs.add_parser("sweep", help="train a recipe with many methods, seeds and sizes"))
+    _results(verbs.add_parser("results", help="figures that compare the runs of sweeps"), parser)
     _export(verbs.add_parser("export", help="turn a trained run into a Program"))
     _cosim(verbs.add_parser("cosim", help="run a network on the RTL and on the cycle model"))
     _synth(verbs.add_parser("synth", help="area, longest path and clock of a part of the RTL"))
@@ -82,6 +84,9 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", dest="file", help="the same, as an option")
     parser.add_argument("--method", help="instead of the recipe's: imp, early-bird+early-time, ...")
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
+    parser.add_argument("--rounds", type=int, help="of the ladder, instead of the recipe's")
+    parser.add_argument("--sparsity", type=float, help="to reach, instead of the recipe's")
+    parser.add_argument("--pes", type=int, help="filters balanced together, not the recipe's")
     parser.add_argument("--run", type=Path, dest="folder", help="folder of the run; default: runs/")
     parser.add_argument("--data", type=Path, help="folder with the data set's files")
     parser.add_argument("--device", help="torch device; default: a GPU if there is one")
@@ -93,6 +98,48 @@ def _train(parser: argparse.ArgumentParser) -> None:
         from evenspike.cli.training import train
 
         return train(arguments)
+
+    parser.set_defaults(run=run)
+
+
+def _sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recipe", required=True, help="a shipped recipe, or a .toml file")
+    parser.add_argument("--methods", required=True, help="imp,u-ticket+early-time,...")
+    parser.add_argument("--seeds", default="1", help="1-5, or 1,4,7 (default: 1)")
+    parser.add_argument("--rounds", help="of the ladder: 4,8,13 (default: the recipe's)")
+    parser.add_argument("--sparsities", help="to reach: 0.9,0.95 (default: the recipe's)")
+    parser.add_argument("--pes", help="filters balanced together: 8,16 (default: the recipe's)")
+    parser.add_argument("--out", type=Path, default=Path("runs/sweep"), help="folder of the runs")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
+    parser.add_argument("--backend", default="loky", help="loky, threading, dask, ray")
+    parser.add_argument("--data", type=Path, help="folder with the data set's files")
+    parser.add_argument("--device", help="torch device; default: a GPU if there is one")
+
+    def run(arguments: argparse.Namespace) -> int:
+        from evenspike.cli.sweep import sweep
+
+        return sweep(arguments)
+
+    parser.set_defaults(run=run)
+
+
+def _results(parser: argparse.ArgumentParser, whole: argparse.ArgumentParser) -> None:
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help="default: all, and an index")
+    parser.add_argument(
+        "--runs", type=Path, nargs="+", default=[Path("runs/results")], help="folders of sweeps"
+    )
+    parser.add_argument("--make", metavar="RECIPE", help="first run this recipe's sweeps there")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/results"), help="folder of the pages"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="of --make: runs at a time")
+    parser.add_argument("--data", type=Path, help="of --make: folder with the data set's files")
+    parser.add_argument("--device", help="of --make: torch device")
+
+    def run(arguments: argparse.Namespace) -> int:
+        from evenspike.cli.results import results
+
+        return results(arguments, whole)
 
     parser.set_defaults(run=run)
 

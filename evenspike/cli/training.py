@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 from evenspike.errors import EvenspikeError
@@ -18,8 +19,9 @@ def train(arguments: argparse.Namespace) -> int:
     names = [name for name in (arguments.recipe, arguments.file) if name is not None]
     if len(names) != 1:
         raise EvenspikeError(f"train: {len(names)} recipes given; one is needed")
-    method, seed = arguments.method, arguments.seed
-    name = Path(names[0]).stem + derive.suffix(method, seed)
+    given = {field.name: getattr(arguments, field.name) for field in fields(derive.Changes)}
+    changes = derive.Changes(**given)
+    name = Path(names[0]).stem + changes.suffix
     arguments.folder = arguments.folder or RUNS / name
     command.train(
         names[0],
@@ -27,8 +29,7 @@ def train(arguments: argparse.Namespace) -> int:
         arguments.data,
         arguments.threads,
         arguments.device,
-        method,
-        seed,
+        changes,
         measure,
     )
     reason = command.unexportable(arguments.folder)

@@ -49,6 +49,20 @@ def test_validation_is_held_out_of_training(tmp_path: Path) -> None:
         data.load_dataset("fmnist", tmp_path, 40, torch.device("cpu"))
 
 
+def test_some_of_the_training_images(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    device = torch.device("cpu")
+    every = data.load_dataset("fmnist", tmp_path, 8, device)
+    some = data.load_dataset("fmnist", tmp_path, 8, device, train=12)
+    assert torch.equal(some.validation.images, every.validation.images)
+    assert len(some.train) == 12
+    assert {bytes(i.numpy()) for i in some.train.images} < {
+        bytes(i.numpy()) for i in every.train.images
+    }
+    with pytest.raises(EvenspikeError, match=r"has 40 training images; 33 to train with and 8"):
+        data.load_dataset("fmnist", tmp_path, 8, device, train=33)
+
+
 def test_augmentation_moves_mirrors_and_blanks() -> None:
     image = torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
     image[0, 0, 10:20, 5:12] = torch.randint(1, 256, (10, 7), dtype=torch.uint8)

@@ -12,6 +12,7 @@ import torch
 
 from evenspike.errors import EvenspikeError
 from evenspike_train import derive, masks, recipe, tickets
+from evenspike_train.derive import Changes
 from evenspike_train.recipe import RecipeError
 from evenspike_train.tickets import MethodConfig, early_time, fit
 from evenspike_train.tickets.magnitude import count_alive
@@ -233,9 +234,9 @@ def test_dense_phase_too_short_for_its_epochs_is_named() -> None:
 @pytest.mark.parametrize("seed", [None, 7])
 def test_derived_recipe_is_one_that_can_be_kept(method: str | None, seed: int | None) -> None:
     given = recipe.load("vgg16-small")
-    made = derive.derive(given, method, seed)
+    made = derive.derive(given, Changes(method, seed))
     assert recipe.parse(made.text) == made
-    assert made.name == "vgg16-small" + derive.suffix(method, seed)
+    assert made.name == "vgg16-small" + Changes(method, seed).suffix
     assert made.seed == (given.seed if seed is None else seed)
     assert (made.round.images, made.round.lr) == (given.round.images, given.round.lr)
     assert (made.optimizer, made.final) == (given.optimizer, given.final)
@@ -257,8 +258,8 @@ def test_derived_recipe_is_one_that_can_be_kept(method: str | None, seed: int | 
 
 
 def test_derived_twice() -> None:
-    once = derive.derive(recipe.load("vgg16-small"), "imp", None)
-    twice = derive.derive(once, None, 3)
+    once = derive.derive(recipe.load("vgg16-small"), Changes("imp"))
+    twice = derive.derive(once, Changes(seed=3))
     assert twice.name == "vgg16-small-imp-seed3"
     assert twice.made_from == "vgg16-small --method imp --seed 3"
 
@@ -275,4 +276,54 @@ def test_derived_twice() -> None:
 )
 def test_wrong_method_is_named(method: str | None, seed: int | None, says: str) -> None:
     with pytest.raises(RecipeError, match=says):
-        derive.derive(recipe.load("vgg16-small"), method, seed)
+        derive.derive(recipe.load("vgg16-small"), Changes(method, seed))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rounds", "sparsity"),
+    [
+        (Changes("imp", rounds=4), 4, 1 - 0.75**4),
+        (Changes("u-ticket", 2, rounds=12), 12, 1 - 0.75**12),
+        (Changes("random", rounds=4), 13, 1 - 0.75**4),
+        (Changes("imp", sparsity=0.9), 9, 0.9),  # 1 - 0.75^8 = 0.89989: not enough
+        (Changes("imp", sparsity=0.8999), 8, 0.8999),
+        (Changes("imp", rounds=5, sparsity=0.7), 5, 0.7),
+        (Changes("early-bird", sparsity=0.6), 13, 0.6),
+    ],
+)
+def test_rounds_and_sparsity_go_together(changes: Changes, rounds: int, sparsity: float) -> None:
+    made = derive.derive(recipe.load("vgg16-small"), changes)
+    assert made.method.rounds == rounds
+    assert made.method.sparsity == pytest.approx(sparsity, abs=1e-6)
+    assert made.made_from == "vgg16-small" + changes.options
+    assert recipe.parse(made.text) == made
+
+
+def test_a_ladder_without_a_sparsity_stays_one() -> None:
+    text = recipe.load("vgg16-small").text.replace("sparsity = 0.94\n", "")
+    made = derive.derive(recipe.parse(text), Changes("u-ticket", rounds=3))
+    assert (made.method.rounds, made.method.sparsity) == (3, 0.0)
+
+
+def test_name_and_options_of_all_changes() -> None:
+    changes = Changes("imp+early-time", 3, 6, 0.8, 8)
+    assert changes.suffix == "-imp-early-time-seed3-rounds6-sparsity0.8-pes8"
+    wanted = " --method imp+early-time --seed 3 --rounds 6 --sparsity 0.8 --pes 8"
+    assert changes.options == wanted
+    assert derive.derive(recipe.load("vgg16-small"), Changes(pes=8)).method.pes == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (Changes("dense", rounds=3), "dense does not prune, so it takes no rounds"),
+        (Changes("dense", sparsity=0.5), "dense does not prune, so it takes no sparsity"),
+        (Changes("imp", rounds=0), "--method imp --rounds 0: method: imp needs rounds"),
+        (Changes("imp", rounds=2, sparsity=0.9), "sparsity 0.9 is out of reach: 2"),
+        (Changes("imp", sparsity=1.0), r"sparsity must lie in \[0, 1\), not 1.0"),
+        (Changes("cycle-aware", pes=12), "no accelerator has 12 PEs"),
+    ],
+)
+def test_wrong_size_is_named(changes: Changes, says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        derive.derive(recipe.load("vgg16-small"), changes)

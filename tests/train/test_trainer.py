@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 import torch
 
 from evenspike.errors import EvenspikeError
-from evenspike_train import data, masks, recipe, trainer
+from evenspike_train import command, data, masks, recipe, trainer
 from evenspike_train.optimizer import learning_rate, loss_per_timestep
 from evenspike_train.recipe import OptimizerConfig, Recipe
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
@@ -86,13 +86,13 @@ def sets() -> data.Dataset:
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    command.set_threads(1)
     # As `command.prepare` does, and as loading the compiled kernels does for the rest of the
     # process: without it the runs of a test would not be computed alike.
     torch.set_flush_denormal(True)
     yield
     torch.set_flush_denormal(False)
-    torch.set_num_threads(before)
+    command.set_threads(before)
 
 
 def finished(directory: Path) -> dict[str, Any]:
@@ -142,6 +142,22 @@ def test_ticket_meets_its_promises(sets: data.Dataset, tmp_path: Path) -> None:
     assert (tmp_path / "dense.pt").is_file()
     assert (tmp_path / "recipe.toml").read_text() == tiny().text
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("points", [0, 1, 3, 100])
+def test_the_final_phase_has_its_curve(sets: data.Dataset, tmp_path: Path, points: int) -> None:
+    text = tiny().text.replace("precision", f"final_validations = {points}\n    precision")
+    plain = Trainer(tiny(), sets, tmp_path / "plain").run()
+    assert Trainer(recipe.parse(text), sets, tmp_path / "curve").run() == plain, "only looked at"
+    lines = [json.loads(x) for x in (tmp_path / "curve/log.jsonl").read_text().splitlines()]
+    curve = [line for line in lines if line["event"] == "validation"]
+    # 72 images in batches of 16 are five steps
+    wanted = {0: [], 1: [5], 3: [2, 4, 5], 100: [1, 2, 3, 4, 5]}[points]
+    assert [line["step"] for line in curve] == wanted
+    for line in curve:
+        assert (line["phase"], line["of"]) == ("final", 5)
+        assert line["images_seen"] == 40 + 2 * 32 + min(16 * line["step"], 72)
+        assert 0 <= line["accuracy"] <= 100
 
 
 def test_seed_is_used(sets: data.Dataset, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from evenspike_train import export as exporting
 from evenspike_train import recipe as recipes
 from evenspike_train.checkpoint import first_line
 from evenspike_train.data import Dataset, load_dataset
-from evenspike_train.derive import derive
+from evenspike_train.derive import NO_CHANGES, Changes, derive
 from evenspike_train.hardware import Measure
 from evenspike_train.programs import check_possible, impossible
 from evenspike_train.recipe import Recipe
@@ -49,21 +49,32 @@ def prepare(threads: int, device: str | None) -> torch.device:
     # after it: what is measured and exported has to be float32.  bf16 training is not touched.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
-    if where.type == "cpu" and threads:
-        torch.set_num_threads(threads)
-        try:
-            import numba  # noqa: PLC0415 - only the CPU kernels need it
-        except ImportError:
-            pass
-        else:
-            numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    if where.type == "cpu":
+        set_threads(threads or torch.get_num_threads())
     # Denormal numbers would slow a CPU down a hundredfold and mean nothing here.
     torch.set_flush_denormal(True)
     return where
 
 
-def _data(recipe: Recipe, folder: Path | None, device: torch.device) -> Dataset:
-    return load_dataset(recipe.data.name, folder, recipe.data.validation, device)
+def load(recipe: Recipe, folder: Path | None, device: torch.device) -> Dataset:
+    """The recipe's data on the device."""
+    given = recipe.data
+    return load_dataset(given.name, folder, given.validation, device, given.train)
+
+
+def set_threads(count: int) -> None:
+    """As many threads for torch and for the compiled kernels.
+
+    Numba starts a thread for every core, whatever OMP_NUM_THREADS says, and sets OpenMP's number to
+    that, torch's convolutions included: it has to come first.
+    """
+    try:
+        import numba  # noqa: PLC0415 - only the CPU kernels need it
+    except ImportError:
+        pass
+    else:
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(count)
 
 
 def train(
@@ -72,27 +83,35 @@ def train(
     data: Path | None,
     threads: int = 0,
     device: str | None = None,
-    method: str | None = None,
-    seed: int | None = None,
+    changes: Changes = NO_CHANGES,
     measure: Measure | None = None,
+    dense: Path | None = None,
 ) -> dict[str, Any]:
-    """Train the recipe in `directory`, going on with what is there.
+    """Train the recipe, with the changes made to it, in `directory`; go on with what is there.
 
-    `method` and `seed` take the place of the recipe's (`derive`); `measure` tells what a round's
-    network costs on the accelerator.  A directory keeps the recipe it
-    was started with; giving it another one is an error, as the result would be neither's.
+    `measure` tells what a round's network costs on the accelerator; `dense` is another run, whose
+    dense phase a new one takes over.
+    """
+    recipe = kept_recipe(derive(recipes.load(name), changes), directory)
+    where = prepare(threads, device)
+    return Trainer(recipe, load(recipe, data, where), directory, measure, dense).run()
+
+
+def kept_recipe(recipe: Recipe, directory: Path) -> Recipe:
+    """The recipe as the run in `directory` has it, or as given where there is none yet.
+
+    A directory keeps the recipe it was started with; giving it another one is an error, as the
+    result would be neither's.
     """
     kept = directory / "recipe.toml"
-    recipe = derive(recipes.load(name), method, seed)
-    if kept.is_file():
-        started = recipes.load(kept)
-        if dataclasses.replace(started, text="") != dataclasses.replace(recipe, text=""):
-            raise recipes.RecipeError(
-                f"{directory}: holds a run of another recipe ({kept}); use another directory"
-            )
-        recipe = started
-    where = prepare(threads, device)
-    return Trainer(recipe, _data(recipe, data, where), directory, measure).run()
+    if not kept.is_file():
+        return recipe
+    started = recipes.load(kept)
+    if dataclasses.replace(started, text="") != dataclasses.replace(recipe, text=""):
+        raise recipes.RecipeError(
+            f"{directory}: holds a run of another recipe ({kept}); use another directory"
+        )
+    return started
 
 
 def unexportable(directory: Path) -> str:
@@ -113,4 +132,4 @@ def export(
     recipe = recipes.load(directory / "recipe.toml")
     check_possible(recipe)
     command = f"evenspike train {recipe.made_from or recipe.name}"
-    return exporting.export(directory, out, _data(recipe, data, where), command, notes)
+    return exporting.export(directory, out, load(recipe, data, where), command, notes)

@@ -68,17 +68,28 @@ def to_split(images: np.ndarray, labels: np.ndarray, device: torch.device) -> Sp
     )
 
 
-def load_dataset(name: str, folder: Path | None, validation: int, device: torch.device) -> Dataset:
-    """All splits on the device; `validation` training images, drawn evenly, are held out."""
+def load_dataset(
+    name: str, folder: Path | None, validation: int, device: torch.device, train: int = 0
+) -> Dataset:
+    """All splits on the device; `validation` training images, drawn evenly, are held out.
+
+    Of the others `train` are kept, drawn evenly too; 0 keeps all.
+    """
     images, labels = dataset.load(name, folder, "train")
     if not 0 < validation < len(labels):
         raise EvenspikeError(
             f"{name}: cannot hold out {validation} of {len(labels)} training images"
         )
+    if validation + train > len(labels):
+        raise EvenspikeError(
+            f"{name}: has {len(labels)} training images; {train} to train with and {validation} "
+            "held out are more"
+        )
     # A fixed permutation: the split does not depend on the seed of a run, so that
     # runs with different seeds can be compared on the same validation images.
     order = np.random.default_rng(0).permutation(len(labels))
-    held, kept = np.sort(order[:validation]), np.sort(order[validation:])
+    end = validation + train if train else len(labels)
+    held, kept = np.sort(order[:validation]), np.sort(order[validation:end])
     test = dataset.load(name, folder, "test")
     return Dataset(
         train=to_split(images[kept], labels[kept], device),

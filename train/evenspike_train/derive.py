@@ -1,9 +1,11 @@
-"""A recipe with another method or seed: what `evenspike train --method` and `--seed` make of it."""
+"""A recipe with another method, seed, ladder or number of PEs: what the options of a run make."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from dataclasses import dataclass
 from typing import Any
 
 from evenspike_train import recipe as recipes
@@ -19,31 +21,60 @@ _MODIFIERS: dict[str, dict[str, Any]] = {
 """What may follow a method's name after a "+"."""
 
 
-def suffix(method: str | None, seed: int | None) -> str:
-    """What the name of a run gets appended: empty, "-imp-early-time", "-seed3" or both."""
-    named = "" if method is None else "-" + method.replace("+", "-")
-    return named + ("" if seed is None else f"-seed{seed}")
+@dataclass(frozen=True)
+class Changes:
+    """What takes the place of a recipe's values; None leaves them as they are.
+
+    Parameters
+    ----------
+    method : a key of `METHODS`, then any of "+early-time", "+u-ticket", "+cycle-aware".
+    rounds : prunings of the ladder.  The sparsity to reach becomes the one at which this ladder
+        ends, where the recipe names one or the method prunes once.
+    sparsity : to be reached.  The ladder gets as many rounds as that needs, unless `rounds` says.
+    pes : filters that are balanced together.
+    """
+
+    method: str | None = None
+    seed: int | None = None
+    rounds: int | None = None
+    sparsity: float | None = None
+    pes: int | None = None
+
+    @property
+    def options(self) -> str:
+        """As the command line has them: " --method imp --seed 3"."""
+        given = dataclasses.asdict(self).items()
+        return "".join(f" --{key} {value}" for key, value in given if value is not None)
+
+    @property
+    def suffix(self) -> str:
+        """What the name of a run gets appended: empty, "-imp-early-time", "-seed3" or both."""
+        named = "" if self.method is None else "-" + self.method.replace("+", "-")
+        others = dataclasses.replace(self, method=None)
+        given = dataclasses.asdict(others).items()
+        return named + "".join(f"-{key}{value}" for key, value in given if value is not None)
 
 
-def derive(recipe: Recipe, method: str | None, seed: int | None) -> Recipe:
-    """The recipe with that method and seed, under a name that says so, as a text of its own.
+NO_CHANGES = Changes()
+
+
+def derive(recipe: Recipe, changes: Changes) -> Recipe:
+    """The recipe with these changes, under a name that says so, as a text of its own.
 
     Of the recipe's method table the new method keeps what it takes; the rest is dropped. One that
     prunes once gets the sparsity at which the recipe's ladder ends, where it names none.  A search
     with Early-Time begins with the network's timesteps.
 
-    Parameters
-    ----------
-    method : a key of `METHODS`, then any of "+early-time", "+u-ticket", "+cycle-aware".
-
-    Raises RecipeError for a method that there is not, or that does not fit the recipe.
+    Raises RecipeError for a method that there is not, that does not fit the recipe, or that has no
+    use for a change.
     """
-    if method is None and seed is None:
+    if changes == NO_CHANGES:
         return recipe
-    options = "" if method is None else f" --method {method}"
-    options += "" if seed is None else f" --seed {seed}"
     try:
-        table = recipe.method if method is None else _exchanged(recipe.method, method)
+        table = recipe.method
+        if changes.method is not None:
+            table = _exchanged(table, changes.method)
+        table = _resized(table, recipe.method, changes)
         dense, rounds = recipe.dense, recipe.round
         if table.early_time:  # which chooses the timesteps of the search itself
             steps = recipe.network.timesteps
@@ -52,16 +83,39 @@ def derive(recipe: Recipe, method: str | None, seed: int | None) -> Recipe:
             recipe,
             dense=dense,
             round=rounds,
-            name=recipe.name + suffix(method, seed),
-            seed=recipe.seed if seed is None else seed,
+            name=recipe.name + changes.suffix,
+            seed=recipe.seed if changes.seed is None else changes.seed,
             method=table,
-            made_from=(recipe.made_from or recipe.name) + options,
+            made_from=(recipe.made_from or recipe.name) + changes.options,
         )
     except RecipeError:
         raise
     except ValueError as error:
-        raise RecipeError(f"{recipe.name}{options}: {error}") from error
+        raise RecipeError(f"{recipe.name}{changes.options}: {error}") from error
     return recipes.parse(dump(changed))
+
+
+def _resized(table: MethodConfig, old: MethodConfig, changes: Changes) -> MethodConfig:
+    """The method with other rounds, sparsity or PEs; the ladder is `old`'s, the recipe's."""
+    values: dict[str, Any] = {}
+    if changes.pes is not None:
+        values["pes"] = changes.pes
+    takes = taken(table.name)
+    for key in ("rounds", "sparsity"):
+        if getattr(changes, key) is not None and "sparsity" not in takes:
+            raise ValueError(f"method: {table.name} does not prune, so it takes no {key}")
+    if changes.rounds is not None:
+        if "rounds" in takes:
+            values["rounds"] = changes.rounds
+        if old.sparsity or "rounds" not in takes:
+            values["sparsity"] = round(1 - (1 - old.rate) ** changes.rounds, 6)
+    if changes.sparsity is not None:
+        values["sparsity"] = changes.sparsity
+        if "rounds" in takes and changes.rounds is None and 0 < changes.sparsity < 1:
+            # A ladder that ends a little below is trimmed to it; that is no round of its own.
+            exact = math.log(1 - changes.sparsity) / math.log(1 - table.rate)
+            values["rounds"] = max(1, math.ceil(exact - 1e-3))
+    return dataclasses.replace(table, **values)
 
 
 def _exchanged(old: MethodConfig, text: str) -> MethodConfig:

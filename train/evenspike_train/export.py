@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import platform
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,16 +89,18 @@ def load_model(
     return model.eval()
 
 
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """Lines of a run's log, the latest of each event and phase (a resumed run may repeat one).
+def read_history(path: Path, events: Container[str] = _LOGGED) -> list[dict[str, Any]]:
+    """Lines of a run's log about these events, the latest of each event, phase and step.
+
+    A resumed run may repeat one.
 
     Raises EvenspikeError, naming the line, for one that is not what a run writes.
     """
-    latest: dict[tuple[str, str], dict[str, Any]] = {}
+    latest: dict[tuple[Any, ...], dict[str, Any]] = {}
     for number, entry in run_log.read(path):
         _check_entry(f"{path}: line {number}", entry)
-        if entry["event"] in _LOGGED:
-            key = entry["event"], entry["phase"]
+        if entry["event"] in events:
+            key = entry["event"], entry["phase"], entry.get("step")
             latest.pop(key, None)
             latest[key] = entry
     return list(latest.values())

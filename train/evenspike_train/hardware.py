@@ -8,7 +8,7 @@ know the cycle model.  Nothing here draws a random number or changes the network
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,9 @@ Measure = Callable[[Program, npt.NDArray[np.uint8], Arch, str], Mapping[str, flo
 """(program, images [N, C, H, W], arch, mapping) -> figures of an image: "cycles",
 "hardware_utilisation" (busy cycles of the PEs / all), "energy_pj"."""
 
-MAPPING = "cost"
+MAPPINGS = {"": "cost", "_natural": "natural"}
+"""What is appended to a figure's name, and the assignment of filters to PEs that it is with: the
+mapper's, or the filters in their own order."""
 
 ACTIVITY_IMAGES = 64
 """Training images that show the mapper the activity: fewer than at export, as it is every round."""
@@ -56,8 +58,10 @@ class Hardware:
     recipe: Recipe
     data: Dataset
 
-    def figures(self, model: networks.SpikingNetwork) -> dict[str, float]:
-        """Figures of the network as it is; empty where none are asked for.
+    def figures(
+        self, model: networks.SpikingNetwork, suffixes: Iterable[str] = ("",)
+    ) -> dict[str, float]:
+        """Figures of the network as it is, with these `MAPPINGS`; empty where none are asked for.
 
         Raises EvenspikeError that says why where it cannot be measured.
         """
@@ -74,4 +78,8 @@ class Hardware:
         shares = activity(program, self.data.train.images[:ACTIVITY_IMAGES])
         program = dataclasses.replace(program, provenance={"activity": shares})
         images = self.data.validation.images[:count].cpu().numpy()
-        return dict(self.measure(program, images, arch, MAPPING))
+        found: dict[str, float] = {}
+        for suffix in suffixes:
+            for name, value in self.measure(program, images, arch, MAPPINGS[suffix]).items():
+                found[name + suffix] = value
+        return found

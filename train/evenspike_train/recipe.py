@@ -37,10 +37,14 @@ class RecipeError(EvenspikeError):
 
 @dataclass(frozen=True)
 class DataConfig:
-    """``name`` of the data set; ``validation`` training images are held out."""
+    """``name`` of the data set; ``validation`` training images are held out.
+
+    ``train`` of the others are used; 0 means all.
+    """
 
     name: str = "fmnist"
     validation: int = 5000
+    train: int = 0
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ class PhaseConfig:
 class ComputeConfig:
     """How it is computed: ``precision`` "bf16" (autocast) or "fp32", and how often state is saved.
 
-    ``round_validation`` images are looked at after each round, all of them at the end.
+    ``round_validation`` images are looked at after each round, all of them at the end;
+    ``final_validations`` times they are in the final phase, evenly spread: the points of its curve.
     ``sparse_below``: on a CPU in bf16, train on the living weights alone once they need
     less than this share of the dense network's multiply-accumulates; 0 means never.
     ``round_cycles_images``: validation images that the cycle model runs after each round; 0 for
@@ -132,6 +137,7 @@ class ComputeConfig:
     precision: str = "bf16"
     checkpoint_seconds: float = 120.0
     round_validation: int = 1000
+    final_validations: int = 0
     sparse_below: float = 0.15
     round_cycles_images: int = 2
 
@@ -142,7 +148,12 @@ class ComputeConfig:
             raise ValueError(
                 f"compute: round_validation must be at least 1, not {self.round_validation}"
             )
-        for name in ("checkpoint_seconds", "sparse_below", "round_cycles_images"):
+        for name in (
+            "checkpoint_seconds",
+            "final_validations",
+            "sparse_below",
+            "round_cycles_images",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"compute: {name} must not be negative: {getattr(self, name)}")
 
@@ -179,6 +190,8 @@ class Recipe:
             )
         if self.data.validation < 1:
             raise ValueError(f"data: validation must be at least 1, not {self.data.validation}")
+        if self.data.train < 0:
+            raise ValueError(f"data: train must not be negative: {self.data.train}")
         fit.check(
             self.method,
             self.dense.images,

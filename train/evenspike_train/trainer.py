@@ -18,11 +18,11 @@ from torch import Tensor
 
 from evenspike.dataset import DATA_SETS
 from evenspike.errors import EvenspikeError
-from evenspike_train import checkpoint, networks, run_state, schedule, tickets, twin
+from evenspike_train import checkpoint, dense_phase, networks, run_state, schedule, tickets, twin
 from evenspike_train import masks as weight_masks
 from evenspike_train.data import Augmentation, Dataset, check_fits, generator_for
 from evenspike_train.evaluation import evaluate
-from evenspike_train.hardware import Hardware, Measure
+from evenspike_train.hardware import MAPPINGS, Hardware, Measure
 from evenspike_train.optimizer import learning_rate, loss_per_timestep, make_optimizer
 from evenspike_train.probe import NetworkProbe
 from evenspike_train.programs import impossible
@@ -46,14 +46,26 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, data: Dataset, directory: Path, measure: Measure | None = None
+        self,
+        recipe: Recipe,
+        data: Dataset,
+        directory: Path,
+        measure: Measure | None = None,
+        dense: Path | None = None,
     ) -> None:
+        """Parameters
+        ----------
+        measure : tells what a round's network costs on the accelerator.
+        dense : of another run, whose dense phase a new run takes over (`dense_phase`).
+        """
         self.recipe, self.data, self.directory = recipe, data, Path(directory)
         self.device = data.train.images.device
         check_fits(data, DATA_SETS[recipe.data.name])
         self.method = tickets.build(recipe.method)
         torch.manual_seed(recipe.seed)
-        self.model = networks.channels_last(networks.build(recipe.network).to(self.device))
+        self.model = networks.build(recipe.network).to(self.device)
+        if self.device.type != "cpu" or recipe.compute.precision != "fp32":
+            networks.channels_last(self.model)
         weight_masks.attach(self.model)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         self.carried = weight_masks.read(self.model)
@@ -65,6 +77,7 @@ class Trainer:
         self._saved_at = time.monotonic()
         self._clock = time.monotonic()
         self._log = RunLog(self.directory)
+        self._dense = dense
         self._hardware = Hardware(measure, recipe, data)
         self._unmeasured = ""  # why, as last logged
         self._kernels = ""  # as last logged
@@ -257,6 +270,16 @@ class Trainer:
         self.snapshot = {k: v.clone() for k, v in self._weights().items()}
         self._write(run_state.SNAPSHOT, self.snapshot)
 
+    def _take_dense_phase(self, directory: Path) -> None:
+        """Begin behind the last step of another run's dense phase."""
+        found = dense_phase.read(directory, self.recipe, self.model.state_dict(), self.device)
+        self.model.load_state_dict(found.model)
+        self.snapshot = found.snapshot
+        self._write(run_state.SNAPSHOT, self.snapshot)
+        self.images_seen, self.seconds = found.images_seen, found.seconds
+        self.step = -(-self.recipe.dense.images // self.recipe.optimizer.batch)
+        self.log("dense", taken_from=directory.name)
+
     def _set_neurons(self, phase: Phase) -> None:
         """Spiking neurons with the phase's timesteps, or the twin's; and what computes them."""
         if self.method.on_twin and not phase.final:
@@ -303,6 +326,14 @@ class Trainer:
         self.log("epoch", step=self.step, **figures)
         return bool(figures["stop"])
 
+    def _validate_on_the_way(self, steps: int) -> None:
+        """A line for each point of the final phase's curve, of which the last is its end."""
+        compute = self.recipe.compute
+        points, step = compute.final_validations, self.step
+        if step * points // steps > (step - 1) * points // steps:
+            validation = self.data.validation.first(compute.round_validation)
+            self.log("validation", step=step, of=steps, **evaluate(self.model, validation))
+
     def _run_phase(self, phase: Phase) -> None:
         config = phase.config
         self.model.train()
@@ -337,6 +368,8 @@ class Trainer:
                 self._average(config.ema)
             self._show(phase, losses[-1])
             ended = self._settled(phase)
+            if phase.final:
+                self._validate_on_the_way(steps)
             if not ended and self._due():
                 self.save()
             if time.monotonic() - reported > 60:
@@ -380,11 +413,11 @@ class Trainer:
             **report.figures,
         }
 
-    def _hardware_figures(self) -> dict[str, float]:
+    def _hardware_figures(self, phase: Phase) -> dict[str, float]:
         """What the cycle model counts, and how long it took to ask; why there is nothing, once."""
         started = time.monotonic()
         try:
-            figures = self._hardware.figures(self.model)
+            figures = self._hardware.figures(self.model, MAPPINGS if phase.final else ("",))
         except EvenspikeError as error:
             if str(error) != self._unmeasured:
                 self._unmeasured = str(error)
@@ -396,7 +429,7 @@ class Trainer:
 
     def _report(self, phase: Phase, figures: dict[str, float]) -> None:
         """The line of a round: the ticket that was trained in it, and what it is worth."""
-        measured = self._hardware_figures()
+        measured = self._hardware_figures(phase)
         self._tick()
         probe = None if twin.is_twin(self.model) else self._probe()
         self.log(
@@ -422,6 +455,8 @@ class Trainer:
             reason = impossible(self.recipe)
             if reason:
                 self.log("notice", text=f"this run will give no Program: {reason}")
+            if self._dense is not None:
+                self._take_dense_phase(self._dense)
         while self.phase_index < len(self.phases):
             phase = self.phases[self.phase_index]
             self._run_phase(phase)
@@ -435,7 +470,7 @@ class Trainer:
                     del figures["firing_rate"]  # nothing fires
                 self._report(phase, figures)
             if phase.index == 0 and phase.config.images and not twin.is_twin(self.model):
-                self._write("dense.pt", self.result())
+                self._write(dense_phase.FILE, self.result())
             if self.method.rounds:
                 started = time.monotonic()
                 pruned = self._update_masks(phase.index + 1)

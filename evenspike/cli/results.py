@@ -1,0 +1,81 @@
+"""`evenspike results`: the comparison's figures out of the runs of sweeps.
+
+With `--make RECIPE` the sweeps that `evenspike.results.plan` has for it are run first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from evenspike import report
+from evenspike.cli import assemble
+from evenspike.errors import EvenspikeError
+from evenspike.results import line_plot, page, rows
+from evenspike.results.figures import FIGURES
+from evenspike.results.plan import STUDIES
+
+
+def results(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """The verb; 1 if a run that it made has failed.
+
+    parser: of the whole command line, which reads the plan's sweeps.
+    """
+    names = list(arguments.figures or FIGURES)
+    for name in names:
+        if name not in FIGURES:
+            raise EvenspikeError(f"results: {name!r} is no figure; there are {', '.join(FIGURES)}")
+    if arguments.make is not None and arguments.make not in STUDIES:
+        raise EvenspikeError(
+            f"results: {arguments.make!r} has no plan; there are {', '.join(STUDIES)}"
+        )
+    if arguments.make is not None and len(arguments.runs) != 1:
+        raise EvenspikeError(f"results: {len(arguments.runs)} folders of runs; --make takes one")
+    report.check_folder(arguments.out)
+    status = _make(arguments, parser) if arguments.make is not None else 0
+    finished, others = rows.read(arguments.runs)
+    contents: dict[str, str] = {}
+    for name in names:
+        figure = FIGURES[name](finished)
+        contents |= _files(name, figure)
+    if not arguments.figures:
+        figures = {name: FIGURES[name](finished) for name in FIGURES}
+        contents[page.INDEX_FILE] = page.index(figures, others)
+    files = report.write_files(contents, arguments.out)
+    _drop_old_plots(names, contents, arguments.out)
+    console = assemble.console()
+    console.print(f"{len(finished)} finished runs, {len(others)} others")
+    console.print("written: " + ", ".join(map(str, files)), soft_wrap=True)
+    return status
+
+
+def _files(name: str, figure: dict[str, Any]) -> dict[str, str]:
+    drawn = map(line_plot.render, figure["plots"])
+    return {
+        f"{name}.json": report.dump(figure),
+        f"{name}.md": page.render(name, figure),
+        **dict(zip(page.plots(name, figure), drawn, strict=True)),
+    }
+
+
+def _drop_old_plots(names: list[str], contents: dict[str, str], folder: Path) -> None:
+    """A plot that a figure no longer has does not stay beside it."""
+    for name in names:
+        for path in folder.glob(page.PLOT_FILE.format(name=name, number="[0-9]")):
+            if path.name not in contents:
+                path.unlink()
+
+
+def _make(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Run the plan's sweeps; the worst of their statuses."""
+    common = ["--out", str(arguments.runs[0]), "--jobs", str(arguments.jobs)]
+    for key in ("data", "device"):
+        if getattr(arguments, key) is not None:
+            common += [f"--{key}", str(getattr(arguments, key))]
+    status = 0
+    for command in STUDIES[arguments.make].commands:
+        given = parser.parse_args([*shlex.split(command)[1:], *common])
+        status = max(status, int(given.run(given)))
+    return status

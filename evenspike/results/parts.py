@@ -1,0 +1,116 @@
+"""What a figure is made of: the choice of its runs, and the parts of its JSON.
+
+A figure has `title`, `after` (whose figure it is after), `text` (what is measured), `made` (of
+which runs), `plots` and `tables`. A plot has an `x`, a `y` and `series` of points; a table has
+`columns` (name and format) and `rows`. A measured value is a mean over seeds with its deviation and
+number of seeds (`rows.spread`); one without a run behind it is None, and so is an empty row's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from evenspike.results import published
+from evenspike.results.plan import STUDIES
+from evenspike.results.rows import Row, Spread, spread
+
+Figure = dict[str, Any]
+
+FULL_WIDTH = 64
+
+
+def select(rows: Iterable[Row], study: str, method: str, *, resized: bool = False) -> list[Row]:
+    """A study's runs of one method, those with the recipe's own ladder or all."""
+    return [
+        row
+        for row in rows
+        if (row.study, row.method) == (study, method) and (resized or not row.resized)
+    ]
+
+
+def studies(rows: Iterable[Row]) -> list[str]:
+    """The planned ones, and after them what else there are runs of."""
+    return list(dict.fromkeys([*STUDIES, *(row.study for row in rows)]))
+
+
+def mean(rows: Iterable[Row], value: Callable[[Row], float | None]) -> Spread | None:
+    return spread([value(row) for row in rows])
+
+
+def beside(known: Mapping[published.Key, Any], study: str, rows: list[Row], method: str) -> Any:
+    """What a paper states for this network at its full width, on this data set; None for no such.
+
+    What is no planned study has runs, which say what it is.
+    """
+    if study in STUDIES:
+        planned = STUDIES[study]
+        key, full = (planned.network, planned.data, method), planned.full
+    else:
+        recipe = next(row.recipe for row in rows if row.study == study)
+        key, full = (recipe["network"], recipe["data"], method), recipe["width"] == FULL_WIDTH
+    return known.get(key) if full else None
+
+
+def point(x: float, y: Spread | None) -> dict[str, Any] | None:
+    return None if y is None else {"x": x, **y}
+
+
+def series(name: str, points: Iterable[dict[str, Any] | None]) -> dict[str, Any]:
+    return {"name": name, "points": [point for point in points if point is not None]}
+
+
+def label(study: str, method: str) -> str:
+    return f"{method} ({study})"
+
+
+def columns(*given: tuple[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "format": form} for name, form in given]
+
+
+def figure(
+    title: str, after: str, text: str, used: Sequence[Row], plots: list[Any], tables: list[Any]
+) -> Figure:
+    return {
+        "title": title,
+        "after": after,
+        "text": text,
+        "made": _made(used),
+        "plots": [plot for plot in plots if any(s["points"] for s in plot["series"])],
+        "tables": tables,
+    }
+
+
+def _made(used: Sequence[Row]) -> list[dict[str, Any]]:
+    """For each study: what a reader must know to make its runs again."""
+    found = []
+    for study in dict.fromkeys(row.study for row in used):
+        rows = [row for row in used if row.study == study]
+        recipe, made_on = rows[0].recipe, rows[0].values.get("made_on") or {}
+        found.append(
+            {
+                "recipe": study,
+                "network": f"{recipe['network']}, width {recipe['width']}",
+                "timesteps": recipe["timesteps"],
+                "data": recipe["data"],
+                "training_images": recipe["train"] or "all that are not held out",
+                "held_out": recipe["validation"],
+                "passed": recipe["images"],
+                "runs": len(rows),
+                "seeds": {
+                    method: sorted({row.seed for row in rows if row.method == method})
+                    for method in dict.fromkeys(row.method for row in rows)
+                },
+                "commands": list(dict.fromkeys(row.values["sweep"] for row in rows)),
+                "machine": made_on.get("machine"),
+                "digests": {row.values["name"]: row.recipe["digest"] for row in rows},
+            }
+        )
+    return found
+
+
+def _by_round(rows: list[Row], key: str) -> list[Spread | None]:
+    """Of the ticket that was trained in each round, the last in the final phase."""
+    lines = [{line["round"]: line for line in row.lines("trained")} for row in rows]
+    numbers = sorted({number for each in lines for number in each})
+    return [spread([each[n].get(key) for each in lines if n in each]) for n in numbers]

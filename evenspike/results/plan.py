@@ -1,0 +1,65 @@
+"""Which runs the comparison is made of: the sweeps of each recipe, small ones and full ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Study:
+    """One recipe with all its sweeps.
+
+    Parameters
+    ----------
+    network, data : as the recipe has them, for the papers' figures beside empty rows.
+    full : whether its network has the papers' width, so that their figures stand beside it; it
+        needs a GPU.
+    sweeps : options of `evenspike sweep`, besides --recipe and --out.
+    """
+
+    recipe: str
+    network: str
+    data: str
+    full: bool
+    sweeps: tuple[str, ...]
+
+    @property
+    def commands(self) -> list[str]:
+        return [f"evenspike sweep --recipe {self.recipe} {options}" for options in self.sweeps]
+
+
+FULL = (
+    "--methods imp,u-ticket --seeds 1-5",
+    "--methods u-ticket --seeds 1 --pes 2,4,8,32,64",
+    "--methods dense,random,snip,early-bird,transferred,cycle-aware --seeds 1-5",
+    "--methods imp+early-time,early-bird+early-time,u-ticket+early-time --seeds 1-5",
+    "--methods random,snip,imp,u-ticket,early-bird,transferred --seeds 1 --rounds 4,8,11",
+)
+
+STUDIES: dict[str, Study] = {
+    study.recipe: study
+    for study in (
+        Study(
+            "vgg16-tiny",
+            "vgg16",
+            "fmnist",
+            False,
+            (
+                "--methods imp,u-ticket --seeds 1-2",
+                "--methods dense,random,snip,early-bird,transferred,cycle-aware --seeds 1",
+                "--methods imp+early-time,early-bird+early-time,u-ticket+early-time --seeds 1",
+                "--methods u-ticket --seeds 1 --pes 4,16",
+                "--methods random,imp,u-ticket,early-bird --seeds 1 --rounds 3",
+            ),
+        ),
+        Study(
+            "vgg16-hardware",
+            "vgg16",
+            "fmnist",
+            False,
+            ("--methods imp,u-ticket,cycle-aware --seeds 1-5",),
+        ),
+        Study("vgg16-gpu", "vgg16", "fmnist", True, FULL),
+        Study("resnet19", "resnet19", "fmnist", True, FULL),
+    )
+}

@@ -1,0 +1,232 @@
+"""All methods beside each other: accuracy, time of the search, and numbers of PEs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evenspike.results import cycles, published
+from evenspike.results.parts import (
+    Figure,
+    beside,
+    columns,
+    figure,
+    label,
+    mean,
+    point,
+    select,
+    series,
+    studies,
+)
+from evenspike.results.rows import Row, spread
+
+METHODS = (
+    "dense",
+    "random",
+    "snip",
+    "imp",
+    "early-bird",
+    "transferred",
+    "u-ticket",
+    "cycle-aware",
+)
+SEARCHES = ("imp", "imp+early-time", "early-bird", "early-bird+early-time", "u-ticket",
+            "u-ticket+early-time")  # fmt: skip
+PES = (2, 4, 8, 16, 32, 64)
+
+
+def methods(rows: list[Row]) -> Figure:
+    """Accuracy against sparsity."""
+    used: list[Row] = []
+    lines, table = [], []
+    for study in studies(rows):
+        for method in METHODS:
+            every = select(rows, study, method, resized=True)
+            runs = [row for row in every if row.values["pes"] is None]
+            used += runs
+            sizes = dict.fromkeys((r.values["rounds"], r.values["sparsity"]) for r in runs)
+            found = []
+            for size in sizes:
+                same = [r for r in runs if (r.values["rounds"], r.values["sparsity"]) == size]
+                at = mean(same, lambda row: row.finished["sparsity"])
+                found.append((at, mean(same, lambda row: row.finished["validation_accuracy"])))
+            found.sort(key=lambda pair: (pair[0] or {})["mean"] or 0.0)
+            lines.append(
+                series(label(study, method), [point(100 * s["mean"], a) for s, a in found if s])  # type: ignore[operator]
+            )
+            stated = beside(published.ACCURACY, study, rows, method)
+            at_paper = [stated[0], stated[1] / 100] if stated else [None, None]
+            cells = [[study, method, s, a] for s, a in found] or [[study, method, None, None]]
+            table += [[*line, *(at_paper if line is cells[-1] else (None, None))] for line in cells]
+    return figure(
+        "Accuracy against sparsity",
+        "LTH, Fig. 6",
+        "Accuracy of the final ticket on all held-out images; the papers' is on the test set. "
+        "Each point is a search of its own with as many rounds as its sparsity needs. `random` "
+        "and `snip` have no dense phase, so they see fewer images.",
+        used,
+        [{"x": {"label": "sparsity of the weights, %"}, "y": {"label": "accuracy, %"},
+          "series": lines}],
+        [
+            {
+                "title": "Every method",
+                "columns": columns(
+                    ("recipe", "text"),
+                    ("method", "text"),
+                    ("sparsity", "share"),
+                    ("accuracy", "percent"),
+                    ("paper: accuracy", "percent"),
+                    ("at sparsity", "share"),
+                ),
+                "rows": table,
+            }
+        ],
+    )  # fmt: skip
+
+
+def _search(row: Row, key: str) -> float | None:
+    """Until the last mask was drawn: from the beginning, dense phase and rounds."""
+    pruned = row.lines("pruned")
+    return pruned[-1][key] if pruned else None
+
+
+def passes(row: Row) -> int:
+    """Images x timesteps that the search passed forward and backward."""
+    total = seen = 0
+    chosen = row.lines("early-time")
+    searched = row.lines("pruned")[-1]["images_seen"] if row.lines("pruned") else 0
+    for line in row.lines("trained"):
+        if line["images_seen"] > searched:
+            break
+        images = line["images_seen"] - seen
+        if chosen and seen == 0:  # up to the choice with all timesteps
+            before = min(chosen[0]["images_seen"], images)
+            total += before * (row.recipe["timesteps"] - line["timesteps"])
+        total += images * line["timesteps"]
+        seen = line["images_seen"]
+    return total
+
+
+def search_time(rows: list[Row]) -> Figure:
+    """What it takes to find the ticket, with and without Early-Time."""
+    used: list[Row] = []
+    table = []
+    for study in studies(rows):
+        for method in SEARCHES:
+            runs = select(rows, study, method)
+            used += runs
+            seconds = mean(runs, lambda row: _search(row, "seconds"))
+            cost = mean(runs, passes)
+            plain = select(rows, study, method.removesuffix("+early-time"))
+            gain = saved = None
+            if runs and plain and method.endswith("+early-time"):
+                alike = [row for row in plain if row.seed in {run.seed for run in runs}] or plain
+                before = mean(alike, lambda row: _search(row, "seconds"))
+                gain = before["mean"] / seconds["mean"] if before and seconds else None  # type: ignore[operator]
+                less = mean(alike, passes)
+                saved = less["mean"] / cost["mean"] if less and cost else None  # type: ignore[operator]
+            hours = beside(published.SEARCH_HOURS, study, rows, method)
+            table.append(
+                [
+                    study,
+                    method,
+                    mean(runs, lambda row: row.finished["sparsity"]),
+                    mean(runs, lambda row: row.finished["validation_accuracy"]),
+                    spread([line["timesteps"] for r in runs for line in r.lines("early-time")]),
+                    cost,
+                    saved,
+                    seconds,
+                    gain,
+                    hours,
+                ]
+            )
+    return figure(
+        "Time of the search",
+        "LTH, Table 1; u-Ticket, Table V",
+        "Until the last mask was drawn: the dense phase and the rounds, without the final "
+        "training. Image-timesteps are what was passed forward and backward in it, and do not "
+        "depend on the machine; seconds do, and on what else it did. A gain is the same method "
+        "without Early-Time over the one with it, of the same seeds. The paper's hours are on an "
+        "RTX 2080Ti, with T = 5, to a sparsity of 98.13 %.",
+        used,
+        [],
+        [
+            {
+                "title": "Every search",
+                "columns": columns(
+                    ("recipe", "text"),
+                    ("method", "text"),
+                    ("sparsity", "share"),
+                    ("accuracy", "percent"),
+                    ("T chosen", "number"),
+                    ("image-timesteps", "count"),
+                    ("gain", "factor"),
+                    ("seconds", "number"),
+                    ("gain in seconds", "factor"),
+                    ("paper, hours", "hours"),
+                ),
+                "rows": table,
+            }
+        ],
+    )
+
+
+def pes(rows: list[Row]) -> Figure:
+    """Utilisation and latency against the number of PEs."""
+    used: list[Row] = []
+    lines: dict[str, list[Any]] = {"utilisation": [], "latency": []}
+    table = []
+    for study in studies(rows):
+        imp = select(rows, study, "imp")
+        own = select(rows, study, "u-ticket")
+        made_for = {
+            n: [
+                row
+                for row in select(rows, study, "u-ticket", resized=True)
+                if row.recipe["pes"] == n
+                and row.values["rounds"] is None
+                and row.values["sparsity"] is None
+            ]
+            for n in PES
+        }
+        kinds = {
+            "imp": dict.fromkeys(PES, imp),
+            "u-ticket, made for that number": made_for,
+            "u-ticket, made for the recipe's number": dict.fromkeys(PES, own),
+        }
+        for kind, by_pes in kinds.items():
+            found: dict[str, list[Any]] = {key: [] for key in lines}
+            for n, runs in by_pes.items():
+                used += runs
+                used_share = spread([cycles.utilisation(row, n) for row in runs])
+                latency = spread([cycles.total(row, "latency", n) for row in runs])
+                found["utilisation"].append(point(n, used_share))
+                found["latency"].append(point(n, latency))
+                table.append([study, kind, n, used_share, latency])
+            for key, line in lines.items():
+                line.append(series(label(study, kind), found[key]))
+    x = {"label": "PEs", "log": True}
+    return figure(
+        "Number of PEs",
+        "u-Ticket, Fig. 10 (a)",
+        "The paper's convention, of the final tickets. An `imp` knows nothing of PEs, so the same "
+        "tickets are dealt out to each number; a u-Ticket is made for one number. A group that "
+        "is narrower than the array leaves PEs without a filter, and they count as idle.",
+        list({id(row): row for row in used}.values()),
+        [
+            {"x": x, "y": {"label": "utilisation"}, "series": lines["utilisation"]},
+            {"x": x, "y": {"label": "latency, cycles"}, "series": lines["latency"]},
+        ],
+        [
+            {
+                "title": "Every number",
+                "columns": columns(
+                    ("recipe", "text"),
+                    ("ticket", "text"),
+                    ("PEs", "count"),
+                    ("utilisation", "share"),
+                    ("latency", "count"),
+                ),
+                "rows": table,
+            }
+        ],
+    )

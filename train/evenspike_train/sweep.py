@@ -1,0 +1,237 @@
+"""Sweep: one recipe with every method, seed, ladder, sparsity and number of PEs that are asked for.
+
+Each combination is a run of its own, in a folder of its own, that goes on where it stopped like
+any other. A run that fails does not take the others with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evenspike.errors import EvenspikeError
+from evenspike_train import backends, command, dense_phase, run_record
+from evenspike_train import recipe as recipes
+from evenspike_train.checkpoint import first_line
+from evenspike_train.derive import Changes, derive
+from evenspike_train.hardware import Measure
+from evenspike_train.recipe import Recipe
+from evenspike_train.tickets import fit
+from evenspike_train.tickets.config import taken
+
+RUNS = "runs"
+"""Folder of the runs in a sweep's folder."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What is varied; an empty axis keeps the recipe's value."""
+
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    rounds: tuple[int, ...] = ()
+    sparsities: tuple[float, ...] = ()
+    pes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("methods", "seeds"):
+            if not getattr(self, name):
+                raise EvenspikeError(f"sweep: {name}: at least one is needed")
+        for name, values in vars(self).items():
+            twice = {value for value in values if values.count(value) > 1}
+            if twice:
+                raise EvenspikeError(f"sweep: {name}: {min(twice)} is given twice")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One combination: the recipe as given, what is changed, and what comes of it."""
+
+    given: str
+    changes: Changes
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.recipe.name
+
+    @property
+    def command(self) -> str:
+        """What would make this run alone."""
+        return f"evenspike train --recipe {self.given}{self.changes.options}"
+
+
+def plan(given: str, axes: Axes) -> list[Run]:
+    """The runs, each once.
+
+    An axis that makes no difference to a method does not multiply its runs: `dense` has no rounds
+    and no sparsity, and without a balance the number of PEs changes no mask.
+
+    Raises EvenspikeError for a combination that there is not.
+    """
+    recipe = recipes.load(given)
+    product = itertools.product(
+        axes.methods,
+        axes.seeds,
+        axes.rounds or (None,),
+        axes.sparsities or (None,),
+        axes.pes or (None,),
+    )
+    runs: dict[Changes, Run] = {}
+    for method, seed, rounds, sparsity, pes in product:
+        made = derive(recipe, Changes(method, seed)).method
+        prunes = "sparsity" in taken(made.name)
+        changes = Changes(
+            method,
+            seed,
+            rounds if prunes else None,
+            sparsity if prunes else None,
+            pes if made.balancing != "none" else None,
+        )
+        if changes not in runs:
+            runs[changes] = Run(given, changes, derive(recipe, changes))
+    return list(runs.values())
+
+
+def check(runs: Sequence[Run], folder: Path, data: Path | None, device: str | None) -> None:
+    """Raise EvenspikeError for what would end a run before its first step.
+
+    That is a data set that is not there, a dense phase too short for the method, and a folder that
+    holds a run of another recipe.
+    """
+    for run in runs:
+        command.kept_recipe(run.recipe, folder / RUNS / run.name)
+    where = command.prepare(0, device)
+    images = len(command.load(runs[0].recipe, data, where).train)
+    for run in runs:
+        try:
+            fit.check_data(run.recipe.method, run.recipe.dense.images, images)
+        except EvenspikeError as error:
+            raise EvenspikeError(f"{run.name}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to be trained, with all that a worker needs, which may be on another machine.
+
+    dense: folder of the run whose dense phase is taken over, if that one has got so far.
+    """
+
+    run: Run
+    folder: Path
+    dense: Path | None
+    data: Path | None
+    threads: int
+    device: str | None
+    measure: Measure | None
+
+
+def execute(task: Task) -> str:
+    """Train one run; an empty text, or what ended it."""
+    dense = task.dense
+    if dense is not None and not (dense / dense_phase.FILE).is_file():
+        dense = None
+    try:
+        # What many runs print at once is nobody's log; each has its own in its folder.
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            command.train(
+                task.run.given,
+                task.folder / RUNS / task.run.name,
+                task.data,
+                threads=task.threads,
+                device=task.device,
+                changes=task.run.changes,
+                measure=task.measure,
+                dense=dense,
+            )
+    except EvenspikeError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other runs go on
+        return f"{type(error).__name__}: {first_line(error)}"
+    return ""
+
+
+def sweep(
+    runs: Sequence[Run],
+    folder: Path,
+    *,
+    jobs: int,
+    backend: str,
+    data: Path | None,
+    device: str | None,
+    measure: Measure | None,
+    done: Callable[[Run, Row], None],
+) -> dict[str, Row]:
+    """Train what is not finished; a row for each run, by its name.
+
+    Runs that begin with the same dense phase train it once, and the seconds of that count in each.
+
+    Parameters
+    ----------
+    jobs : runs at a time; each gets its share of this machine's cores as threads.
+    done : called with each run and its row, as far as the backend says when one has ended.
+    """
+    backends.check(backend, jobs)
+    rows = {run.name: run_record.read(folder / RUNS / run.name) for run in runs}
+    missing = [run for run in runs if rows[run.name]["state"] != run_record.FINISHED]
+    threads = max(1, cores() // jobs)
+    leaders = _leaders(runs)
+    # Those that train a dense phase, then those that take it over.
+    for first in (True, False):
+        tasks = [
+            Task(
+                run,
+                folder,
+                dense=None if first else folder / RUNS / leaders[run].name,
+                data=data,
+                threads=threads,
+                device=device,
+                measure=measure,
+            )
+            for run in missing
+            if (leaders[run] is run) is first
+        ]
+        with backends.parallel(backend, jobs) as parallel:
+            for name, error in parallel(_delayed(task) for task in tasks):
+                run = next(run for run in missing if run.name == name)
+                row = run_record.read(folder / RUNS / name)
+                if error:
+                    row |= {"state": run_record.FAILED, "error": error}
+                rows[name] = row
+                done(run, row)
+    return rows
+
+
+def _leaders(runs: Sequence[Run]) -> dict[Run, Run]:
+    """For each run the one that trains its dense phase: itself, or the first with the same."""
+    first: dict[Hashable, Run] = {}
+    leaders = {}
+    for run in runs:
+        shared = dense_phase.depends_on(run.recipe)
+        leaders[run] = run if shared is None else first.setdefault(shared, run)
+    return leaders
+
+
+def cores() -> int:
+    """That this process may use; LOKY_MAX_CPU_COUNT bounds them."""
+    import joblib  # noqa: PLC0415 - of the extra, and only a sweep needs it
+
+    return int(joblib.cpu_count())
+
+
+def _named(task: Task) -> tuple[str, str]:
+    return task.run.name, execute(task)
+
+
+def _delayed(task: Task) -> Any:
+    import joblib  # noqa: PLC0415 - of the extra, and only a sweep needs it
+
+    return joblib.delayed(_named)(task)

@@ -12,7 +12,7 @@ RUNS = Path("runs")
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train a recipe, going on with what is in its folder, and export what came out."""
+    """Train a recipe, going on with what is in its folder; export what came out, if it can be."""
     from evenspike.cli.measure import measure
     from evenspike_train import command, derive
 
@@ -32,6 +32,10 @@ def train(arguments: argparse.Namespace) -> int:
         changes,
         measure,
     )
+    reason = command.unexportable(arguments.folder)
+    if reason:
+        print(f"{arguments.folder}: trained; it gives no Program: {reason}")
+        return 0
     arguments.out, arguments.notes = None, ""
     return export(arguments)
 

@@ -59,6 +59,12 @@ def test_frames_count_events(sensor: tuple[int, int], count: int) -> None:
     assert frames.sum() == count
 
 
+def test_events_of_one_time_keep_their_order() -> None:
+    events = [(k // 500, k // 100, 0, 0) for k in range(1000)]
+    frames = integrate(np.array(events, EVENT), (48, 48))
+    assert frames[:, 0, 0, :10].tolist() == (100 * np.eye(10, dtype=int)).tolist()
+
+
 def test_frames_saturate() -> None:
     frames = integrate(np.array([(t, 3, 4, 1) for t in range(3000)], EVENT), (48, 48))
     assert frames[:, 1, 4, 3].tolist() == [255] * 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,18 @@ def test_missing_and_truncated(tmp_path: Path) -> None:
         path.write_bytes(content)
         said = refused(tmp_path)
         assert said.startswith((f"{path}: not a readable MATLAB", f"{path}: holds no array"))
+
+
+def test_compressed_data_that_end_early(tmp_path: Path) -> None:
+    """The checksum behind the last number is missing, and the element says so many bytes fewer."""
+    path = write(tmp_path / "test_32x32.mat", {"X": X, "y": Y}, do_compression=True)
+    whole = path.read_bytes()
+    (size,) = struct.unpack_from("<I", whole, 132)
+    torn = struct.pack("<2I", 15, size - 4) + whole[136 : 136 + size - 4]
+    path.write_bytes(whole[:128] + torn + whole[136 + size :])
+    assert refused(tmp_path).startswith(
+        f"{path}: not a readable MATLAB file: truncated within compressed data"
+    )
 
 
 def test_fuzzed(tmp_path: Path) -> None:

@@ -81,6 +81,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def test_cifar_runs_on_the_cycle_model(trained: Trained, call: Call, tmp_path: Path) -> None:
     data, run = trained
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    rounds = [line for line in log if line["event"] == "trained"]
+    assert [line["cycles"] > 0 < line["energy_pj"] for line in rounds] == [True, True]
     assert call("export", "--run", run, "--data", data, "--out", tmp_path)[0] == 0
     path = tmp_path / "colour.safetensors"
     program = Program.load(path)

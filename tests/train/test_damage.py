@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import gzip
 import json
 import os
 import random
@@ -18,13 +20,14 @@ import pytest
 
 pytest.importorskip("torch")
 
+import numpy as np
 import torch
 
 from evenspike.errors import EvenspikeError
 from evenspike_train import command, data, recipe
 from evenspike_train.export import load_ticket, read_history
 from evenspike_train.trainer import Trainer
-from tests.train.test_data import write_set
+from tests.train.test_data import idx, write_set
 
 RECIPE = """
 name = "tiny"
@@ -86,6 +89,95 @@ def change(path: Path, how: Change) -> None:
 
 def resume(run: Path, sets: data.Dataset) -> None:
     Trainer(recipe.parse(RECIPE), sets, run).resume()
+
+
+OTHERS = [
+    ("width = 2", "width = 4", r"has shape \(4,\), the network \(2,\)"),
+    ("width = 2", 'width = 2\nname = "resnet19"', "is missing"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "says"), OTHERS)
+def test_a_state_of_another_network_is_named(
+    run: Path, sets: data.Dataset, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    other = Trainer(recipe.parse(RECIPE.replace(old, new)), sets, tmp_path / "other")
+    other.directory.mkdir()
+    other.save()
+    before = (run / "log.jsonl").read_bytes()
+    shutil.copy(tmp_path / "other" / "state.pt", run)
+    again = Trainer(recipe.parse(RECIPE), sets, run)
+    with pytest.raises(EvenspikeError, match=f"model: .*{says}; this is no checkpoint of a vgg16"):
+        again.run()
+    assert (run / "log.jsonl").read_bytes() == before
+    assert (run / "state.pt").read_bytes() == (tmp_path / "other" / "state.pt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            *OTHERS[0][:2],
+            r"layers.0.conv.*, the network \(4,\); this is no checkpoint of a vgg16 of",
+        ),
+        (*OTHERS[1][:2], "is missing; is it a resnet19?"),
+    ],
+)
+def test_a_ticket_of_another_network_is_named(run: Path, old: str, new: str, says: str) -> None:
+    change(run / "ticket.pt", lambda t: t.update(recipe=RECIPE.replace(old, new)))
+    with pytest.raises(EvenspikeError, match=says):
+        load_ticket(run)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_data_that_do_not_fit_are_named(sets: data.Dataset, tmp_path: Path, split: str) -> None:
+    good: data.Split = getattr(sets, split)
+    labels = good.labels.clone()
+    labels[3] = 10
+    of_classes = dataclasses.replace(sets, **{split: data.Split(good.images, labels)})
+    of_shape = dataclasses.replace(sets, **{split: data.Split(good.images[..., :28], good.labels)})
+    for wrong, says in (
+        (of_classes, f"fmnist, {split} images: labels: image 3 has label 10; 0 to 9 are possible"),
+        (of_shape, f"fmnist, {split} images: are .*, 32, 28\\), not uint8 "),
+    ):
+        with pytest.raises(EvenspikeError, match=says):
+            Trainer(recipe.parse(RECIPE), wrong, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_label_out_of_range_stops_the_verb(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE)
+    folder = write_set(tmp_path)
+    labels = (np.arange(40) % 10).astype(np.uint8)
+    labels[7] = 12
+    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+    with pytest.raises(EvenspikeError, match="image 7 has label 12; 0 to 9 are possible"):
+        command.train(str(path), tmp_path / "run", folder, threads=1)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        (
+            'name = "random"\nscope = "local"\nsparsity = 0.97',
+            "sparsity 0.97 leaves none of the 18 weights of layers.0.conv",
+        ),
+        (
+            'name = "snip"\nsparsity = 0.9999',
+            r"sparsity 0.9999 leaves 1 of 14\d{3} weights, fewer than .* layers \(14\)",
+        ),
+    ],
+)
+def test_a_layer_that_must_be_empty_is_named(
+    sets: data.Dataset, tmp_path: Path, method: str, says: str
+) -> None:
+    before, after = RECIPE.index("[method]"), RECIPE.index("[optimizer]")
+    text = f"{RECIPE[:before]}[method]\n{method}\n{RECIPE[after:]}"
+    with pytest.raises(EvenspikeError, match=says):
+        Trainer(recipe.parse(text), sets, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 BIAS = "layers.0.conv.bias"

@@ -84,12 +84,14 @@ def test_every_round_is_measured_and_nothing_changes(sets: data.Dataset, tmp_pat
     assert all(line.keys() >= KEYS for line in rounds)
     assert all(line["cycles"] == 7.0 for line in rounds)
     assert not any(line.keys() & KEYS for line in lines(tmp_path / "without", "trained"))
-    assert len(asked.asked) == 3
-    for program, images, arch, mapping in asked.asked:
+    # The ticket is measured with both assignments, the rounds with the mapper's.
+    assert [mapping for *_, mapping in asked.asked] == ["cost", "cost", "cost", "natural"]
+    assert ["cycles_natural" in line for line in rounds] == [False, False, True]
+    for program, images, arch, _ in asked.asked:
         assert program.timesteps == 2
         assert program.provenance["activity"].keys() == {f"conv{n}" for n in range(1, 14)}
         assert np.array_equal(images, sets.validation.images[:2].numpy())
-        assert (arch.pes, mapping) == (2, "cost")
+        assert arch.pes == 2
     sparsities = [program.sparsity for program, *_ in asked.asked]
     assert sparsities == sorted(sparsities)
     assert sparsities[0] < sparsities[2]
@@ -126,6 +128,20 @@ def test_what_cannot_be_measured_is_said_once(
     (line,) = lines(tmp_path, "unmeasured")
     assert says in line["reason"]
     assert not any(line.keys() & KEYS for line in lines(tmp_path, "trained"))
+
+
+def test_a_search_on_the_twin_is_not_measured_but_its_ticket_is(
+    sets: data.Dataset, tmp_path: Path
+) -> None:
+    method = 'name = "transferred"\n    scope = "local"\n    rounds = 2\n    rate = 0.5'
+    before, after = RECIPE.index('name = "u-ticket"'), RECIPE.index("    snapshot = 80")
+    asked = Recorded()
+    given = recipe.parse(RECIPE[:before] + method + "\n" + RECIPE[after:])
+    Trainer(given, sets, tmp_path, asked).run()
+    (line,) = lines(tmp_path, "unmeasured")
+    assert "the search runs on the ReLU twin, which has no spikes" in line["reason"]
+    assert [line.keys() >= KEYS for line in lines(tmp_path, "trained")] == [False, False, True]
+    assert [mapping for *_, mapping in asked.asked] == ["cost", "natural"]
 
 
 def test_nothing_is_measured_where_it_is_not_asked_for(sets: data.Dataset, tmp_path: Path) -> None:

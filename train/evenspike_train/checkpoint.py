@@ -43,23 +43,28 @@ def check_fields(where: str, content: Mapping[str, Any], fields: Fields) -> None
             raise EvenspikeError(f"{where}: {name} is {value}")
 
 
-def check_tensors(where: str, given: Any, expected: Mapping[str, Tensor]) -> None:
-    """Raise EvenspikeError unless these are the expected tensors by name, shape and kind."""
+def check_tensors(
+    where: str, given: Any, expected: Mapping[str, Tensor], network: str = ""
+) -> None:
+    """Raise EvenspikeError unless these are the expected tensors by name, shape and kind.
+
+    network : what is expected, in words, for the message that the tensors are another network's.
+    """
+    hint = f"; this is no checkpoint of a {network}" if network else ""
     if not isinstance(given, Mapping):
         raise EvenspikeError(f"{where}: is of type {type(given).__name__}")
     for key in expected:
         if key not in given:
-            raise EvenspikeError(f"{where}: {key} is missing")
+            raise EvenspikeError(f"{where}: {key} is missing{hint}")
     for key, tensor in given.items():
         if key not in expected:
-            raise EvenspikeError(f"{where}: {key} is unknown")
+            raise EvenspikeError(f"{where}: {key} is unknown{hint}")
         like = expected[key]
         if not isinstance(tensor, Tensor) or tensor.is_complex():
             raise EvenspikeError(f"{where}: {key} is not a tensor of real numbers")
         if tensor.shape != like.shape:
-            raise EvenspikeError(
-                f"{where}: {key} has shape {tuple(tensor.shape)}, the network {tuple(like.shape)}"
-            )
+            shapes = f"{tuple(tensor.shape)}, the network {tuple(like.shape)}"
+            raise EvenspikeError(f"{where}: {key} has shape {shapes}{hint}")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise EvenspikeError(f"{where}: {key} holds values that are not finite")
 

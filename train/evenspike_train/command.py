@@ -16,6 +16,7 @@ from evenspike_train.checkpoint import first_line
 from evenspike_train.data import Dataset, load_dataset
 from evenspike_train.derive import NO_CHANGES, Changes, derive
 from evenspike_train.hardware import Measure
+from evenspike_train.programs import check_possible, impossible
 from evenspike_train.recipe import Recipe
 from evenspike_train.trainer import Trainer
 
@@ -113,6 +114,11 @@ def kept_recipe(recipe: Recipe, directory: Path) -> Recipe:
     return started
 
 
+def unexportable(directory: Path) -> str:
+    """Why the run in a folder gives no Program; empty where it does."""
+    return impossible(recipes.load(directory / "recipe.toml"))
+
+
 def export(
     directory: Path,
     out: Path,
@@ -124,5 +130,6 @@ def export(
     """Program and card of a finished run, into `out`."""
     where = prepare(threads, device)
     recipe = recipes.load(directory / "recipe.toml")
+    check_possible(recipe)
     command = f"evenspike train {recipe.made_from or recipe.name}"
     return exporting.export(directory, out, load(recipe, data, where), command, notes)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from evenspike import dataset
+from evenspike.dataset.checks import checked_labels
 from evenspike.errors import EvenspikeError
 
 
@@ -44,6 +45,19 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+
+
+def check_fits(data: Dataset, spec: dataset.DataSet) -> None:
+    """Raise EvenspikeError for images of another shape or labels of no class, naming the first."""
+    for name in ("train", "validation", "test"):
+        split: Split = getattr(data, name)
+        where, count = f"{spec.name}, {name} images", len(split.images)
+        if split.images.dtype != torch.uint8 or split.images.shape[1:] != spec.shape or not count:
+            raise EvenspikeError(
+                f"{where}: are {split.images.dtype} {tuple(split.images.shape)}, not uint8 "
+                f"{('N', *spec.shape)}"
+            )
+        checked_labels(where, split.labels.cpu().numpy(), count, (0, spec.classes - 1))
 
 
 def to_split(images: np.ndarray, labels: np.ndarray, device: torch.device) -> Split:

@@ -20,7 +20,7 @@ from evenspike.dataset import shipped
 from evenspike.errors import EvenspikeError
 from evenspike.metrics import paper_metrics
 from evenspike.program import Program
-from evenspike_train import __version__, checkpoint, networks, recipe, run_log
+from evenspike_train import __version__, checkpoint, networks, recipe, run_log, run_state
 from evenspike_train import masks as weight_masks
 from evenspike_train.card import card
 from evenspike_train.data import Dataset
@@ -84,7 +84,7 @@ def load_model(
         raise EvenspikeError(f"checkpoint: {key} is missing; is it a {network.name}?")
     for key in sorted(state.keys() - expected.keys()):
         raise EvenspikeError(f"checkpoint: {key} is unknown; is it a {network.name}?")
-    checkpoint.check_tensors("checkpoint", state, expected)
+    checkpoint.check_tensors("checkpoint", state, expected, run_state.describe(network))
     model.load_state_dict(state)
     return model.eval()
 

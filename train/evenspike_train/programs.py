@@ -33,6 +33,13 @@ def impossible(recipe: Recipe) -> str:
     return ""
 
 
+def check_possible(recipe: Recipe) -> None:
+    """Raise EvenspikeError where no Program can be made of what the recipe trains."""
+    reason = impossible(recipe)
+    if reason:
+        raise EvenspikeError(f"{recipe.name}: cannot be exported: {reason}")
+
+
 def make_program(
     recipe: Recipe, model: networks.SpikingNetwork, provenance: Mapping[str, Any]
 ) -> Program:
@@ -40,9 +47,7 @@ def make_program(
 
     Raises EvenspikeError where there can be none.
     """
-    reason = impossible(recipe)
-    if reason:
-        raise EvenspikeError(f"{recipe.name}: cannot be exported: {reason}")
+    check_possible(recipe)
     quantised = quantise(model, keep_living=recipe.method.balancing != "none")
     return Program(
         name=recipe.name,

@@ -37,7 +37,7 @@ class RunProgress:
     """
 
     def __init__(self, work: list[int], console: Console | None = None) -> None:
-        self._console = console or Console(markup=False, emoji=False, highlight=False)
+        self._console = console or Console(emoji=False)
         self._work = work
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -78,7 +78,14 @@ class RunProgress:
                 name, total=total, completed=before + done, epoch="-", loss="-", rate="-"
             )
         else:
-            self._bar.update(self._bar.task_ids[0], description=name, completed=before + done)
+            self._bar.update(
+                self._bar.task_ids[0],
+                description=name,
+                completed=before + done,
+                epoch="-",
+                loss="-",
+                rate="-",
+            )
         self._images, self._looked = 0, time.monotonic()
 
     def step(
@@ -104,6 +111,6 @@ class RunProgress:
     def print(self, line: str) -> None:
         """A line of the log: above the bar, or where there is none, as it is."""
         if self.shown:
-            self._bar.console.print(line, soft_wrap=True)
+            self._bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
         else:
             print(line, flush=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from evenspike.errors import EvenspikeError
 from evenspike_train import checkpoint
+from evenspike_train.networks import NetworkConfig
 
 FILE = "state.pt"
 SNAPSHOT = "snapshot.pt"
@@ -35,13 +36,25 @@ PLAIN = _FIELDS.keys() - {"model", "optimizer", "search", "log_bytes"}
 
 
 def write(path: Path, content: Any) -> None:
-    """Replace a file in one step: whenever the machine stops, it is the old one or the new one."""
+    """Replace a file in one step: whenever the machine stops, it is the old one or the new one.
+
+    content : a text, or what torch saves.
+
+    Raises EvenspikeError where it cannot be written; the old file stays.
+    """
     temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as stream:
-        torch.save(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())  # the content is on the disk before the name points to it
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as stream:
+            if isinstance(content, str):
+                stream.write(content.encode())
+            else:
+                torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())  # the content is on the disk before the name points to it
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch says a full disk in its own way
+        reason = checkpoint.first_line(error)
+        raise EvenspikeError(f"{path}: cannot be written: {reason}") from error
     sync_folder(path.parent)
 
 
@@ -71,7 +84,7 @@ def read(
     model: Mapping[str, Tensor],
     carried: Mapping[str, Tensor],
     phases: int,
-    timesteps: int,
+    network: NetworkConfig,
     device: torch.device,
 ) -> dict[str, Any]:
     """Content of a state file that fits the run.
@@ -79,23 +92,29 @@ def read(
     Parameters
     ----------
     model, carried : the run's own state dict and masks, which the file's must be like.
-    phases, timesteps : how many the run and its network have.
+    phases : how many the run has.
 
     Raises EvenspikeError, naming file and field, for one that is damaged or another run's.
     """
     state = checkpoint.read(path, _FIELDS, device)
     averaged = {k: v for k, v in model.items() if v.is_floating_point()}
-    checkpoint.check_tensors(f"{path}: model", state["model"], model)
-    checkpoint.check_tensors(f"{path}: carried", state["carried"], carried)
+    name = describe(network)
+    checkpoint.check_tensors(f"{path}: model", state["model"], model, name)
+    checkpoint.check_tensors(f"{path}: carried", state["carried"], carried, name)
     if state["ema"] is not None:
-        checkpoint.check_tensors(f"{path}: ema", state["ema"], averaged)
+        checkpoint.check_tensors(f"{path}: ema", state["ema"], averaged, name)
     for field, limit in (("phase_index", phases), ("step", 1 << 53), ("log_bytes", 1 << 53)):
         if not 0 <= state[field] < limit:
             raise EvenspikeError(f"{path}: {field} is {state[field]}")
     early = state["early_timesteps"]
-    if early is not None and not 2 <= early <= timesteps:
+    if early is not None and not 2 <= early <= network.timesteps:
         raise EvenspikeError(f"{path}: early_timesteps is {early}")
     return state
+
+
+def describe(network: NetworkConfig) -> str:
+    """A network in words, for messages."""
+    return f"{network.name} of width {network.width}"
 
 
 def load_optimizer(path: Path, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

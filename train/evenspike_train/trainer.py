@@ -16,14 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenspike.dataset import DATA_SETS
 from evenspike.errors import EvenspikeError
 from evenspike_train import checkpoint, dense_phase, networks, run_state, schedule, tickets, twin
 from evenspike_train import masks as weight_masks
-from evenspike_train.data import Augmentation, Dataset, generator_for
+from evenspike_train.data import Augmentation, Dataset, check_fits, generator_for
 from evenspike_train.evaluation import evaluate
 from evenspike_train.hardware import MAPPINGS, Hardware, Measure
 from evenspike_train.optimizer import learning_rate, loss_per_timestep, make_optimizer
 from evenspike_train.probe import NetworkProbe
+from evenspike_train.programs import impossible
 from evenspike_train.progress import RunProgress
 from evenspike_train.recipe import Recipe
 from evenspike_train.run_log import RunLog
@@ -58,6 +60,7 @@ class Trainer:
         """
         self.recipe, self.data, self.directory = recipe, data, Path(directory)
         self.device = data.train.images.device
+        check_fits(data, DATA_SETS[recipe.data.name])
         self.method = tickets.build(recipe.method)
         torch.manual_seed(recipe.seed)
         self.model = networks.build(recipe.network).to(self.device)
@@ -80,6 +83,8 @@ class Trainer:
         self._kernels = ""  # as last logged
         self.phases = schedule.phases(recipe, self.method)
         self._progress = RunProgress([self._work(phase) for phase in self.phases])
+        weights = weight_masks.originals(self.model)
+        fit.check_layers(recipe.method, {name: one.numel() for name, one in weights.items()})
         fit.check_data(recipe.method, recipe.dense.images, len(data.train))
 
     # --- state -----------------------------------------------------------------
@@ -129,10 +134,9 @@ class Trainer:
         path = self._path(run_state.FILE)
         if not path.is_file():
             return False
-        expected, timesteps = self.model.state_dict(), self.recipe.network.timesteps
-        found = run_state.read(
-            path, expected, self.carried, len(self.phases), timesteps, self.device
-        )
+        expected, network = self.model.state_dict(), self.recipe.network
+        phases = len(self.phases)
+        found = run_state.read(path, expected, self.carried, phases, network, self.device)
         self.model.load_state_dict(found["model"])
         run_state.load_optimizer(path, self.optimizer, found["optimizer"])
         try:
@@ -145,7 +149,8 @@ class Trainer:
         path = self._path(run_state.SNAPSHOT)
         if path.is_file():
             self.snapshot = checkpoint.read(path, {}, self.device)
-            checkpoint.check_tensors(str(path), self.snapshot, expected)
+            name = run_state.describe(network)
+            checkpoint.check_tensors(str(path), self.snapshot, expected, name)
         self._clock = time.monotonic()
         return True
 
@@ -446,7 +451,10 @@ class Trainer:
         self.directory.mkdir(parents=True, exist_ok=True)
         if not self.resume():
             self._log.cut(0)  # of a run that was killed before its first checkpoint
-            self._path("recipe.toml").write_text(self.recipe.text, encoding="utf-8")
+            self._write("recipe.toml", self.recipe.text)
+            reason = impossible(self.recipe)
+            if reason:
+                self.log("notice", text=f"this run will give no Program: {reason}")
             if self._dense is not None:
                 self._take_dense_phase(self._dense)
         while self.phase_index < len(self.phases):

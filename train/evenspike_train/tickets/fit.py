@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from evenspike.errors import EvenspikeError
 from evenspike_train.tickets import METHODS
 from evenspike_train.tickets.config import MethodConfig
@@ -95,6 +97,29 @@ def check_data(config: MethodConfig, dense_images: int, train_images: int) -> No
         raise EvenspikeError(
             f"method: early_time chooses after {early_time_images(config, train_images)} images, "
             f"but the dense phase has {dense_images}"
+        )
+
+
+def check_layers(config: MethodConfig, weights: Mapping[str, int]) -> None:
+    """Raise EvenspikeError for a sparsity at which a layer is certain to be left empty.
+
+    weights : number of each layer's.
+    """
+    if not config.sparsity:
+        return
+    living = 1 - config.sparsity
+    if config.scope == "local":
+        for name, count in weights.items():
+            if int(living * count) == 0:
+                raise EvenspikeError(
+                    f"method: sparsity {config.sparsity} leaves none of the {count} weights of "
+                    f"{name}, as each layer is pruned by itself"
+                )
+    total = sum(weights.values())
+    if int(living * total) < len(weights):
+        raise EvenspikeError(
+            f"method: sparsity {config.sparsity} leaves {int(living * total)} of {total} weights, "
+            f"fewer than the network has layers ({len(weights)})"
         )
 
 

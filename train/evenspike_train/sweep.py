@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,18 +150,35 @@ def sweep(
     """
     backends.check(backend, jobs)
     rows = {run.name: run_record.read(folder / RUNS / run.name) for run in runs}
-    missing = [run for run in runs if rows[run.name]["state"] != run_record.FINISHED]
+    waiting = {run.name: run for run in runs if rows[run.name]["state"] != run_record.FINISHED}
     threads = max(1, cores() // jobs)
+
+    def end(name: str, error: str) -> None:
+        run = waiting.pop(name)
+        row = run_record.read(folder / RUNS / name)
+        if error:
+            row |= {"state": run_record.FAILED, "error": error}
+        rows[name] = row
+        done(run, row)
+
     with backends.parallel(backend, jobs) as parallel:
-        ended = parallel(_task(run, folder, data, threads, device) for run in missing)
-        for index, error in ended:
-            run = next(run for run in missing if run.name == index)
-            row = run_record.read(folder / RUNS / run.name)
-            if error:
-                row |= {"state": run_record.FAILED, "error": error}
-            rows[run.name] = row
-            done(run, row)
+        tasks = [_task(run, folder, data, threads, device) for run in waiting.values()]
+        ended = _until_broken(parallel, tasks)
+        for name, error in ended:
+            if name is not None:
+                end(name, error)
+                continue
+            for lost in list(waiting):  # those that had not begun, too: the same command goes on
+                end(lost, f"its worker is gone: {error}")
     return rows
+
+
+def _until_broken(parallel: Any, tasks: list[Any]) -> Iterator[tuple[str | None, str]]:
+    """What the workers return; if one of them dies, (None, what is known about that) at last."""
+    try:
+        yield from parallel(tasks)
+    except Exception as error:  # noqa: BLE001 - each backend has its own
+        yield None, f"{type(error).__name__}: {first_line(error)}"
 
 
 def cores() -> int:

@@ -54,20 +54,24 @@ def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
     content = read(path)
     known = {row["name"]: row for row in content["runs"]}
     text = _text(arguments)
-    threads = max(1, sweeping.cores() // arguments.jobs)
-    made_on = {"machine": assemble.machine(), "jobs": arguments.jobs, "threads": threads}
+    machine = ", ".join(filter(None, (sweeping.accelerator(arguments.device), assemble.machine())))
+    threads = sweeping.threads(arguments.jobs)
+    made_on = {"machine": machine, "jobs": arguments.jobs, "threads": threads}
     ended = 0
 
     def keep(run: sweeping.Run, row: dict[str, Any], made: dict[str, Any] | None) -> None:
         asked = known.get(run.name, {}).get("sweep", text)
         named = {"name": run.name, "command": run.command, "sweep": asked, **asdict(run.changes)}
         known[run.name] = {**named, "made_on": made, **row}
+
+    def write() -> None:
         report.write_json(content | {"runs": list(known.values())}, path)
 
     def done(run: sweeping.Run, row: dict[str, Any]) -> None:
         nonlocal ended
         ended += 1
         keep(run, row, made_on)
+        write()
         console.print(f"{ended}: {run.name}: {_outcome(row)}", soft_wrap=True)
 
     rows = sweeping.sweep(
@@ -81,6 +85,7 @@ def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
     )
     for run in runs:
         keep(run, rows[run.name], known.get(run.name, {}).get("made_on"))
+    write()
     failed = {name: row["error"] for name, row in rows.items() if row["error"]}
     console.print(
         f"{len(runs)} runs: {ended} trained now, {len(runs) - ended} were there; written: {path}",

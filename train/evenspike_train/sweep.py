@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from evenspike.errors import EvenspikeError
 from evenspike_train import backends, command, run_record
 from evenspike_train import recipe as recipes
@@ -151,7 +153,6 @@ def sweep(
     backends.check(backend, jobs)
     rows = {run.name: run_record.read(folder / RUNS / run.name) for run in runs}
     waiting = {run.name: run for run in runs if rows[run.name]["state"] != run_record.FINISHED}
-    threads = max(1, cores() // jobs)
 
     def end(name: str, error: str) -> None:
         run = waiting.pop(name)
@@ -162,7 +163,7 @@ def sweep(
         done(run, row)
 
     with backends.parallel(backend, jobs) as parallel:
-        tasks = [_task(run, folder, data, threads, device) for run in waiting.values()]
+        tasks = [_task(run, folder, data, threads(jobs), device) for run in waiting.values()]
         ended = _until_broken(parallel, tasks)
         for name, error in ended:
             if name is not None:
@@ -186,6 +187,17 @@ def cores() -> int:
     import joblib  # noqa: PLC0415 - of the extra, and only a sweep needs it
 
     return int(joblib.cpu_count())
+
+
+def threads(jobs: int) -> int:
+    """Of each run, with so many at a time."""
+    return max(1, cores() // jobs)
+
+
+def accelerator(device: str | None) -> str:
+    """The name of the GPU that the runs train on; empty where they train on the CPU."""
+    where = command.prepare(0, device)
+    return torch.cuda.get_device_name(where) if where.type == "cuda" else ""
 
 
 def _named(run: Run, *arguments: Any) -> tuple[str, str]:

@@ -130,6 +130,7 @@ def index(figures: Mapping[str, Figure], others: Sequence[Mapping[str, str]]) ->
     if others:
         parts += [
             "## Runs that did not finish",
+            "Their rows are empty.",
             table(("run", "why"), [[other["name"], other["error"]] for other in others]),
         ]
     return "\n\n".join(parts) + "\n"

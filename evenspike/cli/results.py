@@ -19,7 +19,7 @@ from evenspike.results.plan import STUDIES
 
 
 def results(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """The verb.  A run that fails leaves its row empty and is named in the index, which is no error.
+    """The verb.  A run that fails leaves its row empty and is named in the index: no error.
 
     parser: of the whole command line, which reads the plan's sweeps.
     """

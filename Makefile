@@ -16,6 +16,7 @@ UPDATE =
 
 VENV = .venv
 BIN = $(VENV)/bin
+PEERS = build/peers
 
 # `$(call options,IMAGES DATA)` is `--images '50'` when only IMAGES was given.
 given = $(filter command,$(origin $(1)))
@@ -23,7 +24,7 @@ options = $(foreach name,$(1),$(if $(call given,$(name)),--$(shell echo $(name) 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sim cosim cosim-random cocotb mutants train sweep results export synth area baselines bitstream report bench test gates lint clean
+.PHONY: help sim cosim cosim-random cocotb mutants train sweep results export synth area baselines bitstream report bench bench-train test gates lint clean
 
 # Real spikes for the benchmark, where they lie beside the checkout.
 TRACE = $(wildcard ../shared/traces/vgg16-cifar10-spikes.npz)
@@ -44,6 +45,7 @@ help:
 	@echo 'make bitstream   build BOARD=$(BOARD) and keep it in bitstreams/: SEEDS='
 	@echo 'make report   write the pages of a report.json again: OUT='
 	@echo 'make bench    measure cycles and speed: MODEL= IMAGES= TRACE= OUT='
+	@echo 'make bench-train   time a training step beside SpikingJelly and snnTorch: STEPS= BATCH= OUT='
 	@echo 'make test     run all tests but those of gates'
 	@echo 'make gates    run the benches on the synthesised gates, and prove that they are the RTL'
 	@echo 'make lint     check format, rules, types and imports'
@@ -103,6 +105,9 @@ report: $(VENV)/base
 bench: $(VENV)/base
 	@$(BIN)/evenspike bench $(if $(TRACE),--trace '$(TRACE)') $(call options,MODEL IMAGES OUT)
 
+bench-train: $(VENV)/train $(PEERS)/installed
+	@$(BIN)/python -m tests.train.bench --peers '$(PEERS)/bin/python' $(call options,STEPS BATCH OUT)
+
 test: $(VENV)/test
 	@$(BIN)/python -m pytest -n auto --durations=10 $(ARGS)
 
@@ -118,6 +123,14 @@ lint: $(VENV)/lint
 clean:
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The peers of `make bench-train`, with the torch that the tests run: in an environment of their own,
+# as nothing here depends on them. On Linux the default torch is the CUDA build, of several GB.
+$(PEERS)/installed: $(VENV)/made-in Makefile
+	@echo 'Installing SpikingJelly and snnTorch into $(PEERS); this takes some minutes.' >&2
+	@rm -rf $(PEERS) && $(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check torch==2.13.0 spikingjelly==2.0.0 snntorch==1.0.0
+	@touch $@
 
 # ---- the virtual environment: a stamp for each set of extras -------------------------------
 

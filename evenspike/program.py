@@ -43,6 +43,7 @@ POOLS = (1, 2)
 AVERAGES = (1, 2, 4, 8)
 PIXEL_MAX = 255
 SIDE_MAX = 1024
+TIMESTEPS_MAX = 8
 """Largest side of a map; keeps a small file from asking for more memory than there is."""
 
 HOST_BIAS_BITS = 32
@@ -357,8 +358,10 @@ def _check(program: Program) -> None:
         json.dumps(dict(program.provenance), sort_keys=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise EvenspikeError(f"{program.name}: provenance is not JSON: {error}") from error
-    if not 1 <= program.timesteps <= 8:
-        raise EvenspikeError(f"{program.name}: {program.timesteps} timesteps, 1 to 8 are possible")
+    if not 1 <= program.timesteps <= TIMESTEPS_MAX:
+        raise EvenspikeError(
+            f"{program.name}: {program.timesteps} timesteps, 1 to {TIMESTEPS_MAX} are possible"
+        )
     if len(program.shape) != 3 or min(program.shape) < 1:
         raise EvenspikeError(f"{program.name}: input shape {program.shape} is not [C, H, W]")
     if max(program.shape[1:]) > SIDE_MAX:

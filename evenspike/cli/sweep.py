@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from evenspike import __version__, report
 from evenspike.cli import assemble
+from evenspike.cli.measure import measure
 from evenspike.errors import EvenspikeError
 from evenspike_train import backends
 from evenspike_train import sweep as sweeping
@@ -81,6 +82,7 @@ def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
         backend=arguments.backend,
         data=arguments.data,
         device=arguments.device,
+        measure=measure,
         done=done,
     )
     for run in runs:

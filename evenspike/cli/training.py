@@ -13,6 +13,7 @@ RUNS = Path("runs")
 
 def train(arguments: argparse.Namespace) -> int:
     """Train a recipe, going on with what is in its folder, and export what came out."""
+    from evenspike.cli.measure import measure
     from evenspike_train import command, derive
 
     names = [name for name in (arguments.recipe, arguments.file) if name is not None]
@@ -29,6 +30,7 @@ def train(arguments: argparse.Namespace) -> int:
         arguments.threads,
         arguments.device,
         changes,
+        measure,
     )
     arguments.out, arguments.notes = None, ""
     return export(arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from evenspike.results import ladder, search
+from evenspike.results import hardware, ladder, search
 from evenspike.results.parts import Figure
 from evenspike.results.rows import Row
 
@@ -16,4 +16,5 @@ FIGURES: dict[str, Callable[[list[Row]], Figure]] = {
     "search-time": search.search_time,
     "pes": search.pes,
     "sparsity": ladder.sparsity,
+    "hardware": hardware.hardware,
 }

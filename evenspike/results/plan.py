@@ -52,6 +52,13 @@ STUDIES: dict[str, Study] = {
                 "--methods random,imp,u-ticket,early-bird --seeds 1 --rounds 3",
             ),
         ),
+        Study(
+            "vgg16-hardware",
+            "vgg16",
+            "fmnist",
+            False,
+            ("--methods imp,u-ticket,cycle-aware --seeds 1-5",),
+        ),
         Study("vgg16-gpu", "vgg16", "fmnist", True, FULL),
         Study("resnet19", "resnet19", "fmnist", True, FULL),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import importlib.util
 import json
@@ -22,7 +23,9 @@ pytest.importorskip("joblib")
 import torch
 
 from evenspike.errors import EvenspikeError
-from evenspike_train import backends, sweep
+from evenspike_train import backends, command, dense_phase, sweep
+from evenspike_train import recipe as recipes
+from evenspike_train.derive import Changes, derive
 from evenspike_train.sweep import Axes
 from evenspike_train.trainer import Trainer
 
@@ -244,6 +247,56 @@ def test_a_worker_that_dies_is_named(
     ]
     rows = json.loads((tmp_path / "sweep.json").read_text())["runs"]
     assert [row["state"] for row in rows] == ["finished", "failed", "failed"]
+
+
+def test_a_dense_phase_is_trained_once(
+    cli: Cli, recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs that begin alike share it, and end in the same bits as alone."""
+    given = ("--data", data, "--out", tmp_path / "out")
+    methods = "imp,u-ticket,cycle-aware,early-bird"
+    begun: list[str] = []
+    original = Trainer._train_step
+
+    def step(self: Trainer, phase: Any, *rest: Any) -> float:
+        begun.append(f"{self.recipe.method.name} {phase.name}")
+        return original(self, phase, *rest)
+
+    # A single epoch is too little for an Early-Bird.
+    monkeypatch.setattr("evenspike_train.tickets.fit.check_data", lambda *_: None)
+    monkeypatch.setattr(Trainer, "_train_step", step)
+    options = ("--methods", methods, "--backend", "threading")
+    assert cli("sweep", "--recipe", recipe, *given, *options).status == 0
+    assert {name for name in begun if name.endswith("dense")} == {"imp dense", "early-bird dense"}
+    for method in ("imp", "u-ticket", "cycle-aware"):
+        alone, shared = tmp_path / method, tmp_path / f"out/runs/tiny-{method}-seed1"
+        command.train(str(recipe), alone, data, 1, changes=Changes(method, 1))
+        a, b = (
+            torch.load(path / "ticket.pt", weights_only=True)["model"] for path in (alone, shared)
+        )
+        assert all(torch.equal(tensor, b[name]) for name, tensor in a.items())
+        log = (shared / "log.jsonl").read_text()
+        events = [json.loads(line)["event"] for line in log.splitlines()]
+        assert ("dense" in events) is (method != "imp")
+
+
+def test_another_recipes_dense_phase_is_refused(
+    cli: Cli, recipe: Path, data: Path, tmp_path: Path
+) -> None:
+    given = ("sweep", "--recipe", recipe, "--data", data, "--out", tmp_path)
+    assert cli(*given, "--methods", "imp").status == 0
+    wanted = derive(recipes.load(recipe), Changes("u-ticket", 1))
+    run = tmp_path / "runs/tiny-imp-seed1"
+    model = torch.load(run / "dense.pt", weights_only=True)["model"]
+    device = torch.device("cpu")
+    assert dense_phase.read(run, wanted, model, device).images_seen == 40
+    for changed in (
+        dataclasses.replace(wanted, seed=2),
+        dataclasses.replace(wanted, method=dataclasses.replace(wanted.method, snapshot=20)),
+        derive(wanted, Changes("early-bird")),
+    ):
+        with pytest.raises(EvenspikeError, match=r"dense\.pt: is no dense phase of the recipe"):
+            dense_phase.read(run, changed, model, device)
 
 
 # --- what is refused, before anything is trained -----------------------------------

@@ -230,7 +230,9 @@ def test_without_a_run_every_row_is_empty(name: str) -> None:
             assert len(row) == len(given["columns"])
             for value, column in zip(row, given["columns"], strict=True):
                 stated = "paper" in column["name"] or column["name"] == "at sparsity"
-                key = column["name"] in {"recipe", "method", "ticket", "PEs"}
+                key = column["name"] in {
+                    *("recipe", "method", "against", "ticket", "PEs", "assignment to PEs")
+                }
                 assert value is None or stated or key
     assert "There is no run behind this figure yet" in page.render(name, figure)
 
@@ -408,3 +410,40 @@ def test_every_plan_can_be_run() -> None:
                 facts = each.recipe
                 assert (facts.network.name, facts.data.name) == (study.network, study.data)
                 assert (facts.network.width == parts.FULL_WIDTH) == study.full
+
+
+def measured(method: str, seed: int, busy: float, natural: float, accuracy: float) -> Data:
+    found = run(method, seed, accuracy=accuracy)
+    found["trained"][-1] |= {
+        "hardware_utilisation": busy,
+        "hardware_utilisation_natural": natural,
+        "cycles": 1000.0,
+        "cycles_natural": 1100.0,
+        "energy_pj": 5e6,
+        "energy_pj_natural": 6e6,
+    }
+    return found
+
+
+def test_hardware() -> None:
+    figure = FIGURES["hardware"](
+        made(
+            measured("imp", 1, 0.5, 0.4, 70.0),
+            measured("imp", 2, 0.6, 0.5, 71.0),
+            measured("u-ticket", 1, 0.55, 0.45, 69.0),
+            measured("u-ticket", 2, 0.58, 0.55, 71.5),
+            measured("u-ticket", 3, 0.9, 0.9, 99.0),
+            run("cycle-aware", 1),
+        )
+    )
+    mapped, natural = table(figure, 0, "vgg16-tiny", "imp")
+    assert means(mapped[1:]) == [pytest.approx(0.55), 1000, 5e6, 0.625, 70.5, 0.75]
+    assert means(natural[1:4]) == [pytest.approx(0.45), 1100, 6e6]
+    assert table(figure, 0, "vgg16-tiny", "cycle-aware")[0][1:3] == [None, None], "not measured"
+    (pair,) = table(figure, 1, "vgg16-tiny", "u-ticket", "imp", "the mapper's")
+    assert means(pair) == [pytest.approx(0.015), 1, 2, pytest.approx(-0.25)], "seeds of both"
+    (pair,) = table(figure, 1, "vgg16-tiny", "u-ticket", "imp", "filters in their order")
+    assert pair[1:3] == [2, 2]
+    (pair,) = table(figure, 1, "vgg16-tiny", "cycle-aware", "u-ticket", "the mapper's")
+    assert pair == [None] * 4
+    assert "| vgg16-tiny | imp | the mapper's | 0.550 ± 0.071 |" in page.render("hardware", figure)

@@ -30,6 +30,7 @@ width = 2
 in_channels = 3
 timesteps = 2
 [method]
+scope = "local"
 rounds = 1
 rate = 0.5
 rewind = "learning-rate"

@@ -18,10 +18,16 @@ from evenspike.arch import Arch
 from evenspike_train import tickets
 from evenspike_train.masks import sparsity
 from evenspike_train.probe import _reached
-from evenspike_train.tickets import MethodConfig, cycle_aware
+from evenspike_train.tickets import MethodConfig, WeightWork, cycle_aware
 from evenspike_train.tickets.cycle_aware import filter_costs, groups
 from tests.tiny import TINY, with_layer
 from tests.train.test_tickets import FakeProbe, full, generator, random_weights
+
+
+def work(cost: torch.Tensor) -> WeightWork:
+    """Of so many cycles, the same whole number of them in each of four windows."""
+    return WeightWork(cost, cost.ceil().expand(4, *cost.shape))
+
 
 SHAPES = {"first": (32, 1, 3, 3), "a": (64, 32, 3, 3), "b": (64, 64, 3, 3), "fc": (10, 64)}
 
@@ -44,7 +50,7 @@ def test_every_filter_of_a_group_costs_the_same_within_one_weight(
     cost = torch.rand(channels, 3, 3, generator=g).double()
     cost[0] = 0  # a silent channel
     weight = torch.randn(mask.shape, generator=g)
-    balanced = cycle_aware.balance(mask, weight, cost, pes, remove, g)
+    balanced = cycle_aware.balance(mask, weight, work(cost), pes, remove, g)
     before, after = filter_costs(mask, cost), filter_costs(balanced, cost)
     for group in groups(before, pes):
         target = before[group].mean()
@@ -65,7 +71,7 @@ def test_every_filter_of_a_group_costs_the_same_within_one_weight(
 def test_uniform_costs_are_numbers_of_weights() -> None:
     mask = torch.rand(32, 8, 3, 3, generator=generator()) < 0.3
     cost = torch.full((8, 3, 3), 4.0, dtype=torch.float64)
-    balanced = cycle_aware.balance(mask, mask.float(), cost, 16, "random", generator())
+    balanced = cycle_aware.balance(mask, mask.float(), work(cost), 16, "random", generator())
     loads = balanced.flatten(1).sum(1).numpy()
     for group in groups(filter_costs(mask, cost), 16):
         mean = mask.flatten(1).sum(1).numpy()[group].mean()
@@ -77,7 +83,7 @@ def test_removal_by_magnitude_takes_the_smallest() -> None:
     mask[0] = True
     cost = torch.ones(1, 3, 3, dtype=torch.float64)
     weight = torch.arange(18.0).view(2, 1, 3, 3)
-    balanced = cycle_aware.balance(mask, weight, cost, 2, "magnitude", generator())
+    balanced = cycle_aware.balance(mask, weight, work(cost), 2, "magnitude", generator())
     assert balanced[0].flatten().tolist() == [False] * 4 + [True] * 5
     assert int(balanced[1].sum()) in (4, 5)
 
@@ -96,7 +102,7 @@ def test_sparser_only_removes() -> None:
     mask = torch.rand(32, 8, 3, 3, generator=generator()) < 0.3
     cost = torch.rand(8, 3, 3, generator=generator()).double() + 0.1
     balanced = cycle_aware.balance(
-        mask, mask.float(), cost, 16, "random", generator(), sparser=True
+        mask, mask.float(), work(cost), 16, "random", generator(), sparser=True
     )
     assert not (balanced & ~mask).any()
     after = filter_costs(balanced, cost)
@@ -109,14 +115,14 @@ def test_cycle_aware_is_even_where_u_ticket_is_not() -> None:
     weights = random_weights(SHAPES)
     rates = torch.rand(64, generator=generator()) ** 3
     costs = {
-        name: (rates[: weight.shape[1], None, None] * torch.ones(3, 3) * 64).double()
+        name: work((rates[: weight.shape[1], None, None] * torch.ones(3, 3) * 64).double())
         for name, weight in weights.items()
         if weight.dim() == 4
     }
     found = {}
     for name in ("imp", "u-ticket", "cycle-aware"):
         config = MethodConfig(name=name, rounds=1, rate=0.9, sparsity=0.9)
-        probe = FakeProbe(costs=costs)
+        probe = FakeProbe(work=costs)
         report = tickets.build(config).update(weights, full(weights), generator(), True, probe)
         assert sparsity(report.masks) >= 0.9
         found[name] = cycle_aware.expected_utilisation(report.masks, costs, 16)

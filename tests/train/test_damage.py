@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from operator import delitem
 from pathlib import Path
@@ -237,6 +240,21 @@ def test_no_tf32() -> None:
     command.prepare(0, "cpu")
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_compiled_kernels_start_no_thread_more(threads: int) -> None:
+    """In a process of its own: numba starts its threads once, and by what it finds then."""
+    program = (
+        "import torch; from evenspike_train import command, neuron; "
+        f"command.prepare({threads}, 'cpu'); "
+        "neuron.fused_lif(torch.ones(2, 8).bfloat16(), neuron.LIFParameters()); "
+        "print(torch.get_num_threads())"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    command_line = [sys.executable, "-c", program]
+    assert subprocess.check_output(command_line, env=environment, text=True) == "1\n"
 
 
 def test_finish_does_not_autocast(sets: data.Dataset, tmp_path: Path) -> None:

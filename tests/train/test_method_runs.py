@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 import torch
 
 from evenspike.errors import EvenspikeError
-from evenspike_train import data, masks, recipe, twin
+from evenspike_train import command, data, masks, recipe, twin
 from evenspike_train.tickets import METHODS
 from evenspike_train.tickets.figures import paper_utilisation
 from evenspike_train.trainer import Trainer
@@ -93,13 +93,13 @@ def sets() -> data.Dataset:
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    command.set_threads(1)
     # As `command.prepare` does.  Loading the compiled kernels does it too, so that a run would
     # otherwise begin with denormal numbers in Adam's moments and go on without.
     torch.set_flush_denormal(True)
     yield
     torch.set_flush_denormal(False)
-    torch.set_num_threads(before)
+    command.set_threads(before)
 
 
 def finished(directory: Path) -> dict[str, Any]:

@@ -66,6 +66,17 @@ def test_constant_current_needs_no_copies_and_sums_gradients() -> None:
     torch.testing.assert_close(results[0][1], results[1][1])
 
 
+@pytest.mark.parametrize(("reset", "detach", "leak"), CASES)
+def test_compiled_kernel_equals_loop_in_float32(reset: str, detach: bool, leak: float) -> None:
+    torch.manual_seed(0)
+    current = 2 * torch.randn(4, 3, 8, 31, 31)  # more than a chunk of the kernel
+    parameters = LIFParameters(leak=leak, reset=reset, detach_reset=detach)
+    (s, g), (fused_s, fused_g) = both(current, parameters)
+    assert current[0].numel() > neuron_cpu.CHUNK
+    assert torch.equal(s, fused_s)
+    torch.testing.assert_close(g, fused_g, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 def test_compiled_kernel_equals_tensor_operations(
     reset: str, monkeypatch: pytest.MonkeyPatch

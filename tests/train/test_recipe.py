@@ -13,6 +13,8 @@ pytest.importorskip("torch")
 from evenspike_train import recipe
 from evenspike_train.recipe import RECIPES, RecipeError
 
+EVENTS = 'name = "x"\n[data]\nname = "nmnist"\n[network]\nin_channels = 2\n'
+
 
 @pytest.mark.parametrize("name", [p.stem for p in RECIPES.glob("*.toml")])
 def test_shipped_recipes_are_valid(name: str) -> None:
@@ -88,8 +90,20 @@ def test_values_arrive() -> None:
         ('name = "x"\n[final]\ncutout = 32', r"phase: cutout must lie in \[0, 32\) for fmnist"),
         ('name = "x"\n[data]\nname = "cifar10"', "in_channels is 1, but cifar10 has 3"),
         (
-            'name = "x"\n[data]\nname = "nmnist"\n[network]\nin_channels = 2',
-            r"vgg16 takes still images of 32x32 pixels, but nmnist has \[10, 2, 48, 48\]",
+            'name = "x"\n[data]\nname = "tiny-imagenet"\n[network]\nin_channels = 3\nclasses = 200',
+            r"vgg16 takes still images of 32x32 pixels, but tiny-imagenet has \[3, 64, 64\]",
+        ),
+        (
+            f"{EVENTS}timesteps = 11",
+            "network: timesteps is 11, but a recording of nmnist has 10 frames",
+        ),
+        (
+            f'{EVENTS}[method]\nname = "transferred"\n[dense]\nimages = 9',
+            "transferred searches on a twin with one timestep, but nmnist has another frame",
+        ),
+        (
+            'name = "x"\n[data]\nname = "nmnist"\n[network]\nin_channels = 2\n[final]\ncutout = 48',
+            r"phase: cutout must lie in \[0, 48\) for nmnist, not 48",
         ),
         ('name = "x"\n[data]\nname = "cifar100"', "classes is 10, but cifar100 has 100"),
         (
@@ -97,7 +111,7 @@ def test_values_arrive() -> None:
             "augmentation: cutout must not be negative: -1",
         ),
         ('name = "x"\n[network]\nin_channels = 3', "in_channels is 3, but fmnist has 1"),
-        ('name = "x"\n[network]\ntimesteps = 9', "network: timesteps must be at most 8"),
+        ('name = "x"\n[network]\ntimesteps = 129', "network: timesteps must be at most 128"),
         ('name = "x"\n[network]\nwidth = 100000', "network: width must be at most 512"),
         ('name = "x"\n[network.neuron]\nleak = 0.3', "leak 0.3 has no shift form .* 0.25, 0.5,"),
         ('name = "x"\n[network.neuron]\nleak = 0', "leak 0.0 has no shift form"),
@@ -114,6 +128,10 @@ def test_values_arrive() -> None:
         ('name = "x"\n[final]\nlabel_smoothing = 2', "phase: label_smoothing must lie"),
         ('name = "x"\n[compute]\nround_validation = 0', "compute: round_validation must be"),
         ('name = "x"\n[compute]\nsparse_below = -1', "compute: sparse_below must not be"),
+        (
+            'name = "x"\n[compute]\nround_cycles_images = -1',
+            "compute: round_cycles_images must not be",
+        ),
     ],
 )
 def test_errors_name_the_key(text: str, message: str) -> None:

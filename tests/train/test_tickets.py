@@ -12,7 +12,7 @@ import torch
 
 from evenspike_train import recipe, tickets
 from evenspike_train.masks import Masks, sparsity
-from evenspike_train.tickets import MethodConfig, Probe, u_ticket
+from evenspike_train.tickets import MethodConfig, Probe, WeightWork, u_ticket
 from evenspike_train.tickets.config import OPTIONS
 from evenspike_train.tickets.magnitude import count_alive, prune_by_magnitude, prune_round
 
@@ -25,16 +25,18 @@ SHAPES: dict[str, tuple[int, ...]] = {
 
 
 class FakeProbe(Probe):
-    """Saliency and costs that a test has chosen; none by default."""
+    """Saliency and work that a test has chosen; none by default."""
 
-    def __init__(self, saliency: Masks | None = None, costs: Masks | None = None) -> None:
-        self._saliency, self._costs = saliency or {}, costs or {}
+    def __init__(
+        self, saliency: Masks | None = None, work: dict[str, WeightWork] | None = None
+    ) -> None:
+        self._saliency, self._work = saliency or {}, work or {}
 
     def saliency(self, images: int) -> Masks:
         return self._saliency
 
-    def weight_costs(self) -> Masks:
-        return self._costs
+    def weight_work(self) -> dict[str, WeightWork]:
+        return self._work
 
 
 PROBE = FakeProbe()

@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 import torch
 
 from evenspike.errors import EvenspikeError
-from evenspike_train import data, masks, recipe, trainer
+from evenspike_train import command, data, masks, recipe, trainer
 from evenspike_train.optimizer import learning_rate, loss_per_timestep
 from evenspike_train.recipe import OptimizerConfig, Recipe
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
@@ -86,13 +86,13 @@ def sets() -> data.Dataset:
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    # As `command.prepare` does.  Loading the compiled kernels does it too, so that a run would
-    # otherwise begin with denormal numbers in Adam's moments and go on without.
+    command.set_threads(1)
+    # As `command.prepare` does, and as loading the compiled kernels does for the rest of the
+    # process: without it the runs of a test would not be computed alike.
     torch.set_flush_denormal(True)
     yield
     torch.set_flush_denormal(False)
-    torch.set_num_threads(before)
+    command.set_threads(before)
 
 
 def finished(directory: Path) -> dict[str, Any]:

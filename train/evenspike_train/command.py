@@ -15,6 +15,7 @@ from evenspike_train import recipe as recipes
 from evenspike_train.checkpoint import first_line
 from evenspike_train.data import Dataset, load_dataset
 from evenspike_train.derive import NO_CHANGES, Changes, derive
+from evenspike_train.hardware import Measure
 from evenspike_train.recipe import Recipe
 from evenspike_train.trainer import Trainer
 
@@ -47,14 +48,8 @@ def prepare(threads: int, device: str | None) -> torch.device:
     # after it: what is measured and exported has to be float32.  bf16 training is not touched.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
-    if where.type == "cpu" and threads:
-        torch.set_num_threads(threads)
-        try:
-            import numba  # noqa: PLC0415 - only the CPU kernels need it
-        except ImportError:
-            pass
-        else:
-            numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    if where.type == "cpu":
+        set_threads(threads or torch.get_num_threads())
     # Denormal numbers would slow a CPU down a hundredfold and mean nothing here.
     torch.set_flush_denormal(True)
     return where
@@ -66,6 +61,21 @@ def load(recipe: Recipe, folder: Path | None, device: torch.device) -> Dataset:
     return load_dataset(given.name, folder, given.validation, device, given.train)
 
 
+def set_threads(count: int) -> None:
+    """As many threads for torch and for the compiled kernels.
+
+    Numba starts a thread for every core, whatever OMP_NUM_THREADS says, and sets OpenMP's number to
+    that, torch's convolutions included: it has to come first.
+    """
+    try:
+        import numba  # noqa: PLC0415 - only the CPU kernels need it
+    except ImportError:
+        pass
+    else:
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(count)
+
+
 def train(
     name: str,
     directory: Path,
@@ -73,11 +83,17 @@ def train(
     threads: int = 0,
     device: str | None = None,
     changes: Changes = NO_CHANGES,
+    measure: Measure | None = None,
+    dense: Path | None = None,
 ) -> dict[str, Any]:
-    """Train the recipe, with the changes made to it, in `directory`; go on with what is there."""
+    """Train the recipe, with the changes made to it, in `directory`; go on with what is there.
+
+    `measure` tells what a round's network costs on the accelerator; `dense` is another run, whose
+    dense phase a new one takes over.
+    """
     recipe = kept_recipe(derive(recipes.load(name), changes), directory)
     where = prepare(threads, device)
-    return Trainer(recipe, load(recipe, data, where), directory).run()
+    return Trainer(recipe, load(recipe, data, where), directory, measure, dense).run()
 
 
 def kept_recipe(recipe: Recipe, directory: Path) -> Recipe:

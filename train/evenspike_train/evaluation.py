@@ -7,21 +7,36 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from evenspike_train import networks
 from evenspike_train.data import Split
 from evenspike_train.optimizer import loss_per_timestep
+
+_PIXELS = 250 * 4 * 32 * 32
+"""Pixels times timesteps of a batch: what a batch of 250 images has with four timesteps."""
+
+
+def batch_size(split: Split, timesteps: int) -> int:
+    """Images that are evaluated together: as many as `_PIXELS` allows, 250 at most."""
+    return max(1, min(250, _PIXELS // (timesteps * split.images.shape[-1] ** 2)))
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, split: Split, batch: int = 250, autocast: Callable[[], Any] | None = None
+    model: networks.SpikingNetwork,
+    split: Split,
+    batch: int = 0,
+    autocast: Callable[[], Any] | None = None,
 ) -> dict[str, float]:
-    """Accuracy in percent, loss, and mean firing rate (spikes per neuron and timestep)."""
+    """Accuracy in percent, loss, and mean firing rate (spikes per neuron and timestep).
+
+    batch: images at a time; 0 means `batch_size`.
+    """
     was_training = model.training
     model.eval()
     correct, loss, spikes, neurons = 0, 0.0, 0.0, 0
-    for images, labels in split.batches(batch):
+    for images, labels in split.batches(batch or batch_size(split, model.timesteps)):
         record: list[Tensor] = []
         with autocast() if autocast else contextlib.nullcontext():
             logits = model(images, record=record)

@@ -7,7 +7,6 @@ again from the file.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import platform
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
@@ -21,17 +20,14 @@ from evenspike.dataset import shipped
 from evenspike.errors import EvenspikeError
 from evenspike.metrics import paper_metrics
 from evenspike.program import Program
-from evenspike_train import __version__, checkpoint, networks, recipe
+from evenspike_train import __version__, checkpoint, networks, recipe, run_log
 from evenspike_train import masks as weight_masks
 from evenspike_train.card import card
 from evenspike_train.data import Dataset
 from evenspike_train.evaluation import evaluate
-from evenspike_train.integer import integer_accuracy, quantised_forward
-from evenspike_train.quantize import quantise
+from evenspike_train.integer import integer_accuracy
+from evenspike_train.programs import ACTIVITY_IMAGES, activity, make_program
 from evenspike_train.recipe import Recipe
-
-ACTIVITY_IMAGES = 256
-"""Training images over which the firing rates for the mapper are measured."""
 
 _NUMBER = (int, float)
 _DENSE: checkpoint.Fields = {"model": dict}
@@ -101,28 +97,20 @@ def read_history(path: Path, events: Container[str] = _LOGGED) -> list[dict[str,
     Raises EvenspikeError, naming the line, for one that is not what a run writes.
     """
     latest: dict[tuple[Any, ...], dict[str, Any]] = {}
-    if path.is_file():
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
-            entry = _log_entry(f"{path}: line {number}", line)
-            if entry["event"] in events:
-                key = entry["event"], entry["phase"], entry.get("step")
-                latest.pop(key, None)
-                latest[key] = entry
+    for number, entry in run_log.read(path):
+        _check_entry(f"{path}: line {number}", entry)
+        if entry["event"] in events:
+            key = entry["event"], entry["phase"], entry.get("step")
+            latest.pop(key, None)
+            latest[key] = entry
     return list(latest.values())
 
 
-def _log_entry(where: str, line: bytes) -> dict[str, Any]:
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise EvenspikeError(f"{where}: is not JSON: {error}") from error
-    if not isinstance(entry, dict):
-        raise EvenspikeError(f"{where}: is no event of a run")
+def _check_entry(where: str, entry: dict[str, Any]) -> None:
     checkpoint.check_fields(where, entry, {"event": str, "phase": str})
     if "utilisation" in entry:  # what a run started with an earlier version calls it
         entry.setdefault("evenness", entry["utilisation"])
     checkpoint.check_fields(where, entry, _LOGGED.get(entry["event"], {}))
-    return entry
 
 
 def load_ticket(directory: Path) -> Ticket:
@@ -139,21 +127,13 @@ def load_ticket(directory: Path) -> Ticket:
         figures=content["figures"],
         images_seen=content["images_seen"],
         seconds=content["seconds"],
-        history=read_history(directory / "log.jsonl"),
+        history=read_history(directory / run_log.FILE),
     )
 
 
 def to_program(ticket: Ticket, provenance: Mapping[str, Any]) -> Program:
-    """The integer network; a balanced mask stays balanced to the last weight."""
-    keep = ticket.recipe.method.balancing != "none"
-    quantised = quantise(ticket.model, keep_living=keep)
-    return Program(
-        name=ticket.recipe.name,
-        timesteps=ticket.recipe.network.timesteps,
-        shape=(ticket.recipe.network.in_channels, networks.IMAGE_SIZE, networks.IMAGE_SIZE),
-        layers=quantised.layers,
-        provenance={**provenance, "weights_rounded_to_zero": sum(quantised.lost.values())},
-    )
+    """The ticket's integer network; raises EvenspikeError where there can be none."""
+    return make_program(ticket.recipe, ticket.model, provenance)
 
 
 def _accuracy_after(history: list[dict[str, Any]], phase: str) -> float | None:
@@ -161,24 +141,6 @@ def _accuracy_after(history: list[dict[str, Any]], phase: str) -> float | None:
         if entry["event"] == "trained" and entry["phase"] == phase:
             return float(entry["accuracy"])
     return None
-
-
-@torch.no_grad()
-def activity(program: Program, images: Tensor, batch: int = 32) -> dict[str, list[float]]:
-    """Share of active neurons (at least one spike) of each channel, by layer: for the mapper.
-
-    images: uint8 [B, C, 32, 32], of the training set; the mapper must not know the test set.
-    """
-    sums: dict[str, Tensor] = {}
-    for part in images.split(batch):
-        spikes = quantised_forward(program, part).spikes
-        for layer, fired in zip(program.layers, spikes, strict=False):
-            share = fired.amax(0).mean((2, 3)).sum(0).to(torch.float64)
-            sums[layer.name] = sums.get(layer.name, torch.zeros_like(share)) + share
-    return {
-        name: [round(float(value), 4) for value in total / len(images)]
-        for name, total in sums.items()
-    }
 
 
 @torch.no_grad()

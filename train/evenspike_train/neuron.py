@@ -114,19 +114,22 @@ def _as_rows(x: Tensor) -> Tensor:
     return x.permute(order).view(x.shape[0], -1)
 
 
-def _bits(*tensors: Tensor) -> list[np.ndarray]:
-    return [x.detach().view(torch.uint16).numpy() for x in tensors]
+def _arrays(*tensors: Tensor) -> list[np.ndarray]:
+    """The tensors' memory; the bits of bfloat16, which numpy does not know."""
+    plain = (x.detach() for x in tensors)
+    return [(x if x.dtype == torch.float32 else x.view(torch.uint16)).numpy() for x in plain]
 
 
 def _compiled(x: Tensor) -> bool:
-    return neuron_cpu is not None and x.device.type == "cpu" and x.dtype == torch.bfloat16
+    known = x.dtype in (torch.float32, torch.bfloat16)
+    return neuron_cpu is not None and x.device.type == "cpu" and known
 
 
 def _forward_rows(x: Tensor, s: Tensor, m: Tensor, p: LIFParameters) -> None:
     """Current x -> spikes s and membranes before the reset m, all [T, neurons]."""
     if _compiled(x):
         leak, gain, threshold = np.array([p.leak, p.gain, p.threshold], np.float32)
-        neuron_cpu.lif_forward(*_bits(x, s, m), leak, gain, threshold, p.reset == "hard")
+        neuron_cpu.lif_forward(*_arrays(x, s, m), leak, gain, threshold, p.reset == "hard")
         return
     membrane = torch.zeros_like(s[0], dtype=torch.promote_types(x.dtype, torch.float32))
     for t in range(x.shape[0]):
@@ -146,7 +149,7 @@ def _backward_rows(g: Tensor, s: Tensor, m: Tensor, out: Tensor, p: LIFParameter
     if _compiled(g) and p.detach_reset:
         values = np.array([p.leak, p.gain, p.threshold], np.float32)
         hard = p.reset == "hard"
-        neuron_cpu.lif_backward(*_bits(g, s, m, out), *values, hard, np.float32(p.alpha))
+        neuron_cpu.lif_backward(*_arrays(g, s, m, out), *values, hard, np.float32(p.alpha))
         return
     wide = torch.promote_types(m.dtype, torch.float32)
     # Gradient of the membrane after this timestep's reset; it comes from the next one.

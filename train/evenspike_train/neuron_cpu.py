@@ -1,17 +1,18 @@
-"""The fused neuron compiled for the CPU, for bfloat16 currents.
+"""The fused neuron compiled for the CPU, for float32 and bfloat16 currents.
 
-In mixed precision on a CPU the tensor operations of `neuron.FusedLIF` cost as
-much as a third of a training step, because each of them walks through memory
-once.  Here a chunk of neurons goes through all its timesteps while it lies in
-the cache: one read of the current and one write of spike and membrane.  The
-arithmetic is the one of `neuron.FusedLIF` (float32 state); numpy has no
-bfloat16, so its bits travel as uint16.
+As tensor operations (`neuron.FusedLIF`) the neurons cost as much as a third of a training step in
+mixed precision and a sixth in float32, because each operation walks through memory once.  Here a
+chunk of neurons goes through all its timesteps while it lies in the cache: one read of the current
+and one write of spike and membrane.  The arithmetic is that of `neuron.lif_loop`, in float32; numpy
+has no bfloat16, so its bits travel as uint16.
 """
 
 from __future__ import annotations
 
 import numba
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 CHUNK = 16384
 ONE = 0x3F80  # 1.0 in bfloat16
@@ -31,9 +32,41 @@ def _narrow(value):
     return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 
 
+def _read(array, index):
+    """array[index] as float32."""
+    raise NotImplementedError  # compiled code takes the next function in its place
+
+
+@overload(_read)
+def _compiled_read(array, index):  # noqa: ARG001 - the signature is looked at, too
+    if isinstance(array.dtype, types.Float):
+        return lambda array, index: array[index]
+    return lambda array, index: _widen(array[index])
+
+
+def _write(array, index, value):
+    """array[index] = value, a float32."""
+    raise NotImplementedError
+
+
+@overload(_write)
+def _compiled_write(array, index, value):  # noqa: ARG001
+    if isinstance(array.dtype, types.Float):
+
+        def write(array, index, value):
+            array[index] = value
+
+    else:
+
+        def write(array, index, value):
+            array[index] = _narrow(value)
+
+    return write
+
+
 @numba.njit(parallel=True, cache=True)
 def lif_forward(current, spikes, membranes, leak, gain, threshold, hard):
-    """[T, neurons] bfloat16 bits; fills `spikes` and `membranes` (before the reset)."""
+    """[T, neurons] of one type; fills `spikes` and `membranes` (before the reset)."""
     steps, neurons = spikes.shape
     for chunk in numba.prange((neurons + CHUNK - 1) // CHUNK):
         start = chunk * CHUNK
@@ -42,17 +75,17 @@ def lif_forward(current, spikes, membranes, leak, gain, threshold, hard):
         for t in range(steps):
             x, s, m = current[t], spikes[t], membranes[t]
             for i in range(count):
-                v = leak * state[i] + gain * _widen(x[start + i])
+                v = leak * state[i] + gain * _read(x, start + i)
                 fired = v >= threshold
-                m[start + i] = _narrow(v)
-                s[start + i] = np.uint16(ONE) if fired else np.uint16(0)
+                _write(m, start + i, v)
+                _write(s, start + i, np.float32(1) if fired else np.float32(0))
                 after = np.float32(0) if hard else v - threshold
                 state[i] = after if fired else v
 
 
 @numba.njit(parallel=True, cache=True, fastmath={"contract", "arcp", "nsz"})
 def lif_backward(grad, spikes, membranes, grad_current, leak, gain, threshold, hard, alpha):
-    """[T, neurons] bfloat16 bits; the reset is taken as a constant."""
+    """[T, neurons] of one type; the reset is taken as a constant."""
     steps, neurons = spikes.shape
     scale = np.float32(np.pi / 2) * alpha
     height = np.float32(0.5) * alpha
@@ -64,10 +97,10 @@ def lif_backward(grad, spikes, membranes, grad_current, leak, gain, threshold, h
             t = steps - 1 - step
             g, s, m, out = grad[t], spikes[t], membranes[t], grad_current[t]
             for i in range(count):
-                distance = scale * (_widen(m[start + i]) - threshold)
+                distance = scale * (_read(m, start + i) - threshold)
                 slope = height / (np.float32(1) + distance * distance)
                 silent = s[start + i] == 0
                 kept = later[i] if (silent or not hard) else np.float32(0)
-                total = kept + _widen(g[start + i]) * slope
-                out[start + i] = _narrow(total * gain)
+                total = kept + _read(g, start + i) * slope
+                _write(out, start + i, total * gain)
                 later[i] = total * leak

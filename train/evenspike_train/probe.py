@@ -14,7 +14,7 @@ from evenspike_train import masks as weight_masks
 from evenspike_train import networks
 from evenspike_train.data import Split
 from evenspike_train.optimizer import loss_per_timestep
-from evenspike_train.tickets import Probe
+from evenspike_train.tickets import Probe, WeightWork
 
 PROBE_IMAGES = 256
 """Training images over which activity and predictions are measured."""
@@ -81,18 +81,21 @@ class NetworkProbe(Probe):
             return torch.cat([self.model(pixels).float() for pixels, _ in batches], dim=1)
 
     @torch.no_grad()
-    def weight_costs(self) -> dict[str, Tensor]:
-        """Matched weights an image is expected to cost, float64 [channels, K, K] by convolution.
+    def weight_work(self) -> dict[str, WeightWork]:
+        """Work of the weights of each convolution after the first, which reads pixels.
 
-        Of every convolution after the first, which reads pixels.
+        A window for each image, one row of the input further down with each.
         """
         chosen = self._first(PROBE_IMAGES)
         totals: dict[str, Tensor] = {}
+        windows: dict[str, list[Tensor]] = {}
 
         def watch(name: str, module: nn.Conv2d) -> torch.utils.hooks.RemovableHandle:
             def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-                active = inputs[0].unflatten(0, (self.timesteps, -1)).amax(0) > 0
-                totals[name] = totals.get(name, 0.0) + active.sum(0, dtype=torch.float64)
+                active = (inputs[0].unflatten(0, (self.timesteps, -1)).amax(0) > 0).double()
+                totals[name] = totals.get(name, 0.0) + active.sum(0)
+                known = windows.setdefault(name, [])
+                known.append(_window_work(active, sum(map(len, known)), module))
 
             return module.register_forward_pre_hook(count)
 
@@ -111,7 +114,8 @@ class NetworkProbe(Probe):
             for hook in hooks:
                 hook.remove()
         return {
-            name: _reached(totals[name] / len(chosen), module) for name, module in spiking.items()
+            name: WeightWork(_reached(totals[name] / len(chosen), module), torch.cat(windows[name]))
+            for name, module in spiking.items()
         }
 
 
@@ -128,3 +132,27 @@ def _reached(active: Tensor, module: nn.Conv2d) -> Tensor:
         stride=module.stride,
     )
     return columns[0].sum(1).view(active.shape[0], *module.kernel_size)
+
+
+def _window_work(active: Tensor, first: int, module: nn.Conv2d) -> Tensor:
+    """Active neurons of one row that meet each weight, [B, C, K, K]; `active` is [B, C, H, W].
+
+    Image b gives its row `first` + b, counted around.
+    """
+    batch, channels, height, _ = active.shape
+    row = (first + torch.arange(batch, device=active.device)) % height
+    across = functional.unfold(
+        active[torch.arange(batch, device=active.device), :, row].unsqueeze(2),
+        kernel_size=(1, module.kernel_size[1]),
+        padding=(0, cast("tuple[int, ...]", module.padding)[1]),
+        stride=(1, module.stride[1]),
+    )
+    columns = across.sum(2).view(batch, channels, 1, module.kernel_size[1])
+    rows = torch.eye(height, device=active.device, dtype=active.dtype)[row]  # where the row is
+    down = functional.unfold(
+        rows.view(batch, 1, height, 1),
+        kernel_size=(module.kernel_size[0], 1),
+        padding=(cast("tuple[int, ...]", module.padding)[0], 0),
+        stride=(module.stride[0], 1),
+    )
+    return columns * down.sum(2).view(batch, 1, module.kernel_size[0], 1)

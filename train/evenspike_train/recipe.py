@@ -21,13 +21,13 @@ from evenspike.fixed import Leak
 from evenspike_train.data import Augmentation
 from evenspike_train.networks import IMAGE_SIZE, NetworkConfig
 from evenspike_train.neuron import LIFParameters
-from evenspike_train.tickets import MethodConfig, fit
+from evenspike_train.tickets import METHODS, MethodConfig, fit
 from evenspike_train.tickets.config import check_given
 
 RECIPES = Path(__file__).parent / "recipes"
 
 _INTEGER_LIMIT = 2**53
-_TIMESTEPS_MAX = 8  # what a Program holds
+_TIMESTEPS_MAX = 128  # to train; what a Program holds is fewer (`programs.impossible`)
 _WIDTH_MAX = 512
 
 
@@ -130,6 +130,8 @@ class ComputeConfig:
     ``final_validations`` times they are in the final phase, evenly spread: the points of its curve.
     ``sparse_below``: on a CPU in bf16, train on the living weights alone once they need
     less than this share of the dense network's multiply-accumulates; 0 means never.
+    ``round_cycles_images``: validation images that the cycle model runs after each round; 0 for
+    none.
     """
 
     precision: str = "bf16"
@@ -137,6 +139,7 @@ class ComputeConfig:
     round_validation: int = 1000
     final_validations: int = 0
     sparse_below: float = 0.15
+    round_cycles_images: int = 2
 
     def __post_init__(self) -> None:
         if self.precision not in ("bf16", "fp32"):
@@ -145,7 +148,12 @@ class ComputeConfig:
             raise ValueError(
                 f"compute: round_validation must be at least 1, not {self.round_validation}"
             )
-        for name in ("checkpoint_seconds", "final_validations", "sparse_below"):
+        for name in (
+            "checkpoint_seconds",
+            "final_validations",
+            "sparse_below",
+            "round_cycles_images",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"compute: {name} must not be negative: {getattr(self, name)}")
 
@@ -184,13 +192,13 @@ class Recipe:
             raise ValueError(f"data: validation must be at least 1, not {self.data.validation}")
         if self.data.train < 0:
             raise ValueError(f"data: train must not be negative: {self.data.train}")
-        self._check_network()
         fit.check(
             self.method,
             self.dense.images,
             {"dense": self.dense.timesteps, "round": self.round.timesteps},
             self.network.timesteps,
         )
+        self._check_network()
         self._check_augmentation()
         for name in ("dense", "round", "final"):
             phase: PhaseConfig = getattr(self, name)
@@ -201,17 +209,27 @@ class Recipe:
                 )
 
     def _check_network(self) -> None:
-        """What fits the data, and can be exported once it is trained."""
+        """What fits the data, and the neurons that the hardware has."""
         network, data = self.network, DATA_SETS[self.data.name]
         for key, found in (("classes", data.classes), ("in_channels", data.channels)):
             if getattr(network, key) != found:
                 raise ValueError(
                     f"network: {key} is {getattr(network, key)}, but {data.name} has {found}"
                 )
-        if data.frames or data.side != IMAGE_SIZE:
+        if not data.frames and data.side != IMAGE_SIZE:
             raise ValueError(
                 f"network: {network.name} takes still images of {IMAGE_SIZE}x{IMAGE_SIZE} pixels, "
                 f"but {data.name} has {list(data.shape)}"
+            )
+        if data.frames and network.timesteps > data.frames:
+            raise ValueError(
+                f"network: timesteps is {network.timesteps}, but a recording of {data.name} has "
+                f"{data.frames} frames"
+            )
+        if data.frames and METHODS[self.method.name].on_twin:
+            raise ValueError(
+                f"method: {self.method.name} searches on a twin with one timestep, but {data.name} "
+                f"has another frame at each of {data.frames}"
             )
         for name, limit in (("timesteps", _TIMESTEPS_MAX), ("width", _WIDTH_MAX)):
             if getattr(network, name) > limit:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from evenspike_train import masks as weight_masks
 from evenspike_train import sparse_kernels
-from evenspike_train.networks import PIXEL_SCALE, VGG16, SpikingNetwork
+from evenspike_train.networks import VGG16, SpikingNetwork
 from evenspike_train.neuron import LIFParameters
 from evenspike_train.sparse_kernels import Rows
 
@@ -139,7 +139,7 @@ def work_share(model: SpikingNetwork) -> float:
 
 
 class SparseForward:
-    """Callable in place of the model: images [B, C, 32, 32] -> logits [T, B, classes].
+    """Callable in place of the model: what the model takes -> logits [T, B, classes].
 
     The masks are read when it is made; make a new one when they change.
     """
@@ -159,10 +159,9 @@ class SparseForward:
         x = images
         for index, layer in enumerate(self.model.blocks()):
             if index == 0:
-                # From pixels, once for all timesteps: too little work to matter.
-                current = layer.current(images.to(torch.float32) / PIXEL_SCALE)
-                maps = current.to(torch.bfloat16).permute(2, 3, 1, 0)
-                maps = maps.unsqueeze(3).expand(-1, -1, -1, steps, -1).flatten(3)
+                # From pixels, of an image once for all timesteps: too little work to matter.
+                current = self.model.encode(images, layer).to(torch.bfloat16)
+                maps = current.permute(3, 4, 2, 0, 1).flatten(3)
             else:
                 name = f"layers.{index}.conv"
                 where = self.structures[name]

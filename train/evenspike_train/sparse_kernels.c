@@ -5,6 +5,7 @@
  * a run of images stay in registers over all weights of a filter, which is what a Python
  * compiler could not be talked into.
  */
+#include <omp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #ifdef __AVX512BF16__
@@ -126,12 +127,17 @@ void weight_gradient(const uint16_t *x, const uint16_t *grad, int64_t images, in
         }
       }
     }
-#pragma omp critical
-    {
-      for (int64_t k = 0; k < weights; k++)
-        for (int i = 0; i < 16; i++) out[k] += sums[k][i];
-      for (int64_t f = 0; f < filters; f++)
-        for (int i = 0; i < 16; i++) bias_grad[f] += bias_sums[f][i];
+    /* One thread after the other, by number: in the order in which they finish, the last bits of
+     * a sum would differ from run to run. */
+#pragma omp for ordered schedule(static, 1)
+    for (int thread = 0; thread < omp_get_num_threads(); thread++) {
+#pragma omp ordered
+      {
+        for (int64_t k = 0; k < weights; k++)
+          for (int i = 0; i < 16; i++) out[k] += sums[k][i];
+        for (int64_t f = 0; f < filters; f++)
+          for (int i = 0; i < 16; i++) bias_grad[f] += bias_sums[f][i];
+      }
     }
     free(sums);
   }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 import torch
 
 from evenspike.errors import EvenspikeError
-from evenspike_train import backends, command, run_record
+from evenspike_train import backends, command, dense_phase, run_record
 from evenspike_train import recipe as recipes
 from evenspike_train.checkpoint import first_line
 from evenspike_train.derive import Changes, derive
+from evenspike_train.hardware import Measure
 from evenspike_train.recipe import Recipe
 from evenspike_train.tickets import fit
 from evenspike_train.tickets.config import taken
@@ -119,13 +120,40 @@ def check(runs: Sequence[Run], folder: Path, data: Path | None, device: str | No
             raise EvenspikeError(f"{run.name}: {error}") from error
 
 
-def execute(run: Run, folder: Path, data: Path | None, threads: int, device: str | None) -> str:
-    """Train one run; an empty text, or what ended it.  Called in a worker, perhaps elsewhere."""
-    directory = folder / RUNS / run.name
+@dataclass(frozen=True)
+class Task:
+    """One run to be trained, with all that a worker needs, which may be on another machine.
+
+    dense: folder of the run whose dense phase is taken over, if that one has got so far.
+    """
+
+    run: Run
+    folder: Path
+    dense: Path | None
+    data: Path | None
+    threads: int
+    device: str | None
+    measure: Measure | None
+
+
+def execute(task: Task) -> str:
+    """Train one run; an empty text, or what ended it."""
+    dense = task.dense
+    if dense is not None and not (dense / dense_phase.FILE).is_file():
+        dense = None
     try:
         # What many runs print at once is nobody's log; each has its own in its folder.
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            command.train(run.given, directory, data, threads, device, run.changes)
+            command.train(
+                task.run.given,
+                task.folder / RUNS / task.run.name,
+                task.data,
+                threads=task.threads,
+                device=task.device,
+                changes=task.run.changes,
+                measure=task.measure,
+                dense=dense,
+            )
     except EvenspikeError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other runs go on
@@ -141,9 +169,12 @@ def sweep(
     backend: str,
     data: Path | None,
     device: str | None,
+    measure: Measure | None,
     done: Callable[[Run, Row], None],
 ) -> dict[str, Row]:
     """Train what is not finished; a row for each run, by its name.
+
+    Runs that begin with the same dense phase train it once, and the seconds of that count in each.
 
     Parameters
     ----------
@@ -153,6 +184,7 @@ def sweep(
     backends.check(backend, jobs)
     rows = {run.name: run_record.read(folder / RUNS / run.name) for run in runs}
     waiting = {run.name: run for run in runs if rows[run.name]["state"] != run_record.FINISHED}
+    leaders = _leaders(runs)
 
     def end(name: str, error: str) -> None:
         run = waiting.pop(name)
@@ -162,24 +194,50 @@ def sweep(
         rows[name] = row
         done(run, row)
 
-    with backends.parallel(backend, jobs) as parallel:
-        tasks = [_task(run, folder, data, threads(jobs), device) for run in waiting.values()]
-        ended = _until_broken(parallel, tasks)
-        for name, error in ended:
+    # Those that train a dense phase, then those that take it over.
+    for first in (True, False):
+        tasks = [
+            Task(
+                run,
+                folder,
+                dense=None if first else folder / RUNS / leaders[run].name,
+                data=data,
+                threads=threads(jobs),
+                device=device,
+                measure=measure,
+            )
+            for run in waiting.values()
+            if (leaders[run] is run) is first
+        ]
+        for name, error in _until_broken(tasks, backend, jobs):
             if name is not None:
                 end(name, error)
                 continue
             for lost in list(waiting):  # those that had not begun, too: the same command goes on
                 end(lost, f"its worker is gone: {error}")
+            return rows
     return rows
 
 
-def _until_broken(parallel: Any, tasks: list[Any]) -> Iterator[tuple[str | None, str]]:
+def _until_broken(
+    tasks: Sequence[Task], backend: str, jobs: int
+) -> Iterator[tuple[str | None, str]]:
     """What the workers return; if one of them dies, (None, what is known about that) at last."""
     try:
-        yield from parallel(tasks)
+        with backends.parallel(backend, jobs) as parallel:
+            yield from parallel([_delayed(task) for task in tasks])
     except Exception as error:  # noqa: BLE001 - each backend has its own
         yield None, f"{type(error).__name__}: {first_line(error)}"
+
+
+def _leaders(runs: Sequence[Run]) -> dict[Run, Run]:
+    """For each run the one that trains its dense phase: itself, or the first with the same."""
+    first: dict[Hashable, Run] = {}
+    leaders = {}
+    for run in runs:
+        shared = dense_phase.depends_on(run.recipe)
+        leaders[run] = run if shared is None else first.setdefault(shared, run)
+    return leaders
 
 
 def cores() -> int:
@@ -200,11 +258,11 @@ def accelerator(device: str | None) -> str:
     return torch.cuda.get_device_name(where) if where.type == "cuda" else ""
 
 
-def _named(run: Run, *arguments: Any) -> tuple[str, str]:
-    return run.name, execute(run, *arguments)
+def _named(task: Task) -> tuple[str, str]:
+    return task.run.name, execute(task)
 
 
-def _task(run: Run, *arguments: Any) -> Any:
+def _delayed(task: Task) -> Any:
     import joblib  # noqa: PLC0415 - of the extra, and only a sweep needs it
 
-    return joblib.delayed(_named)(run, *arguments)
+    return joblib.delayed(_named)(task)

@@ -7,9 +7,7 @@ the same weights as one that was left alone.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +17,16 @@ import torch
 from torch import Tensor
 
 from evenspike.errors import EvenspikeError
-from evenspike_train import checkpoint, networks, schedule, tickets, twin
+from evenspike_train import checkpoint, dense_phase, networks, run_state, schedule, tickets, twin
 from evenspike_train import masks as weight_masks
 from evenspike_train.data import Augmentation, Dataset, generator_for
 from evenspike_train.evaluation import evaluate
+from evenspike_train.hardware import MAPPINGS, Hardware, Measure
 from evenspike_train.optimizer import learning_rate, loss_per_timestep, make_optimizer
 from evenspike_train.probe import NetworkProbe
+from evenspike_train.progress import RunProgress
 from evenspike_train.recipe import Recipe
+from evenspike_train.run_log import RunLog
 from evenspike_train.schedule import Phase
 from evenspike_train.tickets import early_time, fit
 from evenspike_train.tickets.figures import figures_of
@@ -33,35 +34,35 @@ from evenspike_train.tickets.u_ticket import layer_mean_evenness
 
 _ORDER, _AUGMENT, _MASK, _PROBE = 1, 2, 3, 4  # streams of random numbers
 
-_STATE: checkpoint.Fields = {
-    "model": dict,
-    "optimizer": dict,
-    "carried": dict,
-    "ema": (dict, type(None)),
-    "phase_index": int,
-    "step": int,
-    "images_seen": int,
-    "seconds": (int, float),
-    "phase_start": (int, float),
-    "early_timesteps": (int, type(None)),
-    "search": dict,
-}
-
 
 class Trainer:
     """One run in one directory.
 
-    Files: ``recipe.toml`` (as given), ``log.jsonl`` (one line per phase and per
-    checkpoint), ``state.pt`` (everything needed to go on), ``snapshot.pt`` (what
-    weights are rewound to), ``dense.pt`` and ``ticket.pt`` (results).
+    Files: ``recipe.toml`` (as given), ``log.jsonl`` (a line for each event), ``state.pt``
+    (everything needed to go on), ``snapshot.pt`` (what weights are rewound to), ``dense.pt`` and
+    ``ticket.pt`` (results).
     """
 
-    def __init__(self, recipe: Recipe, data: Dataset, directory: Path) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Dataset,
+        directory: Path,
+        measure: Measure | None = None,
+        dense: Path | None = None,
+    ) -> None:
+        """Parameters
+        ----------
+        measure : tells what a round's network costs on the accelerator.
+        dense : of another run, whose dense phase a new run takes over (`dense_phase`).
+        """
         self.recipe, self.data, self.directory = recipe, data, Path(directory)
         self.device = data.train.images.device
         self.method = tickets.build(recipe.method)
         torch.manual_seed(recipe.seed)
-        self.model = networks.channels_last(networks.build(recipe.network).to(self.device))
+        self.model = networks.build(recipe.network).to(self.device)
+        if self.device.type != "cpu" or recipe.compute.precision != "fp32":
+            networks.channels_last(self.model)
         weight_masks.attach(self.model)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         self.carried = weight_masks.read(self.model)
@@ -72,8 +73,13 @@ class Trainer:
         self.early_timesteps: int | None = None  # once Early-Time has chosen them
         self._saved_at = time.monotonic()
         self._clock = time.monotonic()
+        self._log = RunLog(self.directory)
+        self._dense = dense
+        self._hardware = Hardware(measure, recipe, data)
+        self._unmeasured = ""  # why, as last logged
         self._kernels = ""  # as last logged
         self.phases = schedule.phases(recipe, self.method)
+        self._progress = RunProgress([self._work(phase) for phase in self.phases])
         fit.check_data(recipe.method, recipe.dense.images, len(data.train))
 
     # --- state -----------------------------------------------------------------
@@ -82,10 +88,14 @@ class Trainer:
         return self.directory / name
 
     def _write(self, name: str, content: Any) -> None:
-        """Replace a file in one step: a reader sees the old one or the new one."""
-        temporary = self._path(name + ".part")
-        torch.save(content, temporary)
-        os.replace(temporary, self._path(name))
+        run_state.write(self._path(name), content)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The model's state dict, to be kept; raises EvenspikeError where it is not finite."""
+        weights: dict[str, Tensor] = self.model.state_dict()
+        phase = self.phases[self.phase_index].name
+        run_state.check_finite(weights, f"{phase}, step {self.step}")
+        return weights
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -93,11 +103,12 @@ class Trainer:
         self._clock = now
 
     def save(self) -> None:
+        """Replace the state file; what lies there stays where this raises EvenspikeError."""
         self._tick()
         self._write(
-            "state.pt",
+            run_state.FILE,
             {
-                "model": self.model.state_dict(),
+                "model": self._weights(),
                 "optimizer": self.optimizer.state_dict(),
                 "carried": self.carried,
                 "ema": self.ema,
@@ -108,57 +119,35 @@ class Trainer:
                 "phase_start": self.phase_start,
                 "early_timesteps": self.early_timesteps,
                 "search": self.method.state(),
+                "log_bytes": self._log.length(),
             },
         )
         self._saved_at = time.monotonic()
 
     def resume(self) -> bool:
         """Go on from the directory's state, if there is one."""
-        if not self._path("state.pt").is_file():
+        path = self._path(run_state.FILE)
+        if not path.is_file():
             return False
-        path = self._path("state.pt")
-        state = checkpoint.read(path, _STATE, self.device)
-        expected = self.model.state_dict()
-        averaged = {k: v for k, v in expected.items() if v.is_floating_point()}
-        checkpoint.check_tensors(f"{path}: model", state["model"], expected)
-        checkpoint.check_tensors(f"{path}: carried", state["carried"], self.carried)
-        if state["ema"] is not None:
-            checkpoint.check_tensors(f"{path}: ema", state["ema"], averaged)
-        for field, limit in (("phase_index", len(self.phases)), ("step", 1 << 53)):
-            if not 0 <= state[field] < limit:
-                raise EvenspikeError(f"{path}: {field} is {state[field]}")
-        self.model.load_state_dict(state["model"])
-        self._resume_optimizer(path, state["optimizer"])
-        early = state["early_timesteps"]
-        if early is not None and not 2 <= early <= self.recipe.network.timesteps:
-            raise EvenspikeError(f"{path}: early_timesteps is {early}")
+        expected, timesteps = self.model.state_dict(), self.recipe.network.timesteps
+        found = run_state.read(
+            path, expected, self.carried, len(self.phases), timesteps, self.device
+        )
+        self.model.load_state_dict(found["model"])
+        run_state.load_optimizer(path, self.optimizer, found["optimizer"])
         try:
-            self.method.load_state(state["search"], self.carried)
+            self.method.load_state(found["search"], self.carried)
         except ValueError as error:
             raise EvenspikeError(f"{path}: search: {error}") from error
-        for field in _STATE.keys() - {"model", "optimizer", "search"}:
-            setattr(self, field, state[field])
-        path = self._path("snapshot.pt")
+        for field in run_state.PLAIN:
+            setattr(self, field, found[field])
+        self._log.cut(found["log_bytes"])
+        path = self._path(run_state.SNAPSHOT)
         if path.is_file():
             self.snapshot = checkpoint.read(path, {}, self.device)
             checkpoint.check_tensors(str(path), self.snapshot, expected)
         self._clock = time.monotonic()
         return True
-
-    def _resume_optimizer(self, path: Path, state: dict[str, Any]) -> None:
-        try:
-            self.optimizer.load_state_dict(state)
-            wrong = [
-                name
-                for parameter, moments in self.optimizer.state.items()
-                for name, value in moments.items()
-                if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape
-            ]
-        except Exception as error:  # it checks little itself, and fails in many ways
-            reason = checkpoint.first_line(error)
-            raise EvenspikeError(f"{path}: optimizer: {reason}") from error
-        if wrong:
-            raise EvenspikeError(f"{path}: optimizer: {wrong[0]} has the wrong shape")
 
     def log(self, event: str, **figures: Any) -> None:
         self._tick()
@@ -166,12 +155,21 @@ class Trainer:
             "event": event,
             "phase": self.phases[min(self.phase_index, len(self.phases) - 1)].name,
             "images_seen": self.images_seen,
-            "seconds": round(self.seconds, 1),
+            "seconds": round(self.seconds, 3),
             **{k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()},
         }
-        with self._path("log.jsonl").open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+        self._progress.print(self._log.append(line))
+
+    def _work(self, phase: Phase, images: int | None = None) -> int:
+        """Units of work of so many of a phase's images, of all where no number is given."""
+        steps = schedule.timesteps(phase, self.recipe, self.method, self.early_timesteps)
+        return steps * min(phase.config.images, phase.config.images if images is None else images)
+
+    def _show(self, phase: Phase, loss: float) -> None:
+        batch, size = self.recipe.optimizer.batch, len(self.data.train)
+        passed = min(self.step * batch, phase.config.images)
+        epochs = passed / size, phase.config.images / size
+        self._progress.step(phase.index, self._work(phase, passed), batch, epochs, loss)
 
     # --- one step --------------------------------------------------------------
 
@@ -264,8 +262,18 @@ class Trainer:
     # --- phases ----------------------------------------------------------------
 
     def _take_snapshot(self) -> None:
-        self.snapshot = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self._write("snapshot.pt", self.snapshot)
+        self.snapshot = {k: v.clone() for k, v in self._weights().items()}
+        self._write(run_state.SNAPSHOT, self.snapshot)
+
+    def _take_dense_phase(self, directory: Path) -> None:
+        """Begin behind the last step of another run's dense phase."""
+        found = dense_phase.read(directory, self.recipe, self.model.state_dict(), self.device)
+        self.model.load_state_dict(found.model)
+        self.snapshot = found.snapshot
+        self._write(run_state.SNAPSHOT, self.snapshot)
+        self.images_seen, self.seconds = found.images_seen, found.seconds
+        self.step = -(-self.recipe.dense.images // self.recipe.optimizer.batch)
+        self.log("dense", taken_from=directory.name)
 
     def _set_neurons(self, phase: Phase) -> None:
         """Spiking neurons with the phase's timesteps, or the twin's; and what computes them."""
@@ -299,6 +307,11 @@ class Trainer:
         batch, size = self.recipe.optimizer.batch, len(self.data.train)
         return self.step * batch // size > (self.step - 1) * batch // size
 
+    def _due(self) -> bool:
+        """Whether it is time for a checkpoint: at the end of each epoch, and now and then."""
+        waited = time.monotonic() - self._saved_at
+        return self._epoch_ended() or waited > self.recipe.compute.checkpoint_seconds
+
     def _settled(self, phase: Phase) -> bool:
         """Whether the search of the dense phase is over before its images are."""
         if phase.index or not self.method.watches_epochs or not self._epoch_ended():
@@ -329,6 +342,9 @@ class Trainer:
         probe_step = -(-probe_images // self.recipe.optimizer.batch) if method.early_time else -1
         losses: list[float] = []
         reported = time.monotonic()
+        self._progress.begin(
+            phase.index, phase.name, self._work(phase, self.step * self.recipe.optimizer.batch)
+        )
         ended = False
         while True:
             if phase.index == 0 and self.step == min(snapshot_step, steps):
@@ -345,13 +361,11 @@ class Trainer:
                 )
             if config.ema:
                 self._average(config.ema)
+            self._show(phase, losses[-1])
             ended = self._settled(phase)
             if phase.final:
                 self._validate_on_the_way(steps)
-            if (
-                not ended
-                and time.monotonic() - self._saved_at > self.recipe.compute.checkpoint_seconds
-            ):
+            if not ended and self._due():
                 self.save()
             if time.monotonic() - reported > 60:
                 self.log("progress", step=self.step, of=steps, loss=sum(losses) / len(losses))
@@ -394,8 +408,23 @@ class Trainer:
             **report.figures,
         }
 
+    def _hardware_figures(self, phase: Phase) -> dict[str, float]:
+        """What the cycle model counts, and how long it took to ask; why there is nothing, once."""
+        started = time.monotonic()
+        try:
+            figures = self._hardware.figures(self.model, MAPPINGS if phase.final else ("",))
+        except EvenspikeError as error:
+            if str(error) != self._unmeasured:
+                self._unmeasured = str(error)
+                self.log("unmeasured", reason=self._unmeasured)
+            return {}
+        if figures:
+            figures["measure_seconds"] = round(time.monotonic() - started, 3)
+        return figures
+
     def _report(self, phase: Phase, figures: dict[str, float]) -> None:
         """The line of a round: the ticket that was trained in it, and what it is worth."""
+        measured = self._hardware_figures(phase)
         self._tick()
         probe = None if twin.is_twin(self.model) else self._probe()
         self.log(
@@ -404,14 +433,22 @@ class Trainer:
             timesteps=self.model.timesteps,
             **figures,
             **figures_of(weight_masks.read(self.model), self.recipe.method.pes, probe),
-            round_seconds=self.seconds - self.phase_start,
+            **measured,
+            round_seconds=round(self.seconds - self.phase_start, 3),
         )
 
     def run(self) -> dict[str, Any]:
         """Train to the end; returns the figures of the finished ticket."""
+        with self._progress:
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
         self.directory.mkdir(parents=True, exist_ok=True)
         if not self.resume():
+            self._log.cut(0)  # of a run that was killed before its first checkpoint
             self._path("recipe.toml").write_text(self.recipe.text, encoding="utf-8")
+            if self._dense is not None:
+                self._take_dense_phase(self._dense)
         while self.phase_index < len(self.phases):
             phase = self.phases[self.phase_index]
             self._run_phase(phase)
@@ -425,7 +462,7 @@ class Trainer:
                     del figures["firing_rate"]  # nothing fires
                 self._report(phase, figures)
             if phase.index == 0 and phase.config.images and not twin.is_twin(self.model):
-                self._write("dense.pt", self.result())
+                self._write(dense_phase.FILE, self.result())
             if self.method.rounds:
                 started = time.monotonic()
                 pruned = self._update_masks(phase.index + 1)
@@ -442,7 +479,7 @@ class Trainer:
     def result(self) -> dict[str, Any]:
         """What an exporter needs: weights with masks, recipe and how they were made."""
         return {
-            "model": {k: v.clone() for k, v in self.model.state_dict().items()},
+            "model": {k: v.clone() for k, v in self._weights().items()},
             "recipe": self.recipe.text,
             "images_seen": self.images_seen,
             "seconds": self.seconds,

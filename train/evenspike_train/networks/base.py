@@ -140,7 +140,10 @@ class SpikingNetwork(nn.Module, ABC):
                 raise EvenspikeError(f"{images.shape[1]} frames for {steps} timesteps")
             images = images[:, :steps].transpose(0, 1).flatten(0, 1)
         x = images.to(self.classifier.bias.dtype) / PIXEL_SCALE
-        current = first.current(x.contiguous(memory_format=torch.channels_last))
+        # As the filters are, so that the convolution copies neither.
+        last = first.conv.weight.is_contiguous(memory_format=torch.channels_last)
+        order = torch.channels_last if last else torch.contiguous_format
+        current = first.current(x.contiguous(memory_format=order))
         if frames:
             return current.unflatten(0, (steps, -1))
         return current.unsqueeze(0).expand(steps, *current.shape)
@@ -158,7 +161,11 @@ def build(config: NetworkConfig) -> SpikingNetwork:
 
 
 def channels_last(model: SpikingNetwork) -> SpikingNetwork:
-    """The same model with its filters in channels-last memory, what convolutions like best."""
+    """The same model with its filters in channels-last memory.
+
+    What convolutions like best on a GPU and in bfloat16; in float32 on a CPU they are faster in
+    the usual order (docs/training-speed.md).
+    """
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 

@@ -7,7 +7,7 @@ interface; a method is added by writing one class and naming it here and in `OPT
 
 from __future__ import annotations
 
-from evenspike_train.tickets.base import Method, Probe, RoundReport
+from evenspike_train.tickets.base import Method, Probe, RoundReport, WeightWork
 from evenspike_train.tickets.config import MethodConfig
 from evenspike_train.tickets.imp import IterativeMagnitude, Transferred
 from evenspike_train.tickets.one_shot import Dense, EarlyBird, Random, Snip
@@ -29,4 +29,4 @@ def build(config: MethodConfig) -> Method:
     return METHODS[config.name](config)
 
 
-__all__ = ["METHODS", "Method", "MethodConfig", "Probe", "RoundReport", "build"]
+__all__ = ["METHODS", "Method", "MethodConfig", "Probe", "RoundReport", "WeightWork", "build"]

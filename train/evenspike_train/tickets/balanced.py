@@ -28,7 +28,7 @@ class BalancedMethod(Method):
         kind = self.config.balancing
         if kind == "weights":
             return WeightBalance(self.config)
-        return CycleBalance(self.config, probe.weight_costs()) if kind == "cycles" else None
+        return CycleBalance(self.config, probe.weight_work()) if kind == "cycles" else None
 
     def update(
         self,

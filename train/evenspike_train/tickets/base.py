@@ -16,6 +16,19 @@ Masks = dict[str, Tensor]
 Weights = Mapping[str, Tensor]
 
 
+@dataclass(frozen=True)
+class WeightWork:
+    """Cycles that the weights of a convolution take where active neurons match them.
+
+    expected : mean of an image, float64 [channels, K, K].
+    windows : in each of many windows (one input row of one image each), whole numbers,
+        float64 [windows, channels, K, K].
+    """
+
+    expected: Tensor
+    windows: Tensor
+
+
 class Probe(ABC):
     """What a method may measure on the network as it is, on training images."""
 
@@ -24,11 +37,8 @@ class Probe(ABC):
         """|dL/dw * w| of every prunable weight, by layer, over so many images."""
 
     @abstractmethod
-    def weight_costs(self) -> dict[str, Tensor]:
-        """Matched weights an image is expected to cost, [channels, K, K] by convolution.
-
-        Of the convolutions that read spikes.
-        """
+    def weight_work(self) -> dict[str, WeightWork]:
+        """Work of the weights of each convolution that reads spikes."""
 
 
 @dataclass(frozen=True)

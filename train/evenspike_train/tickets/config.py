@@ -45,6 +45,8 @@ class MethodConfig:
     remove : which weights a filter with too many loses, ``"random"`` or ``"magnitude"``.
     recover : value of a recovered weight: ``"snapshot"`` (the rewound value), ``"kept"``
         (what it was when it was pruned) or ``"zero"``.
+    exchange : share of a filter's weights that may change place at a pruning, so that its work
+        comes when that of its group does (cycles only).
     early_time : search with fewer timesteps, chosen by their divergence from all of them.
     early_time_images : images seen when they are chosen; 0 means two epochs, as in the paper.
     divergence : share of the divergence at two timesteps that the chosen number stays below.
@@ -66,6 +68,7 @@ class MethodConfig:
     carry: str = "paper"
     remove: str = "random"
     recover: str = "snapshot"
+    exchange: float = 0.15
     early_time: bool = False
     early_time_images: int = 0
     divergence: float = 0.6
@@ -87,6 +90,8 @@ class MethodConfig:
                 raise ValueError(
                     f"method: {field} must lie between 0 and 1, not {getattr(self, field)}"
                 )
+        if not 0.0 <= self.exchange <= 1.0:
+            raise ValueError(f"method: exchange must lie in [0, 1], not {self.exchange}")
         if not 0.0 <= self.sparsity < 1.0:
             raise ValueError(f"method: sparsity must lie in [0, 1), not {self.sparsity}")
         for field in ("pes", "window", "saliency_images"):
@@ -102,7 +107,8 @@ class MethodConfig:
 _LADDER = frozenset({"rounds", "rate", "scope", "snapshot", "sparsity"})
 _BALANCE = frozenset({"level", "remove", "recover"})
 _EARLY_TIME = frozenset({"early_time", "early_time_images", "divergence"})
-_AT_ONCE = _BALANCE | {"sparsity", "balance"}
+_ANY_BALANCE = _BALANCE | {"balance", "exchange"}
+_AT_ONCE = _ANY_BALANCE | {"sparsity"}
 
 #: Keys that each method takes besides `name` and `pes`.
 OPTIONS: dict[str, frozenset[str]] = {
@@ -111,11 +117,11 @@ OPTIONS: dict[str, frozenset[str]] = {
     "snip": _AT_ONCE | {"saliency_images"},
     "imp": _LADDER | _EARLY_TIME | {"rewind"},
     "u-ticket": _LADDER | _EARLY_TIME | _BALANCE | {"rewind", "carry"},
-    "cycle-aware": _LADDER | _EARLY_TIME | _BALANCE | {"rewind", "carry"},
+    "cycle-aware": _LADDER | _EARLY_TIME | _BALANCE | {"rewind", "carry", "exchange"},
     "early-bird": _AT_ONCE
     | _EARLY_TIME
     | {"scope", "rewind", "snapshot", "window", "distance"},
-    "transferred": _LADDER | _BALANCE | {"balance", "carry"},
+    "transferred": _LADDER | _ANY_BALANCE | {"carry"},
 }  # fmt: skip
 
 
@@ -147,9 +153,12 @@ def idle(config: MethodConfig) -> dict[str, str]:
     """Keys that the method takes but that change nothing here, and what they would need."""
     found: dict[str, str] = {}
     if config.balancing == "none":
-        found |= dict.fromkeys((*_BALANCE, "carry"), 'balance = "weights" or "cycles"')
+        needed = 'balance = "weights" or "cycles"'
+        found |= dict.fromkeys((*_BALANCE, "carry", "exchange"), needed)
     elif config.balancing == "cycles":
         found["level"] = 'balance = "weights"'
+    elif config.balancing == "weights":
+        found["exchange"] = 'balance = "cycles"'
     if not config.early_time:
         found |= dict.fromkeys(_EARLY_TIME - {"early_time"}, "early_time = true")
     return found

@@ -8,10 +8,10 @@ map costs hundreds.
 
 Filters are grouped as `evenspike.mapping` will assign them: those of like cost side by side,
 since a group waits for its slowest PE.  So far fewer weights have to move than in groups of
-consecutive filters.  In each group every filter gets the mean cost of the group, to within one
-weight: too much, and living weights are removed; too little, and zeros on channels that are not
-silent are recovered; both where the filter differs most from its group (`merit`).  This goes
-beyond the papers.
+consecutive filters.  In each group the filters' profiles are brought together (`profiles`); then
+every filter gets the mean cost of the group, to within one weight: too much, and living weights
+are removed; too little, and zeros on channels that are not silent are recovered.  This goes beyond
+the papers.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from evenspike import mapping
 from evenspike.arch import Arch
 from evenspike.errors import EvenspikeError
 from evenspike_train.tickets.balance import Balance, balanced_layers
-from evenspike_train.tickets.base import Masks, Weights
+from evenspike_train.tickets.base import Masks, Weights, WeightWork
 from evenspike_train.tickets.config import MethodConfig
+from evenspike_train.tickets.profiles import align
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -86,76 +87,65 @@ def shift(order: npt.NDArray[np.int64], costs: Floats, wanted: float) -> npt.NDA
     return taken
 
 
-def merit(
-    alive: Flags, usual: Floats, candidates: npt.NDArray[np.int64], size: int, gain: bool
-) -> Floats:
-    """What speaks for taking each candidate of a filter, in weights of its channel.
-
-    The filters of a group are to have like numbers of weights on each channel: an activation is
-    sent to all PEs at once, and those that match it more often than the others hold them up.  So
-    a weight goes where the filter has more on the channel than is usual in its group, and comes
-    where it has fewer; each that does makes the next less urgent.
-
-    Parameters
-    ----------
-    alive : of the filter, [channels * size], with `size` places on a channel.
-    usual : mean number of weights on each channel, [channels].
-    candidates : in the order in which those of a channel are taken.
-    """
-    channel = candidates // size
-    spare = alive.reshape(-1, size).sum(1) - usual
-    if gain:
-        spare = -spare
-    order = np.argsort(channel, kind="stable")
-    ranks = np.empty(candidates.size, np.int64)
-    starts = np.searchsorted(channel[order], channel[order])
-    ranks[order] = np.arange(candidates.size) - starts
-    result: Floats = spare[channel] - ranks
-    return result
-
-
 def balance(
     mask: Tensor,
     importance: Tensor,
-    cost: Tensor,
+    work: WeightWork,
     pes: int,
     remove: str,
     generator: torch.Generator,
     *,
+    exchange: float = 0.0,
     sparser: bool = False,
 ) -> Tensor:
     """The balanced mask of one layer, [filters, channels, K, K] boolean.
 
-    With `sparser` every filter comes down to the group's lowest cost: weights only go.
+    `exchange`: share of a filter's weights that may change place for its profile, besides those
+    that come or go for its total.  With `sparser` every filter comes down to the group's lowest
+    cost: weights only go.
     """
     rows: Flags = mask.flatten(1).cpu().numpy().copy()
-    each: Floats = cost.flatten().double().cpu().numpy()
-    lot = torch.rand(rows.shape, generator=generator).numpy()
+    each: Floats = work.expected.flatten().double().cpu().numpy()
+    lot = torch.rand(rows.shape, generator=generator).double().numpy()
     magnitude = importance.detach().flatten(1).abs().float().cpu().numpy()
-    size = mask[0, 0].numel()
-    total = filter_costs(mask, cost)
-    for group in groups(total, pes):
-        target = float(total[group].min() if sparser else total[group].mean())
-        usual: Floats = rows[group].reshape(group.size, -1, size).sum(2).mean(0)
+    total = filter_costs(mask, work.expected)
+    together = groups(total, pes)
+    targets = [total[group].min() if sparser else total[group].mean() for group in together]
+    if exchange and not sparser:
+        windows: Floats = work.windows.flatten(1).double().cpu().numpy()
+        counts = windows.astype(np.float32)
+        products = counts.T @ counts
+        for group, target in zip(together, targets, strict=True):
+            own = rows[group].sum(1)
+            needed = np.abs(total[group] - target) / (total[group].sum() / max(own.sum(), 1) or 1.0)
+            limits = np.ceil(needed + exchange * own).astype(np.int64)
+            removable = _removable(rows[group], magnitude[group], remove)
+            align(rows, windows, group, limits, removable, lot[group], products)
+    for group, target in zip(together, targets, strict=True):
         for index in group:
-            excess = float(total[index]) - target
+            excess = float(rows[index] @ each) - float(target)
             gain = excess <= 0
             candidates = np.flatnonzero((rows[index] != gain) & (each > 0))
-            if not gain and remove == "magnitude":
-                order = candidates[np.argsort(magnitude[index, candidates], kind="stable")]
-            else:
-                drawn = candidates[np.argsort(lot[index, candidates], kind="stable")]
-                wanted = merit(rows[index], usual, drawn, size, gain)
-                order = drawn[np.argsort(-wanted, kind="stable")]
+            by = magnitude if not gain and remove == "magnitude" else lot
+            order = candidates[np.argsort(by[index, candidates], kind="stable")]
             rows[index, shift(order, each, abs(excess))] = gain
     return torch.from_numpy(rows).to(mask.device).view(mask.shape)
+
+
+def _removable(alive: Flags, magnitude: npt.NDArray[np.float32], remove: str) -> Flags:
+    """Which living weights may change place: all, or the smaller half of each filter's."""
+    if remove == "random":
+        return alive
+    ranks = np.argsort(np.argsort(np.where(alive, magnitude, np.inf), axis=1), axis=1)
+    smaller: Flags = alive & (2 * ranks < alive.sum(1, keepdims=True))
+    return smaller
 
 
 class CycleBalance(Balance):
     """As many expected cycles for every PE of a group."""
 
-    def __init__(self, config: MethodConfig, costs: Mapping[str, Tensor]) -> None:
-        self.config, self.costs = config, costs
+    def __init__(self, config: MethodConfig, work: Mapping[str, WeightWork]) -> None:
+        self.config, self.work = config, work
 
     def even(
         self,
@@ -170,22 +160,24 @@ class CycleBalance(Balance):
             balanced[name] = balance(
                 masks[name],
                 importance[name],
-                self.costs[name],
+                self.work[name],
                 self.config.pes,
                 self.config.remove,
                 generator,
+                exchange=self.config.exchange,
                 sparser=sparser,
             )
         return balanced
 
     def evenness(self, masks: Masks) -> float:
-        return expected_utilisation(masks, self.costs, self.config.pes)
+        return expected_utilisation(masks, self.work, self.config.pes)
 
 
-def expected_utilisation(masks: Masks, costs: Mapping[str, Tensor], pes: int) -> float:
+def expected_utilisation(masks: Masks, work: Mapping[str, WeightWork], pes: int) -> float:
     """Unweighted mean of `utilisation` over the balanced layers that cost anything; 1 without."""
     per_layer = [
-        utilisation(filter_costs(masks[name], costs[name]), pes) for name in balanced_layers(masks)
+        utilisation(filter_costs(masks[name], work[name].expected), pes)
+        for name in balanced_layers(masks)
     ]
     known = [value for value in per_layer if value is not None]
     return sum(known) / len(known) if known else 1.0

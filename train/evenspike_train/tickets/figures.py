@@ -33,5 +33,5 @@ def figures_of(masks: Masks, pes: int, probe: Probe | None) -> dict[str, float |
         "utilisation": paper_utilisation(masks, pes),
     }
     if probe is not None and possible(pes):
-        figures["expected_utilisation"] = expected_utilisation(masks, probe.weight_costs(), pes)
+        figures["expected_utilisation"] = expected_utilisation(masks, probe.weight_work(), pes)
     return figures

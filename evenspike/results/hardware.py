@@ -1,0 +1,139 @@
+"""What the accelerator's counters say of LTH, u-Ticket and cycle-aware u-Ticket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from evenspike.results.parts import (
+    Figure,
+    columns,
+    figure,
+    label,
+    mean,
+    point,
+    select,
+    series,
+    studies,
+)
+from evenspike.results.rows import Row, spread
+
+METHODS = ("imp", "u-ticket", "cycle-aware")
+ASSIGNMENTS = {"the mapper's": "", "filters in their order": "_natural"}
+"""How filters are assigned to PEs, and what its figures have behind their names in the log."""
+
+
+def _value(key: str) -> Callable[[Row], float | None]:
+    """Of the final ticket; None where it was not measured."""
+    return lambda row: row.lines("trained")[-1].get(key)
+
+
+def _accuracy(row: Row) -> float:
+    return float(row.finished["validation_accuracy"])
+
+
+def hardware(rows: list[Row]) -> Figure:
+    """Utilisation, cycles and energy, with the mapper's assignment and without."""
+    used: list[Row] = []
+    lines: list[dict[str, Any]] = []
+    table, pairs = [], []
+    for study in studies(rows):
+        runs = {method: select(rows, study, method) for method in METHODS}
+        for method in METHODS:
+            used += runs[method]
+            for assignment, suffix in ASSIGNMENTS.items():
+                busy = mean(runs[method], _value("hardware_utilisation" + suffix))
+                table.append(
+                    [
+                        study,
+                        method,
+                        assignment,
+                        busy,
+                        mean(runs[method], _value("cycles" + suffix)),
+                        mean(runs[method], _value("energy_pj" + suffix)),
+                        mean(runs[method], _value("utilisation")),
+                        mean(runs[method], _accuracy),
+                        mean(runs[method], lambda row: row.finished["sparsity"]),
+                    ]
+                )
+        for assignment, suffix in ASSIGNMENTS.items():
+            value = _value("hardware_utilisation" + suffix)
+            for better, worse in zip(METHODS[1:], METHODS[:-1], strict=True):
+                pairs.append(
+                    [study, better, worse, assignment, *_beside(runs, better, worse, value)]
+                )
+            points = [point(n, mean(runs[method], value)) for n, method in enumerate(METHODS)]
+            lines.append(series(label(study, assignment), points))
+    return figure(
+        "Utilisation by the hardware's counters",
+        "u-Ticket, Fig. 7, on the cycle model",
+        "Busy cycles of the PEs as a share of all their cycles, from the first to the last layer "
+        "of a whole image, loads and drains included: the counters of the cycle model, with which "
+        "the RTL agrees. Mean of the recipe's `round_cycles_images` held-out images. All methods "
+        "of a seed begin with the same dense network, and each prunes and trains from there. "
+        "The paper's convention stands beside it: it counts weights, not spikes.",
+        used,
+        [
+            {
+                "x": {"label": "method", "ticks": list(METHODS)},
+                "y": {"label": "utilisation by the counters"},
+                "series": lines,
+            }
+        ],
+        [
+            {
+                "title": "The final tickets",
+                "columns": columns(
+                    ("recipe", "text"),
+                    ("method", "text"),
+                    ("assignment to PEs", "text"),
+                    ("utilisation", "share"),
+                    ("cycles an image", "count"),
+                    ("energy, pJ an image", "count"),
+                    ("paper's convention", "share"),
+                    ("accuracy", "percent"),
+                    ("sparsity", "share"),
+                ),
+                "rows": table,
+            },
+            {
+                "title": "Seed by seed",
+                "columns": columns(
+                    ("recipe", "text"),
+                    ("method", "text"),
+                    ("against", "text"),
+                    ("assignment to PEs", "text"),
+                    ("more utilisation", "share"),
+                    ("in so many seeds", "count"),
+                    ("of", "count"),
+                    ("more accuracy", "percent"),
+                ),
+                "rows": pairs,
+            },
+        ],
+    )
+
+
+def _beside(
+    runs: dict[str, list[Row]],
+    better: str,
+    worse: str,
+    value: Callable[[Row], float | None],
+) -> list[Any]:
+    """Differences of two methods over the seeds that both have."""
+    other = {row.seed: row for row in runs[worse]}
+    both = [(row, other[row.seed]) for row in runs[better] if row.seed in other]
+    measured = [
+        (a - b, _accuracy(row) - _accuracy(against))
+        for row, against in both
+        if (a := value(row)) is not None and (b := value(against)) is not None
+    ]
+    if not measured:
+        return [None, None, None, None]
+    more = [difference for difference, _ in measured]
+    return [
+        spread(more),
+        sum(difference > 0 for difference in more),
+        len(more),
+        spread([difference for _, difference in measured]),
+    ]

@@ -1,0 +1,293 @@
+"""Wherever a run is killed, it goes on to the same ticket, bit for bit, and to the same log."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from evenspike.errors import EvenspikeError
+from evenspike_train import data, masks, recipe, run_state, trainer
+from evenspike_train.export import read_history
+from evenspike_train.run_log import RunLog
+from evenspike_train.trainer import Trainer
+from tests.train.killing import KilledError
+
+ROOT = Path(__file__).parents[2]
+
+RECIPE = """
+    name = "tiny"
+    seed = 5
+    [data]
+    validation = 20
+    [network]
+    width = 2
+    timesteps = 2
+    [method]
+    name = "u-ticket"
+    scope = "local"
+    rounds = 2
+    rate = 0.5
+    rewind = "learning-rate"
+    snapshot = 80
+    pes = 2
+    [optimizer]
+    name = "adam"
+    batch = 16
+    [dense]
+    images = 160
+    timesteps = 2
+    lr = 0.01
+    [round]
+    images = 96
+    timesteps = 2
+    lr = 0.01
+    [final]
+    images = 96
+    timesteps = 2
+    lr = 0.01
+    ema = 0.9
+    [compute]
+    precision = "fp32"
+    checkpoint_seconds = 1e9
+    round_validation = 10
+"""
+
+
+def make_sets() -> data.Dataset:
+    rng = np.random.default_rng(0)
+
+    def split(count: int) -> data.Split:
+        images = rng.integers(0, 256, (count, 1, 32, 32)).astype(np.uint8)
+        return data.to_split(images, rng.integers(0, 10, count), torch.device("cpu"))
+
+    return data.Dataset(split(60), split(20), split(20))
+
+
+@pytest.fixture(scope="module")
+def sets() -> data.Dataset:
+    return make_sets()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def whole(sets: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    Trainer(recipe.parse(RECIPE), sets, folder).run()
+    return folder
+
+
+def same(folder: Path, whole: Path) -> None:
+    a, b = (torch.load(one / "ticket.pt", weights_only=True) for one in (folder, whole))
+    assert a["figures"] == b["figures"]
+    assert a["images_seen"] == b["images_seen"]
+    for name, tensor in b["model"].items():
+        assert torch.equal(a["model"][name], tensor), name
+    logs = [events(one) for one in (folder, whole)]
+    assert logs[0] == logs[1]
+    assert len(logs[0]) == len(set(logs[0]))
+    assert not list(folder.glob("*.part"))
+
+
+def events(folder: Path) -> list[tuple[str, str, str]]:
+    """What the log says, without times, and without what a run says whenever it starts."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [
+        (line["event"], line["phase"], str(line.get("weights", "")) + str(line.get("accuracy")))
+        for line in lines
+        if line["event"] != "kernels"
+    ]
+
+
+def kill(owner: Any, name: str, nth: int, *, after: bool = False) -> Callable[[], None]:
+    """Patch a function to die in its `nth` call; returns what takes the patch away."""
+    original, calls = getattr(owner, name), 0
+
+    def dying(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == nth and not after:
+            raise KilledError
+        result = original(*arguments, **options)
+        if calls == nth:
+            raise KilledError
+        return result
+
+    setattr(owner, name, dying)
+    return lambda: setattr(owner, name, original)
+
+
+class Torn:
+    """A file of a checkpoint of which half is written."""
+
+    def __init__(self, nth: int) -> None:
+        self.nth, self.calls, self.save = nth, 0, torch.save
+
+    def __call__(self, content: Any, stream: Any) -> None:
+        self.calls += 1
+        if self.calls == self.nth:
+            stream.write(b"half of it")
+            raise KilledError
+        self.save(content, stream)
+
+
+PLACES: dict[str, tuple[Any, str, int, bool]] = {
+    "before the first checkpoint": (Trainer, "_train_step", 3, False),
+    "in the middle of an epoch": (Trainer, "_train_step", 7, False),
+    "after a step that ends an epoch": (Trainer, "_train_step", 8, True),
+    "before the snapshot": (Trainer, "_take_snapshot", 1, False),
+    "after the snapshot": (Trainer, "_take_snapshot", 1, True),
+    "in the evaluation of a round": (trainer, "evaluate", 1, False),
+    "before a mask update": (Trainer, "_update_masks", 1, False),
+    "in a mask update": (masks, "write", 2, True),
+    "in the rewind": (Trainer, "_rewind", 2, False),
+    "after a mask update": (Trainer, "_update_masks", 2, True),
+    "before a checkpoint": (Trainer, "save", 3, False),
+    "after a checkpoint": (Trainer, "save", 3, True),
+    "between a checkpoint and its name": (os, "replace", 4, False),
+    "in the last phase": (Trainer, "_train_step", 21, False),
+    "in the last evaluation": (trainer, "evaluate", 4, False),
+    "before the ticket": (Trainer, "result", 2, False),
+    "after the ticket": (Trainer, "_write", 10, True),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_killed_anywhere(place: str, sets: data.Dataset, whole: Path, tmp_path: Path) -> None:
+    owner, name, nth, after = PLACES[place]
+    given = recipe.parse(RECIPE)
+    restore = kill(owner, name, nth, after=after)
+    try:
+        with pytest.raises(KilledError):
+            Trainer(given, sets, tmp_path).run()
+    finally:
+        restore()
+    Trainer(given, sets, tmp_path).run()
+    same(tmp_path, whole)
+
+
+def test_killed_while_it_writes(
+    sets: data.Dataset, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a checkpoint never takes the place of a whole one."""
+    given = recipe.parse(RECIPE)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", Torn(3))
+        with pytest.raises(KilledError):
+            Trainer(given, sets, tmp_path).run()
+    assert list(tmp_path.glob("*.part"))
+    Trainer(given, sets, tmp_path).run()
+    same(tmp_path, whole)
+
+
+def test_a_line_that_the_kill_cut(
+    sets: data.Dataset, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = RunLog.append
+
+    def cut(self: RunLog, line: dict[str, Any]) -> str:
+        if line["event"] == "trained" and line["phase"] == "round 1":
+            with self.path.open("a") as stream:
+                stream.write('{"event": "trai')
+            raise KilledError
+        return original(self, line)
+
+    given = recipe.parse(RECIPE)
+    with monkeypatch.context() as patched:
+        patched.setattr(RunLog, "append", cut)
+        with pytest.raises(KilledError):
+            Trainer(given, sets, tmp_path).run()
+    before = (tmp_path / "log.jsonl").read_bytes()
+    assert before.endswith(b'{"event": "trai')
+    whole_lines = before.count(b"\n")
+    assert len(read_history(tmp_path / "log.jsonl")) == whole_lines - 1  # but for "kernels"
+    Trainer(given, sets, tmp_path).run()
+    same(tmp_path, whole)
+
+
+def test_a_checkpoint_ends_each_epoch(
+    sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, original = [], Trainer.save
+
+    def save(self: Trainer) -> None:
+        original(self)
+        saved.append((self.phase_index, self.step))
+
+    monkeypatch.setattr(Trainer, "save", save)
+    Trainer(recipe.parse(RECIPE), sets, tmp_path).run()
+    # 60 images in batches of 16: the 4th step passes the 60th image, the 8th the 120th.  A phase
+    # ends in a checkpoint of the next one's beginning.
+    assert saved == [(0, 4), (0, 8), (1, 0), (1, 4), (2, 0), (2, 4), (2, 6)]
+
+
+def test_no_checkpoint_of_weights_that_are_not_finite(
+    sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of the step before was finite; the state of the epoch before stays."""
+    original = Trainer._train_step
+
+    def step(self: Trainer, *arguments: Any) -> float:
+        loss = original(self, *arguments)
+        if self.step == 8:
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(float("nan"))
+        return loss
+
+    given = recipe.parse(RECIPE)
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_train_step", step)
+        with pytest.raises(EvenspikeError, match=r"dense, step 8: .* not finite; lower the learn"):
+            Trainer(given, sets, tmp_path).run()
+    again = Trainer(given, sets, tmp_path)
+    assert again.resume()
+    assert again.step == 4
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import torch
+from evenspike_train import recipe
+from evenspike_train.trainer import Trainer
+from tests.train.test_killed import RECIPE, make_sets
+torch.set_num_threads(1)
+Trainer(recipe.parse(RECIPE.replace("1e9", "0")), make_sets(), Path(sys.argv[1])).run()
+"""
+
+
+def test_killed_by_the_system(whole: Path, tmp_path: Path) -> None:
+    """SIGKILL, as soon as the checkpoint has changed so many times."""
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    for changes in (2, 9, None):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        seen: set[int] = set()
+        while changes is not None and len(seen) <= changes and process.poll() is None:
+            if (tmp_path / run_state.FILE).exists():
+                seen.add((tmp_path / run_state.FILE).stat().st_mtime_ns)
+            time.sleep(0.001)
+        if changes is not None:
+            process.send_signal(signal.SIGKILL)
+        status = process.wait()
+        assert status == (0 if changes is None else -signal.SIGKILL)
+    same(tmp_path, whole)

@@ -1,0 +1,85 @@
+"""What a round's network costs on the accelerator: cycles, utilisation by its counters, energy.
+
+The network is made integers with the T it is to have in the end, mapped with the activity that
+training images show, and run by a `Measure`, which the command line brings: this package does not
+know the cycle model.  Nothing here draws a random number or changes the network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evenspike.arch import Arch
+from evenspike.errors import EvenspikeError
+from evenspike.program import Program
+from evenspike_train import networks, twin
+from evenspike_train.data import Dataset
+from evenspike_train.programs import activity, impossible, make_program
+from evenspike_train.recipe import Recipe
+
+Measure = Callable[[Program, npt.NDArray[np.uint8], Arch, str], Mapping[str, float]]
+"""(program, images [N, C, H, W], arch, mapping) -> figures of an image: "cycles",
+"hardware_utilisation" (busy cycles of the PEs / all), "energy_pj"."""
+
+MAPPINGS = {"": "cost", "_natural": "natural"}
+"""What is appended to a figure's name, and the assignment of filters to PEs that it is with: the
+mapper's, or the filters in their own order."""
+
+ACTIVITY_IMAGES = 64
+"""Training images that show the mapper the activity: fewer than at export, as it is every round."""
+
+
+def arch_for(pes: int, timesteps: int) -> Arch:
+    """The default accelerator with so many PEs, as much memory, and gates for the timesteps.
+
+    Raises EvenspikeError where there is none.
+    """
+    base = Arch()
+    same = pes == base.pes and timesteps <= base.timesteps
+    return dataclasses.replace(
+        base,
+        preset=base.preset if same else "custom",
+        pes=pes,
+        timesteps=max(timesteps, base.timesteps),
+        spike_entries=base.spike_entries * base.pes // max(pes, 1),
+    )
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Measures the rounds of a run on `compute.round_cycles_images` validation images."""
+
+    measure: Measure | None
+    recipe: Recipe
+    data: Dataset
+
+    def figures(
+        self, model: networks.SpikingNetwork, suffixes: Iterable[str] = ("",)
+    ) -> dict[str, float]:
+        """Figures of the network as it is, with these `MAPPINGS`; empty where none are asked for.
+
+        Raises EvenspikeError that says why where it cannot be measured.
+        """
+        count = self.recipe.compute.round_cycles_images
+        if self.measure is None or not count:
+            return {}
+        reason = impossible(self.recipe)
+        if twin.is_twin(model):
+            reason = "the search runs on the ReLU twin, which has no spikes"
+        if reason:
+            raise EvenspikeError(reason)
+        arch = arch_for(self.recipe.method.pes, self.recipe.network.timesteps)
+        program = make_program(self.recipe, model, {})
+        shares = activity(program, self.data.train.images[:ACTIVITY_IMAGES])
+        program = dataclasses.replace(program, provenance={"activity": shares})
+        images = self.data.validation.images[:count].cpu().numpy()
+        found: dict[str, float] = {}
+        for suffix in suffixes:
+            for name, value in self.measure(program, images, arch, MAPPINGS[suffix]).items():
+                found[name + suffix] = value
+        return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shlex
 import sys
@@ -71,7 +72,7 @@ def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
     def done(run: sweeping.Run, row: dict[str, Any]) -> None:
         nonlocal ended
         ended += 1
-        keep(run, row, made_on)
+        keep(run, row, {**made_on, "load": _load()})
         write()
         console.print(f"{ended}: {run.name}: {_outcome(row)}", soft_wrap=True)
 
@@ -96,6 +97,14 @@ def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
     for name, error in failed.items():
         print(f"evenspike: {name}: {error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _load() -> float | None:
+    """Processes that want a core, per core of this machine: above 1 they slow each other down."""
+    try:
+        return round(max(os.getloadavg()[:2]) / (os.cpu_count() or 1), 2)
+    except OSError:  # not known on every system
+        return None
 
 
 def _outcome(row: dict[str, Any]) -> str:

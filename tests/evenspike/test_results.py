@@ -38,7 +38,7 @@ def run(
     used = chosen or 4
     trained = [
         {"round": n, "images_seen": seen, "sparsity": s, "utilisation": 1 - s / 2,
-         "accuracy": accuracy - 10, "timesteps": t, "cycles": 1e6}
+         "accuracy": accuracy - 10, "timesteps": t}
         for n, seen, s, t in ((0, 100, 0.0, used), (1, 150, 0.5, used), (2, 250, 0.75, 4))
     ]  # fmt: skip
     return {
@@ -51,7 +51,7 @@ def run(
         "sparsity": None,
         "pes": None,
         **changes,
-        "made_on": {"machine": "a machine", "jobs": 1, "threads": 1},
+        "made_on": {"machine": "a machine", "jobs": 1, "threads": 1, "load": 0.5},
         "state": "finished",
         "error": "",
         "recipe": {
@@ -127,7 +127,9 @@ def test_mean_and_deviation_over_seeds() -> None:
 
 def test_rounds() -> None:
     """The cycle model's counters stand in columns of their own, where a run has them."""
-    figure = FIGURES["rounds"](made(run(), run(seed=2, accuracy=72.0), run("u-ticket")))
+    measured = run(seed=2, accuracy=72.0)
+    measured["trained"][-1]["cycles"] = 1e6
+    figure = FIGURES["rounds"](made(run(), measured, run("u-ticket")))
     lines = table(figure, 1, "vgg16-tiny", "imp")
     assert [line[0] for line in lines] == [0, 1, 2]
     assert means(lines[2][1:]) == [0.75, 0.625, 61.0, None, 1e6, None]
@@ -183,6 +185,15 @@ def test_search_time_and_its_gain() -> None:
     (line,) = table(figure, 0, "vgg16-tiny", "imp")
     assert means(line)[2:] == [None, 600, None, 30.0, None, None]
     assert table(figure, 0, "vgg16-gpu", "early-bird") == [[None] * 7 + [0.06]]
+
+
+@pytest.mark.parametrize("load", [None, 1.3])
+def test_seconds_of_a_busy_machine_are_not_compared(load: float | None) -> None:
+    early = run("imp+early-time", chosen=3)
+    early["made_on"]["load"] = load
+    figure = FIGURES["search-time"](made(run("imp"), early))
+    (line,) = table(figure, 0, "vgg16-tiny", "imp+early-time")
+    assert means(line)[4:] == [pytest.approx(600 / 490), 15.0, None, None]
 
 
 def test_pes() -> None:

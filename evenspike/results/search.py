@@ -53,9 +53,8 @@ def methods(rows: list[Row]) -> Figure:
                 at = mean(same, lambda row: row.finished["sparsity"])
                 found.append((at, mean(same, lambda row: row.finished["validation_accuracy"])))
             found.sort(key=lambda pair: (pair[0] or {})["mean"] or 0.0)
-            lines.append(
-                series(label(study, method), [point(100 * s["mean"], a) for s, a in found if s])  # type: ignore[operator]
-            )
+            points = [point(100 * s["mean"], a) for s, a in found if s]  # type: ignore[operator]
+            lines.append(series(label(study, method), points) | {"level": method == "dense"})
             stated = beside(published.ACCURACY, study, rows, method)
             at_paper = [stated[0], stated[1] / 100] if stated else [None, None]
             cells = [[study, method, s, a] for s, a in found] or [[study, method, None, None]]

@@ -299,6 +299,20 @@ def test_a_plot_of_one_point_has_an_extent() -> None:
     assert not re.search("nan|inf", text)
 
 
+def test_a_level_goes_from_side_to_side() -> None:
+    figure = FIGURES["methods"](made(run("dense", accuracy=80.0), run("imp"), run("imp", rounds=1)))
+    (plot,) = figure["plots"]
+    assert next(s["name"] for s in plot["series"] if s["level"]) == "dense (vgg16-tiny)"
+    plot["series"][0]["points"][0]["x"] = 1e6
+    text = line_plot.render(plot)
+    root = ET.fromstring(text)  # noqa: S314 - written here
+    side = line_plot.WIDTH - line_plot.RIGHT
+    drawn = [node.get("d") or "" for node in root.iter() if "line s0" in (node.get("class") or "")]
+    assert re.fullmatch(rf"M{line_plot.LEFT} [\d.]+H{side}", drawn[0])
+    texts = [node.text or "" for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert not any("1e+06" in text for text in texts), "its place is not on the axis"
+
+
 def test_ticks_are_round_and_inside() -> None:
     series = [{"name": "a", "points": [{"x": x, "mean": x / 10, "std": None, "n": 1}
                                        for x in (0, 3)]}]  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shlex
 import sys
@@ -55,20 +56,24 @@ def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
     content = read(path)
     known = {row["name"]: row for row in content["runs"]}
     text = _text(arguments)
-    threads = max(1, sweeping.cores() // arguments.jobs)
-    made_on = {"machine": assemble.machine(), "jobs": arguments.jobs, "threads": threads}
+    machine = ", ".join(filter(None, (sweeping.accelerator(arguments.device), assemble.machine())))
+    threads = sweeping.threads(arguments.jobs)
+    made_on = {"machine": machine, "jobs": arguments.jobs, "threads": threads}
     ended = 0
 
     def keep(run: sweeping.Run, row: dict[str, Any], made: dict[str, Any] | None) -> None:
         asked = known.get(run.name, {}).get("sweep", text)
         named = {"name": run.name, "command": run.command, "sweep": asked, **asdict(run.changes)}
         known[run.name] = {**named, "made_on": made, **row}
+
+    def write() -> None:
         report.write_json(content | {"runs": list(known.values())}, path)
 
     def done(run: sweeping.Run, row: dict[str, Any]) -> None:
         nonlocal ended
         ended += 1
-        keep(run, row, made_on)
+        keep(run, row, {**made_on, "load": _load()})
+        write()
         console.print(f"{ended}: {run.name}: {_outcome(row)}", soft_wrap=True)
 
     rows = sweeping.sweep(
@@ -83,6 +88,7 @@ def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
     )
     for run in runs:
         keep(run, rows[run.name], known.get(run.name, {}).get("made_on"))
+    write()
     failed = {name: row["error"] for name, row in rows.items() if row["error"]}
     console.print(
         f"{len(runs)} runs: {ended} trained now, {len(runs) - ended} were there; written: {path}",
@@ -91,6 +97,14 @@ def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
     for name, error in failed.items():
         print(f"evenspike: {name}: {error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _load() -> float | None:
+    """Processes that want a core, per core of this machine: above 1 they slow each other down."""
+    try:
+        return round(max(os.getloadavg()[:2]) / (os.cpu_count() or 1), 2)
+    except OSError:  # not known on every system
+        return None
 
 
 def _outcome(row: dict[str, Any]) -> str:

@@ -20,6 +20,8 @@ from evenspike.results.parts import (
 from evenspike.results.rows import Row, Spread, spread
 
 LADDERS = ("imp", "u-ticket")
+HARDWARE = ("hardware_utilisation", "cycles", "energy_pj")
+"""Counters of the cycle model, of a run that had them measured."""
 
 
 def _by_round(rows: list[Row], key: str) -> list[Spread | None]:
@@ -38,7 +40,7 @@ def rounds(rows: list[Row]) -> Figure:
         for method in LADDERS:
             runs = select(rows, study, method)
             used += runs
-            found = {key: _by_round(runs, key) for key in (*lines, "accuracy")}
+            found = {key: _by_round(runs, key) for key in (*lines, "accuracy", *HARDWARE)}
             for key, line in lines.items():
                 points = [point(n, y) for n, y in enumerate(found[key])]
                 line.append(series(label(study, method), points))
@@ -60,7 +62,8 @@ def rounds(rows: list[Row]) -> Figure:
         "Utilisation is the paper's convention: numbers of living weights in groups of as many "
         "consecutive filters as the recipe has PEs, mean of the layers. Round 0 is the dense "
         "network; the last is the final ticket. The paper's own figure weights the layers by "
-        "their parameters, which the second table does, too.",
+        "their parameters, as a column of the first table does. What the cycle model counts stands "
+        "beside it where a run had it measured; the two must not be compared.",
         used,
         [
             {"x": x, "y": {"label": "sparsity of the weights"}, "series": lines["sparsity"]},
@@ -87,6 +90,9 @@ def rounds(rows: list[Row]) -> Figure:
                     ("sparsity", "share"),
                     ("utilisation", "share"),
                     ("accuracy", "percent"),
+                    ("hardware: utilisation", "share"),
+                    ("cycles", "count"),
+                    ("energy, pJ", "count"),
                 ),
                 "rows": table,
             },

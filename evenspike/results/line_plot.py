@@ -29,17 +29,19 @@ def render(plot: Plot) -> str:
     """The plot as a whole SVG file.
 
     plot: `x` and `y` with a `label` each, x perhaps with `ticks` (names of 0, 1, 2, ...) or `log`
-    (to base 2), and `series` of points `{"x", "mean", "std"}`, at least one point in all.
+    (to base 2), and `series` of points `{"x", "mean", "std"}`, at least one point in all. A
+    series that is a `level` is drawn from side to side, wherever its point is.
     """
     shown = [series for series in plot["series"] if series["points"]]
     points = [point for series in shown for point in series["points"]]
-    across = _Axis([p["x"] for p in points], plot["x"], LEFT, WIDTH - RIGHT)
+    placed = [p["x"] for series in shown if not series.get("level") for p in series["points"]]
+    across = _Axis(placed or [p["x"] for p in points], plot["x"], LEFT, WIDTH - RIGHT)
     ends = [p["mean"] + sign * (p["std"] or 0.0) for p in points for sign in (-1, 1)]
     up = _Axis(ends, plot["y"], HEIGHT - BOTTOM, TOP)
     parts = [*_grid(across, up, plot)]
     for number, series in enumerate(shown):
         parts += _line(number, series, across, up)
-    parts += [_legend(number, series["name"]) for number, series in enumerate(shown)]
+    parts += [_legend(number, series) for number, series in enumerate(shown)]
     height = HEIGHT + LEGEND_ROW * len(shown) + 8
     label = f"{plot['y']['label']} against {plot['x']['label']}"
     return (
@@ -122,6 +124,9 @@ def _line(number: int, series: Plot, across: _Axis, up: _Axis) -> list[str]:
     places = [(across(p["x"]), up(p["mean"])) for p in series["points"]]
     dash = DASHES[(number // 2) % len(DASHES)]
     drawn = f' stroke-dasharray="{dash}"' if dash else ""
+    if series.get("level"):
+        y = places[0][1]
+        return [f'<path class="line {style}"{drawn} d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>']
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
     parts = [f'<path class="line {style}"{drawn} d="{path}"/>']
     for point, (x, y) in zip(series["points"], places, strict=True):
@@ -150,14 +155,14 @@ def _mark(number: int, place: Point, title: str = "") -> str:
     return f"{shape}{tip}</{tag}>"
 
 
-def _legend(number: int, name: str) -> str:
+def _legend(number: int, series: Plot) -> str:
     y = HEIGHT + LEGEND_ROW * number + 4
     dash = DASHES[(number // 2) % len(DASHES)]
     drawn = f' stroke-dasharray="{dash}"' if dash else ""
     return (
         f'<path class="line s{number % len(COLOURS)}"{drawn} d="M{LEFT} {y}h34"/>'
-        f"{_mark(number, (LEFT + 17, y))}"
-        f'<text class="label" x="{LEFT + 44}" y="{y + 4}">{escape(name)}</text>'
+        f"{'' if series.get('level') else _mark(number, (LEFT + 17, y))}"
+        f'<text class="label" x="{LEFT + 44}" y="{y + 4}">{escape(series["name"])}</text>'
     )
 
 

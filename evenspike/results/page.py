@@ -85,7 +85,8 @@ def _made(made: Mapping[str, Any]) -> str:
         f"`{made['data']}`, training images: {_images(made['training_images'])}, held out: "
         f"{made['held_out']:,}. Passed in the dense phase {passed['dense']:,} images, in each "
         f"round {passed['round']:,}, in the final phase {passed['final']:,}. Runs: "
-        f"{made['runs']}; seeds: {seeds}. Made on: {made['machine'] or 'not known'}."
+        f"{made['runs']}; seeds: {seeds}. Training took {made['seconds'] / 60:.0f} minutes "
+        f"by the clock, summed over the runs, on: {made['machine'] or 'not known'}."
     )
     commands = "\n".join(f"    {command}" for command in made["commands"])
     return f"{facts}\n\n{commands}"
@@ -129,6 +130,7 @@ def index(figures: Mapping[str, Figure], others: Sequence[Mapping[str, str]]) ->
     if others:
         parts += [
             "## Runs that did not finish",
+            "Their rows are empty.",
             table(("run", "why"), [[other["name"], other["error"]] for other in others]),
         ]
     return "\n\n".join(parts) + "\n"

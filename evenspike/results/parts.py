@@ -102,6 +102,7 @@ def _made(used: Sequence[Row]) -> list[dict[str, Any]]:
                     for method in dict.fromkeys(row.method for row in rows)
                 },
                 "commands": list(dict.fromkeys(row.values["sweep"] for row in rows)),
+                "seconds": round(sum(row.finished["seconds"] for row in rows)),
                 "machine": made_on.get("machine"),
                 "digests": {row.values["name"]: row.recipe["digest"] for row in rows},
             }

@@ -9,6 +9,7 @@ import json
 import shutil
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,30 @@ def test_a_run_that_fails_does_not_lose_the_others(
     assert cli(*given).status == 0, "what failed is tried again"
     rows = json.loads((tmp_path / "sweep.json").read_text())["runs"]
     assert [row["state"] for row in rows] == ["finished"] * 3
+
+
+def test_a_worker_that_dies_is_named(
+    cli: Cli, recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def dying(*_: object) -> Iterator[Any]:
+        def parallel(tasks: list[Any]) -> Iterator[Any]:
+            function, arguments, _ = tasks[0]
+            yield function(*arguments)
+            raise OSError("a worker was killed\nby the system")
+
+        yield parallel
+
+    monkeypatch.setattr(backends, "parallel", dying)
+    given = ("sweep", "--recipe", recipe, "--data", data, "--out", tmp_path)
+    done = cli(*given, "--methods", "dense,imp,random")
+    assert done.status == 1
+    assert done.err.splitlines() == [
+        f"evenspike: tiny-{name}-seed1: its worker is gone: OSError: a worker was killed"
+        for name in ("imp", "random")
+    ]
+    rows = json.loads((tmp_path / "sweep.json").read_text())["runs"]
+    assert [row["state"] for row in rows] == ["finished", "failed", "failed"]
 
 
 def test_a_dense_phase_is_trained_once(

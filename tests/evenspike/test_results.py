@@ -51,7 +51,7 @@ def run(
         "sparsity": None,
         "pes": None,
         **changes,
-        "made_on": {"machine": "a machine", "jobs": 1, "threads": 1},
+        "made_on": {"machine": "a machine", "jobs": 1, "threads": 1, "load": 0.5},
         "state": "finished",
         "error": "",
         "recipe": {
@@ -126,10 +126,13 @@ def test_mean_and_deviation_over_seeds() -> None:
 
 
 def test_rounds() -> None:
-    figure = FIGURES["rounds"](made(run(), run(seed=2, accuracy=72.0), run("u-ticket")))
+    """The cycle model's counters stand in columns of their own, where a run has them."""
+    measured = run(seed=2, accuracy=72.0)
+    measured["trained"][-1]["cycles"] = 1e6
+    figure = FIGURES["rounds"](made(run(), measured, run("u-ticket")))
     lines = table(figure, 1, "vgg16-tiny", "imp")
     assert [line[0] for line in lines] == [0, 1, 2]
-    assert means(lines[2][1:]) == [0.75, 0.625, 61.0]
+    assert means(lines[2][1:]) == [0.75, 0.625, 61.0, None, 1e6, None]
     assert lines[2][3]["std"] == pytest.approx(2**0.5)
     (summary,) = table(figure, 0, "vgg16-tiny", "imp")
     assert means(summary) == [pytest.approx(2 / 3), pytest.approx((100 / 3 + 300) / 400), None]
@@ -182,6 +185,15 @@ def test_search_time_and_its_gain() -> None:
     (line,) = table(figure, 0, "vgg16-tiny", "imp")
     assert means(line)[2:] == [None, 600, None, 30.0, None, None]
     assert table(figure, 0, "vgg16-gpu", "early-bird") == [[None] * 7 + [0.06]]
+
+
+@pytest.mark.parametrize("load", [None, 1.3])
+def test_seconds_of_a_busy_machine_are_not_compared(load: float | None) -> None:
+    early = run("imp+early-time", chosen=3)
+    early["made_on"]["load"] = load
+    figure = FIGURES["search-time"](made(run("imp"), early))
+    (line,) = table(figure, 0, "vgg16-tiny", "imp+early-time")
+    assert means(line)[4:] == [pytest.approx(600 / 490), 15.0, None, None]
 
 
 def test_pes() -> None:
@@ -257,7 +269,7 @@ def test_page_says_how_it_was_made() -> None:
     assert (
         "Recipe `vgg16-tiny`: vgg16, width 8, T = 4; data set `fmnist`, training images: 50" in text
     )
-    assert "seeds: imp 1, 2; u-ticket 1. Made on: a machine." in text
+    assert "seeds: imp 1, 2; u-ticket 1. Training took 2 minutes by the clock" in text
     assert "\n    evenspike sweep --recipe vgg16-tiny --methods imp\n" in text
     assert "](rounds-1.svg)" in text
     assert "| vgg16-gpu | imp |  |  | 0.570 |" in text
@@ -285,6 +297,20 @@ def test_a_plot_of_one_point_has_an_extent() -> None:
     ET.fromstring(text)  # noqa: S314 - written here
     assert "a &lt; b" in text
     assert not re.search("nan|inf", text)
+
+
+def test_a_level_goes_from_side_to_side() -> None:
+    figure = FIGURES["methods"](made(run("dense", accuracy=80.0), run("imp"), run("imp", rounds=1)))
+    (plot,) = figure["plots"]
+    assert next(s["name"] for s in plot["series"] if s["level"]) == "dense (vgg16-tiny)"
+    plot["series"][0]["points"][0]["x"] = 1e6
+    text = line_plot.render(plot)
+    root = ET.fromstring(text)  # noqa: S314 - written here
+    side = line_plot.WIDTH - line_plot.RIGHT
+    drawn = [node.get("d") or "" for node in root.iter() if "line s0" in (node.get("class") or "")]
+    assert re.fullmatch(rf"M{line_plot.LEFT} [\d.]+H{side}", drawn[0])
+    texts = [node.text or "" for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert not any("1e+06" in text for text in texts), "its place is not on the axis"
 
 
 def test_ticks_are_round_and_inside() -> None:
@@ -381,7 +407,7 @@ def test_the_plan_is_made_of_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(sweep, "sweep", instead)
     given = ["results", "--make", "resnet19", "--runs", str(tmp_path / "r")]
-    assert main([*given, "--out", str(tmp_path / "out")]) == 1, "a run has failed"
+    assert main([*given, "--out", str(tmp_path / "out")]) == 0, "a failure is a row of the index"
     assert {(recipe, out) for recipe, _, out in asked} == {("resnet19", tmp_path / "r")}
     assert len(asked) == len(STUDIES["resnet19"].sweeps)
     assert (tmp_path / "out/README.md").is_file()

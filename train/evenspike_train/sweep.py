@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from evenspike.errors import EvenspikeError
 from evenspike_train import backends, command, dense_phase, run_record
@@ -181,9 +183,17 @@ def sweep(
     """
     backends.check(backend, jobs)
     rows = {run.name: run_record.read(folder / RUNS / run.name) for run in runs}
-    missing = [run for run in runs if rows[run.name]["state"] != run_record.FINISHED]
-    threads = max(1, cores() // jobs)
+    waiting = {run.name: run for run in runs if rows[run.name]["state"] != run_record.FINISHED}
     leaders = _leaders(runs)
+
+    def end(name: str, error: str) -> None:
+        run = waiting.pop(name)
+        row = run_record.read(folder / RUNS / name)
+        if error:
+            row |= {"state": run_record.FAILED, "error": error}
+        rows[name] = row
+        done(run, row)
+
     # Those that train a dense phase, then those that take it over.
     for first in (True, False):
         tasks = [
@@ -192,22 +202,32 @@ def sweep(
                 folder,
                 dense=None if first else folder / RUNS / leaders[run].name,
                 data=data,
-                threads=threads,
+                threads=threads(jobs),
                 device=device,
                 measure=measure,
             )
-            for run in missing
+            for run in waiting.values()
             if (leaders[run] is run) is first
         ]
-        with backends.parallel(backend, jobs) as parallel:
-            for name, error in parallel(_delayed(task) for task in tasks):
-                run = next(run for run in missing if run.name == name)
-                row = run_record.read(folder / RUNS / name)
-                if error:
-                    row |= {"state": run_record.FAILED, "error": error}
-                rows[name] = row
-                done(run, row)
+        for name, error in _until_broken(tasks, backend, jobs):
+            if name is not None:
+                end(name, error)
+                continue
+            for lost in list(waiting):  # those that had not begun, too: the same command goes on
+                end(lost, f"its worker is gone: {error}")
+            return rows
     return rows
+
+
+def _until_broken(
+    tasks: Sequence[Task], backend: str, jobs: int
+) -> Iterator[tuple[str | None, str]]:
+    """What the workers return; if one of them dies, (None, what is known about that) at last."""
+    try:
+        with backends.parallel(backend, jobs) as parallel:
+            yield from parallel([_delayed(task) for task in tasks])
+    except Exception as error:  # noqa: BLE001 - each backend has its own
+        yield None, f"{type(error).__name__}: {first_line(error)}"
 
 
 def _leaders(runs: Sequence[Run]) -> dict[Run, Run]:
@@ -225,6 +245,17 @@ def cores() -> int:
     import joblib  # noqa: PLC0415 - of the extra, and only a sweep needs it
 
     return int(joblib.cpu_count())
+
+
+def threads(jobs: int) -> int:
+    """Of each run, with so many at a time."""
+    return max(1, cores() // jobs)
+
+
+def accelerator(device: str | None) -> str:
+    """The name of the GPU that the runs train on; empty where they train on the CPU."""
+    where = command.prepare(0, device)
+    return torch.cuda.get_device_name(where) if where.type == "cuda" else ""
 
 
 def _named(task: Task) -> tuple[str, str]:

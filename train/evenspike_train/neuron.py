@@ -14,8 +14,11 @@ of the arctan surrogate, ``(alpha/2) / (1 + (pi/2 * alpha * (v - threshold))^2)`
 
 from __future__ import annotations
 
+import importlib
 import math
 from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,7 @@ except ImportError:  # without numba the same arithmetic runs as tensor operatio
     neuron_cpu = None  # type: ignore[assignment]
 
 RESETS = ("hard", "soft")
+_COMPILED = (torch.float32, torch.bfloat16)  # what there are kernels for
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,20 @@ def _arrays(*tensors: Tensor) -> list[np.ndarray]:
 
 
 def _compiled(x: Tensor) -> bool:
-    known = x.dtype in (torch.float32, torch.bfloat16)
-    return neuron_cpu is not None and x.device.type == "cpu" and known
+    return neuron_cpu is not None and x.device.type == "cpu" and x.dtype in _COMPILED
+
+
+@cache
+def _triton() -> ModuleType | None:
+    """The kernels for a GPU; Triton comes with torch's CUDA builds, not with every torch."""
+    try:
+        return importlib.import_module("evenspike_train.neuron_cuda")
+    except ImportError:
+        return None
+
+
+def _gpu_kernels(x: Tensor) -> ModuleType | None:
+    return _triton() if x.device.type == "cuda" and x.dtype in _COMPILED else None
 
 
 def _forward_rows(x: Tensor, s: Tensor, m: Tensor, p: LIFParameters) -> None:
@@ -130,6 +146,9 @@ def _forward_rows(x: Tensor, s: Tensor, m: Tensor, p: LIFParameters) -> None:
     if _compiled(x):
         leak, gain, threshold = np.array([p.leak, p.gain, p.threshold], np.float32)
         neuron_cpu.lif_forward(*_arrays(x, s, m), leak, gain, threshold, p.reset == "hard")
+        return
+    if (gpu := _gpu_kernels(x)) is not None:
+        gpu.lif_forward(x, s, m, p.leak, p.gain, p.threshold, p.reset == "hard")
         return
     membrane = torch.zeros_like(s[0], dtype=torch.promote_types(x.dtype, torch.float32))
     for t in range(x.shape[0]):
@@ -150,6 +169,10 @@ def _backward_rows(g: Tensor, s: Tensor, m: Tensor, out: Tensor, p: LIFParameter
         values = np.array([p.leak, p.gain, p.threshold], np.float32)
         hard = p.reset == "hard"
         neuron_cpu.lif_backward(*_arrays(g, s, m, out), *values, hard, np.float32(p.alpha))
+        return
+    if p.detach_reset and (gpu := _gpu_kernels(g)) is not None:
+        hard = p.reset == "hard"
+        gpu.lif_backward(g, s, m, out, p.leak, p.gain, p.threshold, hard, p.alpha)
         return
     wide = torch.promote_types(m.dtype, torch.float32)
     # Gradient of the membrane after this timestep's reset; it comes from the next one.

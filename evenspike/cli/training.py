@@ -12,7 +12,7 @@ RUNS = Path("runs")
 
 def train(arguments: argparse.Namespace) -> int:
     """Train a recipe, going on with what is in its folder, and export what came out."""
-    from evenspike_train import command, derive
+    from evenspike_train import command, derive, distributed
 
     names = [name for name in (arguments.recipe, arguments.file) if name is not None]
     if len(names) != 1:
@@ -29,6 +29,8 @@ def train(arguments: argparse.Namespace) -> int:
         method,
         seed,
     )
+    if not distributed.leads():
+        return 0
     arguments.out, arguments.notes = None, ""
     return export(arguments)
 

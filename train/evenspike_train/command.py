@@ -10,6 +10,7 @@ import torch
 
 from evenspike.errors import EvenspikeError
 from evenspike.program import Program
+from evenspike_train import distributed
 from evenspike_train import export as exporting
 from evenspike_train import recipe as recipes
 from evenspike_train.checkpoint import first_line
@@ -96,8 +97,14 @@ def train(
                 f"{directory}: holds a run of another recipe ({kept}); use another directory"
             )
         recipe = started
-    where = prepare(threads, device)
-    return Trainer(recipe, _data(recipe, data, where), directory).run()
+    where = prepare(threads, distributed.device_name(device))
+    with distributed.joined(where) as team:
+        if not team.leads:  # one process downloads what is not there yet
+            team.check_same("data")
+        content = _data(recipe, data, where)
+        if team.leads:
+            team.check_same("data")
+        return Trainer(recipe, content, directory, team).run()
 
 
 def export(

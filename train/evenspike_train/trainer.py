@@ -22,11 +22,13 @@ from evenspike.errors import EvenspikeError
 from evenspike_train import checkpoint, networks, schedule, tickets, twin
 from evenspike_train import masks as weight_masks
 from evenspike_train.data import Augmentation, Dataset, generator_for
+from evenspike_train.distributed import ALONE, Team
 from evenspike_train.evaluation import evaluate
 from evenspike_train.optimizer import learning_rate, loss_per_timestep, make_optimizer
 from evenspike_train.probe import NetworkProbe
 from evenspike_train.recipe import Recipe
 from evenspike_train.schedule import Phase
+from evenspike_train.shared_norm import share_statistics
 from evenspike_train.tickets import early_time, fit
 from evenspike_train.tickets.figures import figures_of
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
@@ -56,7 +58,8 @@ class Trainer:
     weights are rewound to), ``dense.pt`` and ``ticket.pt`` (results).
     """
 
-    def __init__(self, recipe: Recipe, data: Dataset, directory: Path) -> None:
+    def __init__(self, recipe: Recipe, data: Dataset, directory: Path, team: Team = ALONE) -> None:
+        self.team = team
         self.recipe, self.data, self.directory = recipe, data, Path(directory)
         self.device = data.train.images.device
         self.method = tickets.build(recipe.method)
@@ -64,6 +67,7 @@ class Trainer:
         self.model = networks.build(recipe.network).to(self.device)
         if self.device.type != "cpu" or recipe.compute.precision != "fp32":
             networks.channels_last(self.model)
+        share_statistics(self.model, team.size)
         weight_masks.attach(self.model)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         self.carried = weight_masks.read(self.model)
@@ -77,6 +81,7 @@ class Trainer:
         self._kernels = ""  # as last logged
         self.phases = schedule.phases(recipe, self.method)
         fit.check_data(recipe.method, recipe.dense.images, len(data.train))
+        team.check_batches(recipe.optimizer.batch, ((p.name, p.config.images) for p in self.phases))
 
     # --- state -----------------------------------------------------------------
 
@@ -85,6 +90,8 @@ class Trainer:
 
     def _write(self, name: str, content: Any) -> None:
         """Replace a file in one step: a reader sees the old one or the new one."""
+        if not self.team.leads:
+            return
         temporary = self._path(name + ".part")
         torch.save(content, temporary)
         os.replace(temporary, self._path(name))
@@ -164,6 +171,8 @@ class Trainer:
 
     def log(self, event: str, **figures: Any) -> None:
         self._tick()
+        if not self.team.leads:
+            return
         line = {
             "event": event,
             "phase": self.phases[min(self.phase_index, len(self.phases) - 1)].name,
@@ -203,20 +212,23 @@ class Trainer:
         position = self.step * batch
         index = self._batch_indices(phase, position)
         generator = generator_for(self.recipe.seed, _AUGMENT, phase.index, self.step)
-        images = augment(self.data.train.images[index], generator)
-        labels = self.data.train.labels[index]
+        mine = self.team.share(len(index))
+        images = augment(self.data.train.images[index], generator)[mine]
+        labels = self.data.train.labels[index][mine]
         rate = learning_rate(self.recipe.optimizer, config.lr, position / config.images)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.autocast():
             logits = self._forward(images)
         loss = loss_per_timestep(logits, labels, config.label_smoothing)
+        loss = loss * (len(labels) / len(index))  # so that the processes' sum is the mean
         loss.backward()
+        mean_loss = self.team.sum_gradients(self.model, loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.images_seen += len(index)
-        return float(loss.detach())
+        return mean_loss
 
     def _choose_forward(self) -> Callable[[Tensor], Tensor]:
         """The model itself, or the CPU kernels that skip pruned weights where they pay."""
@@ -290,7 +302,7 @@ class Trainer:
         """Early-Time: fewer timesteps for the rest of the search, if few images tell them."""
         divergence = early_time.divergences(self._probe().logits())
         limit = self.recipe.method.divergence
-        self.early_timesteps = early_time.choose(divergence, limit)
+        self.early_timesteps = self.team.follow_number(early_time.choose(divergence, limit))
         shares = [round(value / divergence[0], 5) if divergence[0] else 0.0 for value in divergence]
         self.log("early-time", timesteps=self.early_timesteps, divergence=shares)
         self._set_neurons(phase)
@@ -373,6 +385,7 @@ class Trainer:
         before = weight_masks.read(self.model)
         probe = self._probe()
         report = self.method.update(weights, self.carried, generator, last, probe)
+        self.team.follow(report.masks, report.carried)
         weight_masks.check_living(report.masks, f"round {number}")
         weight_masks.write(self.model, report.masks)
         self.carried = report.carried
@@ -402,7 +415,9 @@ class Trainer:
     def run(self) -> dict[str, Any]:
         """Train to the end; returns the figures of the finished ticket."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not self.resume():
+        resumed = self.resume()
+        self.team.check_same(f"{self.directory}: phase and step", self.phase_index, self.step)
+        if not resumed and self.team.leads:
             self._path("recipe.toml").write_text(self.recipe.text, encoding="utf-8")
         while self.phase_index < len(self.phases):
             phase = self.phases[self.phase_index]

@@ -26,7 +26,7 @@ def die_after(steps: int) -> None:
         done += 1
         return original(self, *arguments)
 
-    Trainer._train_step = step  # type: ignore[method-assign]
+    Trainer._train_step = step  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

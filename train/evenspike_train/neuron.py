@@ -118,10 +118,10 @@ def _as_rows(x: Tensor) -> Tensor:
     return x.permute(order).view(x.shape[0], -1)
 
 
-def _arrays(*tensors: Tensor) -> list[np.ndarray]:
-    """The tensors' memory; the bits of bfloat16, which numpy does not know."""
-    plain = (x.detach() for x in tensors)
-    return [(x if x.dtype == torch.float32 else x.view(torch.uint16)).numpy() for x in plain]
+def _bits(*tensors: Tensor) -> list[np.ndarray]:
+    """The tensors' memory as the bits of their numbers."""
+    bits = torch.uint32 if tensors[0].dtype == torch.float32 else torch.uint16
+    return [x.detach().view(bits).numpy() for x in tensors]
 
 
 def _compiled(x: Tensor) -> bool:
@@ -145,7 +145,7 @@ def _forward_rows(x: Tensor, s: Tensor, m: Tensor, p: LIFParameters) -> None:
     """Current x -> spikes s and membranes before the reset m, all [T, neurons]."""
     if _compiled(x):
         leak, gain, threshold = np.array([p.leak, p.gain, p.threshold], np.float32)
-        neuron_cpu.lif_forward(*_arrays(x, s, m), leak, gain, threshold, p.reset == "hard")
+        neuron_cpu.lif_forward(*_bits(x, s, m), leak, gain, threshold, p.reset == "hard")
         return
     if (gpu := _gpu_kernels(x)) is not None:
         gpu.lif_forward(x, s, m, p.leak, p.gain, p.threshold, p.reset == "hard")
@@ -168,7 +168,7 @@ def _backward_rows(g: Tensor, s: Tensor, m: Tensor, out: Tensor, p: LIFParameter
     if _compiled(g) and p.detach_reset:
         values = np.array([p.leak, p.gain, p.threshold], np.float32)
         hard = p.reset == "hard"
-        neuron_cpu.lif_backward(*_arrays(g, s, m, out), *values, hard, np.float32(p.alpha))
+        neuron_cpu.lif_backward(*_bits(g, s, m, out), *values, hard, np.float32(p.alpha))
         return
     if p.detach_reset and (gpu := _gpu_kernels(g)) is not None:
         hard = p.reset == "hard"

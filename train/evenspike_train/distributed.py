@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from evenspike.errors import EvenspikeError
+from evenspike_train.checkpoint import first_line
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # what torchrun sets
 _TIMEOUT = timedelta(minutes=30)  # the leader alone may load or download for a while
@@ -138,5 +139,11 @@ def joined(device: torch.device) -> Iterator[Team]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield Team(rank, size)
+    except RuntimeError as error:
+        # Gloo raises no type of its own when another process has gone.
+        if isinstance(error, distributed.DistError) or "gloo" in str(error):
+            reason = first_line(error).partition(". ")[0]
+            raise EvenspikeError(f"process {rank} lost the others: {reason}") from error
+        raise
     finally:
         distributed.destroy_process_group()

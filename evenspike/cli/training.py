@@ -14,7 +14,7 @@ RUNS = Path("runs")
 def train(arguments: argparse.Namespace) -> int:
     """Train a recipe, going on with what is in its folder; export what came out, if it can be."""
     from evenspike.cli.measure import measure
-    from evenspike_train import command, derive
+    from evenspike_train import command, derive, distributed
 
     names = [name for name in (arguments.recipe, arguments.file) if name is not None]
     if len(names) != 1:
@@ -32,6 +32,8 @@ def train(arguments: argparse.Namespace) -> int:
         changes,
         measure,
     )
+    if not distributed.leads():
+        return 0
     reason = command.unexportable(arguments.folder)
     if reason:
         print(f"{arguments.folder}: trained; it gives no Program: {reason}")

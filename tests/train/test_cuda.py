@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike_train import command
+from evenspike_train import command, neuron
 from evenspike_train.neuron import LIFParameters
 from tests.train.test_damage import RECIPE
 from tests.train.test_data import write_set
@@ -27,6 +27,24 @@ def test_fused_neuron_equals_the_loop(reset: str) -> None:
     assert torch.equal(s, fused_s)
     torch.testing.assert_close(g, fused_g)
     assert 0.05 < s.mean() < 0.95
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+def test_triton_kernels_equal_the_tensor_operations(
+    reset: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("triton")
+    torch.manual_seed(0)
+    current = (2 * torch.randn(4, 3, 8, 31, 31)).to(dtype).cuda()
+    (s, g), (fused_s, fused_g) = both(current.float(), LIFParameters(reset=reset))
+    assert torch.equal(s, fused_s)
+    torch.testing.assert_close(g, fused_g)
+    _, (kernel_s, kernel_g) = both(current, LIFParameters(reset=reset))
+    monkeypatch.setattr(neuron, "_gpu_kernels", lambda _: None)
+    _, (plain_s, plain_g) = both(current, LIFParameters(reset=reset))
+    assert torch.equal(kernel_s, plain_s)
+    torch.testing.assert_close(kernel_g.float(), plain_g.float(), rtol=2**-7, atol=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])

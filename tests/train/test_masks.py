@@ -102,3 +102,22 @@ def test_broken_prune_checkpoint_is_named() -> None:
     del state["fc.weight_mask"]
     with pytest.raises(ValueError, match=r"fc\.weight_orig has no fc\.weight_mask"):
         masks.from_torch_prune(state)
+
+
+def test_a_mask_is_noticed_however_it_came() -> None:
+    model = networks.build(NetworkConfig(width=2))
+    masks.attach(model)
+    name, convolution = next(iter(networks.prunable(model)))
+    original = masks.originals(model)[name]
+    assert convolution.weight is original  # nothing is pruned: no product
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    pruned = masks.read(model)
+    pruned[name][0] = False
+    masks.write(model, pruned)
+    assert torch.equal(convolution.weight, original * pruned[name])
+    assert not bool(convolution.weight[0].any())
+    model.load_state_dict(state)
+    assert torch.equal(convolution.weight, original)
+    state[f"{name}.parametrizations.weight.0.mask"][1] = False
+    model.load_state_dict(state)
+    assert not bool(convolution.weight[1].any())

@@ -10,6 +10,7 @@ import torch
 
 from evenspike.errors import EvenspikeError
 from evenspike.program import Program
+from evenspike_train import distributed
 from evenspike_train import export as exporting
 from evenspike_train import recipe as recipes
 from evenspike_train.checkpoint import first_line
@@ -93,8 +94,14 @@ def train(
     dense phase a new one takes over.
     """
     recipe = kept_recipe(derive(recipes.load(name), changes), directory)
-    where = prepare(threads, device)
-    return Trainer(recipe, load(recipe, data, where), directory, measure, dense).run()
+    where = prepare(threads, distributed.device_name(device))
+    with distributed.joined(where) as team:
+        if not team.leads:  # one process downloads what is not there yet
+            team.check_same("data")
+        content = load(recipe, data, where)
+        if team.leads:
+            team.check_same("data")
+        return Trainer(recipe, content, directory, measure, dense, team).run()
 
 
 def kept_recipe(recipe: Recipe, directory: Path) -> Recipe:

@@ -28,9 +28,15 @@ class Mask(nn.Module):
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
         self.register_buffer("mask", mask.to(torch.bool))
+        self._looked_at, self._whole = -1, False
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight * self.mask
+        # Torch counts what changes a tensor in place: a state that is loaded, too.
+        version = self.mask._version  # noqa: SLF001 - nothing public says it
+        if self._looked_at != version:
+            self._looked_at, self._whole = version, bool(self.mask.all())
+        # Before anything is pruned the product would cost a tenth of a bfloat16 step.
+        return weight if self._whole else weight * self.mask
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         return weight

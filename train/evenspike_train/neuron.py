@@ -14,8 +14,11 @@ of the arctan surrogate, ``(alpha/2) / (1 + (pi/2 * alpha * (v - threshold))^2)`
 
 from __future__ import annotations
 
+import importlib
 import math
 from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,7 @@ except ImportError:  # without numba the same arithmetic runs as tensor operatio
     neuron_cpu = None  # type: ignore[assignment]
 
 RESETS = ("hard", "soft")
+_COMPILED = (torch.float32, torch.bfloat16)  # what there are kernels for
 
 
 @dataclass(frozen=True)
@@ -114,22 +118,37 @@ def _as_rows(x: Tensor) -> Tensor:
     return x.permute(order).view(x.shape[0], -1)
 
 
-def _arrays(*tensors: Tensor) -> list[np.ndarray]:
-    """The tensors' memory; the bits of bfloat16, which numpy does not know."""
-    plain = (x.detach() for x in tensors)
-    return [(x if x.dtype == torch.float32 else x.view(torch.uint16)).numpy() for x in plain]
+def _bits(*tensors: Tensor) -> list[np.ndarray]:
+    """The tensors' memory as the bits of their numbers."""
+    bits = torch.uint32 if tensors[0].dtype == torch.float32 else torch.uint16
+    return [x.detach().view(bits).numpy() for x in tensors]
 
 
 def _compiled(x: Tensor) -> bool:
-    known = x.dtype in (torch.float32, torch.bfloat16)
-    return neuron_cpu is not None and x.device.type == "cpu" and known
+    return neuron_cpu is not None and x.device.type == "cpu" and x.dtype in _COMPILED
+
+
+@cache
+def _triton() -> ModuleType | None:
+    """The kernels for a GPU; Triton comes with torch's CUDA builds, not with every torch."""
+    try:
+        return importlib.import_module("evenspike_train.neuron_cuda")
+    except ImportError:
+        return None
+
+
+def _gpu_kernels(x: Tensor) -> ModuleType | None:
+    return _triton() if x.device.type == "cuda" and x.dtype in _COMPILED else None
 
 
 def _forward_rows(x: Tensor, s: Tensor, m: Tensor, p: LIFParameters) -> None:
     """Current x -> spikes s and membranes before the reset m, all [T, neurons]."""
     if _compiled(x):
         leak, gain, threshold = np.array([p.leak, p.gain, p.threshold], np.float32)
-        neuron_cpu.lif_forward(*_arrays(x, s, m), leak, gain, threshold, p.reset == "hard")
+        neuron_cpu.lif_forward(*_bits(x, s, m), leak, gain, threshold, p.reset == "hard")
+        return
+    if (gpu := _gpu_kernels(x)) is not None:
+        gpu.lif_forward(x, s, m, p.leak, p.gain, p.threshold, p.reset == "hard")
         return
     membrane = torch.zeros_like(s[0], dtype=torch.promote_types(x.dtype, torch.float32))
     for t in range(x.shape[0]):
@@ -149,7 +168,11 @@ def _backward_rows(g: Tensor, s: Tensor, m: Tensor, out: Tensor, p: LIFParameter
     if _compiled(g) and p.detach_reset:
         values = np.array([p.leak, p.gain, p.threshold], np.float32)
         hard = p.reset == "hard"
-        neuron_cpu.lif_backward(*_arrays(g, s, m, out), *values, hard, np.float32(p.alpha))
+        neuron_cpu.lif_backward(*_bits(g, s, m, out), *values, hard, np.float32(p.alpha))
+        return
+    if p.detach_reset and (gpu := _gpu_kernels(g)) is not None:
+        hard = p.reset == "hard"
+        gpu.lif_backward(g, s, m, out, p.leak, p.gain, p.threshold, hard, p.alpha)
         return
     wide = torch.promote_types(m.dtype, torch.float32)
     # Gradient of the membrane after this timestep's reset; it comes from the next one.

@@ -3,8 +3,10 @@
 As tensor operations (`neuron.FusedLIF`) the neurons cost as much as a third of a training step in
 mixed precision and a sixth in float32, because each operation walks through memory once.  Here a
 chunk of neurons goes through all its timesteps while it lies in the cache: one read of the current
-and one write of spike and membrane.  The arithmetic is that of `neuron.lif_loop`, in float32; numpy
-has no bfloat16, so its bits travel as uint16.
+and one write of spike and membrane.  The arithmetic is that of `neuron.lif_loop`, in float32.
+
+Numbers travel as bits, uint32 or uint16: numpy has no bfloat16, and a compiler that knows the
+arrays to be of another type than the membrane turns the loops into vector instructions.
 """
 
 from __future__ import annotations
@@ -33,28 +35,28 @@ def _narrow(value):
 
 
 def _read(array, index):
-    """array[index] as float32."""
+    """The float32 whose bits, or whose bfloat16 bits, are array[index]."""
     raise NotImplementedError  # compiled code takes the next function in its place
 
 
 @overload(_read)
 def _compiled_read(array, index):  # noqa: ARG001 - the signature is looked at, too
-    if isinstance(array.dtype, types.Float):
-        return lambda array, index: array[index]
+    if array.dtype == types.uint32:
+        return lambda array, index: np.uint32(array[index]).view(np.float32)
     return lambda array, index: _widen(array[index])
 
 
 def _write(array, index, value):
-    """array[index] = value, a float32."""
+    """Put the bits of a float32 into array[index]."""
     raise NotImplementedError
 
 
 @overload(_write)
 def _compiled_write(array, index, value):  # noqa: ARG001
-    if isinstance(array.dtype, types.Float):
+    if array.dtype == types.uint32:
 
         def write(array, index, value):
-            array[index] = value
+            array[index] = np.float32(value).view(np.uint32)
 
     else:
 
@@ -66,41 +68,42 @@ def _compiled_write(array, index, value):  # noqa: ARG001
 
 @numba.njit(parallel=True, cache=True)
 def lif_forward(current, spikes, membranes, leak, gain, threshold, hard):
-    """[T, neurons] of one type; fills `spikes` and `membranes` (before the reset)."""
+    """[T, neurons] bits of one type; fills `spikes` and `membranes` (before the reset)."""
     steps, neurons = spikes.shape
     for chunk in numba.prange((neurons + CHUNK - 1) // CHUNK):
         start = chunk * CHUNK
-        count = min(neurons - start, CHUNK)
+        stop = min(start + CHUNK, neurons)
         state = np.zeros(CHUNK, np.float32)
         for t in range(steps):
-            x, s, m = current[t], spikes[t], membranes[t]
-            for i in range(count):
-                v = leak * state[i] + gain * _read(x, start + i)
+            x, s, m = current[t, start:stop], spikes[t, start:stop], membranes[t, start:stop]
+            for i in range(stop - start):
+                v = leak * state[i] + gain * _read(x, i)
                 fired = v >= threshold
-                _write(m, start + i, v)
-                _write(s, start + i, np.float32(1) if fired else np.float32(0))
+                _write(m, i, v)
+                _write(s, i, np.float32(1) if fired else np.float32(0))
                 after = np.float32(0) if hard else v - threshold
                 state[i] = after if fired else v
 
 
 @numba.njit(parallel=True, cache=True, fastmath={"contract", "arcp", "nsz"})
 def lif_backward(grad, spikes, membranes, grad_current, leak, gain, threshold, hard, alpha):
-    """[T, neurons] of one type; the reset is taken as a constant."""
+    """[T, neurons] bits of one type; the reset is taken as a constant."""
     steps, neurons = spikes.shape
     scale = np.float32(np.pi / 2) * alpha
     height = np.float32(0.5) * alpha
     for chunk in numba.prange((neurons + CHUNK - 1) // CHUNK):
         start = chunk * CHUNK
-        count = min(neurons - start, CHUNK)
+        stop = min(start + CHUNK, neurons)
         later = np.zeros(CHUNK, np.float32)
         for step in range(steps):
             t = steps - 1 - step
-            g, s, m, out = grad[t], spikes[t], membranes[t], grad_current[t]
-            for i in range(count):
-                distance = scale * (_read(m, start + i) - threshold)
+            g, out = grad[t, start:stop], grad_current[t, start:stop]
+            s, m = spikes[t, start:stop], membranes[t, start:stop]
+            for i in range(stop - start):
+                distance = scale * (_read(m, i) - threshold)
                 slope = height / (np.float32(1) + distance * distance)
-                silent = s[start + i] == 0
+                silent = s[i] == 0
                 kept = later[i] if (silent or not hard) else np.float32(0)
-                total = kept + _read(g, start + i) * slope
-                _write(out, start + i, total * gain)
+                total = kept + _read(g, i) * slope
+                _write(out, i, total * gain)
                 later[i] = total * leak

@@ -21,6 +21,7 @@ from evenspike.errors import EvenspikeError
 from evenspike_train import checkpoint, dense_phase, networks, run_state, schedule, tickets, twin
 from evenspike_train import masks as weight_masks
 from evenspike_train.data import Augmentation, Dataset, check_fits, generator_for
+from evenspike_train.distributed import ALONE, Team
 from evenspike_train.evaluation import evaluate
 from evenspike_train.hardware import MAPPINGS, Hardware, Measure
 from evenspike_train.optimizer import learning_rate, loss_per_timestep, make_optimizer
@@ -30,6 +31,7 @@ from evenspike_train.progress import RunProgress
 from evenspike_train.recipe import Recipe
 from evenspike_train.run_log import RunLog
 from evenspike_train.schedule import Phase
+from evenspike_train.shared_norm import share_statistics
 from evenspike_train.tickets import early_time, fit
 from evenspike_train.tickets.figures import figures_of
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
@@ -52,12 +54,15 @@ class Trainer:
         directory: Path,
         measure: Measure | None = None,
         dense: Path | None = None,
+        team: Team = ALONE,
     ) -> None:
         """Parameters
         ----------
         measure : tells what a round's network costs on the accelerator.
         dense : of another run, whose dense phase a new run takes over (`dense_phase`).
+        team : the processes that train together.
         """
+        self.team = team
         self.recipe, self.data, self.directory = recipe, data, Path(directory)
         self.device = data.train.images.device
         check_fits(data, DATA_SETS[recipe.data.name])
@@ -66,6 +71,7 @@ class Trainer:
         self.model = networks.build(recipe.network).to(self.device)
         if self.device.type != "cpu" or recipe.compute.precision != "fp32":
             networks.channels_last(self.model)
+        share_statistics(self.model, team.size)
         weight_masks.attach(self.model)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         self.carried = weight_masks.read(self.model)
@@ -78,7 +84,7 @@ class Trainer:
         self._clock = time.monotonic()
         self._log = RunLog(self.directory)
         self._dense = dense
-        self._hardware = Hardware(measure, recipe, data)
+        self._hardware = Hardware(measure if team.leads else None, recipe, data)
         self._unmeasured = ""  # why, as last logged
         self._kernels = ""  # as last logged
         self.phases = schedule.phases(recipe, self.method)
@@ -86,6 +92,7 @@ class Trainer:
         weights = weight_masks.originals(self.model)
         fit.check_layers(recipe.method, {name: one.numel() for name, one in weights.items()})
         fit.check_data(recipe.method, recipe.dense.images, len(data.train))
+        team.check_batches(recipe.optimizer.batch, ((p.name, p.config.images) for p in self.phases))
 
     # --- state -----------------------------------------------------------------
 
@@ -93,7 +100,8 @@ class Trainer:
         return self.directory / name
 
     def _write(self, name: str, content: Any) -> None:
-        run_state.write(self._path(name), content)
+        if self.team.leads:
+            run_state.write(self._path(name), content)
 
     def _weights(self) -> dict[str, Tensor]:
         """The model's state dict, to be kept; raises EvenspikeError where it is not finite."""
@@ -145,7 +153,7 @@ class Trainer:
             raise EvenspikeError(f"{path}: search: {error}") from error
         for field in run_state.PLAIN:
             setattr(self, field, found[field])
-        self._log.cut(found["log_bytes"])
+        self._cut_log(found["log_bytes"])
         path = self._path(run_state.SNAPSHOT)
         if path.is_file():
             self.snapshot = checkpoint.read(path, {}, self.device)
@@ -154,8 +162,14 @@ class Trainer:
         self._clock = time.monotonic()
         return True
 
+    def _cut_log(self, length: int) -> None:
+        if self.team.leads:
+            self._log.cut(length)
+
     def log(self, event: str, **figures: Any) -> None:
         self._tick()
+        if not self.team.leads:
+            return
         line = {
             "event": event,
             "phase": self.phases[min(self.phase_index, len(self.phases) - 1)].name,
@@ -204,20 +218,23 @@ class Trainer:
         position = self.step * batch
         index = self._batch_indices(phase, position)
         generator = generator_for(self.recipe.seed, _AUGMENT, phase.index, self.step)
-        images = augment(self.data.train.images[index], generator)
-        labels = self.data.train.labels[index]
+        mine = self.team.share(len(index))
+        images = augment(self.data.train.images[index], generator)[mine]
+        labels = self.data.train.labels[index][mine]
         rate = learning_rate(self.recipe.optimizer, config.lr, position / config.images)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.autocast():
             logits = self._forward(images)
         loss = loss_per_timestep(logits, labels, config.label_smoothing)
+        loss = loss * (len(labels) / len(index))  # so that the processes' sum is the mean
         loss.backward()
+        mean_loss = self.team.sum_gradients(self.model, loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.images_seen += len(index)
-        return float(loss.detach())
+        return mean_loss
 
     def _choose_forward(self) -> Callable[[Tensor], Tensor]:
         """The model itself, or the CPU kernels that skip pruned weights where they pay."""
@@ -301,7 +318,7 @@ class Trainer:
         """Early-Time: fewer timesteps for the rest of the search, if few images tell them."""
         divergence = early_time.divergences(self._probe().logits())
         limit = self.recipe.method.divergence
-        self.early_timesteps = early_time.choose(divergence, limit)
+        self.early_timesteps = self.team.follow_number(early_time.choose(divergence, limit))
         shares = [round(value / divergence[0], 5) if divergence[0] else 0.0 for value in divergence]
         self.log("early-time", timesteps=self.early_timesteps, divergence=shares)
         self._set_neurons(phase)
@@ -400,6 +417,7 @@ class Trainer:
         before = weight_masks.read(self.model)
         probe = self._probe()
         report = self.method.update(weights, self.carried, generator, last, probe)
+        self.team.follow(report.masks, report.carried)
         weight_masks.check_living(report.masks, f"round {number}")
         weight_masks.write(self.model, report.masks)
         self.carried = report.carried
@@ -449,8 +467,10 @@ class Trainer:
 
     def _run(self) -> dict[str, Any]:
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not self.resume():
-            self._log.cut(0)  # of a run that was killed before its first checkpoint
+        resumed = self.resume()
+        self.team.check_same(f"{self.directory}: phase and step", self.phase_index, self.step)
+        if not resumed:
+            self._cut_log(0)  # of a run that was killed before its first checkpoint
             self._write("recipe.toml", self.recipe.text)
             reason = impossible(self.recipe)
             if reason:

@@ -1,4 +1,4 @@
-"""The network as `evenspike train` trains it: masks attached, time folded, fused neurons."""
+"""The network as `evenspike train` trains its dense phase: masks attached, none of them pruned."""
 
 from __future__ import annotations
 

@@ -1,0 +1,39 @@
+"""`evenspike` with a process that dies: what `torchrun` restarts.
+
+    python -m tests.train.dying RANK STEPS train ...
+
+The process of this rank ends after so many steps, unless it has been restarted.
+"""
+
+# ruff: noqa: T201 (the test looks for it)
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from evenspike.cli import main
+from evenspike_train.trainer import Trainer
+
+
+def die_after(steps: int) -> None:
+    original = Trainer._train_step
+    done = 0
+
+    def step(self: Trainer, *arguments: Any) -> float:
+        nonlocal done
+        if done == steps:
+            print(f"dies at step {steps}", file=sys.stderr, flush=True)
+            os._exit(9)
+        done += 1
+        return original(self, *arguments)
+
+    Trainer._train_step = step  # type: ignore[method-assign, assignment]
+
+
+if __name__ == "__main__":
+    rank, steps, *arguments = sys.argv[1:]
+    if rank == os.environ["RANK"] and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        die_after(int(steps))
+    sys.exit(main(arguments))

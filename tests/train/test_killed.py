@@ -20,7 +20,7 @@ pytest.importorskip("torch")
 import torch
 
 from evenspike.errors import EvenspikeError
-from evenspike_train import data, masks, recipe, run_state, trainer
+from evenspike_train import command, data, masks, recipe, run_state, trainer
 from evenspike_train.export import read_history
 from evenspike_train.run_log import RunLog
 from evenspike_train.trainer import Trainer
@@ -82,12 +82,19 @@ def sets() -> data.Dataset:
     return make_sets()
 
 
-@pytest.fixture(autouse=True)
+def alike() -> None:
+    """What `command.prepare` sets, so that two processes compute alike."""
+    command.set_threads(1)
+    torch.set_flush_denormal(True)
+
+
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    alike()
     yield
-    torch.set_num_threads(before)
+    torch.set_flush_denormal(False)
+    command.set_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -290,20 +297,19 @@ def test_no_checkpoint_of_weights_that_are_not_finite(
 PROGRAM = """
 import sys
 from pathlib import Path
-import torch
 from evenspike_train import recipe
 from evenspike_train.trainer import Trainer
-from tests.train.test_killed import RECIPE, make_sets
-torch.set_num_threads(1)
+from tests.train.test_killed import RECIPE, alike, make_sets
+alike()
 Trainer(recipe.parse(RECIPE.replace("1e9", "0")), make_sets(), Path(sys.argv[1])).run()
 """
 
 
 def test_killed_by_the_system(whole: Path, tmp_path: Path) -> None:
     """SIGKILL, as soon as the checkpoint has changed so many times."""
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    program = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     for changes in (2, 9, None):
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(program, cwd=ROOT, stdout=subprocess.DEVNULL)
         seen: set[int] = set()
         while changes is not None and len(seen) <= changes and process.poll() is None:
             if (tmp_path / run_state.FILE).exists():

@@ -113,7 +113,9 @@ def index(figures: Mapping[str, Figure], others: Sequence[Mapping[str, str]]) ->
         "# Results",
         (
             "Methods beside each other, on the same data and under the same schedule. Every number "
-            "on these pages is in the JSON beside them; a row has runs behind it, or is empty."
+            "on these pages is in the JSON beside them; a row has runs behind it, or is empty. "
+            "Differences within the deviation over seeds mean nothing, and one seed does not tell "
+            "it."
         ),
         table(("figure", "after", "has runs of"), lines),
         "## How to make them",

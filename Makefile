@@ -105,7 +105,8 @@ report: $(VENV)/base
 bench: $(VENV)/base
 	@$(BIN)/evenspike bench $(if $(TRACE),--trace '$(TRACE)') $(call options,MODEL IMAGES OUT)
 
-bench-train: $(VENV)/train $(PEERS)/installed
+# With the test tools, as they fix torch to the peers' version.
+bench-train: $(VENV)/test $(PEERS)/installed
 	@$(BIN)/python -m tests.train.bench --peers '$(PEERS)/bin/python' $(call options,STEPS BATCH OUT)
 
 test: $(VENV)/test

@@ -116,6 +116,9 @@ def measure(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Figures of each variant, and the floor's, in turns."""
     rows: dict[str, dict[str, Any]] = {name: w.ask("version") for name, w in workers.items()}
+    versions = sorted({row["torch"] for row in rows.values()})
+    if len(versions) > 1:  # of their times and sizes, which are most of ours
+        raise EvenspikeError(f"different versions of torch: {', '.join(versions)}")
     for worker in workers.values():
         for _ in range(WARM_UP):
             worker.ask("step")

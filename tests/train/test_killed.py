@@ -320,3 +320,15 @@ def test_killed_by_the_system(whole: Path, tmp_path: Path) -> None:
         status = process.wait()
         assert status == (0 if changes is None else -signal.SIGKILL)
     same(tmp_path, whole)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    run = Trainer(recipe.parse(RECIPE), make_sets(), tmp_path)
+    with (
+        run_state.alone(tmp_path),
+        pytest.raises(EvenspikeError, match="another process is training in it"),
+    ):
+        run.run()
+    assert list(tmp_path.iterdir()) == []
+    with run_state.alone(tmp_path):
+        pass  # it was let go

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from torch import Tensor
 from evenspike.errors import EvenspikeError
 from evenspike_train import checkpoint
 from evenspike_train.networks import NetworkConfig
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 FILE = "state.pt"
 SNAPSHOT = "snapshot.pt"
@@ -65,6 +71,28 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
             raise EvenspikeError(
                 f"{where}: {name} holds values that are not finite; lower the learning rate"
             )
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Have a run's folder for this process; raises EvenspikeError where another trains in it.
+
+    The system lets go of it when the process ends, however it does.  Without locks (Windows, some
+    file systems of networks) nothing is kept from anyone.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise EvenspikeError(f"{folder}: another process is training in it") from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,13 +7,16 @@ the same weights as one that was left alone.
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from evenspike.dataset import DATA_SETS
@@ -88,7 +91,8 @@ class Trainer:
         self._unmeasured = ""  # why, as last logged
         self._kernels = ""  # as last logged
         self.phases = schedule.phases(recipe, self.method)
-        self._progress = RunProgress([self._work(phase) for phase in self.phases])
+        console = None if team.leads else Console(file=io.StringIO())
+        self._progress = RunProgress([self._work(phase) for phase in self.phases], console)
         weights = weight_masks.originals(self.model)
         fit.check_layers(recipe.method, {name: one.numel() for name, one in weights.items()})
         fit.check_data(recipe.method, recipe.dense.images, len(data.train))
@@ -462,11 +466,11 @@ class Trainer:
 
     def run(self) -> dict[str, Any]:
         """Train to the end; returns the figures of the finished ticket."""
-        with self._progress:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self._progress, run_state.alone(self.directory) if self.team.leads else nullcontext():
             return self._run()
 
     def _run(self) -> dict[str, Any]:
-        self.directory.mkdir(parents=True, exist_ok=True)
         resumed = self.resume()
         self.team.check_same(f"{self.directory}: phase and step", self.phase_index, self.step)
         if not resumed:

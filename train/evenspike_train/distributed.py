@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
 
 from evenspike.errors import EvenspikeError
 from evenspike_train.checkpoint import first_line
@@ -136,7 +137,16 @@ def joined(device: torch.device) -> Iterator[Team]:
     rank, size = _variable("RANK"), _variable("WORLD_SIZE")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    # torchrun restarts processes on the store of those that died, whose addresses lie in it.
+    store, _, _ = next(iter(rendezvous("env://", timeout=_TIMEOUT)))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=distributed.PrefixStore(f"attempt {attempt}", store),  # type: ignore[attr-defined]
+        rank=rank,
+        world_size=size,
+        timeout=_TIMEOUT,
+    )
     try:
         yield Team(rank, size)
     except RuntimeError as error:

@@ -46,3 +46,14 @@ def test_ratios_are_of_the_faster_format_of_a_peer() -> None:
     assert found["peak_rss_ratio"] == 0.5
     jelly = found["ratios"]["spikingjelly"]
     assert (jelly["fp32_wall"], jelly["both_bf16_cpu"]) == (1.5, 1.5)
+
+
+def test_shares_of_a_round() -> None:
+    measured = [
+        {"u_ticket": u, "cycle_aware_probe": 6.0, "cycle_aware_balance": 3.0, "layers_active": 1.0}
+        for u in (1.0, 3.0, 0.5)
+    ]
+    found = bench.balance_shares(measured, 0.04)  # 2,400 seconds a round
+    assert (found["round"], found["u_ticket"]) == (2400.0, 1.0)
+    assert found["u_ticket_share"] == pytest.approx(1 / 2400)
+    assert found["cycle_aware_share"] == pytest.approx(9 / 2400)

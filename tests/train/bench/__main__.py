@@ -38,8 +38,11 @@ VARIANTS = {
     "snntorch fp32, channels_last": ("snntorch", "channels_last"),
     "snntorch bf16, channels_last": ("snntorch", "channels_last", "bf16"),
 }
+EPOCH = 60_000
+"""Images of a round: an epoch of Fashion-MNIST. The papers' rounds have 150."""
 PEERS = ("spikingjelly", "snntorch")
 WARM_UP = 2
+BALANCES = 3
 DEFINITIONS = {
     "ratio_fp32": "CPU seconds a step, SpikingJelly in fp32 (the faster memory format) / evenspike "
     "in fp32; above 1 evenspike is faster",
@@ -52,6 +55,9 @@ DEFINITIONS = {
     "cpu_steps and wall_steps",
     "of_floor": "time a step / the time its multiply-accumulates take at the rate of a matrix "
     "product of 2048 x 2048, measured in the same run",
+    "balance": "CPU seconds of a mask update's balance at a sparsity of 97.6 %, for cycle-aware "
+    "with what it measures before, and as shares of a round of one epoch of 60,000 images in the "
+    "default precision",
     "agreement": "evenspike in fp32 against SpikingJelly's, both in the same memory format, from "
     "the same weights: loss, spikes that differ, gradient of all convolutions (norm of the "
     "difference / norm)",
@@ -173,6 +179,19 @@ def ratios(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def balance_shares(balanced: list[dict[str, Any]], image: float) -> dict[str, Any]:
+    """Medians of the balances' seconds, and their shares of a round; `image`: seconds of one."""
+    found = {key: statistics.median(each[key] for each in balanced) for key in balanced[0]}
+    round_seconds = EPOCH * image
+    cycle_aware = found["cycle_aware_probe"] + found["cycle_aware_balance"]
+    return {
+        **found,
+        "round": round_seconds,
+        "u_ticket_share": found["u_ticket"] / round_seconds,
+        "cycle_aware_share": cycle_aware / round_seconds,
+    }
+
+
 def agreement(workers: dict[str, Process], folder: Path) -> dict[str, Any]:
     """How far evenspike and SpikingJelly are apart from the same weights on the same batch."""
     answers, files = [], []
@@ -214,6 +233,10 @@ def bench(peers: str, steps: int, size: int, out: Path) -> dict[str, Any]:
             variant: Process(peers if options[0] in PEERS else sys.executable, batch, options)
             for variant, options in VARIANTS.items()
         }
+        balance = Process(sys.executable, batch, ("balance",))
+        balance.ask("step")  # compiles its kernel
+        balanced = [balance.ask("step") for _ in range(BALANCES)]
+        balance.close()
         floor = Process(sys.executable, batch, ("floor",))
         rows, least = measure(workers, floor, steps)
         same = agreement(workers, Path(name))
@@ -227,6 +250,7 @@ def bench(peers: str, steps: int, size: int, out: Path) -> dict[str, Any]:
         "problem": f"VGG-16, T = 4, batch {size}, Fashion-MNIST 32x32, one thread",
         "definitions": DEFINITIONS,
         **ratios(rows),
+        "balance": balance_shares(balanced, rows["evenspike default"]["cpu"] / size),
         "agreement": same,
         "variants": rows,
         "floor": least,
@@ -258,6 +282,8 @@ def main() -> int:
         )
     for name in ("ratio_fp32", "ratio_default", "peak_rss_ratio"):
         print(f"{name}: {content[name]:.2f}")
+    for name in ("u_ticket_share", "cycle_aware_share"):
+        print(f"balance, {name}: {100 * content['balance'][name]:.2f} % of a round")
     same = content["agreement"]
     print(", ".join(f"{name}: {same[name]:.2g}" for name in LIMITS))
     return 0 if same["equal"] else 1

@@ -1,6 +1,6 @@
 """One framework in a process of its own: answers the commands of `tests.train.bench`.
 
-    python -m tests.train.bench.worker FRAMEWORK|floor BATCH [channels_last] [bf16]
+    python -m tests.train.bench.worker FRAMEWORK|floor|balance BATCH [channels_last] [bf16]
 
 Reads one command a line, answers each with one line of JSON.
 """
@@ -104,8 +104,12 @@ def main(arguments: list[str]) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     framework, path, *options = arguments
-    worker: Worker | Floor
-    if framework == "floor":
+    worker: Any
+    if framework == "balance":
+        from tests.train.bench.balance import Balance
+
+        worker = Balance()
+    elif framework == "floor":
         worker = Floor(len(problem.batch(Path(path))[1]))
     else:
         worker = Worker(framework, Path(path), options)

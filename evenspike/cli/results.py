@@ -6,6 +6,7 @@ With `--make RECIPE` the sweeps that `evenspike.results.plan` has for it are run
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,11 @@ def results(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> i
     if arguments.make is not None:
         _make(arguments, parser)
     finished, others = rows.read(arguments.runs)
+    finished = rows.merged(finished, arguments.out / rows.RUNS_FILE)
+    if not finished:
+        raise EvenspikeError(
+            f"results: no run has finished in {', '.join(map(str, arguments.runs))}"
+        )
     contents: dict[str, str] = {}
     for name in names:
         figure = FIGURES[name](finished)
@@ -44,6 +50,8 @@ def results(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> i
     if not arguments.figures:
         figures = {name: FIGURES[name](finished) for name in FIGURES}
         contents[page.INDEX_FILE] = page.index(figures, others)
+    listed = {"runs": [row.values for row in finished]}
+    contents[rows.RUNS_FILE] = json.dumps(listed, separators=(",", ":")) + "\n"
     files = report.write_files(contents, arguments.out)
     _drop_old_plots(names, contents, arguments.out)
     console = assemble.console()

@@ -55,6 +55,7 @@ def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
     path = arguments.out / JSON_FILE
     content = read(path)
     known = {row["name"]: row for row in content["runs"]}
+    own: dict[str, dict[str, Any]] = {}
     text = _text(arguments)
     machine = ", ".join(filter(None, (sweeping.accelerator(arguments.device), assemble.machine())))
     threads = sweeping.threads(arguments.jobs)
@@ -64,10 +65,12 @@ def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
     def keep(run: sweeping.Run, row: dict[str, Any], made: dict[str, Any] | None) -> None:
         asked = known.get(run.name, {}).get("sweep", text)
         named = {"name": run.name, "command": run.command, "sweep": asked, **asdict(run.changes)}
-        known[run.name] = {**named, "made_on": made, **row}
+        own[run.name] = {**named, "made_on": made, **row}
 
     def write() -> None:
-        report.write_json(content | {"runs": list(known.values())}, path)
+        # Read again: another sweep may have written its rows meanwhile.
+        listed = {row["name"]: row for row in read(path)["runs"]} | own
+        report.write_json(content | {"runs": list(listed.values())}, path)
 
     def done(run: sweeping.Run, row: dict[str, Any]) -> None:
         nonlocal ended
@@ -87,7 +90,7 @@ def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
         done=done,
     )
     for run in runs:
-        keep(run, rows[run.name], known.get(run.name, {}).get("made_on"))
+        keep(run, rows[run.name], (own.get(run.name) or known.get(run.name, {})).get("made_on"))
     write()
     failed = {name: row["error"] for name, row in rows.items() if row["error"]}
     console.print(

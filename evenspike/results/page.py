@@ -120,9 +120,9 @@ def index(figures: Mapping[str, Figure], others: Sequence[Mapping[str, str]]) ->
         table(("figure", "after", "has runs of"), lines),
         "## How to make them",
         (
-            "`make results` trains the small comparison on a CPU and writes these pages. `make "
-            "results RECIPE=vgg16-gpu` and `RECIPE=resnet19` train the full ones, which need a "
-            "GPU, and fill their rows. What is finished is not trained again."
+            "`make results` trains `vgg16-tiny` on a CPU and writes these pages; `make results "
+            "RECIPE=` with another of the recipes below adds its rows. What is finished is not "
+            "trained again, and rows made elsewhere stay: `runs.json` keeps the runs behind them."
         ),
     ]
     for study in STUDIES.values():

@@ -33,6 +33,7 @@ FULL = (
     "--methods u-ticket --seeds 1 --pes 2,4,8,32,64",
     "--methods dense,random,snip,early-bird,transferred,cycle-aware --seeds 1-5",
     "--methods imp+early-time,early-bird+early-time,u-ticket+early-time --seeds 1-5",
+    "--methods imp+late-rewinding,u-ticket+late-rewinding --seeds 1",
     "--methods random,snip,imp,u-ticket,early-bird,transferred --seeds 1 --rounds 4,8,11",
 )
 
@@ -46,11 +47,19 @@ STUDIES: dict[str, Study] = {
             False,
             (
                 "--methods imp,u-ticket --seeds 1-2",
-                "--methods dense,random,snip,early-bird,transferred,cycle-aware --seeds 1",
+                "--methods dense,random,early-bird,transferred,cycle-aware --seeds 1",
                 "--methods imp+early-time,early-bird+early-time,u-ticket+early-time --seeds 1",
+                "--methods imp+late-rewinding,u-ticket+late-rewinding --seeds 1",
                 "--methods u-ticket --seeds 1 --pes 4,16",
                 "--methods random,imp,u-ticket,early-bird --seeds 1 --rounds 3",
             ),
+        ),
+        Study(
+            "vgg16-tiny-steep",
+            "vgg16",
+            "fmnist",
+            False,
+            ("--methods dense,random,snip,imp --seeds 1",),
         ),
         Study(
             "vgg16-hardware",

@@ -58,7 +58,7 @@ SEARCH_HOURS: dict[Key, float] = {
     ("vgg16", "fmnist", "early-bird"): 0.06,
     ("vgg16", "fmnist", "early-bird+early-time"): 0.05,
     ("resnet19", "fmnist", "imp"): 35.90,
-    ("resnet19", "fmnist", "imp+early-time"): 22.68,
+    ("resnet19", "fmnist", "imp+early-time"): 22.83,
     ("resnet19", "fmnist", "early-bird"): 0.10,
     ("resnet19", "fmnist", "early-bird+early-time"): 0.08,
 }

@@ -12,6 +12,8 @@ from typing import Any
 from evenspike.errors import EvenspikeError
 
 SWEEP_FILE = "sweep.json"
+RUNS_FILE = "runs.json"
+"""The runs behind the pages of a folder, beside them: the runs' own folders may be elsewhere."""
 
 _RECIPE = ("name", "digest", "made_from", "data", "train", "network", "width", "timesteps", "pes")
 _LISTS = ("trained", "pruned", "validation", "finished", "layers")
@@ -83,6 +85,22 @@ def read(folders: Iterable[Path]) -> tuple[list[Row], list[dict[str, str]]]:
                 raise EvenspikeError(f"{path}: {name}: another list has it with another recipe")
             rows.setdefault(name, row)
     return list(rows.values()), others
+
+
+def merged(finished: Sequence[Row], path: Path) -> list[Row]:
+    """With the runs of earlier pages, which `path` keeps, but for those made again since.
+
+    Raises EvenspikeError for a damaged file.
+    """
+    if not path.is_file():
+        return list(finished)
+    rows: dict[str, Row] = {}
+    for values in _listed(path):
+        name = _text(values, "name", path)
+        rows[name] = Row(values)
+        _check(rows[name], f"{path}: {name}")
+    rows |= {str(row.values["name"]): row for row in finished}
+    return list(rows.values())
 
 
 def _listed(path: Path) -> list[dict[str, Any]]:

@@ -24,9 +24,11 @@ METHODS = (
     "random",
     "snip",
     "imp",
+    "imp+late-rewinding",
     "early-bird",
     "transferred",
     "u-ticket",
+    "u-ticket+late-rewinding",
     "cycle-aware",
 )
 SEARCHES = ("imp", "imp+early-time", "early-bird", "early-bird+early-time", "u-ticket",
@@ -64,7 +66,8 @@ def methods(rows: list[Row]) -> Figure:
         "LTH, Fig. 6",
         "Accuracy of the final ticket on all held-out images; the papers' is on the test set. "
         "Each point is a search of its own with as many rounds as its sparsity needs. `random` "
-        "and `snip` have no dense phase, so they see fewer images.",
+        "and `snip` have no dense phase, so they see fewer images. `imp` and `u-ticket` rewind as "
+        "their recipe does, `+late-rewinding` and `transferred` to the snapshot's weights.",
         used,
         [{"x": {"label": "sparsity of the weights, %"}, "y": {"label": "accuracy, %"},
           "series": lines}],
@@ -150,7 +153,7 @@ def search_time(rows: list[Row]) -> Figure:
             )
     return figure(
         "Time of the search",
-        "LTH, Table 1; u-Ticket, Table V",
+        "LTH, Table 1",
         "Until the last mask was drawn: the dense phase and the rounds, without the final "
         "training. Image-timesteps are what was passed forward and backward in it, and do not "
         "depend on the machine; seconds do, and on what else it did. A gain is the same method "

@@ -249,6 +249,41 @@ def test_a_worker_that_dies_is_named(
     assert [row["state"] for row in rows] == ["finished", "failed", "failed"]
 
 
+def test_a_damaged_run_takes_no_other_with_it(
+    cli: Cli, recipe: Path, data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs/tiny-imp-seed1"
+    folder.mkdir(parents=True)
+    (folder / "log.jsonl").write_text("rubbish\n{}\n")
+    given = ("sweep", "--recipe", recipe, "--data", data, "--out", tmp_path, "--methods", "imp")
+    done = cli(*given, "--seeds", "1-2", "--backend", "threading")
+    states = {row["name"]: row["state"] for row in sweep_rows(tmp_path)}
+    assert states["tiny-imp-seed2"] == "finished"
+    assert done.status == (states["tiny-imp-seed1"] == "failed")
+
+
+def test_rows_of_another_sweep_stay(
+    cli: Cli, recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sweeps of a folder, side by side."""
+    original = Trainer.run
+
+    def run(self: Trainer) -> dict[str, Any]:
+        rows = [{"name": "another's"}]
+        (tmp_path / "sweep.json").write_text(json.dumps({"version": "0", "runs": rows}))
+        return original(self)
+
+    monkeypatch.setattr(Trainer, "run", run)
+    given = ("sweep", "--recipe", recipe, "--data", data, "--out", tmp_path)
+    assert cli(*given, "--methods", "dense", "--backend", "threading").status == 0
+    assert [row["name"] for row in sweep_rows(tmp_path)] == ["another's", "tiny-dense-seed1"]
+
+
+def sweep_rows(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((folder / "sweep.json").read_text())["runs"]
+    return rows
+
+
 def test_a_dense_phase_is_trained_once(
     cli: Cli, recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

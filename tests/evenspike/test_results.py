@@ -345,10 +345,22 @@ def test_all_figures_and_the_index(tmp_path: Path) -> None:
     assert "| vgg16-tiny-imp-seed9 | round 1: pruning leaves no weight |" in index
     assert "evenspike sweep --recipe vgg16-gpu --methods imp,u-ticket --seeds 1-5" in index
 
-    report.write_json({"version": "0", "runs": []}, a / "sweep.json")
-    assert main(["results", "rounds", "--runs", str(a), "--out", str(out)]) == 0
-    assert not (out / "rounds-1.svg").exists(), "a plot of nothing does not stay"
-    assert (out / "pes-1.svg").exists(), "another figure's does"
+    (out / "pes-9.svg").write_text("of a figure that had more plots")
+    report.write_json({"version": "0", "runs": [run(accuracy=80.0)]}, a / "sweep.json")
+    assert main(["results", "--runs", str(a), "--out", str(out)]) == 0
+    assert not (out / "pes-9.svg").exists(), "a plot that is no more does not stay"
+    figure = json.loads((out / "methods.json").read_text())
+    assert means(table(figure, 0, "vgg16-tiny", "imp")[0])[:2] == [0.75, 80.0], "made again"
+    assert means(table(figure, 0, "vgg16-tiny", "u-ticket")[0])[:2] == [0.75, 70.0], "kept"
+
+
+def test_without_a_finished_run_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = listed(tmp_path / "a", {**run(), "state": "failed", "error": "no"})
+    assert main(["results", "--runs", str(folder), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"evenspike: results: no run has finished in {folder}\n"
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_augmentation_moves_mirrors_and_blanks() -> None:
     assert len(produced) > 10
     white = torch.full_like(batch, 9)
     cut = Augmentation(flip=False, shift=0, cutout=8)(white, data.generator_for(0))
-    assert 0 < (cut == 0).sum((1, 2, 3)).max() <= 81
+    assert (cut == 0).sum((1, 2, 3)).max() == 64  # where none of the square is outside
     assert torch.equal(Augmentation(False, 0, 0)(batch, data.generator_for(0)), batch)
 
 

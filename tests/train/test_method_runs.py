@@ -253,3 +253,25 @@ def test_wrong_search_state_is_named(
     torch.save({**state, **change}, tmp_path / "state.pt")
     with pytest.raises(EvenspikeError, match=says):
         Trainer(tiny("imp"), sets, tmp_path).resume()
+
+
+def test_a_search_that_ends_before_its_snapshot_rewinds_to_its_end(
+    sets: data.Dataset, tmp_path: Path
+) -> None:
+    """An Early-Bird may settle sooner than late rewinding would take the snapshot."""
+    text = tiny("early-bird").text.replace("window = 2", "window = 2\nsnapshot = 190")
+    run = Trainer(recipe.parse(text), sets, tmp_path)
+    run.run()
+    (stopped,) = [line for line in lines(tmp_path, "epoch") if line["stop"]]
+    assert stopped["images_seen"] < 190
+    dense = torch.load(tmp_path / "dense.pt", weights_only=True)["model"]
+    assert run.snapshot.keys() == dense.keys()
+    assert all(torch.equal(run.snapshot[name], tensor) for name, tensor in dense.items())
+
+
+def test_a_run_without_its_snapshot_does_not_go_on(sets: data.Dataset, tmp_path: Path) -> None:
+    run = Trainer(tiny("imp"), sets, tmp_path)
+    run.run()
+    (tmp_path / "snapshot.pt").unlink()
+    with pytest.raises(EvenspikeError, match=r"snapshot\.pt: no such file, but the run is past"):
+        Trainer(tiny("imp"), sets, tmp_path).run()

@@ -87,6 +87,10 @@ def test_values_arrive() -> None:
             'name = "x"\n[augmentation]\nshift = 32',
             r"shift must lie in \[0, 32\) for fmnist, not 32",
         ),
+        (
+            'name = "x"\n[method]\nrecover = "kept"',
+            r'method: recover = "kept" needs rewind = "learning-rate"',
+        ),
         ('name = "x"\n[final]\ncutout = 32', r"phase: cutout must lie in \[0, 32\) for fmnist"),
         ('name = "x"\n[data]\nname = "cifar10"', "in_channels is 1, but cifar10 has 3"),
         (

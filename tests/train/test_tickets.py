@@ -193,6 +193,23 @@ def test_sparsity_binds_after_balancing() -> None:
     assert u_ticket.layer_mean_evenness(report.masks, 16) == 1.0
 
 
+@pytest.mark.parametrize("method", ["u-ticket", "cycle-aware"])
+def test_sparsity_binds_in_every_layer_by_itself(method: str) -> None:
+    """A layer of small weights is not pruned for the others."""
+    weights = random_weights()
+    weights["a"] *= 1e-3
+    config = MethodConfig(name=method, rounds=1, rate=0.9, sparsity=0.9, scope="local")
+    work = {
+        name: WeightWork(torch.ones(w.shape[1:]).double(), torch.ones(2, *w.shape[1:]).double())
+        for name, w in weights.items()
+        if w.dim() == 4
+    }
+    probe = FakeProbe(work=work)
+    report = tickets.build(config).update(weights, full(weights), generator(), True, probe)
+    for name, mask in report.masks.items():
+        assert 0.9 <= 1 - float(mask.float().mean()) < 0.93, name
+
+
 def test_gpu_recipe_reaches_its_sparsity() -> None:
     """Fourteen rounds end above the target; the last mask is trimmed to it and still even."""
     config = recipe.load("vgg16-gpu").method

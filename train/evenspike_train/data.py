@@ -141,8 +141,14 @@ class Augmentation:
             centre_y, centre_x = torch.randint(height, (2, batch, 1), generator=generator).to(
                 device
             )
-            near_y = (torch.arange(height, device=device) - centre_y).abs() * 2 <= self.cutout
-            near_x = (torch.arange(width, device=device) - centre_x).abs() * 2 <= self.cutout
+            corner = self.cutout // 2
+            near_y, near_x = (
+                (at >= centre - corner) & (at < centre - corner + self.cutout)
+                for at, centre in (
+                    (torch.arange(height, device=device), centre_y),
+                    (torch.arange(width, device=device), centre_x),
+                )
+            )
             blank = blank | (near_y[:, :, None] & near_x[:, None, :])
         each = torch.arange(batch, device=device)[:, None, None]
         moved = images[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -17,6 +17,7 @@ _MODIFIERS: dict[str, dict[str, Any]] = {
     "early-time": {"early_time": True},
     "u-ticket": {"balance": "weights"},
     "cycle-aware": {"balance": "cycles"},
+    "late-rewinding": {"rewind": "weights"},
 }
 """What may follow a method's name after a "+"."""
 
@@ -27,7 +28,8 @@ class Changes:
 
     Parameters
     ----------
-    method : a key of `METHODS`, then any of "+early-time", "+u-ticket", "+cycle-aware".
+    method : a key of `METHODS`, then any of "+early-time", "+late-rewinding", "+u-ticket",
+        "+cycle-aware".
     rounds : prunings of the ladder.  The sparsity to reach becomes the one at which this ladder
         ends, where the recipe names one or the method prunes once.
     sparsity : to be reached.  The ladder gets as many rounds as that needs, unless `rounds` says.

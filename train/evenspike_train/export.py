@@ -108,7 +108,9 @@ def read_history(path: Path, events: Container[str] = _LOGGED) -> list[dict[str,
 
 def _check_entry(where: str, entry: dict[str, Any]) -> None:
     checkpoint.check_fields(where, entry, {"event": str, "phase": str})
-    if "utilisation" in entry:  # what a run started with an earlier version calls it
+    if (
+        entry["event"] == "pruned" and "utilisation" in entry
+    ):  # what a run started with an earlier version calls it
         entry.setdefault("evenness", entry["utilisation"])
     checkpoint.check_fields(where, entry, _LOGGED.get(entry["event"], {}))
 

@@ -123,8 +123,8 @@ def check_living(masks: Mapping[str, Tensor], where: str) -> None:
     empty = [name for name, mask in masks.items() if not bool(mask.any())]
     if empty:
         raise EvenspikeError(
-            f"{where}: pruning leaves no weight of {', '.join(empty)}; "
-            'prune less, or each layer by itself (scope = "local")'
+            f"{where}: pruning leaves no weight of {', '.join(empty)}; prune less, or, where the "
+            'method has a scope, each layer by itself (scope = "local")'
         )
 
 

@@ -36,6 +36,7 @@ class NetworkProbe(Probe):
         self, model: networks.SpikingNetwork, timesteps: int, images: Split, order: Tensor
     ) -> None:
         self.model, self.timesteps, self.images, self.order = model, timesteps, images, order
+        self._work: dict[str, WeightWork] | None = None
 
     def _first(self, count: int) -> Split:
         index = self.order[:count]
@@ -80,12 +81,17 @@ class NetworkProbe(Probe):
             batches = self._first(PROBE_IMAGES).batches(_BATCH)
             return torch.cat([self.model(pixels).float() for pixels, _ in batches], dim=1)
 
-    @torch.no_grad()
     def weight_work(self) -> dict[str, WeightWork]:
         """Work of the weights of each convolution after the first, which reads pixels.
 
-        A window for each image, one row of the input further down with each.
+        A window for each image, one row of the input further down with each. Measured once.
         """
+        if self._work is None:
+            self._work = self._weight_work()
+        return self._work
+
+    @torch.no_grad()
+    def _weight_work(self) -> dict[str, WeightWork]:
         chosen = self._first(PROBE_IMAGES)
         totals: dict[str, Tensor] = {}
         windows: dict[str, list[Tensor]] = {}

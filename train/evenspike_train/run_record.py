@@ -56,6 +56,7 @@ def _facts(recipe: recipes.Recipe) -> dict[str, Any]:
         "method": recipe.method.name,
         "balance": recipe.method.balancing,
         "early_time": recipe.method.early_time,
+        "rewind": recipe.method.rewind,
         "rounds": recipe.method.rounds,
         "sparsity": recipe.method.sparsity,
         "pes": recipe.method.pes,

@@ -182,13 +182,13 @@ def sweep(
     done : called with each run and its row, as far as the backend says when one has ended.
     """
     backends.check(backend, jobs)
-    rows = {run.name: run_record.read(folder / RUNS / run.name) for run in runs}
+    rows = {run.name: _record(folder / RUNS / run.name) for run in runs}
     waiting = {run.name: run for run in runs if rows[run.name]["state"] != run_record.FINISHED}
     leaders = _leaders(runs)
 
     def end(name: str, error: str) -> None:
         run = waiting.pop(name)
-        row = run_record.read(folder / RUNS / name)
+        row = _record(folder / RUNS / name)
         if error:
             row |= {"state": run_record.FAILED, "error": error}
         rows[name] = row
@@ -217,6 +217,14 @@ def sweep(
                 end(lost, f"its worker is gone: {error}")
             return rows
     return rows
+
+
+def _record(directory: Path) -> Row:
+    """What a run's folder says; a damaged one has failed, and takes no other run with it."""
+    try:
+        return run_record.read(directory)
+    except EvenspikeError as error:
+        return {"state": run_record.FAILED, "error": str(error)}
 
 
 def _until_broken(

@@ -87,6 +87,7 @@ class Trainer:
         self._clock = time.monotonic()
         self._log = RunLog(self.directory)
         self._dense = dense
+        self._probed: NetworkProbe | None = None  # of the network as it is
         self._hardware = Hardware(measure if team.leads else None, recipe, data)
         self._unmeasured = ""  # why, as last logged
         self._kernels = ""  # as last logged
@@ -163,6 +164,8 @@ class Trainer:
             self.snapshot = checkpoint.read(path, {}, self.device)
             name = run_state.describe(network)
             checkpoint.check_tensors(str(path), self.snapshot, expected, name)
+        elif self.phase_index:  # the dense phase takes one
+            raise EvenspikeError(f"{path}: no such file, but the run is past its dense phase")
         self._clock = time.monotonic()
         return True
 
@@ -345,7 +348,7 @@ class Trainer:
         weights = weight_masks.originals(self.model)
         figures = self.method.after_epoch(weights, weight_masks.read(self.model))
         self.log("epoch", step=self.step, **figures)
-        return bool(figures["stop"])
+        return bool(self.team.follow_number(int(figures["stop"])))
 
     def _validate_on_the_way(self, steps: int) -> None:
         """A line for each point of the final phase's curve, of which the last is its end."""
@@ -373,7 +376,10 @@ class Trainer:
         )
         ended = False
         while True:
-            if phase.index == 0 and self.step == min(snapshot_step, steps):
+            # A search that ends before its snapshot is due rewinds to its end.
+            if phase.index == 0 and (
+                self.step == min(snapshot_step, steps) or (ended and not self.snapshot)
+            ):
                 self._take_snapshot()
             if phase.index == 0 and self.step == min(probe_step, steps):
                 self._choose_timesteps(phase)
@@ -410,7 +416,7 @@ class Trainer:
             elif config.recover == "snapshot":
                 key = f"{name}.parametrizations.weight.original"
                 original.data[recovered] = self.snapshot[key][recovered]
-            # Pruned weights stay as they are: they may be recovered as "kept".
+            # Pruned weights are left to the weight decay: they may be recovered as "kept".
 
     @torch.no_grad()
     def _update_masks(self, number: int) -> dict[str, float]:
@@ -419,7 +425,8 @@ class Trainer:
         generator = generator_for(self.recipe.seed, _MASK, number)
         last = number == self.method.rounds
         before = weight_masks.read(self.model)
-        probe = self._probe()
+        probe = self._probed or self._probe()
+        self._probed = None
         report = self.method.update(weights, self.carried, generator, last, probe)
         self.team.follow(report.masks, report.carried)
         weight_masks.check_living(report.masks, f"round {number}")
@@ -453,7 +460,8 @@ class Trainer:
         """The line of a round: the ticket that was trained in it, and what it is worth."""
         measured = self._hardware_figures(phase)
         self._tick()
-        probe = None if twin.is_twin(self.model) else self._probe()
+        # The update of the masks that follows asks about the same network.
+        probe = self._probed = None if twin.is_twin(self.model) else self._probe()
         self.log(
             "trained",
             round=phase.index,

@@ -67,14 +67,23 @@ class BalancedMethod(Method):
         balanced: Masks,
         generator: torch.Generator,
     ) -> Masks:
-        """Balancing may add weights: prune a little further until the target holds."""
-        total = sum(mask.numel() for mask in pruned.values())
-        allowed = int((1 - self.config.sparsity) * total)
+        """Balancing may add weights: prune a little further until the target holds.
+
+        With the scope "local" it holds in every layer.
+        """
+        scopes = [[name] for name in pruned] if self.config.scope == "local" else [list(pruned)]
         for _ in range(20):
-            excess = count_alive(balanced) - allowed
-            if excess <= 0:
+            further: Masks = {}
+            for names in scopes:
+                part = {name: pruned[name] for name in names}
+                total = sum(mask.numel() for mask in part.values())
+                excess = count_alive({name: balanced[name] for name in names})
+                excess -= int((1 - self.config.sparsity) * total)
+                if excess > 0:
+                    left = max(count_alive(part) - excess, 0)
+                    further |= prune_to(importance, part, 1 - left / total)
+            if not further:
                 return balanced
-            living = count_alive(pruned)
-            pruned = prune_to(importance, pruned, 1 - max(living - excess, 0) / total)
+            pruned = pruned | further
             balanced = balance.even(importance, pruned, generator)
         return balance.even(importance, pruned, generator, sparser=True)

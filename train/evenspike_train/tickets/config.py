@@ -43,8 +43,9 @@ class MethodConfig:
     carry : ``"paper"``: the balanced mask is the next round's start; ``"code"``: recovered
         weights live for one round only, as in the authors' code.
     remove : which weights a filter with too many loses, ``"random"`` or ``"magnitude"``.
-    recover : value of a recovered weight: ``"snapshot"`` (the rewound value), ``"kept"``
-        (what it was when it was pruned) or ``"zero"``.
+    recover : value of a weight that is recovered after a round without it: ``"snapshot"`` (the
+        rewound value), ``"kept"`` (what it was when it was pruned) or ``"zero"``. One that a
+        balance gives back in the update that pruned it keeps its own.
     exchange : share of a filter's weights that may change place at a pruning, so that its work
         comes when that of its group does (cycles only).
     early_time : search with fewer timesteps, chosen by their divergence from all of them.

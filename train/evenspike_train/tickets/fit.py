@@ -56,6 +56,11 @@ def check(
 def _check_search(config: MethodConfig, dense_images: int) -> None:
     if config.name in ("early-bird", "transferred") and dense_images == 0:
         raise ValueError(f"method: {config.name} searches in the dense phase, which has no images")
+    if config.rewind == "weights" and config.balancing != "none" and config.recover == "kept":
+        raise ValueError(
+            'method: recover = "kept" needs rewind = "learning-rate"; '
+            '"weights" takes back every weight'
+        )
     needs_snapshot = config.rewind == "weights" or config.recover == "snapshot"
     if needs_snapshot and config.snapshot > dense_images:
         raise ValueError(

@@ -230,7 +230,8 @@ def test_dense_phase_too_short_for_its_epochs_is_named() -> None:
 
 
 @pytest.mark.parametrize("method", [*tickets.METHODS, "imp+early-time", "early-bird+cycle-aware",
-                                    "u-ticket+early-time", "snip+u-ticket", None])  # fmt: skip
+                                    "u-ticket+early-time", "imp+late-rewinding", "snip+u-ticket",
+                                    None])  # fmt: skip
 @pytest.mark.parametrize("seed", [None, 7])
 def test_derived_recipe_is_one_that_can_be_kept(method: str | None, seed: int | None) -> None:
     given = recipe.load("vgg16-small")
@@ -247,6 +248,8 @@ def test_derived_recipe_is_one_that_can_be_kept(method: str | None, seed: int | 
     name, *modifiers = method.split("+")
     assert made.method.name == name
     assert made.method.early_time == ("early-time" in modifiers)
+    if "late-rewinding" in modifiers:
+        assert made.method.rewind == "weights"
     chosen = made.network.timesteps if made.method.early_time else given.round.timesteps
     assert made.round.timesteps == chosen
     assert made.made_from == f"vgg16-small --method {method}" + (f" --seed {seed}" if seed else "")
@@ -271,6 +274,7 @@ def test_derived_twice() -> None:
         ("imp+magic", None, r"\+magic: there are \+early-time"),
         ("imp+u-ticket", None, "imp has no option balance, so not"),
         ("dense+early-time", None, "dense has no option early_time"),
+        ("random+late-rewinding", None, "random has no option rewind"),
         (None, -1, "seed: must not be negative: -1"),
     ],
 )

@@ -132,7 +132,6 @@ def convolution_cycles(program: Program, layer: Layer, index: int, pes: int) -> 
     slowest = groups.max(axis=1)
     positions = layer.size[0] * layer.size[1]
     cycles = positions * program.timesteps
-    used = [group_utilisation(group.tolist()) for group in groups if group.any()]
     return ConvolutionCycles(
         layer=layer.name,
         segment=index,
@@ -142,7 +141,7 @@ def convolution_cycles(program: Program, layer: Layer, index: int, pes: int) -> 
         work=int(groups.sum()) * cycles,
         idle=int((slowest[:, None] - groups).sum()) * cycles,
         latency=int(slowest.sum()) * cycles,
-        utilisation=sum(used) / len(used) if used else None,
+        utilisation=layer_utilisation(groups),
     )
 
 
@@ -159,6 +158,12 @@ def filter_loads(counts: npt.NDArray[np.int64], pes: int) -> npt.NDArray[np.int6
     padded = np.zeros(-(-counts.size // pes) * pes, dtype=np.int64)
     padded[: counts.size] = counts
     return padded.reshape(-1, pes)
+
+
+def layer_utilisation(groups: npt.NDArray[np.int64]) -> float | None:
+    """Mean of `group_utilisation` over the groups of a layer that have a weight; None without."""
+    used = [group_utilisation(group.tolist()) for group in groups if group.any()]
+    return sum(used) / len(used) if used else None
 
 
 def group_utilisation(loads: Sequence[int]) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evenspike.metrics import filter_loads, group_utilisation
+from evenspike.metrics import filter_loads, layer_utilisation
 from evenspike.results.rows import Row
 
 
@@ -21,7 +21,6 @@ def layers(row: Row, pes: int | None = None) -> list[dict[str, Any]]:
         groups = filter_loads(np.array(layer["filters"], np.int64), pes)
         slowest = groups.max(axis=1)
         cycles = layer["positions"] * row.recipe["timesteps"]
-        used = [group_utilisation(group.tolist()) for group in groups if group.any()]
         found.append(
             {
                 "name": layer["name"],
@@ -29,7 +28,7 @@ def layers(row: Row, pes: int | None = None) -> list[dict[str, Any]]:
                 "work": int(groups.sum()) * cycles,
                 "idle": int((slowest[:, None] - groups).sum()) * cycles,
                 "latency": int(slowest.sum()) * cycles,
-                "utilisation": sum(used) / len(used) if used else None,
+                "utilisation": layer_utilisation(groups),
             }
         )
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evenspike.metrics import filter_groups, group_utilisation
+from evenspike.metrics import filter_groups, layer_utilisation
 from evenspike_train.masks import sparsity
 from evenspike_train.tickets.balance import balanced_layers
 from evenspike_train.tickets.base import Masks, Probe
@@ -17,13 +17,12 @@ def paper_utilisation(masks: Masks, pes: int) -> float | None:
     Every group of `pes` consecutive filters counts the same in its layer, PEs without a filter
     count as idle. None where no balanced layer has a weight.
     """
-    layers = []
-    for name in balanced_layers(masks):
-        groups = filter_groups(masks[name].cpu().numpy().astype(np.int16), pes)
-        used = [group_utilisation(group.tolist()) for group in groups if group.any()]
-        if used:
-            layers.append(sum(used) / len(used))
-    return sum(layers) / len(layers) if layers else None
+    layers = [
+        layer_utilisation(filter_groups(masks[name].cpu().numpy().astype(np.int16), pes))
+        for name in balanced_layers(masks)
+    ]
+    known = [layer for layer in layers if layer is not None]
+    return sum(known) / len(known) if known else None
 
 
 def figures_of(masks: Masks, pes: int, probe: Probe | None) -> dict[str, float | None]:

@@ -54,7 +54,11 @@ def _sim(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, help="folder with the data set; default: shipped images"
     )
-    parser.add_argument("--arch", default="packed", help="preset of the accelerator: packed, paper")
+    parser.add_argument(
+        "--arch",
+        default="packed",
+        help="preset of the accelerator (packed, paper), and fields that differ: packed,pes=8",
+    )
     parser.add_argument("--mapping", default="cost", choices=("cost", "natural"))
     parser.add_argument("--out", type=Path, default=Path("build/sim"), help="folder of the reports")
     parser.add_argument("--threads", type=int, help="images at a time (default: cores)")
@@ -109,7 +113,12 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", help="of the ladder: 4,8,13 (default: the recipe's)")
     parser.add_argument("--sparsities", help="to reach: 0.9,0.95 (default: the recipe's)")
     parser.add_argument("--pes", help="filters balanced together: 8,16 (default: the recipe's)")
-    parser.add_argument("--out", type=Path, default=Path("runs/sweep"), help="folder of the runs")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/sweep"),
+        help="folder of the runs (default: runs/sweep)",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
     parser.add_argument("--backend", default="loky", help="loky, threading, dask, ray")
     parser.add_argument("--data", type=Path, help="folder with the data set's files")
@@ -126,11 +135,16 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
 def _results(parser: argparse.ArgumentParser, whole: argparse.ArgumentParser) -> None:
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help="default: all, and an index")
     parser.add_argument(
-        "--runs", type=Path, nargs="+", default=[Path("runs/results")], help="folders of sweeps"
+        "--runs",
+        type=Path,
+        action="append",
+        help="folder of a sweep, once for each (default: runs/sweep)",
     )
     parser.add_argument("--make", metavar="RECIPE", help="first run this recipe's sweeps there")
     parser.add_argument(
-        "--out", type=Path, default=Path("docs/results"), help="folder of the pages"
+        "--out",
+        type=Path,
+        help="folder of the pages (default: build/results; --make: docs/results)",
     )
     parser.add_argument("--jobs", type=int, default=1, help="of --make: runs at a time")
     parser.add_argument("--data", type=Path, help="of --make: folder with the data set's files")
@@ -164,7 +178,11 @@ def _cosim(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="vgg16", help="a ticket, or a .safetensors file")
     parser.add_argument("--images", type=int, help="how many test images (default: 10)")
     parser.add_argument("--data", type=Path, help="folder with the data set; default: shipped")
-    parser.add_argument("--arch", default="packed", help="preset of the accelerator: packed, paper")
+    parser.add_argument(
+        "--arch",
+        default="packed",
+        help="preset of the accelerator (packed, paper), and fields that differ: packed,pes=8",
+    )
     parser.add_argument("--mapping", default="cost", choices=("cost", "natural"))
     parser.add_argument("--out", type=Path, default=Path("build/cosim"))
     parser.add_argument("--threads", type=int, help="images at a time (default: cores)")

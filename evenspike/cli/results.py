@@ -18,12 +18,18 @@ from evenspike.results import line_plot, page, rows
 from evenspike.results.figures import FIGURES
 from evenspike.results.plan import STUDIES
 
+RUNS = Path("runs/sweep")
+PAGES = Path("docs/results")
+OWN_PAGES = Path("build/results")
+
 
 def results(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """The verb.  A run that fails leaves its row empty and is named in the index: no error.
 
     parser: of the whole command line, which reads the plan's sweeps.
     """
+    arguments.runs = arguments.runs or [RUNS]
+    arguments.out = arguments.out or (PAGES if arguments.make is not None else OWN_PAGES)
     names = list(arguments.figures or FIGURES)
     for name in names:
         if name not in FIGURES:

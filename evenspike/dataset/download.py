@@ -8,6 +8,7 @@ import os
 import sys
 import tarfile
 import tempfile
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -30,6 +31,7 @@ def fetch(wanted: Download, folder: Path) -> None:
     Raises EvenspikeError, naming the address, if it cannot be reached, sends too much, or sends
     something else than the checksum says.  Nothing is left then.
     """
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as name:
@@ -44,6 +46,10 @@ def fetch(wanted: Download, folder: Path) -> None:
             error.close()  # it holds the connection
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise EvenspikeError(f"{wanted.url}: {str(reason).splitlines()[0]}") from error
+    finally:
+        if made:
+            with suppress(OSError):  # it is not empty, or was never made
+                folder.rmdir()
 
 
 def _receive(wanted: Download, part: Path) -> None:

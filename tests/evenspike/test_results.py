@@ -334,7 +334,7 @@ def test_all_figures_and_the_index(tmp_path: Path) -> None:
     a = listed(tmp_path / "a", run(), failed)
     b = listed(tmp_path / "b", run("u-ticket", filters=EVEN))
     out = tmp_path / "out"
-    assert main(["results", "--runs", str(a), str(b), "--out", str(out)]) == 0
+    assert main(["results", "--runs", str(a), "--runs", str(b), "--out", str(out)]) == 0
     index = (out / "README.md").read_text()
     for name in FIGURES:
         figure = json.loads((out / f"{name}.json").read_text())
@@ -368,7 +368,10 @@ def test_without_a_finished_run_nothing_is_written(
     [
         (["magic"], "'magic' is no figure; there are rounds, layers"),
         (["--make", "magic"], "'magic' has no plan; there are vgg16-tiny"),
-        (["--make", "vgg16-tiny", "--runs", "a", "b"], "2 folders of runs; --make takes one"),
+        (
+            ["--make", "vgg16-tiny", "--runs", "a", "--runs", "b"],
+            "2 folders of runs; --make takes one",
+        ),
         (["--runs", "nowhere"], "nowhere/sweep.json: no list of runs: No such file"),
     ],
 )

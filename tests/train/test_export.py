@@ -95,7 +95,7 @@ def test_run_becomes_program_and_card(run: Run, tmp_path: Path) -> None:
     assert text == card(program)
     assert "Made for a test." in text
     assert program.digest() in text
-    assert "evenspike train tiny" in text
+    assert "evenspike train recipe.toml" in text
 
 
 def test_file_may_be_named(run: Run, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ pytest.importorskip("torch")
 
 from evenspike_train import recipe
 from evenspike_train.recipe import RECIPES, RecipeError
+from evenspike_train.tickets import MethodConfig
 
 EVENTS = 'name = "x"\n[data]\nname = "nmnist"\n[network]\nin_channels = 2\n'
 
@@ -144,7 +147,9 @@ def test_errors_name_the_key(text: str, message: str) -> None:
 
 
 def test_unknown_recipe_lists_the_shipped_ones(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"vgg99: no such recipe; shipped: .*vgg16"):
+    with pytest.raises(
+        RecipeError, match=r"vgg99: no such recipe; give a .toml file, or one of .*vgg16"
+    ):
         recipe.load("vgg99")
     path = tmp_path / "mine.toml"
     path.write_text('name = "x"\nseed = 1.0')
@@ -184,3 +189,26 @@ def test_fuzzed_recipe(seed: int, tmp_path: Path) -> None:
         path.write_bytes(bytes(data))
         with contextlib.suppress(RecipeError):
             recipe.load(path)
+
+
+def test_every_key_is_documented() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    pages = {name: (docs / f"{name}.md").read_text() for name in ("recipes", "methods")}
+
+    def keys(table: Any) -> list[tuple[str, str]]:
+        found = []
+        for field in dataclasses.fields(table):
+            value = getattr(table, field.name)
+            if dataclasses.is_dataclass(value):
+                found += keys(value)
+            elif field.name not in ("text", "made_from"):
+                method = isinstance(table, MethodConfig)
+                found.append(("methods" if method else "recipes", field.name))
+        return found
+
+    missing = [
+        key
+        for page, key in keys(recipe.parse('name = "x"'))
+        if f"`{key}`" not in pages[page] and f"`{key} = " not in pages[page] and key != "name"
+    ]
+    assert missing == []

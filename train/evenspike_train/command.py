@@ -138,5 +138,6 @@ def export(
     where = prepare(threads, device)
     recipe = recipes.load(directory / "recipe.toml")
     check_possible(recipe)
-    command = f"evenspike train {recipe.made_from or recipe.name}"
+    shipped = (recipe.made_from or recipe.name).split(" ", 1)[0] in recipes.shipped()
+    command = f"evenspike train {(recipe.made_from or recipe.name) if shipped else 'recipe.toml'}"
     return exporting.export(directory, out, load(recipe, data, where), command, notes)

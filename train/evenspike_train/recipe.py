@@ -308,14 +308,20 @@ def parse(text: str) -> Recipe:
     return dataclasses.replace(recipe, text=text)
 
 
+def shipped() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
 def load(path_or_name: str | Path) -> Recipe:
     """Recipe from a file, or by the name of one that is shipped (``vgg16-small``)."""
     path = Path(path_or_name)
     if not path.suffix and not path.exists():
         path = RECIPES / f"{path_or_name}.toml"
     if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-        raise RecipeError(f"{path_or_name}: no such recipe; shipped: {shipped}")
+        raise RecipeError(
+            f"{path_or_name}: no such recipe; give a .toml file, or one of {', '.join(shipped())}"
+        )
     try:
         return parse(path.read_text(encoding="utf-8"))
     except (RecipeError, OSError, UnicodeDecodeError) as error:

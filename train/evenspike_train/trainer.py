@@ -459,15 +459,16 @@ class Trainer:
     def _report(self, phase: Phase, figures: dict[str, float]) -> None:
         """The line of a round: the ticket that was trained in it, and what it is worth."""
         measured = self._hardware_figures(phase)
-        self._tick()
         # The update of the masks that follows asks about the same network.
         probe = self._probed = None if twin.is_twin(self.model) else self._probe()
+        counted = figures_of(weight_masks.read(self.model), self.recipe.method.pes, probe)
+        self._tick()
         self.log(
             "trained",
             round=phase.index,
             timesteps=self.model.timesteps,
             **figures,
-            **figures_of(weight_masks.read(self.model), self.recipe.method.pes, probe),
+            **counted,
             **measured,
             round_seconds=round(self.seconds - self.phase_start, 3),
         )

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from evenspike import dataset
-from evenspike_train import masks, probe
+from evenspike_train import masks, networks, probe
 from evenspike_train.data import Split
 from evenspike_train.tickets import MethodConfig
 from evenspike_train.tickets.cycle_aware import CycleBalance
@@ -35,12 +35,11 @@ class Balance:
         with torch.no_grad():
             for part in images.split(16)[:WARM_UP]:  # type: ignore[no-untyped-call]
                 subject.forward(part, None)
-        order = torch.arange(probe.PROBE_IMAGES) % len(images)
-        self.weights = masks.originals(subject.module)
-        self.pruned = prune_to(self.weights, masks.read(subject.module), SPARSITY)
-        self.probe = probe.NetworkProbe(
-            subject.module, problem.TIMESTEPS, Split(images, labels.long()), order  # type: ignore[arg-type]
-        )  # fmt: skip
+        self.order = torch.arange(probe.PROBE_IMAGES) % len(images)
+        self.images = Split(images, labels.long())
+        self.model: networks.SpikingNetwork = subject.module  # type: ignore[assignment]
+        self.weights = masks.originals(self.model)
+        self.pruned = prune_to(self.weights, masks.read(self.model), SPARSITY)
 
     def step(self) -> dict[str, Any]:
         """CPU seconds of each balance, and of what cycle-aware measures before."""
@@ -48,7 +47,9 @@ class Balance:
         drawn = torch.Generator().manual_seed(0)
         WeightBalance(MethodConfig()).even(self.weights, self.pruned, drawn)
         clock.append(time.process_time())
-        work = self.probe.weight_work()
+        work = probe.NetworkProbe(
+            self.model, problem.TIMESTEPS, self.images, self.order
+        ).weight_work()
         clock.append(time.process_time())
         CycleBalance(MethodConfig(name="cycle-aware"), work).even(self.weights, self.pruned, drawn)
         clock.append(time.process_time())

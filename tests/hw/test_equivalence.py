@@ -25,7 +25,9 @@ BELOW_ARITHMETIC = {"matcher", "pe"}
 def test_gates_do_what_the_rtl_does(component: str, tmp_path: Path) -> None:
     gate_level.synthesise(component, tmp_path)
     proof = equivalence.prove(component, tmp_path)
-    assert proof.state == (BELOW if component in BELOW_ARITHMETIC else PROVED), proof.reason
+    # On a fast machine a whole proof may end where only one below the arithmetic is asked for.
+    wanted = (PROVED, BELOW) if component in BELOW_ARITHMETIC else (PROVED,)
+    assert proof.state in wanted, proof.reason
 
 
 @pytest.mark.parametrize("component", ["fifo", "fetch"])

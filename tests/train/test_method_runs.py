@@ -16,10 +16,11 @@ import torch
 
 from evenspike.errors import EvenspikeError
 from evenspike_train import command, data, masks, recipe, twin
+from evenspike_train.schedule import Phase
 from evenspike_train.tickets import METHODS
 from evenspike_train.tickets.figures import paper_utilisation
 from evenspike_train.trainer import Trainer
-from tests.train.killing import run_killed
+from tests.train.killing import KilledError, run_killed
 
 BASE = """
     name = "tiny"
@@ -269,9 +270,21 @@ def test_a_search_that_ends_before_its_snapshot_rewinds_to_its_end(
     assert all(torch.equal(run.snapshot[name], tensor) for name, tensor in dense.items())
 
 
-def test_a_run_without_its_snapshot_does_not_go_on(sets: data.Dataset, tmp_path: Path) -> None:
-    run = Trainer(tiny("imp"), sets, tmp_path)
-    run.run()
+@pytest.mark.parametrize("phase", ["dense", "round 1", "final"])
+def test_a_run_without_its_snapshot_does_not_go_on(
+    sets: data.Dataset, tmp_path: Path, phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Trainer._train_step
+
+    def step(self: Trainer, now: Phase, *rest: Any) -> float:
+        if now.name == phase and self.step == (2 if phase == "dense" else 1):  # snapshot at 1
+            raise KilledError
+        return original(self, now, *rest)
+
+    monkeypatch.setattr(Trainer, "_train_step", step)
+    with pytest.raises(KilledError):
+        Trainer(tiny("imp"), sets, tmp_path).run()
+    monkeypatch.undo()
     (tmp_path / "snapshot.pt").unlink()
     with pytest.raises(EvenspikeError, match=r"snapshot\.pt: no such file, but the run is past"):
         Trainer(tiny("imp"), sets, tmp_path).run()

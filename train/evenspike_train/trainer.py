@@ -164,8 +164,8 @@ class Trainer:
             self.snapshot = checkpoint.read(path, {}, self.device)
             name = run_state.describe(network)
             checkpoint.check_tensors(str(path), self.snapshot, expected, name)
-        elif self.phase_index:  # the dense phase takes one
-            raise EvenspikeError(f"{path}: no such file, but the run is past its dense phase")
+        elif self.phase_index or self.step > self._steps(self.recipe.method.snapshot):
+            raise EvenspikeError(f"{path}: no such file, but the run is past where it takes one")
         self._clock = time.monotonic()
         return True
 
@@ -196,6 +196,10 @@ class Trainer:
         passed = min(self.step * batch, phase.config.images)
         epochs = passed / size, phase.config.images / size
         self._progress.step(phase.index, self._work(phase, passed), batch, epochs, loss)
+
+    def _steps(self, images: int) -> int:
+        """Steps in which so many images are passed; the last may be a smaller one."""
+        return -(-images // self.recipe.optimizer.batch)
 
     # --- one step --------------------------------------------------------------
 
@@ -301,7 +305,7 @@ class Trainer:
         self.snapshot = found.snapshot
         self._write(run_state.SNAPSHOT, self.snapshot)
         self.images_seen, self.seconds = found.images_seen, found.seconds
-        self.step = -(-self.recipe.dense.images // self.recipe.optimizer.batch)
+        self.step = self._steps(self.recipe.dense.images)
         self.log("dense", taken_from=directory.name)
 
     def _set_neurons(self, phase: Phase) -> None:
@@ -364,11 +368,10 @@ class Trainer:
         self._set_neurons(phase)
         base = self.recipe.augmentation
         augment = Augmentation(base.flip, base.shift, max(base.cutout, config.cutout))
-        steps = -(-config.images // self.recipe.optimizer.batch)
-        snapshot_step = -(-self.recipe.method.snapshot // self.recipe.optimizer.batch)
-        method = self.recipe.method
+        method, steps = self.recipe.method, self._steps(config.images)
+        snapshot_step = self._steps(method.snapshot)
         probe_images = fit.early_time_images(method, len(self.data.train))
-        probe_step = -(-probe_images // self.recipe.optimizer.batch) if method.early_time else -1
+        probe_step = self._steps(probe_images) if method.early_time else -1
         losses: list[float] = []
         reported = time.monotonic()
         self._progress.begin(

@@ -60,13 +60,13 @@ cosim: $(VENV)/hw $(VENV)/compiler
 	@$(BIN)/evenspike cosim --model '$(MODEL)' $(call options,IMAGES DATA ARCH MAPPING OUT THREADS)
 
 cosim-random: $(VENV)/test $(VENV)/compiler
-	@$(BIN)/python -m tests.cosim.random_networks '$(N)' $(call options,SEED ARCH OUT)
+	@$(BIN)/python -m tests.helpers.random_networks '$(N)' $(call options,SEED ARCH OUT)
 
 cocotb: $(VENV)/test $(VENV)/compiler
-	@$(BIN)/python -m tests.hw.bench $(COMPONENT) $(call options,SIMULATOR SEED TRANSACTIONS) $(if $(WAVES),--waves)
+	@$(BIN)/python -m tests.helpers.bench $(COMPONENT) $(call options,SIMULATOR SEED TRANSACTIONS) $(if $(WAVES),--waves)
 
 mutants: $(VENV)/test $(VENV)/compiler
-	@$(BIN)/python -m tests.hw.mutants $(COMPONENT) $(call options,COUNT SEED TRANSACTIONS OUT)
+	@$(BIN)/python -m benchmarks.mutants $(COMPONENT) $(call options,COUNT SEED TRANSACTIONS OUT)
 
 # Fashion-MNIST is a Debian package; elsewhere the verb's own error says where to put the files.
 FMNIST = $(if $(call given,DATA),,test -d /usr/share/datasets/fashion-mnist || { packages=dataset-fashion-mnist; $(APT); } || true)
@@ -93,7 +93,7 @@ area: $(VENV)/boards
 	@$(BIN)/evenspike synth --study $(call options,DOCS OUT)
 
 baselines: $(VENV)/boards
-	@$(BIN)/python -m tests.hw.baselines $(if $(UPDATE),--update) $(ONLY) $(ARGS)
+	@$(BIN)/python -m tests.helpers.baselines $(if $(UPDATE),--update) $(ONLY) $(ARGS)
 
 # Another ARCH, WORDS or SEEDS is built, too, but stays out of bitstreams/.
 bitstream: $(VENV)/boards
@@ -103,11 +103,11 @@ report: $(VENV)/base
 	@$(BIN)/evenspike report $(call options,OUT)
 
 bench: $(VENV)/base
-	@$(BIN)/evenspike bench $(if $(TRACE),--trace '$(TRACE)') $(call options,MODEL IMAGES OUT)
+	@$(BIN)/python -m benchmarks.bench $(if $(TRACE),--trace '$(TRACE)') $(call options,MODEL IMAGES OUT)
 
 # With the test tools, as they fix torch to the peers' version.
 bench-train: $(VENV)/test $(PEERS)/installed
-	@$(BIN)/python -m tests.train.bench --peers '$(PEERS)/bin/python' $(call options,STEPS BATCH OUT)
+	@$(BIN)/python -m benchmarks.training --peers '$(PEERS)/bin/python' $(call options,STEPS BATCH OUT)
 
 test: $(VENV)/test
 	@$(BIN)/python -m pytest -n auto --durations=10 $(ARGS)

@@ -1,12 +1,12 @@
 """The three balances on one trained network and the same spikes: what the hardware counts.
 
-    python -m tests.balances [SEEDS]
+    python -m benchmarks.balances [SEEDS]
 
 Nothing is trained between them, so nothing but the masks differs: the shipped vgg16-small, pruned
 by half by magnitude, layer by layer, then left so, or balanced by numbers of weights or by cycles.
 """
 
-# ruff: noqa: T201 (what it prints is its result)
+
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evenspike import dataset, mapping, reference
-from evenspike.arch import preset
 from evenspike.cli import models
-from evenspike.pack import pack
-from evenspike.program import Program
+from evenspike_core import data as dataset
+from evenspike_core import mapping, reference
+from evenspike_core.arch import preset
+from evenspike_core.pack import pack
+from evenspike_core.program import Program
 from evenspike_sim.accelerator import Accelerator
-from evenspike_train.probe import _reached, _window_work
+from evenspike_train.runs.probe import _reached, _window_work
 from evenspike_train.tickets import MethodConfig, WeightWork
 from evenspike_train.tickets.cycle_aware import CycleBalance
 from evenspike_train.tickets.magnitude import count_alive, prune_round

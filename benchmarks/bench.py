@@ -1,4 +1,4 @@
-"""`evenspike bench`: the figures that the project promises, measured on this machine.
+"""`make bench`: the figures that the project promises, measured on this machine.
 
 `build/bench/trace.json`: a VGG-16 at the densities fitted to the paper, with the loss between its
 cycles and the bound of perfect balance, class by class. `build/bench/speed.json`: seconds and
@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import hashlib
 import resource
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,15 +23,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from evenspike import reference, report, workload
-from evenspike.arch import Arch
 from evenspike.cli import assemble, explore, models, simulate
-from evenspike.errors import EvenspikeError
-from evenspike.mapping import BIAS_WORDS
-from evenspike.pack import Image
-from evenspike.program import Program
-from evenspike.report_schema import STATES
-from evenspike.workload import Workload
+from evenspike.report import pages as report
+from evenspike.report.schema import STATES
+from evenspike_core import reference, workload
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.mapping import BIAS_WORDS
+from evenspike_core.pack import Image
+from evenspike_core.program import Program
+from evenspike_core.workload import Workload
 from evenspike_sim.accelerator import Accelerator, LayerRun
 from evenspike_sim.loader import load_pass
 
@@ -48,8 +50,23 @@ SWEEP: dict[str, tuple[dict[str, Any], ...]] = {
 }
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print and write; 1 where a result is not what the reference says."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
+    parser.add_argument("--trace", type=Path, help="real VGG-16 spikes; default: drawn ones")
+    parser.add_argument("--model", default="vgg16")
+    parser.add_argument("--images", type=int, default=10, help="images for the timing")
+    parser.add_argument("--sweep", action="store_true", help="also vary the design's open choices")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    try:
+        return bench(parser.parse_args(argv))
+    except EvenspikeError as error:
+        print(f"evenspike: {error}", file=sys.stderr)
+        return 2
+
+
 def bench(arguments: argparse.Namespace) -> int:
-    """The `bench` verb."""
+    """Run what the options ask for."""
     console = assemble.console()
     if arguments.images < 1:
         raise EvenspikeError(f"--images {arguments.images}: at least 1")
@@ -235,3 +252,7 @@ def _print_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         value = next(v for k, v in row.items() if k not in ("choice", "cycles", "utilization"))
         table.add_row(row["choice"], str(value), f"{row['cycles']:,}", f"{row['utilization']:.3f}")
     console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tests.hw import bench
+from tests.helpers import bench
 
 PACKAGE = bench.ROOT / "hw" / "evenspike_hw"
 BUILD = bench.ROOT / "build" / "mutants" / "faults"

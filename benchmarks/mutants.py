@@ -1,13 +1,13 @@
 """Measure the benches: which share of the RTL's faults they find.
 
-    python -m tests.hw.mutants [COMPONENT ...] [--count N] [--seed S] [--transactions N] [--jobs N]
-                               [--out build/mutants.json] [--directed | --no-coverage]
+    python -m benchmarks.mutants [COMPONENT ...] [--count N] [--seed S] [--transactions N]
+                                 [--jobs N] [--out build/mutants.json] [--directed | --no-coverage]
 
-As MCY does: single-signal mutations of each component's netlist (`tests/hw/netlists.py`), shared
-out by the sizes of the netlists, are simulated with the component's own bench in Icarus. A bench
-that fails, or does not end, has caught its mutant. Of those that it misses, the ones that cannot
-change an output are set aside by proof; what cannot be decided counts as missed. Beside them the
-faults of `tests/hw/faults.py`, which a designer would make, and coverage by lines and toggles
+As MCY does: single-signal mutations of each component's netlist (`tests/helpers/netlists.py`),
+shared out by the sizes of the netlists, are simulated with the component's own bench in Icarus. A
+bench that fails, or does not end, has caught its mutant. Of those that it misses, the ones that
+cannot change an output are set aside by proof; what cannot be decided counts as missed. Beside them
+the faults of `benchmarks/faults.py`, which a designer would make, and coverage by lines and toggles
 (Verilator, with all transactions of the bench).
 
 A survivor's reason can be given in `tests/hw/survivors.toml`; it counts as missed all the same.
@@ -15,7 +15,7 @@ Results are kept in build/mutants, so a run that was killed goes on, and what ha
 netlist, bench and mutation, is not run again.
 """
 
-# ruff: noqa: T201 (what it prints is its result)
+
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.hw import bench, coverage, faults
-from tests.hw.netlists import Mutation, Netlist
+from benchmarks import faults
+from tests.helpers import bench, coverage
+from tests.helpers.netlists import Mutation, Netlist
 
 BUILD = bench.ROOT / "build" / "mutants"
 REASONS = Path(__file__).with_name("survivors.toml")
@@ -484,7 +485,7 @@ def reasons(path: Path = REASONS) -> dict[tuple[str, str], str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     known = bench.names()
     parser = argparse.ArgumentParser(
-        prog="python -m tests.hw.mutants", description="Measure the benches with faults."
+        prog="python -m benchmarks.mutants", description="Measure the benches with faults."
     )
     parser.add_argument("components", nargs="*", metavar="COMPONENT", help=", ".join(known))
     parser.add_argument("--count", type=int, default=COUNT, help="mutants of all components")

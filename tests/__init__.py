@@ -1,1 +1,1 @@
-"""Tests; a package, so that they can share `tests.networks` (pytest: pythonpath = ["."])."""
+"""Tests; a package, so that they can share `tests.helpers` (pytest: pythonpath = ["."])."""

@@ -29,6 +29,6 @@ def without_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     empty = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("evenspike.dataset.download.urlopen", refuse)
-        patched.setattr("evenspike.dataset.cache.folder", lambda: empty)
+        patched.setattr("evenspike_core.data.download.urlopen", refuse)
+        patched.setattr("evenspike_core.data.cache.folder", lambda: empty)
         yield

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.balances import Network
+from benchmarks.balances import Network
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,22 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike import metrics, reference
-from evenspike.arch import Arch
 from evenspike.cli import main
-from evenspike.mapping import choose
-from evenspike.pack import pack
-from evenspike.program import Program
+from evenspike_core import metrics, reference
+from evenspike_core.arch import Arch
+from evenspike_core.mapping import choose
+from evenspike_core.pack import pack
+from evenspike_core.program import Program
 from evenspike_sim.accelerator import Accelerator
-from evenspike_train import command, masks, networks
-from evenspike_train import recipe as recipes
-from evenspike_train.integer import quantised_forward
+from evenspike_train import networks
+from evenspike_train.export.integer import quantised_forward
 from evenspike_train.networks import NetworkConfig
+from evenspike_train.recipes import recipe as recipes
+from evenspike_train.runs import command
+from evenspike_train.tickets import masks
 from evenspike_train.tickets.balance import balanced_layers
 from evenspike_train.tickets.u_ticket import balance
-from tests.residual import calibrated, images, program_of
+from tests.helpers.residual import calibrated, images, program_of
 from tests.train.test_data import write_set
 
 PES = 16

@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike import dataset, metrics, reference
-from evenspike.arch import Arch
 from evenspike.cli import models, simulate
-from evenspike.mapping import choose
-from evenspike.pack import pack
-from evenspike.program import Program
+from evenspike_core import data as dataset
+from evenspike_core import metrics, reference
+from evenspike_core.arch import Arch
+from evenspike_core.mapping import choose
+from evenspike_core.pack import pack
+from evenspike_core.program import Program
 from evenspike_sim.accelerator import Accelerator
 
 TICKETS = ("vgg16", "vgg16-small")
@@ -64,7 +65,7 @@ def test_the_card_says_what_the_file_holds(ticket: Program) -> None:
 def test_torch_predicts_what_the_integers_predict(ticket: Program) -> None:
     """Argmax of the quantised torch forward and of the integer reference, on all shipped images."""
     torch = pytest.importorskip("torch")
-    from evenspike_train.integer import quantised_forward
+    from evenspike_train.export.integer import quantised_forward
 
     images, _ = dataset.shipped()
     predicted = quantised_forward(ticket, torch.from_numpy(images)).logits.argmax(1).tolist()
@@ -82,7 +83,7 @@ def test_the_float_network_predicts_the_same() -> None:
 def test_torch_reference_and_cycle_model_agree(ticket: Program) -> None:
     """Every spike of every layer and timestep, and every logit, of three independent statements."""
     torch = pytest.importorskip("torch")
-    from evenspike_train.integer import quantised_forward
+    from evenspike_train.export.integer import quantised_forward
 
     images = dataset.shipped()[0][::37]
     activity = quantised_forward(ticket, torch.from_numpy(images))

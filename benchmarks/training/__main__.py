@@ -1,13 +1,13 @@
 """Time the same training step in evenspike, SpikingJelly and snnTorch: `build/bench/train.json`.
 
-    python -m tests.train.bench [--peers PYTHON] [--steps N] [--batch N] [--out DIR]
+    python -m benchmarks.training [--peers PYTHON] [--steps N] [--batch N] [--out DIR]
 
 Every variant is a process of its own on one thread.  They take turns, a step each, so that what
 disturbs the machine disturbs all of them; figures are medians.  Ratios are of CPU seconds a step:
 on one thread these are the seconds that a quiet machine would take.
 """
 
-# ruff: noqa: T201 (what it prints is its result)
+
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from evenspike import dataset, report
 from evenspike.cli import assemble
-from evenspike.errors import EvenspikeError
+from evenspike.report import pages as report
+from evenspike_core import data as dataset
+from evenspike_core.errors import EvenspikeError
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = {
     "evenspike fp32": ("evenspike",),
     "evenspike default": ("evenspike", "channels_last", "bf16"),
@@ -74,7 +75,7 @@ class Process:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": _search_path(options[0])}
         self.name = options[0]
         self.process = subprocess.Popen(
-            [python, "-m", "tests.train.bench.worker", options[0], str(batch), *options[1:]],
+            [python, "-m", "benchmarks.training.worker", options[0], str(batch), *options[1:]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -260,7 +261,7 @@ def bench(peers: str, steps: int, size: int, out: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.train.bench")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
     parser.add_argument("--peers", default=sys.executable, help="Python of the peers' environment")
     parser.add_argument("--steps", type=int, default=10, help="timed steps of each (default: 10)")
     parser.add_argument("--batch", type=int, default=16, help="images, of the 100 shipped ones")

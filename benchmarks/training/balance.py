@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from evenspike import dataset
-from evenspike_train import masks, networks, probe
+from benchmarks.training import problem, with_evenspike
+from evenspike_core import data as dataset
+from evenspike_train import networks
 from evenspike_train.data import Split
-from evenspike_train.tickets import MethodConfig
+from evenspike_train.runs import probe
+from evenspike_train.tickets import MethodConfig, masks
 from evenspike_train.tickets.cycle_aware import CycleBalance
 from evenspike_train.tickets.magnitude import prune_to
 from evenspike_train.tickets.u_ticket import WeightBalance
-from tests.train.bench import problem, with_evenspike
 
 SPARSITY = 0.976  # after 13 rounds
 WARM_UP = 3  # batches that batch norm sees, so that every layer fires

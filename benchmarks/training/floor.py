@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tests.train.bench import problem
+from benchmarks.training import problem
 
 SIDE = 2048
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evenspike_train import command, masks, networks
+from benchmarks.training import problem
+from benchmarks.training.problem import Subject
+from evenspike_train import networks
 from evenspike_train.networks import VGG16, NetworkConfig
-from evenspike_train.optimizer import make_optimizer
-from evenspike_train.recipe import OptimizerConfig
-from tests.train.bench import problem
-from tests.train.bench.problem import Subject
+from evenspike_train.recipes.recipe import OptimizerConfig
+from evenspike_train.runs import command
+from evenspike_train.runs.optimizer import make_optimizer
+from evenspike_train.tickets import masks
 
 
 def build(*, channels_last: bool, bf16: bool) -> Subject:

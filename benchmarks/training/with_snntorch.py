@@ -10,8 +10,8 @@ import torch
 from snntorch import surrogate
 from torch import Tensor, nn
 
-from tests.train.bench import problem
-from tests.train.bench.problem import Subject
+from benchmarks.training import problem
+from benchmarks.training.problem import Subject
 
 
 def build(*, channels_last: bool, bf16: bool) -> Subject:

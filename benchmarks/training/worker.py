@@ -1,6 +1,6 @@
-"""One framework in a process of its own: answers the commands of `tests.train.bench`.
+"""One framework in a process of its own: answers the commands of `benchmarks.training`.
 
-    python -m tests.train.bench.worker FRAMEWORK|floor|balance BATCH [channels_last] [bf16]
+    python -m benchmarks.training.worker FRAMEWORK|floor|balance BATCH [channels_last] [bf16]
 
 Reads one command a line, answers each with one line of JSON.
 """
@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.train.bench import problem
-from tests.train.bench.floor import Floor
-from tests.train.bench.problem import Subject
+from benchmarks.training import problem
+from benchmarks.training.floor import Floor
+from benchmarks.training.problem import Subject
 
 
 class Worker:
@@ -31,7 +31,7 @@ class Worker:
     def __init__(self, framework: str, path: Path, options: list[str]) -> None:
         torch.set_num_threads(1)
         self.framework = framework
-        self.module = importlib.import_module(f"tests.train.bench.with_{framework}")
+        self.module = importlib.import_module(f"benchmarks.training.with_{framework}")
         self.options = {name: name in options for name in ("channels_last", "bf16")}
         images, self.labels = problem.batch(path)
         # Ours scales by itself.
@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> None:
     framework, path, *options = arguments
     worker: Any
     if framework == "balance":
-        from tests.train.bench.balance import Balance
+        from benchmarks.training.balance import Balance
 
         worker = Balance()
     elif framework == "floor":

@@ -12,8 +12,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from evenspike.errors import EvenspikeError
-from evenspike.fixed import ACCUMULATOR_BITS, WEIGHT_BITS
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import ACCUMULATOR_BITS, WEIGHT_BITS
 
 PID_BITS = {1: 1, 3: 4, 5: 5, 7: 6}
 """Bits of the PID field of a weight token, by kernel size. The all-ones PID is never a kernel

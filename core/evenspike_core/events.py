@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 Neuron = tuple[int, int, int]
 """(filter, y, x) in the layer's output, in the program's filter order."""

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.arch import COUNT_BITS, HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
-from evenspike.errors import EvenspikeError
-from evenspike.program import Layer, Program, Segment
+from evenspike_core.arch import COUNT_BITS, HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import Layer, Program, Segment
 
 Chunk = tuple[int, int, int]
 """(segment, first channel, end channel) in the permuted order of the segment's source."""

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.errors import EvenspikeError
-from evenspike.program import Layer, Program
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import Layer, Program
 
 DYNAMIC_TO_LEAKAGE = 4.75
 """E_d / E_l of Eq. 3. Fitted, not published: with the sparsities of Table III and the cycles of

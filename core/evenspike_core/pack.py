@@ -29,11 +29,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.arch import COUNT_BITS, PID_BITS, TOKEN_BITS, Arch
-from evenspike.errors import EvenspikeError
-from evenspike.fixed import Leak, Reset
-from evenspike.mapping import BIAS_WORDS, Chunk, LayerMapping, Mapping, check, permuted
-from evenspike.program import Layer, Program, Segment
+from evenspike_core.arch import COUNT_BITS, PID_BITS, TOKEN_BITS, Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import Leak, Reset
+from evenspike_core.mapping import BIAS_WORDS, Chunk, LayerMapping, Mapping, check, permuted
+from evenspike_core.program import Layer, Program, Segment
 
 Units = npt.NDArray[np.uint16]
 

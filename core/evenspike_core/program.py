@@ -28,8 +28,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from evenspike.errors import EvenspikeError
-from evenspike.fixed import ACCUMULATOR_BITS, Leak, Reset, membrane_bound, signed_range
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import ACCUMULATOR_BITS, Leak, Reset, membrane_bound, signed_range
 
 FORMAT = 1
 """Version of the file format; a reader refuses any other."""

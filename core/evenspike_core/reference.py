@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.errors import EvenspikeError
-from evenspike.fixed import ACCUMULATOR_BITS, IntArray, lif, saturate, signed_range
-from evenspike.program import PIXELS, Layer, Program, Segment
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import ACCUMULATOR_BITS, IntArray, lif, saturate, signed_range
+from evenspike_core.program import PIXELS, Layer, Program, Segment
 
 Masks = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.uint8]

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.arch import PID_BITS, TOKEN_BITS
-from evenspike.errors import EvenspikeError
-from evenspike.pack import Descriptor, Image, split_chunk
-from evenspike.program import Layer, Program, Segment
+from evenspike_core.arch import PID_BITS, TOKEN_BITS
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.pack import Descriptor, Image, split_chunk
+from evenspike_core.program import Layer, Program, Segment
 
 
 def unpack(image: Image) -> Program:

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.errors import EvenspikeError
-from evenspike.program import PIXELS, Layer, Program, Segment
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import PIXELS, Layer, Program, Segment
 
 Masks = npt.NDArray[np.uint8]
 

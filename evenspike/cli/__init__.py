@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evenspike import __version__
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +44,6 @@ def _parser() -> argparse.ArgumentParser:
     _synth(verbs.add_parser("synth", help="area, longest path and clock of a part of the RTL"))
     _bitstream(verbs.add_parser("bitstream", help="build a board's bitstream"))
     _report(verbs.add_parser("report", help="write the pages of a report.json again"))
-    _bench(verbs.add_parser("bench", help="measure the targets; writes build/bench"))
     return parser
 
 
@@ -268,20 +267,5 @@ def _report(parser: argparse.ArgumentParser) -> None:
         from evenspike.cli.simulate import rewrite
 
         return rewrite(arguments.out)
-
-    parser.set_defaults(run=run)
-
-
-def _bench(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--trace", type=Path, help="real VGG-16 spikes; default: drawn ones")
-    parser.add_argument("--model", default="vgg16")
-    parser.add_argument("--images", type=int, default=10, help="images for the timing")
-    parser.add_argument("--sweep", action="store_true", help="also vary the design's open choices")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"))
-
-    def run(arguments: argparse.Namespace) -> int:
-        from evenspike.cli.bench import bench
-
-        return bench(arguments)
 
     parser.set_defaults(run=run)

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from evenspike import report, study_report
-from evenspike.arch import PRESETS, preset
 from evenspike.cli import assemble
 from evenspike.cli.synthesis import steps
-from evenspike.errors import EvenspikeError
+from evenspike.report import pages as report
+from evenspike.report.area import study as study_report
+from evenspike_core.arch import PRESETS, preset
+from evenspike_core.errors import EvenspikeError
 from evenspike_hw.synthesis.synthesize import Request, synthesize
 
 Data = dict[str, Any]

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from evenspike import metrics
-from evenspike.events import LayerResult
-from evenspike.pack import Descriptor, Image
-from evenspike.program import Layer, Program
-from evenspike.report_schema import STATES
+from evenspike.report.schema import STATES
+from evenspike_core import metrics
+from evenspike_core.events import LayerResult
+from evenspike_core.pack import Descriptor, Image
+from evenspike_core.program import Layer, Program
 from evenspike_sim import energy
 from evenspike_sim.accelerator import LayerRun
 

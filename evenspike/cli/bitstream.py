@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-from evenspike import report as reports
-from evenspike.arch import preset
 from evenspike.cli import assemble
 from evenspike.cli.synthesis import steps
-from evenspike.errors import EvenspikeError
+from evenspike.report import pages as reports
+from evenspike_core.arch import preset
+from evenspike_core.errors import EvenspikeError
 from evenspike_hw.board.boards import board
 from evenspike_hw.board.build import build
 from evenspike_hw.board.index import keep, read_index

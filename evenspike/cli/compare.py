@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evenspike import events
-from evenspike.pack import Descriptor, Image
-from evenspike.report_schema import STATES
-from evenspike_hw.host import positions
-from evenspike_hw.results import LayerTrace
+from evenspike.report.schema import STATES
+from evenspike_core import events
+from evenspike_core.pack import Descriptor, Image
+from evenspike_hw.engine.host import positions
+from evenspike_hw.engine.results import LayerTrace
 from evenspike_sim.accelerator import LayerRun
 from evenspike_sim.collector import BIAS_READS
 

@@ -16,18 +16,18 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.markup import escape
 
-from evenspike import events, reference
-from evenspike import report as reports
-from evenspike.arch import Arch, preset
 from evenspike.cli import assemble, models
 from evenspike.cli.compare import compare, model_result
 from evenspike.cli.simulate import bar, images_of, prepare, threads_of
-from evenspike.errors import EvenspikeError
-from evenspike.pack import Image
-from evenspike.program import Program
-from evenspike_hw import compiled
-from evenspike_hw.interpreted import InterpretedSimulator, cycles_per_second
-from evenspike_hw.simulator import MemoryBehaviour, Simulator, Waves
+from evenspike.report import pages as reports
+from evenspike_core import events, reference
+from evenspike_core.arch import Arch, preset
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.pack import Image
+from evenspike_core.program import Program
+from evenspike_hw.engine import compiled
+from evenspike_hw.engine.interpreted import InterpretedSimulator, cycles_per_second
+from evenspike_hw.engine.simulator import MemoryBehaviour, Simulator, Waves
 from evenspike_sim.accelerator import Accelerator
 
 IMAGES = 10

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from evenspike import events, mapping, reference, workload
-from evenspike import report as reports
-from evenspike.arch import Arch, preset
 from evenspike.cli import assemble
-from evenspike.errors import EvenspikeError
-from evenspike.pack import Image, pack
-from evenspike.workload import Workload
+from evenspike.report import pages as reports
+from evenspike_core import events, mapping, reference, workload
+from evenspike_core.arch import Arch, preset
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.pack import Image, pack
+from evenspike_core.workload import Workload
 from evenspike_sim.accelerator import Accelerator, LayerRun
 from evenspike_sim.cost import layer_cost
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from evenspike import reference
-from evenspike.arch import Arch
 from evenspike.cli import assemble, simulate
-from evenspike.errors import EvenspikeError
-from evenspike.program import Program
+from evenspike_core import reference
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import Program
 from evenspike_sim.accelerator import Accelerator
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from evenspike.errors import EvenspikeError
-from evenspike.program import Program
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import Program
 
 SUFFIX = ".safetensors"
 

@@ -1,6 +1,6 @@
 """`evenspike results`: the comparison's figures out of the runs of sweeps.
 
-With `--make RECIPE` the sweeps that `evenspike.results.plan` has for it are run first.
+With `--make RECIPE` the sweeps that `evenspike.report.comparison.plan` has for it are run first.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from evenspike import report
 from evenspike.cli import assemble
-from evenspike.errors import EvenspikeError
-from evenspike.results import line_plot, page, rows
-from evenspike.results.figures import FIGURES
-from evenspike.results.plan import STUDIES
+from evenspike.report import pages as report
+from evenspike.report.comparison import line_plot, page, rows
+from evenspike.report.comparison.figures import FIGURES
+from evenspike.report.comparison.plan import STUDIES
+from evenspike_core.errors import EvenspikeError
 
 RUNS = Path("runs/sweep")
 PAGES = Path("docs/results")

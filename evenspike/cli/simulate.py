@@ -19,13 +19,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from evenspike import dataset, events, mapping, reference
-from evenspike import report as reports
-from evenspike.arch import Arch, preset
 from evenspike.cli import assemble, models
-from evenspike.errors import EvenspikeError
-from evenspike.pack import Image, pack
-from evenspike.program import Layer, Program
+from evenspike.report import pages as reports
+from evenspike_core import data as dataset
+from evenspike_core import events, mapping, reference
+from evenspike_core.arch import Arch, preset
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.pack import Image, pack
+from evenspike_core.program import Layer, Program
 from evenspike_sim.accelerator import Accelerator, LayerRun
 from evenspike_sim.cost import draw, layer_cost
 
@@ -268,7 +269,7 @@ def _rtl(
 ) -> str:
     """Compare the first images with the RTL, if its simulator is built; says what was done."""
     try:
-        from evenspike_hw import compiled
+        from evenspike_hw.engine import compiled
 
         built = compiled.location(image.arch).is_file()
     except (ImportError, EvenspikeError):

@@ -18,12 +18,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evenspike import __version__, report
+from evenspike import __version__
 from evenspike.cli import assemble
 from evenspike.cli.measure import measure
-from evenspike.errors import EvenspikeError
-from evenspike_train import backends
-from evenspike_train import sweep as sweeping
+from evenspike.report import pages as report
+from evenspike_core import backends
+from evenspike_core.errors import EvenspikeError
+from evenspike_train.runs import sweep as sweeping
 
 JSON_FILE = "sweep.json"
 SPAN_MAX = 10_000

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.text import Text
 
-from evenspike import area_report
-from evenspike import report as reports
-from evenspike.arch import preset
 from evenspike.cli import assemble
-from evenspike.errors import EvenspikeError
+from evenspike.report import pages as reports
+from evenspike.report.area import pages as area_report
+from evenspike_core.arch import preset
+from evenspike_core.errors import EvenspikeError
 from evenspike_hw.synthesis.synthesize import Request, synthesize
 
 

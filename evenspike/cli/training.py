@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 RUNS = Path("runs")
 
@@ -14,7 +14,8 @@ RUNS = Path("runs")
 def train(arguments: argparse.Namespace) -> int:
     """Train a recipe, going on with what is in its folder; export what came out, if it can be."""
     from evenspike.cli.measure import measure
-    from evenspike_train import command, derive, distributed
+    from evenspike_train.recipes import derive
+    from evenspike_train.runs import command, distributed
 
     names = [name for name in (arguments.recipe, arguments.file) if name is not None]
     if len(names) != 1:
@@ -44,7 +45,7 @@ def train(arguments: argparse.Namespace) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Write the Program and the card of a finished run."""
-    from evenspike_train import command
+    from evenspike_train.runs import command
 
     if not arguments.folder.is_dir():
         raise EvenspikeError(f"{arguments.folder}: no such run")

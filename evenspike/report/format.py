@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from evenspike.report_schema import STATES, Report
+from evenspike.report.schema import STATES, Report
 
 DASH = "–"
 

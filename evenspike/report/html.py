@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenspike import report_format as fmt
-from evenspike import report_plots as plots
-from evenspike import report_rows as rows
-from evenspike.errors import EvenspikeError
-from evenspike.report_schema import STATES, Report
-from evenspike.report_style import stylesheet
+from evenspike.report import format as fmt
+from evenspike.report import plots, rows
+from evenspike.report.schema import STATES, Report
+from evenspike.report.style import stylesheet
+from evenspike_core.errors import EvenspikeError
 
 Picture = tuple[npt.NDArray[np.uint8], int | None, int]
 """(pixels [H, W] or [C, H, W] with 1 or 3 channels, label or None, prediction)."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from evenspike import report_format as fmt
-from evenspike import report_rows as rows
-from evenspike.report_schema import Report
+from evenspike.report import format as fmt
+from evenspike.report import rows
+from evenspike.report.schema import Report
 
 
 def render(report: Report, files: Iterable[str] = ()) -> str:

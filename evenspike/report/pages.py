@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evenspike import report_html, report_markdown
-from evenspike.errors import EvenspikeError
-from evenspike.report_html import Picture
-from evenspike.report_schema import Report, check, plain
-from evenspike.report_terminal import Summary
+from evenspike.report import html as report_html
+from evenspike.report import markdown as report_markdown
+from evenspike.report.html import Picture
+from evenspike.report.schema import Report, check, plain
+from evenspike.report.terminal import Summary
+from evenspike_core.errors import EvenspikeError
 
 JSON_FILE, MARKDOWN_FILE, HTML_FILE = "report.json", "report.md", "report.html"
 TRACE_FILE = "trace.json"

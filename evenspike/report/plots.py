@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from evenspike import report_format as fmt
-from evenspike.report_schema import STATES, Report
-from evenspike.report_svg import ROW, WIDTH, Scale, Svg, axis, bar, gutter, names
+from evenspike.report import format as fmt
+from evenspike.report.schema import STATES, Report
+from evenspike.report.svg import ROW, WIDTH, Scale, Svg, axis, bar, gutter, names
 
 ENERGY_GROUPS = {
     "arithmetic": ("and_gate", "accumulate", "lif_step"),

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evenspike import report_format as fmt
-from evenspike.report_schema import STATES, Report
+from evenspike.report import format as fmt
+from evenspike.report.schema import STATES, Report
 
 PLACE = ("shape", "tile", "F", "passes", "chunks")
 TIME = ("cycles", "util.", *STATES[1:])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 Report = Mapping[str, Any]
 

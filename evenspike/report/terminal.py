@@ -10,9 +10,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from evenspike import report_format as fmt
-from evenspike import report_rows as rows
-from evenspike.report_schema import STATES, Report
+from evenspike.report import format as fmt
+from evenspike.report import rows
+from evenspike.report.schema import STATES, Report
 
 WIDE = 132
 """Columns of a terminal from which on the layers are one table and not two."""

@@ -1,1 +1,1 @@
-"""The accelerator in Amaranth: one file a block of the diagram. To come."""
+"""The hardware: the RTL in Amaranth, engines that run it, its synthesis, and the boards."""

@@ -11,7 +11,7 @@ from amaranth._toolchain.yosys import YosysError
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 
 def find_yosys() -> str:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.errors import EvenspikeError
-from evenspike.events import Span
-from evenspike.fixed import Reset
-from evenspike.mapping import BIAS_WORDS
-from evenspike.pack import Descriptor, Image
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.events import Span
+from evenspike_core.fixed import Reset
+from evenspike_core.mapping import BIAS_WORDS
+from evenspike_core.pack import Descriptor, Image
 from evenspike_sim.collector import BIAS_READS, drain, drain_logits, load_currents
 from evenspike_sim.loader import I64, LoadedChunk, load_pass
 from evenspike_sim.pe import Count, Stages, Window, broadcast

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.arch import Arch
-from evenspike.mapping import Activity, Cost, LayerMapping
-from evenspike.pack import Image, pack_layer
-from evenspike.program import Program
+from evenspike_core.arch import Arch
+from evenspike_core.mapping import Activity, Cost, LayerMapping
+from evenspike_core.pack import Image, pack_layer
+from evenspike_core.program import Program
 from evenspike_sim.accelerator import Accelerator
 
 Masks = npt.NDArray[np.uint8]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 ACTIONS = (
     "and_gate",

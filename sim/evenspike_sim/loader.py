@@ -1,6 +1,6 @@
 """Loader: what the weight stream leaves in the scratchpads, and how long each PE unpacks a word.
 
-Decodes the words of an Image exactly as a PE's loader does (formats: `evenspike.pack`): tokens
+Decodes the words of an Image exactly as a PE's loader does (formats: `evenspike_core.pack`): tokens
 become kernel headers (slot and WSP) and the channel table, weights and biases go to the weight
 bank. Contents and cycles depend only on the Image, so they are decoded once and serve every
 input.
@@ -14,10 +14,10 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS
-from evenspike.errors import EvenspikeError
-from evenspike.mapping import BIAS_WORDS
-from evenspike.pack import Descriptor, Image, split_chunk
+from evenspike_core.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.mapping import BIAS_WORDS
+from evenspike_core.pack import Descriptor, Image, split_chunk
 
 I64 = npt.NDArray[np.int64]
 

@@ -14,8 +14,8 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.arch import Arch
-from evenspike.fixed import ACCUMULATOR_BITS
+from evenspike_core.arch import Arch
+from evenspike_core.fixed import ACCUMULATOR_BITS
 from evenspike_sim.loader import I64, LoadedChunk
 
 PSUM_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1

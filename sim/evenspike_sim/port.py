@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numba as nb
 import numpy as np
 
-from evenspike.arch import Arch
+from evenspike_core.arch import Arch
 from evenspike_sim.loader import I64, LoadedChunk
 
 REQUEST, HANDED, WORDS = 0, 1, 2

@@ -1,4 +1,4 @@
-"""A small ticket for the shipped images, and the command line as a function."""
+"""A small ticket for the shipped images; the command line, and `bench`, as a function."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks import bench
 from evenspike.cli import main
-from evenspike.program import PIXELS, Layer, Program, Segment
+from evenspike_core.program import PIXELS, Layer, Program, Segment
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ Cli = Callable[..., Done]
 def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
     def call(*arguments: object) -> Done:
         capsys.readouterr()
+        given = [str(argument) for argument in arguments]
         try:
-            status = main([str(argument) for argument in arguments])
+            status = bench.main(given[1:]) if given[:1] == ["bench"] else main(given)
         except SystemExit as stop:  # argparse
             status = int(stop.code or 0)
         text = capsys.readouterr()

@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("amaranth")
 
-from evenspike import study_report
 from evenspike.cli import area_study
-from evenspike.errors import EvenspikeError
+from evenspike.report.area import study as study_report
+from evenspike_core.errors import EvenspikeError
 
 Cli = Callable[..., Any]
 Data = dict[str, Any]

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evenspike.cli import bench, main, models
-from evenspike.dataset import DATA_SETS
-from evenspike.program import Program
-from evenspike.workload import Workload, build
+from benchmarks import bench
+from evenspike.cli import main, models
+from evenspike_core.data import DATA_SETS
+from evenspike_core.program import Program
+from evenspike_core.workload import Workload, build
 
 Cli = Callable[..., Any]
 

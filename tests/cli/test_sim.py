@@ -17,13 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike import __version__, dataset, metrics, reference
-from evenspike.arch import PRESETS
-from evenspike.cli import bench, models
-from evenspike.mapping import choose
-from evenspike.pack import pack
-from evenspike.program import Program
-from evenspike.workload import Workload, build
+from benchmarks import bench
+from evenspike import __version__
+from evenspike.cli import models
+from evenspike_core import data as dataset
+from evenspike_core import metrics, reference
+from evenspike_core.arch import PRESETS
+from evenspike_core.mapping import choose
+from evenspike_core.pack import pack
+from evenspike_core.program import Program
+from evenspike_core.workload import Workload, build
 from evenspike_sim.accelerator import Accelerator, LayerRun
 
 Cli = Callable[..., Any]

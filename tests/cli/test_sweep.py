@@ -22,12 +22,13 @@ pytest.importorskip("joblib")
 
 import torch
 
-from evenspike.errors import EvenspikeError
-from evenspike_train import backends, command, dense_phase, sweep
-from evenspike_train import recipe as recipes
-from evenspike_train.derive import Changes, derive
-from evenspike_train.sweep import Axes
-from evenspike_train.trainer import Trainer
+from evenspike_core import backends
+from evenspike_core.errors import EvenspikeError
+from evenspike_train.recipes import recipe as recipes
+from evenspike_train.recipes.derive import Changes, derive
+from evenspike_train.runs import command, dense_phase, sweep
+from evenspike_train.runs.sweep import Axes
+from evenspike_train.runs.trainer import Trainer
 
 Cli = Callable[..., Any]
 

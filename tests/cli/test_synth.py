@@ -13,9 +13,9 @@ from rich.console import Console
 
 pytest.importorskip("amaranth")
 
-from evenspike.arch import preset
 from evenspike.cli import synthesis
-from evenspike.errors import EvenspikeError
+from evenspike_core.arch import preset
+from evenspike_core.errors import EvenspikeError
 from evenspike_hw.synthesis import liberty, synthesize, targets, yosys
 from evenspike_hw.synthesis.netlist import DeclaredMemory, Netlist
 from evenspike_hw.synthesis.parts import PARTS

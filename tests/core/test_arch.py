@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from evenspike.arch import HEADER_UNITS, PID_BITS, PRESETS, SLOTS_MAX, TOKEN_BITS, Arch, preset
-from evenspike.errors import EvenspikeError
-from evenspike.program import KERNELS
+from evenspike_core.arch import HEADER_UNITS, PID_BITS, PRESETS, SLOTS_MAX, TOKEN_BITS, Arch, preset
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import KERNELS
 
 INTEGERS = [field.name for field in fields(Arch) if field.name not in ("preset", "clock_mhz")]
 OTHER: dict[str, int | float] = {

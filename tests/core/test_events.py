@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evenspike.errors import EvenspikeError
-from evenspike.events import Event, LayerResult, Span, first_divergence, first_event, perfetto
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.events import Event, LayerResult, Span, first_divergence, first_event, perfetto
 
 PES = 4
 

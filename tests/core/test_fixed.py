@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenspike.fixed import (
+from evenspike_core.fixed import (
     ACCUMULATOR_BITS,
     WEIGHT_BITS,
     Leak,

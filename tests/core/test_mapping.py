@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike import mapping
-from evenspike.arch import HEADER_UNITS, PID_BITS, Arch
-from evenspike.errors import EvenspikeError
-from evenspike.mapping import LayerMapping, assign, candidates, choose, filter_cost
-from evenspike.pack import pack
-from evenspike.program import PIXELS, Layer, Program, Segment
-from tests.archs import random_arch, random_mapping
-from tests.networks import random_program
-from tests.tiny import layer, segment
+from evenspike_core import mapping
+from evenspike_core.arch import HEADER_UNITS, PID_BITS, Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.mapping import LayerMapping, assign, candidates, choose, filter_cost
+from evenspike_core.pack import pack
+from evenspike_core.program import PIXELS, Layer, Program, Segment
+from tests.helpers.archs import random_arch, random_mapping
+from tests.helpers.networks import random_program
+from tests.helpers.tiny import layer, segment
 
 SEEDS = range(40)
 SMALL = Arch(pes=4, slots=8, accumulators=64)

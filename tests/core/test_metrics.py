@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenspike.errors import EvenspikeError
-from evenspike.metrics import (
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.metrics import (
     ConvolutionCycles,
     PaperMetrics,
     filter_groups,
@@ -21,8 +21,8 @@ from evenspike.metrics import (
     paper_metrics,
     spike_sparsity,
 )
-from evenspike.program import PIXELS, Layer, Program, Segment
-from tests.networks import random_program
+from evenspike_core.program import PIXELS, Layer, Program, Segment
+from tests.helpers.networks import random_program
 
 
 def weights(counts: list[int], channels: int, kernel: int) -> Segment:

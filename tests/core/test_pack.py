@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike.arch import PID_BITS, Arch
-from evenspike.errors import EvenspikeError
-from evenspike.mapping import LayerMapping, choose
-from evenspike.pack import Descriptor, Image, pack, pack_layer, split_chunk
-from evenspike.program import PIXELS, Program, Segment
-from evenspike.unpack import unpack
-from tests.archs import random_arch, random_mapping
-from tests.networks import random_program
-from tests.tiny import layer, same, segment
+from evenspike_core.arch import PID_BITS, Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.mapping import LayerMapping, choose
+from evenspike_core.pack import Descriptor, Image, pack, pack_layer, split_chunk
+from evenspike_core.program import PIXELS, Program, Segment
+from evenspike_core.unpack import unpack
+from tests.helpers.archs import random_arch, random_mapping
+from tests.helpers.networks import random_program
+from tests.helpers.tiny import layer, same, segment
 
 Words = npt.NDArray[np.uint64]
 Weights = Mapping[tuple[int, int], int]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from evenspike.errors import EvenspikeError
-from evenspike.fixed import Leak
-from evenspike.program import PIXELS, Program
-from tests.networks import random_program
-from tests.tiny import BODY, FIRST, TINY, same, with_layer
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import Leak
+from evenspike_core.program import PIXELS, Program
+from tests.helpers.networks import random_program
+from tests.helpers.tiny import BODY, FIRST, TINY, same, with_layer
 
 
 def test_counts() -> None:

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from evenspike.errors import EvenspikeError
-from evenspike.program import Program
-from tests.networks import random_program
-from tests.tiny import TINY, same
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import Program
+from tests.helpers.networks import random_program
+from tests.helpers.tiny import TINY, same
 
 Json = Any
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evenspike.errors import EvenspikeError
-from evenspike.fixed import Leak, Reset
-from evenspike.program import PIXELS, Layer, Program, Segment
-from evenspike.reference import accumulate, host_currents, max_pool, run, run_layer
-from tests.networks import random_pixels, random_program
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import Leak, Reset
+from evenspike_core.program import PIXELS, Layer, Program, Segment
+from evenspike_core.reference import accumulate, host_currents, max_pool, run, run_layer
+from tests.helpers.networks import random_pixels, random_program
 
 Volume = list[list[list[int]]]
 

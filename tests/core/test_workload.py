@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike import reference, workload
-from evenspike.arch import Arch
-from evenspike.errors import EvenspikeError
-from evenspike.mapping import choose
-from evenspike.workload import (
+from evenspike_core import reference, workload
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.mapping import choose
+from evenspike_core.workload import (
     FITTED_DENSITY,
     TRACE_BYTES_MAX,
     VGG16_SHAPES,

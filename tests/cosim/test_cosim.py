@@ -12,23 +12,25 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from evenspike import dataset, events, reference
-from evenspike.arch import Arch
 from evenspike.cli import assemble, cosim, main, models
 from evenspike.cli.compare import compare
 from evenspike.cli.cosim import choose_engine, run_image
 from evenspike.cli.simulate import prepare
-from evenspike.errors import EvenspikeError
-from evenspike.mapping import choose
-from evenspike.pack import Image, pack
-from evenspike.program import PIXELS, Layer, Program, Segment
-from evenspike.report_format import verdict
-from evenspike_hw import compiled, descriptor
-from evenspike_hw.interpreted import InterpretedSimulator
-from evenspike_hw.simulator import MemoryBehaviour, Simulator, Waves
+from evenspike.report.format import verdict
+from evenspike_core import data as dataset
+from evenspike_core import events, reference
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.mapping import choose
+from evenspike_core.pack import Image, pack
+from evenspike_core.program import PIXELS, Layer, Program, Segment
+from evenspike_hw.engine import compiled
+from evenspike_hw.engine.interpreted import InterpretedSimulator
+from evenspike_hw.engine.simulator import MemoryBehaviour, Simulator, Waves
+from evenspike_hw.rtl import descriptor
 from evenspike_sim.accelerator import Accelerator
-from tests.cosim.random_networks import ARCHS
-from tests.networks import random_pixels, random_program
+from tests.helpers.networks import random_pixels, random_program
+from tests.helpers.random_networks import ARCHS
 
 SMALL = ARCHS["small"]
 SEED = 28

@@ -10,21 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evenspike import reference
-from evenspike.pack import Image
-from evenspike.program import Program
-from evenspike_hw.simulator import Simulator
-from tests.cosim import random_networks
-from tests.cosim.random_networks import (
-    ARCHS,
-    Case,
-    cases,
-    difference,
-    image_of,
-    report,
-    shrink,
-)
-from tests.networks import random_pixels
+from evenspike_core import reference
+from evenspike_core.pack import Image
+from evenspike_core.program import Program
+from evenspike_hw.engine.simulator import Simulator
+from tests.helpers import random_networks
+from tests.helpers.networks import random_pixels
+from tests.helpers.random_networks import ARCHS, Case, cases, difference, image_of, report, shrink
 
 NETWORKS = 60
 """Of each Arch."""

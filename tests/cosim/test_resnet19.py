@@ -10,18 +10,19 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike import reference
-from evenspike.arch import Arch
 from evenspike.cli.compare import compare
-from evenspike.mapping import choose
-from evenspike.pack import pack
-from evenspike.program import Segment
-from evenspike_hw import descriptor
-from evenspike_hw.simulator import Simulator
+from evenspike_core import reference
+from evenspike_core.arch import Arch
+from evenspike_core.mapping import choose
+from evenspike_core.pack import pack
+from evenspike_core.program import Segment
+from evenspike_hw.engine.simulator import Simulator
+from evenspike_hw.rtl import descriptor
 from evenspike_sim.accelerator import Accelerator
-from evenspike_train import masks, networks
+from evenspike_train import networks
 from evenspike_train.networks import NetworkConfig
-from tests.residual import calibrated, images, program_of
+from evenspike_train.tickets import masks
+from tests.helpers.residual import calibrated, images, program_of
 
 
 def test_the_rtl_agrees_in_spikes_counters_and_cycles() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from evenspike.arch import Arch
-from evenspike.mapping import LayerMapping, Mapping, candidate, candidates
-from evenspike.program import Program
+from evenspike_core.arch import Arch
+from evenspike_core.mapping import LayerMapping, Mapping, candidate, candidates
+from evenspike_core.program import Program
 
 
 def random_arch(seed: int, timesteps: int = 8) -> Arch:

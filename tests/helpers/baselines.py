@@ -1,6 +1,6 @@
 """Compare area and longest path of the RTL's parts with what they were.
 
-    python -m tests.hw.baselines [--update] [PART-TARGET ...]
+    python -m tests.helpers.baselines [--update] [PART-TARGET ...]
 
 Each file of `tests/baselines` holds the metrics of one part on one target, preset `packed`, without
 place-and-route. Exit status 1 if a metric has grown beyond its tolerance, if one is missing on
@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evenspike.arch import preset
-from evenspike.errors import EvenspikeError
+from evenspike_core.arch import preset
+from evenspike_core.errors import EvenspikeError
 from evenspike_hw.synthesis.parts import PARTS
 from evenspike_hw.synthesis.synthesize import Request, synthesize
 

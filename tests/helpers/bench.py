@@ -1,7 +1,7 @@
 """Run the bench of a component of the RTL in Icarus or Verilator.
 
-    python -m tests.hw.bench [COMPONENT ...] [--simulator icarus|verilator] [--waves] [--seed N]
-                             [--transactions N]
+    python -m tests.helpers.bench [COMPONENT ...] [--simulator icarus|verilator] [--waves]
+                               [--seed N] [--transactions N]
 
 A bench is a file of `tests/hw/benches/`; `tests/hw/benches/common.py` says how to write one.
 Amaranth converts the component to Verilog, cocotb's runner builds a simulator of it and runs the
@@ -362,7 +362,7 @@ def _save_file(top: str, text: str, wave: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     known = names()
     parser = argparse.ArgumentParser(
-        prog="python -m tests.hw.bench", description="Run the benches of the RTL's components."
+        prog="python -m tests.helpers.bench", description="Run the benches of the RTL's components."
     )
     parser.add_argument("components", nargs="*", metavar="COMPONENT", help=", ".join(known))
     parser.add_argument("--simulator", choices=SIMULATORS, action="append")

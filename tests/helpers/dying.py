@@ -1,6 +1,6 @@
 """`evenspike` with a process that dies: what `torchrun` restarts.
 
-    python -m tests.train.dying RANK STEPS train ...
+    python -m tests.helpers.dying RANK STEPS train ...
 
 The process of this rank ends after so many steps, unless it has been restarted.
 """
@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from evenspike.cli import main
-from evenspike_train.trainer import Trainer
+from evenspike_train.runs.trainer import Trainer
 
 
 def die_after(steps: int) -> None:

@@ -1,6 +1,6 @@
 """Prove that the netlist of gates of a component does in every cycle what its RTL does.
 
-    python -m tests.hw.gate_level --prove [COMPONENT ...]
+    python -m tests.helpers.gate_level --prove [COMPONENT ...]
 
 Both designs, flattened, run beside each other from their initial state with the same inputs, and
 ABC's `scorr` looks for signals that are equal in every reachable state, by induction, until nothing
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evenspike_hw.synthesis import synthesize
-from tests.hw.netlists import CUT, OPEN, YosysError, induction, miter, yosys
+from tests.helpers.netlists import CUT, OPEN, YosysError, induction, miter, yosys
 
 SECONDS = 120
 """For each step of a proof but the induction, which is quick where it is of use."""

@@ -1,6 +1,6 @@
 """Run the bench of each component on its synthesised netlist.
 
-    python -m tests.hw.gate_level [COMPONENT ...] [--target generic|ice40]
+    python -m tests.helpers.gate_level [COMPONENT ...] [--target generic|ice40]
                                   [--simulator icarus|verilator] [--transactions N] [--prove]
 
 The netlist comes from the script that makes the numbers of `evenspike synth`: for `generic`, gates
@@ -18,7 +18,7 @@ turns into more X where a gate's inputs depend on each other, and Verilator has 
 
 Of the other technologies Yosys has no model of a block RAM: for ECP5 (DP16KD), Xilinx 7 (RAMB18E1)
 and Gowin (SDPB) it knows the ports only, so a netlist of theirs would show nothing but zeros.
-`--prove` adds the proof of `tests/hw/equivalence.py`.
+`--prove` adds the proof of `tests/helpers/equivalence.py`.
 """
 
 # ruff: noqa: T201 (what it prints is its result)
@@ -40,8 +40,8 @@ from typing import Any, cast
 from evenspike_hw.synthesis import synthesize, yosys
 from evenspike_hw.synthesis.netlist import netlist
 from evenspike_hw.synthesis.targets import target
-from tests.hw import bench, equivalence
-from tests.hw.netlists import yosys as script
+from tests.helpers import bench, equivalence
+from tests.helpers.netlists import yosys as script
 
 BUILD = bench.ROOT / "build" / "gate_level"
 
@@ -213,7 +213,8 @@ def check(
 def main(arguments: Sequence[str] | None = None) -> int:
     known = bench.names()
     parser = argparse.ArgumentParser(
-        prog="python -m tests.hw.gate_level", description="Run the benches on netlists of gates."
+        prog="python -m tests.helpers.gate_level",
+        description="Run the benches on netlists of gates.",
     )
     parser.add_argument("components", nargs="*", metavar="COMPONENT", help=", ".join(known))
     parser.add_argument("--target", choices=("generic", "ice40"), default="generic")

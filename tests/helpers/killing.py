@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from evenspike_train.data import Dataset
-from evenspike_train.recipe import Recipe
-from evenspike_train.trainer import Trainer
+from evenspike_train.recipes.recipe import Recipe
+from evenspike_train.runs.trainer import Trainer
 
 
 class KilledError(Exception):

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from evenspike.arch import HEADER_UNITS
-from evenspike_hw.descriptor import LAYER
-from evenspike_hw.layouts import ENTRY_BITS
+from evenspike_core.arch import HEADER_UNITS
+from evenspike_hw.rtl.descriptor import LAYER
+from evenspike_hw.rtl.layouts import ENTRY_BITS
 from tests.hw.benches.common import Bench, unpack
 
 Layer = dict[str, Any]

@@ -1,4 +1,4 @@
-"""The stepped model (`tests/stepped.py`) beside components of the RTL, cycle for cycle.
+"""The stepped model (`tests/helpers/stepped`) beside components of the RTL, cycle for cycle.
 
 A `Core` runs a network on the stepped model, and says for every cycle what goes into the PEs and
 what has to come out of them, as bits of their ports. What has no meaning is random. The model can
@@ -16,19 +16,19 @@ import numpy.typing as npt
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-from evenspike import reference
-from evenspike.arch import Arch
-from evenspike.errors import EvenspikeError
-from evenspike.fixed import ACCUMULATOR_BITS, Leak, Reset
-from evenspike.mapping import choose
-from evenspike.pack import Descriptor, Image, pack
-from evenspike.program import PIXELS, Layer, Program, Segment
-from evenspike_hw.layouts import KERNEL_MAX, LOGIT_BITS, Layouts
-from evenspike_hw.pe import PE_LAYER
-from tests import stepped
-from tests.archs import random_mapping
+from evenspike_core import reference
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import ACCUMULATOR_BITS, Leak, Reset
+from evenspike_core.mapping import choose
+from evenspike_core.pack import Descriptor, Image, pack
+from evenspike_core.program import PIXELS, Layer, Program, Segment
+from evenspike_hw.rtl.layouts import KERNEL_MAX, LOGIT_BITS, Layouts
+from evenspike_hw.rtl.pe.pe import PE_LAYER
+from tests.helpers import stepped
+from tests.helpers.archs import random_mapping
+from tests.helpers.networks import random_pixels, random_program
 from tests.hw.benches.common import Bench
-from tests.networks import random_pixels, random_program
 
 Currents = npt.NDArray[np.int32]
 

@@ -24,7 +24,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from tests.hw import bench
+from tests.helpers import bench
 
 CLOCKS = ("CLK", "RD_CLK", "WR_CLK", "clk")
 """Ports that are not mutated: the design has one clock, and the proofs know nothing else."""

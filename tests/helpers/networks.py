@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.fixed import Leak, Reset, signed_range
-from evenspike.program import (
+from evenspike_core.fixed import Leak, Reset, signed_range
+from evenspike_core.program import (
     AVERAGES,
     KERNELS,
     PIXEL_MAX,

@@ -1,11 +1,11 @@
 """Random networks on the RTL and on the cycle model; a failure shrinks to a small one.
 
-    python -m tests.cosim.random_networks [N] [--seed S] [--arch NAME]
-    python -m tests.cosim.random_networks --repeat FILE
+    python -m tests.helpers.random_networks [N] [--seed S] [--arch NAME]
+    python -m tests.helpers.random_networks --repeat FILE
 
-Each case is a network of `tests.networks` with a mapping of `tests.archs` on one of a few Archs,
-each of which is built once. A third of them run with a memory that stalls: there the cycles are
-the memory's, and the spikes, logits, overflow flags and busy cycles are compared.
+Each case is a network of `networks` with a mapping of `archs` (both beside this file) on one of a
+few Archs, each of which is built once. A third of them run with a memory that stalls: there the
+cycles are the memory's, and the spikes, logits, overflow flags and busy cycles are compared.
 """
 
 # ruff: noqa: T201 (what it prints is its result)
@@ -21,17 +21,17 @@ from pathlib import Path
 
 import numpy as np
 
-from evenspike import events, reference
-from evenspike.arch import Arch
 from evenspike.cli.compare import NAMES, compare, model_result, rtl_result
-from evenspike.errors import EvenspikeError
-from evenspike.mapping import choose
-from evenspike.pack import Image, pack
-from evenspike.program import Program
-from evenspike_hw.simulator import MemoryBehaviour, Simulator
+from evenspike_core import events, reference
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.mapping import choose
+from evenspike_core.pack import Image, pack
+from evenspike_core.program import Program
+from evenspike_hw.engine.simulator import MemoryBehaviour, Simulator
 from evenspike_sim.accelerator import Accelerator
-from tests.archs import random_mapping
-from tests.networks import random_pixels, random_program
+from tests.helpers.archs import random_mapping
+from tests.helpers.networks import random_pixels, random_program
 
 ARCHS = {
     "packed": Arch(),
@@ -215,7 +215,7 @@ def report(case: Case, program: Program, folder: Path) -> str:
     ]
     return (
         f"{difference(case, program)}\n  {json.dumps(asdict(case))}\n  {'; '.join(shapes)}\n"
-        f"  repeat: {sys.executable} -m tests.cosim.random_networks --repeat {path}"
+        f"  repeat: {sys.executable} -m tests.helpers.random_networks --repeat {path}"
     )
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from evenspike.program import Program
-from evenspike_train import masks, networks
+from evenspike_core.program import Program
+from evenspike_train import networks
+from evenspike_train.export.quantize import quantise
+from evenspike_train.kernels.neuron import LIFParameters
 from evenspike_train.networks import NetworkConfig
-from evenspike_train.neuron import LIFParameters
-from evenspike_train.quantize import quantise
+from evenspike_train.tickets import masks
 
 
 def images(count: int, seed: int, side: int = 32) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.report_schema import STATES
+from evenspike.report.schema import STATES
 
 Data = dict[str, Any]
 

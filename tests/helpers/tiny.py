@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evenspike.program import PIXELS, Layer, Program, Segment
+from evenspike_core.program import PIXELS, Layer, Program, Segment
 
 
 def segment(source: int, shape: tuple[int, ...], value: int = 1, **fields: int) -> Segment:

@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("amaranth")
 
-from evenspike.errors import EvenspikeError
-from tests.hw import baselines
+from evenspike_core.errors import EvenspikeError
+from tests.helpers import baselines
 
 Data = dict[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.hw import bench
+from tests.helpers import bench
 
 pytest.importorskip("amaranth")
 pytest.importorskip("cocotb_tools")

@@ -16,13 +16,13 @@ pytest.importorskip("amaranth_boards")
 from amaranth.hdl import Cat, Elaboratable, Module, Signal
 from amaranth.lib import io
 
-from evenspike.arch import preset
-from evenspike.errors import EvenspikeError
+from evenspike_core.arch import preset
+from evenspike_core.errors import EvenspikeError
 from evenspike_hw.board import build as flow
 from evenspike_hw.board.boards import BOARDS, Top, board
 from evenspike_hw.board.build import Bitstream, build
 from evenspike_hw.board.index import keep
-from evenspike_hw.ram import Ram
+from evenspike_hw.rtl.ram import Ram
 from evenspike_hw.synthesis import routing, yosys
 from evenspike_hw.synthesis.routing import Device
 

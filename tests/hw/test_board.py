@@ -21,21 +21,21 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from evenspike import reference
-from evenspike.arch import Arch
-from evenspike.errors import EvenspikeError
-from evenspike.mapping import choose
-from evenspike.pack import Image, pack
+from evenspike_core import reference
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.mapping import choose
+from evenspike_core.pack import Image, pack
 from evenspike_hw.board.bridge import BOARD, LONGEST, Bridge
 from evenspike_hw.board.client import FILL, START, Client
 from evenspike_hw.board.memory import BoardMemory
 from evenspike_hw.board.system import System
 from evenspike_hw.board.uart import UartReceiver, UartTransmitter
-from evenspike_hw.descriptor import LAYER_WORDS, encode
-from evenspike_hw.host import MemoryMap
-from evenspike_hw.registers import Register, Registers
+from evenspike_hw.engine.host import MemoryMap
+from evenspike_hw.rtl.descriptor import LAYER_WORDS, encode
+from evenspike_hw.rtl.registers import Register, Registers
 from evenspike_sim.accelerator import Accelerator
-from tests.networks import random_pixels, random_program
+from tests.helpers.networks import random_pixels, random_program
 
 ARCH = Arch(
     pes=2,

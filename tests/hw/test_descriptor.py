@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from amaranth.lib import data
 
-from evenspike.arch import Arch
-from evenspike.errors import EvenspikeError
-from evenspike.mapping import choose
-from evenspike.pack import Image, pack
-from evenspike_hw import descriptor
-from evenspike_hw.host import current_words, positions
-from tests import stepped
-from tests.archs import random_mapping
-from tests.networks import random_program
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.mapping import choose
+from evenspike_core.pack import Image, pack
+from evenspike_hw.engine.host import current_words, positions
+from evenspike_hw.rtl import descriptor
+from tests.helpers import stepped
+from tests.helpers.archs import random_mapping
+from tests.helpers.networks import random_program
 
 ARCH = Arch(pes=4, timesteps=8, accumulators=16, spike_entries=4096)
 

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("amaranth")
 pytest.importorskip("cocotb_tools")
 
-from tests.hw import bench, equivalence, gate_level, netlists
-from tests.hw.equivalence import BELOW, PROVED, REFUTED, TOO_LARGE, UNKNOWN
+from tests.helpers import bench, equivalence, gate_level, netlists
+from tests.helpers.equivalence import BELOW, PROVED, REFUTED, TOO_LARGE, UNKNOWN
 
 pytestmark = [
     pytest.mark.gates,

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("amaranth")
 pytest.importorskip("cocotb_tools")
 
-from tests.hw import bench, gate_level, netlists
+from tests.helpers import bench, gate_level, netlists
 
 pytestmark = [
     pytest.mark.gates,

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("amaranth")
 pytest.importorskip("cocotb_tools")
 
-from tests.hw import bench, faults, mutants, netlists
+from benchmarks import faults, mutants
+from tests.helpers import bench, netlists
 
 pytestmark = pytest.mark.skipif(
     bool(netlists.missing() or bench.missing("icarus")),

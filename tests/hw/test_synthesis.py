@@ -18,10 +18,10 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 
-from evenspike.arch import Arch
-from evenspike.errors import EvenspikeError
-from evenspike_hw.accelerator import Accelerator
-from evenspike_hw.array import Array
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_hw.rtl.accelerator import Accelerator
+from evenspike_hw.rtl.array import Array
 from evenspike_hw.synthesis import yosys
 from evenspike_hw.synthesis.netlist import netlist
 from evenspike_hw.synthesis.routing import _failure, read

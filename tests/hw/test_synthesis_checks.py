@@ -24,8 +24,8 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 
 import evenspike_hw
-from evenspike.arch import Arch
-from tests.hw.netlists import YosysError, missing, yosys
+from evenspike_core.arch import Arch
+from tests.helpers.netlists import YosysError, missing, yosys
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"needs {missing()}")
 

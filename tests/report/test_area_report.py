@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from evenspike import area_format as area
-from evenspike import area_report
-from evenspike.errors import EvenspikeError
-from evenspike.report_svg import WIDTH
+from evenspike.report.area import format as area
+from evenspike.report.area import pages as area_report
+from evenspike.report.svg import WIDTH
+from evenspike_core.errors import EvenspikeError
 
 Data = dict[str, Any]
 

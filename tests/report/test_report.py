@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from evenspike import report
-from evenspike.errors import EvenspikeError
-from evenspike.events import Span, perfetto
-from tests.synthetic_report import synthetic_pictures, synthetic_report
+from evenspike.report import pages as report
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.events import Span, perfetto
+from tests.helpers.synthetic_report import synthetic_pictures, synthetic_report
 
 
 def test_the_files(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from evenspike import report_format as fmt
-from evenspike import report_html, report_plots
-from evenspike.report_schema import STATES
-from evenspike.report_svg import Scale
-from tests.synthetic_report import PES, Data, synthetic_pictures, synthetic_report
+from evenspike.report import format as fmt
+from evenspike.report import html as report_html
+from evenspike.report import plots as report_plots
+from evenspike.report.schema import STATES
+from evenspike.report.svg import Scale
+from tests.helpers.synthetic_report import PES, Data, synthetic_pictures, synthetic_report
 
 
 class Page(HTMLParser):

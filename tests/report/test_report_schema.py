@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evenspike import report
-from evenspike import report_format as fmt
-from evenspike.errors import EvenspikeError
-from evenspike.report_schema import LAYER, SCHEMA, STATES, check, plain
-from tests.synthetic_report import PES, Data, at, synthetic_report
+from evenspike.report import format as fmt
+from evenspike.report import pages as report
+from evenspike.report.schema import LAYER, SCHEMA, STATES, check, plain
+from evenspike_core.errors import EvenspikeError
+from tests.helpers.synthetic_report import PES, Data, at, synthetic_report
 
 DOCS = Path(__file__).parents[2] / "docs" / "report.md"
 

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from evenspike import report_format as fmt
-from evenspike import report_html, report_markdown
-from evenspike.report_schema import check
-from evenspike.report_terminal import Summary
-from tests.synthetic_report import Data, at, synthetic_pictures, synthetic_report
+from evenspike.report import format as fmt
+from evenspike.report import html as report_html
+from evenspike.report import markdown as report_markdown
+from evenspike.report.schema import check
+from evenspike.report.terminal import Summary
+from tests.helpers.synthetic_report import Data, at, synthetic_pictures, synthetic_report
 
 
 def terminal(data: Data, width: int = 160) -> str:

@@ -10,12 +10,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from evenspike import report
 from evenspike.cli import main
-from evenspike.errors import EvenspikeError
-from evenspike.results import cycles, line_plot, page, parts, rows, search
-from evenspike.results.figures import FIGURES
-from evenspike.results.plan import STUDIES
+from evenspike.report import pages as report
+from evenspike.report.comparison import cycles, line_plot, page, parts, rows, search
+from evenspike.report.comparison.figures import FIGURES
+from evenspike.report.comparison.plan import STUDIES
+from evenspike_core.errors import EvenspikeError
 
 Data = dict[str, Any]
 
@@ -431,7 +431,7 @@ def test_the_plan_is_made_of_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_every_plan_can_be_run() -> None:
     pytest.importorskip("torch")
     from evenspike.cli import _parser, sweep
-    from evenspike_train.sweep import Axes, plan
+    from evenspike_train.runs.sweep import Axes, plan
 
     for study in STUDIES.values():
         for command in study.commands:

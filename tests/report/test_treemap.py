@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenspike.report_svg import WIDTH
-from evenspike.treemap import HEIGHT, Box, Cell, layout, render, squarify
+from evenspike.report.area.treemap import HEIGHT, Box, Cell, layout, render, squarify
+from evenspike.report.svg import WIDTH
 
 WHOLE = Box(0, 0, 960, 480)
 

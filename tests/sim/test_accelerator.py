@@ -11,21 +11,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike import reference, workload
-from evenspike.arch import Arch, preset
 from evenspike.cli import explore
-from evenspike.errors import EvenspikeError
-from evenspike.events import Span, perfetto
-from evenspike.mapping import choose, filter_cost
-from evenspike.pack import Image, pack
-from evenspike.program import PIXELS, Program, Segment
-from evenspike.report_schema import STATES
+from evenspike.report.schema import STATES
+from evenspike_core import reference, workload
+from evenspike_core.arch import Arch, preset
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.events import Span, perfetto
+from evenspike_core.mapping import choose, filter_cost
+from evenspike_core.pack import Image, pack
+from evenspike_core.program import PIXELS, Program, Segment
 from evenspike_sim.accelerator import Accelerator, LayerRun
 from evenspike_sim.cost import draw, layer_cost
 from evenspike_sim.energy import ACTIONS
 from evenspike_sim.spikes import SpikeMap, count_spikes
-from tests.archs import random_arch, random_mapping
-from tests.networks import random_pixels, random_program
+from tests.helpers.archs import random_arch, random_mapping
+from tests.helpers.networks import random_pixels, random_program
 
 TRACE = Path(__file__).parents[3] / "shared" / "traces" / "vgg16-cifar10-spikes.npz"
 SEEDS = range(60)

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike import reference
-from evenspike.arch import HEADER_UNITS, Arch
-from evenspike.mapping import BIAS_WORDS, choose, permuted
-from evenspike.pack import pack
-from evenspike.program import Layer
+from evenspike_core import reference
+from evenspike_core.arch import HEADER_UNITS, Arch
+from evenspike_core.mapping import BIAS_WORDS, choose, permuted
+from evenspike_core.pack import pack
+from evenspike_core.program import Layer
 from evenspike_sim.accelerator import Accelerator
-from tests.networks import random_pixels, random_program
+from tests.helpers.networks import random_pixels, random_program
 
 Masks = npt.NDArray[np.uint8]
 

@@ -16,18 +16,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike import reference
-from evenspike.arch import PRESETS, Arch
-from evenspike.errors import EvenspikeError
-from evenspike.events import Divergence, LayerResult, first_divergence
-from evenspike.mapping import choose
-from evenspike.pack import Image, pack
-from evenspike.program import PIXELS, Layer, Program, Segment
+from evenspike_core import reference
+from evenspike_core.arch import PRESETS, Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.events import Divergence, LayerResult, first_divergence
+from evenspike_core.mapping import choose
+from evenspike_core.pack import Image, pack
+from evenspike_core.program import PIXELS, Layer, Program, Segment
 from evenspike_sim import accelerator, pe, port
 from evenspike_sim.accelerator import Accelerator, LayerRun
-from tests import stepped
-from tests.networks import random_pixels, random_program
-from tests.stepped import LayerTrace
+from tests.helpers import stepped
+from tests.helpers.networks import random_pixels, random_program
+from tests.helpers.stepped import LayerTrace
 
 SEEDS = int(os.environ.get("EVENSPIKE_CYCLE_SEEDS", "60"))
 SMALL = Arch(pes=4, timesteps=8, accumulators=16, spike_entries=4096)

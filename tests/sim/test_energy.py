@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from evenspike.errors import EvenspikeError
-from evenspike.report_plots import ENERGY_GROUPS
+from evenspike.report.plots import ENERGY_GROUPS
+from evenspike_core.errors import EvenspikeError
 from evenspike_sim.energy import ACTIONS, TABLE, energy, load, total_pj
 
 ENTRY = 'value = {value}\nunit = "{unit}"\nnode = "{node}"\nsource = "{source}"\nnote = "{note}"\n'

@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike import reference
-from evenspike.arch import HEADER_UNITS, PID_BITS, Arch
-from evenspike.errors import EvenspikeError
-from evenspike.mapping import choose
-from evenspike.pack import Image, pack, split_chunk
-from evenspike.program import Program
+from evenspike_core import reference
+from evenspike_core.arch import HEADER_UNITS, PID_BITS, Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.mapping import choose
+from evenspike_core.pack import Image, pack, split_chunk
+from evenspike_core.program import Program
 from evenspike_sim.accelerator import Accelerator
 from evenspike_sim.loader import LoadedChunk, _unpack, load_pass
-from tests.archs import random_arch, random_mapping
-from tests.networks import random_pixels, random_program
+from tests.helpers.archs import random_arch, random_mapping
+from tests.helpers.networks import random_pixels, random_program
 
 Words = npt.NDArray[np.uint64]
 MALFORMED = ("malformed", "ends behind the weight stream", "not all used")

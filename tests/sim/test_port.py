@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evenspike.arch import Arch
+from evenspike_core.arch import Arch
 from evenspike_sim.loader import LoadedChunk
 from evenspike_sim.port import Port
 

@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("torch")
 
+from benchmarks.training import __main__ as bench
+from benchmarks.training import floor, problem
 from evenspike_train import networks
 from evenspike_train.networks import VGG16, NetworkConfig
-from tests.train.bench import __main__ as bench
-from tests.train.bench import floor, problem
 
 
 def test_plan_is_our_vgg16() -> None:

@@ -14,8 +14,8 @@ pytest.importorskip("torch")
 import torch
 
 from evenspike.cli import main
-from evenspike.program import Program
-from tests.cifar_files import binary, write_cifar10
+from evenspike_core.program import Program
+from tests.helpers.cifar_files import binary, write_cifar10
 
 RECIPE = """
 name = "colour"

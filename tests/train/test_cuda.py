@@ -10,8 +10,9 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike_train import command, neuron
-from evenspike_train.neuron import LIFParameters
+from evenspike_train.kernels import neuron
+from evenspike_train.kernels.neuron import LIFParameters
+from evenspike_train.runs import command
 from tests.train.test_damage import RECIPE
 from tests.train.test_data import write_set
 from tests.train.test_neuron import both

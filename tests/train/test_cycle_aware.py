@@ -13,14 +13,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenspike import mapping
-from evenspike.arch import Arch
+from evenspike_core import mapping
+from evenspike_core.arch import Arch
 from evenspike_train import tickets
-from evenspike_train.masks import sparsity
-from evenspike_train.probe import _reached
+from evenspike_train.runs.probe import _reached
 from evenspike_train.tickets import MethodConfig, WeightWork, cycle_aware
 from evenspike_train.tickets.cycle_aware import filter_costs, groups
-from tests.tiny import TINY, with_layer
+from evenspike_train.tickets.masks import sparsity
+from tests.helpers.tiny import TINY, with_layer
 from tests.train.test_tickets import FakeProbe, full, generator, random_weights
 
 

@@ -23,10 +23,12 @@ pytest.importorskip("torch")
 import numpy as np
 import torch
 
-from evenspike.errors import EvenspikeError
-from evenspike_train import command, data, recipe
-from evenspike_train.export import load_ticket, read_history
-from evenspike_train.trainer import Trainer
+from evenspike_core.errors import EvenspikeError
+from evenspike_train import data
+from evenspike_train.recipes import recipe
+from evenspike_train.runs import command
+from evenspike_train.runs.export import load_ticket, read_history
+from evenspike_train.runs.trainer import Trainer
 from tests.train.test_data import idx, write_set
 
 RECIPE = """

@@ -1,4 +1,4 @@
-"""Split and augmentation; reading is tested where `evenspike.dataset` is."""
+"""Split and augmentation; reading is tested where `evenspike_core.data` is."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike.dataset import load
-from evenspike.errors import EvenspikeError
+from evenspike_core.data import load
+from evenspike_core.errors import EvenspikeError
 from evenspike_train import data
 from evenspike_train.data import Augmentation
 

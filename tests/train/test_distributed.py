@@ -15,9 +15,9 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike.errors import EvenspikeError
-from evenspike_train import command, distributed
-from evenspike_train.distributed import Team
+from evenspike_core.errors import EvenspikeError
+from evenspike_train.runs import command, distributed
+from evenspike_train.runs.distributed import Team
 from tests.train.test_damage import RECIPE
 from tests.train.test_data import write_set
 
@@ -86,7 +86,7 @@ def test_two_processes_train_what_one_does(folder: Path, pair: Path) -> None:
 
 
 def test_goes_on_when_a_process_dies(folder: Path, pair: Path) -> None:
-    done = torchrun(folder, folder / "died", "tests.train.dying", "1", "4", restarts=1)
+    done = torchrun(folder, folder / "died", "tests.helpers.dying", "1", "4", restarts=1)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("dies at step 4") == 1
     whole, resumed = ticket(pair), ticket(folder / "died")
@@ -96,7 +96,7 @@ def test_goes_on_when_a_process_dies(folder: Path, pair: Path) -> None:
 
 
 def test_a_process_that_dies_ends_all(folder: Path) -> None:
-    done = torchrun(folder, folder / "ended", "tests.train.dying", "1", "2")
+    done = torchrun(folder, folder / "ended", "tests.helpers.dying", "1", "2")
     assert done.returncode != 0
     assert "dies at step 2" in done.stderr
     assert not (folder / "ended" / "ticket.pt").exists()

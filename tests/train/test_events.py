@@ -13,13 +13,16 @@ pytest.importorskip("torch")
 import torch
 
 from evenspike.cli import main
-from evenspike.dataset import cache
-from evenspike.errors import EvenspikeError
-from evenspike_train import masks, networks, recipe, sparse_cpu
-from evenspike_train.export import load_ticket, to_program
+from evenspike_core.data import cache
+from evenspike_core.errors import EvenspikeError
+from evenspike_train import networks
 from evenspike_train.networks import NetworkConfig
-from evenspike_train.recipe import RECIPES
-from tests.evenspike.test_dataset_events import write
+from evenspike_train.recipes import recipe
+from evenspike_train.recipes.recipe import RECIPES
+from evenspike_train.runs import sparse_cpu
+from evenspike_train.runs.export import load_ticket, to_program
+from evenspike_train.tickets import masks
+from tests.core.data.test_dataset_events import write
 
 RECIPE = """
 name = "events"

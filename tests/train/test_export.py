@@ -11,16 +11,18 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike.errors import EvenspikeError
-from evenspike.metrics import paper_metrics
-from evenspike.program import Program
-from evenspike_train import command, masks, networks
-from evenspike_train.card import card
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.metrics import paper_metrics
+from evenspike_core.program import Program
+from evenspike_train import networks
 from evenspike_train.data import load_dataset
-from evenspike_train.evaluation import evaluate
-from evenspike_train.export import dense_test_accuracy, load_model, load_ticket
+from evenspike_train.export.card import card
 from evenspike_train.networks import NetworkConfig
-from evenspike_train.recipe import RecipeError
+from evenspike_train.recipes.recipe import RecipeError
+from evenspike_train.runs import command
+from evenspike_train.runs.evaluation import evaluate
+from evenspike_train.runs.export import dense_test_accuracy, load_model, load_ticket
+from evenspike_train.tickets import masks
 from evenspike_train.tickets.u_ticket import evenness
 from tests.train.test_data import write_set
 

@@ -8,12 +8,12 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike.metrics import paper_metrics
-from evenspike.program import Program
-from evenspike_train import masks, networks, tickets
+from evenspike_core.metrics import paper_metrics
+from evenspike_core.program import Program
+from evenspike_train import networks, tickets
+from evenspike_train.export.quantize import quantise
 from evenspike_train.networks import NetworkConfig
-from evenspike_train.quantize import quantise
-from evenspike_train.tickets import MethodConfig
+from evenspike_train.tickets import MethodConfig, masks
 from tests.train.test_tickets import PROBE, generator
 
 PES = 16

@@ -15,15 +15,16 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike.arch import Arch
 from evenspike.cli.measure import measure
-from evenspike.errors import EvenspikeError
-from evenspike.program import Program
-from evenspike_train import data, recipe
-from evenspike_train.export import load_ticket, to_program
-from evenspike_train.hardware import arch_for
-from evenspike_train.programs import activity
-from evenspike_train.trainer import Trainer
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import Program
+from evenspike_train import data
+from evenspike_train.export.programs import activity
+from evenspike_train.recipes import recipe
+from evenspike_train.runs.export import load_ticket, to_program
+from evenspike_train.runs.hardware import arch_for
+from evenspike_train.runs.trainer import Trainer
 from tests.train.test_killed import RECIPE, make_sets
 
 KEYS = {"cycles", "hardware_utilisation", "energy_pj", "measure_seconds"}

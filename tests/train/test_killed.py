@@ -19,12 +19,15 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike.errors import EvenspikeError
-from evenspike_train import command, data, masks, recipe, run_state, trainer
-from evenspike_train.export import read_history
-from evenspike_train.run_log import RunLog
-from evenspike_train.trainer import Trainer
-from tests.train.killing import KilledError
+from evenspike_core.errors import EvenspikeError
+from evenspike_train import data
+from evenspike_train.recipes import recipe
+from evenspike_train.runs import command, run_state, trainer
+from evenspike_train.runs.export import read_history
+from evenspike_train.runs.run_log import RunLog
+from evenspike_train.runs.trainer import Trainer
+from evenspike_train.tickets import masks
+from tests.helpers.killing import KilledError
 
 ROOT = Path(__file__).parents[2]
 
@@ -297,8 +300,8 @@ def test_no_checkpoint_of_weights_that_are_not_finite(
 PROGRAM = """
 import sys
 from pathlib import Path
-from evenspike_train import recipe
-from evenspike_train.trainer import Trainer
+from evenspike_train.recipes import recipe
+from evenspike_train.runs.trainer import Trainer
 from tests.train.test_killed import RECIPE, alike, make_sets
 alike()
 Trainer(recipe.parse(RECIPE.replace("1e9", "0")), make_sets(), Path(sys.argv[1])).run()

@@ -9,9 +9,10 @@ pytest.importorskip("torch")
 import torch
 from torch.nn.utils import prune
 
-from evenspike_train import masks, networks
-from evenspike_train.export import load_model
+from evenspike_train import networks
 from evenspike_train.networks import NetworkConfig
+from evenspike_train.runs.export import load_model
+from evenspike_train.tickets import masks
 
 SMALL = NetworkConfig(width=2)
 

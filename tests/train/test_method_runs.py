@@ -14,13 +14,16 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike.errors import EvenspikeError
-from evenspike_train import command, data, masks, recipe, twin
-from evenspike_train.schedule import Phase
-from evenspike_train.tickets import METHODS
+from evenspike_core.errors import EvenspikeError
+from evenspike_train import data
+from evenspike_train.networks import twin
+from evenspike_train.recipes import recipe
+from evenspike_train.runs import command
+from evenspike_train.runs.schedule import Phase
+from evenspike_train.runs.trainer import Trainer
+from evenspike_train.tickets import METHODS, masks
 from evenspike_train.tickets.figures import paper_utilisation
-from evenspike_train.trainer import Trainer
-from tests.train.killing import KilledError, run_killed
+from tests.helpers.killing import KilledError, run_killed
 
 BASE = """
     name = "tiny"

@@ -10,11 +10,12 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike.errors import EvenspikeError
-from evenspike_train import derive, masks, recipe, tickets
-from evenspike_train.derive import Changes
-from evenspike_train.recipe import RecipeError
-from evenspike_train.tickets import MethodConfig, early_time, fit
+from evenspike_core.errors import EvenspikeError
+from evenspike_train import tickets
+from evenspike_train.recipes import derive, recipe
+from evenspike_train.recipes.derive import Changes
+from evenspike_train.recipes.recipe import RecipeError
+from evenspike_train.tickets import MethodConfig, early_time, fit, masks
 from evenspike_train.tickets.magnitude import count_alive
 from evenspike_train.tickets.one_shot import EarlyBird, mask_distance
 from tests.train.test_tickets import PROBE, FakeProbe, full, generator, random_weights

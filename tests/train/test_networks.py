@@ -10,8 +10,11 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike_train import masks, networks, sparse_cpu, sparse_kernels
+from evenspike_train import networks
+from evenspike_train.kernels import sparse_kernels
 from evenspike_train.networks import NetworkConfig
+from evenspike_train.runs import sparse_cpu
+from evenspike_train.tickets import masks
 
 
 def test_full_width_counts_are_the_papers() -> None:

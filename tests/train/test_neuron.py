@@ -12,8 +12,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike_train import neuron, neuron_cpu
-from evenspike_train.neuron import LIFParameters, fused_lif, lif_loop, surrogate
+from evenspike_train.kernels import neuron, neuron_cpu
+from evenspike_train.kernels.neuron import LIFParameters, fused_lif, lif_loop, surrogate
 
 CASES = list(itertools.product(("hard", "soft"), (True, False), (0.25, 0.75, 1.0)))
 

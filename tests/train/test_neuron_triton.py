@@ -14,8 +14,8 @@ pytest.importorskip("triton", reason="needs Triton, which comes with torch's CUD
 
 import torch
 
-from evenspike_train import neuron
-from evenspike_train.neuron import LIFParameters
+from evenspike_train.kernels import neuron
+from evenspike_train.kernels.neuron import LIFParameters
 from tests.train.test_neuron import both
 
 CASES = list(itertools.product(("hard", "soft"), (True, False), (0.25, 0.75, 1.0)))
@@ -28,7 +28,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         pytest.skip("tests/train/test_cuda.py runs the kernels themselves")
     os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
     try:
-        module = importlib.import_module("evenspike_train.neuron_cuda")
+        module = importlib.import_module("evenspike_train.kernels.neuron_cuda")
     finally:
         del os.environ["TRITON_INTERPRET"]
     monkeypatch.setattr(neuron, "neuron_cpu", None)

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 import torch
 from torch.nn import functional
 
-from evenspike_train.probe import _window_work
+from evenspike_train.runs.probe import _window_work
 from evenspike_train.tickets.profiles import Flags, Floats, align
 
 

@@ -11,9 +11,10 @@ from rich.console import Console
 
 pytest.importorskip("torch")
 
-from evenspike_train import progress, recipe
-from evenspike_train.progress import RunProgress
-from evenspike_train.trainer import Trainer
+from evenspike_train.recipes import recipe
+from evenspike_train.runs import progress
+from evenspike_train.runs.progress import RunProgress
+from evenspike_train.runs.trainer import Trainer
 from tests.train.test_killed import RECIPE, make_sets
 
 

@@ -11,13 +11,15 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike import reference
-from evenspike.errors import EvenspikeError
-from evenspike.program import Program
-from evenspike_train import folding, masks, networks, quantize
-from evenspike_train.integer import integer_accuracy, quantised_forward
+from evenspike_core import reference
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import Program
+from evenspike_train import networks
+from evenspike_train.export import folding, quantize
+from evenspike_train.export.integer import integer_accuracy, quantised_forward
+from evenspike_train.kernels.neuron import LIFParameters
 from evenspike_train.networks import NetworkConfig
-from evenspike_train.neuron import LIFParameters
+from evenspike_train.tickets import masks
 
 
 def sparse_model(width: int = 4, density: float = 0.4, **neuron: Any) -> networks.VGG16:

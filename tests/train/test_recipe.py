@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from evenspike_train import recipe
-from evenspike_train.recipe import RECIPES, RecipeError
+from evenspike_train.recipes import recipe
+from evenspike_train.recipes.recipe import RECIPES, RecipeError
 from evenspike_train.tickets import MethodConfig
 
 EVENTS = 'name = "x"\n[data]\nname = "nmnist"\n[network]\nin_channels = 2\n'

@@ -12,14 +12,17 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from evenspike import reference
-from evenspike.errors import EvenspikeError
-from evenspike.program import PIXELS
-from evenspike_train import folding, masks, networks, sparse_cpu
-from evenspike_train.integer import quantised_forward
+from evenspike_core import reference
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import PIXELS
+from evenspike_train import networks
+from evenspike_train.export import folding
+from evenspike_train.export.integer import quantised_forward
+from evenspike_train.kernels.neuron import LIFParameters, lif_loop
 from evenspike_train.networks import NetworkConfig
-from evenspike_train.neuron import LIFParameters, lif_loop
-from tests.residual import calibrated, images, program_of
+from evenspike_train.runs import sparse_cpu
+from evenspike_train.tickets import masks
+from tests.helpers.residual import calibrated, images, program_of
 
 LAYERS = 1 + 2 * 8 + 2
 SIZES = [32] + [16] * 6 + [8] * 6 + [4] * 4 + [1, 1]

@@ -9,7 +9,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike_train import sparse_cpu, sparse_kernels
+from evenspike_train.kernels import sparse_kernels
+from evenspike_train.runs import sparse_cpu
 
 
 def test_weight_gradient_does_not_depend_on_which_thread_is_first() -> None:

@@ -10,11 +10,12 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike_train import recipe, tickets
-from evenspike_train.masks import Masks, sparsity
+from evenspike_train import tickets
+from evenspike_train.recipes import recipe
 from evenspike_train.tickets import MethodConfig, Probe, WeightWork, u_ticket
 from evenspike_train.tickets.config import OPTIONS
 from evenspike_train.tickets.magnitude import count_alive, prune_by_magnitude, prune_round
+from evenspike_train.tickets.masks import Masks, sparsity
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "first": (8, 1, 3, 3),

@@ -14,13 +14,16 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike.errors import EvenspikeError
-from evenspike_train import command, data, masks, recipe, trainer
-from evenspike_train.optimizer import learning_rate, loss_per_timestep
-from evenspike_train.recipe import OptimizerConfig, Recipe
+from evenspike_core.errors import EvenspikeError
+from evenspike_train import data
+from evenspike_train.recipes import recipe
+from evenspike_train.recipes.recipe import OptimizerConfig, Recipe
+from evenspike_train.runs import command, trainer
+from evenspike_train.runs.optimizer import learning_rate, loss_per_timestep
+from evenspike_train.runs.trainer import Trainer
+from evenspike_train.tickets import masks
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
-from evenspike_train.trainer import Trainer
-from tests.train.killing import run_killed
+from tests.helpers.killing import run_killed
 
 TINY = """
     name = "tiny"

@@ -1,6 +1,6 @@
 """Data sets on the device: train/validation split, batches, augmentation.
 
-Examples are uint8 from file (`evenspike.dataset`) to network, images [N, C, H, W] or frames of
+Examples are uint8 from file (`evenspike_core.data`) to network, images [N, C, H, W] or frames of
 events [N, T, C, H, W]: nothing is resized or normalised.  Augmentation works on a whole batch where
 the data lies, so that a GPU is never kept waiting for the host.
 """
@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evenspike import dataset
-from evenspike.dataset.checks import checked_labels
-from evenspike.errors import EvenspikeError
+from evenspike_core import data as dataset
+from evenspike_core.data.checks import checked_labels
+from evenspike_core.errors import EvenspikeError
 
 
 @dataclass(frozen=True)

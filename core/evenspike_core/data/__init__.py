@@ -7,17 +7,17 @@ docs/data.md.
 
 from __future__ import annotations
 
-from evenspike.dataset.idx import PADDED_SIDE, pad_to_32, read_idx
-from evenspike.dataset.loading import load
-from evenspike.dataset.registry import DATA_SETS, find
-from evenspike.dataset.shipped_images import (
+from evenspike_core.data.idx import PADDED_SIDE, pad_to_32, read_idx
+from evenspike_core.data.loading import load
+from evenspike_core.data.registry import DATA_SETS, find
+from evenspike_core.data.shipped_images import (
     first_of_each_class,
     shipped,
     shipped_files,
     shipped_indices,
     write_shipped,
 )
-from evenspike.dataset.spec import SPLITS, DataSet, Images, Labels
+from evenspike_core.data.spec import SPLITS, DataSet, Images, Labels
 
 __all__ = [
     "DATA_SETS",

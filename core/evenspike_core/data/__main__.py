@@ -1,11 +1,11 @@
-"""`python -m evenspike.dataset`: write the shipped images anew."""
+"""`python -m evenspike_core.data`: write the shipped images anew."""
 
 from __future__ import annotations
 
 import sys
 
-from evenspike.dataset.shipped_images import write_shipped
-from evenspike.errors import EvenspikeError
+from evenspike_core.data.shipped_images import write_shipped
+from evenspike_core.errors import EvenspikeError
 
 if __name__ == "__main__":
     try:

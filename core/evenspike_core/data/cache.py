@@ -18,8 +18,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from evenspike.dataset.spec import Images
-from evenspike.errors import EvenspikeError
+from evenspike_core.data.spec import Images
+from evenspike_core.errors import EvenspikeError
 
 Decode = Callable[[Path], Images]
 

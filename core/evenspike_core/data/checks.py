@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.dataset.spec import Images, Labels
-from evenspike.errors import EvenspikeError
+from evenspike_core.data.spec import Images, Labels
+from evenspike_core.errors import EvenspikeError
 
 
 def checked_images(

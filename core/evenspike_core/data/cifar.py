@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evenspike.dataset.checks import checked_images, checked_labels
-from evenspike.dataset.pickled import pickled_bytes, pickled_integers, read_pickle
-from evenspike.dataset.spec import Raw
-from evenspike.errors import EvenspikeError
+from evenspike_core.data.checks import checked_images, checked_labels
+from evenspike_core.data.pickled import pickled_bytes, pickled_integers, read_pickle
+from evenspike_core.data.spec import Raw
+from evenspike_core.errors import EvenspikeError
 
 SHAPE = (3, 32, 32)
 

@@ -16,8 +16,8 @@ from urllib.request import urlopen
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from evenspike.dataset.spec import Download
-from evenspike.errors import EvenspikeError
+from evenspike_core.data.spec import Download
+from evenspike_core.errors import EvenspikeError
 
 TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 1 << 18

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.dataset.cache import decoded
-from evenspike.dataset.optional import needs
-from evenspike.dataset.spec import Images, Raw
-from evenspike.errors import EvenspikeError
+from evenspike_core.data.cache import decoded
+from evenspike_core.data.optional import needs
+from evenspike_core.data.spec import Images, Raw
+from evenspike_core.errors import EvenspikeError
 
 FRAMES, SIDE = 10, 48
 SHAPE = (FRAMES, 2, SIDE, SIDE)

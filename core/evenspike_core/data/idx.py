@@ -17,9 +17,9 @@ from typing import IO, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.dataset.checks import checked_images
-from evenspike.dataset.spec import Images, Raw
-from evenspike.errors import EvenspikeError
+from evenspike_core.data.checks import checked_images
+from evenspike_core.data.spec import Images, Raw
+from evenspike_core.errors import EvenspikeError
 
 SIDE, PADDED_SIDE = 28, 32
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

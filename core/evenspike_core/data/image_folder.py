@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evenspike.dataset.cache import decoded
-from evenspike.dataset.optional import needs
-from evenspike.dataset.spec import Images, Raw
-from evenspike.errors import EvenspikeError
+from evenspike_core.data.cache import decoded
+from evenspike_core.data.optional import needs
+from evenspike_core.data.spec import Images, Raw
+from evenspike_core.errors import EvenspikeError
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 TABLE = "val_annotations.txt"

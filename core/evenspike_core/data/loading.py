@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evenspike.dataset import cache
-from evenspike.dataset.checks import checked_images, checked_labels
-from evenspike.dataset.download import fetch
-from evenspike.dataset.registry import DATA_SETS
-from evenspike.dataset.spec import SPLITS, DataSet, Images, Labels
-from evenspike.errors import EvenspikeError
+from evenspike_core.data import cache
+from evenspike_core.data.checks import checked_images, checked_labels
+from evenspike_core.data.download import fetch
+from evenspike_core.data.registry import DATA_SETS
+from evenspike_core.data.spec import SPLITS, DataSet, Images, Labels
+from evenspike_core.errors import EvenspikeError
 
 
 def load(name: str, folder: Path | None, split: str) -> tuple[Images, Labels]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 HEADER_BYTES = 128
 BYTES_MAX = 1 << 30

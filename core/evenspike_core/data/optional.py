@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 DISTRIBUTIONS = {"PIL": "Pillow"}
 """What a module is called where it is installed from, if not as it is imported."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 _Unpickler = pickle._Unpickler  # noqa: SLF001 - the one in C makes room for any memo index it meets
 

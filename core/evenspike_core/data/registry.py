@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evenspike.dataset.cifar import BATCHES, CifarFiles
-from evenspike.dataset.events import SHAPE as EVENT_SHAPE
-from evenspike.dataset.events import EventFolder
-from evenspike.dataset.idx import PADDED_SIDE, IdxPair
-from evenspike.dataset.image_folder import ImageFolder
-from evenspike.dataset.spec import DataSet, Download, Package
-from evenspike.dataset.svhn import SvhnFile
-from evenspike.errors import EvenspikeError
+from evenspike_core.data.cifar import BATCHES, CifarFiles
+from evenspike_core.data.events import SHAPE as EVENT_SHAPE
+from evenspike_core.data.events import EventFolder
+from evenspike_core.data.idx import PADDED_SIDE, IdxPair
+from evenspike_core.data.image_folder import ImageFolder
+from evenspike_core.data.spec import DataSet, Download, Package
+from evenspike_core.data.svhn import SvhnFile
+from evenspike_core.errors import EvenspikeError
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 

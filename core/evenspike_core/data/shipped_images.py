@@ -1,6 +1,6 @@
 """The hundred Fashion-MNIST test images that come with the package.
 
-`python -m evenspike.dataset` writes them anew from an installed test set.
+`python -m evenspike_core.data` writes them anew from an installed test set.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.dataset.checks import checked_images, checked_labels
-from evenspike.dataset.idx import PADDED_SIDE, SIDE, idx_bytes, pad_to_32, read_idx
-from evenspike.dataset.loading import load
-from evenspike.dataset.spec import Images, Labels
+from evenspike_core.data.checks import checked_images, checked_labels
+from evenspike_core.data.idx import PADDED_SIDE, SIDE, idx_bytes, pad_to_32, read_idx
+from evenspike_core.data.loading import load
+from evenspike_core.data.spec import Images, Labels
 
 SHIPPED = Path(__file__).parents[1] / "images"
 SHIPPED_PER_CLASS = 10

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evenspike.dataset.checks import checked_images, checked_labels
-from evenspike.dataset.matlab import read_arrays
-from evenspike.dataset.spec import Raw
-from evenspike.errors import EvenspikeError
+from evenspike_core.data.checks import checked_images, checked_labels
+from evenspike_core.data.matlab import read_arrays
+from evenspike_core.data.spec import Raw
+from evenspike_core.errors import EvenspikeError
 
 SHAPE = (3, 32, 32)
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evenspike import report_format as fmt
-from evenspike import treemap
-from evenspike.arch import Arch
+from evenspike.report import format as fmt
+from evenspike.report.area import treemap
+from evenspike_core.arch import Arch
 
 Result = Mapping[str, Any]
 

@@ -13,13 +13,16 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from evenspike import area_format as area
-from evenspike import report, report_html, report_markdown, treemap
-from evenspike import report_format as fmt
-from evenspike.area_format import Result
-from evenspike.report_schema import plain
-from evenspike.report_style import SHADES, stylesheet
-from evenspike.report_svg import WIDTH, Svg
+from evenspike.report import format as fmt
+from evenspike.report import html as report_html
+from evenspike.report import markdown as report_markdown
+from evenspike.report import pages as report
+from evenspike.report.area import format as area
+from evenspike.report.area import treemap
+from evenspike.report.area.format import Result
+from evenspike.report.schema import plain
+from evenspike.report.style import SHADES, stylesheet
+from evenspike.report.svg import WIDTH, Svg
 
 INDENT = "\N{EM SPACE}"
 """Of a line of the page, which would not show a plain space."""

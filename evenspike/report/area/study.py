@@ -14,9 +14,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from evenspike import area_format as area
-from evenspike import report_format as fmt
-from evenspike import report_markdown
+from evenspike.report import format as fmt
+from evenspike.report import markdown as report_markdown
+from evenspike.report.area import format as area
 
 Study = Mapping[str, Any]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from evenspike import report_format as fmt
-from evenspike.report_svg import WIDTH, Svg
+from evenspike.report import format as fmt
+from evenspike.report.svg import WIDTH, Svg
 
 Block = Mapping[str, Any]
 """As in the JSON of a synthesis: name, count, resources of one, own of one, blocks."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from evenspike.metrics import filter_loads, layer_utilisation
-from evenspike.results.rows import Row
+from evenspike.report.comparison.rows import Row
+from evenspike_core.metrics import filter_loads, layer_utilisation
 
 
 def layers(row: Row, pes: int | None = None) -> list[dict[str, Any]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from evenspike.results import hardware, ladder, search
-from evenspike.results.parts import Figure
-from evenspike.results.rows import Row
+from evenspike.report.comparison import hardware, ladder, search
+from evenspike.report.comparison.parts import Figure
+from evenspike.report.comparison.rows import Row
 
 FIGURES: dict[str, Callable[[list[Row]], Figure]] = {
     "rounds": ladder.rounds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from evenspike.results.parts import (
+from evenspike.report.comparison.parts import (
     Figure,
     columns,
     figure,
@@ -16,7 +16,7 @@ from evenspike.results.parts import (
     series,
     studies,
 )
-from evenspike.results.rows import Row, spread
+from evenspike.report.comparison.rows import Row, spread
 
 METHODS = ("imp", "u-ticket", "cycle-aware")
 ASSIGNMENTS = {"the mapper's": "", "filters in their order": "_natural"}

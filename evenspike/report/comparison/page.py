@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evenspike.report_markdown import table
-from evenspike.results.plan import STUDIES
+from evenspike.report.comparison.plan import STUDIES
+from evenspike.report.markdown import table
 
 Figure = Mapping[str, Any]
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from evenspike.results import published
-from evenspike.results.plan import STUDIES
-from evenspike.results.rows import Row, Spread, spread
+from evenspike.report.comparison import published
+from evenspike.report.comparison.plan import STUDIES
+from evenspike.report.comparison.rows import Row, Spread, spread
 
 Figure = dict[str, Any]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 SWEEP_FILE = "sweep.json"
 RUNS_FILE = "runs.json"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from evenspike.results import cycles, published
-from evenspike.results.parts import (
+from evenspike.report.comparison import cycles, published
+from evenspike.report.comparison.parts import (
     Figure,
     beside,
     columns,
@@ -17,7 +17,7 @@ from evenspike.results.parts import (
     series,
     studies,
 )
-from evenspike.results.rows import Row, spread
+from evenspike.report.comparison.rows import Row, spread
 
 METHODS = (
     "dense",

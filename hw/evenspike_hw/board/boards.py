@@ -10,8 +10,8 @@ from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
-from evenspike.arch import Arch
-from evenspike.errors import EvenspikeError
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
 from evenspike_hw.board.pll import Pll, divide
 from evenspike_hw.board.system import System
 
@@ -23,10 +23,10 @@ class Board:
     """A design for a board.
 
     device: for people. platform: module and class in amaranth-boards. target: of the synthesis.
-    arch: as `evenspike.arch.preset` takes it; its clock is the accelerator's: the oscillator's, or
-    on ECP5 what its PLL makes of it. words: 64-bit words of its memory, in block RAM, of which
-    the device has `block_rams`. seeds: how many placements are tried; the fastest stays. options:
-    of nextpnr.
+    arch: as `evenspike_core.arch.preset` takes it; its clock is the accelerator's: the
+    oscillator's, or on ECP5 what its PLL makes of it. words: 64-bit words of its memory, in block
+    RAM, of which the device has `block_rams`. seeds: how many placements are tried; the fastest
+    stays. options: of nextpnr.
     """
 
     device: str

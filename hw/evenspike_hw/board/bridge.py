@@ -34,8 +34,8 @@ from amaranth.utils import ceil_log2
 
 from evenspike_hw.board.memory import access
 from evenspike_hw.board.uart import BYTE
-from evenspike_hw.layouts import WORD_BITS
-from evenspike_hw.registers import BUS, REGISTER_BITS, Register
+from evenspike_hw.rtl.layouts import WORD_BITS
+from evenspike_hw.rtl.registers import BUS, REGISTER_BITS, Register
 
 ACKNOWLEDGED, REFUSED = 0x06, 0x15
 """First byte of an answer."""

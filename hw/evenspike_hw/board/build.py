@@ -13,11 +13,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evenspike.arch import Arch, preset
-from evenspike.errors import EvenspikeError
+from evenspike_core.arch import Arch, preset
+from evenspike_core.errors import EvenspikeError
 from evenspike_hw.board.boards import Board, Top, board
-from evenspike_hw.layouts import WORD_BITS
-from evenspike_hw.ram import COLLISIONS
+from evenspike_hw.rtl.layouts import WORD_BITS
+from evenspike_hw.rtl.ram import COLLISIONS
 from evenspike_hw.synthesis import yosys
 from evenspike_hw.synthesis.routing import Device, Routed, read, route
 from evenspike_hw.synthesis.synthesize import longest_path

@@ -9,9 +9,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.errors import EvenspikeError
-from evenspike.pack import Image
-from evenspike_hw import descriptor
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.pack import Image
 from evenspike_hw.board.bridge import (
     ACKNOWLEDGED,
     BOARD,
@@ -22,9 +21,10 @@ from evenspike_hw.board.bridge import (
     BoardStatus,
     Opcode,
 )
-from evenspike_hw.host import MemoryMap, current_words
-from evenspike_hw.registers import Register, Status
-from evenspike_hw.results import Results
+from evenspike_hw.engine.host import MemoryMap, current_words
+from evenspike_hw.engine.results import Results
+from evenspike_hw.rtl import descriptor
+from evenspike_hw.rtl.registers import Register, Status
 
 START, FILL = 1, 2
 """What is written to CONTROL."""

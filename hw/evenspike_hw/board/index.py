@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 from evenspike_hw.board.build import Bitstream
 
 INDEX = "index.json"

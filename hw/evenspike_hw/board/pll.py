@@ -6,7 +6,7 @@ from amaranth.hdl import Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 VCO_MHZ = 600
 """What the PLL's own oscillator comes near to; it runs at 400 to 800 MHz."""

@@ -6,12 +6,12 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.accelerator import Accelerator
+from evenspike_core.arch import Arch
 from evenspike_hw.board.bridge import Bridge
 from evenspike_hw.board.memory import BoardMemory
 from evenspike_hw.board.uart import UartReceiver, UartTransmitter
-from evenspike_hw.registers import Register, Status
+from evenspike_hw.rtl.accelerator import Accelerator
+from evenspike_hw.rtl.registers import Register, Status
 
 
 class System(wiring.Component):

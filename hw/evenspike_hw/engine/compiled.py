@@ -23,11 +23,13 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-import evenspike.arch
-from evenspike.arch import Arch
-from evenspike.errors import EvenspikeError
-from evenspike_hw.accelerator import Accelerator
-from evenspike_hw.layouts import MAP_BITS, Layouts
+import evenspike_core.arch
+import evenspike_hw.rtl
+import evenspike_hw.verilog
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_hw.rtl.accelerator import Accelerator
+from evenspike_hw.rtl.layouts import MAP_BITS, Layouts
 from evenspike_hw.verilog import convert, find_yosys
 
 TOP = "accelerator"
@@ -49,9 +51,6 @@ VERILATOR_FLAGS = (
 _DRIVER = Path(__file__).with_name("driver.cpp")
 _SECONDS = "seconds"
 """File beside a library: how long it took to build."""
-
-_AROUND = ("host.py", "interpreted.py", "results.py", "simulator.py")
-"""What is around the engine and not in it."""
 
 COMPILER_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-DVERILATOR=1", "-DVL_TIME_CONTEXT")
 
@@ -114,9 +113,10 @@ def _key(arch: Arch, trace: bool) -> str:
     were.
     """
     tools = find_tools()
-    folder = Path(__file__).parent
-    sources = [s for s in sorted(folder.glob("*.py")) if s.name not in _AROUND]
-    sources += [_DRIVER, Path(evenspike.arch.__file__)]
+    rtl = Path(evenspike_hw.rtl.__file__).parent
+    sources = sorted(rtl.rglob("*.py"))
+    sources += map(Path, (__file__, evenspike_hw.verilog.__file__, evenspike_core.arch.__file__))
+    sources.append(_DRIVER)
     text = hashlib.sha256(arch.digest.encode())
     for source in sources:
         text.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")

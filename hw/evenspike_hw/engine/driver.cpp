@@ -1,7 +1,7 @@
 // Drives the RTL top: registers, memory port and counters, so that no cycle passes through Python.
 //
 // Compiled against the class that Verilator makes of the top (MODEL) and called through ctypes.
-// One instance serves one thread. The fields of Job are those of `evenspike_hw.compiled.Job`.
+// One instance serves one thread. The fields of Job are those of `evenspike_hw.engine.compiled.Job`.
 
 #include <cstdint>
 #include <cstring>

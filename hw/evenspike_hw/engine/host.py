@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.pack import Descriptor, Image
-from evenspike_hw.descriptor import Tables
-from evenspike_hw.layouts import PSUM_BITS
+from evenspike_core.pack import Descriptor, Image
+from evenspike_hw.rtl.descriptor import Tables
+from evenspike_hw.rtl.layouts import PSUM_BITS
 
 Positions = npt.NDArray[np.int64]
 

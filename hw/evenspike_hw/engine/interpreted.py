@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from amaranth.sim import Simulator as Pysim
 
-from evenspike.pack import Image
-from evenspike_hw import descriptor
-from evenspike_hw.accelerator import Accelerator
-from evenspike_hw.host import MemoryMap
-from evenspike_hw.registers import Register, Status
-from evenspike_hw.results import LayerTrace, Results
-from evenspike_hw.simulator import WATCHDOG, MemoryBehaviour, Result, check
-from evenspike_hw.states import State
+from evenspike_core.pack import Image
+from evenspike_hw.engine.host import MemoryMap
+from evenspike_hw.engine.results import LayerTrace, Results
+from evenspike_hw.engine.simulator import WATCHDOG, MemoryBehaviour, Result, check
+from evenspike_hw.rtl import descriptor
+from evenspike_hw.rtl.accelerator import Accelerator
+from evenspike_hw.rtl.registers import Register, Status
+from evenspike_hw.rtl.states import State
 
 MOVES = (State.BUSY, State.DRAINING)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.errors import EvenspikeError
-from evenspike.pack import Descriptor, Image
-from evenspike_hw.registers import Status
-from evenspike_hw.states import State
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.pack import Descriptor, Image
+from evenspike_hw.rtl.registers import Status
+from evenspike_hw.rtl.states import State
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.errors import EvenspikeError
-from evenspike.pack import Image
-from evenspike_hw import compiled, descriptor
-from evenspike_hw.host import MemoryMap
-from evenspike_hw.registers import Status
-from evenspike_hw.results import LayerTrace, Results
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.pack import Image
+from evenspike_hw.engine import compiled
+from evenspike_hw.engine.host import MemoryMap
+from evenspike_hw.engine.results import LayerTrace, Results
+from evenspike_hw.rtl import descriptor
+from evenspike_hw.rtl.registers import Status
 
 WATCHDOG = 20_000
 """Cycles in which nothing moves, after which a run is given up."""

@@ -6,30 +6,30 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.apu import Apu
-from evenspike_hw.array import Array
-from evenspike_hw.collector import Collector
-from evenspike_hw.control import Control
-from evenspike_hw.currents import Currents
-from evenspike_hw.drain import Drain
-from evenspike_hw.fetch import LAYER_BITS
-from evenspike_hw.layouts import ADDRESS_BITS, WORD_BITS, Layouts
-from evenspike_hw.loader import Loader
-from evenspike_hw.logits import LogitWriter
-from evenspike_hw.pe import pe_layer
-from evenspike_hw.port import MemoryPort
-from evenspike_hw.registers import BUS, REGISTER_BITS, Registers
-from evenspike_hw.sequencer import Sequencer
-from evenspike_hw.spikes import SpikeMemory
-from evenspike_hw.states import STATE_BITS, States
-from evenspike_hw.table import TableMemory
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.apu import Apu
+from evenspike_hw.rtl.array import Array
+from evenspike_hw.rtl.collector import Collector
+from evenspike_hw.rtl.control import Control
+from evenspike_hw.rtl.currents import Currents
+from evenspike_hw.rtl.drain import Drain
+from evenspike_hw.rtl.fetch import LAYER_BITS
+from evenspike_hw.rtl.layouts import ADDRESS_BITS, WORD_BITS, Layouts
+from evenspike_hw.rtl.loader import Loader
+from evenspike_hw.rtl.logits import LogitWriter
+from evenspike_hw.rtl.pe.pe import pe_layer
+from evenspike_hw.rtl.port import MemoryPort
+from evenspike_hw.rtl.registers import BUS, REGISTER_BITS, Registers
+from evenspike_hw.rtl.sequencer import Sequencer
+from evenspike_hw.rtl.spikes import SpikeMemory
+from evenspike_hw.rtl.states import STATE_BITS, States
+from evenspike_hw.rtl.table import TableMemory
 
 
 class Accelerator(wiring.Component):
     """Array, APU, collector, sequencer and one 64-bit memory port.
 
-    bus, read: the registers (`evenspike_hw.registers`).
+    bus, read: the registers (`evenspike_hw.rtl.registers`).
     request_valid, request_address, request_ready; response_valid, response: reads, answered in
         order; there is always room for the answer.
     write_valid, write_address, write_data: the logits; taken in the same cycle.
@@ -39,7 +39,7 @@ class Accelerator(wiring.Component):
 
     The rest says what happens inside, for counters and comparisons; a board leaves it open:
     running: from cycle 1 to the last write. number: of the layer. last_write: the layer ends.
-    states: what each PE does (`evenspike_hw.states`).
+    states: what each PE does (`evenspike_hw.rtl.states`).
     entry_write, count_write: what the collector writes into the spike memory.
     accumulator_overflow, membrane_overflow: of each PE, in this layer up to this cycle.
     """

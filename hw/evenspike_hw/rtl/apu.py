@@ -6,10 +6,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.bits import encode, lowest
-from evenspike_hw.decoder import Axis, Decoder
-from evenspike_hw.layouts import COORDINATE_BITS, KERNEL_MAX, MAP_BITS, Layouts
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.bits import encode, lowest
+from evenspike_hw.rtl.decoder import Axis, Decoder
+from evenspike_hw.rtl.layouts import COORDINATE_BITS, KERNEL_MAX, MAP_BITS, Layouts
 
 
 class Apu(wiring.Component):

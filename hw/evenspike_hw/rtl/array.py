@@ -6,9 +6,9 @@ from amaranth.hdl import Cat, Module, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import LOGIT_BITS, PSUM_BITS, Layouts
-from evenspike_hw.pe import PE_LAYER, Pe
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import LOGIT_BITS, PSUM_BITS, Layouts
+from evenspike_hw.rtl.pe.pe import PE_LAYER, Pe
 
 
 class Array(wiring.Component):

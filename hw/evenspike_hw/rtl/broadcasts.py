@@ -6,10 +6,10 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.descriptor import CHUNK, LAYER
-from evenspike_hw.layouts import Layouts
-from evenspike_hw.tiles import TileCounter
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.descriptor import CHUNK, LAYER
+from evenspike_hw.rtl.layouts import Layouts
+from evenspike_hw.rtl.tiles import TileCounter
 
 
 class Broadcasts(wiring.Component):

@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import MAP_BITS, Layouts
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import MAP_BITS, Layouts
 
 
 class Collector(wiring.Component):

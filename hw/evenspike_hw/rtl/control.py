@@ -7,8 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import FILL_BITS
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import FILL_BITS
 
 
 class Control(wiring.Component):

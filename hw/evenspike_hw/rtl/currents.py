@@ -6,8 +6,8 @@ from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import PSUM_BITS, WORD_BITS
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import PSUM_BITS, WORD_BITS
 
 
 class Currents(wiring.Component):

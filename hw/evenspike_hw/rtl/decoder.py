@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import COORDINATE_BITS, MAP_BITS, SEGMENT, Layouts
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import COORDINATE_BITS, MAP_BITS, SEGMENT, Layouts
 
 ROW_MAX = (1 << MAP_BITS) - 1
 

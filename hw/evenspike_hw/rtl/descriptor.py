@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from amaranth.lib import data
 
-from evenspike.arch import Arch
-from evenspike.errors import EvenspikeError
-from evenspike.pack import Descriptor, Image
-from evenspike_hw.layouts import (
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.pack import Descriptor, Image
+from evenspike_hw.rtl.layouts import (
     ENTRY_BITS,
     LANE_BITS,
     MAP_BITS,

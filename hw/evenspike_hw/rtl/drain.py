@@ -8,10 +8,10 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.descriptor import LAYER
-from evenspike_hw.layouts import ENTRY_BITS, MAP_BITS, SLOT_BITS, Layouts
-from evenspike_hw.tiles import TileCounter
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.descriptor import LAYER
+from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS, SLOT_BITS, Layouts
+from evenspike_hw.rtl.tiles import TileCounter
 
 
 class Drain(wiring.Component):

@@ -7,10 +7,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from evenspike.arch import Arch
-from evenspike_hw.descriptor import CHUNK, LAYER, LAYER_WORDS
-from evenspike_hw.layouts import WORD_BITS
-from evenspike_hw.table import table_read
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
+from evenspike_hw.rtl.layouts import WORD_BITS
+from evenspike_hw.rtl.table import table_read
 
 LAYER_BITS = 8
 """Bits of the number of a layer."""

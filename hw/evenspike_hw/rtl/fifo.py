@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Mux, Shape, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike_hw.ram import Ram
+from evenspike_hw.rtl.ram import Ram
 
 
 class Fifo(wiring.Component):

@@ -1,7 +1,7 @@
 """Layouts: the packets that the blocks hand each other, declared once.
 
 Widths follow from the Arch. What crosses a stream is a `StructLayout` here; what a block reads from
-the layer descriptor is in `evenspike_hw.descriptor`.
+the layer descriptor is in `evenspike_hw.rtl.descriptor`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data
 from amaranth.utils import ceil_log2, exact_log2
 
-from evenspike.arch import SLOTS_MAX, Arch
+from evenspike_core.arch import SLOTS_MAX, Arch
 
 KERNEL_MAX = 7
 """Largest kernel side; a kernel code 0 to 3 stands for the sides 1, 3, 5, 7."""

@@ -10,11 +10,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
-from evenspike.arch import COUNT_BITS, Arch
-from evenspike_hw.descriptor import CHUNK, LAYER, LAYER_WORDS
-from evenspike_hw.fifo import Fifo
-from evenspike_hw.layouts import WORD_BITS, Layouts
-from evenspike_hw.table import table_read
+from evenspike_core.arch import COUNT_BITS, Arch
+from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
+from evenspike_hw.rtl.fifo import Fifo
+from evenspike_hw.rtl.layouts import WORD_BITS, Layouts
+from evenspike_hw.rtl.table import table_read
 
 CONTEXTS = 2
 """Chunks whose table words are read ahead: at most two follow each other without waiting for a

@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import ADDRESS_BITS, LOGIT_BITS, WORD_BITS, Layouts
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import ADDRESS_BITS, LOGIT_BITS, WORD_BITS, Layouts
 
 
 class LogitWriter(wiring.Component):

@@ -7,11 +7,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from evenspike.arch import Arch
-from evenspike_hw.descriptor import PASS
-from evenspike_hw.fifo import Fifo
-from evenspike_hw.layouts import ADDRESS_BITS, FILL_BITS, WORD_BITS
-from evenspike_hw.table import table_read
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.descriptor import PASS
+from evenspike_hw.rtl.fifo import Fifo
+from evenspike_hw.rtl.layouts import ADDRESS_BITS, FILL_BITS, WORD_BITS
+from evenspike_hw.rtl.table import table_read
 
 
 class MemoryPort(wiring.Component):

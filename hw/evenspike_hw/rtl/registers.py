@@ -9,9 +9,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from evenspike.arch import Arch
-from evenspike_hw.fetch import LAYER_BITS
-from evenspike_hw.layouts import FILL_BITS
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.fetch import LAYER_BITS
+from evenspike_hw.rtl.layouts import FILL_BITS
 
 REGISTER_BITS = 32
 

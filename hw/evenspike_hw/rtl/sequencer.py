@@ -7,12 +7,12 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from evenspike.arch import Arch
-from evenspike_hw.broadcasts import Broadcasts
-from evenspike_hw.descriptor import LAYER, LAYER_WORDS
-from evenspike_hw.fetch import LAYER_BITS, Fetch
-from evenspike_hw.layouts import MAP_BITS, WORD_BITS, Layouts
-from evenspike_hw.table import table_read
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.broadcasts import Broadcasts
+from evenspike_hw.rtl.descriptor import LAYER, LAYER_WORDS
+from evenspike_hw.rtl.fetch import LAYER_BITS, Fetch
+from evenspike_hw.rtl.layouts import MAP_BITS, WORD_BITS, Layouts
+from evenspike_hw.rtl.table import table_read
 
 SETUP = 4
 """Cycles from a layer's last write to the first action of the next."""

@@ -6,9 +6,9 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import MAP_BITS, Layouts
-from evenspike_hw.ram import Ram
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import MAP_BITS, Layouts
+from evenspike_hw.rtl.ram import Ram
 
 
 class SpikeMemory(wiring.Component):

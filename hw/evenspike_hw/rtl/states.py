@@ -8,7 +8,7 @@ from amaranth.hdl import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
+from evenspike_core.arch import Arch
 
 STATE_BITS = 3
 

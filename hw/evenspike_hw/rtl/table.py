@@ -7,9 +7,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import WORD_BITS
-from evenspike_hw.ram import Ram
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import WORD_BITS
+from evenspike_hw.rtl.ram import Ram
 
 READERS = ("port", "loader", "sequencer")
 """Blocks that walk the table on their own: each has a read port, that is a copy of the memory."""
@@ -20,7 +20,7 @@ def table_read(arch: Arch) -> data.StructLayout:
 
 
 class TableMemory(wiring.Component):
-    """`table_words` of 64 bits (formats: `evenspike_hw.descriptor`).
+    """`table_words` of 64 bits (formats: `evenspike_hw.rtl.descriptor`).
 
     write: enable, address, data. For each reader, `<reader>_read` is answered on `<reader>` in the
     cycle after, where it stays until the next read. A write is visible to reads from the next

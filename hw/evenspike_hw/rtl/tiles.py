@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike_hw.descriptor import LAYER
-from evenspike_hw.layouts import ENTRY_BITS, MAP_BITS, SLOT_BITS
+from evenspike_hw.rtl.descriptor import LAYER
+from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS, SLOT_BITS
 
 
 class TileCounter(wiring.Component):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 
 def read(file: Path | None) -> bytes:

@@ -6,34 +6,34 @@ from collections.abc import Callable
 
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike.errors import EvenspikeError
-from evenspike_hw.accelerator import Accelerator
-from evenspike_hw.accumulators import Accumulators
-from evenspike_hw.apu import Apu
-from evenspike_hw.array import Array
-from evenspike_hw.channel_table import ChannelTable
-from evenspike_hw.collector import Collector
-from evenspike_hw.control import Control
-from evenspike_hw.currents import Currents
-from evenspike_hw.drain import Drain
-from evenspike_hw.fifo import Fifo
-from evenspike_hw.gates import Gates
-from evenspike_hw.layouts import Layouts
-from evenspike_hw.lif import Lif
-from evenspike_hw.loader import Loader
-from evenspike_hw.logits import LogitWriter
-from evenspike_hw.matcher import Matcher
-from evenspike_hw.pe import Pe
-from evenspike_hw.port import MemoryPort
-from evenspike_hw.registers import Registers
-from evenspike_hw.scratchpad import Scratchpad
-from evenspike_hw.selector import Selector
-from evenspike_hw.sequencer import Sequencer
-from evenspike_hw.spikes import SpikeMemory
-from evenspike_hw.states import States
-from evenspike_hw.table import TableMemory
-from evenspike_hw.unpacker import Unpacker
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_hw.rtl.accelerator import Accelerator
+from evenspike_hw.rtl.apu import Apu
+from evenspike_hw.rtl.array import Array
+from evenspike_hw.rtl.collector import Collector
+from evenspike_hw.rtl.control import Control
+from evenspike_hw.rtl.currents import Currents
+from evenspike_hw.rtl.drain import Drain
+from evenspike_hw.rtl.fifo import Fifo
+from evenspike_hw.rtl.layouts import Layouts
+from evenspike_hw.rtl.loader import Loader
+from evenspike_hw.rtl.logits import LogitWriter
+from evenspike_hw.rtl.pe.accumulators import Accumulators
+from evenspike_hw.rtl.pe.channel_table import ChannelTable
+from evenspike_hw.rtl.pe.gates import Gates
+from evenspike_hw.rtl.pe.lif import Lif
+from evenspike_hw.rtl.pe.matcher import Matcher
+from evenspike_hw.rtl.pe.pe import Pe
+from evenspike_hw.rtl.pe.scratchpad import Scratchpad
+from evenspike_hw.rtl.pe.selector import Selector
+from evenspike_hw.rtl.pe.unpacker import Unpacker
+from evenspike_hw.rtl.port import MemoryPort
+from evenspike_hw.rtl.registers import Registers
+from evenspike_hw.rtl.sequencer import Sequencer
+from evenspike_hw.rtl.spikes import SpikeMemory
+from evenspike_hw.rtl.states import States
+from evenspike_hw.rtl.table import TableMemory
 
 
 def _fifo(arch: Arch) -> wiring.Component:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 from evenspike_hw.synthesis import yosys
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evenspike.arch import PRESETS, Arch
-from evenspike.errors import EvenspikeError
-from evenspike_hw.ram import COLLISIONS, SHALLOW
+from evenspike_core.arch import PRESETS, Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_hw.rtl.ram import COLLISIONS, SHALLOW
 from evenspike_hw.synthesis import area, liberty, yosys
 from evenspike_hw.synthesis.netlist import Netlist, netlist, path
 from evenspike_hw.synthesis.parts import PARTS, WITHOUT_ROUTING, part

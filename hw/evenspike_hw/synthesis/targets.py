@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 MEMORY = "$mem_v2"
 """Yosys' cell of a memory that nothing has mapped."""

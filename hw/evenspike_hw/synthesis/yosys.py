@@ -14,7 +14,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 OLDEST = (0, 56)
 """First Yosys whose `stat -hierarchy -json` counts what a module itself holds."""

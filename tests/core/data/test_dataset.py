@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evenspike.dataset import (
+from evenspike_core.data import (
     DATA_SETS,
     cache,
     first_of_each_class,
@@ -25,9 +25,9 @@ from evenspike.dataset import (
     shipped_indices,
     write_shipped,
 )
-from evenspike.dataset.idx import IDX_TYPES
-from evenspike.dataset.spec import Package
-from evenspike.errors import EvenspikeError
+from evenspike_core.data.idx import IDX_TYPES
+from evenspike_core.data.spec import Package
+from evenspike_core.errors import EvenspikeError
 
 
 def idx(array: Any, code: int = 0x08, shape: tuple[int, ...] | None = None) -> bytes:
@@ -263,7 +263,7 @@ def test_nan_is_named(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path}: images: image 1 holds NaN; pixels are 0 to 255"
 
 
-MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist"
+MNIST = Path(__file__).parents[4] / "shared" / "data" / "mnist"
 
 
 @pytest.mark.skipif(not MNIST.is_dir(), reason="needs shared/data/mnist beside the checkout")

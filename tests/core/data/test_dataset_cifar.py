@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike.dataset import DATA_SETS, load
-from evenspike.errors import EvenspikeError
-from tests.cifar_files import TRAIN, binary, pickled
+from evenspike_core.data import DATA_SETS, load
+from evenspike_core.errors import EvenspikeError
+from tests.helpers.cifar_files import TRAIN, binary, pickled
 
 Write = Callable[[npt.NDArray[Any], list[int]], bytes]
 

@@ -17,11 +17,11 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 
-from evenspike.dataset import DATA_SETS, cache, download, load
-from evenspike.dataset.download import fetch
-from evenspike.dataset.spec import Download
-from evenspike.errors import EvenspikeError
-from tests.cifar_files import TRAIN, pickled
+from evenspike_core.data import DATA_SETS, cache, download, load
+from evenspike_core.data.download import fetch
+from evenspike_core.data.spec import Download
+from evenspike_core.errors import EvenspikeError
+from tests.helpers.cifar_files import TRAIN, pickled
 
 
 class Quiet(SimpleHTTPRequestHandler):

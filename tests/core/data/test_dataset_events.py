@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike.dataset import DATA_SETS, cache, load
-from evenspike.dataset.events import integrate
-from evenspike.errors import EvenspikeError
-from tests.event_files import Event, aedat4_file, bin_file
+from evenspike_core.data import DATA_SETS, cache, load
+from evenspike_core.data.events import integrate
+from evenspike_core.errors import EvenspikeError
+from tests.helpers.event_files import Event, aedat4_file, bin_file
 
 EVENT = np.dtype([("t", np.int64), ("x", np.uint8), ("y", np.uint8), ("p", bool)])
 

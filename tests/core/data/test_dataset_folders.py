@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evenspike.dataset import DATA_SETS, cache, load
-from evenspike.dataset.cache import folder  # before a test puts another in its place
-from evenspike.errors import EvenspikeError
+from evenspike_core.data import DATA_SETS, cache, load
+from evenspike_core.data.cache import folder  # before a test puts another in its place
+from evenspike_core.errors import EvenspikeError
 
 NAMES = DATA_SETS["cifar10-jpeg"].class_names
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg.tar.xz"
+SHARED = Path(__file__).parents[4] / "shared" / "data" / "cifar10-jpeg.tar.xz"
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from evenspike.dataset import load
-from evenspike.errors import EvenspikeError
+from evenspike_core.data import load
+from evenspike_core.errors import EvenspikeError
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (32, 32, 3, 5)).astype(np.uint8)

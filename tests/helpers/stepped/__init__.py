@@ -25,9 +25,9 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
-from evenspike.fixed import ACCUMULATOR_BITS, Leak, Reset
-from evenspike.pack import Descriptor, Image, SegmentDescriptor
+from evenspike_core.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
+from evenspike_core.fixed import ACCUMULATOR_BITS, Leak, Reset
+from evenspike_core.pack import Descriptor, Image, SegmentDescriptor
 
 LOW, HIGH = -(1 << (ACCUMULATOR_BITS - 1)), (1 << (ACCUMULATOR_BITS - 1)) - 1
 STATES = ("busy", "starved", "waiting", "loading", "draining")

@@ -16,21 +16,21 @@ import cocotb
 import numpy as np
 from amaranth.lib import wiring
 
-from evenspike import events
-from evenspike.arch import Arch
 from evenspike.cli.compare import NAMES, compare, model_result, rtl_result
-from evenspike.errors import EvenspikeError
-from evenspike.program import KERNELS
-from evenspike_hw import descriptor
-from evenspike_hw.accelerator import Accelerator
-from evenspike_hw.host import current_words
-from evenspike_hw.registers import Register, Status
-from evenspike_hw.results import Results
-from evenspike_hw.states import State
+from evenspike_core import events
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import KERNELS
+from evenspike_hw.engine.host import current_words
+from evenspike_hw.engine.results import Results
+from evenspike_hw.rtl import descriptor
+from evenspike_hw.rtl.accelerator import Accelerator
+from evenspike_hw.rtl.registers import Register, Status
+from evenspike_hw.rtl.states import State
 from evenspike_sim import accelerator as cycle_model
-from tests import stepped
+from tests.helpers import stepped
+from tests.helpers.machine import Core, Network, Packet, Pauses, loud_network, random_network
 from tests.hw.benches.common import Bench, start
-from tests.hw.machine import Core, Network, Packet, Pauses, loud_network, random_network
 
 ARCH = Arch(
     pes=4,

@@ -8,8 +8,8 @@ import cocotb
 from amaranth.lib import wiring
 from cocotb.triggers import RisingEdge
 
-from evenspike.arch import Arch
-from evenspike_hw.accumulators import Accumulators
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.pe.accumulators import Accumulators
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4, accumulators=16)

@@ -1,7 +1,7 @@
 """Apu: reads, broadcasts and waits in every cycle against the stepped model's decoder, D and lanes.
 
-The model is `tests/stepped.py`'s, with this bench's memories, presence bits and FIFOs around it.
-Coordinates and kernel rows are computed here, from the contract.
+The model is `tests/helpers/stepped`'s, with this bench's memories, presence bits and FIFOs around
+it. Coordinates and kernel rows are computed here, from the contract.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, cast
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike.pack import SegmentDescriptor
-from evenspike_hw.apu import Apu
-from evenspike_hw.layouts import ENTRY_BITS, KERNEL_MAX, MAP_BITS, Layouts
-from tests import stepped
+from evenspike_core.arch import Arch
+from evenspike_core.pack import SegmentDescriptor
+from evenspike_hw.rtl.apu import Apu
+from evenspike_hw.rtl.layouts import ENTRY_BITS, KERNEL_MAX, MAP_BITS, Layouts
+from tests.helpers import stepped
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4, timesteps=3, chunk_blocks=256, spike_entries=1 << ENTRY_BITS)

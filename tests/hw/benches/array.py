@@ -1,6 +1,6 @@
 """Bench of Array: whole networks beside the stepped model, with pauses; the ANDs by hand.
 
-`tests/hw/machine.py` says how the model is compared.
+`tests/helpers/machine.py` says how the model is compared.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike.program import KERNELS
-from evenspike_hw.array import Array
-from tests.hw.benches.common import Bench, start
-from tests.hw.machine import (
+from evenspike_core.arch import Arch
+from evenspike_core.program import KERNELS
+from evenspike_hw.rtl.array import Array
+from tests.helpers.machine import (
     Core,
     Network,
     Packet,
@@ -24,6 +23,7 @@ from tests.hw.machine import (
     random_network,
     random_pauses,
 )
+from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(
     pes=2,

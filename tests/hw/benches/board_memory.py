@@ -8,9 +8,9 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
+from evenspike_core.arch import Arch
 from evenspike_hw.board.memory import BoardMemory
-from evenspike_hw.layouts import ADDRESS_BITS, WORD_BITS
+from evenspike_hw.rtl.layouts import ADDRESS_BITS, WORD_BITS
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(table_words=100, memory_latency=3)

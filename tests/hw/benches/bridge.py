@@ -9,7 +9,7 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
+from evenspike_core.arch import Arch
 from evenspike_hw.board.bridge import Bridge
 from tests.hw.benches.common import Bench, start
 

@@ -11,12 +11,12 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.broadcasts import Broadcasts
-from evenspike_hw.descriptor import CHUNK, LAYER
-from evenspike_hw.layouts import Layouts
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.broadcasts import Broadcasts
+from evenspike_hw.rtl.descriptor import CHUNK, LAYER
+from evenspike_hw.rtl.layouts import Layouts
+from tests.helpers.layers import Layer, Work, layer, works
 from tests.hw.benches.common import Bench, pack, start, unpack
-from tests.hw.layers import Layer, Work, layer, works
 
 ARCH = Arch(pes=4)
 CORNERS = (

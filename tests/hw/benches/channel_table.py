@@ -7,8 +7,8 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.channel_table import ChannelTable
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.pe.channel_table import ChannelTable
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4, chunk_blocks=5)  # not a power of two: addresses end before their bits do

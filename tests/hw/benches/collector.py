@@ -8,9 +8,9 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.collector import Collector
-from evenspike_hw.layouts import ENTRY_BITS, MAP_BITS
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.collector import Collector
+from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4, timesteps=3)

@@ -1,7 +1,7 @@
 """Inside the simulator: ports, cycles, streams with random stalls, and the list of corners.
 
 A bench is a file `benches/<component>.py`. It holds `ARCH`, `component(arch)`, the names of the
-`CORNERS` that its tests must reach, and cocotb tests; `tests/hw/bench.py` finds and runs it.
+`CORNERS` that its tests must reach, and cocotb tests; `tests/helpers/bench.py` finds and runs it.
 Optional: `VARIANTS`, names and Archs with which the same tests run once more.
 
     ARCH = Arch(pes=4, fifo_depth=7)
@@ -53,7 +53,7 @@ from amaranth.lib import data
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge, Timer
 
-from evenspike.arch import Arch
+from evenspike_core.arch import Arch
 
 PERIOD = 10  # ns
 RESET_CYCLES = 2

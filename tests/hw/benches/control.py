@@ -9,9 +9,9 @@ import cocotb
 from amaranth.lib import wiring
 from cocotb.triggers import ClockCycles
 
-from evenspike.arch import Arch
-from evenspike_hw.control import Control
-from evenspike_hw.layouts import FILL_BITS
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.control import Control
+from evenspike_hw.rtl.layouts import FILL_BITS
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4, table_words=1 << 16)

@@ -7,8 +7,8 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.currents import Currents
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.currents import Currents
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4)  # two words, the second one half full

@@ -10,11 +10,11 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.descriptor import LAYER
-from evenspike_hw.drain import Drain
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.descriptor import LAYER
+from evenspike_hw.rtl.drain import Drain
+from tests.helpers.layers import ENTRIES, Layer, Round, layer, rounds
 from tests.hw.benches.common import Bench, pack, start
-from tests.hw.layers import ENTRIES, Layer, Round, layer, rounds
 
 ARCH = Arch(pes=4, timesteps=4, accumulators=1024)
 VARIANTS = {

@@ -11,10 +11,10 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.descriptor import CHUNK, LAYER, LAYER_WORDS
-from evenspike_hw.fetch import Fetch
-from evenspike_hw.layouts import WORD_BITS
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
+from evenspike_hw.rtl.fetch import Fetch
+from evenspike_hw.rtl.layouts import WORD_BITS
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4, table_words=1 << 16)

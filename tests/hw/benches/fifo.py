@@ -9,8 +9,8 @@ import cocotb
 from amaranth.hdl import unsigned
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.fifo import Fifo
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.fifo import Fifo
 from tests.hw.benches.common import Bench, start
 
 WIDTH = 16

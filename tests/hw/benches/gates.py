@@ -7,8 +7,8 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.gates import Gates
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.pe.gates import Gates
 from tests.hw.benches.common import start
 
 ARCH = Arch(pes=4)

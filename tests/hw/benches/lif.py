@@ -8,8 +8,8 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.lif import Lif
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.pe.lif import Lif
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4)

@@ -8,9 +8,9 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.descriptor import CHUNK, LAYER, LAYER_WORDS
-from evenspike_hw.loader import Loader
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
+from evenspike_hw.rtl.loader import Loader
 from tests.hw.benches.common import Bench, pack, start, unpack
 
 ARCH = Arch(pes=16, table_words=128)

@@ -8,9 +8,9 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import ADDRESS_BITS, LOGIT_BITS
-from evenspike_hw.logits import LogitWriter
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import ADDRESS_BITS, LOGIT_BITS
+from evenspike_hw.rtl.logits import LogitWriter
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4)

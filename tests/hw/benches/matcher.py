@@ -9,11 +9,11 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import HEADER_UNITS, Arch
-from evenspike_hw.layouts import PAIR_OFFSET, Layouts
-from evenspike_hw.matcher import Matcher
+from evenspike_core.arch import HEADER_UNITS, Arch
+from evenspike_hw.rtl.layouts import PAIR_OFFSET, Layouts
+from evenspike_hw.rtl.pe.matcher import Matcher
+from tests.helpers.layers import table_line
 from tests.hw.benches.common import Bench, pack, start
-from tests.hw.layers import table_line
 
 ARCH = Arch(pes=4, chunk_blocks=2, scratchpad_words=2048, header_words=400)
 CORNERS = (

@@ -1,6 +1,6 @@
 """Bench of Pe: whole networks beside the stepped model, with pauses; latencies by hand.
 
-Of all PEs of the model one has the RTL at its side; `tests/hw/machine.py` says how.
+Of all PEs of the model one has the RTL at its side; `tests/helpers/machine.py` says how.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike.program import KERNELS
-from evenspike_hw.pe import PE_LAYER, Pe
+from evenspike_core.arch import Arch
+from evenspike_core.program import KERNELS
+from evenspike_hw.rtl.pe.pe import PE_LAYER, Pe
+from tests.helpers.machine import Core, Network, Pauses, loud_network, random_network, random_pauses
 from tests.hw.benches.common import Bench, pack, start
-from tests.hw.machine import Core, Network, Pauses, loud_network, random_network, random_pauses
 
 ARCH = Arch(
     pes=4,

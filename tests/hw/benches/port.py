@@ -9,9 +9,9 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.descriptor import PASS
-from evenspike_hw.port import MemoryPort
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.descriptor import PASS
+from evenspike_hw.rtl.port import MemoryPort
 from tests.hw.benches.common import Bench, pack, start
 
 ARCH = Arch(pes=4, stream_depth=7, table_words=64)

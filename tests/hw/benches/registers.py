@@ -9,9 +9,9 @@ from amaranth.lib import wiring
 from amaranth.utils import ceil_log2
 from cocotb.triggers import ClockCycles
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import FILL_BITS
-from evenspike_hw.registers import Register, Registers, Status
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import FILL_BITS
+from evenspike_hw.rtl.registers import Register, Registers, Status
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4, table_words=1 << 16)

@@ -8,8 +8,8 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import HEADER_UNITS, Arch
-from evenspike_hw.scratchpad import Scratchpad
+from evenspike_core.arch import HEADER_UNITS, Arch
+from evenspike_hw.rtl.pe.scratchpad import Scratchpad
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4, scratchpad_words=256, header_words=27)  # neither bank is a power of two

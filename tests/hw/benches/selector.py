@@ -11,9 +11,9 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import PAIR_OFFSET, Layouts
-from evenspike_hw.selector import Selector
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import PAIR_OFFSET, Layouts
+from evenspike_hw.rtl.pe.selector import Selector
 from tests.hw.benches.common import Bench, pack, start
 
 ARCH = Arch(pes=4, scratchpad_words=2048)

@@ -12,13 +12,13 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.descriptor import CHUNK, LAYER, LAYER_WORDS
-from evenspike_hw.layouts import WORD_BITS
-from evenspike_hw.sequencer import Sequencer
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
+from evenspike_hw.rtl.layouts import WORD_BITS
+from evenspike_hw.rtl.sequencer import Sequencer
+from tests.helpers.layers import Layer, Work, layer, noise, works
 from tests.hw.benches import broadcasts, fetch
 from tests.hw.benches.common import Bench, pack, start, unpack
-from tests.hw.layers import Layer, Work, layer, noise, works
 
 ARCH = Arch(pes=4, table_words=1 << 16, accumulators=4096)
 VARIANTS = {

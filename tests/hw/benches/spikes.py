@@ -7,8 +7,8 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.spikes import SpikeMemory
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.spikes import SpikeMemory
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4, timesteps=3, spike_entries=100)  # not a power of two

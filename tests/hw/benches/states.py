@@ -8,8 +8,8 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.states import State, States
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.states import State, States
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4)

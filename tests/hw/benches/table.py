@@ -7,8 +7,8 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.table import READERS, TableMemory
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.table import READERS, TableMemory
 from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4, table_words=100)  # no power of two

@@ -7,11 +7,11 @@ from typing import Any
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import Arch
-from evenspike_hw.descriptor import LAYER
-from evenspike_hw.tiles import TileCounter
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.descriptor import LAYER
+from evenspike_hw.rtl.tiles import TileCounter
+from tests.helpers.layers import ENTRIES, Layer, Round, layer, noise, rounds
 from tests.hw.benches.common import Bench, pack, start
-from tests.hw.layers import ENTRIES, Layer, Round, layer, noise, rounds
 
 ARCH = Arch(pes=4)
 CORNERS = (

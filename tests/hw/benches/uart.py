@@ -13,7 +13,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
+from evenspike_core.arch import Arch
 from evenspike_hw.board.uart import DIVISOR_MIN, UartReceiver, UartTransmitter
 from tests.hw.benches.common import Bench, start
 

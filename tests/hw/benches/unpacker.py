@@ -14,15 +14,15 @@ from typing import Any, ClassVar, cast
 import cocotb
 from amaranth.lib import wiring
 
-from evenspike.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
-from evenspike.pack import Descriptor, pack, split_chunk
-from evenspike_hw.unpacker import Unpacker
+from evenspike_core.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
+from evenspike_core.pack import Descriptor, pack, split_chunk
+from evenspike_hw.rtl.pe.unpacker import Unpacker
 from evenspike_sim.loader import LoadedChunk, load_pass
-from tests import stepped
-from tests.archs import random_mapping
+from tests.helpers import stepped
+from tests.helpers.archs import random_mapping
+from tests.helpers.layers import table_line
+from tests.helpers.networks import random_program
 from tests.hw.benches.common import Bench, start
-from tests.hw.layers import table_line
-from tests.networks import random_program
 
 ARCH = Arch(pes=4, scratchpad_words=512, header_words=64, spike_entries=1 << 15)
 

@@ -16,7 +16,7 @@ class FifoOrder(Elaboratable):
     """One word, of any push, is followed: it must come out behind exactly those pushed before it,
     unchanged. Since it can be any word, that holds for all.
 
-    source: `evenspike_hw.fifo`.
+    source: `evenspike_hw.rtl.fifo`.
     """
 
     def __init__(self, source: ModuleType, depth: int) -> None:

@@ -6,7 +6,7 @@ from types import ModuleType
 
 from amaranth.hdl import Assert, Assume, Elaboratable, Module, Signal
 
-from evenspike.arch import Arch
+from evenspike_core.arch import Arch
 from tests.hw.formal.prove import Opened, free
 
 
@@ -15,7 +15,7 @@ class HandOver(Elaboratable):
     the halves in turn, writes only the half that it has begun, and hands on every word of the
     stream once, unchanged, to one receiver that is ready.
 
-    source: `evenspike_hw.loader`. A half is freed only when its chunk was loaded.
+    source: `evenspike_hw.rtl.loader`. A half is freed only when its chunk was loaded.
     """
 
     def __init__(self, source: ModuleType, arch: Arch) -> None:
@@ -85,8 +85,8 @@ class GivenUp(Elaboratable):
     which it sees that the marker of a chunk within a round was issued, and in the last drain cycle
     of a round (of a pass, if there is one chunk). So none is freed too early, and none is lost.
 
-    source: `evenspike_hw.sequencer`. Markers of a round are not issued while the round before is
-    drained.
+    source: `evenspike_hw.rtl.sequencer`. Markers of a round are not issued while the round
+    before is drained.
     """
 
     def __init__(self, source: ModuleType, arch: Arch) -> None:

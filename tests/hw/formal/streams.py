@@ -6,7 +6,7 @@ from types import ModuleType
 
 from amaranth.hdl import Assert, Assume, Elaboratable, Module, Signal
 
-from evenspike.arch import Arch
+from evenspike_core.arch import Arch
 from tests.hw.formal.prove import Opened, free
 
 
@@ -14,7 +14,7 @@ class HoldingRegister(Elaboratable):
     """A word that the unpacker takes stays until each of its four units was processed, once and in
     order; none is taken before, and only a chunk's last word completes it.
 
-    source: `evenspike_hw.unpacker`.
+    source: `evenspike_hw.rtl.pe.unpacker`.
     """
 
     def __init__(self, source: ModuleType, arch: Arch) -> None:
@@ -70,7 +70,7 @@ class Requests(Elaboratable):
     """The memory port's FIFO has room for every word that comes, whenever it comes; a request that
     waits does not change.
 
-    source: `evenspike_hw.port`. The memory answers each request once, at any time; nothing is
+    source: `evenspike_hw.rtl.port`. The memory answers each request once, at any time; nothing is
     ordered while requests wait or words are under way.
     """
 

@@ -13,7 +13,7 @@ pytest.importorskip("amaranth")
 
 from amaranth.hdl import Elaboratable
 
-from evenspike.arch import Arch
+from evenspike_core.arch import Arch
 from tests.hw.formal.fifo import FifoOrder
 from tests.hw.formal.halves import GivenUp, HandOver
 from tests.hw.formal.prove import missing, prove, source

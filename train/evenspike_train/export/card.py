@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evenspike.program import Program
+from evenspike_core.program import Program
 
 _ROUNDS = (
     "Validation accuracy of a round is that of the weights after its (short) training, on the "

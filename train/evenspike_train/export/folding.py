@@ -19,10 +19,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from evenspike.errors import EvenspikeError
-from evenspike.program import AVERAGES, KERNELS, PIXEL_MAX, PIXELS
-from evenspike_train import masks as weight_masks
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import AVERAGES, KERNELS, PIXEL_MAX, PIXELS
 from evenspike_train.networks import IMAGE_SIZE, PIXEL_SCALE, Branch, SpikingNetwork
+from evenspike_train.tickets import masks as weight_masks
 
 FloatArray = npt.NDArray[np.float64]
 

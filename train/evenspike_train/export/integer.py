@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evenspike.fixed import Leak, Reset
-from evenspike.program import Layer, Program, Segment
+from evenspike_core.fixed import Leak, Reset
+from evenspike_core.program import Layer, Program, Segment
 from evenspike_train.data import Split
 
 

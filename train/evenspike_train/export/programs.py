@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evenspike.dataset import DATA_SETS
-from evenspike.errors import EvenspikeError
-from evenspike.program import TIMESTEPS_MAX, Program
+from evenspike_core.data import DATA_SETS
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import TIMESTEPS_MAX, Program
 from evenspike_train import networks
-from evenspike_train.integer import quantised_forward
-from evenspike_train.quantize import quantise
-from evenspike_train.recipe import Recipe
+from evenspike_train.export.integer import quantised_forward
+from evenspike_train.export.quantize import quantise
+from evenspike_train.recipes.recipe import Recipe
 
 ACTIVITY_IMAGES = 256
 """Training images over which the firing rates for the mapper are measured."""

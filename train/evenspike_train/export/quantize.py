@@ -20,10 +20,10 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.errors import EvenspikeError
-from evenspike.fixed import ACCUMULATOR_BITS, WEIGHT_BITS, Leak, Reset, membrane_bound
-from evenspike.program import HOST_BIAS_BITS, Layer, Segment
-from evenspike_train.folding import FloatArray, FoldedLayer, FoldedSegment, fold
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import ACCUMULATOR_BITS, WEIGHT_BITS, Leak, Reset, membrane_bound
+from evenspike_core.program import HOST_BIAS_BITS, Layer, Segment
+from evenspike_train.export.folding import FloatArray, FoldedLayer, FoldedSegment, fold
 from evenspike_train.networks import IMAGE_SIZE, SpikingNetwork
 
 _WEIGHT_MAX = 2 ** (WEIGHT_BITS - 1) - 1

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 try:
-    from evenspike_train import neuron_cpu
+    from evenspike_train.kernels import neuron_cpu
 except ImportError:  # without numba the same arithmetic runs as tensor operations
     neuron_cpu = None  # type: ignore[assignment]
 
@@ -132,7 +132,7 @@ def _compiled(x: Tensor) -> bool:
 def _triton() -> ModuleType | None:
     """The kernels for a GPU; Triton comes with torch's CUDA builds, not with every torch."""
     try:
-        return importlib.import_module("evenspike_train.neuron_cuda")
+        return importlib.import_module("evenspike_train.kernels.neuron_cuda")
     except ImportError:
         return None
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from evenspike_train.neuron_cpu import ONE, _narrow, _widen
+from evenspike_train.kernels.neuron_cpu import ONE, _narrow, _widen
 
 
 class Rows(NamedTuple):

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
+from evenspike_train.kernels.neuron import LIF, LIFParameters
 from evenspike_train.networks.graph import Graph
-from evenspike_train.neuron import LIF, LIFParameters
 
 IMAGE_SIZE = 32
 PIXEL_SCALE = 256

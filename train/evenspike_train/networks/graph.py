@@ -14,7 +14,7 @@ class Branch:
 
     Parameters
     ----------
-    source : index of the layer whose spikes come in, or `evenspike.program.PIXELS`.
+    source : index of the layer whose spikes come in, or `evenspike_core.program.PIXELS`.
     weight : name of the convolution or linear module; None for the identity, which adds the
         source's spikes as they are.
     norm : name of the batch norm behind it, if there is one.

@@ -11,7 +11,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from evenspike.program import PIXELS
+from evenspike_core.program import PIXELS
+from evenspike_train.kernels.neuron import LIF, LIFParameters
 from evenspike_train.networks.base import (
     IMAGE_SIZE,
     NETWORKS,
@@ -22,7 +23,6 @@ from evenspike_train.networks.base import (
     keep,
 )
 from evenspike_train.networks.graph import Branch, Graph, GraphLayer
-from evenspike_train.neuron import LIF, LIFParameters
 
 #: (blocks, filters in units of the base width) of each stage; its first block has stride 2.
 STAGES = ((3, 2), (3, 4), (2, 8))

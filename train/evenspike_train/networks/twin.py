@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from evenspike_train.neuron import LIF, LIFParameters
+from evenspike_train.kernels.neuron import LIF, LIFParameters
 
 
 def to_relu(model: nn.Module) -> None:

@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from evenspike_train import recipe as recipes
-from evenspike_train.recipe import Recipe, RecipeError
+from evenspike_train.recipes import recipe as recipes
+from evenspike_train.recipes.recipe import Recipe, RecipeError
 from evenspike_train.tickets import METHODS, MethodConfig
 from evenspike_train.tickets.config import idle, taken
 

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from evenspike.dataset import DATA_SETS
-from evenspike.errors import EvenspikeError
-from evenspike.fixed import Leak
+from evenspike_core.data import DATA_SETS
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import Leak
 from evenspike_train.data import Augmentation
+from evenspike_train.kernels.neuron import LIFParameters
 from evenspike_train.networks import IMAGE_SIZE, NetworkConfig
-from evenspike_train.neuron import LIFParameters
 from evenspike_train.tickets import METHODS, MethodConfig, fit
 from evenspike_train.tickets.config import check_given
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parent
 
 _INTEGER_LIMIT = 2**53
 _TIMESTEPS_MAX = 128  # to train; what a Program holds is fewer (`programs.impossible`)

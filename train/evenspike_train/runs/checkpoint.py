@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 Fields = Mapping[str, type | tuple[type, ...]]
 

@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 
-from evenspike.errors import EvenspikeError
-from evenspike.program import Program
-from evenspike_train import distributed
-from evenspike_train import export as exporting
-from evenspike_train import recipe as recipes
-from evenspike_train.checkpoint import first_line
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import Program
 from evenspike_train.data import Dataset, load_dataset
-from evenspike_train.derive import NO_CHANGES, Changes, derive
-from evenspike_train.hardware import Measure
-from evenspike_train.programs import check_possible, impossible
-from evenspike_train.recipe import Recipe
-from evenspike_train.trainer import Trainer
+from evenspike_train.export.programs import check_possible, impossible
+from evenspike_train.recipes import recipe as recipes
+from evenspike_train.recipes.derive import NO_CHANGES, Changes, derive
+from evenspike_train.recipes.recipe import Recipe
+from evenspike_train.runs import distributed
+from evenspike_train.runs import export as exporting
+from evenspike_train.runs.checkpoint import first_line
+from evenspike_train.runs.hardware import Measure
+from evenspike_train.runs.trainer import Trainer
 
 THREADS_MAX = 1024
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from evenspike.errors import EvenspikeError
-from evenspike_train import checkpoint, run_state, tickets
-from evenspike_train import recipe as recipes
-from evenspike_train.recipe import Recipe
+from evenspike_core.errors import EvenspikeError
+from evenspike_train import tickets
+from evenspike_train.recipes import recipe as recipes
+from evenspike_train.recipes.recipe import Recipe
+from evenspike_train.runs import checkpoint, run_state
 
 FILE = "dense.pt"
 

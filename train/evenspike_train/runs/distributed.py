@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
-from evenspike.errors import EvenspikeError
-from evenspike_train.checkpoint import first_line
+from evenspike_core.errors import EvenspikeError
+from evenspike_train.runs.checkpoint import first_line
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # what torchrun sets
 _TIMEOUT = timedelta(minutes=30)  # the leader alone may load or download for a while

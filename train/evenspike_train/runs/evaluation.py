@@ -11,7 +11,7 @@ from torch import Tensor
 
 from evenspike_train import networks
 from evenspike_train.data import Split
-from evenspike_train.optimizer import loss_per_timestep
+from evenspike_train.runs.optimizer import loss_per_timestep
 
 _PIXELS = 250 * 4 * 32 * 32
 """Pixels times timesteps of a batch: what a batch of 250 images has with four timesteps."""

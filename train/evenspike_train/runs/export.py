@@ -16,18 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evenspike.dataset import shipped
-from evenspike.errors import EvenspikeError
-from evenspike.metrics import paper_metrics
-from evenspike.program import Program
-from evenspike_train import __version__, checkpoint, networks, recipe, run_log, run_state
-from evenspike_train import masks as weight_masks
-from evenspike_train.card import card
+from evenspike_core.data import shipped
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.metrics import paper_metrics
+from evenspike_core.program import Program
+from evenspike_train import __version__, networks
 from evenspike_train.data import Dataset
-from evenspike_train.evaluation import evaluate
-from evenspike_train.integer import integer_accuracy
-from evenspike_train.programs import ACTIVITY_IMAGES, activity, make_program
-from evenspike_train.recipe import Recipe
+from evenspike_train.export.card import card
+from evenspike_train.export.integer import integer_accuracy
+from evenspike_train.export.programs import ACTIVITY_IMAGES, activity, make_program
+from evenspike_train.recipes import recipe
+from evenspike_train.recipes.recipe import Recipe
+from evenspike_train.runs import checkpoint, run_log, run_state
+from evenspike_train.runs.evaluation import evaluate
+from evenspike_train.tickets import masks as weight_masks
 
 _NUMBER = (int, float)
 _DENSE: checkpoint.Fields = {"model": dict}

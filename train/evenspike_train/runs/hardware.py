@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.arch import Arch
-from evenspike.errors import EvenspikeError
-from evenspike.program import Program
-from evenspike_train import networks, twin
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import Program
+from evenspike_train import networks
 from evenspike_train.data import Dataset
-from evenspike_train.programs import activity, impossible, make_program
-from evenspike_train.recipe import Recipe
+from evenspike_train.export.programs import activity, impossible, make_program
+from evenspike_train.networks import twin
+from evenspike_train.recipes.recipe import Recipe
 
 Measure = Callable[[Program, npt.NDArray[np.uint8], Arch, str], Mapping[str, float]]
 """(program, images [N, C, H, W], arch, mapping) -> figures of an image: "cycles",

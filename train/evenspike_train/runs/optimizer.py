@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evenspike_train import masks as weight_masks
-from evenspike_train.recipe import OptimizerConfig
+from evenspike_train.recipes.recipe import OptimizerConfig
+from evenspike_train.tickets import masks as weight_masks
 
 
 def learning_rate(config: OptimizerConfig, peak: float, progress: float) -> float:

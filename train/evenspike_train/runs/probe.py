@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evenspike_train import masks as weight_masks
 from evenspike_train import networks
 from evenspike_train.data import Split
-from evenspike_train.optimizer import loss_per_timestep
+from evenspike_train.runs.optimizer import loss_per_timestep
 from evenspike_train.tickets import Probe, WeightWork
+from evenspike_train.tickets import masks as weight_masks
 
 PROBE_IMAGES = 256
 """Training images over which activity and predictions are measured."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 
 FILE = "log.jsonl"
 

@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from evenspike.errors import EvenspikeError
-from evenspike_train import export
-from evenspike_train import masks as weight_masks
-from evenspike_train import recipe as recipes
+from evenspike_core.errors import EvenspikeError
+from evenspike_train.recipes import recipe as recipes
+from evenspike_train.runs import export
+from evenspike_train.tickets import masks as weight_masks
 from evenspike_train.tickets.balance import balanced_layers
 
 FINISHED, FAILED, MISSING = "finished", "failed", "missing"

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evenspike.errors import EvenspikeError
-from evenspike_train import checkpoint
+from evenspike_core.errors import EvenspikeError
 from evenspike_train.networks import NetworkConfig
+from evenspike_train.runs import checkpoint
 
 try:
     import fcntl

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evenspike_train import masks as weight_masks
-from evenspike_train import sparse_kernels
+from evenspike_train.kernels import sparse_kernels
+from evenspike_train.kernels.neuron import LIFParameters
+from evenspike_train.kernels.sparse_kernels import Rows
 from evenspike_train.networks import VGG16, SpikingNetwork
-from evenspike_train.neuron import LIFParameters
-from evenspike_train.sparse_kernels import Rows
+from evenspike_train.tickets import masks as weight_masks
 
 
 def _bits(x: Tensor) -> np.ndarray:

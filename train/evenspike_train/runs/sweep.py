@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 
-from evenspike.errors import EvenspikeError
-from evenspike_train import backends, command, dense_phase, run_record
-from evenspike_train import recipe as recipes
-from evenspike_train.checkpoint import first_line
-from evenspike_train.derive import Changes, derive
-from evenspike_train.hardware import Measure
-from evenspike_train.recipe import Recipe
+from evenspike_core import backends
+from evenspike_core.errors import EvenspikeError
+from evenspike_train.recipes import recipe as recipes
+from evenspike_train.recipes.derive import Changes, derive
+from evenspike_train.recipes.recipe import Recipe
+from evenspike_train.runs import command, dense_phase, run_record
+from evenspike_train.runs.checkpoint import first_line
+from evenspike_train.runs.hardware import Measure
 from evenspike_train.tickets import fit
 from evenspike_train.tickets.config import taken
 

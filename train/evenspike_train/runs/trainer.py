@@ -19,23 +19,25 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from evenspike.dataset import DATA_SETS
-from evenspike.errors import EvenspikeError
-from evenspike_train import checkpoint, dense_phase, networks, run_state, schedule, tickets, twin
-from evenspike_train import masks as weight_masks
+from evenspike_core.data import DATA_SETS
+from evenspike_core.errors import EvenspikeError
+from evenspike_train import networks, tickets
 from evenspike_train.data import Augmentation, Dataset, check_fits, generator_for
-from evenspike_train.distributed import ALONE, Team
-from evenspike_train.evaluation import evaluate
-from evenspike_train.hardware import MAPPINGS, Hardware, Measure
-from evenspike_train.optimizer import learning_rate, loss_per_timestep, make_optimizer
-from evenspike_train.probe import NetworkProbe
-from evenspike_train.programs import impossible
-from evenspike_train.progress import RunProgress
-from evenspike_train.recipe import Recipe
-from evenspike_train.run_log import RunLog
-from evenspike_train.schedule import Phase
-from evenspike_train.shared_norm import share_statistics
+from evenspike_train.export.programs import impossible
+from evenspike_train.networks import twin
+from evenspike_train.networks.shared_norm import share_statistics
+from evenspike_train.recipes.recipe import Recipe
+from evenspike_train.runs import checkpoint, dense_phase, run_state, schedule
+from evenspike_train.runs.distributed import ALONE, Team
+from evenspike_train.runs.evaluation import evaluate
+from evenspike_train.runs.hardware import MAPPINGS, Hardware, Measure
+from evenspike_train.runs.optimizer import learning_rate, loss_per_timestep, make_optimizer
+from evenspike_train.runs.probe import NetworkProbe
+from evenspike_train.runs.progress import RunProgress
+from evenspike_train.runs.run_log import RunLog
+from evenspike_train.runs.schedule import Phase
 from evenspike_train.tickets import early_time, fit
+from evenspike_train.tickets import masks as weight_masks
 from evenspike_train.tickets.figures import figures_of
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
 
@@ -252,7 +254,7 @@ class Trainer:
         compute = self.recipe.compute
         if self.device.type != "cpu" or compute.precision != "bf16":
             return self.model
-        from evenspike_train import sparse_cpu  # noqa: PLC0415 - needs numba, and only here
+        from evenspike_train.runs import sparse_cpu  # noqa: PLC0415 - needs numba, and only here
 
         detached = self.recipe.network.neuron.detach_reset  # the kernels know nothing else
         if (
@@ -272,7 +274,7 @@ class Trainer:
             if self.device.type == "cpu" and not isinstance(self.model, networks.VGG16):
                 kernels += f" ({self.model.config.name} has no sparse kernels)"
         else:
-            from evenspike_train import sparse_kernels  # noqa: PLC0415 - as in _choose_forward
+            from evenspike_train.kernels import sparse_kernels  # noqa: PLC0415 - as in _choose_forward
 
             images = self.model.timesteps * self.recipe.optimizer.batch
             kernels = f"sparse, {sparse_kernels.built_for(images)}"

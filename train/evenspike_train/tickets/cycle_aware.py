@@ -6,7 +6,7 @@ neurons reach it: the share of active neurons at each place of its input channel
 output positions.  A weight on a silent channel costs nothing, one on a busy channel of a large
 map costs hundreds.
 
-Filters are grouped as `evenspike.mapping` will assign them: those of like cost side by side,
+Filters are grouped as `evenspike_core.mapping` will assign them: those of like cost side by side,
 since a group waits for its slowest PE.  So far fewer weights have to move than in groups of
 consecutive filters.  In each group the filters' profiles are brought together (`profiles`); then
 every filter gets the mean cost of the group, to within one weight: too much, and living weights
@@ -23,9 +23,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evenspike import mapping
-from evenspike.arch import Arch
-from evenspike.errors import EvenspikeError
+from evenspike_core import mapping
+from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
 from evenspike_train.tickets.balance import Balance, balanced_layers
 from evenspike_train.tickets.base import Masks, Weights, WeightWork
 from evenspike_train.tickets.config import MethodConfig

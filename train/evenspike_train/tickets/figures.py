@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from evenspike.metrics import filter_groups, layer_utilisation
-from evenspike_train.masks import sparsity
+from evenspike_core.metrics import filter_groups, layer_utilisation
 from evenspike_train.tickets.balance import balanced_layers
 from evenspike_train.tickets.base import Masks, Probe
 from evenspike_train.tickets.cycle_aware import expected_utilisation, possible
+from evenspike_train.tickets.masks import sparsity
 
 
 def paper_utilisation(masks: Masks, pes: int) -> float | None:
-    """Utilisation in the paper's convention, as `evenspike.metrics` has it: mean of the layers.
+    """Utilisation in the paper's convention, as `core.metrics` has it: mean of the layers.
 
     Every group of `pes` consecutive filters counts the same in its layer, PEs without a filter
     count as idle. None where no balanced layer has a weight.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 from evenspike_train.tickets import METHODS
 from evenspike_train.tickets.config import MethodConfig
 from evenspike_train.tickets.cycle_aware import possible

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from evenspike.errors import EvenspikeError
+from evenspike_core.errors import EvenspikeError
 from evenspike_train.networks import prunable
 
 Masks = dict[str, Tensor]

@@ -6,9 +6,9 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import PSUM_BITS, WEIGHT_BITS, Layouts
-from evenspike_hw.ram import Ram
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import PSUM_BITS, WEIGHT_BITS, Layouts
+from evenspike_hw.rtl.ram import Ram
 
 HIGH = (1 << (PSUM_BITS - 1)) - 1
 LOW = -HIGH - 1

@@ -6,9 +6,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import Layouts
-from evenspike_hw.ram import Ram
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import Layouts
+from evenspike_hw.rtl.ram import Ram
 
 
 class ChannelTable(wiring.Component):

@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Mux, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import WEIGHT_BITS
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import WEIGHT_BITS
 
 
 class Gates(wiring.Component):

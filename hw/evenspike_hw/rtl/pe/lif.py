@@ -6,8 +6,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.layouts import LOGIT_BITS, PSUM_BITS, UNIT_BITS, Layouts
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import LOGIT_BITS, PSUM_BITS, UNIT_BITS, Layouts
 
 HIGH = (1 << (PSUM_BITS - 1)) - 1
 LOW = -HIGH - 1

@@ -6,9 +6,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.bits import popcount
-from evenspike_hw.layouts import (
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.bits import popcount
+from evenspike_hw.rtl.layouts import (
     COORDINATE_BITS,
     FETCH_BITS,
     PAIR_OFFSET,

@@ -6,17 +6,17 @@ from amaranth.hdl import Cat, Module, Mux, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from evenspike.arch import Arch
-from evenspike_hw.accumulators import Accumulators
-from evenspike_hw.channel_table import ChannelTable
-from evenspike_hw.fifo import Fifo
-from evenspike_hw.gates import Gates
-from evenspike_hw.layouts import LOGIT_BITS, PSUM_BITS, Layouts
-from evenspike_hw.lif import Lif
-from evenspike_hw.matcher import Matcher
-from evenspike_hw.scratchpad import Scratchpad
-from evenspike_hw.selector import Selector
-from evenspike_hw.unpacker import Unpacker
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.fifo import Fifo
+from evenspike_hw.rtl.layouts import LOGIT_BITS, PSUM_BITS, Layouts
+from evenspike_hw.rtl.pe.accumulators import Accumulators
+from evenspike_hw.rtl.pe.channel_table import ChannelTable
+from evenspike_hw.rtl.pe.gates import Gates
+from evenspike_hw.rtl.pe.lif import Lif
+from evenspike_hw.rtl.pe.matcher import Matcher
+from evenspike_hw.rtl.pe.scratchpad import Scratchpad
+from evenspike_hw.rtl.pe.selector import Selector
+from evenspike_hw.rtl.pe.unpacker import Unpacker
 
 PE_LAYER = data.StructLayout(
     {

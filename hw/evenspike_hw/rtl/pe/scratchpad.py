@@ -7,9 +7,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from evenspike.arch import HEADER_UNITS, Arch
-from evenspike_hw.layouts import UNIT_BITS, WEIGHT_BITS, Layouts
-from evenspike_hw.ram import Ram
+from evenspike_core.arch import HEADER_UNITS, Arch
+from evenspike_hw.rtl.layouts import UNIT_BITS, WEIGHT_BITS, Layouts
+from evenspike_hw.rtl.ram import Ram
 
 LINE_UNITS = 4
 """16-bit units of a line of the header bank: the longest header (K = 7)."""

@@ -6,9 +6,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike.arch import Arch
-from evenspike_hw.bits import lowest, popcount, select, total
-from evenspike_hw.layouts import KERNEL_MAX, PAIR_OFFSET, PATTERN_BITS, Layouts
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.bits import lowest, popcount, select, total
+from evenspike_hw.rtl.layouts import KERNEL_MAX, PAIR_OFFSET, PATTERN_BITS, Layouts
 
 SHIFT_BITS = 4
 """Bits of the logarithm of a tile's width or area."""

@@ -7,8 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from evenspike.arch import COUNT_BITS, HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
-from evenspike_hw.layouts import FETCH_BITS, PATTERN_BITS, SLOT_BITS, UNIT_BITS, Layouts
+from evenspike_core.arch import COUNT_BITS, HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
+from evenspike_hw.rtl.layouts import FETCH_BITS, PATTERN_BITS, SLOT_BITS, UNIT_BITS, Layouts
 
 WORD_UNITS = 4
 
@@ -126,7 +126,7 @@ class Tokens(wiring.Component):
 
 
 class Unpacker(wiring.Component):
-    """Writes what the token decoder finds (docs/timing.md, "Loader"; format: `evenspike.pack`).
+    """Writes what the token decoder finds (docs/timing.md, "Loader"; format: `pack`).
 
     word: see `Tokens`, also for the latency and the throughput.
     weight_write, header_write: to the scratchpad. table_write, presence_write: to the channel

@@ -1,0 +1,1 @@
+"""The processing element: its blocks, and `pe`, which wires them."""

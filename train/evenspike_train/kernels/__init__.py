@@ -1,0 +1,1 @@
+"""Compiled kernels: the fused neuron, and sparse maps on a CPU."""

@@ -1,0 +1,1 @@
+"""Training runs: the trainer, what it leaves in its folder, and sweeps of many runs."""

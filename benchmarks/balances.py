@@ -6,8 +6,6 @@ Nothing is trained between them, so nothing but the masks differs: the shipped v
 by half by magnitude, layer by layer, then left so, or balanced by numbers of weights or by cycles.
 """
 
-
-
 from __future__ import annotations
 
 import dataclasses
@@ -38,7 +36,7 @@ SHOWN = 60
 
 Spikes = list[npt.NDArray[np.uint8]]
 Figures = dict[str, tuple[float, float]]
-"""By method: utilisation by the counters, cycles an image."""
+"""By method: utilization by the counters, cycles an image."""
 
 
 class Network:

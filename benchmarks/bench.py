@@ -25,12 +25,12 @@ from rich.table import Table
 
 from evenspike.cli import assemble, explore, models, simulate
 from evenspike.report import pages as report
-from evenspike.report.schema import STATES
 from evenspike_core import reference, workload
 from evenspike_core.arch import Arch
+from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import BIAS_WORDS
-from evenspike_core.pack import Image
+from evenspike_core.pack import Packed
 from evenspike_core.program import Program
 from evenspike_core.workload import Workload
 from evenspike_sim.accelerator import Accelerator, LayerRun
@@ -133,7 +133,7 @@ def trace_bench(load: Workload, arch: Arch, source: str) -> dict[str, Any]:
     }
 
 
-def encodings(image: Image) -> dict[str, float]:
+def encodings(image: Packed) -> dict[str, float]:
     """16-bit units of the whole weight stream, tiles not counted twice, under two encodings.
 
     tokens: as packed, count words and padding included. headers: what the scratchpad holds (a
@@ -231,7 +231,7 @@ def _sum(runs: Sequence[LayerRun], state: str) -> int:
 
 def _print_trace(console: Console, trace: dict[str, Any]) -> None:
     console.print(
-        f"trace ({trace['trace']}): {trace['cycles']:,} cycles, utilisation "
+        f"trace ({trace['trace']}): {trace['cycles']:,} cycles, utilization "
         f"{trace['utilization']:.3f}, spikes equal to the reference: {trace['bit_exact']}"
     )
     console.print(f"  bound of perfect balance: {trace['bound']:,.0f}")
@@ -247,7 +247,7 @@ def _print_trace(console: Console, trace: dict[str, Any]) -> None:
 
 
 def _print_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    table = Table("choice", "value", "cycles", "utilisation")
+    table = Table("choice", "value", "cycles", "utilization")
     for row in rows:
         value = next(v for k, v in row.items() if k not in ("choice", "cycles", "utilization"))
         table.add_row(row["choice"], str(value), f"{row['cycles']:,}", f"{row['utilization']:.3f}")

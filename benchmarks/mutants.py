@@ -15,8 +15,6 @@ Results are kept in build/mutants, so a run that was killed goes on, and what ha
 netlist, bench and mutation, is not run again.
 """
 
-
-
 from __future__ import annotations
 
 import argparse

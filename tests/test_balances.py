@@ -18,7 +18,7 @@ def network() -> Network:
 @pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
 def test_the_pes_are_busier_and_sooner_done(network: Network, seed: int, natural: bool) -> None:
     found = network.compare(seed, natural=natural)
-    busy = {name: utilisation for name, (utilisation, _) in found.items()}
+    busy = {name: utilization for name, (utilization, _) in found.items()}
     cycles = {name: cycles for name, (_, cycles) in found.items()}
     assert busy["cycle-aware"] > busy["u-ticket"] > busy["imp"]
     assert cycles["cycle-aware"] < cycles["imp"]

@@ -111,19 +111,19 @@ def test_torch_reference_and_cycle_model_agree() -> None:
         assert not any(expected.overflow)
 
 
-def test_balance_of_each_convolution_is_the_papers_utilisation() -> None:
+def test_balance_of_each_convolution_is_the_papers_utilization() -> None:
     model = calibrated(8, density=0.05)
     before = check_paper_convention(program_of(model)).layer_mean
     balanced(model, 0.05)
     after = check_paper_convention(program_of(model, keep_living=True))
     assert before is not None
     assert before < 0.95
-    assert all(one.utilisation == 1 for one in after.convolutions)
+    assert all(one.utilization == 1 for one in after.convolutions)
     assert after.layer_mean == after.parameter_weighted == 1
 
 
 def test_full_width_at_98_percent_fits_and_is_balanced() -> None:
-    """The published size: prunable weights, the paper's utilisation, the default accelerator."""
+    """The published size: prunable weights, the paper's utilization, the default accelerator."""
     torch.manual_seed(0)
     model = networks.ResNet19(NetworkConfig("resnet19", in_channels=3))
     balanced(model, 0.018)
@@ -132,11 +132,11 @@ def test_full_width_at_98_percent_fits_and_is_balanced() -> None:
     assert program.sparsity >= 0.98
     paper = check_paper_convention(program)
     assert paper.layer_mean == pytest.approx(1, abs=1e-3)
-    image = pack(program, choose(program, Arch()), Arch())
-    assert [len(layer.segments) for layer in image.layers] == [1, *[1, 2] * 8, 1, 1]
+    packed = pack(program, choose(program, Arch()), Arch())
+    assert [len(layer.segments) for layer in packed.layers] == [1, *[1, 2] * 8, 1, 1]
     highest = max(
         layer.spike_base + layer.blocks.shape[0] * layer.size[0] * layer.size[1]
-        for layer in image.layers[:-1]
+        for layer in packed.layers[:-1]
     )
     assert highest == Arch().spike_entries  # conv1's map is kept for the first shortcut
 

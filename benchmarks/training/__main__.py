@@ -7,8 +7,6 @@ disturbs the machine disturbs all of them; figures are medians.  Ratios are of C
 on one thread these are the seconds that a quiet machine would take.
 """
 
-
-
 from __future__ import annotations
 
 import argparse

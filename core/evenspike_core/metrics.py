@@ -36,7 +36,7 @@ class ConvolutionCycles:
     idle: PE-cycles that a PE waits for its group's slowest; filters that are missing in a last,
         narrower group leave their PEs idle too.
     latency: cycles, the sum over groups of the slowest PE's.
-    utilisation: mean of `group_utilisation` over the groups that are not empty; None if all are.
+    utilization: mean of `group_utilization` over the groups that are not empty; None if all are.
     """
 
     layer: str
@@ -47,14 +47,14 @@ class ConvolutionCycles:
     work: int
     idle: int
     latency: int
-    utilisation: float | None
+    utilization: float | None
 
 
 @dataclass(frozen=True)
 class PaperMetrics:
     """A network in the paper's convention; `(work + idle) / pes == latency`.
 
-    The utilisations are None for a network without a living weight in its convolutions.
+    The utilizations are None for a network without a living weight in its convolutions.
     """
 
     pes: int
@@ -77,12 +77,12 @@ class PaperMetrics:
 
     @property
     def layer_mean(self) -> float | None:
-        """Utilisation as the authors' code prints it: every convolution counts the same."""
+        """Utilization as the authors' code prints it: every convolution counts the same."""
         return self._mean(lambda _: 1)
 
     @property
     def parameter_weighted(self) -> float | None:
-        """Utilisation as the paper's text has it: weighted by (dense) parameter count."""
+        """Utilization as the paper's text has it: weighted by (dense) parameter count."""
         return self._mean(lambda c: c.parameters)
 
     @property
@@ -97,7 +97,7 @@ class PaperMetrics:
 
     def _mean(self, weight: Callable[[ConvolutionCycles], int]) -> float | None:
         """Weighted mean over the convolutions that are not empty."""
-        pairs = [(c.utilisation, weight(c)) for c in self.convolutions if c.utilisation is not None]
+        pairs = [(c.utilization, weight(c)) for c in self.convolutions if c.utilization is not None]
         if not pairs:
             return None
         return sum(u * w for u, w in pairs) / sum(w for _, w in pairs)
@@ -141,7 +141,7 @@ def convolution_cycles(program: Program, layer: Layer, index: int, pes: int) -> 
         work=int(groups.sum()) * cycles,
         idle=int((slowest[:, None] - groups).sum()) * cycles,
         latency=int(slowest.sum()) * cycles,
-        utilisation=layer_utilisation(groups),
+        utilization=layer_utilization(groups),
     )
 
 
@@ -160,13 +160,13 @@ def filter_loads(counts: npt.NDArray[np.int64], pes: int) -> npt.NDArray[np.int6
     return padded.reshape(-1, pes)
 
 
-def layer_utilisation(groups: npt.NDArray[np.int64]) -> float | None:
-    """Mean of `group_utilisation` over the groups of a layer that have a weight; None without."""
-    used = [group_utilisation(group.tolist()) for group in groups if group.any()]
+def layer_utilization(groups: npt.NDArray[np.int64]) -> float | None:
+    """Mean of `group_utilization` over the groups of a layer that have a weight; None without."""
+    used = [group_utilization(group.tolist()) for group in groups if group.any()]
     return sum(used) / len(used) if used else None
 
 
-def group_utilisation(loads: Sequence[int]) -> float:
+def group_utilization(loads: Sequence[int]) -> float:
     """Eq. 2 of one group, `1 - (max - ceil(mean)) / max * n / (n - 1)` for n PEs.
 
     The ceiling is the authors' code's: a group that integers cannot balance better counts as 1.
@@ -174,7 +174,7 @@ def group_utilisation(loads: Sequence[int]) -> float:
     """
     largest, pes = max(loads), len(loads)
     if largest < 1:
-        raise EvenspikeError(f"a group of {pes} PEs without a weight has no utilisation")
+        raise EvenspikeError(f"a group of {pes} PEs without a weight has no utilization")
     if pes == 1:
         return 1.0
     return 1 - (largest - -(-sum(loads) // pes)) / largest * pes / (pes - 1)
@@ -210,7 +210,7 @@ def paper_energy(
     return work * (dynamic_to_leakage * (1 - sparsity) + 1) + idle
 
 
-def hardware_utilisation(busy: Sequence[int], latency: int) -> float:
+def hardware_utilization(busy: Sequence[int], latency: int) -> float:
     """Share of the PE-cycles in which a PE works: `sum(busy) / (PEs * latency)`.
 
     Parameters
@@ -234,7 +234,7 @@ def hardware_efficiency(accumulations: int, latency: int, *, pes: int, gates: in
     Parameters
     ----------
     accumulations: pairs of a spike and a living weight that were added, timesteps apart.
-    latency: cycles, as in `hardware_utilisation`.
+    latency: cycles, as in `hardware_utilization`.
     gates: AND gates of a PE.
 
     Raises EvenspikeError for no gate, PE or cycle, and for more accumulations than fit.

@@ -1,4 +1,4 @@
-"""Pack: Program x Mapping x Arch -> Image, the words in the accelerator's memory.
+"""Pack: Program x Mapping x Arch -> Packed, the words in the accelerator's memory.
 
 The weight stream (bit by bit; 64-bit words, little-endian, in the order in which the port reads
 them; a pass is contiguous, its chunks follow each other):
@@ -86,7 +86,7 @@ class Descriptor:
 
 
 @dataclass(frozen=True)
-class Image:
+class Packed:
     """What is in the memories before the first cycle.
 
     stream: uint64, the weight stream. Each layer's part is contiguous, in execution order.
@@ -102,7 +102,7 @@ class Image:
     host: Layer = field(repr=False)
 
 
-def pack(program: Program, mapping: Mapping, arch: Arch) -> Image:
+def pack(program: Program, mapping: Mapping, arch: Arch) -> Packed:
     """Lay a Program out in memory.
 
     Raises EvenspikeError naming the layer where a table, a count or the spike memory is too small.
@@ -116,7 +116,7 @@ def pack(program: Program, mapping: Mapping, arch: Arch) -> Image:
         layers.append(descriptor)
         streams.append(stream)
         address += stream.size
-    return Image(
+    return Packed(
         program.name,
         arch,
         program.timesteps,

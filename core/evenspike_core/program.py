@@ -14,12 +14,14 @@ for each that lives.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,14 +44,14 @@ STRIDES = (1, 2)
 POOLS = (1, 2)
 AVERAGES = (1, 2, 4, 8)
 PIXEL_MAX = 255
-SIDE_MAX = 1024
 TIMESTEPS_MAX = 8
+SIDE_MAX = 1024
 """Largest side of a map; keeps a small file from asking for more memory than there is."""
 
 HOST_BIAS_BITS = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segment:
     """One input of a layer: a convolution whose partial sums go into the layer's accumulators.
 
@@ -63,10 +65,13 @@ class Segment:
     """
 
     source: int
-    weights: npt.NDArray[np.int16]
+    weights: npt.NDArray[np.int16] = field(repr=False)
     stride: int = 1
     padding: int = 0
     average: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", _immutable(self.weights))
 
     @property
     def kernel(self) -> int:
@@ -77,7 +82,7 @@ class Segment:
         return int(self.weights.shape[1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """Spiking neurons and their inputs.
 
@@ -91,7 +96,7 @@ class Layer:
 
     name: str
     segments: tuple[Segment, ...]
-    bias: npt.NDArray[np.int32]
+    bias: npt.NDArray[np.int32] = field(repr=False)
     size: tuple[int, int]
     threshold: int
     leak: Leak = Leak.QUARTER
@@ -99,6 +104,9 @@ class Layer:
     pool: int = 1
     last: bool = False
     shift: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bias", _immutable(self.bias))
 
     @property
     def filters(self) -> int:
@@ -141,9 +149,39 @@ class Layer:
         return sum(s.weights.size for _, s in self.parameters)
 
 
-@dataclass(frozen=True)
+def _immutable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array over bytes that nobody can write to, whatever flag is set; what is no array stays.
+
+    So what a Program's constructor has proved stays true.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        return array  # the checks refuse it, by name
+    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
+
+
+class Provenance(Mapping[str, Any]):
+    """JSON values by name; what it hands out are copies, so that nobody changes what it holds."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = copy.deepcopy(dict(values))
+
+    def __getitem__(self, name: str) -> Any:
+        return copy.deepcopy(self._values[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Provenance({', '.join(self._values)})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Program:
-    """A checked integer network. Constructing one proves that no membrane can overflow.
+    """A checked integer network, read-only to the byte. Constructing one proves that no membrane
+    can overflow. Two are equal, and hash alike, if their digests are.
 
     shape: (channels, height, width) of the pixels, uint8.
     provenance: how it was made (recipe, seed, command, data set, accuracies, date); JSON values.
@@ -156,7 +194,20 @@ class Program:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "provenance", Provenance(self.provenance))
         _check(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self.digest() == other.digest() if isinstance(other, Program) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest())
+
+    def __repr__(self) -> str:
+        return (
+            f"<Program {self.name}: {len(self.layers)} layers, {self.timesteps} timesteps, "
+            f"{self.nnz:,} of {self.weights:,} weights, digest {self.digest()[:12]}>"
+        )
 
     @property
     def nnz(self) -> int:
@@ -179,6 +230,10 @@ class Program:
 
     def digest(self) -> str:
         """SHA-256 over the header and every tensor, in layer order."""
+        return self._sha256
+
+    @cached_property
+    def _sha256(self) -> str:
         return _digest(_header(self), _tensors(self))
 
     def save(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Unpack: Image -> Program, the inverse of `pack`, written from the documented words alone.
+"""Unpack: Packed -> Program, the inverse of `pack`, written from the documented words alone.
 
 Hardware and model read the words that `pack` writes and cannot catch its defects; that
 `unpack(pack(p))` is p can.
@@ -11,19 +11,19 @@ import numpy.typing as npt
 
 from evenspike_core.arch import PID_BITS, TOKEN_BITS
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.pack import Descriptor, Image, split_chunk
+from evenspike_core.pack import Descriptor, Packed, split_chunk
 from evenspike_core.program import Layer, Program, Segment
 
 
-def unpack(image: Image) -> Program:
-    """The Program that an Image holds, from its words and descriptors alone (no provenance).
+def unpack(packed: Packed) -> Program:
+    """The Program that a Packed holds, from its words and descriptors alone (no provenance).
 
     Raises EvenspikeError for a weight stream that is malformed or holds no Program.
     """
-    layers: list[Layer] = [image.host]
-    for descriptor in image.layers[1:]:
+    layers: list[Layer] = [packed.host]
+    for descriptor in packed.layers[1:]:
         weights = [
-            np.zeros((descriptor.filters, s.blocks * image.arch.pes, s.kernel**2), dtype=np.int16)
+            np.zeros((descriptor.filters, s.blocks * packed.arch.pes, s.kernel**2), dtype=np.int16)
             for s in descriptor.segments
         ]
         bias = np.zeros(descriptor.filters, dtype=np.int32)
@@ -33,7 +33,7 @@ def unpack(image: Image) -> Program:
                 + descriptor.slots_used[number]
             ]
             for position, (segment, start, end) in enumerate(descriptor.chunks):
-                streams, address = split_chunk(image.stream, address, image.arch.pes)
+                streams, address = split_chunk(packed.stream, address, packed.arch.pes)
                 last = position == len(descriptor.chunks) - 1
                 for pe, stream in enumerate(streams):
                     try:
@@ -54,7 +54,7 @@ def unpack(image: Image) -> Program:
         segments = tuple(
             Segment(
                 s.source,
-                _natural(weights[n], image.layers[s.source].blocks).reshape(
+                _natural(weights[n], packed.layers[s.source].blocks).reshape(
                     descriptor.filters, -1, s.kernel, s.kernel
                 ),
                 s.stride,
@@ -76,7 +76,7 @@ def unpack(image: Image) -> Program:
                 descriptor.last,
             )
         )
-    return Program(image.name, image.timesteps, image.shape, tuple(layers))
+    return Program(packed.name, packed.timesteps, packed.shape, tuple(layers))
 
 
 def _natural(

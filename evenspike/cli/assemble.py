@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from evenspike.report.schema import STATES
 from evenspike_core import metrics
-from evenspike_core.events import LayerResult
-from evenspike_core.pack import Descriptor, Image
+from evenspike_core.counters import STATES, LayerStatement
+from evenspike_core.pack import Descriptor, Packed
 from evenspike_core.program import Layer, Program
 from evenspike_sim import energy
 from evenspike_sim.accelerator import LayerRun
@@ -41,15 +40,15 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
-def result(run: LayerRun) -> LayerResult:
+def result(run: LayerRun) -> LayerStatement:
     """What is compared with the reference: spikes, or logits of the last layer."""
     last = run.logits is not None
-    return LayerResult(run.name, run.cycles, None if last else run.masks, run.logits)
+    return LayerStatement(run.name, run.cycles, None if last else run.masks, run.logits)
 
 
 def report(
     program: Program,
-    image: Image,
+    packed: Packed,
     first: int,
     images: Sequence[Runs],
     *,
@@ -60,12 +59,12 @@ def report(
 
     first: index in the Program of the first layer that ran. images: the runs of each image.
     """
-    arch, count = image.arch, len(images)
+    arch, count = packed.arch, len(images)
     table = energy.load(clock_mhz=arch.clock_mhz)
     actions = dict.fromkeys(energy.ACTIONS, 0.0)
     layers = []
     for position, runs in enumerate(zip(*images, strict=True)):
-        descriptor = image.layers[first + position]
+        descriptor = packed.layers[first + position]
         layer_actions = {
             name: sum(run.actions.get(name, 0) for run in runs) / count for name in energy.ACTIONS
         }

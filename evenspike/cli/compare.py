@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.report.schema import STATES
-from evenspike_core import events
-from evenspike_core.pack import Descriptor, Image
+from evenspike_core.compare import Divergence, first_divergence
+from evenspike_core.counters import STATES, LayerStatement, Value
+from evenspike_core.pack import Descriptor, Packed
 from evenspike_hw.engine.host import positions
 from evenspike_hw.engine.results import LayerTrace
 from evenspike_sim.accelerator import LayerRun
@@ -19,45 +19,45 @@ from evenspike_sim.collector import BIAS_READS
 NAMES = ("model", "RTL")
 
 
-def model_result(run: LayerRun) -> events.LayerResult:
+def model_result(run: LayerRun) -> LayerStatement:
     """All that the cycle model says about a layer and the RTL must say, too."""
-    counters: dict[str, events.Value] = {state: getattr(run, state) for state in STATES}
+    counters: dict[str, Value] = {state: getattr(run, state) for state in STATES}
     return _result(run, counters)
 
 
-def rtl_result(trace: LayerTrace) -> events.LayerResult:
+def rtl_result(trace: LayerTrace) -> LayerStatement:
     return _result(trace, dict(trace.states))
 
 
-def _result(run: LayerRun | LayerTrace, counters: dict[str, events.Value]) -> events.LayerResult:
+def _result(run: LayerRun | LayerTrace, counters: dict[str, Value]) -> LayerStatement:
     counters["accumulator overflow"] = run.accumulator_overflow.astype(np.int64)
     counters["membrane overflow"] = run.membrane_overflow.astype(np.int64)
     masks = run.masks if run.logits is None else None
-    return events.LayerResult(run.name, run.cycles, masks, run.logits, counters)
+    return LayerStatement(run.name, run.cycles, masks, run.logits, counters)
 
 
 def compare(
-    image: Image, model: Sequence[LayerRun], rtl: Sequence[LayerTrace]
-) -> events.Divergence | None:
+    packed: Packed, model: Sequence[LayerRun], rtl: Sequence[LayerTrace]
+) -> Divergence | None:
     """The first difference of an inference, with its place in the schedule, or None.
 
     Spikes and counters layer by layer; and the cycle in which each round's drain begins, which
     tells where in a layer the cycles part.
     """
-    found = events.first_divergence(
+    found = first_divergence(
         [model_result(run) for run in model], [rtl_result(trace) for trace in rtl], NAMES
     )
     rounds = (
-        first_round(layer, run, trace, image.arch.drain_latency)
-        for layer, run, trace in zip(image.layers, model, rtl, strict=True)
+        first_round(layer, run, trace, packed.arch.drain_latency)
+        for layer, run, trace in zip(packed.layers, model, rtl, strict=True)
     )
     late = next((one for one in rounds if one is not None), None)
     if found is None:
         return late
-    names = [layer.name for layer in image.layers]
+    names = [layer.name for layer in packed.layers]
     if found.item == "mask":
         index = names.index(found.layer)
-        return locate(image.layers[index], rtl[index], found)
+        return locate(packed.layers[index], rtl[index], found)
     if late is not None and late.layer == found.layer:
         text = f"{found.message}; {late.message}"
         return dataclasses.replace(found, message=text, cycle=late.cycle)
@@ -68,7 +68,7 @@ def compare(
 
 def first_round(
     layer: Descriptor, run: LayerRun, trace: LayerTrace, latency: int
-) -> events.Divergence | None:
+) -> Divergence | None:
     """The first round of a layer whose drain begins in another cycle on the RTL, or None.
 
     latency: of the drain, from the read of a row to its spikes. The RTL says when each window is
@@ -90,11 +90,11 @@ def first_round(
                 f"layer {layer.name}, pass {passes[at]}, tile {tiles[at]}: the drain begins in "
                 f"cycle {begin} in {NAMES[0]}, {found} in {NAMES[1]}"
             )
-            return events.Divergence(layer.name, "drain", (begin, found), text, cycle=found)
+            return Divergence(layer.name, "drain", (begin, found), text, cycle=found)
     return None
 
 
-def locate(layer: Descriptor, trace: LayerTrace, found: events.Divergence) -> events.Divergence:
+def locate(layer: Descriptor, trace: LayerTrace, found: Divergence) -> Divergence:
     """A wrong spike with its pass, tile, slot and PE, and the cycle in which the RTL wrote it."""
     assert found.neuron is not None  # noqa: S101  (a mask has one)
     filter_, y, x = found.neuron

@@ -20,10 +20,11 @@ from evenspike.cli import assemble, models
 from evenspike.cli.compare import compare, model_result
 from evenspike.cli.simulate import bar, images_of, prepare, threads_of
 from evenspike.report import pages as reports
-from evenspike_core import events, reference
+from evenspike_core import reference
 from evenspike_core.arch import Arch, preset
+from evenspike_core.compare import Divergence
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.pack import Image
+from evenspike_core.pack import Packed
 from evenspike_core.program import Program
 from evenspike_hw.engine import compiled
 from evenspike_hw.engine.interpreted import InterpretedSimulator, cycles_per_second
@@ -48,7 +49,7 @@ Engine = type[Simulator] | type[InterpretedSimulator]
 class Comparison:
     """One image on both. spikes, counters: values compared; cycles, seconds: of the RTL."""
 
-    divergence: events.Divergence | None
+    divergence: Divergence | None
     spikes: int
     counters: int
     cycles: int
@@ -63,7 +64,7 @@ def run_image(
     memory: MemoryBehaviour | None = None,
 ) -> Comparison:
     """One image on the cycle model and on the RTL."""
-    image = accelerator.image
+    packed = accelerator.packed
     currents = reference.host_currents(program, pixels)
     runs = accelerator.run(currents)
     began = time.perf_counter()
@@ -71,8 +72,8 @@ def run_image(
     seconds = time.perf_counter() - began
     expected = [model_result(run) for run in runs]
     return Comparison(
-        compare(image, runs, traces),
-        sum(r.masks.size * image.timesteps for r in expected if r.masks is not None),
+        compare(packed, runs, traces),
+        sum(r.masks.size * packed.timesteps for r in expected if r.masks is not None),
         sum(1 + sum(np.size(v) for v in r.counters.values()) for r in expected),
         sum(trace.cycles for trace in traces),
         seconds,
@@ -80,7 +81,7 @@ def run_image(
 
 
 def choose_engine(
-    program: Program, image: Image, pixels: npt.NDArray[np.uint8], console: Console
+    program: Program, packed: Packed, pixels: npt.NDArray[np.uint8], console: Console
 ) -> tuple[Engine, float]:
     """The compiled engine and the seconds that building it took; where it cannot be built,
     Amaranth's own simulator, if the network is small enough for it.
@@ -88,7 +89,7 @@ def choose_engine(
     try:
         compiled.find_tools()
     except EvenspikeError as error:
-        runs = Accelerator(image).run(reference.host_currents(program, pixels))
+        runs = Accelerator(packed).run(reference.host_currents(program, pixels))
         cycles = sum(run.cycles for run in runs)
         if cycles > INTERPRETED_CYCLES:
             raise EvenspikeError(
@@ -98,22 +99,22 @@ def choose_engine(
         console.print(f"{error}. Until then Amaranth's own simulator serves, slowly.")
         return InterpretedSimulator, 0.0
     with console.status("building the RTL simulator (once for an Arch: about two minutes)"):
-        return Simulator, compiled.build(image.arch).seconds
+        return Simulator, compiled.build(packed.arch).seconds
 
 
 def run_images(
     program: Program,
-    image: Image,
+    packed: Packed,
     pixels: npt.NDArray[np.uint8],
     threads: int,
     title: str,
     engine: Engine = Simulator,
 ) -> list[Comparison]:
     """All images, `threads` at a time, each on an RTL of its own."""
-    accelerator = Accelerator(image)
+    accelerator = Accelerator(packed)
     simulators: SimpleQueue[Simulator | InterpretedSimulator] = SimpleQueue()
     for _ in range(min(threads, len(pixels))):
-        simulators.put(engine(image))
+        simulators.put(engine(packed))
 
     def one(item: npt.NDArray[np.uint8]) -> Comparison:
         simulator = simulators.get()
@@ -146,9 +147,9 @@ def cosim(arguments: argparse.Namespace) -> int:
     target = arguments.out / f"{program.name}.json"
     target.unlink(missing_ok=True)  # a run that fails leaves no verdict of an earlier one
     with console.status("compiling the cycle model and mapping the layers (once: half a minute)"):
-        image = prepare(program, arch, arguments.mapping == "natural")
-    engine, seconds = choose_engine(program, image, pixels[0], console)
-    found = run_images(program, image, pixels, threads, f"{program.name} on the RTL", engine)
+        packed = prepare(program, arch, arguments.mapping == "natural")
+    engine, seconds = choose_engine(program, packed, pixels[0], console)
+    found = run_images(program, packed, pixels, threads, f"{program.name} on the RTL", engine)
     content = summary(program, arch, seconds, found)
     content["engine"] = "compiled" if engine is Simulator else "interpreted"
     for index, one in zip(indices, found, strict=True):
@@ -159,13 +160,13 @@ def cosim(arguments: argparse.Namespace) -> int:
             if engine is Simulator:
                 reports.write_json(content, target)  # the verdict, whatever the waveform does
                 at = list(indices).index(index)
-                content["waveform"] = _waveform(program, image, pixels[at], one.divergence, waves)
+                content["waveform"] = _waveform(program, packed, pixels[at], one.divergence, waves)
                 console.print(f"waveform around it: {waves}")
             break
     if arguments.pysim:
         with console.status("running the same design on Amaranth's own simulator"):
             content["pysim_cycles_per_second"] = cycles_per_second(
-                image, reference.host_currents(program, pixels[0]), PYSIM_CYCLES
+                packed, reference.host_currents(program, pixels[0]), PYSIM_CYCLES
             )
     reports.write_json(content, target)
     console.print(text(content))
@@ -175,14 +176,14 @@ def cosim(arguments: argparse.Namespace) -> int:
 
 def _waveform(
     program: Program,
-    image: Image,
+    packed: Packed,
     pixels: npt.NDArray[np.uint8],
-    divergence: events.Divergence,
+    divergence: Divergence,
     target: Path,
 ) -> str:
     """The RTL's signals around a difference, as a VCD file."""
     at = divergence.cycle or 0
-    with Simulator(image, trace=True) as simulator:
+    with Simulator(packed, trace=True) as simulator:
         simulator.run(
             reference.host_currents(program, pixels),
             waves=Waves(target, max(0, at - MARGIN), at + MARGIN),

@@ -11,10 +11,12 @@ import numpy as np
 
 from evenspike.cli import assemble
 from evenspike.report import pages as reports
-from evenspike_core import events, mapping, reference, workload
+from evenspike_core import mapping, reference, workload
 from evenspike_core.arch import Arch, preset
+from evenspike_core.compare import Divergence, first_divergence
+from evenspike_core.counters import LayerStatement
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.pack import Image, pack
+from evenspike_core.pack import Packed, pack
 from evenspike_core.workload import Workload
 from evenspike_sim.accelerator import Accelerator, LayerRun
 from evenspike_sim.cost import layer_cost
@@ -47,7 +49,7 @@ def _density(text: str | None) -> tuple[float, ...]:
         raise EvenspikeError(f"--density {text!r} is not numbers separated by commas") from error
 
 
-def prepare(load: Workload, arch: Arch, *, natural: bool = False, rates: bool = True) -> Image:
+def prepare(load: Workload, arch: Arch, *, natural: bool = False, rates: bool = True) -> Packed:
     """Map with the trace's own spikes as the calibration, and pack.
 
     rates: balance by the trace's firing rates; without, by weights and positions alone.
@@ -59,9 +61,9 @@ def prepare(load: Workload, arch: Arch, *, natural: bool = False, rates: bool = 
     )
 
 
-def run(load: Workload, image: Image) -> list[LayerRun]:
+def run(load: Workload, packed: Packed) -> list[LayerRun]:
     """Every layer on its own array, one behind the other, with loads running ahead."""
-    accelerator = Accelerator(image)
+    accelerator = Accelerator(packed)
     state = accelerator.fresh()
     return [
         accelerator.run_layer(index, [masks], state)
@@ -69,12 +71,12 @@ def run(load: Workload, image: Image) -> list[LayerRun]:
     ]
 
 
-def divergence(load: Workload, runs: Sequence[LayerRun]) -> events.Divergence | None:
+def divergence(load: Workload, runs: Sequence[LayerRun]) -> Divergence | None:
     """The first difference from the reference, layer by layer on the same inputs."""
     for index, (masks, one) in enumerate(zip(load.inputs, runs, strict=True), start=1):
         wanted = reference.run_layer(load.program, index, {index - 1: masks}).masks
-        found = events.first_divergence(
-            [events.LayerResult(one.name, one.cycles, wanted)],
+        found = first_divergence(
+            [LayerStatement(one.name, one.cycles, wanted)],
             [assemble.result(one)],
             ("reference", "model"),
         )
@@ -83,9 +85,11 @@ def divergence(load: Workload, runs: Sequence[LayerRun]) -> events.Divergence | 
     return None
 
 
-def assembled(load: Workload, image: Image, runs: Sequence[LayerRun], kind: str) -> dict[str, Any]:
+def assembled(
+    load: Workload, packed: Packed, runs: Sequence[LayerRun], kind: str
+) -> dict[str, Any]:
     """The report of a trace: no images, no predictions."""
-    content = assemble.report(load.program, image, 1, [runs], model="trace", mapping=kind)
+    content = assemble.report(load.program, packed, 1, [runs], model="trace", mapping=kind)
     found = divergence(load, runs)
     content["bit_exact"] = found is None
     if found is not None:
@@ -114,11 +118,11 @@ def explore(arguments: argparse.Namespace) -> int:
     reports.check_folder(folder)
     began = time.perf_counter()
     with console.status("compiling the cycle model and mapping the layers (once: half a minute)"):
-        image = prepare(load, arch, natural=arguments.mapping == "natural")
+        packed = prepare(load, arch, natural=arguments.mapping == "natural")
     mapped = time.perf_counter()
-    runs = run(load, image)
+    runs = run(load, packed)
     ended = time.perf_counter()
-    content = assembled(load, image, runs, arguments.mapping)
+    content = assembled(load, packed, runs, arguments.mapping)
     content["seconds"] = {"prepare": mapped - began, "images": ended - mapped}
     reports.write(content, folder, None, None)
     console.print(reports.summary(content))

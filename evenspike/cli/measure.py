@@ -26,7 +26,7 @@ def measure(
 
     Returns
     -------
-    "cycles"; "hardware_utilisation", the busy share of the PEs' cycles (the report's
+    "cycles"; "hardware_utilization", the busy share of the PEs' cycles (the report's
     `utilization`, not the paper's convention); "energy_pj".
 
     Raises EvenspikeError for images of another shape, and for a Program that the Arch cannot hold.
@@ -43,6 +43,6 @@ def measure(
     totals = assemble.report(program, image, 0, runs, model=program.name, mapping=mapping)["totals"]
     return {
         "cycles": float(totals["cycles"]),
-        "hardware_utilisation": float(totals["utilization"]),
+        "hardware_utilization": float(totals["utilization"]),
         "energy_pj": float(totals["energy_pj"]),
     }

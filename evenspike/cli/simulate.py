@@ -22,11 +22,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from evenspike.cli import assemble, models
 from evenspike.report import pages as reports
 from evenspike_core import data as dataset
-from evenspike_core import events, mapping, reference
+from evenspike_core import mapping, reference
 from evenspike_core.arch import Arch, preset
+from evenspike_core.compare import Divergence, first_divergence
+from evenspike_core.counters import LayerStatement
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.pack import Image, pack
+from evenspike_core.pack import Packed, pack
 from evenspike_core.program import Layer, Program
+from evenspike_core.trace import Span, perfetto
 from evenspike_sim.accelerator import Accelerator, LayerRun
 from evenspike_sim.cost import draw, layer_cost
 
@@ -42,7 +45,7 @@ class Inference:
     """One image: what the model did, and where it first differs from the reference (or None)."""
 
     runs: Sequence[LayerRun]
-    divergence: events.Divergence | None
+    divergence: Divergence | None
 
     @property
     def logits(self) -> list[int]:
@@ -82,7 +85,7 @@ def _shares(layer: Layer, values: object) -> npt.NDArray[np.float64]:
     return shares
 
 
-def prepare(program: Program, arch: Arch, natural: bool) -> Image:
+def prepare(program: Program, arch: Arch, natural: bool) -> Packed:
     """Map by the cycle model's own cost on spikes drawn at the training activity, and pack."""
     activity = calibration(program)
     cost = layer_cost(arch, draw(program, activity))
@@ -93,15 +96,13 @@ def infer(
     program: Program,
     accelerator: Accelerator,
     pixels: Pixels,
-    spans: list[events.Span] | None = None,
+    spans: list[Span] | None = None,
 ) -> Inference:
     """One image on the cycle model and on the reference."""
     runs = accelerator.run(reference.host_currents(program, pixels), spans)
     expected = reference.run(program, pixels)
     wanted = [
-        events.LayerResult(
-            layer.name, run.cycles, masks=None if layer.last else masks, logits=logits
-        )
+        LayerStatement(layer.name, run.cycles, masks=None if layer.last else masks, logits=logits)
         for layer, run, masks, logits in zip(
             program.layers,
             runs,
@@ -110,9 +111,7 @@ def infer(
             strict=True,
         )
     ]
-    found = events.first_divergence(
-        wanted, [assemble.result(run) for run in runs], ("reference", "model")
-    )
+    found = first_divergence(wanted, [assemble.result(run) for run in runs], ("reference", "model"))
     return Inference(runs, found)
 
 
@@ -175,10 +174,10 @@ def simulate(arguments: argparse.Namespace) -> int:
     folder = arguments.out / program.name
     reports.check_folder(folder)
     with console.status("compiling the cycle model and mapping the layers (once: half a minute)"):
-        image = prepare(program, arch, arguments.mapping == "natural")
-        accelerator = Accelerator(image)
+        packed = prepare(program, arch, arguments.mapping == "natural")
+        accelerator = Accelerator(packed)
     mapped = time.perf_counter()
-    spans: list[events.Span] = []
+    spans: list[Span] = []
     with (
         bar(console) as progress,
         ThreadPoolExecutor(threads) as pool,
@@ -194,14 +193,14 @@ def simulate(arguments: argparse.Namespace) -> int:
             )
         ]
     ended = time.perf_counter()
-    content = _report(arguments, program, image, inferences, labels, indices)
-    hint = _rtl(arguments, program, image, pixels, indices, content)
+    content = _report(arguments, program, packed, inferences, labels, indices)
+    hint = _rtl(arguments, program, packed, pixels, indices, content)
     content["seconds"] = {"prepare": mapped - began, "images": ended - mapped}
     shown = [
         (one, int(label), inference.prediction)
         for one, label, inference in zip(pixels, labels, inferences, strict=True)
     ]
-    reports.write(content, folder, shown, events.perfetto(spans))
+    reports.write(content, folder, shown, perfetto(spans))
     console.print(reports.summary(content))
     console.print(hint, soft_wrap=True)
     written = f"report: {folder / 'report.html'} (.md, .json), trace: {folder / 'trace.json'}"
@@ -212,14 +211,14 @@ def simulate(arguments: argparse.Namespace) -> int:
 def _report(
     arguments: argparse.Namespace,
     program: Program,
-    image: Image,
+    packed: Packed,
     inferences: Sequence[Inference],
     labels: npt.NDArray[np.int64],
     indices: Sequence[int],
 ) -> dict[str, Any]:
     content = assemble.report(
         program,
-        image,
+        packed,
         0,
         [inference.runs for inference in inferences],
         model=program.name,
@@ -262,7 +261,7 @@ def _report(
 def _rtl(
     arguments: argparse.Namespace,
     program: Program,
-    image: Image,
+    packed: Packed,
     pixels: Pixels,
     indices: Sequence[int],
     content: dict[str, Any],
@@ -271,7 +270,7 @@ def _rtl(
     try:
         from evenspike_hw.engine import compiled
 
-        built = compiled.location(image.arch).is_file()
+        built = compiled.location(packed.arch).is_file()
     except (ImportError, EvenspikeError):
         built = False
     count = min(RTL_IMAGES if arguments.rtl is None else arguments.rtl, len(pixels))
@@ -289,12 +288,12 @@ def _rtl(
     content["engine"] = "model+rtl"
     title = f"{program.name} on the RTL"
     try:
-        found = cosim.run_images(program, image, pixels[:count], threads_of(arguments), title)
+        found = cosim.run_images(program, packed, pixels[:count], threads_of(arguments), title)
     except EvenspikeError as error:  # it stopped or hangs: the model's report is still worth having
         content["bit_exact"] = False
         content.setdefault("divergence", str(error))
         return str(error)
-    compared = cosim.summary(program, image.arch, 0.0, found)
+    compared = cosim.summary(program, packed.arch, 0.0, found)
     content["compared"]["rtl"] = {
         "images": count,
         "differences": compared["differences"],

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from evenspike.report.schema import STATES, Report
+from evenspike.report.schema import Report
+from evenspike_core.counters import STATES
 
 DASH = "–"
 
@@ -22,7 +23,7 @@ STATE_TEXT = {
 
 DEFINITIONS = {
     "cycles": "from the layer's first memory request to its last output write",
-    "utilisation": "busy PE-cycles / (PEs × cycles)",
+    "utilization": "busy PE-cycles / (PEs × cycles)",
     "efficiency": "accumulations / (PEs × AND gates × cycles); one gate for each timestep",
     "accumulations": "pairs of a spike and a living weight that were added, timesteps apart",
     "words": "words that the memory port brought in",
@@ -165,9 +166,9 @@ def paper(report: Report) -> list[tuple[str, str]]:
         ("work, PE-cycles", count(given["work"])),
         ("idle, PE-cycles", count(given["idle"])),
         ("latency, cycles", count(given["latency"])),
-        ("utilisation, mean of the layers", percent(used["layer_mean"])),
-        ("utilisation, weighted by parameters", percent(used["parameter_weighted"])),
-        ("utilisation, pooled", percent(used["pooled"])),
+        ("utilization, mean of the layers", percent(used["layer_mean"])),
+        ("utilization, weighted by parameters", percent(used["parameter_weighted"])),
+        ("utilization, pooled", percent(used["pooled"])),
     ]
 
 
@@ -182,7 +183,7 @@ def headline(report: Report) -> list[tuple[str, str, str]]:
     return [
         ("Cycles", count(totals["cycles"]), f"per image, average of {of}"),
         ("Latency", f"{totals['latency_ms']:.4g} ms", f"at {clock:g} MHz"),
-        ("Utilisation", percent(totals["utilization"]), "busy PE-cycles of all"),
+        ("Utilization", percent(totals["utilization"]), "busy PE-cycles of all"),
         ("Efficiency", percent(totals["efficiency"]), f"{added} accumulations"),
         ("Energy", energy(totals["energy_pj"]), "per image, an estimate"),
         ("Accuracy", accuracy, f"on these {of}" if images != 1 else "on this image"),

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from evenspike.report import format as fmt
 from evenspike.report import plots, rows
-from evenspike.report.schema import STATES, Report
+from evenspike.report.schema import Report
 from evenspike.report.style import stylesheet
+from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
 
 Picture = tuple[npt.NDArray[np.uint8], int | None, int]
@@ -165,10 +166,10 @@ def _layers(report: Report, trace: bool) -> str:
             f"<h2>Where the cycles go</h2>\n<p>{escape(fmt.STATES_SUM)}</p>",
             figure(
                 1,
-                "Cycles and utilisation by layer",
+                "Cycles and utilization by layer",
                 plots.cycles(report),
                 f"Cycles: {fmt.DEFINITIONS['cycles']}. "
-                f"Utilisation: {fmt.DEFINITIONS['utilisation']}.",
+                f"Utilization: {fmt.DEFINITIONS['utilization']}.",
             ),
             figure(
                 2,

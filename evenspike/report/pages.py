@@ -63,7 +63,7 @@ def write(
     report: the JSON; numpy numbers and arrays are taken as numbers and lists.
     images: (pixels, label or None, prediction) of the first of `predictions`, in their order, with
         the same labels and predictions; uint8 [H, W] or [C, H, W] with 1 or 3 channels.
-    trace: as `events.perfetto` returns it.
+    trace: as `perfetto` returns it.
 
     Returns
     -------

@@ -11,8 +11,9 @@ import math
 from typing import Any
 
 from evenspike.report import format as fmt
-from evenspike.report.schema import STATES, Report
+from evenspike.report.schema import Report
 from evenspike.report.svg import ROW, WIDTH, Scale, Svg, axis, bar, gutter, names
+from evenspike_core.counters import STATES
 
 ENERGY_GROUPS = {
     "arithmetic": ("and_gate", "accumulate", "lif_step"),
@@ -33,17 +34,17 @@ OTHER_GROUP = "other"
 
 
 def cycles(report: Report) -> str:
-    """Cycles of each layer (left) and its utilisation (right)."""
+    """Cycles of each layer (left) and its utilization (right)."""
     layers, top = report["layers"], 36
     labels = [layer["name"] for layer in layers]
     left = gutter(labels)
     scale = Scale.over([layer["cycles"] for layer in layers], 560 - left)
     share = Scale(1.0, 190)
-    svg = Svg("Cycles and utilisation by layer", top + len(layers) * ROW + 26)
+    svg = Svg("Cycles and utilization by layer", top + len(layers) * ROW + 26)
     names(svg, labels, left, top)
     axis(svg, left, top, len(layers), scale, f"Cycles, {scale.name}", fmt.short)
     right = 680
-    axis(svg, right, top, len(layers), share, "Utilisation", lambda v: f"{100 * v:.0f} %")
+    axis(svg, right, top, len(layers), share, "Utilization", lambda v: f"{100 * v:.0f} %")
     for row, layer in enumerate(layers):
         y = top + row * ROW
         number, used = fmt.count(layer["cycles"]), layer["utilization"]

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from evenspike.report import format as fmt
-from evenspike.report.schema import STATES, Report
+from evenspike.report.schema import Report
+from evenspike_core.counters import STATES
 
 PLACE = ("shape", "tile", "F", "passes", "chunks")
 TIME = ("cycles", "util.", *STATES[1:])

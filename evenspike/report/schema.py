@@ -12,12 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
 
 Report = Mapping[str, Any]
-
-STATES = ("busy", "starved", "waiting", "loading", "draining")
-"""What a PE does in a cycle: exactly one of these."""
 
 COUNT, TEXT, BOOL, DICT, COUNTS = "a number >= 0", "text", "true or false", "an object", "numbers"
 MAYBE, NUMBERS, NAMES = "a number or null", "a list of numbers", "text or an object"

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from evenspike.report import format as fmt
 from evenspike.report import rows
-from evenspike.report.schema import STATES, Report
+from evenspike.report.schema import Report
+from evenspike_core.counters import STATES
 
 WIDE = 132
 """Columns of a terminal from which on the layers are one table and not two."""

@@ -1,6 +1,6 @@
 """The cycle model: sequencer, barriers and counters over a whole network.
 
-`Accelerator(image)` decodes the weight stream once; `run` works off one input and returns, for
+`Accelerator(packed)` decodes the weight stream once; `run` works off one input and returns, for
 every layer, the spikes, the cycles and what every PE did in each of them. It is the second
 statement of docs/timing.md (the RTL is the third): a difference of one cycle is a defect.
 """
@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.events import Span
 from evenspike_core.fixed import Reset
 from evenspike_core.mapping import BIAS_WORDS
-from evenspike_core.pack import Descriptor, Image
+from evenspike_core.pack import Descriptor, Packed
+from evenspike_core.trace import Span
 from evenspike_sim.collector import BIAS_READS, drain, drain_logits, load_currents
 from evenspike_sim.loader import I64, LoadedChunk, load_pass
 from evenspike_sim.pe import Count, Stages, Window, broadcast
@@ -89,14 +89,14 @@ class Accelerator:
     Raises EvenspikeError where the weight stream is malformed.
     """
 
-    def __init__(self, image: Image, only: int | None = None) -> None:
+    def __init__(self, packed: Packed, only: int | None = None) -> None:
         """Decode the weight stream of every layer, or of layer `only`."""
-        self.image = image
+        self.packed = packed
         self._passes: list[list[list[LoadedChunk]]] = [
-            [load_pass(image, d, n) for n in range(len(d.passes))]
+            [load_pass(packed, d, n) for n in range(len(d.passes))]
             if not d.host and only in (None, index)
             else []
-            for index, d in enumerate(image.layers)
+            for index, d in enumerate(packed.layers)
         ]
 
     def run(
@@ -106,16 +106,16 @@ class Accelerator:
 
         spans: collects what happened when, for a trace.
         """
-        first = self.image.layers[0]
+        first = self.packed.layers[0]
         if currents.shape != (first.filters, *first.size):
             raise EvenspikeError(
                 f"layer {first.name}: currents are {currents.shape}, "
                 f"not {(first.filters, *first.size)}"
             )
-        port, stages, clock = Port(self.image.arch), Stages(self.image.arch), _Clock()
+        port, stages, clock = Port(self.packed.arch), Stages(self.packed.arch), _Clock()
         maps: list[SpikeMap] = []
         runs: list[LayerRun] = []
-        for index, descriptor in enumerate(self.image.layers):
+        for index, descriptor in enumerate(self.packed.layers):
             output = self._output(descriptor)
             if descriptor.host:
                 runs.append(self._host(descriptor, currents, output, port, stages, clock, spans))
@@ -134,11 +134,11 @@ class Accelerator:
 
         Raises EvenspikeError for spikes of another number, shape, type or number of timesteps.
         """
-        descriptor = self.image.layers[index]
+        descriptor = self.packed.layers[index]
         self._check_inputs(descriptor, inputs)
         port, stages, clock = state or self.fresh()
         sources = [
-            SpikeMap.encode(dense, self.image.layers[s.source].blocks)
+            SpikeMap.encode(dense, self.packed.layers[s.source].blocks)
             for dense, s in zip(inputs, descriptor.segments, strict=True)
         ]
         return self._layer(index, sources, self._output(descriptor), port, stages, clock, None)
@@ -151,25 +151,25 @@ class Accelerator:
                 f"layer {descriptor.name}: {len(inputs)} inputs for {wanted} segments"
             )
         for number, (dense, s) in enumerate(zip(inputs, descriptor.segments, strict=True)):
-            shape = (self.image.layers[s.source].filters, s.height, s.width)
+            shape = (self.packed.layers[s.source].filters, s.height, s.width)
             if dense.dtype != np.uint8 or dense.shape != shape:
                 raise EvenspikeError(
                     f"layer {descriptor.name}: input {number} is {dense.dtype} {dense.shape}, "
                     f"not uint8 {shape}"
                 )
-            if int(dense.max()) >> self.image.timesteps:
+            if int(dense.max()) >> self.packed.timesteps:
                 raise EvenspikeError(
                     f"layer {descriptor.name}: input {number} has a mask of {dense.max()}, "
-                    f"more than {self.image.timesteps} timesteps"
+                    f"more than {self.packed.timesteps} timesteps"
                 )
 
     def fresh(self) -> tuple[Port, Stages, _Clock]:
         """The registers after a reset."""
-        return Port(self.image.arch), Stages(self.image.arch), _Clock()
+        return Port(self.packed.arch), Stages(self.packed.arch), _Clock()
 
     def _output(self, descriptor: Descriptor) -> SpikeMap:
         height, width = (n // descriptor.pool for n in descriptor.size)
-        return SpikeMap.empty(descriptor.blocks.shape[0], height, width, self.image.arch.pes)
+        return SpikeMap.empty(descriptor.blocks.shape[0], height, width, self.packed.arch.pes)
 
     def _tiles(self, descriptor: Descriptor) -> list[tuple[int, int, int, int]]:
         (rows, columns), (height, width) = descriptor.tile, descriptor.size
@@ -190,7 +190,7 @@ class Accelerator:
         spans: list[Span] | None,
     ) -> LayerRun:
         """The first layer: currents stream through the LIF units, a block of lanes at a time."""
-        arch = self.image.arch
+        arch = self.packed.arch
         logs = _logs(descriptor)
         zero = np.zeros((arch.pes, descriptor.slots), dtype=np.int64)
         blocks = written = steps = 0
@@ -198,7 +198,7 @@ class Accelerator:
             lanes = self._lanes(descriptor, number)
             for tile in self._tiles(descriptor):
                 load_currents(
-                    currents, lanes, *tile, *logs, self.image.timesteps, stages.accumulators
+                    currents, lanes, *tile, *logs, self.packed.timesteps, stages.accumulators
                 )
                 written += self._drain(descriptor, number, lanes, tile, logs, zero, stages, output)
                 blocks += lanes.shape[0] * tile[2] * tile[3]
@@ -232,7 +232,7 @@ class Accelerator:
             membrane_overflow=stages.overflow[1].astype(bool),
             actions={
                 "memory_word": words,
-                "lif_step": steps * self.image.timesteps,
+                "lif_step": steps * self.packed.timesteps,
                 "spike_write": written,
                 "leakage_cycle": cycles * arch.pes,
             },
@@ -250,7 +250,7 @@ class Accelerator:
         spans: list[Span] | None,
     ) -> LayerRun:
         """Passes, tiles and chunks of one layer."""
-        descriptor, arch = self.image.layers[index], self.image.arch
+        descriptor, arch = self.packed.layers[index], self.packed.arch
         logs = _logs(descriptor)
         begin = clock.written
         words_before, busy_before = port.words, stages.busy.copy()
@@ -313,7 +313,7 @@ class Accelerator:
                         lanes,
                         *tile,
                         *logs,
-                        self.image.timesteps,
+                        self.packed.timesteps,
                         logits,
                     )
                 else:
@@ -367,7 +367,7 @@ class Accelerator:
                 "accumulate": int(counts[Count.ACCUMULATION]),
                 "accumulator_read": int(counts[Count.MATCHED]) + neuron_rows,
                 "accumulator_write": int(counts[Count.MATCHED]) + neuron_rows,
-                "lif_step": 0 if descriptor.last else neurons * self.image.timesteps,
+                "lif_step": 0 if descriptor.last else neurons * self.packed.timesteps,
                 "scratchpad_read": int(counts[Count.MATCHED]) + len(tiles) * bias_reads,
                 "scratchpad_write": loads
                 * (sum(c.scratchpad_writes for c in loaded_chunks) + bias_writes),
@@ -413,7 +413,7 @@ class Accelerator:
                 descriptor.threshold,
                 descriptor.leak.code,
                 descriptor.reset is Reset.SOFT,
-                self.image.timesteps,
+                self.packed.timesteps,
                 number * descriptor.slots,
                 output.counts,
                 output.columns,

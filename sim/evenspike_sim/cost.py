@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from evenspike_core.arch import Arch
 from evenspike_core.mapping import Activity, Cost, LayerMapping
-from evenspike_core.pack import Image, pack_layer
+from evenspike_core.pack import Packed, pack_layer
 from evenspike_core.program import Program
 from evenspike_sim.accelerator import Accelerator
 
@@ -33,7 +33,7 @@ def layer_cost(arch: Arch, inputs: Sequence[Masks]) -> Cost:
         layers = [sources[0]] * index + [descriptor]
         for source, segment in zip(sources, descriptor.segments, strict=True):
             layers[segment.source] = source
-        image = Image(
+        packed = Packed(
             program.name,
             arch,
             program.timesteps,
@@ -42,7 +42,7 @@ def layer_cost(arch: Arch, inputs: Sequence[Masks]) -> Cost:
             stream,
             program.layers[0],
         )
-        run = Accelerator(image, only=index).run_layer(
+        run = Accelerator(packed, only=index).run_layer(
             index, [inputs[s.source] for s in descriptor.segments]
         )
         return run.cycles

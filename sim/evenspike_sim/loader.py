@@ -1,8 +1,8 @@
 """Loader: what the weight stream leaves in the scratchpads, and how long each PE unpacks a word.
 
-Decodes the words of an Image exactly as a PE's loader does (formats: `evenspike_core.pack`): tokens
+Decodes the words of a Packed exactly as a PE's loader does (formats: `evenspike_core.pack`): tokens
 become kernel headers (slot and WSP) and the channel table, weights and biases go to the weight
-bank. Contents and cycles depend only on the Image, so they are decoded once and serve every
+bank. Contents and cycles depend only on the Packed, so they are decoded once and serve every
 input.
 """
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from evenspike_core.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import BIAS_WORDS
-from evenspike_core.pack import Descriptor, Image, split_chunk
+from evenspike_core.pack import Descriptor, Packed, split_chunk
 
 I64 = npt.NDArray[np.int64]
 
@@ -123,20 +123,20 @@ def _unpack(
     return at
 
 
-def load_pass(image: Image, descriptor: Descriptor, number: int) -> list[LoadedChunk]:
+def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[LoadedChunk]:
     """Decode all chunks of one pass.
 
     Raises EvenspikeError naming the layer, pass and PE where the stream is malformed or a bank
     overflows.
     """
-    arch = image.arch
+    arch = packed.arch
     address, size = descriptor.passes[number]
     chunks = []
     for position, (segment, start, end) in enumerate(descriptor.chunks):
         last = position == len(descriptor.chunks) - 1
         kernel = descriptor.segments[segment].kernel
         try:
-            streams, following = split_chunk(image.stream, address, arch.pes)
+            streams, following = split_chunk(packed.stream, address, arch.pes)
         except EvenspikeError as error:
             raise EvenspikeError(
                 f"layer {descriptor.name}: pass {number}, chunk {position}: {error}"

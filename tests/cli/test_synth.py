@@ -130,7 +130,7 @@ def test_a_part_without_a_path_between_registers(cli: Cli, out: Path) -> None:
     assert cli("synth", "--part", "gates", "--target", "ecp5", "--out", out).status == 0
     result = json.loads((out / "gates-ecp5.json").read_text())
     assert (result["fmax_mhz"], result["fmax_by"]) == (None, None)
-    assert result["routed"]["utilisation"]["TRELLIS_COMB"]["used"] > 0
+    assert result["routed"]["utilization"]["TRELLIS_COMB"]["used"] > 0
 
 
 @needs_yosys

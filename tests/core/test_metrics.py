@@ -14,9 +14,9 @@ from evenspike_core.metrics import (
     ConvolutionCycles,
     PaperMetrics,
     filter_groups,
-    group_utilisation,
+    group_utilization,
     hardware_efficiency,
-    hardware_utilisation,
+    hardware_utilization,
     paper_energy,
     paper_metrics,
     spike_sparsity,
@@ -64,16 +64,16 @@ def test_one_layer_by_hand() -> None:
         work=14 * 32,
         idle=4 * 32,
         latency=9 * 32,
-        utilisation=pytest.approx((1 / 3 + 1 + 0) / 3),  # type: ignore[arg-type]
+        utilization=pytest.approx((1 / 3 + 1 + 0) / 3),  # type: ignore[arg-type]
     )
     assert (metrics.work, metrics.idle, metrics.latency) == (14 * 32, 4 * 32, 9 * 32)
     assert metrics.pooled == pytest.approx(1 - (9 - 7) / 9 * 2)
 
 
 def test_network_figures_by_hand() -> None:
-    """Two layers: utilisation 1/3 with 27 * 2 parameters, 1 with 3 * 2."""
+    """Two layers: utilization 1/3 with 27 * 2 parameters, 1 with 3 * 2."""
     metrics = paper_metrics(by_hand((weights([3, 1], 3, 3),), (weights([2, 2], 3, 1),)), pes=2)
-    assert [c.utilisation for c in metrics.convolutions] == [pytest.approx(1 / 3), 1]
+    assert [c.utilization for c in metrics.convolutions] == [pytest.approx(1 / 3), 1]
     assert metrics.layer_mean == pytest.approx(2 / 3)
     assert metrics.parameter_weighted == pytest.approx((54 / 3 + 6) / 60)
     assert metrics.work == 8 * 32
@@ -102,7 +102,7 @@ def test_empty_groups_and_layers() -> None:
     metrics = paper_metrics(
         by_hand((weights([0, 0, 2, 2], 3, 1),), (weights([0, 0], 3, 1),)), pes=2
     )
-    assert [c.utilisation for c in metrics.convolutions] == [1, None]
+    assert [c.utilization for c in metrics.convolutions] == [1, None]
     assert metrics.convolutions[1].latency == 0
     assert metrics.layer_mean == metrics.parameter_weighted == metrics.pooled == 1
     nothing = paper_metrics(by_hand((weights([0], 3, 1),)))
@@ -118,7 +118,7 @@ def test_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loads", "utilisation"),
+    ("loads", "utilization"),
     [
         ([5], 1),
         ([5, 5, 5, 5], 1),
@@ -129,22 +129,22 @@ def test_groups() -> None:
         ([32] + [0] * 15, 0),
     ],
 )
-def test_group_utilisation(loads: list[int], utilisation: float) -> None:
-    assert group_utilisation(loads) == pytest.approx(utilisation)
+def test_group_utilization(loads: list[int], utilization: float) -> None:
+    assert group_utilization(loads) == pytest.approx(utilization)
 
 
 def test_group_without_weights() -> None:
     with pytest.raises(EvenspikeError) as caught:
-        group_utilisation([0, 0])
-    assert str(caught.value) == "a group of 2 PEs without a weight has no utilisation"
+        group_utilization([0, 0])
+    assert str(caught.value) == "a group of 2 PEs without a weight has no utilization"
 
 
 @given(st.lists(st.integers(0, 4608), min_size=1, max_size=64).filter(any))
-def test_group_utilisation_is_a_share(loads: list[int]) -> None:
-    value = group_utilisation(loads)
+def test_group_utilization_is_a_share(loads: list[int]) -> None:
+    value = group_utilization(loads)
     assert -1e-9 <= value <= 1
     assert (value == 1) == (max(loads) == math.ceil(sum(loads) / len(loads)) or len(loads) == 1)
-    assert value == group_utilisation(sorted(loads))
+    assert value == group_utilization(sorted(loads))
 
 
 @pytest.mark.parametrize("pes", [1, 2, 3, 16, 64])
@@ -159,10 +159,10 @@ def test_invariants(seed: int, pes: int) -> None:
         assert (cycles.work + cycles.idle) / pes == cycles.latency
         assert cycles.work == alive * layer.size[0] * layer.size[1] * made.timesteps
         assert min(cycles.work, cycles.idle, cycles.latency) >= 0
-        assert (cycles.utilisation is None) == (alive == 0)
+        assert (cycles.utilization is None) == (alive == 0)
         if pes == 1 and alive:
             assert cycles.idle == 0
-            assert cycles.utilisation == 1
+            assert cycles.utilization == 1
     if pes == 1 and metrics.work:
         assert metrics.layer_mean == metrics.parameter_weighted == metrics.pooled == 1
 
@@ -230,9 +230,9 @@ def test_spike_sparsity() -> None:
     assert str(caught.value) == "no neurons, so no spike sparsity"
 
 
-def test_hardware_utilisation() -> None:
-    assert hardware_utilisation([10, 5, 0, 5], 10) == 0.5
-    assert hardware_utilisation([7], 7) == 1
+def test_hardware_utilization() -> None:
+    assert hardware_utilization([10, 5, 0, 5], 10) == 0.5
+    assert hardware_utilization([7], 7) == 1
 
 
 @pytest.mark.parametrize(
@@ -244,9 +244,9 @@ def test_hardware_utilisation() -> None:
         ([-1], 5, "PE 0: busy -1 cycles of a latency of 5"),
     ],
 )
-def test_hardware_utilisation_refuses(busy: list[int], latency: int, message: str) -> None:
+def test_hardware_utilization_refuses(busy: list[int], latency: int, message: str) -> None:
     with pytest.raises(EvenspikeError) as caught:
-        hardware_utilisation(busy, latency)
+        hardware_utilization(busy, latency)
     assert str(caught.value) == message
 
 

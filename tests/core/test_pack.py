@@ -13,7 +13,7 @@ import pytest
 from evenspike_core.arch import PID_BITS, Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import LayerMapping, choose
-from evenspike_core.pack import Descriptor, Image, pack, pack_layer, split_chunk
+from evenspike_core.pack import Descriptor, Packed, pack, pack_layer, split_chunk
 from evenspike_core.program import PIXELS, Program, Segment
 from evenspike_core.unpack import unpack
 from tests.helpers.archs import random_arch, random_mapping
@@ -61,36 +61,36 @@ def test_the_programs_of_the_round_trip_have_every_feature() -> None:
 def test_a_layer_packed_alone_is_its_part_of_the_image(seed: int) -> None:
     program, arch = random_program(seed), random_arch(seed)
     mapping = random_mapping(program, arch, seed)
-    image = pack(program, mapping, arch)
+    packed = pack(program, mapping, arch)
     at = 0
-    for index, whole in enumerate(image.layers):
+    for index, whole in enumerate(packed.layers):
         alone, stream = pack_layer(program, mapping, index, arch)
-        assert np.array_equal(stream, image.stream[at : at + stream.size])
+        assert np.array_equal(stream, packed.stream[at : at + stream.size])
         assert [(a - at, n) for a, n in whole.passes] == list(alone.passes)
         at += stream.size
-    assert at == image.stream.size
+    assert at == packed.stream.size
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_passes_follow_each_other_without_a_gap(seed: int) -> None:
     program, arch = random_program(seed), random_arch(seed)
-    image = pack(program, random_mapping(program, arch, seed), arch)
+    packed = pack(program, random_mapping(program, arch, seed), arch)
     at = 0
-    for descriptor in image.layers:
+    for descriptor in packed.layers:
         assert len(descriptor.passes) == (0 if descriptor.host else len(descriptor.slots_used))
         for address, words in descriptor.passes:
             assert address == at
             at += words
-    assert at == image.stream.size
-    assert image.stream.dtype == np.uint64
+    assert at == packed.stream.size
+    assert packed.stream.dtype == np.uint64
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_descriptors_say_what_the_program_and_the_mapping_say(seed: int) -> None:
     program, arch = random_program(seed), random_arch(seed)
     mapping = random_mapping(program, arch, seed)
-    image = pack(program, mapping, arch)
-    for one, plan, found in zip(program.layers, mapping, image.layers, strict=True):
+    packed = pack(program, mapping, arch)
+    for one, plan, found in zip(program.layers, mapping, packed.layers, strict=True):
         for name in ("name", "host", "last", "size", "pool", "threshold", "leak", "reset"):
             assert getattr(found, name) == getattr(one, name)
         assert (found.tile, found.slots, found.chunks) == (plan.tile, plan.slots, plan.chunks)
@@ -102,7 +102,7 @@ def test_descriptors_say_what_the_program_and_the_mapping_say(seed: int) -> None
             assert (described.height, described.width) == program.source_shape(part)[1:]
             if part.source != PIXELS:
                 assert described.blocks == mapping[part.source].blocks.shape[0]
-                assert described.spike_base == image.layers[part.source].spike_base
+                assert described.spike_base == packed.layers[part.source].spike_base
 
 
 # --- the words, by hand ---------------------------------------------------------------------
@@ -130,8 +130,8 @@ def single(filters: Sequence[Weights], bias: list[int], kernel: int, channels: i
 
 def words(program: Program, arch: Arch) -> list[int]:
     """The weight stream of filter f on PE f mod `pes`, source channels in their own order."""
-    image = pack(program, choose(program, arch, natural=True), arch)
-    return [int(word) for word in image.stream]
+    packed = pack(program, choose(program, arch, natural=True), arch)
+    return [int(word) for word in packed.stream]
 
 
 def test_golden_stream() -> None:
@@ -270,19 +270,21 @@ def extent(one: Descriptor) -> tuple[int, int]:
     return one.spike_base, one.spike_base + entries
 
 
-def alive(image: Image, index: int) -> range:
+def alive(packed: Packed, index: int) -> range:
     """Layers during which the spikes of a layer are in memory: it writes first, readers follow."""
-    readers = [n for n, one in enumerate(image.layers) if index in [s.source for s in one.segments]]
+    readers = [
+        n for n, one in enumerate(packed.layers) if index in [s.source for s in one.segments]
+    ]
     return range(index, max(readers, default=index) + 1)
 
 
-def overlaps(image: Image) -> list[tuple[str, str]]:
-    layers = image.layers[:-1]
+def overlaps(packed: Packed) -> list[tuple[str, str]]:
+    layers = packed.layers[:-1]
     return [
         (one.name, other.name)
         for n, one in enumerate(layers)
         for m, other in enumerate(layers[:n])
-        if set(alive(image, n)) & set(alive(image, m))
+        if set(alive(packed, n)) & set(alive(packed, m))
         and extent(one)[0] < extent(other)[1]
         and extent(other)[0] < extent(one)[1]
     ]
@@ -291,18 +293,18 @@ def overlaps(image: Image) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("seed", range(100))
 def test_spikes_that_are_alive_together_never_overlap(seed: int) -> None:
     program, arch = random_program(seed), random_arch(seed)
-    image = pack(program, random_mapping(program, arch, seed), arch)
-    assert overlaps(image) == []
-    assert all(extent(one)[0] >= 0 for one in image.layers)
-    assert all(extent(one)[1] <= arch.spike_entries for one in image.layers[:-1])
+    packed = pack(program, random_mapping(program, arch, seed), arch)
+    assert overlaps(packed) == []
+    assert all(extent(one)[0] >= 0 for one in packed.layers)
+    assert all(extent(one)[1] <= arch.spike_entries for one in packed.layers[:-1])
 
 
 def test_the_programs_of_the_spike_memory_hold_maps_for_later_readers() -> None:
     kept = 0
     for seed in range(40):
         program, arch = random_program(seed), random_arch(seed)
-        image = pack(program, random_mapping(program, arch, seed), arch)
-        kept += sum(len(alive(image, n)) > 2 for n in range(len(image.layers)))
+        packed = pack(program, random_mapping(program, arch, seed), arch)
+        kept += sum(len(alive(packed, n)) > 2 for n in range(len(packed.layers)))
     assert kept > 10
 
 
@@ -319,11 +321,11 @@ def residual(side: int = 4) -> Program:
 
 def test_space_is_reused_after_the_last_reader() -> None:
     program, arch = residual(), Arch(pes=1, spike_entries=48)
-    image = pack(program, choose(program, arch), arch)
-    bases = {one.name: one.spike_base for one in image.layers}
+    packed = pack(program, choose(program, arch), arch)
+    bases = {one.name: one.spike_base for one in packed.layers}
     # `a` is dead when c is written, `first` is not.
     assert bases == {"first": 0, "a": 16, "b": 32, "c": 16, "last": 0}
-    assert [s.spike_base for s in image.layers[3].segments] == [32, 0]
+    assert [s.spike_base for s in packed.layers[3].segments] == [32, 0]
 
 
 def test_too_small_a_spike_memory_names_the_layer() -> None:
@@ -346,9 +348,9 @@ def test_pack_checks_the_program_against_the_arch() -> None:
 # --- damage ---------------------------------------------------------------------------------
 
 
-def survives(image: Image) -> Any:
+def survives(packed: Packed) -> Any:
     try:
-        return unpack(image)
+        return unpack(packed)
     except EvenspikeError as error:
         return str(error)
 
@@ -356,16 +358,16 @@ def survives(image: Image) -> Any:
 @pytest.mark.parametrize("seed", range(60))
 def test_a_damaged_stream_is_refused_or_another_program(seed: int) -> None:
     program, arch = random_program(seed % 20, max_filters=8), random_arch(seed % 20)
-    image = pack(program, random_mapping(program, arch, seed), arch)
+    packed = pack(program, random_mapping(program, arch, seed), arch)
     rng = np.random.default_rng(seed)
-    stream = image.stream.copy()
+    stream = packed.stream.copy()
     for at in rng.integers(stream.size, size=int(rng.integers(1, 4))):
         stream[at] ^= np.uint64(1) << np.uint64(rng.integers(64))
     if seed % 4 == 0:
         stream = rng.integers(0, 1 << 64, stream.size, dtype=np.uint64)
     elif seed % 4 == 1:
         stream = stream[: int(rng.integers(stream.size))]
-    found = survives(replace(image, stream=stream))
+    found = survives(replace(packed, stream=stream))
     assert isinstance(found, Program | str)
     if isinstance(found, str):
         assert any(part in found for part in ("malformed", "ends behind", "range proof"))
@@ -375,22 +377,22 @@ def test_a_weight_for_a_slot_without_a_filter_is_malformed() -> None:
     """Three filters on two PEs with two slots: the second slot of PE 1 is empty."""
     arch = Arch(pes=2, slots=2, accumulators=4)
     program = single([{(0, 0): 1}, {(0, 0): 2}, {(0, 0): 3}], [0, 0, 0], 1, 1)
-    image = pack(program, choose(program, arch, natural=True), arch)
-    assert image.layers[1].blocks.tolist() == [[0, 1], [2, -1]]
-    stream = image.stream.copy()
+    packed = pack(program, choose(program, arch, natural=True), arch)
+    assert packed.layers[1].blocks.tolist() == [[0, 1], [2, -1]]
+    stream = packed.stream.copy()
     at = next(n for n, word in enumerate(stream.tolist()) if word == 0x0000_0002_0000_0001)
     stream[at] |= np.uint64(2 << 16)  # token 00 becomes 02: kernel 1, the second slot
-    assert survives(replace(image, stream=stream)) == (
+    assert survives(replace(packed, stream=stream)) == (
         "layer last: pass 0, chunk 0: the weight stream of PE 1 is malformed"
     )
 
 
 def test_a_stream_that_ends_too_soon() -> None:
     program, arch = residual(), Arch(pes=1)
-    image = pack(program, choose(program, arch), arch)
-    message = survives(replace(image, stream=image.stream[:-1]))
-    at, words = image.layers[-1].passes[0]
-    assert words == image.stream.size - at
+    packed = pack(program, choose(program, arch), arch)
+    message = survives(replace(packed, stream=packed.stream[:-1]))
+    at, words = packed.layers[-1].passes[0]
+    assert words == packed.stream.size - at
     assert message == (
-        f"the chunk at word {at} ends behind the weight stream of {image.stream.size - 1} words"
+        f"the chunk at word {at} ends behind the weight stream of {packed.stream.size - 1} words"
     )

@@ -18,11 +18,12 @@ from evenspike.cli.cosim import choose_engine, run_image
 from evenspike.cli.simulate import prepare
 from evenspike.report.format import verdict
 from evenspike_core import data as dataset
-from evenspike_core import events, reference
+from evenspike_core import reference
 from evenspike_core.arch import Arch
+from evenspike_core.compare import Divergence
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import choose
-from evenspike_core.pack import Image, pack
+from evenspike_core.pack import Packed, pack
 from evenspike_core.program import PIXELS, Layer, Program, Segment
 from evenspike_hw.engine import compiled
 from evenspike_hw.engine.interpreted import InterpretedSimulator
@@ -43,7 +44,7 @@ def program() -> Program:
 
 
 @pytest.fixture
-def image(program: Program) -> Image:
+def packed(program: Program) -> Packed:
     return pack(program, choose(program, SMALL), SMALL)
 
 
@@ -53,36 +54,38 @@ def currents_of(program: Program) -> np.ndarray[tuple[int, ...], np.dtype[np.int
 
 def test_the_shipped_ticket() -> None:
     program = models.load("vgg16")
-    image = prepare(program, Arch(), natural=False)
+    packed = prepare(program, Arch(), natural=False)
     pixels, _ = dataset.shipped()
-    with Simulator(image) as simulator:
-        found = run_image(program, Accelerator(image), simulator, pixels[0])
+    with Simulator(packed) as simulator:
+        found = run_image(program, Accelerator(packed), simulator, pixels[0])
     assert found.divergence is None, found.divergence
     assert found.spikes == 4 * sum(int(np.prod(layer.output)) for layer in program.layers[:-1])
     assert found.counters == 14 * (1 + 7 * 16)
 
 
-def test_a_second_image_starts_from_a_clean_core(program: Program, image: Image) -> None:
+def test_a_second_image_starts_from_a_clean_core(program: Program, packed: Packed) -> None:
     currents = currents_of(program)
-    runs = Accelerator(image).run(currents)
-    with Simulator(image) as simulator:
+    runs = Accelerator(packed).run(currents)
+    with Simulator(packed) as simulator:
         first, second = simulator.run(currents), simulator.run(currents)
-    assert compare(image, runs, first) is None
-    assert compare(image, runs, second) is None
+    assert compare(packed, runs, first) is None
+    assert compare(packed, runs, second) is None
 
 
 def test_amaranths_own_simulator_agrees() -> None:
     program = random_program(3, timesteps=2, max_side=3, max_filters=3)
     arch = ARCHS["single"]
-    image = pack(program, choose(program, arch), arch)
+    packed = pack(program, choose(program, arch), arch)
     currents = currents_of(program)
-    traces = InterpretedSimulator(image).run(currents)
-    assert compare(image, Accelerator(image).run(currents), traces) is None
+    traces = InterpretedSimulator(packed).run(currents)
+    assert compare(packed, Accelerator(packed).run(currents), traces) is None
 
 
-def test_a_stalling_memory_changes_cycles_and_nothing_else(program: Program, image: Image) -> None:
+def test_a_stalling_memory_changes_cycles_and_nothing_else(
+    program: Program, packed: Packed
+) -> None:
     currents = currents_of(program)
-    with Simulator(image) as simulator:
+    with Simulator(packed) as simulator:
         fast, slow = simulator.run(currents), simulator.run(currents, MemoryBehaviour(0.5, 1))
     assert sum(t.cycles for t in slow) > sum(t.cycles for t in fast)
     for one, two in zip(fast, slow, strict=True):
@@ -93,17 +96,17 @@ def test_a_stalling_memory_changes_cycles_and_nothing_else(program: Program, ima
     assert np.array_equal(fast[-1].logits, slow[-1].logits)
 
 
-def test_a_memory_that_stalls_for_ever_is_given_up(program: Program, image: Image) -> None:
+def test_a_memory_that_stalls_for_ever_is_given_up(program: Program, packed: Packed) -> None:
     currents = currents_of(program)
-    runs = Accelerator(image).run(currents)
+    runs = Accelerator(packed).run(currents)
     second = runs[0].cycles + 1
     cases = {0: "; the table is not full", second: f", at layer {runs[1].name} (number 1), cycle "}
     for since, place in cases.items():
-        with Simulator(image) as simulator:
+        with Simulator(packed) as simulator:
             with pytest.raises(EvenspikeError) as caught:
                 simulator.run(currents, MemoryBehaviour(1.0, since=since))
             assert str(caught.value).startswith(f"RTL: nothing has moved for 20000 cycles{place}")
-            assert compare(image, runs, simulator.run(currents)) is None  # and works again
+            assert compare(packed, runs, simulator.run(currents)) is None  # and works again
 
 
 FAULTS = {
@@ -123,10 +126,10 @@ FAULTS = {
     [*((Simulator, field) for field in FAULTS), (InterpretedSimulator, "timesteps")],
 )
 def test_a_descriptor_that_cannot_run_stops_at_its_layer(
-    engine: type[Simulator | InterpretedSimulator], field: str, program: Program, image: Image
+    engine: type[Simulator | InterpretedSimulator], field: str, program: Program, packed: Packed
 ) -> None:
-    number = len(image.layers) - 1
-    simulator = engine(image)
+    number = len(packed.layers) - 1
+    simulator = engine(packed)
     tables = simulator.map.tables
     words = tables.words.copy()
     at = descriptor.LAYER_WORDS * number
@@ -137,7 +140,7 @@ def test_a_descriptor_that_cannot_run_stops_at_its_layer(
     for n in range(descriptor.LAYER_WORDS):
         words[at + n] = value >> 64 * n & (1 << 64) - 1
     simulator.map.tables = replace(tables, words=words)
-    name = image.layers[number].name
+    name = packed.layers[number].name
     message = rf"RTL: stopped with its error bit at layer {name} \(number {number}\), cycle \d+"
     with pytest.raises(EvenspikeError, match=message):
         simulator.run(currents_of(program))
@@ -155,13 +158,13 @@ def test_overflow_sets_the_flag_of_its_pe() -> None:
         bias = np.full_like(layers[index].bias, 2**23 - 1)
         layers[index] = replace(layers[index], segments=segments, bias=bias)
     object.__setattr__(program, "layers", tuple(layers))
-    image = pack(program, choose(program, SMALL), SMALL)
+    packed = pack(program, choose(program, SMALL), SMALL)
     currents = currents_of(program)
-    runs = Accelerator(image).run(currents)
-    with Simulator(image) as simulator:
+    runs = Accelerator(packed).run(currents)
+    with Simulator(packed) as simulator:
         traces = simulator.run(currents)
     assert any(run.membrane_overflow.any() for run in runs)
-    assert compare(image, runs, traces) is None
+    assert compare(packed, runs, traces) is None
 
 
 def test_a_partial_sum_saturates_on_both_and_in_the_report() -> None:
@@ -179,21 +182,21 @@ def test_a_partial_sum_saturates_on_both_and_in_the_report() -> None:
     head = Layer("head", (Segment(0, weights),), np.zeros(1, dtype=np.int32), (1, 1), 0, last=True)
     for name, value in {"shape": (1, 1, 1), "layers": (first, head)}.items():
         object.__setattr__(program, name, value)
-    image = pack(program, choose(program, SMALL), SMALL)
+    packed = pack(program, choose(program, SMALL), SMALL)
     currents = reference.host_currents(program, pixels)
-    runs = Accelerator(image).run(currents)
-    with Simulator(image) as simulator:
+    runs = Accelerator(packed).run(currents)
+    with Simulator(packed) as simulator:
         traces = simulator.run(currents)
     assert runs[1].accumulator_overflow.tolist() == [True, False, False, False]
-    assert compare(image, runs, traces) is None
+    assert compare(packed, runs, traces) is None
     assert traces[1].accumulator_overflow.tolist() == [True, False, False, False]
-    content = assemble.report(program, image, 0, [runs], model="loud", mapping="cost")
+    content = assemble.report(program, packed, 0, [runs], model="loud", mapping="cost")
     content["bit_exact"] = True
     content["compared"] = {"spikes": 1, "layers": 1, "timesteps": 2}
     assert verdict(content).endswith("OVERFLOW: a sum has saturated in head.")
 
 
-def test_wrong_weights_are_a_difference(program: Program, image: Image) -> None:
+def test_wrong_weights_are_a_difference(program: Program, packed: Packed) -> None:
     """In the RTL's memory; the model has the right ones."""
     layers = [
         replace(layer, segments=tuple(replace(s, weights=-s.weights) for s in layer.segments))
@@ -202,20 +205,22 @@ def test_wrong_weights_are_a_difference(program: Program, image: Image) -> None:
     other = replace(program, layers=(program.layers[0], *layers))
     currents = currents_of(program)
     with Simulator(pack(other, choose(other, SMALL), SMALL)) as simulator:
-        found = compare(image, Accelerator(image).run(currents), simulator.run(currents))
+        found = compare(packed, Accelerator(packed).run(currents), simulator.run(currents))
     assert found is not None
     assert found.layer != program.layers[0].name
 
 
-def test_a_wrong_spike_is_located_by_pass_tile_pe_and_cycle(program: Program, image: Image) -> None:
+def test_a_wrong_spike_is_located_by_pass_tile_pe_and_cycle(
+    program: Program, packed: Packed
+) -> None:
     currents = currents_of(program)
-    runs = Accelerator(image).run(currents)
-    with Simulator(image) as simulator:
+    runs = Accelerator(packed).run(currents)
+    with Simulator(packed) as simulator:
         traces = simulator.run(currents)
     masks = runs[0].masks.copy()
     masks[0, 0, 0] ^= 2
     wrong = [replace(runs[0], masks=masks), *runs[1:]]
-    found = compare(image, wrong, traces)
+    found = compare(packed, wrong, traces)
     assert found is not None
     assert found.cycle == int(traces[0].closed[0])
     assert re.search(
@@ -226,13 +231,13 @@ def test_a_wrong_spike_is_located_by_pass_tile_pe_and_cycle(program: Program, im
 
 
 def test_a_waveform_of_the_cycles_in_question(
-    program: Program, image: Image, tmp_path: Path
+    program: Program, packed: Packed, tmp_path: Path
 ) -> None:
     waves = Waves(tmp_path / "waves.vcd", 100, 150)
     currents = currents_of(program)
-    with Simulator(image, trace=True) as simulator:
+    with Simulator(packed, trace=True) as simulator:
         traces = simulator.run(currents, waves=waves)
-    assert compare(image, Accelerator(image).run(currents), traces) is None
+    assert compare(packed, Accelerator(packed).run(currents), traces) is None
     text = waves.path.read_text()
     times = [int(line[1:]) for line in text.splitlines() if line.startswith("#")]
     assert times[-1] - times[0] == 2 * (waves.last - waves.first) + 1
@@ -252,7 +257,7 @@ def test_sim_runs_the_rtl_where_it_is_built(
     assert content["compared"]["rtl"]["counters"] == 14 * (1 + 7 * 16)
     assert "RTL, 1 of the images" in (tmp_path / "vgg16-small" / "report.md").read_text()
 
-    wrong = events.Divergence("conv2", "cycles", (1, 2), "layer conv2: cycles 1 in model, 2 in RTL")
+    wrong = Divergence("conv2", "cycles", (1, 2), "layer conv2: cycles 1 in model, 2 in RTL")
     found = [cosim.Comparison(wrong, 1, 1, 1, 1.0)]
     monkeypatch.setattr(cosim, "run_images", lambda *_: found)
     assert main(call) == 1
@@ -288,20 +293,20 @@ def test_without_a_compiler_a_small_network_is_interpreted(
     assert re.search(r"no C\+\+ compiler .* would take too long for the \d+,\d+ cycles", error)
     program = random_program(3, timesteps=2, max_side=3, max_filters=3)
     arch = ARCHS["single"]
-    image = pack(program, choose(program, arch), arch)
+    packed = pack(program, choose(program, arch), arch)
     console = Console(width=300)
-    engine, seconds = choose_engine(program, image, random_pixels(program, 0), console)
+    engine, seconds = choose_engine(program, packed, random_pixels(program, 0), console)
     assert (engine, seconds) == (InterpretedSimulator, 0.0)
     assert "Amaranth's own simulator serves" in capsys.readouterr().out
 
 
-def test_cycles_that_part_are_located_by_round(program: Program, image: Image) -> None:
+def test_cycles_that_part_are_located_by_round(program: Program, packed: Packed) -> None:
     currents = currents_of(program)
-    runs = Accelerator(image).run(currents)
-    with Simulator(image) as simulator:
+    runs = Accelerator(packed).run(currents)
+    with Simulator(packed) as simulator:
         traces = simulator.run(currents)
     late = replace(traces[1], closed=traces[1].closed + 3, cycles=traces[1].cycles + 3)
-    found = compare(image, runs, [traces[0], late, *traces[2:]])
+    found = compare(packed, runs, [traces[0], late, *traces[2:]])
     assert found is not None
     begin = runs[1].drains[0]
     assert str(found).endswith(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from evenspike_core import reference
-from evenspike_core.pack import Image
+from evenspike_core.pack import Packed
 from evenspike_core.program import Program
 from evenspike_hw.engine.simulator import Simulator
 from tests.helpers import random_networks
@@ -24,13 +24,13 @@ NETWORKS = 60
 SEED = 7
 
 
-def possible(arch: str) -> Iterator[tuple[Case, Program, Image]]:
+def possible(arch: str) -> Iterator[tuple[Case, Program, Packed]]:
     """The cases of an Arch whose networks fit it."""
     for case in cases(SEED, arch):
         program = case.program()
-        image = image_of(case, program)
-        if image is not None:
-            yield case, program, image
+        packed = image_of(case, program)
+        if packed is not None:
+            yield case, program, packed
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -41,14 +41,14 @@ def test_the_rtl_agrees_with_model_and_reference(arch: str, tmp_path: Path) -> N
 
 
 def features(  # noqa: C901, PLR0912  (a list of what there is)
-    case: Case, program: Program, image: Image
+    case: Case, program: Program, packed: Packed
 ) -> Iterator[str]:
     """What of the descriptor space a case visits."""
     pixels = random_pixels(program, case.seed)
     masks = reference.run(program, pixels).masks
     if case.stall:
         yield "memory stalls"
-    for index, (layer, plan) in enumerate(zip(program.layers, image.layers, strict=True)):
+    for index, (layer, plan) in enumerate(zip(program.layers, packed.layers, strict=True)):
         yield f"leak {layer.leak}"
         yield f"{layer.reset} reset"
         yield f"pool {layer.pool}"
@@ -57,7 +57,7 @@ def features(  # noqa: C901, PLR0912  (a list of what there is)
             continue
         if len(plan.chunks) > 1:
             yield "several chunks"
-            if image.arch.pes > 1 and any(start % image.arch.pes for _, start, _ in plan.chunks):
+            if packed.arch.pes > 1 and any(start % packed.arch.pes for _, start, _ in plan.chunks):
                 yield "a chunk begins within a block"
         if len(plan.slots_used) > 1:
             yield "several passes"
@@ -111,8 +111,8 @@ def test_the_cases_reach_the_whole_descriptor_space() -> None:
     found = {
         feature
         for arch in ARCHS
-        for case, program, image in islice(possible(arch), 60)
-        for feature in features(case, program, image)
+        for case, program, packed in islice(possible(arch), 60)
+        for feature in features(case, program, packed)
     }
     assert not FEATURES - found
 
@@ -147,9 +147,9 @@ def test_a_fault_in_the_rtl_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> 
     assert difference(case, program) is None
     start = Simulator.__init__
 
-    def other(self: Simulator, image: Image, *, trace: bool = False) -> None:
-        first = replace(image.layers[0], threshold=(1 << 24) - 1)
-        start(self, replace(image, layers=(first, *image.layers[1:])), trace=trace)
+    def other(self: Simulator, packed: Packed, *, trace: bool = False) -> None:
+        first = replace(packed.layers[0], threshold=(1 << 24) - 1)
+        start(self, replace(packed, layers=(first, *packed.layers[1:])), trace=trace)
 
     monkeypatch.setattr(Simulator, "__init__", other)
     assert difference(case, program) is not None

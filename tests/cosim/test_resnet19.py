@@ -27,7 +27,7 @@ from tests.helpers.residual import calibrated, images, program_of
 
 def test_the_rtl_agrees_in_spikes_counters_and_cycles() -> None:
     program = program_of(calibrated(2))
-    image = pack(program, choose(program, Arch()), Arch())
+    packed = pack(program, choose(program, Arch()), Arch())
     segments = [s for layer in program.layers for s in layer.segments]
     assert {(s.kernel, s.stride, s.average) for s in segments if s.source >= 0} == {
         (3, 1, 1),
@@ -36,13 +36,13 @@ def test_the_rtl_agrees_in_spikes_counters_and_cycles() -> None:
         (1, 1, 1),  # an identity; the read-out
         (1, 1, 4),  # fc1 behind the average pool
     }
-    accelerator = Accelerator(image)
-    with Simulator(image) as simulator:
+    accelerator = Accelerator(packed)
+    with Simulator(packed) as simulator:
         for pixels in images(2, 11).numpy():
             expected = reference.run(program, pixels)
             assert all(masks.any() for masks in expected.masks)
             runs, traces = accelerator.run(expected.currents), simulator.run(expected.currents)
-            assert compare(image, runs, traces) is None
+            assert compare(packed, runs, traces) is None
             for trace, masks in zip(traces, expected.masks, strict=False):
                 assert (trace.masks == masks).all()
             assert traces[-1].logits is not None
@@ -56,8 +56,8 @@ def test_the_full_widths_tables_fit() -> None:
     masks.attach(model)
     masks.write(model, {k: torch.rand(v.shape) < 0.02 for k, v in masks.read(model).items()})
     program = program_of(model)
-    image = pack(program, choose(program, Arch()), Arch())
-    assert descriptor.encode(image).words.size <= Arch().table_words
+    packed = pack(program, choose(program, Arch()), Arch())
+    assert descriptor.encode(packed).words.size <= Arch().table_words
 
 
 def test_a_wrong_shortcut_is_a_difference() -> None:
@@ -70,9 +70,9 @@ def test_a_wrong_shortcut_is_a_difference() -> None:
     halved = Segment(shortcut.source, shortcut.weights // 2)
     layers[number] = replace(layers[number], segments=(main, halved))
     other = replace(program, layers=tuple(layers))
-    image = pack(program, choose(program, Arch()), Arch())
+    packed = pack(program, choose(program, Arch()), Arch())
     currents = reference.host_currents(program, images(1, 11)[0].numpy())
     with Simulator(pack(other, choose(other, Arch()), Arch())) as simulator:
-        found = compare(image, Accelerator(image).run(currents), simulator.run(currents))
+        found = compare(packed, Accelerator(packed).run(currents), simulator.run(currents))
     assert found is not None
     assert found.layer == "block8.conv2"

@@ -21,7 +21,7 @@ from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.fixed import ACCUMULATOR_BITS, Leak, Reset
 from evenspike_core.mapping import choose
-from evenspike_core.pack import Descriptor, Image, pack
+from evenspike_core.pack import Descriptor, Packed, pack
 from evenspike_core.program import PIXELS, Layer, Program, Segment
 from evenspike_hw.rtl.layouts import KERNEL_MAX, LOGIT_BITS, Layouts
 from evenspike_hw.rtl.pe.pe import PE_LAYER
@@ -40,7 +40,7 @@ class Network:
     """A packed network and the host's currents of an image. program: what it was made of."""
 
     program: Program
-    image: Image
+    packed: Packed
     currents: Currents
 
 
@@ -65,11 +65,11 @@ def random_network(
             program = _wild(program, seed)
         try:
             choose(program, bench.arch)  # a random mapping is only looked for where there is one
-            image = pack(program, random_mapping(program, bench.arch, seed), bench.arch)
+            packed = pack(program, random_mapping(program, bench.arch, seed), bench.arch)
         except EvenspikeError:
             continue
-        if len(stepped.schedule(image).words) <= words:
-            return Network(program, image, _currents(program, seed, wild))
+        if len(stepped.schedule(packed).words) <= words:
+            return Network(program, packed, _currents(program, seed, wild))
 
 
 def _has(program: Program, kernel: int) -> bool:
@@ -149,8 +149,8 @@ def loud_network(bench: Bench, quiet: int | None = None, inputs: int = 270) -> N
     program = Program("loud", time, (1, 1, 1), (host, _quiet(wide), _quiet(last)))
     object.__setattr__(program, "layers", (host, wide, last))  # (goes round the range proof)
     mapping = choose(program, bench.arch, natural=True)
-    image = pack(program, mapping, bench.arch)
-    return Network(program, image, np.full((inputs, 1, 1), 100, dtype=np.int32))
+    packed = pack(program, mapping, bench.arch)
+    return Network(program, packed, np.full((inputs, 1, 1), 100, dtype=np.int32))
 
 
 def _quiet(layer: Layer) -> Layer:
@@ -209,7 +209,7 @@ class Machine(stepped.Machine):
     """The stepped model; `goes` says what does not pause in this cycle."""
 
     def __init__(self, bench: Bench, network: Network, pauses: Pauses) -> None:
-        super().__init__(network.image, network.currents)
+        super().__init__(network.packed, network.currents)
         self.bench = bench
         self.pauses = pauses
         self.goes: dict[str, bool] = {}
@@ -230,7 +230,7 @@ class Machine(stepped.Machine):
 
     @property
     def over(self) -> bool:
-        return self.sequencer.layer.q == len(self.image.layers)
+        return self.sequencer.layer.q == len(self.packed.layers)
 
 
 # --- ports -----------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ class Core:
     def __init__(self, bench: Bench, network: Network, pauses: Pauses) -> None:
         self.bench = bench
         self.network = network
-        self.image = network.image
+        self.packed = network.packed
         self.arch: Arch = bench.arch
         layouts = Layouts(self.arch)
         self._packets = {
@@ -293,7 +293,7 @@ class Core:
             self._finished.append(self._finished[-1] + work.frees)
             self._worked.append(self._worked[-1] + (work.frees and not work.ends_round))
         self.weights = self._weights()
-        self._fields = [self._layer(layer) for layer in self.image.layers]
+        self._fields = [self._layer(layer) for layer in self.packed.layers]
         self.presence = [0] * pes
         self._lead = [[0, 0] for _ in range(pes)]
         self._read: tuple[int, int] | None = None
@@ -306,7 +306,7 @@ class Core:
     def _weights(self) -> list[int]:
         """How many each PE has, and one more."""
         found = np.ones(self.arch.pes, dtype=np.int64)
-        for layer, plan in zip(self.network.program.layers, self.image.layers, strict=True):
+        for layer, plan in zip(self.network.program.layers, self.packed.layers, strict=True):
             if layer.host:
                 continue
             alive = sum(np.count_nonzero(s.weights, axis=(1, 2, 3)) for s in layer.segments)
@@ -325,7 +325,7 @@ class Core:
         self._read = at if reads else None
         self.clears = clear
         item = drain.pipe.q[0]
-        index = min(machine.sequencer.layer.q, len(self.image.layers) - 1)
+        index = min(machine.sequencer.layer.q, len(self.packed.layers) - 1)
         return {
             "presence_read": self._packets["presence"].bits(
                 0, {"enable": reads, "half": at[0], "block": at[1]}
@@ -336,7 +336,7 @@ class Core:
             "bias_low": drain.captures.q == 0,
             "bias_high": drain.captures.q == 1,
             "valid": item is not None,
-            "host": self.image.layers[index].host,
+            "host": self.packed.layers[index].host,
             "clear_overflow": clear,
         }
 
@@ -356,7 +356,7 @@ class Core:
         return self._bits("drain", fields)
 
     def _layer(self, layer: Descriptor) -> int:
-        fields: dict[str, int] = {"timesteps": self.image.timesteps, "last": layer.last}
+        fields: dict[str, int] = {"timesteps": self.packed.timesteps, "last": layer.last}
         if not layer.host:
             for number, segment in enumerate(layer.segments):
                 fields[f"kernels.{number}"] = segment.kernel // 2
@@ -408,7 +408,7 @@ class Core:
             fields |= {"ends_round": work.ends_round, "frees": work.frees}
             return self._bits("activation", fields)
         segment = work.segment
-        segments = self.image.layers[work.layer].segments
+        segments = self.packed.layers[work.layer].segments
         at = []
         for axis, position in enumerate((item.y, item.x)):
             at.append(position + segment.padding - work.tile[axis] * segment.stride)
@@ -439,7 +439,7 @@ class Core:
     def current(self, pe: int) -> int:
         """Of the host, for the neuron that enters the LIF; random where there is none."""
         item = self.machine.drain.pipe.q[0]
-        if item is None or not self.image.layers[item.place.layer].host:
+        if item is None or not self.packed.layers[item.place.layer].host:
             return self.bench.bits(ACCUMULATOR_BITS)
         return item.sums[pe][0] & (1 << ACCUMULATOR_BITS) - 1
 
@@ -475,13 +475,13 @@ class Core:
         item = self.machine.drain.pipe.q[self.arch.timesteps + 1]
         if item is not None:
             found["mask"] = item.masks[number]
-            if self.image.layers[item.place.layer].last:
+            if self.packed.layers[item.place.layer].last:
                 found["logit"] = self.logit(item, number)
         return found
 
     def logit(self, item: stepped.Neurons, pe: int) -> int:
         """In its bits."""
-        total = sum(s + item.biases[pe] for s in item.sums[pe][: self.image.timesteps])
+        total = sum(s + item.biases[pe] for s in item.sums[pe][: self.packed.timesteps])
         return total & (1 << LOGIT_BITS) - 1
 
     # Time.
@@ -512,7 +512,7 @@ class Core:
         """Whether a membrane of each PE saturates in this cycle."""
         found = [False] * self.arch.pes
         for stage, item in self._stages():
-            layer = self.image.layers[item.place.layer]
+            layer = self.packed.layers[item.place.layer]
             if layer.last:
                 continue
             for lane, u in enumerate(item.membranes):
@@ -531,7 +531,7 @@ class Core:
     def _stages(self) -> Iterator[tuple[int, stepped.Neurons]]:
         """Neurons in the stages of the LIF that are in use."""
         pipe = self.machine.drain.pipe.q
-        for stage in range(1, self.image.timesteps + 1):
+        for stage in range(1, self.packed.timesteps + 1):
             item = pipe[stage]
             if item is not None:
                 yield stage, item

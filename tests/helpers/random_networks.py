@@ -22,11 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from evenspike.cli.compare import NAMES, compare, model_result, rtl_result
-from evenspike_core import events, reference
+from evenspike_core import reference
 from evenspike_core.arch import Arch
+from evenspike_core.compare import first_divergence
+from evenspike_core.counters import LayerStatement
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import choose
-from evenspike_core.pack import Image, pack
+from evenspike_core.pack import Packed, pack
 from evenspike_core.program import Program
 from evenspike_hw.engine.simulator import MemoryBehaviour, Simulator
 from evenspike_sim.accelerator import Accelerator
@@ -106,7 +108,7 @@ def cases(seed: int, arch: str | None = None) -> Iterator[Case]:
         )
 
 
-def image_of(case: Case, program: Program) -> Image | None:
+def image_of(case: Case, program: Program) -> Packed | None:
     """The packed network, or None if it does not fit the Arch."""
     arch = ARCHS[case.arch]
     try:
@@ -122,14 +124,14 @@ def image_of(case: Case, program: Program) -> Image | None:
 
 def difference(case: Case, program: Program) -> str | None:
     """Why the RTL, the cycle model and the reference do not agree, or None."""
-    image = image_of(case, program)
-    if image is None:
+    packed = image_of(case, program)
+    if packed is None:
         return None
     pixels = random_pixels(program, case.seed)
     currents = reference.host_currents(program, pixels)
-    runs = Accelerator(image).run(currents)
+    runs = Accelerator(packed).run(currents)
     try:
-        with Simulator(image) as simulator:
+        with Simulator(packed) as simulator:
             traces = simulator.run(currents, MemoryBehaviour(case.stall, case.seed))
     except EvenspikeError as error:
         return str(error)
@@ -138,9 +140,9 @@ def difference(case: Case, program: Program) -> str | None:
         if not np.array_equal(masks, trace.masks):
             return f"layer {trace.name}: spikes differ from the reference"
     if not case.stall:
-        found = compare(image, runs, traces)
+        found = compare(packed, runs, traces)
     else:
-        found = events.first_divergence(
+        found = first_divergence(
             [_timeless(model_result(run)) for run in runs],
             [_timeless(rtl_result(trace)) for trace in traces],
             NAMES,
@@ -148,7 +150,7 @@ def difference(case: Case, program: Program) -> str | None:
     return None if found is None else str(found)
 
 
-def _timeless(result: events.LayerResult) -> events.LayerResult:
+def _timeless(result: LayerStatement) -> LayerStatement:
     """Without what depends on the memory's speed."""
     kept = {k: v for k, v in result.counters.items() if k == "busy" or k.endswith("overflow")}
     return replace(result, cycles=0, counters=kept)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.report.schema import STATES
+from evenspike_core.counters import STATES
 
 Data = dict[str, Any]
 

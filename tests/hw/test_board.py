@@ -25,7 +25,7 @@ from evenspike_core import reference
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import choose
-from evenspike_core.pack import Image, pack
+from evenspike_core.pack import Packed, pack
 from evenspike_hw.board.bridge import BOARD, LONGEST, Bridge
 from evenspike_hw.board.client import FILL, START, Client
 from evenspike_hw.board.memory import BoardMemory
@@ -61,7 +61,7 @@ WORDS = 128
 PROGRAM = random_program(SEED, timesteps=2, max_side=3, max_filters=3)
 
 
-def image_for(arch: Arch) -> Image:
+def image_for(arch: Arch) -> Packed:
     return pack(PROGRAM, choose(PROGRAM, arch), arch)
 
 
@@ -218,9 +218,9 @@ def test_a_network_over_the_uart_is_that_of_the_model(arch: Arch) -> None:
     """Image after image, in logits and cycles; then one that stops, and one behind it."""
     line = UartLine(arch)
     client = Client(line)
-    image = image_for(arch)
-    model = Accelerator(image)
-    client.load(image)
+    packed = image_for(arch)
+    model = Accelerator(packed)
+    client.load(packed)
     for seed in (SEED, SEED + 1):
         runs = model.run(currents_of(seed))
         result = client.run(currents_of(seed))
@@ -243,16 +243,16 @@ def test_a_network_over_the_uart_is_that_of_the_model(arch: Arch) -> None:
 def test_a_run_that_stops_names_its_layer_and_the_next_is_right() -> None:
     line = UartLine(ARCH)
     client = Client(line)
-    image = image_for(ARCH)
-    client.load(image)
+    packed = image_for(ARCH)
+    client.load(packed)
     client.write_memory(LAYER_WORDS, np.zeros(LAYER_WORDS, dtype=np.uint64))
     client.write_register(Register.CONTROL, FILL)
     with pytest.raises(EvenspikeError, match=r"stopped .* at layer layer1 \(number 1\)"):
         client.run(currents_of(SEED))
     client.read_register(Register.CYCLES)
     assert line.lamps == (0, 1)
-    client.load(image)
-    runs = Accelerator(image).run(currents_of(SEED))
+    client.load(packed)
+    runs = Accelerator(packed).run(currents_of(SEED))
     result = client.run(currents_of(SEED))
     assert result.logits.tolist() == runs[-1].logits.tolist()  # type: ignore[union-attr]
     assert result.cycles == sum(run.cycles for run in runs)
@@ -338,14 +338,14 @@ def test_an_image_for_another_arch_is_refused() -> None:
 
 
 def test_the_last_word_of_an_image_has_to_fit() -> None:
-    image = image_for(ARCH)
-    read = MemoryMap(image, encode(image)).words(currents_of(SEED)).size
-    needed = read + len(image.layers[-1].blocks) * ARCH.logit_words  # of a map of one position
+    packed = image_for(ARCH)
+    read = MemoryMap(packed, encode(packed)).words(currents_of(SEED)).size
+    needed = read + len(packed.layers[-1].blocks) * ARCH.logit_words  # of a map of one position
     with pytest.raises(
         EvenspikeError, match=f"take {needed} words, the board's memory has {needed - 1}"
     ):
-        Client(ByteLine(words=needed - 1)).load(image)
-    Client(ByteLine(words=needed)).load(image)
+        Client(ByteLine(words=needed - 1)).load(packed)
+    Client(ByteLine(words=needed)).load(packed)
 
 
 def test_a_start_of_which_nothing_comes_is_an_error() -> None:
@@ -357,15 +357,15 @@ def test_a_start_of_which_nothing_comes_is_an_error() -> None:
 
 def test_an_inference_without_an_end_is_given_up() -> None:
     client = Client(ByteLine(hangs=True))
-    image = image_for(ARCH)
-    client.load(image)
+    packed = image_for(ARCH)
+    client.load(packed)
     message = r"still busy after 0.05 s, {} \(layer 1\)"
     with pytest.raises(EvenspikeError, match=message.format("in an inference")):
         client.run(currents_of(SEED), seconds=0.05)
     with pytest.raises(EvenspikeError, match=message.format("before the inference")):
         client.run(currents_of(SEED), seconds=0.05)
     with pytest.raises(EvenspikeError, match=message.format("before the image is loaded")):
-        client.load(image, seconds=0.05)
+        client.load(packed, seconds=0.05)
     with pytest.raises(EvenspikeError, match="no image is loaded"):
         client.run(currents_of(SEED))
 

@@ -12,7 +12,7 @@ from amaranth.lib import data
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import choose
-from evenspike_core.pack import Image, pack
+from evenspike_core.pack import Packed, pack
 from evenspike_hw.engine.host import current_words, positions
 from evenspike_hw.rtl import descriptor
 from tests.helpers import stepped
@@ -22,7 +22,7 @@ from tests.helpers.networks import random_program
 ARCH = Arch(pes=4, timesteps=8, accumulators=16, spike_entries=4096)
 
 
-def image_of(seed: int, arch: Arch = ARCH) -> Image:
+def image_of(seed: int, arch: Arch = ARCH) -> Packed:
     program = random_program(seed, max_side=8)
     choose(program, arch)
     return pack(program, random_mapping(program, arch, seed), arch)
@@ -36,9 +36,9 @@ def bits(layout: data.StructLayout, words: list[int]) -> Any:
 @pytest.mark.parametrize("seed", range(20))
 def test_the_tables_say_what_the_schedule_does(seed: int) -> None:
     """Against the unrolled schedule of the stepped model: loads, works, rounds and words."""
-    image = image_of(seed)
-    plan = stepped.schedule(image)
-    tables = descriptor.encode(image)
+    packed = image_of(seed)
+    plan = stepped.schedule(packed)
+    tables = descriptor.encode(packed)
     words = [int(word) for word in tables.words]
     passes = []
     for word in words[tables.pass_base :]:
@@ -46,8 +46,8 @@ def test_the_tables_say_what_the_schedule_does(seed: int) -> None:
         if not found.words:
             break
         passes += [found.words] * found.repeats
-    host = image.layers[0]
-    count = len(positions(host)) * image.arch.current_words
+    host = packed.layers[0]
+    count = len(positions(host)) * packed.arch.current_words
     assert passes[0] == count
     assert sum(passes) == count + len(plan.words)
     loads, rounds = [], 0
@@ -64,7 +64,7 @@ def test_the_tables_say_what_the_schedule_does(seed: int) -> None:
             for word in words[layer.chunk_base : layer.chunk_base + layer.chunks]
         ]
         loads += layer.loads * [(c.segment, c.lead, c.biases) for c in chunks]
-        source = image.layers[number]
+        source = packed.layers[number]
         rounds += layer.passes * len(list(stepped.tiles(source)))
         for chunk, (segment, start, end) in zip(chunks, source.chunks, strict=True):
             assert start == chunk.lead + start // ARCH.pes * ARCH.pes
@@ -78,8 +78,8 @@ def test_the_tables_say_what_the_schedule_does(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_host_sends_currents_in_drain_order(seed: int) -> None:
-    image = image_of(seed, replace(ARCH, pes=int(2 ** (seed % 5))))
-    layer = image.layers[0]
+    packed = image_of(seed, replace(ARCH, pes=int(2 ** (seed % 5))))
+    layer = packed.layers[0]
     rng = np.random.default_rng(seed)
     currents = rng.integers(-(2**23), 2**23, (layer.filters, *layer.size), dtype=np.int32)
     order = [
@@ -89,34 +89,34 @@ def test_the_host_sends_currents_in_drain_order(seed: int) -> None:
         for slot in stepped.places(layer, 0, number, tile)
         for place in slot
     ]
-    expected = list(stepped.host_words(image, currents, order))
-    assert current_words(image, currents).tolist() == expected
+    expected = list(stepped.host_words(packed, currents, order))
+    assert current_words(packed, currents).tolist() == expected
 
 
 def test_a_table_too_small_is_named() -> None:
-    image = image_of(1)
-    small = replace(image, arch=replace(ARCH, table_words=64))
-    layers = [replace(layer, name=f"{layer.name}{n}") for n in range(4) for layer in image.layers]
+    packed = image_of(1)
+    small = replace(packed, arch=replace(ARCH, table_words=64))
+    layers = [replace(layer, name=f"{layer.name}{n}") for n in range(4) for layer in packed.layers]
     with pytest.raises(EvenspikeError, match=r"take \d+ words of the table, which has 64"):
         descriptor.encode(replace(small, layers=tuple(layers)))
 
 
 def test_what_a_field_cannot_hold_is_named() -> None:
-    image = image_of(2)
-    layer = replace(image.layers[1], threshold=1 << 24)
+    packed = image_of(2)
+    layer = replace(packed.layers[1], threshold=1 << 24)
     with pytest.raises(EvenspikeError, match=r"layer layer1: threshold is 16777216.* 24 bits"):
-        descriptor.encode(replace(image, layers=(image.layers[0], layer, *image.layers[2:])))
+        descriptor.encode(replace(packed, layers=(packed.layers[0], layer, *packed.layers[2:])))
 
 
 def test_three_inputs_are_too_many() -> None:
-    image = image_of(2)
-    layer = replace(image.layers[1], segments=3 * image.layers[1].segments[:1])
+    packed = image_of(2)
+    layer = replace(packed.layers[1], segments=3 * packed.layers[1].segments[:1])
     with pytest.raises(EvenspikeError, match=r"layer layer1: 3 segments, the hardware has 2"):
-        descriptor.encode(replace(image, layers=(image.layers[0], layer, *image.layers[2:])))
+        descriptor.encode(replace(packed, layers=(packed.layers[0], layer, *packed.layers[2:])))
 
 
 def test_only_the_last_pass_may_be_short() -> None:
-    image = image_of(2)
-    layer = replace(image.layers[1], slots=2, slots_used=(1, 2))
+    packed = image_of(2)
+    layer = replace(packed.layers[1], slots=2, slots_used=(1, 2))
     with pytest.raises(EvenspikeError, match=r"a pass before the last uses 1 of 2 slots"):
-        descriptor.encode(replace(image, layers=(image.layers[0], layer, *image.layers[2:])))
+        descriptor.encode(replace(packed, layers=(packed.layers[0], layer, *packed.layers[2:])))

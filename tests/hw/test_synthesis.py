@@ -181,7 +181,7 @@ def test_longest_path() -> None:
 
 
 def test_what_does_not_fit() -> None:
-    log = """Info: Device utilisation:
+    log = """Info: Device utilization:
 Info: \t              DP16KD:     336/    208   161%
 Info: \t        TRELLIS_COMB:   23973/  83640    28%
 ERROR: Unable to place cell 'x', no BELs remaining to implement cell type 'DP16KD'
@@ -204,7 +204,7 @@ def test_the_slowest_clock_counts(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(json.dumps(report))
     found = read(tmp_path / "r.json")
     assert found.fmax_mhz == 40.46
-    assert found.utilisation == {"LUT": {"used": 3, "available": 9}}
+    assert found.utilization == {"LUT": {"used": 3, "available": 9}}
     assert found.critical_path == [{"kind": "logic", "ns": 25.0, "to": "b", "net": ""}]
     (tmp_path / "r.json").write_text(json.dumps(report | {"fmax": {}}))
     found = read(tmp_path / "r.json")  # no path from register to register

@@ -86,7 +86,7 @@ def synthesis(target: str = "generic") -> Data:
             "fmax_mhz": 48.07,
             "fmax_by": "nextpnr-ecp5, some device, seed 3",
             "routed": {
-                "utilisation": {"DP16KD": {"used": 52, "available": 208}},
+                "utilization": {"DP16KD": {"used": 52, "available": 208}},
                 "critical_path": [
                     step("clk-to-q", 5.609, "table.0", ""),
                     step("routing", 2.135, "lut.1", "table.DOA"),
@@ -338,7 +338,7 @@ def test_text_from_outside_is_escaped() -> None:
     result["fmax_by"] = result["path"][0] = result["memories"][0]["name"] = bad
     result["memories"][0]["mapped"] = result["memories"][0]["ports"] = bad
     result["blocks"]["name"] = result["blocks"]["blocks"][0]["name"] = bad
-    result["routed"]["utilisation"] = {bad: {"used": 1, "available": 2}}
+    result["routed"]["utilization"] = {bad: {"used": 1, "available": 2}}
     result["routed"]["critical_path"][1] = step(bad, 1, bad, bad)
     result["tools"], result["digest"], result["arch"] = (
         {bad: bad},

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from evenspike.report import pages as report
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.events import Span, perfetto
+from evenspike_core.trace import Span, perfetto
 from tests.helpers.synthetic_report import synthetic_pictures, synthetic_report
 
 

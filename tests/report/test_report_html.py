@@ -15,8 +15,8 @@ import pytest
 from evenspike.report import format as fmt
 from evenspike.report import html as report_html
 from evenspike.report import plots as report_plots
-from evenspike.report.schema import STATES
 from evenspike.report.svg import Scale
+from evenspike_core.counters import STATES
 from tests.helpers.synthetic_report import PES, Data, synthetic_pictures, synthetic_report
 
 

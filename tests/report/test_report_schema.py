@@ -13,7 +13,8 @@ import pytest
 
 from evenspike.report import format as fmt
 from evenspike.report import pages as report
-from evenspike.report.schema import LAYER, SCHEMA, STATES, check, plain
+from evenspike.report.schema import LAYER, SCHEMA, check, plain
+from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
 from tests.helpers.synthetic_report import PES, Data, at, synthetic_report
 

@@ -37,7 +37,7 @@ def run(
     options = f" --method {method} --seed {seed}"
     used = chosen or 4
     trained = [
-        {"round": n, "images_seen": seen, "sparsity": s, "utilisation": 1 - s / 2,
+        {"round": n, "images_seen": seen, "sparsity": s, "utilization": 1 - s / 2,
          "accuracy": accuracy - 10, "timesteps": t}
         for n, seen, s, t in ((0, 100, 0.0, used), (1, 150, 0.5, used), (2, 250, 0.75, 4))
     ]  # fmt: skip
@@ -108,10 +108,10 @@ def test_cycles_are_the_papers_convention() -> None:
     # four PEs, T = 4, ten positions: 8 weights work 320 PE-cycles, the slowest has 4
     assert (first["work"], first["idle"], first["latency"]) == (320, 320, 160)
     assert (first["work"] + first["idle"]) / 4 == first["latency"]
-    assert first["utilisation"] == pytest.approx(1 - (4 - 2) / 4 * 4 / 3)
-    assert (second["idle"], second["utilisation"]) == (0, 1.0)
-    assert cycles.utilisation(row) == pytest.approx((1 / 3 + 1) / 2)
-    assert cycles.utilisation(row, weighted=True) == pytest.approx((100 / 3 + 300) / 400)
+    assert first["utilization"] == pytest.approx(1 - (4 - 2) / 4 * 4 / 3)
+    assert (second["idle"], second["utilization"]) == (0, 1.0)
+    assert cycles.utilization(row) == pytest.approx((1 / 3 + 1) / 2)
+    assert cycles.utilization(row, weighted=True) == pytest.approx((100 / 3 + 300) / 400)
     assert cycles.total(row, "latency") == 160 + 40
     # on two PEs: (4, 2) and (2, 0), each of which leaves a PE idle
     assert cycles.layers(row, 2)[0]["idle"] == (2 + 2) * 40
@@ -455,8 +455,8 @@ def test_every_plan_can_be_run() -> None:
 def measured(method: str, seed: int, busy: float, natural: float, accuracy: float) -> Data:
     found = run(method, seed, accuracy=accuracy)
     found["trained"][-1] |= {
-        "hardware_utilisation": busy,
-        "hardware_utilisation_natural": natural,
+        "hardware_utilization": busy,
+        "hardware_utilization_natural": natural,
         "cycles": 1000.0,
         "cycles_natural": 1100.0,
         "energy_pj": 5e6,

@@ -12,14 +12,14 @@ import numpy.typing as npt
 import pytest
 
 from evenspike.cli import explore
-from evenspike.report.schema import STATES
 from evenspike_core import reference, workload
 from evenspike_core.arch import Arch, preset
+from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.events import Span, perfetto
 from evenspike_core.mapping import choose, filter_cost
-from evenspike_core.pack import Image, pack
+from evenspike_core.pack import Packed, pack
 from evenspike_core.program import PIXELS, Program, Segment
+from evenspike_core.trace import Span, perfetto
 from evenspike_sim.accelerator import Accelerator, LayerRun
 from evenspike_sim.cost import draw, layer_cost
 from evenspike_sim.energy import ACTIONS
@@ -38,7 +38,7 @@ class Case:
     """One image of a random network on a random accelerator, and what the reference says."""
 
     program: Program
-    image: Image
+    packed: Packed
     truth: reference.Activity
     runs: list[LayerRun]
 
@@ -46,10 +46,10 @@ class Case:
 def case(seed: int) -> Case:
     program = random_program(seed)
     arch = random_arch(seed, program.timesteps)
-    image = pack(program, random_mapping(program, arch, seed), arch)
+    packed = pack(program, random_mapping(program, arch, seed), arch)
     pixels = random_pixels(program, seed)
     truth = reference.run(program, pixels)
-    return Case(program, image, truth, Accelerator(image).run(truth.currents))
+    return Case(program, packed, truth, Accelerator(packed).run(truth.currents))
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +87,12 @@ def test_the_cases_have_spikes_and_logits(cases: list[Case]) -> None:
     fired = [bool(masks.any()) for one in cases for masks in one.truth.masks]
     assert 0.3 < np.mean(fired) < 1
     assert sum(bool(one.truth.logits.any()) for one in cases) > 40
-    passes = [len(d.slots_used) for one in cases for d in one.image.layers]
-    chunks = [len(d.chunks) for one in cases for d in one.image.layers]
+    passes = [len(d.slots_used) for one in cases for d in one.packed.layers]
+    chunks = [len(d.chunks) for one in cases for d in one.packed.layers]
     tiles = [
         -(-d.size[0] // d.tile[0]) * -(-d.size[1] // d.tile[1])
         for one in cases
-        for d in one.image.layers
+        for d in one.packed.layers
     ]
     assert min(max(passes), max(chunks), max(tiles)) >= 4
 
@@ -101,7 +101,7 @@ def test_the_cases_have_spikes_and_logits(cases: list[Case]) -> None:
 def test_every_layer_on_drawn_spikes(cases: list[Case], seed: int) -> None:
     """In many a random network the last layers fall silent: drawn spikes keep each layer busy."""
     one = cases[seed]
-    program, accelerator = one.program, Accelerator(one.image)
+    program, accelerator = one.program, Accelerator(one.packed)
     inputs = draw(program, [np.full(layer.filters, 0.6) for layer in program.layers], seed)
     for index, layer in enumerate(program.layers[1:], start=1):
         expected = reference.run_layer(program, index, dict(enumerate(inputs)))
@@ -123,7 +123,7 @@ def test_states_of_every_pe_add_up_to_the_cycles(cases: list[Case]) -> None:
     for one in cases:
         for run in one.runs:
             states = np.array([getattr(run, state) for state in STATES])
-            assert states.shape == (len(STATES), one.image.arch.pes)
+            assert states.shape == (len(STATES), one.packed.arch.pes)
             assert (states >= 0).all(), run.name
             assert set(states.sum(axis=0).tolist()) == {run.cycles}, run.name
             assert run.cycles > 0
@@ -157,15 +157,15 @@ def test_counts_follow_from_the_spikes_and_the_weights(cases: list[Case]) -> Non
                 active = (m != 0).astype(np.uint8)[None]
                 matched += reference.convolve(active, alive(s))[0].sum(axis=(1, 2))
             assert run.accumulations == added
-            lanes = one.image.layers[index].blocks
+            lanes = one.packed.layers[index].blocks
             work = np.where(lanes >= 0, matched[lanes], 0).sum(axis=0)
             assert run.busy.tolist() == work.tolist(), "a matched weight is one cycle of its PE"
 
 
 def test_words_are_those_of_the_stream_once_for_each_load(cases: list[Case]) -> None:
     for one in cases:
-        arch = one.image.arch
-        for layer, found, run in zip(one.program.layers, one.image.layers, one.runs, strict=True):
+        arch = one.packed.arch
+        for layer, found, run in zip(one.program.layers, one.packed.layers, one.runs, strict=True):
             height, width = layer.size
             if layer.host:
                 expected = found.blocks.shape[0] * height * width * -(-arch.pes * 24 // 64)
@@ -178,8 +178,8 @@ def test_words_are_those_of_the_stream_once_for_each_load(cases: list[Case]) -> 
 
 def test_drain_cycles_follow_from_the_map(cases: list[Case]) -> None:
     for one in cases:
-        arch = one.image.arch
-        for layer, found, run in zip(one.program.layers, one.image.layers, one.runs, strict=True):
+        arch = one.packed.arch
+        for layer, found, run in zip(one.program.layers, one.packed.layers, one.runs, strict=True):
             height, width = layer.size
             tiles = -(-height // found.tile[0]) * -(-width // found.tile[1])
             each = -(-arch.pes * 32 // 64) if layer.last else 1
@@ -193,19 +193,19 @@ def test_every_action_has_an_energy(cases: list[Case]) -> None:
         for run in one.runs:
             assert set(run.actions) <= set(ACTIONS)
             assert all(type(n) is int and n >= 0 for n in run.actions.values())
-            assert run.actions["leakage_cycle"] == run.cycles * one.image.arch.pes
+            assert run.actions["leakage_cycle"] == run.cycles * one.packed.arch.pes
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_busy_is_the_cost_that_the_mapper_balances(seed: int) -> None:
     program = random_program(seed)
     arch = random_arch(seed)
-    image = pack(program, random_mapping(program, arch, seed), arch)
-    accelerator = Accelerator(image)
+    packed = pack(program, random_mapping(program, arch, seed), arch)
+    accelerator = Accelerator(packed)
     for index, layer in enumerate(program.layers[1:], start=1):
         sources = [program.layers[s.source].output for s in layer.segments]
         run = accelerator.run_layer(index, [np.ones(shape, dtype=np.uint8) for shape in sources])
-        lanes = image.layers[index].blocks
+        lanes = packed.layers[index].blocks
         cost = filter_cost(program, layer, ())
         assert run.busy.tolist() == np.where(lanes >= 0, cost[lanes], 0).sum(axis=0).tolist()
 
@@ -219,7 +219,7 @@ def test_results_do_not_depend_on_threads_or_on_what_ran_before(seed: int) -> No
     arch = random_arch(seed)
     accelerator = Accelerator(pack(program, choose(program, arch), arch))
     currents = [
-        reference.host_currents(program, random_pixels(program, image)) for image in range(8)
+        reference.host_currents(program, random_pixels(program, packed)) for packed in range(8)
     ]
     alone = [[counters(run) for run in accelerator.run(one)] for one in currents]
     with ThreadPoolExecutor(4) as pool:
@@ -233,9 +233,9 @@ def test_results_do_not_depend_on_threads_or_on_what_ran_before(seed: int) -> No
 def test_a_trace_changes_nothing_and_can_be_shown(cases: list[Case]) -> None:
     for one in cases[:30]:
         spans: list[Span] = []
-        runs = Accelerator(one.image).run(one.truth.currents, spans)
+        runs = Accelerator(one.packed).run(one.truth.currents, spans)
         assert [counters(run) for run in runs] == [counters(run) for run in one.runs]
-        pes = {f"PE {pe}" for pe in range(one.image.arch.pes)}
+        pes = {f"PE {pe}" for pe in range(one.packed.arch.pes)}
         assert {span.track for span in spans} == {"memory port", "collector", "APU"} | pes
         latency = sum(run.cycles for run in runs)
         assert all(span.start >= 0 and span.duration >= 0 for span in spans)
@@ -249,7 +249,7 @@ def test_a_trace_changes_nothing_and_can_be_shown(cases: list[Case]) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_layer_alone_computes_what_it_does_in_the_network(cases: list[Case], seed: int) -> None:
     one = cases[seed]
-    accelerator = Accelerator(one.image)
+    accelerator = Accelerator(one.packed)
     state = accelerator.fresh()
     for index, layer in enumerate(one.program.layers[1:], start=1):
         inputs = [one.truth.masks[s.source] for s in layer.segments]
@@ -264,7 +264,7 @@ def test_a_layer_alone_computes_what_it_does_in_the_network(cases: list[Case], s
             assert run.actions["memory_word"] == one.runs[index].actions["memory_word"]
             total = sum(getattr(run, state_) for state_ in STATES)
             assert set(total.tolist()) == {run.cycles}
-        only = Accelerator(one.image, only=index).run_layer(index, inputs)
+        only = Accelerator(one.packed, only=index).run_layer(index, inputs)
         assert counters(only) == counters(alone)
 
 
@@ -298,10 +298,10 @@ def test_loads_run_ahead_of_the_layer_before() -> None:
 )
 def test_inputs_of_a_layer_are_checked(change: object, says: str) -> None:
     load = workload.build(["conv"], [np.zeros((4, 4, 4), dtype=np.uint8)], [50.0], 0)
-    image = pack(load.program, choose(load.program, Arch()), Arch())
+    packed = pack(load.program, choose(load.program, Arch()), Arch())
     assert callable(change)
     with pytest.raises(EvenspikeError, match=f"^layer conv: {says}$"):
-        Accelerator(image).run_layer(1, change(load.inputs[0]))
+        Accelerator(packed).run_layer(1, change(load.inputs[0]))
 
 
 def test_currents_of_another_shape(cases: list[Case]) -> None:
@@ -310,7 +310,7 @@ def test_currents_of_another_shape(cases: list[Case]) -> None:
     shape = (first.filters, *first.size)
     for wrong in ((first.filters + 1, *first.size), (*shape, 1), shape[1:], (0, 0, 0)):
         with pytest.raises(EvenspikeError) as caught:
-            Accelerator(one.image).run(np.zeros(wrong, dtype=np.int32))
+            Accelerator(one.packed).run(np.zeros(wrong, dtype=np.int32))
         message = f"layer {first.name}: currents are {wrong}, not {shape}"
         assert str(caught.value) == message
 
@@ -349,11 +349,11 @@ def test_the_paper_preset_runs_one_filter_a_pass() -> None:
     truth = reference.run(program, pixels)
     for name in ("paper", "packed"):
         arch = preset(name)
-        image = pack(program, choose(program, arch, natural=name == "paper"), arch)
-        runs = Accelerator(image).run(truth.currents)
+        packed = pack(program, choose(program, arch, natural=name == "paper"), arch)
+        runs = Accelerator(packed).run(truth.currents)
         assert runs[-1].logits is not None
         assert runs[-1].logits.tolist() == truth.logits.tolist()
-        for layer, found in zip(program.layers, image.layers, strict=True):
+        for layer, found in zip(program.layers, packed.layers, strict=True):
             if name == "paper":
                 assert found.slots == 1
                 assert len(found.slots_used) == -(-layer.filters // 16)
@@ -419,8 +419,8 @@ def test_vgg16_trace_at_the_fitted_densities() -> None:
     """The design's target on recorded spikes: at most 520k cycles, the PEs busy in 80 % of them."""
     names, inputs = workload.read_trace(TRACE)
     load = workload.build(names, inputs, workload.FITTED_DENSITY, 0)
-    image = explore.prepare(load, Arch())
-    runs = explore.run(load, image)
+    packed = explore.prepare(load, Arch())
+    runs = explore.run(load, packed)
     assert len(runs) == 12
     assert explore.divergence(load, runs) is None
     busy = sum(int(run.busy.sum()) for run in runs)

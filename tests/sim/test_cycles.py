@@ -18,10 +18,11 @@ import pytest
 
 from evenspike_core import reference
 from evenspike_core.arch import PRESETS, Arch
+from evenspike_core.compare import Divergence, first_divergence
+from evenspike_core.counters import LayerStatement
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.events import Divergence, LayerResult, first_divergence
 from evenspike_core.mapping import choose
-from evenspike_core.pack import Image, pack
+from evenspike_core.pack import Packed, pack
 from evenspike_core.program import PIXELS, Layer, Program, Segment
 from evenspike_sim import accelerator, pe, port
 from evenspike_sim.accelerator import Accelerator, LayerRun
@@ -34,12 +35,12 @@ SMALL = Arch(pes=4, timesteps=8, accumulators=16, spike_entries=4096)
 TIGHT = replace(SMALL, scratchpad_words=256, header_words=40)
 
 Currents = npt.NDArray[np.int32]
-Example = tuple[Image, Currents, list[LayerTrace]]
+Example = tuple[Packed, Currents, list[LayerTrace]]
 
 
-def results(layers: Sequence[LayerTrace] | Sequence[LayerRun]) -> list[LayerResult]:
+def results(layers: Sequence[LayerTrace] | Sequence[LayerRun]) -> list[LayerStatement]:
     return [
-        LayerResult(
+        LayerStatement(
             layer.name,
             layer.cycles,
             None if layer.logits is not None else layer.masks,
@@ -50,24 +51,26 @@ def results(layers: Sequence[LayerTrace] | Sequence[LayerRun]) -> list[LayerResu
     ]
 
 
-def difference(image: Image, currents: Currents, traces: Sequence[LayerTrace]) -> Divergence | None:
+def difference(
+    packed: Packed, currents: Currents, traces: Sequence[LayerTrace]
+) -> Divergence | None:
     """Where the stepped model and the cycle model part, over all layers of one inference."""
-    runs = Accelerator(image).run(currents)
+    runs = Accelerator(packed).run(currents)
     return first_divergence(results(traces), results(runs), ("stepped", "model"))
 
 
-def build(program: Program, arch: Arch, *, natural: bool = False) -> Image:
+def build(program: Program, arch: Arch, *, natural: bool = False) -> Packed:
     return pack(program, choose(program, arch, natural=natural), arch)
 
 
 def check(
     program: Program, pixels: npt.NDArray[np.uint8], arch: Arch, *, natural: bool = False
-) -> Image:
+) -> Packed:
     """Compare the models, and the stepped one with the reference, which has no cycles."""
-    image = build(program, arch, natural=natural)
+    packed = build(program, arch, natural=natural)
     currents = reference.host_currents(program, pixels)
-    traces = stepped.run(image, currents)
-    found = difference(image, currents, traces)
+    traces = stepped.run(packed, currents)
+    found = difference(packed, currents, traces)
     assert found is None, f"{found}\n{arch}"
     truth = reference.run(program, pixels)
     for masks, trace in zip(truth.masks, traces, strict=False):
@@ -77,7 +80,7 @@ def check(
     logits = traces[-1].logits
     assert logits is not None
     assert np.array_equal(truth.logits, logits)
-    return image
+    return packed
 
 
 # --- random networks on random accelerators --------------------------------------------------
@@ -195,9 +198,9 @@ def noise(program: Program, seed: int = 5) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, program.shape).astype(np.uint8)
 
 
-def counts(image: Image, layer: int = 1) -> tuple[int, int, int]:
+def counts(packed: Packed, layer: int = 1) -> tuple[int, int, int]:
     """(tiles, chunks, passes) of a layer."""
-    found = image.layers[layer]
+    found = packed.layers[layer]
     return len(list(stepped.tiles(found))), len(found.chunks), len(found.passes)
 
 
@@ -210,14 +213,14 @@ def test_several_tiles_with_several_chunks() -> None:
 @pytest.mark.parametrize("natural", [False, True])
 def test_resident_chunk_serves_all_tiles_of_several_passes(natural: bool) -> None:
     program = network(Conv(3, 3), Conv(9, 3), side=(7, 7))
-    image = check(program, noise(program), SMALL, natural=natural)
-    assert counts(image) == (4, 1, 3)
+    packed = check(program, noise(program), SMALL, natural=natural)
+    assert counts(packed) == (4, 1, 3)
 
 
 def test_residual_layer_with_two_segments() -> None:
     program = network(Conv(6, 3), Conv(6, 3), Conv(6, 3, shortcut=0))
-    image = check(program, noise(program), TIGHT)
-    assert {segment for segment, _, _ in image.layers[2].chunks} == {0, 1}
+    packed = check(program, noise(program), TIGHT)
+    assert {segment for segment, _, _ in packed.layers[2].chunks} == {0, 1}
 
 
 @pytest.mark.parametrize("average", [2, 4, 8])
@@ -237,8 +240,8 @@ def test_kernels_and_strides(kernel: int, stride: int) -> None:
 @pytest.mark.parametrize("density", [0.1, 0.6])
 def test_several_filters_of_a_pe_share_header_words(kernel: int, density: float) -> None:
     program = network(Conv(7, 3), Conv(15, kernel, density=density), side=(4, 4))
-    image = check(program, noise(program), replace(SMALL, pes=2, accumulators=256))
-    assert image.layers[1].slots == 8
+    packed = check(program, noise(program), replace(SMALL, pes=2, accumulators=256))
+    assert packed.layers[1].slots == 8
 
 
 @pytest.mark.parametrize("kernel", [5, 7])
@@ -306,11 +309,11 @@ def test_program_with_fewer_timesteps_than_the_arch() -> None:
 
 def test_blocks_may_step_in_any_order() -> None:
     program = network(Conv(12, 3), Conv(5, 3, density=0.8), side=(7, 6))
-    image = build(program, replace(TIGHT, fifo_depth=2))
+    packed = build(program, replace(TIGHT, fifo_depth=2))
     currents = reference.host_currents(program, noise(program))
-    ordered = results(stepped.run(image, currents))
+    ordered = results(stepped.run(packed, currents))
     for seed in range(2):
-        shuffled = stepped.Machine(image, currents, shuffle=seed).run()
+        shuffled = stepped.Machine(packed, currents, shuffle=seed).run()
         assert first_divergence(ordered, results(shuffled)) is None
 
 
@@ -345,14 +348,14 @@ def test_storage_has_one_driver_and_ports_serve_once_a_cycle() -> None:
 def example() -> Example:
     """An image with tiles, chunks and passes, and what the stepped model says about it."""
     program = network(Conv(12, 3), Conv(5, 3, density=0.8), Conv(3, 3), side=(5, 6))
-    image = build(program, replace(TIGHT, fifo_depth=4, stream_depth=8))
+    packed = build(program, replace(TIGHT, fifo_depth=4, stream_depth=8))
     currents = reference.host_currents(program, noise(program))
-    return image, currents, stepped.run(image, currents)
+    return packed, currents, stepped.run(packed, currents)
 
 
 def against_model(example: Example, arch: Arch) -> str:
-    image, currents, truth = example
-    return str(difference(replace(image, arch=arch), currents, truth))
+    packed, currents, truth = example
+    return str(difference(replace(packed, arch=arch), currents, truth))
 
 
 def test_example_agrees(example: Example) -> None:

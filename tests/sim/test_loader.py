@@ -12,7 +12,7 @@ from evenspike_core import reference
 from evenspike_core.arch import HEADER_UNITS, PID_BITS, Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import choose
-from evenspike_core.pack import Image, pack, split_chunk
+from evenspike_core.pack import Packed, pack, split_chunk
 from evenspike_core.program import Program
 from evenspike_sim.accelerator import Accelerator
 from evenspike_sim.loader import LoadedChunk, _unpack, load_pass
@@ -23,17 +23,17 @@ Words = npt.NDArray[np.uint64]
 MALFORMED = ("malformed", "ends behind the weight stream", "not all used")
 
 
-def packed(seed: int, max_filters: int = 17) -> tuple[Program, Image]:
+def packed_network(seed: int, max_filters: int = 17) -> tuple[Program, Packed]:
     program = random_program(seed, max_filters=max_filters)
     arch = random_arch(seed, program.timesteps)
     return program, pack(program, random_mapping(program, arch, seed), arch)
 
 
-def passes(image: Image) -> list[tuple[int, int, list[LoadedChunk]]]:
+def passes(packed: Packed) -> list[tuple[int, int, list[LoadedChunk]]]:
     """(layer, pass, its chunks) of every pass."""
     return [
-        (index, number, load_pass(image, one, number))
-        for index, one in enumerate(image.layers)
+        (index, number, load_pass(packed, one, number))
+        for index, one in enumerate(packed.layers)
         for number in range(len(one.passes))
     ]
 
@@ -43,15 +43,15 @@ def passes(image: Image) -> list[tuple[int, int, list[LoadedChunk]]]:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_headers_and_banks_hold_the_weights_of_the_program(seed: int) -> None:
-    program, image = packed(seed)
-    for index, number, chunks in passes(image):
-        one, found = program.layers[index], image.layers[index]
+    program, packed = packed_network(seed)
+    for index, number, chunks in passes(packed):
+        one, found = program.layers[index], packed.layers[index]
         rows = found.blocks[number * found.slots :][: found.slots_used[number]]
         for chunk in chunks:
             part = one.segments[chunk.segment]
-            lanes = image.layers[part.source].blocks.reshape(-1)
+            lanes = packed.layers[part.source].blocks.reshape(-1)
             flat = part.weights.reshape(*part.weights.shape[:2], -1)
-            for pe, channel in np.ndindex(image.arch.pes, chunk.end - chunk.start):
+            for pe, channel in np.ndindex(packed.arch.pes, chunk.end - chunk.start):
                 lane = lanes[chunk.start + channel]
                 kernels = range(*chunk.kernel_start[pe, channel : channel + 2])
                 expected = {
@@ -71,9 +71,9 @@ def test_headers_and_banks_hold_the_weights_of_the_program(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_biases_come_with_the_last_chunk(seed: int) -> None:
-    program, image = packed(seed)
-    for index, number, chunks in passes(image):
-        one, found = program.layers[index], image.layers[index]
+    program, packed = packed_network(seed)
+    for index, number, chunks in passes(packed):
+        one, found = program.layers[index], packed.layers[index]
         rows = found.blocks[number * found.slots :][: found.slots_used[number]]
         for slot, pe in np.ndindex(*rows.shape):
             f = rows[slot, pe]
@@ -83,17 +83,17 @@ def test_biases_come_with_the_last_chunk(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_word_takes_a_cycle_for_each_unit_and_each_skip(seed: int) -> None:
-    _, image = packed(seed)
-    for index, number, chunks in passes(image):
-        found = image.layers[index]
+    _, packed = packed_network(seed)
+    for index, number, chunks in passes(packed):
+        found = packed.layers[index]
         address = found.passes[number][0]
         for chunk in chunks:
             kernel = found.segments[chunk.segment].kernel
-            headers = -(-image.arch.pes // 8)
+            headers = -(-packed.arch.pes // 8)
             assert chunk.word_pe[:headers].tolist() == [-1] * headers
             assert not chunk.word_cycles[:headers].any()
             assert chunk.header_units == HEADER_UNITS[kernel]
-            streams, address = split_chunk(image.stream, address, image.arch.pes)
+            streams, address = split_chunk(packed.stream, address, packed.arch.pes)
             for pe, stream in enumerate(streams):
                 cycles = chunk.word_cycles[chunk.word_pe == pe]
                 assert cycles.tolist() == unpacked(stream, kernel)
@@ -203,24 +203,24 @@ def test_no_units_lead_to_a_write_out_of_bounds(kernel: int) -> None:
     assert results == {False, True}
 
 
-def outcome(image: Image) -> str:
+def outcome(packed: Packed) -> str:
     """The error, or an empty text for a stream that can be loaded and run."""
     try:
-        accelerator = Accelerator(image)
+        accelerator = Accelerator(packed)
     except EvenspikeError as error:
         return str(error)
-    first = image.layers[0]
+    first = packed.layers[0]
     runs = accelerator.run(np.ones((first.filters, *first.size), dtype=np.int32))
-    assert len(runs) == len(image.layers)
+    assert len(runs) == len(packed.layers)
     return ""
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_a_damaged_stream_is_refused_or_runs(seed: int) -> None:
-    _, image = packed(seed % 20, max_filters=8)
+    _, packed = packed_network(seed % 20, max_filters=8)
     rng = np.random.default_rng(seed)
     for turn in range(6):
-        stream = image.stream.copy()
+        stream = packed.stream.copy()
         if turn == 0:
             stream = rng.integers(0, 1 << 64, stream.size, dtype=np.uint64)
         elif turn == 1:
@@ -230,7 +230,7 @@ def test_a_damaged_stream_is_refused_or_runs(seed: int) -> None:
         else:
             for at in rng.integers(stream.size, size=turn):
                 stream[at] ^= np.uint64(1) << np.uint64(rng.integers(64))
-        message = outcome(replace(image, stream=stream))
+        message = outcome(replace(packed, stream=stream))
         assert not message or any(part in message for part in MALFORMED)
         assert not message or message.startswith("layer ")
 
@@ -238,14 +238,14 @@ def test_a_damaged_stream_is_refused_or_runs(seed: int) -> None:
 def test_damage_is_seen_or_changes_the_result() -> None:
     """Every word matters: flip one bit in each."""
     program, arch = random_program(3), Arch(pes=4, timesteps=8)
-    image = pack(program, choose(program, arch), arch)
+    packed = pack(program, choose(program, arch), arch)
     pixels = random_pixels(program, 0)
     currents = reference.host_currents(program, pixels)
-    good = [chunks for _, _, chunks in passes(image)]
-    for at in range(0, image.stream.size, 7):
-        stream = image.stream.copy()
+    good = [chunks for _, _, chunks in passes(packed)]
+    for at in range(0, packed.stream.size, 7):
+        stream = packed.stream.copy()
         stream[at] ^= np.uint64(1)
-        damaged = replace(image, stream=stream)
+        damaged = replace(packed, stream=stream)
         try:
             found = [chunks for _, _, chunks in passes(damaged)]
         except EvenspikeError:
@@ -264,44 +264,44 @@ def test_damage_is_seen_or_changes_the_result() -> None:
 
 def test_messages_name_the_layer_the_pass_and_the_pe() -> None:
     program, arch = random_program(3), Arch(pes=4, timesteps=8)
-    image = pack(program, choose(program, arch), arch)
-    found = image.layers[1]
+    packed = pack(program, choose(program, arch), arch)
+    found = packed.layers[1]
     address, words = found.passes[0]
-    stream = image.stream.copy()
+    stream = packed.stream.copy()
     stream[address + 1] = np.uint64(0xFFFF)  # PE 0 has 65535 tokens
     with pytest.raises(EvenspikeError) as caught:
-        load_pass(replace(image, stream=stream), found, 0)
+        load_pass(replace(packed, stream=stream), found, 0)
     where = f"layer {found.name}: pass 0, chunk 0: "
     assert str(caught.value) == f"{where}the weight stream of PE 0 is malformed"
     with pytest.raises(EvenspikeError) as caught:
-        load_pass(replace(image, stream=stream[: address + 2]), found, 0)
+        load_pass(replace(packed, stream=stream[: address + 2]), found, 0)
     assert str(caught.value) == (
         f"{where}the chunk at word {address} ends behind the weight stream of {address + 2} words"
     )
     other = replace(found, passes=((address, words + 1), *found.passes[1:]))
     with pytest.raises(EvenspikeError) as caught:
-        load_pass(image, other, 0)
+        load_pass(packed, other, 0)
     assert str(caught.value) == (f"layer {found.name}: pass 0 has {words + 1} words, not all used")
 
 
 def test_the_biases_take_their_part_of_the_last_bank() -> None:
     program, arch = random_program(3), Arch(pes=4, timesteps=8)
-    image = pack(program, choose(program, arch), arch)
-    found = image.layers[1]
-    (chunk,) = load_pass(image, found, 0)
+    packed = pack(program, choose(program, arch), arch)
+    found = packed.layers[1]
+    (chunk,) = load_pass(packed, found, 0)
     need = int(max(np.count_nonzero(row) for row in chunk.weights)) + 2 * found.slots
     exact = replace(arch, header_words=arch.scratchpad_words // 2 - need)
     assert exact.weight_words == need
-    load_pass(replace(image, arch=exact), found, 0)
+    load_pass(replace(packed, arch=exact), found, 0)
     short = replace(exact, header_words=exact.header_words + 1)
     with pytest.raises(EvenspikeError, match=r"is malformed$"):
-        load_pass(replace(image, arch=short), found, 0)
+        load_pass(replace(packed, arch=short), found, 0)
 
 
 def test_a_bank_that_overflows_is_malformed() -> None:
     program = random_program(3)
     arch = Arch(pes=4, timesteps=8)
-    image = pack(program, choose(program, arch), arch)
+    packed = pack(program, choose(program, arch), arch)
     smallest = replace(arch, scratchpad_words=256, header_words=8)
     with pytest.raises(EvenspikeError, match=r"^layer layer\d: .* is malformed$"):
-        Accelerator(replace(image, arch=smallest))
+        Accelerator(replace(packed, arch=smallest))

@@ -111,7 +111,7 @@ def test_sparser_only_removes() -> None:
 
 
 def test_cycle_aware_is_even_where_u_ticket_is_not() -> None:
-    """On one pruned network: expected utilisation of cycle-aware > u-Ticket > IMP."""
+    """On one pruned network: expected utilization of cycle-aware > u-Ticket > IMP."""
     weights = random_weights(SHAPES)
     rates = torch.rand(64, generator=generator()) ** 3
     costs = {
@@ -125,7 +125,7 @@ def test_cycle_aware_is_even_where_u_ticket_is_not() -> None:
         probe = FakeProbe(work=costs)
         report = tickets.build(config).update(weights, full(weights), generator(), True, probe)
         assert sparsity(report.masks) >= 0.9
-        found[name] = cycle_aware.expected_utilisation(report.masks, costs, 16)
+        found[name] = cycle_aware.expected_utilization(report.masks, costs, 16)
     assert found["cycle-aware"] > 0.98
     assert found["cycle-aware"] > found["u-ticket"]
     assert found["cycle-aware"] > found["imp"]

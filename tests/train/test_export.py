@@ -90,7 +90,7 @@ def test_run_becomes_program_and_card(run: Run, tmp_path: Path) -> None:
     assert [entry["round"] for entry in p["rounds"]] == [1, 2]
     assert 0 <= p["dense_test_accuracy"] <= 100
     assert p["dense_timesteps"] == 2
-    assert p["utilisation"] == paper_metrics(program, 4).layer_mean
+    assert p["utilization"] == paper_metrics(program, 4).layer_mean
     for layer in program.layers[1:-1]:  # the balance survives export
         assert evenness(torch.from_numpy(layer.segments[0].weights != 0), 4) in (1.0, None)
     text = (tmp_path / "tiny.md").read_text()

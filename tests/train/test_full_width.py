@@ -1,4 +1,4 @@
-"""u-Ticket at the papers' widths and sparsity: utilisation 1.00 in the paper's convention."""
+"""u-Ticket at the papers' widths and sparsity: utilization 1.00 in the paper's convention."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COUNTED = {"vgg16": 12, "resnet19": 19}
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet19"])
-def test_utilisation_is_one_at_98_percent(name: str) -> None:
+def test_utilization_is_one_at_98_percent(name: str) -> None:
     """From the pruning to the integers; the weights are untrained."""
     torch.manual_seed(5)
     model = networks.build(NetworkConfig(name)).eval()

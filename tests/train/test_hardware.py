@@ -27,7 +27,7 @@ from evenspike_train.runs.hardware import arch_for
 from evenspike_train.runs.trainer import Trainer
 from tests.train.test_killed import RECIPE, make_sets
 
-KEYS = {"cycles", "hardware_utilisation", "energy_pj", "measure_seconds"}
+KEYS = {"cycles", "hardware_utilization", "energy_pj", "measure_seconds"}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ class Recorded:
     ) -> Mapping[str, float]:
         self.asked.append((program, images, arch, mapping))
         torch.rand(7)
-        return {"cycles": 7.0, "hardware_utilisation": 0.5, "energy_pj": 3.0}
+        return {"cycles": 7.0, "hardware_utilization": 0.5, "energy_pj": 3.0}
 
 
 def lines(folder: Path, event: str) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ def test_the_last_line_is_the_cycle_models_on_the_exported_program(
     line = lines(tmp_path, "trained")[-1]
     assert {key: line[key] for key in found} == {k: round(v, 5) for k, v in found.items()}
     assert found["cycles"] > 0
-    assert 0 < found["hardware_utilisation"] <= 1
+    assert 0 < found["hardware_utilization"] <= 1
     assert found["energy_pj"] > 0
 
 

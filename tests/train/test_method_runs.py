@@ -22,7 +22,7 @@ from evenspike_train.runs import command
 from evenspike_train.runs.schedule import Phase
 from evenspike_train.runs.trainer import Trainer
 from evenspike_train.tickets import METHODS, masks
-from evenspike_train.tickets.figures import paper_utilisation
+from evenspike_train.tickets.figures import paper_utilization
 from tests.helpers.killing import KilledError, run_killed
 
 BASE = """
@@ -140,7 +140,7 @@ def test_method_makes_its_ticket_and_survives_being_killed(
     alive = {k.split(".param")[0]: m for k, m in a["model"].items() if k.endswith(".mask")}
     assert masks.sparsity(alive) == whole["sparsity"]
     balanced = given.method.balancing == "weights"
-    assert (paper_utilisation(alive, 4) == 1.0) == (balanced or method == "dense")
+    assert (paper_utilization(alive, 4) == 1.0) == (balanced or method == "dense")
 
     trained = lines(tmp_path / "whole", "trained")
     searched = [] if method in ("random", "snip") else [0]
@@ -148,9 +148,9 @@ def test_method_makes_its_ticket_and_survives_being_killed(
         searched = [0, 1]
     assert [line["round"] for line in trained] == [*searched, max(whole_rounds(given), 1)]
     for line in trained:
-        known = {"sparsity", "accuracy", "utilisation", "round_seconds", "timesteps"}
+        known = {"sparsity", "accuracy", "utilization", "round_seconds", "timesteps"}
         if method != "transferred" or line["phase"] == "final":
-            known |= {"firing_rate", "expected_utilisation"}
+            known |= {"firing_rate", "expected_utilization"}
         assert known <= line.keys()
         assert 0 <= line["round_seconds"] <= line["seconds"]
     assert trained[-1]["timesteps"] == 3

@@ -244,7 +244,7 @@ def used(result: Result) -> list[list[str]]:
     """What the placement takes of the device."""
     return [
         [cell, f"{n['used']:,}", f"{n['available']:,}", fmt.percent(n["used"] / n["available"])]
-        for cell, n in result["routed"]["utilisation"].items()
+        for cell, n in result["routed"]["utilization"].items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""Work, idle cycles and utilisation of a run's final ticket, in the paper's convention."""
+"""Work, idle cycles and utilization of a run's final ticket, in the paper's convention."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from evenspike.report.comparison.rows import Row
-from evenspike_core.metrics import filter_loads, layer_utilisation
+from evenspike_core.metrics import filter_loads, layer_utilization
 
 
 def layers(row: Row, pes: int | None = None) -> list[dict[str, Any]]:
-    """Each counted convolution: `name`, `parameters`, `work`, `idle`, `latency`, `utilisation`.
+    """Each counted convolution: `name`, `parameters`, `work`, `idle`, `latency`, `utilization`.
 
     pes: as the recipe has, or another number, for which the same filters are dealt out anew.
     """
@@ -28,7 +28,7 @@ def layers(row: Row, pes: int | None = None) -> list[dict[str, Any]]:
                 "work": int(groups.sum()) * cycles,
                 "idle": int((slowest[:, None] - groups).sum()) * cycles,
                 "latency": int(slowest.sum()) * cycles,
-                "utilisation": layer_utilisation(groups),
+                "utilization": layer_utilization(groups),
             }
         )
     return found
@@ -39,12 +39,12 @@ def total(row: Row, key: str, pes: int | None = None) -> int:
     return sum(layer[key] for layer in layers(row, pes))
 
 
-def utilisation(row: Row, pes: int | None = None, *, weighted: bool = False) -> float | None:
+def utilization(row: Row, pes: int | None = None, *, weighted: bool = False) -> float | None:
     """Mean of the layers that are not empty, all alike or weighted by their parameters."""
     pairs = [
-        (layer["utilisation"], layer["parameters"] if weighted else 1)
+        (layer["utilization"], layer["parameters"] if weighted else 1)
         for layer in layers(row, pes)
-        if layer["utilisation"] is not None
+        if layer["utilization"] is not None
     ]
     if not pairs:
         return None

@@ -33,7 +33,7 @@ def _accuracy(row: Row) -> float:
 
 
 def hardware(rows: list[Row]) -> Figure:
-    """Utilisation, cycles and energy, with the mapper's assignment and without."""
+    """Utilization, cycles and energy, with the mapper's assignment and without."""
     used: list[Row] = []
     lines: list[dict[str, Any]] = []
     table, pairs = [], []
@@ -42,7 +42,7 @@ def hardware(rows: list[Row]) -> Figure:
         for method in METHODS:
             used += runs[method]
             for assignment, suffix in ASSIGNMENTS.items():
-                busy = mean(runs[method], _value("hardware_utilisation" + suffix))
+                busy = mean(runs[method], _value("hardware_utilization" + suffix))
                 table.append(
                     [
                         study,
@@ -51,13 +51,13 @@ def hardware(rows: list[Row]) -> Figure:
                         busy,
                         mean(runs[method], _value("cycles" + suffix)),
                         mean(runs[method], _value("energy_pj" + suffix)),
-                        mean(runs[method], _value("utilisation")),
+                        mean(runs[method], _value("utilization")),
                         mean(runs[method], _accuracy),
                         mean(runs[method], lambda row: row.finished["sparsity"]),
                     ]
                 )
         for assignment, suffix in ASSIGNMENTS.items():
-            value = _value("hardware_utilisation" + suffix)
+            value = _value("hardware_utilization" + suffix)
             for better, worse in zip(METHODS[1:], METHODS[:-1], strict=True):
                 pairs.append(
                     [study, better, worse, assignment, *_beside(runs, better, worse, value)]
@@ -65,7 +65,7 @@ def hardware(rows: list[Row]) -> Figure:
             points = [point(n, mean(runs[method], value)) for n, method in enumerate(METHODS)]
             lines.append(series(label(study, assignment), points))
     return figure(
-        "Utilisation by the hardware's counters",
+        "Utilization by the hardware's counters",
         "u-Ticket, Fig. 7, on the cycle model",
         "Busy cycles of the PEs as a share of all their cycles, from the first to the last layer "
         "of a whole image, loads and drains included: the counters of the cycle model, with which "
@@ -76,7 +76,7 @@ def hardware(rows: list[Row]) -> Figure:
         [
             {
                 "x": {"label": "method", "ticks": list(METHODS)},
-                "y": {"label": "utilisation by the counters"},
+                "y": {"label": "utilization by the counters"},
                 "series": lines,
             }
         ],
@@ -87,7 +87,7 @@ def hardware(rows: list[Row]) -> Figure:
                     ("recipe", "text"),
                     ("method", "text"),
                     ("assignment to PEs", "text"),
-                    ("utilisation", "share"),
+                    ("utilization", "share"),
                     ("cycles an image", "count"),
                     ("energy, pJ an image", "count"),
                     ("paper's convention", "share"),
@@ -103,7 +103,7 @@ def hardware(rows: list[Row]) -> Figure:
                     ("method", "text"),
                     ("against", "text"),
                     ("assignment to PEs", "text"),
-                    ("more utilisation", "share"),
+                    ("more utilization", "share"),
                     ("in so many seeds", "count"),
                     ("of", "count"),
                     ("more accuracy", "percent"),

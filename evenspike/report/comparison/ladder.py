@@ -20,7 +20,7 @@ from evenspike.report.comparison.parts import (
 from evenspike.report.comparison.rows import Row, Spread, spread
 
 LADDERS = ("imp", "u-ticket")
-HARDWARE = ("hardware_utilisation", "cycles", "energy_pj")
+HARDWARE = ("hardware_utilization", "cycles", "energy_pj")
 """Counters of the cycle model, of a run that had them measured."""
 
 
@@ -32,9 +32,9 @@ def _by_round(rows: list[Row], key: str) -> list[Spread | None]:
 
 
 def rounds(rows: list[Row]) -> Figure:
-    """Sparsity and utilisation of LTH and u-Ticket, round by round."""
+    """Sparsity and utilization of LTH and u-Ticket, round by round."""
     used: list[Row] = []
-    lines: dict[str, list[Any]] = {"sparsity": [], "utilisation": []}
+    lines: dict[str, list[Any]] = {"sparsity": [], "utilization": []}
     table, summary = [], []
     for study in studies(rows):
         for method in LADDERS:
@@ -50,16 +50,16 @@ def rounds(rows: list[Row]) -> Figure:
                 [
                     study,
                     method,
-                    mean(runs, cycles.utilisation),
-                    mean(runs, lambda row: cycles.utilisation(row, weighted=True)),
-                    beside(published.UTILISATION, study, rows, method),
+                    mean(runs, cycles.utilization),
+                    mean(runs, lambda row: cycles.utilization(row, weighted=True)),
+                    beside(published.UTILIZATION, study, rows, method),
                 ]
             )
     x = {"label": "prunings"}
     return figure(
-        "Sparsity and utilisation over the rounds",
+        "Sparsity and utilization over the rounds",
         "u-Ticket, Fig. 4",
-        "Utilisation is the paper's convention: numbers of living weights in groups of as many "
+        "Utilization is the paper's convention: numbers of living weights in groups of as many "
         "consecutive filters as the recipe has PEs, mean of the layers. Round 0 is the dense "
         "network; the last is the final ticket. The paper's own figure weights the layers by "
         "their parameters, as a column of the first table does. What the cycle model counts stands "
@@ -67,7 +67,7 @@ def rounds(rows: list[Row]) -> Figure:
         used,
         [
             {"x": x, "y": {"label": "sparsity of the weights"}, "series": lines["sparsity"]},
-            {"x": x, "y": {"label": "utilisation"}, "series": lines["utilisation"]},
+            {"x": x, "y": {"label": "utilization"}, "series": lines["utilization"]},
         ],
         [
             {
@@ -75,7 +75,7 @@ def rounds(rows: list[Row]) -> Figure:
                 "columns": columns(
                     ("recipe", "text"),
                     ("method", "text"),
-                    ("utilisation, mean of layers", "share"),
+                    ("utilization, mean of layers", "share"),
                     ("weighted by parameters", "share"),
                     ("paper (weighted)", "share"),
                 ),
@@ -88,9 +88,9 @@ def rounds(rows: list[Row]) -> Figure:
                     ("method", "text"),
                     ("prunings", "count"),
                     ("sparsity", "share"),
-                    ("utilisation", "share"),
+                    ("utilization", "share"),
                     ("accuracy", "percent"),
-                    ("hardware: utilisation", "share"),
+                    ("hardware: utilization", "share"),
                     ("cycles", "count"),
                     ("energy, pJ", "count"),
                 ),
@@ -101,9 +101,9 @@ def rounds(rows: list[Row]) -> Figure:
 
 
 def layers(rows: list[Row]) -> Figure:
-    """Work, idle cycles, latency and utilisation of each layer."""
+    """Work, idle cycles, latency and utilization of each layer."""
     used: list[Row] = []
-    keys = ("utilisation", "work", "idle", "latency")
+    keys = ("utilization", "work", "idle", "latency")
     lines: dict[str, list[Any]] = {key: [] for key in keys}
     table, summary, ticks = [], [], list[str]()
     for study in studies(rows):
@@ -129,7 +129,7 @@ def layers(rows: list[Row]) -> Figure:
                 for value in (spread([cycles.total(row, key) for row in runs]), stated)
             ]
             summary.append([study, method, *totals])
-    labels = {"utilisation": "utilisation", "work": "work, PE-cycles", "idle": "idle, PE-cycles",
+    labels = {"utilization": "utilization", "work": "work, PE-cycles", "idle": "idle, PE-cycles",
               "latency": "latency, cycles"}  # fmt: skip
     return figure(
         "LTH and u-Ticket, layer by layer",
@@ -168,7 +168,7 @@ def layers(rows: list[Row]) -> Figure:
                     ("recipe", "text"),
                     ("method", "text"),
                     ("layer", "text"),
-                    ("utilisation", "share"),
+                    ("utilization", "share"),
                     ("work", "count"),
                     ("idle", "count"),
                     ("latency", "count"),
@@ -236,7 +236,7 @@ def convergence(rows: list[Row]) -> Figure:
 
 
 def sparsity(rows: list[Row]) -> Figure:
-    """Utilisation against the sparsity of the weights."""
+    """Utilization against the sparsity of the weights."""
     used: list[Row] = []
     lines, table = [], []
     for study in studies(rows):
@@ -244,19 +244,19 @@ def sparsity(rows: list[Row]) -> Figure:
             runs = select(rows, study, method)
             used += runs
             pairs = list(
-                zip(_by_round(runs, "sparsity"), _by_round(runs, "utilisation"), strict=True)
+                zip(_by_round(runs, "sparsity"), _by_round(runs, "utilization"), strict=True)
             )
             lines.append(
                 series(label(study, method), [point(s["mean"], u) for s, u in pairs if s])  # type: ignore[arg-type]
             )
             table += [[study, method, *pair] for pair in pairs] or [[study, method, None, None]]
     return figure(
-        "Weight sparsity and utilisation",
+        "Weight sparsity and utilization",
         "u-Ticket, Fig. 4 and the analysis of sparsity in IV-C",
-        "Every round's ticket, by its sparsity; utilisation in the paper's convention, mean of "
+        "Every round's ticket, by its sparsity; utilization in the paper's convention, mean of "
         "the layers.",
         used,
-        [{"x": {"label": "sparsity of the weights"}, "y": {"label": "utilisation"},
+        [{"x": {"label": "sparsity of the weights"}, "y": {"label": "utilization"},
           "series": lines}],
         [
             {
@@ -265,7 +265,7 @@ def sparsity(rows: list[Row]) -> Figure:
                     ("recipe", "text"),
                     ("method", "text"),
                     ("sparsity", "share"),
-                    ("utilisation", "share"),
+                    ("utilization", "share"),
                 ),
                 "rows": table,
             }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 Key = tuple[str, str, str]
 
-UTILISATION: dict[Key, float] = {
+UTILIZATION: dict[Key, float] = {
     ("vgg16", "cifar10", "imp"): 0.59,
     ("vgg16", "cifar10", "u-ticket"): 1.00,
     ("vgg16", "fmnist", "imp"): 0.57,

@@ -184,9 +184,9 @@ def search_time(rows: list[Row]) -> Figure:
 
 
 def pes(rows: list[Row]) -> Figure:
-    """Utilisation and latency against the number of PEs."""
+    """Utilization and latency against the number of PEs."""
     used: list[Row] = []
-    lines: dict[str, list[Any]] = {"utilisation": [], "latency": []}
+    lines: dict[str, list[Any]] = {"utilization": [], "latency": []}
     table = []
     for study in studies(rows):
         imp = select(rows, study, "imp")
@@ -210,9 +210,9 @@ def pes(rows: list[Row]) -> Figure:
             found: dict[str, list[Any]] = {key: [] for key in lines}
             for n, runs in by_pes.items():
                 used += runs
-                used_share = spread([cycles.utilisation(row, n) for row in runs])
+                used_share = spread([cycles.utilization(row, n) for row in runs])
                 latency = spread([cycles.total(row, "latency", n) for row in runs])
-                found["utilisation"].append(point(n, used_share))
+                found["utilization"].append(point(n, used_share))
                 found["latency"].append(point(n, latency))
                 table.append([study, kind, n, used_share, latency])
             for key, line in lines.items():
@@ -226,7 +226,7 @@ def pes(rows: list[Row]) -> Figure:
         "is narrower than the array leaves PEs without a filter, and they count as idle.",
         list({id(row): row for row in used}.values()),
         [
-            {"x": x, "y": {"label": "utilisation"}, "series": lines["utilisation"]},
+            {"x": x, "y": {"label": "utilization"}, "series": lines["utilization"]},
             {"x": x, "y": {"label": "latency, cycles"}, "series": lines["latency"]},
         ],
         [
@@ -236,7 +236,7 @@ def pes(rows: list[Row]) -> Figure:
                     ("recipe", "text"),
                     ("ticket", "text"),
                     ("PEs", "count"),
-                    ("utilisation", "share"),
+                    ("utilization", "share"),
                     ("latency", "count"),
                 ),
                 "rows": table,

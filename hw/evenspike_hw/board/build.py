@@ -127,7 +127,7 @@ def build(
             "words": words,
             "clock_mhz": arch.clock_mhz,
             "fmax_mhz": routed.fmax_mhz,
-            "resources": routed.utilisation,
+            "resources": routed.utilization,
             "ltp": length,
             "seconds": round(seconds, 1),
             "seed": best,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.pack import Image
+from evenspike_core.pack import Packed
 from evenspike_hw.board.bridge import (
     ACKNOWLEDGED,
     BOARD,
@@ -93,7 +93,7 @@ class Client:
     def synchronise(self) -> None:
         """After an answer that has not come: completes the command, and forgets all answers.
 
-        A command that writes is completed with zeros, so an Image has to be loaded anew.
+        A command that writes is completed with zeros, so a Packed has to be loaded anew.
         """
         self._map = None
         self._line.write(bytes(LONGEST))
@@ -102,26 +102,26 @@ class Client:
 
     # Networks.
 
-    def load(self, image: Image, seconds: float = SECONDS) -> None:
-        """Put an Image into the memory and fill the table.
+    def load(self, packed: Packed, seconds: float = SECONDS) -> None:
+        """Put a Packed into the memory and fill the table.
 
         seconds: that filling it may take. Raises EvenspikeError for a board with another Arch or
-        with too little memory for the Image.
+        with too little memory for the Packed.
         """
         self._map = None
-        digest, wanted = self.read_register(Register.DIGEST), int(image.arch.digest[:8], 16)
+        digest, wanted = self.read_register(Register.DIGEST), int(packed.arch.digest[:8], 16)
         if digest != wanted:
             raise EvenspikeError(
-                f"{image.name}: packed for the Arch with digest {wanted:08x} "
-                f"({image.arch.preset}), the board has {digest:08x}"
+                f"{packed.name}: packed for the Arch with digest {wanted:08x} "
+                f"({packed.arch.preset}), the board has {digest:08x}"
             )
-        self._wait("before the image is loaded", seconds)
-        map_ = MemoryMap(image, descriptor.encode(image))
-        needed = map_.logits + Results(image).logit_words.size
+        self._wait("before a Program is loaded", seconds)
+        map_ = MemoryMap(packed, descriptor.encode(packed))
+        needed = map_.logits + Results(packed).logit_words.size
         words = self.read_register(BOARD) >> BoardStatus.WORDS
         if needed > words:
             raise EvenspikeError(
-                f"{image.name}: its table, weights, currents and logits take {needed} words, "
+                f"{packed.name}: its table, weights, currents and logits take {needed} words, "
                 f"the board's memory has {words}"
             )
         self.write_memory(0, map_.constant)
@@ -145,21 +145,21 @@ class Client:
         """
         map_ = self._map
         if map_ is None:
-            raise EvenspikeError("board: no image is loaded")
-        image = map_.image
-        first = image.layers[0]
+            raise EvenspikeError("board: no Program is loaded")
+        packed = map_.packed
+        first = packed.layers[0]
         if currents.shape != (first.filters, *first.size):
             raise EvenspikeError(
                 f"layer {first.name}: currents are {currents.shape}, "
                 f"not {(first.filters, *first.size)}"
             )
         self._wait("before the inference", seconds)
-        self.write_memory(map_.currents, current_words(image, currents))
+        self.write_memory(map_.currents, current_words(packed, currents))
         self.write_register(Register.CONTROL, START)
         status = self._wait("in an inference", seconds)
         layer = _layer(status)
         if status >> Status.ERROR & 1:
-            name = image.layers[layer].name if layer < len(image.layers) else "of no name"
+            name = packed.layers[layer].name if layer < len(packed.layers) else "of no name"
             raise EvenspikeError(
                 f"board: stopped with its error bit at layer {name} (number {layer}): "
                 "bad descriptor"
@@ -167,7 +167,7 @@ class Client:
         if not status >> Status.DONE & 1:
             raise EvenspikeError(f"board: no inference has been done, status {status:08x}")
         self._check_faults("the accelerator's own reads and writes")
-        results = Results(image)
+        results = Results(packed)
         results.logit_words[:] = self.read_memory(map_.logits, results.logit_words.size)
         # A board shows its logits alone: of the rest the results say that nothing has happened.
         logits = results.traces(status=0)[-1].logits

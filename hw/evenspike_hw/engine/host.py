@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core.pack import Descriptor, Image
+from evenspike_core.pack import Descriptor, Packed
 from evenspike_hw.rtl.descriptor import Tables
 from evenspike_hw.rtl.layouts import PSUM_BITS
 
@@ -32,11 +32,11 @@ def positions(layer: Descriptor) -> Positions:
     return np.concatenate(found)
 
 
-def current_words(image: Image, currents: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
+def current_words(packed: Packed, currents: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
     """The words of `currents` [filters, H, W]: for each position `pes` currents of 24 bits, the one
     of PE 0 in the low bits, padded to a whole number of words.
     """
-    layer, arch = image.layers[0], image.arch
+    layer, arch = packed.layers[0], packed.arch
     block, y, x = positions(layer).T
     lanes = layer.blocks[block]  # [positions, pes]
     values = np.where(lanes >= 0, currents[lanes, y[:, None], x[:, None]], 0)
@@ -54,22 +54,22 @@ class MemoryMap:
     weights, currents, logits: where each begins; the table does at 0.
     """
 
-    def __init__(self, image: Image, tables: Tables) -> None:
-        self.image = image
+    def __init__(self, packed: Packed, tables: Tables) -> None:
+        self.packed = packed
         self.tables = tables
         self.weights = tables.words.size
-        self.currents = self.weights + image.stream.size
+        self.currents = self.weights + packed.stream.size
 
     @property
     def logits(self) -> int:
-        first = self.image.layers[0]
+        first = self.packed.layers[0]
         silence = np.zeros((first.filters, *first.size), dtype=np.int32)
-        return self.currents + current_words(self.image, silence).size
+        return self.currents + current_words(self.packed, silence).size
 
     @property
     def constant(self) -> npt.NDArray[np.uint64]:
         """The words in front of the currents: the same for all of them."""
-        return np.concatenate([self.tables.words, self.image.stream])
+        return np.concatenate([self.tables.words, self.packed.stream])
 
     def words(self, currents: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
-        return np.concatenate([self.constant, current_words(self.image, currents)])
+        return np.concatenate([self.constant, current_words(self.packed, currents)])

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from amaranth.sim import Simulator as Pysim
 
-from evenspike_core.pack import Image
+from evenspike_core.pack import Packed
 from evenspike_hw.engine.host import MemoryMap
 from evenspike_hw.engine.results import LayerTrace, Results
 from evenspike_hw.engine.simulator import WATCHDOG, MemoryBehaviour, Result, check
@@ -29,9 +29,9 @@ MOVES = (State.BUSY, State.DRAINING)
 class InterpretedSimulator:
     """As `simulator.Simulator`, without waveforms."""
 
-    def __init__(self, image: Image) -> None:
-        self.image = image
-        self.map = MemoryMap(image, descriptor.encode(image))
+    def __init__(self, packed: Packed) -> None:
+        self.packed = packed
+        self.map = MemoryMap(packed, descriptor.encode(packed))
 
     def close(self) -> None:
         """As of `simulator.Simulator`; there is nothing to give back."""
@@ -40,19 +40,19 @@ class InterpretedSimulator:
         self, currents: npt.NDArray[np.int32], memory: MemoryBehaviour | None = None
     ) -> list[LayerTrace]:
         """One inference on the host's currents; raises EvenspikeError as the compiled one does."""
-        driver = _Driver(self.image, self.map, currents, memory or MemoryBehaviour())
+        driver = _Driver(self.packed, self.map, currents, memory or MemoryBehaviour())
         simulator = Pysim(driver.top)
         simulator.add_clock(1e-8)
         simulator.add_testbench(driver.run)
         simulator.run()
-        check(self.image, driver.result, driver.status, driver.cycle)
+        check(self.packed, driver.result, driver.status, driver.cycle)
         return driver.results.traces(driver.status)
 
 
-def cycles_per_second(image: Image, currents: npt.NDArray[np.int32], cycles: int) -> float:
+def cycles_per_second(packed: Packed, currents: npt.NDArray[np.int32], cycles: int) -> float:
     """How fast this simulator runs the first cycles of an inference."""
-    map_ = MemoryMap(image, descriptor.encode(image))
-    driver = _Driver(image, map_, currents, MemoryBehaviour(), cycles)
+    map_ = MemoryMap(packed, descriptor.encode(packed))
+    driver = _Driver(packed, map_, currents, MemoryBehaviour(), cycles)
     simulator = Pysim(driver.top)
     simulator.add_clock(1e-8)
     simulator.add_testbench(driver.run)
@@ -65,7 +65,7 @@ class _Driver:
 
     def __init__(
         self,
-        image: Image,
+        packed: Packed,
         map_: MemoryMap,
         currents: npt.NDArray[np.int32],
         memory: MemoryBehaviour,
@@ -73,20 +73,20 @@ class _Driver:
     ) -> None:
         self.limit = limit
         self.began = 0.0
-        self.image, self.map, self.memory = image, map_, memory
+        self.packed, self.map, self.memory = packed, map_, memory
         self.content = map_.words(currents).tolist()
         self.random = random.Random(memory.seed)  # noqa: S311  (of a test's memory)
-        self.top = Accelerator(image.arch)
-        self.results = Results(image)
+        self.top = Accelerator(packed.arch)
+        self.results = Results(packed)
         self.result = Result.FINISHED
         self.status = 0
         self.cycle = 0
         self._start = self._windows = self._now = 0
         self._answers: deque[tuple[int, int]] = deque()
-        size = image.arch.spike_entries
+        size = packed.arch.spike_entries
         self._counts = np.zeros(size, dtype=np.uint16)
         self._columns = np.zeros(size, dtype=np.uint16)
-        self._masks = np.zeros((size, image.arch.pes), dtype=np.uint8)
+        self._masks = np.zeros((size, packed.arch.pes), dtype=np.uint8)
 
     async def run(self, ctx: Any) -> None:
         tables = self.map.tables
@@ -137,7 +137,7 @@ class _Driver:
             moves |= self._observe(ctx)
         if ctx.get(top.request_valid) and not stalls:
             address = ctx.get(top.request_address)
-            due = self._now + self.image.arch.memory_latency
+            due = self._now + self.packed.arch.memory_latency
             word = self.content[address] if address < len(self.content) else 0
             self._answers.append((due, word))
             moves = True
@@ -151,7 +151,7 @@ class _Driver:
             self.began = time.perf_counter()
         self.cycle += 1
         layer = ctx.get(top.number)
-        states = np.array([ctx.get(top.states[pe]) for pe in range(self.image.arch.pes)])
+        states = np.array([ctx.get(top.states[pe]) for pe in range(self.packed.arch.pes)])
         results.states[layer, np.arange(states.size), states] += 1
         moves = bool(np.isin(states, MOVES).any())
         entry = ctx.get(top.entry_write)
@@ -177,7 +177,7 @@ class _Driver:
         results.cycles[layer] = self.cycle - self._start
         for kind, flags in enumerate((self.top.accumulator_overflow, self.top.membrane_overflow)):
             bits = ctx.get(flags)
-            results.overflow[layer, kind] = [bits >> n & 1 for n in range(self.image.arch.pes)]
+            results.overflow[layer, kind] = [bits >> n & 1 for n in range(self.packed.arch.pes)]
         part = results.part(layer)
         base = int(results.base[layer])
         source = slice(base, base + part.stop - part.start)

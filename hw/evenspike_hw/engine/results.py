@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.pack import Descriptor, Image
+from evenspike_core.pack import Descriptor, Packed
 from evenspike_hw.rtl.registers import Status
 from evenspike_hw.rtl.states import State
 
@@ -35,7 +35,7 @@ class LayerTrace:
 
 
 class Results:
-    """Arrays that a driver fills, for one inference of an Image.
+    """Arrays that a driver fills, for one inference of a Packed.
 
     base, room: uint32 [layers]; first entry of each layer's spikes, and entries that they can take.
     cycles: uint32 [layers]. states: uint32 [layers, pes, states]. overflow: uint8 [layers, 2, pes].
@@ -44,11 +44,13 @@ class Results:
     closed: uint32; as `LayerTrace.closed`. logit_words: uint64; the words that were written.
     """
 
-    def __init__(self, image: Image) -> None:
-        self.image = image
-        pes, layers, last = image.arch.pes, len(image.layers), image.layers[-1]
-        self.base = np.array([0 if d.last else d.spike_base for d in image.layers], dtype=np.uint32)
-        self.room = np.array([_entries(d) for d in image.layers], dtype=np.uint32)
+    def __init__(self, packed: Packed) -> None:
+        self.packed = packed
+        pes, layers, last = packed.arch.pes, len(packed.layers), packed.layers[-1]
+        self.base = np.array(
+            [0 if d.last else d.spike_base for d in packed.layers], dtype=np.uint32
+        )
+        self.room = np.array([_entries(d) for d in packed.layers], dtype=np.uint32)
         total = int(self.room.sum())
         self.cycles = np.zeros(layers, dtype=np.uint32)
         self.states = np.zeros((layers, pes, len(State)), dtype=np.uint32)
@@ -57,7 +59,7 @@ class Results:
         self.columns = np.zeros(total, dtype=np.uint16)
         self.masks = np.zeros((total, pes), dtype=np.uint8)
         self.closed = np.zeros(total, dtype=np.uint32)
-        words = last.blocks.shape[0] * last.size[0] * last.size[1] * image.arch.logit_words
+        words = last.blocks.shape[0] * last.size[0] * last.size[1] * packed.arch.logit_words
         self.logit_words = np.zeros(words, dtype=np.uint64)
 
     def part(self, index: int) -> slice:
@@ -77,7 +79,7 @@ class Results:
                 "RTL: the overflow bit of the status is not that of the PEs' flags"
             )
         found = []
-        for index, layer in enumerate(self.image.layers):
+        for index, layer in enumerate(self.packed.layers):
             part = self.part(index)
             states = self.states[index].astype(np.int64)
             overflow = self.overflow[index].astype(bool)
@@ -100,7 +102,7 @@ class Results:
         lanes = self.logit_words.view("<i4").reshape(layer.blocks.shape[0], -1)
         logits = np.zeros(layer.filters, dtype=np.int64)
         used = layer.blocks >= 0
-        logits[layer.blocks[used]] = lanes[:, : self.image.arch.pes][used]
+        logits[layer.blocks[used]] = lanes[:, : self.packed.arch.pes][used]
         return logits
 
 

@@ -1,4 +1,4 @@
-"""Simulator: inferences of an Image on the RTL, compiled where that is possible."""
+"""Simulator: inferences of a Packed on the RTL, compiled where that is possible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.pack import Image
+from evenspike_core.pack import Packed
 from evenspike_hw.engine import compiled
 from evenspike_hw.engine.host import MemoryMap
 from evenspike_hw.engine.results import LayerTrace, Results
@@ -54,17 +54,17 @@ class Waves:
 
 
 class Simulator:
-    """The compiled RTL with an Image in its memory; one object serves one thread.
+    """The compiled RTL with a Packed in its memory; one object serves one thread.
 
     trace: build with waveforms (see `run`).
 
-    Raises EvenspikeError where the engine cannot be built, or the Image does not fit the tables.
+    Raises EvenspikeError where the engine cannot be built, or the Packed does not fit the tables.
     """
 
-    def __init__(self, image: Image, *, trace: bool = False) -> None:
-        self.image = image
-        self.map = MemoryMap(image, descriptor.encode(image))
-        self._driver = compiled.load(compiled.build(image.arch, trace=trace).library)
+    def __init__(self, packed: Packed, *, trace: bool = False) -> None:
+        self.packed = packed
+        self.map = MemoryMap(packed, descriptor.encode(packed))
+        self._driver = compiled.load(compiled.build(packed.arch, trace=trace).library)
         self._machine = ctypes.c_void_p(self._driver.evenspike_new())
 
     def __enter__(self) -> Self:
@@ -95,7 +95,7 @@ class Simulator:
         """
         memory = memory or MemoryBehaviour()
         content = self.map.words(currents)
-        results = Results(self.image)
+        results = Results(self.packed)
         tables = self.map.tables
         arrays = ("base", "room", "cycles", "states", "overflow", "counts", "columns", "masks")
         job = compiled.Job(
@@ -107,12 +107,12 @@ class Simulator:
             table=0,
             table_words=tables.words.size,
             pass_base=tables.pass_base,
-            latency=self.image.arch.memory_latency,
+            latency=self.packed.arch.memory_latency,
             stall=round(memory.stall * 65536),
             stall_from=memory.since,
             seed=memory.seed,
             watchdog=WATCHDOG,
-            layers=len(self.image.layers),
+            layers=len(self.packed.layers),
             logit_count=results.logit_words.size,
             trace=str(waves.path).encode() if waves else None,
             trace_first=waves.first if waves else 0,
@@ -126,18 +126,18 @@ class Simulator:
         if result is Result.STALLED:  # it hangs for good, with sums in its accumulators
             self.close()
             self._machine = ctypes.c_void_p(self._driver.evenspike_new())
-        check(self.image, result, job.status, job.total_cycles)
+        check(self.packed, result, job.status, job.total_cycles)
         return results.traces(job.status)
 
 
-def check(image: Image, result: Result, status: int, cycle: int) -> None:
+def check(packed: Packed, result: Result, status: int, cycle: int) -> None:
     """Raises EvenspikeError for a run that has not finished, with the layer and the cycle."""
     if result is Result.FINISHED:
         return
     if result is Result.STALLED and not cycle:
         raise EvenspikeError(f"RTL: nothing has moved for {WATCHDOG} cycles; the table is not full")
     number = status >> Status.LAYER & 0xFF
-    name = image.layers[number].name if number < len(image.layers) else "of no name"
+    name = packed.layers[number].name if number < len(packed.layers) else "of no name"
     where = f"layer {name} (number {number}), cycle {cycle}"
     if result is Result.REFUSED:
         raise EvenspikeError(f"RTL: stopped with its error bit at {where}: bad descriptor")

@@ -1,4 +1,4 @@
-"""Descriptor: what the table memory holds, bit by bit, and how an Image becomes it.
+"""Descriptor: what the table memory holds, bit by bit, and how a Packed becomes it.
 
 The table is a memory of 64-bit words that the accelerator fills from its port before the first
 image. Layer n has the `LAYER_WORDS` words from `LAYER_WORDS` * n on. Behind the last layer follow
@@ -22,7 +22,7 @@ from amaranth.lib import data
 
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.pack import Descriptor, Image
+from evenspike_core.pack import Descriptor, Packed
 from evenspike_hw.rtl.layouts import (
     ENTRY_BITS,
     LANE_BITS,
@@ -90,15 +90,15 @@ class Tables:
     layers: int
 
 
-def encode(image: Image) -> Tables:
-    """The tables of an Image.
+def encode(packed: Packed) -> Tables:
+    """The tables of a Packed.
 
     Raises EvenspikeError naming the layer and the field that the hardware has no room for.
     """
-    count = len(image.layers)
+    count = len(packed.layers)
     pass_base = LAYER_WORDS * count
-    passes = [_bits("host currents", PASS, {"words": _host_words(image), "repeats": 1})]
-    for layer in image.layers[1:]:
+    passes = [_bits("host currents", PASS, {"words": _host_words(packed), "repeats": 1})]
+    for layer in packed.layers[1:]:
         repeats = 1 if _resident(layer) else _tiles(layer)
         passes += [
             _bits(layer.name, PASS, {"words": size, "repeats": repeats}) for _, size in layer.passes
@@ -107,16 +107,16 @@ def encode(image: Image) -> Tables:
     chunk_base = pass_base + len(passes)
     layers: list[int] = []
     chunks: list[int] = []
-    for layer in image.layers:
-        fields = _layer(image, layer) | {"chunk_base": chunk_base + len(chunks)}
+    for layer in packed.layers:
+        fields = _layer(packed, layer) | {"chunk_base": chunk_base + len(chunks)}
         value = _bits(layer.name, LAYER, fields)
         layers += [value >> WORD_BITS * n & (1 << WORD_BITS) - 1 for n in range(LAYER_WORDS)]
-        chunks += [_chunk(image.arch, layer, n) for n in range(len(layer.chunks))]
+        chunks += [_chunk(packed.arch, layer, n) for n in range(len(layer.chunks))]
     words = np.array([*layers, *passes, *chunks], dtype=np.uint64)
-    if words.size > image.arch.table_words:
+    if words.size > packed.arch.table_words:
         raise EvenspikeError(
-            f"{image.name}: its layers, passes and chunks take {words.size} words of the table, "
-            f"which has {image.arch.table_words}"
+            f"{packed.name}: its layers, passes and chunks take {words.size} words of the table, "
+            f"which has {packed.arch.table_words}"
         )
     return Tables(words, pass_base, count)
 
@@ -129,12 +129,12 @@ def _resident(layer: Descriptor) -> bool:
     return len(layer.chunks) == 1
 
 
-def _host_words(image: Image) -> int:
-    layer = image.layers[0]
-    return sum(layer.slots_used) * layer.size[0] * layer.size[1] * image.arch.current_words
+def _host_words(packed: Packed) -> int:
+    layer = packed.layers[0]
+    return sum(layer.slots_used) * layer.size[0] * layer.size[1] * packed.arch.current_words
 
 
-def _layer(image: Image, layer: Descriptor) -> dict[str, Any]:
+def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
     count = len(layer.slots_used)
     if any(used != layer.slots for used in layer.slots_used[:-1]):
         raise EvenspikeError(
@@ -150,9 +150,9 @@ def _layer(image: Image, layer: Descriptor) -> dict[str, Any]:
     return {
         "host": layer.host,
         "last": layer.last,
-        "loads": _host_words(image) if layer.host else loads,
+        "loads": _host_words(packed) if layer.host else loads,
         "chunks": len(layer.chunks),
-        "timesteps": image.timesteps,
+        "timesteps": packed.timesteps,
         "passes": count,
         "height": layer.size[0],
         "width": layer.size[1],

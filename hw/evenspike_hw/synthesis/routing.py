@@ -32,12 +32,12 @@ OUT_OF_CONTEXT = Device(
 @dataclass(frozen=True)
 class Routed:
     """fmax_mhz: the lowest of all clocks; None where no path goes from register to register.
-    utilisation: resource -> used and available.
+    utilization: resource -> used and available.
     critical_path: of the slowest clock; signals and nanoseconds from register to register.
     """
 
     fmax_mhz: float | None
-    utilisation: dict[str, dict[str, int]]
+    utilization: dict[str, dict[str, int]]
     critical_path: list[dict[str, Any]]
 
 

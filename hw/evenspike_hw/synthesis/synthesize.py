@@ -184,7 +184,7 @@ def _synthesize(
         routed = route(OUT_OF_CONTEXT, place, "routed", request.seed, progress)
         result |= {
             "fmax_mhz": routed.fmax_mhz,
-            "routed": {"utilisation": routed.utilisation, "critical_path": routed.critical_path},
+            "routed": {"utilization": routed.utilization, "critical_path": routed.critical_path},
         }
         if routed.fmax_mhz is not None:
             by = f"nextpnr-ecp5, {OUT_OF_CONTEXT.name}, out of context, seed {request.seed}"

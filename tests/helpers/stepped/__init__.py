@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from evenspike_core.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
 from evenspike_core.fixed import ACCUMULATOR_BITS, Leak, Reset
-from evenspike_core.pack import Descriptor, Image, SegmentDescriptor
+from evenspike_core.pack import Descriptor, Packed, SegmentDescriptor
 
 LOW, HIGH = -(1 << (ACCUMULATOR_BITS - 1)), (1 << (ACCUMULATOR_BITS - 1)) - 1
 STATES = ("busy", "starved", "waiting", "loading", "draining")
@@ -230,9 +230,9 @@ def tiles(layer: Descriptor) -> Iterator[tuple[int, int, int, int]]:
             yield y, x, min(layer.tile[0], layer.size[0] - y), min(layer.tile[1], layer.size[1] - x)
 
 
-def schedule(image: Image) -> Schedule:
+def schedule(packed: Packed) -> Schedule:
     plan = Schedule([], [], [], [])
-    for index, layer in enumerate(image.layers):
+    for index, layer in enumerate(packed.layers):
         if layer.host:
             continue
         areas = list(tiles(layer))
@@ -241,7 +241,7 @@ def schedule(image: Image) -> Schedule:
             for turn, tile in enumerate(areas):
                 ends_pass = turn == len(areas) - 1
                 if turn == 0 or not resident:
-                    plan.words += image.stream[address : address + size].tolist()
+                    plan.words += packed.stream[address : address + size].tolist()
                 for position, (segment, start, end) in enumerate(layer.chunks):
                     last = position == len(layer.chunks) - 1
                     if turn == 0 or not resident:
@@ -297,21 +297,21 @@ def places(
 
 
 def host_words(
-    image: Image, currents: npt.NDArray[np.int32], order: Sequence[Place]
+    packed: Packed, currents: npt.NDArray[np.int32], order: Sequence[Place]
 ) -> Iterator[int]:
     """The host's part of the stream: `pes` currents of 24 bits a place, low lane first."""
-    layer = image.layers[0]
+    layer = packed.layers[0]
     for place in order:
         y, x = divmod(place.at - place.slot * layer.tile[0] * layer.tile[1], layer.tile[1])
         y += place.row * layer.pool - (y - y % layer.pool)
         x += place.column * layer.pool - (x - x % layer.pool)
-        packed = 0
+        word = 0
         for lane, number in enumerate(layer.blocks[place.block].tolist()):
             if number >= 0:
-                packed |= (int(currents[number, y, x]) & 0xFFFFFF) << 24 * lane
-        for _ in range(image.arch.current_words):
-            yield packed & (1 << 64) - 1
-            packed >>= 64
+                word |= (int(currents[number, y, x]) & 0xFFFFFF) << 24 * lane
+        for _ in range(packed.arch.current_words):
+            yield word & (1 << 64) - 1
+            word >>= 64
 
 
 # --- memory port and loader ------------------------------------------------------------------
@@ -960,7 +960,7 @@ class Pe:
                 self.queue.pop()
         at = output(head.item, pid)
         assert at is not None
-        height, width = self.machine.image.layers[head.item.work.layer].tile
+        height, width = self.machine.packed.layers[head.item.work.layer].tile
         row = (match.slot * height + at[0]) * width + at[1]
         before = (match.wsp & ((1 << pid) - 1)).bit_count()
         self.banks.weight[head.item.work.half].read(match.base + before)
@@ -1042,7 +1042,7 @@ class Drain:
         self.pool: Reg[tuple[int, ...]] = Reg(clock, ())
         self.logits: dict[int, int] = {}
         self.spots = [
-            places(machine.image.layers[r.layer], r.layer, r.number, r.tile)
+            places(machine.packed.layers[r.layer], r.layer, r.number, r.tile)
             for r in machine.plan.rounds
         ]
 
@@ -1052,7 +1052,7 @@ class Drain:
         return self.at.q is not None or self.block.q is not None
 
     def beats(self, number: int) -> int:
-        layer = self.machine.image.layers[self.machine.plan.rounds[number].layer]
+        layer = self.machine.packed.layers[self.machine.plan.rounds[number].layer]
         return self.machine.arch.logit_words if layer.last else 1
 
     def row(self) -> int | None:
@@ -1165,8 +1165,8 @@ class Drain:
         self._write(pipe[-1])
 
     def _stage(self, stage: int, neurons: Neurons) -> Neurons | None:
-        time = self.machine.image.timesteps
-        layer = self.machine.image.layers[neurons.place.layer]
+        time = self.machine.packed.timesteps
+        layer = self.machine.packed.layers[neurons.place.layer]
         if stage == 0:
             if not layer.host:
                 sums = tuple(pe.rows.out for pe in self.machine.pes)
@@ -1187,10 +1187,10 @@ class Drain:
         if neurons is None:
             return
         place, memory = neurons.place, self.machine.memory
-        layer = self.machine.image.layers[place.layer]
+        layer = self.machine.packed.layers[place.layer]
         if layer.last:
             for lane, number in enumerate(layer.blocks[place.block].tolist()):
-                sums = neurons.sums[lane][: self.machine.image.timesteps]
+                sums = neurons.sums[lane][: self.machine.packed.timesteps]
                 if number >= 0:
                     self.logits[number] = sum(s + neurons.biases[lane] for s in sums)
             return
@@ -1339,13 +1339,13 @@ class Machine:
     """
 
     def __init__(
-        self, image: Image, currents: npt.NDArray[np.int32], shuffle: int | None = None
+        self, packed: Packed, currents: npt.NDArray[np.int32], shuffle: int | None = None
     ) -> None:
-        self.image = image
-        self.arch: Arch = image.arch
+        self.packed = packed
+        self.arch: Arch = packed.arch
         self.clock = Clock()
-        self.plan = schedule(image)
-        host = image.layers[0]
+        self.plan = schedule(packed)
+        host = packed.layers[0]
         order = [
             place
             for number in range(len(host.slots_used))
@@ -1353,7 +1353,7 @@ class Machine:
             for slot in places(host, 0, number, tile)
             for place in slot
         ]
-        words = list(host_words(image, currents, order))
+        words = list(host_words(packed, currents, order))
         self.memory = SpikeMemory(self)
         self.port = Port(self, words + self.plan.words)
         self.loader = Loader(self, len(words))
@@ -1367,7 +1367,7 @@ class Machine:
     def run(self, limit: int = 1_000_000) -> list[LayerTrace]:
         """Every layer of one inference."""
         found = []
-        for index, layer in enumerate(self.image.layers):
+        for index, layer in enumerate(self.packed.layers):
             start = self.cycle
             counts = [dict.fromkeys(STATES, 0) for _ in self.pes]
             while self.sequencer.layer.q == index:
@@ -1414,7 +1414,7 @@ class Machine:
             return "draining"
         if sequencer.tail.q or pe.rounds.q > sequencer.drained.q:
             return "waiting"
-        if self.image.layers[sequencer.layer.q].host:
+        if self.packed.layers[sequencer.layer.q].host:
             return "loading"
         if pe.issues():
             return "busy"
@@ -1440,5 +1440,5 @@ class Machine:
         return dense
 
 
-def run(image: Image, currents: npt.NDArray[np.int32]) -> list[LayerTrace]:
-    return Machine(image, currents).run()
+def run(packed: Packed, currents: npt.NDArray[np.int32]) -> list[LayerTrace]:
+    return Machine(packed, currents).run()

@@ -17,8 +17,9 @@ import numpy as np
 from amaranth.lib import wiring
 
 from evenspike.cli.compare import NAMES, compare, model_result, rtl_result
-from evenspike_core import events
 from evenspike_core.arch import Arch
+from evenspike_core.compare import first_divergence
+from evenspike_core.counters import LayerStatement
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import KERNELS
 from evenspike_hw.engine.host import current_words
@@ -133,7 +134,7 @@ class Port(stepped.Port):
 def addresses(network: Network) -> list[int]:
     """Of the words of the weight stream, in the order in which they are read."""
     found: list[int] = []
-    for layer in network.image.layers:
+    for layer in network.packed.layers:
         across = [-(-n // side) for n, side in zip(layer.size, layer.tile, strict=True)]
         repeats = 1 if len(layer.chunks) == 1 else across[0] * across[1]
         for address, size in layer.passes:
@@ -160,25 +161,25 @@ class Inference:
     def __init__(self, rig: Rig, network: Network, faulty: int | None = None) -> None:
         self.network = network
         self.faulty = faulty  # layer
-        self.image = network.image
+        self.packed = network.packed
         self.core = Core(rig.bench, network, Pauses())
         self.machine = self.core.machine
-        host = current_words(network.image, network.currents).size
+        host = current_words(network.packed, network.currents).size
         port = self.port = Port(self.machine, self.machine.port.words)
         self.machine.port = port
         base, weights = rig.stored[Register.CURRENTS], rig.stored[Register.WEIGHTS]
         self.reads = [base + n for n in range(host)]
         self.reads += [weights + n for n in addresses(network)]
         assert len(self.reads) == len(port.words)
-        self.results = Results(network.image)
+        self.results = Results(network.packed)
         self.logits = rig.stored[Register.LOGITS]
         self.written = 0
         self.writes: deque[tuple[int, int]] = deque()
         self.cycle = self.windows = 0  # windows: of this layer
-        size = network.image.arch.spike_entries
+        size = network.packed.arch.spike_entries
         self.counts = np.zeros(size, dtype=np.uint16)
         self.columns = np.zeros(size, dtype=np.uint16)
-        self.masks = np.zeros((size, network.image.arch.pes), dtype=np.uint8)
+        self.masks = np.zeros((size, network.packed.arch.pes), dtype=np.uint8)
 
 
 class Rig:
@@ -313,9 +314,9 @@ class Rig:
         if run.writes:
             expected["write_address"], expected["write_data"] = run.writes.popleft()
         item = drain.pipe.q[-2]
-        if item is not None and run.image.layers[item.place.layer].last:
+        if item is not None and run.packed.layers[item.place.layer].last:
             logits = sum(core.logit(item, pe) << 32 * pe for pe in range(len(machine.pes)))
-            for n in range(run.image.arch.logit_words):
+            for n in range(run.packed.arch.logit_words):
                 address = run.logits + run.written & ADDRESS
                 run.writes.append((address, logits >> 64 * n & (1 << 64) - 1))
                 run.written += 1
@@ -325,9 +326,9 @@ class Rig:
         """What the collector writes."""
         machine = run.machine
         item = machine.drain.pipe.q[-1]
-        if item is None or run.image.layers[item.place.layer].last:
+        if item is None or run.packed.layers[item.place.layer].last:
             return {}
-        place, layer = item.place, run.image.layers[item.place.layer]
+        place, layer = item.place, run.packed.layers[item.place.layer]
         height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
         row = layer.spike_base + (place.block * height + place.row) * width
         count = 0 if place.restarts else machine.memory.counts.cells[row]
@@ -368,7 +369,7 @@ class Rig:
     def _observe(self, run: Inference, out: dict[str, int]) -> None:
         """What the RTL says, for the comparison with the cycle model."""
         layer, results = out["number"], run.results
-        pes = run.image.arch.pes
+        pes = run.packed.arch.pes
         run.cycle += 1
         results.cycles[layer] += 1
         states = [out["states"] >> 3 * pe & 7 for pe in range(pes)]
@@ -508,7 +509,7 @@ class Rig:
         self, network: Network, faulty: int | None = None, fault: str = "timesteps"
     ) -> None:
         """The network's table and weights. faulty: a layer with a fault in its descriptor."""
-        tables = descriptor.encode(network.image)
+        tables = descriptor.encode(network.packed)
         words = [int(word) for word in tables.words]
         if faulty is not None:
             field = descriptor.LAYER[fault]
@@ -523,14 +524,14 @@ class Rig:
                 Register.TABLE: self.place(words),
                 Register.TABLE_WORDS: len(words),
                 Register.PASS_BASE: tables.pass_base,
-                Register.WEIGHTS: self.place([int(word) for word in network.image.stream]),
+                Register.WEIGHTS: self.place([int(word) for word in network.packed.stream]),
             }
         )
         await self.command(FILL)
 
     async def start(self, network: Network, faulty: int | None = None) -> Inference:
         """The host's currents, and the start; the table has been filled."""
-        words = [int(n) for n in current_words(network.image, network.currents)]
+        words = [int(n) for n in current_words(network.packed, network.currents)]
         await self.set({Register.CURRENTS: self.place(words), Register.LOGITS: self.bench.bits(32)})
         self.following = run = Inference(self, network, faulty)
         value = START | (FILL if self.bench.chance(0.3) else 0)
@@ -546,12 +547,12 @@ class Rig:
             await self.cycle()
         overflow = int(run.results.overflow.any())
         traces = run.results.traces(overflow << Status.OVERFLOW)
-        model = cycle_model.Accelerator(network.image).run(network.currents)
+        model = cycle_model.Accelerator(network.packed).run(network.currents)
         if not self.stall:
             self.bench.cover("memory never stalls")
-            found = compare(network.image, model, traces)
+            found = compare(network.packed, model, traces)
         else:
-            found = events.first_divergence(
+            found = first_divergence(
                 [timeless(model_result(layer)) for layer in model],
                 [timeless(rtl_result(trace)) for trace in traces],
                 NAMES,
@@ -561,7 +562,7 @@ class Rig:
 
     def _features(self, network: Network) -> None:
         cover = self.bench.cover
-        for layer in network.image.layers:
+        for layer in network.packed.layers:
             if len(layer.segments) > 1:
                 cover("layers with two segments")
             if len(layer.passes) > 1:
@@ -574,7 +575,7 @@ class Rig:
                 cover("pooling")
 
 
-def timeless(result: events.LayerResult) -> events.LayerResult:
+def timeless(result: LayerStatement) -> LayerStatement:
     """Without what depends on the memory's speed."""
     kept = {k: v for k, v in result.counters.items() if k == "busy" or k.endswith("overflow")}
     return replace(result, cycles=0, counters=kept)
@@ -587,7 +588,7 @@ def some_network(bench: Bench, words: int = 500, kernel: int = 0) -> Network:
             bench, side=4, filters=8, words=words, wild=bench.chance(0.4), kernel=kernel
         )
         try:
-            descriptor.encode(network.image)
+            descriptor.encode(network.packed)
         except EvenspikeError:
             continue
         return network
@@ -656,7 +657,7 @@ async def errors(dut: Any) -> None:
     for turn in range(min(9, 2 + bench.transactions // 500)):
         rig.stall = bench.random.choice((0.0, 0.5))
         network = some_network(bench, 300)
-        faulty = 0 if turn == 0 else bench.random.randrange(1, len(network.image.layers))
+        faulty = 0 if turn == 0 else bench.random.randrange(1, len(network.packed.layers))
         await rig.fill(network, faulty)
         rig.watched = faulty > 0
         await rig.start(network, faulty)

@@ -153,7 +153,7 @@ class Rig:
             "masks differ between PEs": differ.get("mask") and "logit" not in differ,
             "logits differ between PEs": differ.get("logit"),
             "currents differ between PEs": item is not None
-            and core.image.layers[item.place.layer].host
+            and core.packed.layers[item.place.layer].host
             and len({sums[0] for sums in item.sums}) > 1,
             "a psum saturates on some PEs only": differ["accumulator_overflow"],
             "a membrane saturates on some PEs only": differ["membrane_overflow"],

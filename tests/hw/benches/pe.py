@@ -171,13 +171,13 @@ class Rig:
             cover(f"bias out of the {name} half")
         if at is not None and at.slot == self.bench.arch.slots - 1:
             cover("last slot")
-        if item is not None and core.image.layers[item.place.layer].host:
+        if item is not None and core.packed.layers[item.place.layer].host:
             cover("host's current enters")
         item = drain.pipe.q[-2]
         if item is not None:
-            if core.image.layers[item.place.layer].last:
+            if core.packed.layers[item.place.layer].last:
                 cover("logit leaves")
-            if core.image.timesteps < self.bench.arch.timesteps:
+            if core.packed.timesteps < self.bench.arch.timesteps:
                 cover("fewer timesteps than the PE has")
 
     def _issues(self, core: Core, number: int) -> None:
@@ -191,7 +191,7 @@ class Rig:
             cover(f"marker {kind}")
             return
         cover(f"kernel {work.segment.kernel} issues")
-        if work.segment is not core.image.layers[work.layer].segments[0]:
+        if work.segment is not core.packed.layers[work.layer].segments[0]:
             cover("second segment issues")
         if work.segment.stride == 2:
             cover("stride 2 issues")

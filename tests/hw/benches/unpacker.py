@@ -612,11 +612,11 @@ async def packed_programs(dut: Any) -> None:
 def packed_chunks(arch: Arch, seed: int) -> Iterator[tuple[list[list[int]], Chunk, LoadedChunk]]:
     """Of a random Program's chunks: the words of each PE, the context, and what they decode to."""
     program = random_program(seed, timesteps=arch.timesteps)
-    image = pack(program, random_mapping(program, arch, seed), arch)
-    for layer in image.layers[1:]:
+    packed = pack(program, random_mapping(program, arch, seed), arch)
+    for layer in packed.layers[1:]:
         for number, (address, _) in enumerate(layer.passes):
-            for position, loaded in enumerate(load_pass(image, layer, number)):
-                streams, address = split_chunk(image.stream, address, arch.pes)
+            for position, loaded in enumerate(load_pass(packed, layer, number)):
+                streams, address = split_chunk(packed.stream, address, arch.pes)
                 kernel = layer.segments[loaded.segment].kernel
                 log_slots = layer.slots.bit_length() - 1
                 last = position == len(layer.chunks) - 1

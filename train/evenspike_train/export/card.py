@@ -34,7 +34,7 @@ def card(program: Program) -> str:
             "weights",
             f"{program.nnz:,} of {program.weights:,} alive ({program.sparsity:.2%} sparse)",
         ),
-        (f"utilisation (weights, layer mean, {p['pes']} PEs)", _share(p["utilisation"])),
+        (f"utilization (weights, layer mean, {p['pes']} PEs)", _share(p["utilization"])),
         ("test images", f"the first {p['test_images']:,} of the test set"),
         ("test accuracy, integers", _percent(p["integer_test_accuracy"])),
         ("test accuracy, float32", _percent(p["float_test_accuracy"])),

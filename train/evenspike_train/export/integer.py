@@ -64,7 +64,7 @@ def _neurons(current: Tensor, layer: Layer) -> Tensor:
 
 
 def _weights(layer: Layer, index: int, like: Tensor) -> Tensor:
-    return torch.from_numpy(layer.segments[index].weights).to(like)
+    return torch.tensor(layer.segments[index].weights).to(like)
 
 
 def _convolve(x: Tensor, weight: Tensor, segment: Segment) -> Tensor:
@@ -79,7 +79,7 @@ def _host_current(layer: Layer, images: Tensor) -> Tensor:
     """Pixels [B, C, H, W] -> current [B, F, H, W], float32 integers of 24 bits."""
     segment = layer.segments[0]
     pixels = images.to(torch.float64)
-    bias = torch.from_numpy(layer.bias).to(pixels)
+    bias = torch.tensor(layer.bias).to(pixels)
     total = _convolve(pixels, _weights(layer, 0, pixels), segment) + bias[:, None, None]
     if layer.shift:
         total = torch.floor((total + 2.0 ** (layer.shift - 1)) / 2.0**layer.shift)
@@ -91,7 +91,7 @@ def quantised_forward(program: Program, images: Tensor) -> IntegerActivity:
     steps = program.timesteps
     spikes: list[Tensor] = []
     for layer in program.layers:
-        bias = torch.from_numpy(layer.bias).to(images.device)
+        bias = torch.tensor(layer.bias).to(images.device)
         if layer.host:
             current = _host_current(layer, images).expand(
                 steps, len(images), layer.filters, *layer.size

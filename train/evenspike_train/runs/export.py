@@ -111,9 +111,9 @@ def read_history(path: Path, events: Container[str] = _LOGGED) -> list[dict[str,
 def _check_entry(where: str, entry: dict[str, Any]) -> None:
     checkpoint.check_fields(where, entry, {"event": str, "phase": str})
     if (
-        entry["event"] == "pruned" and "utilisation" in entry
+        entry["event"] == "pruned" and "utilization" in entry
     ):  # what a run started with an earlier version calls it
-        entry.setdefault("evenness", entry["utilisation"])
+        entry.setdefault("evenness", entry["utilization"])
     checkpoint.check_fields(where, entry, _LOGGED.get(entry["event"], {}))
 
 
@@ -202,7 +202,7 @@ def export(
         "seconds": round(ticket.seconds),
         "sparsity": program.sparsity,
         "pes": pes,
-        "utilisation": paper_metrics(program, pes).layer_mean,
+        "utilization": paper_metrics(program, pes).layer_mean,
         "dense_test_accuracy": dense_test_accuracy(directory, ticket.recipe.network, data),
         "dense_timesteps": ticket.recipe.dense.timesteps,
         "validation_accuracy": ticket.figures["validation_accuracy"],

@@ -1,4 +1,4 @@
-"""What a round's network costs on the accelerator: cycles, utilisation by its counters, energy.
+"""What a round's network costs on the accelerator: cycles, utilization by its counters, energy.
 
 The network is made integers with the T it is to have in the end, mapped with the activity that
 training images show, and run by a `Measure`, which the command line brings: this package does not
@@ -25,7 +25,7 @@ from evenspike_train.recipes.recipe import Recipe
 
 Measure = Callable[[Program, npt.NDArray[np.uint8], Arch, str], Mapping[str, float]]
 """(program, images [N, C, H, W], arch, mapping) -> figures of an image: "cycles",
-"hardware_utilisation" (busy cycles of the PEs / all), "energy_pj"."""
+"hardware_utilization" (busy cycles of the PEs / all), "energy_pj"."""
 
 MAPPINGS = {"": "cost", "_natural": "natural"}
 """What is appended to a figure's name, and the assignment of filters to PEs that it is with: the

@@ -36,7 +36,7 @@ class MethodConfig:
     sparsity : share of weights that must be gone at the end; the last mask is trimmed to it.
         A method that prunes once prunes to it.
     pes : processing elements, that is filters that are balanced together; of every method, as
-        the utilisation in the log is that of so many.
+        the utilization in the log is that of so many.
     balance : what is made even after a pruning: nothing, the number of ``"weights"`` of each
         filter (u-Ticket), or the matched weights they are expected to cost, in ``"cycles"``.
     level : ``"ceil"`` or ``"floor"`` of a group's mean (weights only).

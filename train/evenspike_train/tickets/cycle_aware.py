@@ -57,7 +57,7 @@ def groups(costs: Floats, pes: int) -> list[npt.NDArray[np.int64]]:
     return [row[row >= 0] for row in rows]
 
 
-def utilisation(costs: Floats, pes: int) -> float | None:
+def utilization(costs: Floats, pes: int) -> float | None:
     """Expected cycles of work as a share of what the PEs take, each group its slowest's time.
 
     PEs without a filter in a narrower last group count as idle. None without any cost.
@@ -170,13 +170,13 @@ class CycleBalance(Balance):
         return balanced
 
     def evenness(self, masks: Masks) -> float:
-        return expected_utilisation(masks, self.work, self.config.pes)
+        return expected_utilization(masks, self.work, self.config.pes)
 
 
-def expected_utilisation(masks: Masks, work: Mapping[str, WeightWork], pes: int) -> float:
-    """Unweighted mean of `utilisation` over the balanced layers that cost anything; 1 without."""
+def expected_utilization(masks: Masks, work: Mapping[str, WeightWork], pes: int) -> float:
+    """Unweighted mean of `utilization` over the balanced layers that cost anything; 1 without."""
     per_layer = [
-        utilisation(filter_costs(masks[name], work[name].expected), pes)
+        utilization(filter_costs(masks[name], work[name].expected), pes)
         for name in balanced_layers(masks)
     ]
     known = [value for value in per_layer if value is not None]

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from evenspike_core.metrics import filter_groups, layer_utilisation
+from evenspike_core.metrics import filter_groups, layer_utilization
 from evenspike_train.tickets.balance import balanced_layers
 from evenspike_train.tickets.base import Masks, Probe
-from evenspike_train.tickets.cycle_aware import expected_utilisation, possible
+from evenspike_train.tickets.cycle_aware import expected_utilization, possible
 from evenspike_train.tickets.masks import sparsity
 
 
-def paper_utilisation(masks: Masks, pes: int) -> float | None:
-    """Utilisation in the paper's convention, as `core.metrics` has it: mean of the layers.
+def paper_utilization(masks: Masks, pes: int) -> float | None:
+    """Utilization in the paper's convention, as `core.metrics` has it: mean of the layers.
 
     Every group of `pes` consecutive filters counts the same in its layer, PEs without a filter
     count as idle. None where no balanced layer has a weight.
     """
     layers = [
-        layer_utilisation(filter_groups(masks[name].cpu().numpy().astype(np.int16), pes))
+        layer_utilization(filter_groups(masks[name].cpu().numpy().astype(np.int16), pes))
         for name in balanced_layers(masks)
     ]
     known = [layer for layer in layers if layer is not None]
@@ -26,11 +26,11 @@ def paper_utilisation(masks: Masks, pes: int) -> float | None:
 
 
 def figures_of(masks: Masks, pes: int, probe: Probe | None) -> dict[str, float | None]:
-    """Sparsity and utilisation; the expected one where spikes can be measured."""
+    """Sparsity and utilization; the expected one where spikes can be measured."""
     figures: dict[str, float | None] = {
         "sparsity": sparsity(masks),
-        "utilisation": paper_utilisation(masks, pes),
+        "utilization": paper_utilization(masks, pes),
     }
     if probe is not None and possible(pes):
-        figures["expected_utilisation"] = expected_utilisation(masks, probe.weight_work(), pes)
+        figures["expected_utilization"] = expected_utilization(masks, probe.weight_work(), pes)
     return figures

@@ -64,7 +64,7 @@ def evenness(mask: Tensor, pes: int) -> float | None:
     """Mean over a layer's groups of 1 - (max - ceil(mean)) / max * n / (n - 1), n filters.
 
     1 where every group is as even as whole weights allow: what balancing can do.  It is the
-    utilisation of `evenspike_core.metrics` where the groups are full; in a narrower last group
+    utilization of `evenspike_core.metrics` where the groups are full; in a narrower last group
     that one also counts the PEs without a filter.  Groups without weights do not count;
     None for an empty layer.
     """

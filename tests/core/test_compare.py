@@ -1,24 +1,22 @@
-"""Events: a planted difference is found and named, and the trace is one that a viewer loads."""
+"""Compare: a planted difference is found and named."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
-from evenspike_core.errors import EvenspikeError
-from evenspike_core.events import Event, LayerResult, Span, first_divergence, first_event, perfetto
+from evenspike_core.compare import first_divergence
+from evenspike_core.counters import LayerStatement
 
 PES = 4
 
 
-def results(seed: int = 0) -> list[LayerResult]:
+def results(seed: int = 0) -> list[LayerStatement]:
     """Two spiking layers and a last one, as one simulator would report them."""
     rng = np.random.default_rng(seed)
     spiking = [
-        LayerResult(
+        LayerStatement(
             name,
             1000,
             masks=rng.integers(0, 16, (3, 4, 5), dtype=np.uint8),
@@ -26,7 +24,7 @@ def results(seed: int = 0) -> list[LayerResult]:
         )
         for name in ("conv1", "conv2")
     ]
-    return [*spiking, LayerResult("fc", 90, logits=np.arange(10, dtype=np.int64))]
+    return [*spiking, LayerStatement("fc", 90, logits=np.arange(10, dtype=np.int64))]
 
 
 def test_equal_results_have_no_divergence() -> None:
@@ -108,79 +106,3 @@ def test_what_only_one_side_has() -> None:
     short = [replace(good[0], counters={"words": 7, "busy": [1, 2]}), *good[1:]]
     text = "layer conv1: busy of shape (4,) in model, (2,) in rtl"
     assert str(first_divergence(good, short)) == text
-
-
-def test_streams_of_events() -> None:
-    event = Event("conv1", 0, 1, 2, 345, (5, 6, 7), "accumulate", -8)
-    assert first_event([event] * 3, iter([event] * 3)) is None
-    other = replace(event, value=9, cycle=346)
-    found = first_event([event, event], [event, other])
-    assert found is not None
-    assert found.neuron == (5, 6, 7)
-    assert str(found) == (
-        "event 1: model has layer conv1, pass 1, tile 0, PE 2, cycle 345, "
-        "filter 5, y 6, x 7: accumulate -8; rtl has layer conv1, pass 1, tile 0, PE 2, "
-        "cycle 346, filter 5, y 6, x 7: accumulate 9"
-    )
-    outside = replace(event, pe=-1, neuron=None, kind="load")
-    found = first_event([], [outside])
-    assert str(found) == (
-        "event 0: model has no further event; "
-        "rtl has layer conv1, pass 1, tile 0, outside the PEs, cycle 345: load -8"
-    )
-
-
-def spans() -> list[Span]:
-    pes = [Span(f"PE {pe}", "busy", 10 * pe, 5, {"layer": "conv1"}) for pe in range(16)]
-    return [
-        Span("collector", "write", 200, 3, {}),
-        *pes,
-        Span("APU", "broadcast", 4, 100, {}),
-        Span("memory port", "chunk 0", 0, 20, {"words": 20}),
-        Span("memory port", "pass 0", 0, 60, {}),
-        Span("host", "upload", 0, 1, {}),
-    ]
-
-
-def test_the_trace_is_valid() -> None:
-    trace = json.loads(json.dumps(perfetto(spans())))
-    events = trace["traceEvents"]
-    assert trace["otherData"]["unit"] == "1 us shown = 1 cycle"
-    assert {event["ph"] for event in events} == {"X", "M"}
-    threads = {}
-    processes = {}
-    for event in events:
-        assert isinstance(event["pid"], int)
-        assert isinstance(event["tid"], int)
-        if event["ph"] == "X":
-            assert event["dur"] >= 0
-            assert event["ts"] >= 0
-            assert (event["pid"], event["tid"]) in threads
-        elif event["name"] == "process_name":
-            processes[event["pid"]] = event["args"]["name"]
-        elif event["name"] == "thread_name":
-            threads[event["pid"], event["tid"]] = event["args"]["name"]
-    assert list(processes.values()) == ["memory port", "APU", "PEs", "collector", "host"]
-    assert sorted(processes) == [1, 2, 3, 4, 5]
-    assert [name for (pid, _), name in threads.items() if processes[pid] == "PEs"] == [
-        f"PE {pe}" for pe in range(16)
-    ]
-    slices = [event for event in events if event["ph"] == "X"]
-    assert len(slices) == len(spans())
-    port = [(e["name"], e["ts"], e["dur"]) for e in slices if e["pid"] == 1]
-    assert port == [("pass 0", 0, 60), ("chunk 0", 0, 20)]  # the outer one first
-    assert [e["args"] for e in slices if e["name"] == "chunk 0"] == [{"words": 20}]
-
-
-def test_an_empty_trace_is_valid() -> None:
-    assert perfetto([])["traceEvents"] == []
-
-
-def test_impossible_spans() -> None:
-    with pytest.raises(EvenspikeError, match="on APU starts at cycle -1 and takes 4"):
-        perfetto([Span("APU", "x", -1, 4, {})])
-    with pytest.raises(EvenspikeError, match="takes -4"):
-        perfetto([Span("APU", "x", 1, -4, {})])
-    with pytest.raises(EvenspikeError, match=r"on PE 2, 'b' \(cycles 3 to 9\) overlaps 'a'"):
-        perfetto([Span("PE 2", "a", 0, 5, {}), Span("PE 2", "b", 3, 6, {})])
-    perfetto([Span("PE 2", "a", 0, 5, {}), Span("PE 2", "b", 5, 6, {})])

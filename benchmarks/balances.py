@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evenspike.cli import models
+from evenspike.flows import models
 from evenspike_core import data as dataset
 from evenspike_core import mapping, reference
 from evenspike_core.arch import preset

@@ -23,7 +23,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from evenspike.cli import assemble, explore, models, simulate
+from evenspike.cli import explore, simulate, terminal
+from evenspike.flows import models
+from evenspike.flows.prepare import prepare
+from evenspike.report import contents
 from evenspike.report import pages as report
 from evenspike_core import reference, workload
 from evenspike_core.arch import Arch
@@ -67,18 +70,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     """Run what the options ask for."""
-    console = assemble.console()
+    console = terminal.console()
     if arguments.images < 1:
         raise EvenspikeError(f"--images {arguments.images}: at least 1")
     program, load = models.load(arguments.model), _workload(arguments.trace)
     report.check_folder(arguments.out)
-    console.print(assemble.machine())
+    console.print(contents.machine())
     trace = trace_bench(load, Arch(), str(arguments.trace or f"drawn at {RATE} %"))
     report.write_json(trace, arguments.out / "trace.json")
     _print_trace(console, trace)
     if arguments.sweep:
         rows = sweep(load)
-        content = {"machine": assemble.machine(), "rows": rows}
+        content = {"machine": contents.machine(), "rows": rows}
         report.write_json(content, arguments.out / "sweep.json")
         _print_sweep(console, rows)
     speed = speed_bench(program, arguments.images)
@@ -175,7 +178,7 @@ def sweep(load: Workload) -> list[dict[str, Any]]:
 
 def speed_bench(program: Program, count: int) -> dict[str, Any]:
     """Seconds of one image, compiled; digests of all counters with one and with several threads."""
-    image = simulate.prepare(program, Arch(), natural=False)
+    image = prepare(program, Arch(), natural=False)
     accelerator = Accelerator(image)
     rng = np.random.default_rng(0)
     arguments = argparse.Namespace(images=count, data=None)
@@ -196,7 +199,7 @@ def speed_bench(program: Program, count: int) -> dict[str, Any]:
         together = list(pool.map(accelerator.run, currents))
     cycles = sum(_cycles(runs) for runs in alone) / len(alone)
     return {
-        "machine": assemble.machine(),
+        "machine": contents.machine(),
         "model": program.name,
         "images": len(currents),
         "seconds_per_image": seconds,

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike.cli import models, simulate
+from evenspike.flows import models
+from evenspike.flows.prepare import calibration
 from evenspike_core import data as dataset
 from evenspike_core import metrics, reference
 from evenspike_core.arch import Arch
@@ -88,7 +89,7 @@ def test_torch_reference_and_cycle_model_agree(ticket: Program) -> None:
     images = dataset.shipped()[0][::37]
     activity = quantised_forward(ticket, torch.from_numpy(images))
     masks = [part.numpy() for part in activity.masks()]
-    mapping = choose(ticket, Arch(), None, simulate.calibration(ticket))
+    mapping = choose(ticket, Arch(), None, calibration(ticket))
     accelerator = Accelerator(pack(ticket, mapping, Arch()))
     for number, pixels in enumerate(images):
         expected = reference.run(ticket, pixels)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from evenspike.cli import assemble
+from evenspike.report import contents
 from evenspike.report import pages as report
 from evenspike_core import data as dataset
 from evenspike_core.errors import EvenspikeError
@@ -244,7 +244,7 @@ def bench(peers: str, steps: int, size: int, out: Path) -> dict[str, Any]:
     for variant, precision in (("evenspike fp32", "fp32"), ("evenspike default", "bf16")):
         rows[variant]["of_floor"] = rows[variant]["cpu"] / least[precision]
     content = {
-        "machine": assemble.machine(),
+        "machine": contents.machine(),
         "bf16_instructions": cpu_flags(),
         "problem": f"VGG-16, T = 4, batch {size}, Fashion-MNIST 32x32, one thread",
         "definitions": DEFINITIONS,

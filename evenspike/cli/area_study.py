@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from evenspike.cli import assemble
+from evenspike.cli import terminal
 from evenspike.cli.synthesis import steps
 from evenspike.report import pages as report
 from evenspike.report.area import study as study_report
@@ -41,7 +41,7 @@ END = "<!-- study: to here -->\n"
 
 def study(arguments: argparse.Namespace) -> int:
     """The verb; returns the exit status."""
-    console = assemble.console()
+    console = terminal.console()
     report.check_folder(arguments.out)
     if arguments.docs is not None:
         insert(arguments.docs, "")  # an error now, not after minutes

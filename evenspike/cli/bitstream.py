@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from evenspike.cli import assemble
+from evenspike.cli import terminal
 from evenspike.cli.synthesis import steps
 from evenspike.report import pages as reports
 from evenspike_core.arch import preset
@@ -20,7 +20,7 @@ from evenspike_hw.board.index import keep, read_index
 
 def bitstream(arguments: argparse.Namespace) -> int:
     """The `bitstream` verb; returns the exit status."""
-    console = assemble.console()
+    console = terminal.console()
     design = board(arguments.board)
     arch = preset(arguments.arch or design.arch)
     words = design.words if arguments.words is None else arguments.words

@@ -16,9 +16,12 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.markup import escape
 
-from evenspike.cli import assemble, models
+from evenspike.cli import terminal
 from evenspike.cli.compare import compare, model_result
-from evenspike.cli.simulate import bar, images_of, prepare, threads_of
+from evenspike.cli.simulate import bar, images_of, threads_of
+from evenspike.flows import models
+from evenspike.flows.prepare import prepare
+from evenspike.report import contents
 from evenspike.report import pages as reports
 from evenspike_core import reference
 from evenspike_core.arch import Arch, preset
@@ -124,7 +127,7 @@ def run_images(
             simulators.put(simulator)
 
     try:
-        with bar(assemble.console()) as progress, ThreadPoolExecutor(threads) as pool:
+        with bar(terminal.console()) as progress, ThreadPoolExecutor(threads) as pool:
             futures = [pool.submit(one, item) for item in pixels]
             found = [f.result() for f in progress.track(futures, description=escape(title))]
     finally:
@@ -135,7 +138,7 @@ def run_images(
 
 def cosim(arguments: argparse.Namespace) -> int:
     """The `cosim` verb; returns the exit status."""
-    console = assemble.console()
+    console = terminal.console()
     arch = preset(arguments.arch)
     program = models.load(arguments.model)
     if arguments.images is None:
@@ -208,7 +211,7 @@ def summary(
         "rtl_cycles_per_second": cycles / seconds,
         "seconds_per_image": seconds / len(found),
         "build_seconds": build_seconds,
-        "machine": assemble.machine(),
+        "machine": contents.machine(),
     }
 
 

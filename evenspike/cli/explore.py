@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from evenspike.cli import assemble
+from evenspike.cli import terminal
+from evenspike.report import contents
 from evenspike.report import pages as reports
 from evenspike_core import mapping, reference, workload
 from evenspike_core.arch import Arch, preset
@@ -77,7 +78,7 @@ def divergence(load: Workload, runs: Sequence[LayerRun]) -> Divergence | None:
         wanted = reference.run_layer(load.program, index, {index - 1: masks}).masks
         found = first_divergence(
             [LayerStatement(one.name, one.cycles, wanted)],
-            [assemble.result(one)],
+            [contents.result(one)],
             ("reference", "model"),
         )
         if found is not None:
@@ -89,7 +90,7 @@ def assembled(
     load: Workload, packed: Packed, runs: Sequence[LayerRun], kind: str
 ) -> dict[str, Any]:
     """The report of a trace: no images, no predictions."""
-    content = assemble.report(load.program, packed, 1, [runs], model="trace", mapping=kind)
+    content = contents.contents(load.program, packed, 1, [runs], model="trace", mapping=kind)
     found = divergence(load, runs)
     content["bit_exact"] = found is None
     if found is not None:
@@ -106,7 +107,7 @@ def assembled(
 
 def explore(arguments: argparse.Namespace) -> int:
     """The `sim` verb for a trace; returns the exit status."""
-    console = assemble.console()
+    console = terminal.console()
     if arguments.model is not None:
         raise EvenspikeError("--model and a trace (--trace, --rate, --density) exclude each other")
     for option in ("images", "data", "threads"):

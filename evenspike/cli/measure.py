@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from evenspike.cli import assemble, simulate
+from evenspike.flows.prepare import prepare
+from evenspike.report import contents
 from evenspike_core import reference
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
@@ -37,10 +38,12 @@ def measure(
         )
     if mapping not in ("cost", "natural"):
         raise EvenspikeError(f"no mapping {mapping!r}; there are cost, natural")
-    image = simulate.prepare(program, arch, mapping == "natural")
+    image = prepare(program, arch, mapping == "natural")
     accelerator = Accelerator(image)
     runs = [accelerator.run(reference.host_currents(program, one)) for one in images]
-    totals = assemble.report(program, image, 0, runs, model=program.name, mapping=mapping)["totals"]
+    totals = contents.contents(program, image, 0, runs, model=program.name, mapping=mapping)[
+        "totals"
+    ]
     return {
         "cycles": float(totals["cycles"]),
         "hardware_utilization": float(totals["utilization"]),

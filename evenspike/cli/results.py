@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from evenspike.cli import assemble
+from evenspike.cli import terminal
 from evenspike.report import pages as report
 from evenspike.report.comparison import line_plot, page, rows
 from evenspike.report.comparison.figures import FIGURES
@@ -60,7 +60,7 @@ def results(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> i
     contents[rows.RUNS_FILE] = json.dumps(listed, separators=(",", ":")) + "\n"
     files = report.write_files(contents, arguments.out)
     _drop_old_plots(names, contents, arguments.out)
-    console = assemble.console()
+    console = terminal.console()
     console.print(f"{len(finished)} finished runs, {len(others)} others")
     console.print("written: " + ", ".join(map(str, files)), soft_wrap=True)
     return 0

@@ -19,19 +19,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from evenspike.cli import assemble, models
+from evenspike.cli import terminal
+from evenspike.flows import models
+from evenspike.flows.prepare import prepare
+from evenspike.report import contents
 from evenspike.report import pages as reports
 from evenspike_core import data as dataset
-from evenspike_core import mapping, reference
-from evenspike_core.arch import Arch, preset
+from evenspike_core import reference
+from evenspike_core.arch import preset
 from evenspike_core.compare import Divergence, first_divergence
 from evenspike_core.counters import LayerStatement
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.pack import Packed, pack
-from evenspike_core.program import Layer, Program
+from evenspike_core.pack import Packed
+from evenspike_core.program import Program
 from evenspike_core.trace import Span, perfetto
 from evenspike_sim.accelerator import Accelerator, LayerRun
-from evenspike_sim.cost import draw, layer_cost
 
 IMAGES = 20
 RTL_IMAGES = 2
@@ -58,40 +60,6 @@ class Inference:
         return int(np.argmax(self.logits))
 
 
-def calibration(program: Program) -> mapping.Activity:
-    """Share of active neurons per layer and channel, as the exporter measured it in training.
-
-    Empty for a Program that carries none; a layer that is not in it gets None.
-    """
-    stored = program.provenance.get("activity")
-    if stored is None:
-        return ()
-    found: list[npt.NDArray[np.float64] | None] = []
-    for layer in program.layers:
-        values = stored.get(layer.name) if isinstance(stored, dict) else None
-        found.append(None if values is None else _shares(layer, values))
-    return found
-
-
-def _shares(layer: Layer, values: object) -> npt.NDArray[np.float64]:
-    try:
-        shares = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        shares = np.full(layer.filters, np.nan)
-    if shares.shape != (layer.filters,) or not ((shares >= 0) & (shares <= 1)).all():
-        raise EvenspikeError(
-            f"layer {layer.name}: its activity is not {layer.filters} shares from 0 to 1"
-        )
-    return shares
-
-
-def prepare(program: Program, arch: Arch, natural: bool) -> Packed:
-    """Map by the cycle model's own cost on spikes drawn at the training activity, and pack."""
-    activity = calibration(program)
-    cost = layer_cost(arch, draw(program, activity))
-    return pack(program, mapping.choose(program, arch, cost, activity, natural=natural), arch)
-
-
 def infer(
     program: Program,
     accelerator: Accelerator,
@@ -111,7 +79,7 @@ def infer(
             strict=True,
         )
     ]
-    found = first_divergence(wanted, [assemble.result(run) for run in runs], ("reference", "model"))
+    found = first_divergence(wanted, [contents.result(run) for run in runs], ("reference", "model"))
     return Inference(runs, found)
 
 
@@ -160,7 +128,7 @@ def bar(console: Console) -> Iterator[Progress]:
 
 def simulate(arguments: argparse.Namespace) -> int:
     """The `sim` verb for a model; returns the exit status."""
-    console = assemble.console()
+    console = terminal.console()
     began = time.perf_counter()
     arch = preset(arguments.arch)
     program = models.load("vgg16" if arguments.model is None else arguments.model)
@@ -216,7 +184,7 @@ def _report(
     labels: npt.NDArray[np.int64],
     indices: Sequence[int],
 ) -> dict[str, Any]:
-    content = assemble.report(
+    content = contents.contents(
         program,
         packed,
         0,
@@ -317,7 +285,7 @@ def rewrite(folder: Path) -> int:
     except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
         # Values that no run gives, but whose sums agree: there is nothing to draw them with.
         raise EvenspikeError(f"{folder}: not a readable report: {error!r}") from error
-    assemble.console().print(reports.summary(content))
+    terminal.console().print(reports.summary(content))
     return 0
 
 

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evenspike import __version__
-from evenspike.cli import assemble
+from evenspike.cli import terminal
 from evenspike.cli.measure import measure
+from evenspike.report import contents
 from evenspike.report import pages as report
 from evenspike_core import backends
 from evenspike_core.errors import EvenspikeError
@@ -52,13 +53,13 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 
 def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
-    console = assemble.console()
+    console = terminal.console()
     path = arguments.out / JSON_FILE
     content = read(path)
     known = {row["name"]: row for row in content["runs"]}
     own: dict[str, dict[str, Any]] = {}
     text = _text(arguments)
-    machine = ", ".join(filter(None, (sweeping.accelerator(arguments.device), assemble.machine())))
+    machine = ", ".join(filter(None, (sweeping.accelerator(arguments.device), contents.machine())))
     threads = sweeping.threads(arguments.jobs)
     made_on = {"machine": machine, "jobs": arguments.jobs, "threads": threads}
     ended = 0

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.text import Text
 
-from evenspike.cli import assemble
+from evenspike.cli import terminal
 from evenspike.report import pages as reports
 from evenspike.report.area import pages as area_report
 from evenspike_core.arch import preset
@@ -20,7 +20,7 @@ from evenspike_hw.synthesis.synthesize import Request, synthesize
 
 def synth(arguments: argparse.Namespace) -> int:
     """The `synth` verb; returns the exit status."""
-    console = assemble.console()
+    console = terminal.console()
     if arguments.docs is not None:
         raise EvenspikeError(f"--docs {arguments.docs}: only a study (--study) is put into a file")
     request = Request(

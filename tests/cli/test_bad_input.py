@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from benchmarks import bench
-from evenspike.cli import main, models
+from evenspike.cli import main
+from evenspike.flows import models
 from evenspike_core.data import DATA_SETS
 from evenspike_core.program import Program
 from evenspike_core.workload import Workload, build

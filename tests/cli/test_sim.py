@@ -19,7 +19,7 @@ import pytest
 
 from benchmarks import bench
 from evenspike import __version__
-from evenspike.cli import models
+from evenspike.flows import models
 from evenspike_core import data as dataset
 from evenspike_core import metrics, reference
 from evenspike_core.arch import PRESETS

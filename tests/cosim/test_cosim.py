@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from evenspike.cli import assemble, cosim, main, models
+from evenspike.cli import cosim, main
 from evenspike.cli.compare import compare
 from evenspike.cli.cosim import choose_engine, run_image
-from evenspike.cli.simulate import prepare
+from evenspike.flows import models
+from evenspike.flows.prepare import prepare
+from evenspike.report import contents
 from evenspike.report.format import verdict
 from evenspike_core import data as dataset
 from evenspike_core import reference
@@ -190,7 +192,7 @@ def test_a_partial_sum_saturates_on_both_and_in_the_report() -> None:
     assert runs[1].accumulator_overflow.tolist() == [True, False, False, False]
     assert compare(packed, runs, traces) is None
     assert traces[1].accumulator_overflow.tolist() == [True, False, False, False]
-    content = assemble.report(program, packed, 0, [runs], model="loud", mapping="cost")
+    content = contents.contents(program, packed, 0, [runs], model="loud", mapping="cost")
     content["bit_exact"] = True
     content["compared"] = {"spikes": 1, "layers": 1, "timesteps": 2}
     assert verdict(content).endswith("OVERFLOW: a sum has saturated in head.")

@@ -1,4 +1,4 @@
-"""From the cycle model's runs to the report: sums, averages over images, definitions applied."""
+"""Contents: from the cycle model's runs to the report's JSON; sums, averages, definitions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from evenspike_core import metrics
 from evenspike_core.counters import STATES, LayerStatement
@@ -20,11 +19,6 @@ from evenspike_sim import energy
 from evenspike_sim.accelerator import LayerRun
 
 Runs = Sequence[LayerRun]
-
-
-def console() -> Console:
-    """The terminal, for text that is not ours: a name or a path in brackets is no markup."""
-    return Console(markup=False, emoji=False)
 
 
 def machine() -> str:
@@ -46,7 +40,7 @@ def result(run: LayerRun) -> LayerStatement:
     return LayerStatement(run.name, run.cycles, None if last else run.masks, run.logits)
 
 
-def report(
+def contents(
     program: Program,
     packed: Packed,
     first: int,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from evenspike_core.errors import EvenspikeError
@@ -29,10 +29,36 @@ HEADER_UNITS = {1: 1, 3: 1, 5: 2, 7: 4}
 SLOTS_MAX = 64
 """Filters per PE and pass that the 6-bit slot field of a kernel header can tell apart."""
 
+# What the descriptors of layers have room for, whatever the Arch.
+LAYERS_MAX = 256
+SEGMENTS_MAX = 2
+"""Inputs of a layer."""
+MAP_MAX = 256
+"""Side of a layer's map."""
+ENTRIES_MAX = 1 << 24
+"""Entries of the spike memory that an address reaches."""
+DESCRIPTOR_WORDS = 8
+"""64-bit words of the table memory that a layer descriptor takes."""
+TABLE_BITS = {"loads": 24, "passes": 12, "chunks": 12, "repeats": 16}
+"""Widths of the fields that a network can outgrow. loads: times that a layer's chunks are loaded,
+or the words of the host's currents. repeats: times that a pass is read, one for each tile."""
+
+WEIGHTS_MIN = 64
+"""16-bit words of a weight bank, at least."""
+CLOCK_MAX = 100_000
+
+
+def _range(default: int, low: int, high: int | None, *, power: bool = False) -> int:
+    """A field of whole numbers; `high` None: what the scratchpad leaves. power: of two."""
+    found: int = field(default=default, metadata={"low": low, "high": high, "power": power})
+    return found
+
 
 @dataclass(frozen=True)
 class Arch:
     """Parameters of the accelerator (u-Ticket section IV-B where nothing else is said).
+
+    docs/arch.md says what each costs and what limits what.
 
     pes: processing elements; as many lanes has a spike block, so a power of two.
     timesteps: AND gates of a PE. One matched weight meets all timesteps of a neuron in a cycle.
@@ -52,50 +78,68 @@ class Arch:
     """
 
     preset: str = "packed"
-    pes: int = 16
-    timesteps: int = 4
-    accumulators: int = 256
-    scratchpad_words: int = 1024
-    header_words: int = 224
-    chunk_blocks: int = 8
-    fifo_depth: int = 64
-    match_depth: int = 4
-    slots: int = SLOTS_MAX
-    port_bits: int = 64
-    memory_latency: int = 16
-    stream_depth: int = 32
-    spike_entries: int = 8192
-    table_words: int = 1024
+    pes: int = _range(16, 1, 64, power=True)
+    timesteps: int = _range(4, 1, 8)
+    accumulators: int = _range(256, 4, 4096, power=True)
+    scratchpad_words: int = _range(1024, 256, 65536, power=True)
+    header_words: int = _range(224, 8, None)
+    chunk_blocks: int = _range(8, 1, 256)
+    fifo_depth: int = _range(64, 1, 4096)
+    match_depth: int = _range(4, 1, 64)
+    slots: int = _range(SLOTS_MAX, 1, SLOTS_MAX, power=True)
+    port_bits: int = _range(64, 64, 64)
+    memory_latency: int = _range(16, 1, 1024)
+    stream_depth: int = _range(32, 1, 4096)
+    spike_entries: int = _range(8192, 1, ENTRIES_MAX)
+    table_words: int = _range(1024, 64, 1 << 16)
     clock_mhz: float = 400.0
 
     def __post_init__(self) -> None:
-        limits = {
-            "pes": (1, 64),
-            "timesteps": (1, 8),
-            "accumulators": (4, 4096),
-            "scratchpad_words": (256, 65536),
-            "header_words": (8, self.scratchpad_words // 2 - 64),
-            "chunk_blocks": (1, 256),
-            "fifo_depth": (1, 4096),
-            "match_depth": (1, 64),
-            "slots": (1, SLOTS_MAX),
-            "port_bits": (64, 64),
-            "memory_latency": (1, 1024),
-            "stream_depth": (1, 4096),
-            "spike_entries": (1, 1 << 24),
-            "table_words": (64, 1 << 16),
-        }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if type(value) is not int or not low <= value <= high:
-                raise EvenspikeError(f"Arch {name} is {value!r}, possible are {low} to {high}")
-        for name in ("pes", "accumulators", "scratchpad_words", "slots"):
-            if getattr(self, name).bit_count() != 1:
-                raise EvenspikeError(f"Arch {name} is {getattr(self, name)}, not a power of two")
-        if not 0 < self.clock_mhz <= 1e5:
+        for one in dataclasses.fields(self):
+            if one.type == "int":
+                value, (low, high) = getattr(self, one.name), self.limits(one.name)
+                if type(value) is not int or not low <= value <= high:
+                    raise EvenspikeError(
+                        f"Arch {one.name} is {value!r}, possible are {low} to {high}"
+                    )
+                if one.metadata["power"] and value.bit_count() != 1:
+                    raise EvenspikeError(f"Arch {one.name} is {value}, not a power of two")
+        clock = self.clock_mhz
+        if type(clock) not in (int, float) or not 0 < clock <= CLOCK_MAX:
             raise EvenspikeError(
-                f"Arch clock_mhz is {self.clock_mhz}, possible are above 0 to 100000"
+                f"Arch clock_mhz is {clock!r}, possible are above 0 to {CLOCK_MAX}"
             )
+
+    def limits(self, name: str) -> tuple[int, int]:
+        """Smallest and largest value of a field of whole numbers, beside this Arch's others."""
+        metadata = next(f for f in dataclasses.fields(self) if f.name == name).metadata
+        high = metadata["high"]
+        return metadata["low"], self.scratchpad_words // 2 - WEIGHTS_MIN if high is None else high
+
+    def warnings(self) -> tuple[str, ...]:
+        """Choices that are possible, but cost more than they need to or bring nothing."""
+        found = []
+        needed, weights, headers = self.memory_latency + 2, self.weight_words, self.header_words
+        if self.stream_depth < needed:
+            found.append(
+                f"stream_depth {self.stream_depth} is below memory_latency + 2 = {needed}: the "
+                f"port brings {self.stream_depth} words in {needed} cycles, not one in each"
+            )
+        if weights > 2 * headers:
+            found.append(
+                f"header_words {headers} fill before the {weights} weight words of half a "
+                f"scratchpad, unless a kernel keeps {weights / headers:.1f} weights: a larger "
+                "scratchpad_words brings little without header_words"
+            )
+        if headers > weights:
+            found.append(
+                f"header_words {headers} exceed the {weights} weight words of half a scratchpad: "
+                "a header has a weight at least, so 1x1 and 3x3 kernels never fill them"
+            )
+        for name, waits in (("fifo_depth", "broadcast"), ("match_depth", "matcher")):
+            if getattr(self, name) == 1:
+                found.append(f"{name} 1: the {waits} waits until the entry before has left")
+        return tuple(found)
 
     @property
     def weight_words(self) -> int:
@@ -153,20 +197,22 @@ def preset(text: str) -> Arch:
     "packed", or "packed,pes=4,fifo_depth=16". Raises EvenspikeError that lists what there is, for
     an unknown preset or field, and names the limits for a value.
     """
-    name, *changes = text.split(",")
-    if name not in PRESETS:
-        raise EvenspikeError(f"unknown Arch {name!r}; there are: {', '.join(sorted(PRESETS))}")
+    base, *changes = text.split(",")
+    if base not in PRESETS:
+        raise EvenspikeError(f"unknown Arch {base!r}; there are: {', '.join(sorted(PRESETS))}")
     if not changes:
-        return PRESETS[name]
-    fields = {field.name: field.type for field in dataclasses.fields(Arch)}
+        return PRESETS[base]
+    fields = {one.name: one.type for one in dataclasses.fields(Arch)}
     del fields["preset"]
     values: dict[str, Any] = {"preset": text}
     for change in changes:
-        field, _, value = change.partition("=")
-        if field not in fields:
-            raise EvenspikeError(f"Arch has no field {field!r}; there are: {', '.join(fields)}")
+        name, _, value = change.partition("=")
+        if name not in fields:
+            raise EvenspikeError(f"Arch has no field {name!r}; there are: {', '.join(fields)}")
+        if name in values:
+            raise EvenspikeError(f"Arch {name} is given twice: {values[name]} and {value}")
         try:
-            values[field] = float(value) if fields[field] == "float" else int(value)
+            values[name] = float(value) if fields[name] == "float" else int(value)
         except ValueError:
-            raise EvenspikeError(f"Arch {field} is {value!r}, which is no number") from None
-    return dataclasses.replace(PRESETS[name], **values)
+            raise EvenspikeError(f"Arch {name} is {value!r}, which is no number") from None
+    return dataclasses.replace(PRESETS[base], **values)

@@ -11,16 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core.arch import COUNT_BITS, HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
+from evenspike_core.arch import (
+    COUNT_BITS,
+    HEADER_UNITS,
+    LAYERS_MAX,
+    MAP_MAX,
+    PID_BITS,
+    SEGMENTS_MAX,
+    TABLE_BITS,
+    TOKEN_BITS,
+    Arch,
+)
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Layer, Program, Segment
 
 Chunk = tuple[int, int, int]
 """(segment, first channel, end channel) in the permuted order of the segment's source."""
+
+Index = npt.NDArray[np.int64]
 
 Activity = Sequence[npt.NDArray[np.float64] | None]
 """Per layer, the share of active neurons (at least one spike) of each output channel."""
@@ -67,6 +80,9 @@ class LayerMapping:
             for x in range(0, size[1], self.tile[1]):
                 yield y, x, min(self.tile[0], size[0] - y), min(self.tile[1], size[1] - x)
 
+    def tile_count(self, size: tuple[int, int]) -> int:
+        return -(-size[0] // self.tile[0]) * -(-size[1] // self.tile[1])
+
     @property
     def resident(self) -> bool:
         """Whether the weights of a pass stay in the scratchpad for all its tiles."""
@@ -74,18 +90,30 @@ class LayerMapping:
 
 
 Mapping = tuple[LayerMapping, ...]
-Cost = Callable[[Program, int, Sequence[LayerMapping], LayerMapping], int]
-"""Cycles of layer `index` under a candidate, given the mapping of the layers before it."""
+KINDS = ("cost", "natural")
+"""How filters are assigned to PEs: by their cost, or in their own order."""
+Progress = Callable[[int, int], None]
+Cost = Callable[[Program, int, Sequence[LayerMapping], LayerMapping, int | None], int]
+"""Cycles of layer `index` under a candidate, given the mapping of the layers before it. From the
+limit on, the cycles of the best candidate so far, any lower bound will do."""
 
 
-def permuted(segment: Segment, mapping: Sequence[LayerMapping]) -> npt.NDArray[np.int16]:
-    """Weights of a segment [filters, channels, K*K], channels in the source's block order."""
-    lanes = mapping[segment.source].blocks.reshape(-1)
-    weights = np.zeros((segment.weights.shape[0], lanes.size, segment.kernel**2), dtype=np.int16)
-    used = lanes >= 0
-    flat = segment.weights.reshape(*segment.weights.shape[:2], -1)
-    weights[:, used] = flat[:, lanes[used]]
-    return weights
+@lru_cache(maxsize=4)
+def living(segment: Segment) -> tuple[Index, Index, Index]:
+    """Filter, channel and kernel position of each weight that is not zero, int64, in this order.
+
+    Kept for the segments asked for last: every candidate of a layer asks for the same ones.
+    """
+    filters, channels, pids = np.nonzero(segment.weights.reshape(*segment.weights.shape[:2], -1))
+    return filters, channels, pids
+
+
+def lanes(segment: Segment, mapping: Sequence[LayerMapping]) -> Index:
+    """int64 [channels]: where each channel of a segment lies in its source's block order."""
+    order = mapping[segment.source].blocks.reshape(-1)
+    found = np.zeros(segment.channels, dtype=np.int64)
+    found[order[order >= 0]] = np.flatnonzero(order >= 0)
+    return found
 
 
 def filter_cost(program: Program, layer: Layer, activity: Activity) -> npt.NDArray[np.float64]:
@@ -162,7 +190,8 @@ def chunk(
     chunks: list[Chunk] = []
     spare = BIAS_WORDS * candidate.slots
     for number, segment in enumerate(layer.segments):
-        words, headers = _channel_words(segment, permuted(segment, mapping), candidate)
+        width = mapping[segment.source].blocks.size
+        words, headers = _channel_words(segment, lanes(segment, mapping), width, candidate)
         channels = words.shape[-1]
         last = number == len(layer.segments) - 1
         start = 0
@@ -183,12 +212,13 @@ def chunk(
 
 
 def _channel_words(
-    segment: Segment, weights: npt.NDArray[np.int16], candidate: LayerMapping
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Weight words and header units of each (pass, PE, channel), int64 [passes, pes, channels]."""
-    alive = (weights != 0).sum(axis=2)
-    alive = np.concatenate([alive, np.zeros((1, alive.shape[1]), dtype=alive.dtype)])
-    by_slot = alive[candidate.assignment]  # -1 picks the appended row of zeros
+    segment: Segment, lanes: Index, width: int, candidate: LayerMapping
+) -> tuple[Index, Index]:
+    """Weight words and header units of each (pass, PE, channel), int64 [passes, pes, width]."""
+    filters, channels, _ = living(segment)
+    rows = segment.weights.shape[0] + 1  # -1, no filter, picks the last one, which has no weights
+    alive = np.bincount(filters * width + lanes[channels], minlength=rows * width)
+    by_slot = alive.reshape(rows, width)[candidate.assignment]
     units = HEADER_UNITS[segment.kernel]
     return by_slot.sum(axis=1), (by_slot > 0).sum(axis=1) * units
 
@@ -237,18 +267,19 @@ def _powers(low: int, high: int) -> list[int]:
 
 
 def candidate(
-    program: Program,
     layer: Layer,
     mapping: Sequence[LayerMapping],
     tile: tuple[int, int],
     slots: int,
     arch: Arch,
-    activity: Activity,
+    cost: npt.NDArray[np.float64],
     *,
     natural: bool = False,
 ) -> LayerMapping | None:
-    """The mapping of a layer for one (tile, slots), or None where its weights do not fit."""
-    cost = filter_cost(program, layer, activity)
+    """The mapping of a layer for one (tile, slots), or None where its weights do not fit.
+
+    cost: of `filter_cost`.
+    """
     draft = LayerMapping(tile, assign(cost, slots, arch, natural=natural))
     if layer.host:
         return draft
@@ -263,39 +294,54 @@ def choose(
     activity: Activity = (),
     *,
     natural: bool = False,
+    progress: Progress | None = None,
 ) -> Mapping:
     """Map every layer, front to back.
 
     cost: cycles of a candidate; the mapper takes the cheapest (ties: the larger tile). Without
         it the first that fits is taken: the largest tile.
     natural: filters in their own order; the tile and the chunks are chosen as before.
+    progress: called with (layers mapped, layers in all), with 0 at first.
 
     Raises EvenspikeError for a layer that the Arch cannot run.
     """
     check(program, arch)
     mapping: list[LayerMapping] = []
     for index, layer in enumerate(program.layers):
+        if progress is not None:
+            progress(index, len(program.layers))
         best: tuple[int, LayerMapping] | None = None
+        refusals: list[str] = []
+        work = filter_cost(program, layer, activity)
         for tile, slots in candidates(layer, arch):
             found = None
             while found is None and slots:
-                found = candidate(
-                    program, layer, mapping, tile, slots, arch, activity, natural=natural
-                )
+                found = candidate(layer, mapping, tile, slots, arch, work, natural=natural)
                 slots //= 2
             if found is None:
                 continue
-            cycles = 0 if cost is None or layer.host else cost(program, index, mapping, found)
-            if best is None or cycles < best[0]:
+            excess = overflow(layer, found, arch)
+            if excess is not None:
+                refusals.append(excess)
+                continue
+            limit = None if best is None else best[0]
+            cycles = (
+                0 if cost is None or layer.host else cost(program, index, mapping, found, limit)
+            )
+            if limit is None or cycles < limit:
                 best = cycles, found
             if cost is None or layer.host:
                 break
         if best is None:
-            raise EvenspikeError(
+            refusals.append(
                 f"layer {layer.name}: one channel of one filter needs more than the "
-                f"{arch.weight_words} weights or {arch.header_words} headers of a scratchpad bank"
+                f"{arch.weight_words} weights or {arch.header_words} headers of half a scratchpad; "
+                "raise Arch scratchpad_words or change header_words"
             )
+            raise EvenspikeError(refusals[0])
         mapping.append(best[1])
+    if progress is not None:
+        progress(len(program.layers), len(program.layers))
     return tuple(mapping)
 
 
@@ -303,15 +349,112 @@ def check(program: Program, arch: Arch) -> None:
     """Refuse a Program that the Arch cannot run; names the layer, the field and the limit."""
     if program.timesteps > arch.timesteps:
         raise EvenspikeError(
-            f"{program.name}: {program.timesteps} timesteps, the Arch has {arch.timesteps}"
+            f"{program.name}: {program.timesteps} timesteps, Arch timesteps is {arch.timesteps}"
+        )
+    if len(program.layers) > LAYERS_MAX:
+        raise EvenspikeError(
+            f"{program.name}: {len(program.layers)} layers, the limit is {LAYERS_MAX}"
         )
     for layer in program.layers:
-        if max(layer.size) > 256:
-            raise EvenspikeError(f"layer {layer.name}: map {layer.size}, the limit is 256")
+        if len(layer.segments) > SEGMENTS_MAX:
+            raise EvenspikeError(
+                f"layer {layer.name}: {len(layer.segments)} segments, the limit is {SEGMENTS_MAX}"
+            )
+        if max(layer.size) > MAP_MAX:
+            raise EvenspikeError(f"layer {layer.name}: map {layer.size}, the limit is {MAP_MAX}")
         channels, height, width = layer.output
         entries = -(-channels // arch.pes) * height * width
         if not layer.last and entries > arch.spike_entries:
             raise EvenspikeError(
                 f"layer {layer.name}: its spikes take {entries} entries, "
-                f"the spike memory has {arch.spike_entries}"
+                f"Arch spike_entries is {arch.spike_entries}"
             )
+
+
+def overflow(layer: Layer, plan: LayerMapping, arch: Arch) -> str | None:
+    """What of a layer's schedule its fields in the table memory cannot hold, in words, or None."""
+    tiles = sum(1 for _ in plan.tiles(layer.size))
+    slots = sum(plan.slots_used(number) for number in range(plan.passes))
+    if layer.host:
+        words = slots * layer.size[0] * layer.size[1] * arch.current_words
+        counts = {"loads": (words, "words of currents", "")}
+    else:
+        loads = plan.passes * (1 if plan.resident else tiles)
+        smaller = "; raise Arch accumulators"
+        counts = {
+            "loads": (loads, "loads of its chunks", f"{smaller} or scratchpad_words"),
+            "passes": (plan.passes, "passes", f"{smaller}, slots or pes"),
+            "chunks": (len(plan.chunks), "chunks", "; raise Arch scratchpad_words or chunk_blocks"),
+            "repeats": (0 if plan.resident else tiles, "tiles", smaller),
+        }
+    for name, (value, what, remedy) in counts.items():
+        limit = (1 << TABLE_BITS[name]) - 1
+        if value > limit:
+            return f"layer {layer.name}: {value} {what}, the limit is {limit}{remedy}"
+    return None
+
+
+def check_plan(program: Program, mapping: Sequence[LayerMapping], index: int, arch: Arch) -> None:
+    """Refuse a mapping of a layer that is not one of this Program and Arch; says what is wrong."""
+    layer, plan = program.layers[index], mapping[index]
+    (height, width), slots = plan.tile, plan.slots
+    if {height.bit_count(), width.bit_count(), slots.bit_count()} != {1} or not (
+        layer.pool <= min(height, width) <= max(height, width) <= MAP_MAX
+        and height * width * slots <= arch.accumulators
+        and slots <= arch.slots
+    ):
+        raise EvenspikeError(
+            f"layer {layer.name}: the mapping has a tile of {height} x {width} and {slots} slots; "
+            f"possible are powers of two, tiles that hold its pool of {layer.pool}, up to Arch "
+            f"accumulators {arch.accumulators} in all and Arch slots {arch.slots}"
+        )
+    used = np.any(plan.assignment >= 0, axis=2, keepdims=True)[..., 0]
+    filters = plan.assignment[plan.assignment >= 0]
+    if (
+        plan.assignment.shape[2] != arch.pes
+        or not np.array_equal(np.sort(filters), np.arange(layer.filters))
+        or not used[:-1].all()
+        or not used[-1, : plan.slots_used(-1)].all()
+    ):
+        raise EvenspikeError(
+            f"layer {layer.name}: the mapping does not give each of its {layer.filters} filters to "
+            f"one of {arch.pes} PEs, slots filled from the first and passes but the last full"
+        )
+    if not _covers(layer, mapping, plan, arch):
+        raise EvenspikeError(
+            f"layer {layer.name}: the mapping's chunks do not cover its channels in order, "
+            f"Arch chunk_blocks {arch.chunk_blocks} blocks at most in each"
+        )
+    excess = overflow(layer, plan, arch)
+    if excess is not None:
+        raise EvenspikeError(excess)
+    for position, (number, start, end) in enumerate(plan.chunks):
+        segment = layer.segments[number]
+        where = lanes(segment, mapping), mapping[segment.source].blocks.size
+        words, headers = (
+            n[..., start:end].sum(axis=2) for n in _channel_words(segment, *where, plan)
+        )
+        biases = BIAS_WORDS * slots if position == len(plan.chunks) - 1 else 0
+        if words.max() + biases > arch.weight_words or headers.max() > arch.header_words:
+            raise EvenspikeError(
+                f"layer {layer.name}: chunk {position} has {words.max() + biases} words of weights "
+                f"and {headers.max()} of headers for a PE; half of Arch scratchpad_words holds "
+                f"{arch.weight_words} and header_words {arch.header_words}"
+            )
+
+
+def _covers(layer: Layer, mapping: Sequence[LayerMapping], plan: LayerMapping, arch: Arch) -> bool:
+    """Whether the chunks hold every channel of every segment once, in order."""
+    widths = [] if layer.host else [mapping[s.source].blocks.size for s in layer.segments]
+    following = (0, 0)
+    for number, start, end in plan.chunks:
+        if (number, start) != following or number == len(widths):
+            return False
+        if (
+            not start
+            < end
+            <= min(widths[number], (start // arch.pes + arch.chunk_blocks) * arch.pes)
+        ):
+            return False
+        following = (number + 1, 0) if end == widths[number] else (number, end)
+    return following == (len(widths), 0)

@@ -24,18 +24,29 @@ where a 16-bit header for each non-empty kernel costs up to 16 bits a weight.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core.arch import COUNT_BITS, PID_BITS, TOKEN_BITS, Arch
+from evenspike_core.arch import COUNT_BITS, DESCRIPTOR_WORDS, PID_BITS, TOKEN_BITS, Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.fixed import Leak, Reset
-from evenspike_core.mapping import BIAS_WORDS, Chunk, LayerMapping, Mapping, check, permuted
-from evenspike_core.program import Layer, Program, Segment
+from evenspike_core.mapping import (
+    BIAS_WORDS,
+    Chunk,
+    Index,
+    LayerMapping,
+    Mapping,
+    check,
+    check_plan,
+    lanes,
+    living,
+)
+from evenspike_core.program import Layer, Program, Segment, immutable
 
 Units = npt.NDArray[np.uint16]
+Words = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ class SegmentDescriptor:
     spike_base: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Descriptor:
     """One layer, as the sequencer runs it; every field is data, none is a generic.
 
@@ -85,12 +96,14 @@ class Descriptor:
     blocks: npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Packed:
-    """What is in the memories before the first cycle.
+    """What is in the memories before the first cycle; read-only to the byte.
 
     stream: uint64, the weight stream. Each layer's part is contiguous, in execution order.
     host: the layer whose currents the host computes for every image.
+    program: what it was made from; no simulator looks at it.
+    mapping: how the filters were assigned: by "cost", or in their "natural" order.
     """
 
     name: str
@@ -98,16 +111,24 @@ class Packed:
     timesteps: int
     shape: tuple[int, int, int]
     layers: tuple[Descriptor, ...]
-    stream: npt.NDArray[np.uint64]
+    stream: Words = field(repr=False)
     host: Layer = field(repr=False)
+    program: Program
+    mapping: str = "cost"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stream", immutable(self.stream))
 
 
-def pack(program: Program, mapping: Mapping, arch: Arch) -> Packed:
-    """Lay a Program out in memory.
+def pack(program: Program, mapping: Mapping, arch: Arch, kind: str = "cost") -> Packed:
+    """Lay a Program out in memory. kind: `mapping` of the Packed.
 
-    Raises EvenspikeError naming the layer where a table, a count or the spike memory is too small.
+    Raises EvenspikeError naming the layer, and the field of Arch where one is to blame, for what
+    the accelerator cannot run and for a mapping that is not one of this Program and Arch.
     """
     check(program, arch)
+    for index in range(len(program.layers)):
+        check_plan(program, mapping, index, arch)
     bases = _allocate(program, mapping, arch)
     address = 0
     layers, streams = [], []
@@ -116,6 +137,12 @@ def pack(program: Program, mapping: Mapping, arch: Arch) -> Packed:
         layers.append(descriptor)
         streams.append(stream)
         address += stream.size
+    words = table_words(layers)
+    if words > arch.table_words:
+        raise EvenspikeError(
+            f"{program.name}: its layers, passes and chunks take {words} words of the table, "
+            f"Arch table_words is {arch.table_words}"
+        )
     return Packed(
         program.name,
         arch,
@@ -124,7 +151,17 @@ def pack(program: Program, mapping: Mapping, arch: Arch) -> Packed:
         tuple(layers),
         np.concatenate(streams),
         program.layers[0],
+        program,
+        kind,
     )
+
+
+def table_words(layers: Sequence[Descriptor]) -> int:
+    """64-bit words of the table memory: layers, their passes with the host's currents in front
+    and an end behind, and their chunks.
+    """
+    lists = sum(len(layer.passes) + len(layer.chunks) for layer in layers)
+    return DESCRIPTOR_WORDS * len(layers) + 2 + lists
 
 
 def pack_layer(
@@ -134,42 +171,61 @@ def pack_layer(
     arch: Arch,
     bases: Sequence[int] | None = None,
     address: int = 0,
-) -> tuple[Descriptor, npt.NDArray[np.uint64]]:
+) -> tuple[Descriptor, Words]:
     """One layer's descriptor and part of the weight stream.
 
     bases: first entry of each layer's spikes; without, all at 0 (a layer on its own).
     """
     layer, plan = program.layers[index], mapping[index]
+    descriptor = describe(program, mapping, index, bases)
+    if layer.host:
+        return descriptor, np.zeros(0, dtype=np.uint64)
+    stream, sizes = _layer_stream(layer, mapping, plan, arch)
+    begins = address + np.cumsum(sizes) - sizes
+    passes = tuple((int(at), int(size)) for at, size in zip(begins, sizes, strict=True))
+    return replace(descriptor, passes=passes), stream
+
+
+def describe(
+    program: Program,
+    mapping: Sequence[LayerMapping],
+    index: int,
+    bases: Sequence[int] | None = None,
+) -> Descriptor:
+    """One layer's descriptor without its passes, which the weight stream decides."""
+    layer, plan = program.layers[index], mapping[index]
     base = bases or [0] * len(program.layers)
-    weights = [] if layer.host else [permuted(s, mapping) for s in layer.segments]
-    streams = [
-        _pack_pass(layer, plan, weights, number, arch)
-        for number in range(0 if layer.host else plan.passes)
-    ]
-    ends = address + np.cumsum([0, *(s.size for s in streams)])
-    descriptor = Descriptor(
+    return Descriptor(
         layer.name,
         layer.host,
         layer.last,
-        tuple(_describe(program, s, mapping, base) for s in layer.segments),
+        tuple(_source(program, s, mapping, base) for s in layer.segments),
         layer.size,
         layer.pool,
         plan.tile,
         plan.slots,
         plan.chunks,
-        tuple((int(at), s.size) for at, s in zip(ends, streams, strict=False)),
+        (),
         tuple(plan.slots_used(n) for n in range(plan.passes)),
         layer.threshold,
         layer.leak,
         layer.reset,
         base[index],
         layer.filters,
-        plan.blocks,
+        immutable(plan.blocks),
     )
-    return descriptor, np.concatenate([np.zeros(0, dtype=np.uint64), *streams])
 
 
-def _describe(
+def least_words(layer: Layer, plan: LayerMapping, arch: Arch) -> int:
+    """Words that one load of all passes takes at least: skips and padding are not counted."""
+    groups = plan.passes * len(plan.chunks)
+    weights = sum(living(segment)[0].size for segment in layer.segments)
+    biases = BIAS_WORDS * plan.slots * plan.passes * arch.pes
+    units = groups * arch.pes + weights * 3 // 2 + biases  # a token is half a unit
+    return units // arch.port_words + groups * _header(arch.pes)
+
+
+def _source(
     program: Program, segment: Segment, mapping: Sequence[LayerMapping], bases: Sequence[int]
 ) -> SegmentDescriptor:
     _, height, width = program.source_shape(segment)
@@ -204,107 +260,135 @@ def _allocate(program: Program, mapping: Mapping, arch: Arch) -> list[int]:
             if base + entries > arch.spike_entries:
                 raise EvenspikeError(
                     f"layer {layer.name}: no room for {entries} entries of spikes beside those "
-                    f"still needed; the spike memory has {arch.spike_entries}"
+                    f"still needed; Arch spike_entries is {arch.spike_entries}"
                 )
             taken.append((base, base + entries, reader.get(index, index)))
         bases.append(base)
     return bases
 
 
-def _pack_pass(
-    layer: Layer,
-    plan: LayerMapping,
-    weights: list[npt.NDArray[np.int16]],
-    number: int,
-    arch: Arch,
-) -> npt.NDArray[np.uint64]:
-    parts = []
-    for position, (segment, start, end) in enumerate(plan.chunks):
-        last = position == len(plan.chunks) - 1
-        streams = []
-        for pe in range(arch.pes):
-            filters = plan.assignment[number, :, pe]
-            tokens, values = _tokens(
-                weights[segment][:, start:end], filters, layer.segments[segment].kernel
-            )
-            biases = _biases(layer, filters) if last else np.zeros(0, dtype=np.uint16)
-            units = np.concatenate([_units(tokens, values, layer, segment), biases])
-            units = np.concatenate([units, np.zeros(-units.size % 4, dtype=np.uint16)])
-            streams.append(units.view(np.uint64))
-        parts.append(_interleave(layer, streams))
-    return np.concatenate(parts)
+def _layer_stream(
+    layer: Layer, mapping: Sequence[LayerMapping], plan: LayerMapping, arch: Arch
+) -> tuple[Words, Index]:
+    """A layer's part of the weight stream, and the words of each of its passes.
+
+    All PEs, chunks and passes are laid out side by side: the words of a PE for one chunk are
+    stream number (pass * chunks + chunk) * pes + pe.
+    """
+    chunks, spare = len(plan.chunks), BIAS_WORDS * plan.slots
+    streams = plan.passes * chunks * arch.pes
+    parts = [_tokens(layer, n, mapping, plan) for n in range(len(layer.segments))]
+    tokens = np.bincount(np.concatenate([p.stream for p in parts]), minlength=streams)
+    weights = np.bincount(np.concatenate([p.stream[p.real] for p in parts]), minlength=streams)
+    ends = np.arange(streams) // arch.pes % chunks == chunks - 1
+    units = 1 + (tokens + 1) // 2 + weights
+    counts = -(-(units + ends * spare) // arch.port_words)
+    if counts.max() >= 1 << COUNT_BITS:
+        raise EvenspikeError(
+            f"layer {layer.name}: {counts.max()} words for PE {counts.argmax() % arch.pes} in one "
+            f"chunk, the count has {COUNT_BITS} bits"
+        )
+    base = arch.port_words * (np.cumsum(counts) - counts)
+    content = np.zeros(arch.port_words * int(counts.sum()), dtype=np.uint16)
+    content[base] = tokens
+    for part in parts:
+        _place(part, base + 1, content)
+    content[(base + units)[ends, None] + np.arange(spare)] = _biases(layer, plan)
+    return _interleave(content.view(np.uint64), counts.reshape(plan.passes, chunks, arch.pes))
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """Tokens of a segment in the order of the format, stream by stream.
+
+    stream: the number of each token's stream. byte: the token. real: whether it stands for a
+    weight. weights: those, in the same order.
+    """
+
+    stream: Index
+    byte: npt.NDArray[np.uint8]
+    real: npt.NDArray[np.bool_]
+    weights: npt.NDArray[np.int16]
 
 
 def _tokens(
-    weights: npt.NDArray[np.int16], filters: npt.NDArray[np.int32], kernel: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int16]]:
-    """Tokens of one PE and chunk, and the weights that follow those that are not skips."""
-    used = filters >= 0
-    own = np.zeros((weights.shape[1], filters.size, kernel**2), dtype=np.int16)
-    own[:, used] = weights[filters[used]].transpose(1, 0, 2)
-    flat = own.reshape(-1, kernel**2)
-    kernels, pids = np.nonzero(flat)
-    gaps = np.diff(kernels, prepend=0)
-    pid_bits = PID_BITS[kernel]
-    gap_bits = TOKEN_BITS - pid_bits
-    skip_pid = (1 << pid_bits) - 1
-    tokens: list[int] = []
-    step = 1 << gap_bits
-    for gap, pid in zip(gaps.tolist(), pids.tolist(), strict=True):
-        while gap >= step:
-            leap = min(gap >> gap_bits, step)
-            tokens.append((leap - 1) << pid_bits | skip_pid)
-            gap -= leap << gap_bits
-        tokens.append(gap << pid_bits | pid)
-    return np.array(tokens, dtype=np.uint8), flat[kernels, pids]
+    layer: Layer, number: int, mapping: Sequence[LayerMapping], plan: LayerMapping
+) -> _Tokens:
+    segment = layer.segments[number]
+    filters, channels, pids = living(segment)
+    places = np.argsort(plan.assignment, axis=None)[-layer.filters :]
+    passes, slots, pes = np.unravel_index(places, plan.assignment.shape)
+    own = [position for position, chunk in enumerate(plan.chunks) if chunk[0] == number]
+    starts = np.array([plan.chunks[position][1] for position in own])
+    lane = lanes(segment, mapping)[channels]
+    turn = np.searchsorted(starts, lane, side="right") - 1
+    stream = passes[filters] * len(plan.chunks) + own[0] + turn
+    stream = stream * plan.assignment.shape[2] + pes[filters]
+    kernel = (lane - starts[turn]) * plan.slots + slots[filters]
+    order = np.argsort((stream * (int(kernel.max(initial=0)) + 1) + kernel) * 64 + pids)
+    stream, kernel, pids = stream[order], kernel[order], pids[order]
+    weights = segment.weights[segment.weights != 0][order]
+    gap = np.diff(kernel, prepend=0)
+    opens = np.diff(stream, prepend=-1) != 0
+    gap[opens] = kernel[opens]
+    pid_bits = PID_BITS[segment.kernel]
+    reach = 1 << (TOKEN_BITS - pid_bits)
+    leaps = gap // reach
+    each = 1 + -(-leaps // reach)  # skips of at most `reach` leaps, then the weight's own token
+    at = np.cumsum(each) - 1
+    skips = np.full(int(each.sum()), reach - 1)
+    skips[at[leaps > 0] - 1] = (leaps[leaps > 0] - 1) % reach  # the last one takes what is left
+    byte = (skips << pid_bits | (1 << pid_bits) - 1).astype(np.uint8)
+    byte[at] = gap % reach << pid_bits | pids
+    real = np.zeros(byte.size, dtype=np.bool_)
+    real[at] = True
+    return _Tokens(np.repeat(stream, each), byte, real, weights)
 
 
-def _units(
-    tokens: npt.NDArray[np.uint8], values: npt.NDArray[np.int16], layer: Layer, segment: int
-) -> Units:
-    """16-bit units of a token stream: the count, then pairs of tokens and their weights."""
-    skip = (1 << PID_BITS[layer.segments[segment].kernel]) - 1
-    real = (tokens & skip) != skip
-    pairs = -(-tokens.size // 2)
-    padded = np.zeros(2 * pairs, dtype=np.uint16)
-    padded[: tokens.size] = tokens
-    counted = np.zeros(2 * pairs, dtype=np.int64)
-    counted[: tokens.size] = real
-    before = np.concatenate([[0], np.cumsum(counted)])
-    # A pair's unit stands behind the count, the earlier pairs and the earlier weights.
-    pair_at = 1 + np.arange(pairs) + before[:-1:2]
-    units = np.zeros(1 + pairs + values.size, dtype=np.uint16)
-    units[0] = tokens.size
-    units[pair_at] = padded[::2] | padded[1::2] << 8
-    owner = np.flatnonzero(real) // 2
-    units[2 + owner + np.arange(values.size)] = values.view(np.uint16)
-    return units
+def _place(part: _Tokens, base: Index, content: Units) -> None:
+    """Write tokens and weights. base: unit of the first pair of each stream."""
+    first = np.searchsorted(part.stream, part.stream)
+    number = np.arange(part.stream.size) - first
+    before: Index = np.cumsum(part.real) - part.real
+    # A pair stands behind the earlier pairs and their weights.
+    pair = base[part.stream] + number // 2 + before - before[first]
+    low, high = np.flatnonzero(number % 2 == 0), np.flatnonzero(number % 2)
+    content[pair[low]] = part.byte[low]
+    content[pair[high - 1]] |= part.byte[high].astype(np.uint16) << 8
+    content[pair[part.real] + 1] = part.weights.view(np.uint16)
 
 
-def _biases(layer: Layer, filters: npt.NDArray[np.int32]) -> Units:
-    units = np.zeros((filters.size, BIAS_WORDS), dtype=np.uint16)
-    used = filters >= 0
-    bias = layer.bias[filters[used]]
-    units[used, 0] = bias & 0xFFFF
-    units[used, 1] = (bias >> 16) & 0xFF
-    return units.reshape(-1)
+def _biases(layer: Layer, plan: LayerMapping) -> Units:
+    """Units of the biases, [passes * pes, 2 * slots]."""
+    filters = plan.assignment.swapaxes(1, 2).reshape(-1, plan.slots)
+    bias = np.where(filters >= 0, layer.bias[filters], 0)
+    halves = np.stack([bias & 0xFFFF, bias >> 16 & 0xFF], axis=2)
+    return halves.astype(np.uint16).reshape(len(filters), -1)
 
 
-def _interleave(layer: Layer, streams: list[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint64]:
-    """The chunk's counts, then the PEs' words round-robin."""
-    counts = np.array([s.size for s in streams])
-    if counts.max() >= 1 << COUNT_BITS:
-        raise EvenspikeError(
-            f"layer {layer.name}: {counts.max()} words for PE {counts.argmax()} in one chunk, "
-            f"the count has {COUNT_BITS} bits"
-        )
-    header = np.zeros(-(-counts.size // 8) * 8, dtype=np.uint8)
-    header[: counts.size] = counts
-    grid = np.zeros((counts.max(), counts.size), dtype=np.uint64)
-    there = np.arange(counts.max())[:, None] < counts[None, :]
-    for pe, stream in enumerate(streams):
-        grid[: stream.size, pe] = stream
-    return np.concatenate([header.view(np.uint64), grid[there]])
+def _header(pes: int) -> int:
+    """Words of the counts of a chunk."""
+    return -(-pes * COUNT_BITS // 64)
+
+
+def _interleave(words: Words, counts: Index) -> tuple[Words, Index]:
+    """The counts of each chunk, then its PEs' words round-robin; and the words of each pass.
+
+    words: stream by stream. counts: of each stream, [passes, chunks, pes].
+    """
+    passes, chunks, pes = counts.shape
+    flat = counts.reshape(-1)
+    group = np.repeat(np.arange(flat.size) // pes, flat)
+    turn = np.arange(words.size) - np.repeat(np.cumsum(flat) - flat, flat)
+    order = np.argsort(group << COUNT_BITS | turn, kind="stable")
+    header = _header(pes)
+    sizes = counts.sum(axis=2).reshape(-1) + header
+    heads = np.zeros((sizes.size, header * 8), dtype=np.uint8)
+    heads[:, :pes] = counts.reshape(-1, pes)
+    stream = np.zeros(int(sizes.sum()), dtype=np.uint64)
+    stream[np.arange(words.size) + header * (group + 1)] = words[order]
+    stream[(np.cumsum(sizes) - sizes)[:, None] + np.arange(header)] = heads.view(np.uint64)
+    return stream, sizes.reshape(passes, chunks).sum(axis=1)
 
 
 def split_chunk(
@@ -314,7 +398,7 @@ def split_chunk(
 
     Raises EvenspikeError for counts that reach beyond the stream.
     """
-    header = -(-pes // 8)
+    header = _header(pes)
     counts = words[address : address + header].view(np.uint8)[:pes].astype(np.int64)
     if counts.size < pes or address + header + int(counts.sum()) > words.size:
         raise EvenspikeError(

@@ -17,8 +17,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +28,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from evenspike_core import files
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.fixed import ACCUMULATOR_BITS, Leak, Reset, membrane_bound, signed_range
 
@@ -71,7 +70,7 @@ class Segment:
     average: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", _immutable(self.weights))
+        object.__setattr__(self, "weights", immutable(self.weights))
 
     @property
     def kernel(self) -> int:
@@ -106,7 +105,7 @@ class Layer:
     shift: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bias", _immutable(self.bias))
+        object.__setattr__(self, "bias", immutable(self.bias))
 
     @property
     def filters(self) -> int:
@@ -149,7 +148,7 @@ class Layer:
         return sum(s.weights.size for _, s in self.parameters)
 
 
-def _immutable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def immutable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The array over bytes that nobody can write to, whatever flag is set; what is no array stays.
 
     So what a Program's constructor has proved stays true.
@@ -241,18 +240,7 @@ class Program:
         header, tensors = _header(self), _tensors(self)
         header["sha256"] = _digest(header, tensors)
         content = save(tensors, metadata={"evenspike": json.dumps(header, sort_keys=True)})
-        try:
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content)
-                os.chmod(name, 0o644)
-                os.replace(name, path)
-            except BaseException:
-                os.unlink(name)
-                raise
-        except OSError as error:
-            raise EvenspikeError(f"{path}: cannot be written: {error.strerror}") from error
+        files.write(path, content)
 
     @staticmethod
     def load(path: Path) -> Program:
@@ -512,5 +500,5 @@ def _check_segment(
     gain = PIXEL_MAX if segment.source == PIXELS else segment.average**2
     return cast(
         "npt.NDArray[np.int64]",
-        np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) * gain,
+        np.abs(weights, dtype=np.int32).sum(axis=(1, 2, 3), dtype=np.int64) * gain,
     )

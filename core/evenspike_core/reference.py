@@ -1,8 +1,9 @@
 """Reference: the integer network in plain numpy, exact to the bit, without a cycle or a PE.
 
 Slow and obvious on purpose: every simulator and the RTL must give these spikes. A convolution is
-an im2col and one matrix product in float64. It is exact: each product and each partial sum, in
-any order, is an integer below 2^32 in a checked `Program`, and float64 holds integers to 2^53.
+an im2col and one matrix product of floats. It is exact: in a checked `Program` each product and
+each partial sum, in any order, is an integer below 2^23 and float32 holds integers to 2^24; in the
+host layer below 2^32, and float64 holds them to 2^53.
 
 Arrays are [channels, height, width]; spikes are masks, uint8, bit t = timestep t. All timesteps
 go through one product, in a time axis that comes first everywhere else: [T, ...].
@@ -186,13 +187,14 @@ def convolve(maps: npt.NDArray[np.uint8], segment: Segment) -> IntArray:
     time, channels, height, width = maps.shape
     kernel, side, padding = segment.kernel, segment.average, segment.padding
     blocks = maps.reshape(time, channels, height // side, side, width // side, side)
-    summed = blocks.sum(axis=(3, 5), dtype=np.float64)
+    exact = np.float64 if segment.source == PIXELS else np.float32
+    summed = blocks.sum(axis=(3, 5), dtype=exact)
     padded = np.pad(summed, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))
     windows = windows[:, :, :: segment.stride, :: segment.stride]
     rows, columns = windows.shape[2:4]
     patches = windows.transpose(1, 4, 5, 0, 2, 3).reshape(channels * kernel**2, -1)
-    weights = segment.weights.reshape(segment.weights.shape[0], -1).astype(np.float64)
+    weights = segment.weights.reshape(segment.weights.shape[0], -1).astype(exact)
     sums: IntArray = (weights @ patches).astype(np.int64).reshape(-1, time, rows, columns)
     return sums.swapaxes(0, 1)
 

@@ -1,6 +1,7 @@
 """Trace: what happened when on each track, for a viewer.
 
-The Chrome JSON format, which ui.perfetto.dev loads: one microsecond shown is one cycle.
+It is written in the Chrome JSON format, which ui.perfetto.dev loads: one microsecond that the
+viewer shows is one cycle.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from evenspike_core.errors import EvenspikeError
 class Span:
     """A stretch of time on one track of the trace, in cycles.
 
-    track: `memory port`, `APU`, `PE 0` ... or `collector`; any other name gets its own process.
+    track: `layers`, `memory port`, `APU`, `PE 0` ... or `collector`; any other name gets a process
+        of its own.
     args: what the viewer shows when the span is selected; JSON values.
     """
 
@@ -27,8 +29,8 @@ class Span:
     args: Mapping[str, Any] = field(default_factory=dict)
 
 
-BLOCKS = ("memory port", "APU", "PEs", "collector")
-"""Processes of the trace, in the order of the data's way through the accelerator."""
+BLOCKS = ("layers", "memory port", "APU", "PEs", "collector")
+"""Processes of the trace: the layers, then the blocks in the order in which data goes through."""
 
 
 def perfetto(spans: Iterable[Span]) -> dict[str, Any]:

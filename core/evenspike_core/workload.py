@@ -1,201 +1,240 @@
-"""Workloads for design exploration: spikes from a file or drawn, on masks drawn at a density.
+"""Workloads for design exploration: the spikes of a trace, on masks drawn at a density.
 
-A trace is an `.npz` with one uint8 array a layer, `<layer>_in` [channels, height, width]: the T-bit
-spike masks that come into the layer. The layers are 3x3 convolutions (padding 1) whose filters are
-the next array's channels, pooled by 2 where the next map is half the size; a one-dimensional array
-is the input of a fully connected layer. Each layer runs on its own array, so the cycles are those
-of the traced network whatever the drawn weights make of the spikes.
+Each layer runs on the trace's own spikes, so the cycles are those of the traced network whatever
+the drawn weights make of the spikes.
 """
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.program import PIXELS, Layer, Program, Segment
+from evenspike_core.program import PIXELS, TIMESTEPS_MAX, Layer, Program, Segment
+from evenspike_core.recording import Masks, Trace
+from evenspike_core.topology import INPUT, Convolution, LayerShape, Topology, stacked
 
-Masks = npt.NDArray[np.uint8]
-
-VGG16_SHAPES = (
-    (64, 32, 32),
-    (64, 16, 16),
-    (128, 16, 16),
-    (128, 8, 8),
-    (256, 8, 8),
-    (256, 8, 8),
-    (256, 4, 4),
-    (512, 4, 4),
-    (512, 4, 4),
-    (512, 2, 2),
-    (512, 2, 2),
-    (512, 2, 2),
+VGG16 = stacked(
+    [f"conv{n}" for n in range(2, 14)],
+    [
+        (64, 32, 32),
+        (64, 16, 16),
+        (128, 16, 16),
+        (128, 8, 8),
+        (256, 8, 8),
+        (256, 8, 8),
+        (256, 4, 4),
+        (512, 4, 4),
+        (512, 4, 4),
+        (512, 2, 2),
+        (512, 2, 2),
+        (512, 2, 2),
+    ],
 )
-"""Inputs of conv2 ... conv13 of VGG-16 on 32x32 images (LTH for SNNs, section 4)."""
+"""conv2 ... conv13 of VGG-16 on 32x32 images (LTH for SNNs, section 4)."""
 
 FITTED_DENSITY = (40.9, 25.5, 16.0, 10.0, 6.25, 3.91, 2.44, 1.53, 0.96, 0.60, 0.37, 0.23)
 """Percent of conv2 ... conv13: reproduces the work of u-Ticket Table IV at 98.2 % sparsity."""
 
-TIMESTEPS = 4
-FULLY_CONNECTED_FILTERS = 10
 LARGEST_WEIGHT = 127
-"""Of the drawn weights: small enough that no range proof fails, whatever the layer."""
-TRACE_BYTES_MAX = 1 << 26
-WEIGHTS_MAX = 1 << 25
-"""Limits of a trace's spikes and of all weights that it asks for: a VGG-16 takes 15 million. They
-keep a small file from asking for more memory than there is."""
+"""Of the drawn weights: a filter of 49,000 living ones still passes the range proof."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Workload:
-    """A Program with drawn weights, and the spikes that come into each of its layers.
+    """A Program with drawn weights, and the spikes that come into the layers that run.
 
-    inputs: masks [channels, height, width] for layers[1 : 1 + len(inputs)]; the layer before only
-        stands for the source, those behind for the end that every Program has: they do not run.
+    count: layers that run, `program.layers[1 : 1 + count]`. The first only stands for the source,
+        those behind for the end that every Program has.
+    outputs: masks [C, H, W] that each layer of the Program hands on: the trace's spikes; silent
+        where no layer that runs takes them.
     """
 
     program: Program
-    inputs: tuple[Masks, ...]
+    count: int
+    outputs: tuple[Masks, ...]
+
+    def __repr__(self) -> str:
+        layers = self.layers
+        spikes = sum(int(np.unpackbits(masks).sum()) for masks in self.outputs)
+        return (
+            f"<Workload {self.program.name}: {len(layers)} layers, "
+            f"{self.program.timesteps} timesteps, {sum(one.nnz for one in layers):,} of "
+            f"{sum(one.weights for one in layers):,} weights, {spikes:,} spikes>"
+        )
 
     @property
-    def outputs(self) -> tuple[Masks, ...]:
-        """The same spikes as outputs of the layer before, for the mapper; the rest is silent."""
-        rest = self.program.layers[len(self.inputs) :]
-        return (*self.inputs, *(np.zeros(layer.output, dtype=np.uint8) for layer in rest))
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers that run."""
+        return self.program.layers[1 : 1 + self.count]
+
+    @property
+    def inputs(self) -> tuple[tuple[Masks, ...], ...]:
+        """Masks that come into each layer that runs, one for each of its segments."""
+        return tuple(tuple(self.outputs[s.source] for s in one.segments) for one in self.layers)
+
+    @property
+    def active(self) -> list[npt.NDArray[np.float64]]:
+        """Per layer of the Program, the share of its neurons with a spike; float64 [channels]."""
+        return [(masks != 0).mean(axis=(1, 2)) for masks in self.outputs]
 
 
-def read_trace(path: Path) -> tuple[tuple[str, ...], tuple[Masks, ...]]:
-    """Layer names and masks of a trace file, in the file's order.
+def draw_spikes(topology: Topology, timesteps: int, rate: float, seed: int) -> Trace:
+    """Bernoulli spikes: each neuron fires at each timestep with probability `rate` (percent).
 
-    Raises EvenspikeError naming the file, or the array that is not what a trace holds.
+    Raises EvenspikeError for timesteps, a rate or a seed out of range.
     """
-    if not path.is_file():
-        raise EvenspikeError(f"{path}: no such trace file")
-    names, arrays = [], []
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > TRACE_BYTES_MAX:
-            raise EvenspikeError(f"{size} bytes of arrays, at most {TRACE_BYTES_MAX} are read")
-        with np.load(path, allow_pickle=False) as file:
-            for key in file.files:
-                names.append(key)
-                arrays.append(np.asarray(file[key]))
-    except Exception as error:  # damaged bytes make zipfile and numpy raise anything
-        text = str(error) or repr(error)
-        raise EvenspikeError(f"{path}: not a readable .npz trace: {text}") from error
-    if not arrays:
-        raise EvenspikeError(f"{path}: an empty trace")
-    checked = []
-    for key, array in zip(names, arrays, strict=True):
-        if not key.endswith("_in") or len(key) == len("_in"):
-            raise EvenspikeError(f"{path}: array {key!r} is not named <layer>_in")
-        if array.dtype != np.uint8 or array.ndim not in (1, 3) or array.size == 0:
-            raise EvenspikeError(
-                f"{path}: array {key} is {array.dtype} {array.shape}, not uint8 [C, H, W] or [C]"
-            )
-        if int(array.max()) >= 1 << TIMESTEPS:
-            raise EvenspikeError(
-                f"{path}: array {key} has a mask of {array.max()}, "
-                f"{TIMESTEPS} timesteps reach {(1 << TIMESTEPS) - 1}"
-            )
-        checked.append(array.reshape(array.shape[0], *(array.shape[1:] or (1, 1))))
-    return tuple(key.removesuffix("_in") for key in names), tuple(checked)
+    if not 1 <= timesteps <= TIMESTEPS_MAX:
+        raise EvenspikeError(f"{timesteps} timesteps, 1 to {TIMESTEPS_MAX} are possible")
+    _check_percent("rate", rate)
+    rng = np.random.default_rng((_seed(seed), 1))
+    spikes: dict[str, Masks] = {}
+    for name in topology.sources:
+        shape = topology.shapes[name]
+        spikes[name] = np.zeros(shape, dtype=np.uint8)
+        for timestep in range(timesteps):
+            spikes[name] |= (rng.random(shape) < rate / 100).astype(np.uint8) << np.uint8(timestep)
+    return Trace(topology, spikes, timesteps)
 
 
-def draw_spikes(
-    shapes: Sequence[tuple[int, int, int]], rate: float, seed: int
-) -> tuple[Masks, ...]:
-    """Bernoulli spikes: each neuron fires at each timestep with probability `rate` (percent)."""
-    if not 0 <= rate <= 100:
-        raise EvenspikeError(f"--rate {rate} is outside 0 to 100 percent")
-    rng = np.random.default_rng((seed, 1))
-    drawn = []
-    for shape in shapes:
-        fired = rng.random((TIMESTEPS, *shape)) < rate / 100
-        weights = (1 << np.arange(TIMESTEPS)).reshape(-1, 1, 1, 1)
-        drawn.append((fired * weights).sum(axis=0).astype(np.uint8))
-    return tuple(drawn)
-
-
-def build(
-    names: Sequence[str], inputs: Sequence[Masks], density: Sequence[float], seed: int
+def draw(
+    trace: Trace,
+    density: float | Sequence[float] | None = None,
+    *,
+    balanced: int = 0,
+    seed: int = 0,
 ) -> Workload:
-    """Draw weights for the layers that consume `inputs`.
+    """Draw weights for the layers of a trace.
 
-    density: percent of living weights, one for each layer, or one for all; where the trace has one
-        array more than there are densities, the last array only gives the last layer's shape.
+    density: percent of living weights, one number, or one for each layer. Where the layers are not
+        described, one fewer leaves the last out, so that its array only gives a shape. Without,
+        FITTED_DENSITY.
+    balanced: 0 draws each weight by itself; otherwise every filter of as many consecutive filters
+        gets the same number of weights, their mean rounded up (u-Ticket, section IV-A). Fully
+        connected layers, those with a 1x1 map, are not balanced.
+    seed: of the weights; 0 or more.
 
-    Raises EvenspikeError where shapes or densities do not fit.
+    Raises EvenspikeError for densities that are too many or too few, or a value out of range.
     """
-    shares = list(density) * (len(inputs) if len(density) == 1 else 1)
-    if len(shares) not in (len(inputs), len(inputs) - 1):
-        raise EvenspikeError(f"{len(shares)} densities for {len(inputs)} layers of the trace")
+    if balanced < 0:
+        raise EvenspikeError(f"{balanced} filters balanced together, 0 or more are possible")
+    layers, shares = _shares(trace, density)
+    rng = np.random.default_rng(_seed(seed))
+    channels, height, width = trace.topology.input
+    source = Layer(
+        INPUT,
+        (Segment(PIXELS, np.zeros((channels, 1, 1, 1), dtype=np.int16)),),
+        np.zeros(channels, dtype=np.int32),
+        (height, width),
+        threshold=1,
+    )
+    drawn = [source]
+    for shape, share in zip(layers, shares, strict=True):
+        index = {layer.name: number for number, layer in enumerate(drawn)}
+        drawn.append(_layer(shape, trace.topology, index, share, balanced, rng))
+    drawn.extend(_sinks(drawn[-1], len(layers)))
+    provenance = {"seed": seed, "density": shares, "balanced": balanced}
+    program = Program("trace", trace.timesteps, (1, height, width), tuple(drawn), provenance)
+    taken = {one.source for layer in layers for one in layer.convolutions}
+    outputs = (
+        trace.spikes[layer.name] if layer.name in taken else np.zeros(layer.output, dtype=np.uint8)
+        for layer in drawn
+    )
+    return Workload(program, len(layers), tuple(outputs))
+
+
+def _shares(
+    trace: Trace, density: float | Sequence[float] | None
+) -> tuple[tuple[LayerShape, ...], list[float]]:
+    """The layers that run, and the percent of living weights of each."""
+    layers = trace.topology.layers
+    possible = (len(layers),) if trace.topology.described else (len(layers), len(layers) - 1)
+    if density is None:
+        if trace.topology.described or len(FITTED_DENSITY) not in possible:
+            raise EvenspikeError(
+                f"no density for {len(layers)} layers: the default is that of conv2 to conv13 of "
+                "VGG-16"
+            )
+        density = FITTED_DENSITY
+    shares = [float(one) for one in np.atleast_1d(density)]
+    if len(shares) == 1:
+        shares *= len(layers)
+    if len(shares) not in possible:
+        raise EvenspikeError(f"{len(shares)} densities for {len(layers)} layers of the trace")
     for share in shares:
-        if not 0 <= share <= 100:
-            raise EvenspikeError(f"density {share} is outside 0 to 100 percent")
-    rng = np.random.default_rng(seed)
-    channels, height, width = inputs[0].shape
-    layers = [
-        Layer(
-            "source",
-            (Segment(PIXELS, np.zeros((channels, 1, 1, 1), dtype=np.int16)),),
-            np.zeros(channels, dtype=np.int32),
-            (height, width),
-            threshold=1,
-        )
-    ]
-    for index, (name, masks, share) in enumerate(zip(names, inputs, shares, strict=False)):
-        following = inputs[index + 1].shape if index + 1 < len(inputs) else None
-        layers.append(_layer(index, name, masks, following, share, rng))
-        if sum(layer.weights for layer in layers) > WEIGHTS_MAX:
-            raise EvenspikeError(f"layer {name}: the limit of {WEIGHTS_MAX} weights is exceeded")
-    layers.extend(_sinks(layers[-1], len(shares)))
-    program = Program("trace", TIMESTEPS, (1, height, width), tuple(layers), {"seed": seed})
-    return Workload(program, tuple(inputs[: len(shares)]))
+        _check_percent("density", share)
+    return layers[: len(shares)], shares
+
+
+def _check_percent(name: str, value: float) -> None:
+    if not 0 <= value <= 100:  # NaN is neither
+        raise EvenspikeError(f"{name} {value} is outside 0 to 100 percent")
+
+
+def _seed(seed: int) -> int:
+    if seed < 0:
+        raise EvenspikeError(f"seed {seed} is negative")
+    return seed
 
 
 def _layer(
-    index: int,
-    name: str,
-    masks: Masks,
-    following: tuple[int, ...] | None,
+    shape: LayerShape,
+    topology: Topology,
+    index: Mapping[str, int],
     share: float,
+    balanced: int,
     rng: np.random.Generator,
 ) -> Layer:
-    channels, height, width = masks.shape
-    flat = height == width == 1
-    kernel = 1 if flat else 3
-    filters, pool = FULLY_CONNECTED_FILTERS if flat else channels, 1
-    if following is not None:
-        filters = following[0]
-        pool = height // following[1]
-        if (following[1] * pool, following[2] * pool) != (height, width) or pool not in (1, 2):
-            raise EvenspikeError(
-                f"layer {name}: its map is {height}x{width} and the next layer's "
-                f"{following[1]}x{following[2]}; equal or half is possible"
-            )
-    if filters * channels * kernel**2 > WEIGHTS_MAX:
-        raise EvenspikeError(
-            f"layer {name}: {filters} filters of {channels} channels, "
-            f"the limit is {WEIGHTS_MAX} weights"
-        )
-    weights = rng.integers(1, LARGEST_WEIGHT + 1, (filters, channels, kernel, kernel))
+    _, height, width = topology.shapes[shape.name]
+    size = height * shape.pool, width * shape.pool
+    group = 0 if size == (1, 1) else balanced
+    segments = []
+    for one in shape.convolutions:
+        channels = topology.shapes[one.source][0]
+        weights = _weights(shape.filters, channels, one, share, group, rng)
+        segments.append(Segment(index[one.source], weights, one.stride, one.padding, one.average))
+    zero = np.zeros(shape.filters, dtype=np.int32)
+    return Layer(shape.name, tuple(segments), zero, size, LARGEST_WEIGHT, pool=shape.pool)
+
+
+def _weights(
+    filters: int,
+    channels: int,
+    one: Convolution,
+    share: float,
+    group: int,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.int16]:
+    """int16 [filters, channels, K, K]; an identity is a spike's worth of threshold."""
+    if one.identity:
+        matrix = np.diag(np.full(filters, LARGEST_WEIGHT, dtype=np.int16))
+        return matrix.reshape(filters, channels, 1, 1)
+    weights = rng.integers(1, LARGEST_WEIGHT + 1, (filters, channels, one.kernel, one.kernel))
     weights *= rng.choice((-1, 1), weights.shape)
-    weights[rng.random(weights.shape) >= share / 100] = 0
-    return Layer(
-        name,
-        (Segment(index, weights.astype(np.int16), 1, kernel // 2),),
-        np.zeros(filters, dtype=np.int32),
-        (height, width),
-        threshold=LARGEST_WEIGHT,
-        pool=pool,
-    )
+    merit = rng.random(weights.shape)
+    alive = merit < share / 100
+    weights[~(_balanced(alive, merit, group) if group else alive)] = 0
+    return weights.astype(np.int16)
+
+
+def _balanced(
+    alive: npt.NDArray[np.bool_], merit: npt.NDArray[np.float64], group: int
+) -> npt.NDArray[np.bool_]:
+    """As many weights in each filter of a group, those with the least merit number.
+
+    The numbers are drawn: a filter with too many loses some at random, one with too few gains some.
+    """
+    order = merit.reshape(alive.shape[0], -1).argsort(axis=1)
+    chosen = np.zeros(order.shape, dtype=bool)
+    counts = alive.reshape(order.shape).sum(axis=1)
+    for start in range(0, counts.size, group):
+        members = slice(start, start + group)
+        mean = -(-int(counts[members].sum()) // counts[members].size)
+        np.put_along_axis(chosen[members], order[members, :mean], values=True, axis=1)
+    return chosen.reshape(alive.shape)
 
 
 def _sinks(before: Layer, source: int) -> list[Layer]:
@@ -203,18 +242,13 @@ def _sinks(before: Layer, source: int) -> list[Layer]:
     sinks: list[Layer] = []
     channels, *size = before.output
     while not sinks or not sinks[-1].last:
-        nothing = np.zeros((1, channels, 7, 7), dtype=np.int16)
-        segment = Segment(source + len(sinks), nothing, stride=2, padding=3)
+        segment = Segment(
+            source + len(sinks), np.zeros((1, channels, 1, 1), dtype=np.int16), stride=2
+        )
         size = [(n + 1) // 2 for n in size]
         last = max(size) == 1
         zero = np.zeros(1, dtype=np.int32)
-        name = f"sink{len(sinks)}"
+        name = f"(end {len(sinks)})"
         sinks.append(Layer(name, (segment,), zero, (size[0], size[1]), int(not last), last=last))
         channels = 1
     return sinks
-
-
-def active(masks: Masks) -> npt.NDArray[np.float64]:
-    """Share of neurons with at least one spike, per channel; float64 [channels]."""
-    share: npt.NDArray[np.float64] = (masks != 0).mean(axis=(1, 2))
-    return share

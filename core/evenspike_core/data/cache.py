@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from evenspike_core.data.spec import Images
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.files import UnwritableError, check_folder, replacing
+from evenspike_core.progress import Progress, silent
 
 Decode = Callable[[Path], Images]
 
@@ -31,22 +29,30 @@ def folder() -> Path:
 
 
 def digest(recipe: str, files: Sequence[Path]) -> str:
-    """Of `recipe`, how the files are decoded, and of each file's path, size and time of change."""
+    """A digest of `recipe` (how files are decoded) and each file's path, size, time of change."""
     sha = hashlib.sha256(recipe.encode())
     for file in files:
-        about = file.stat()
+        try:
+            about = file.stat()
+        except OSError as error:
+            raise EvenspikeError(f"{file}: cannot be read: {error.strerror}") from error
         sha.update(f"\n{file.resolve()} {about.st_size} {about.st_mtime_ns}".encode())
     return sha.hexdigest()[:24]
 
 
 def decoded(
-    title: str, recipe: str, files: Sequence[Path], shape: tuple[int, ...], decode: Decode
+    title: str,
+    recipe: str,
+    files: Sequence[Path],
+    shape: tuple[int, ...],
+    decode: Decode,
+    progress: Progress = silent,
 ) -> Images:
     """`decode` of each file, uint8 [N, *shape], mapped read-only from the cache.
 
     Parameters
     ----------
-    title : for the progress bar and the name of the cache's file.
+    title : of the files, in the name of the cache's file and in what `progress` is told.
     recipe : everything but the files that the result depends on; another one is decoded anew.
     decode : of one file, uint8 of `shape`; its EvenspikeError ends the whole, and leaves no trace.
 
@@ -56,13 +62,12 @@ def decoded(
         path = folder() / f"{title}-{digest(f'{recipe} {shape}', files)}.npy"
         kept = _kept(path, (len(files), *shape))
         if kept is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, title, files, shape, decode)
+            check_folder(path.parent)
+            _write(path, title, files, shape, decode, progress)
             kept = np.load(path, mmap_mode="r")
-    except OSError as error:
+    except UnwritableError as error:
         raise EvenspikeError(
-            f"{error.filename or folder()}: cannot keep {title} there: {error.strerror}; "
-            "XDG_CACHE_HOME names another folder"
+            f"{error}; {title} is kept there, XDG_CACHE_HOME names another folder"
         ) from error
     return kept
 
@@ -73,24 +78,23 @@ def _kept(path: Path, shape: tuple[int, ...]) -> Images | None:
         return None
     try:
         found = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError):
+    except Exception:  # noqa: BLE001 - a damaged file fails in any way, and is made anew
         return None
     return found if found.dtype == np.uint8 and found.shape == shape else None
 
 
 def _write(
-    path: Path, title: str, files: Sequence[Path], shape: tuple[int, ...], decode: Decode
+    path: Path,
+    title: str,
+    files: Sequence[Path],
+    shape: tuple[int, ...],
+    decode: Decode,
+    progress: Progress,
 ) -> None:
-    """Into a file of its own, which then takes the name: several processes may do it at a time."""
-    console = Console(stderr=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
-    os.close(handle)
-    try:
-        made = np.lib.format.open_memmap(name, "w+", np.uint8, (len(files), *shape))
-        steps = track(files, f"decoding {title}", console=console, disable=not sys.stderr.isatty())
-        for index, file in enumerate(steps):
-            made[index] = decode(file)
-        made.flush()
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    """Written and not mapped: on a full disk, a write to a mapped page ends the process."""
+    with replacing(path) as stream:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *shape)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for index, file in enumerate(files):
+            progress(f"decoding {title}", index, len(files))
+            stream.write(decode(file).tobytes())

@@ -16,6 +16,7 @@ from evenspike_core.data.checks import checked_images, checked_labels
 from evenspike_core.data.pickled import pickled_bytes, pickled_integers, read_pickle
 from evenspike_core.data.spec import Raw
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.progress import Progress, silent
 
 SHAPE = (3, 32, 32)
 
@@ -44,7 +45,7 @@ class CifarFiles:
         text = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
         return f"{text} in {self.folder}"
 
-    def read(self, place: Path, split: str) -> Raw | None:
+    def read(self, place: Path, split: str, progress: Progress = silent) -> Raw | None:
         paths = self._locate(place, split)
         if paths is None:
             return None

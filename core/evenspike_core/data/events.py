@@ -1,4 +1,4 @@
-"""Recordings of event cameras as frames: N-MNIST, N-Caltech101 and CIFAR10-DVS, read by Tonic.
+"""Recordings of event cameras as frames: N-MNIST, N-Caltech101 and CIFAR10-DVS.
 
 A recording is a list of events (t, x, y, polarity).  It becomes `FRAMES` frames of two channels
 (polarity 0, polarity 1) and 48x48 pixels, uint8 [10, 2, 48, 48], as the papers use them (u-Ticket,
@@ -26,18 +26,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evenspike_core.data.aedat4 import EVENT, Decoder
 from evenspike_core.data.cache import decoded
-from evenspike_core.data.optional import needs
 from evenspike_core.data.spec import Images, Raw
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.progress import Progress, silent
 
 FRAMES, SIDE = 10, 48
 SHAPE = (FRAMES, 2, SIDE, SIDE)
 HELD_OUT = 10
 """One recording of so many is a test's, where the data set has no test split of its own."""
 
-EVENT = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
 BIN_EVENT_BYTES = 5
+BIN_OVERFLOW, BIN_OVERFLOW_MICROSECONDS = 240, 1 << 13
+"""The y that no pixel has: the clock of the events from here on has run over once more."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,19 @@ class EventFolder:
         place = Path(self.folder, self.splits.get(split, ""))
         return f"{place} with {self.classes} folders of {self.suffix} files"
 
-    def read(self, place: Path, split: str) -> Raw | None:
+    def read(self, place: Path, split: str, progress: Progress = silent) -> Raw | None:
         """Frames uint8 [N, 10, 2, 48, 48], mapped from the cache, and labels."""
         for root in (place / self.folder, place) if self.class_names else (place / self.folder,):
             there = root / self.splits.get(split, "")
             names = self._classes(there)
             if names:
                 files, labels = self._recordings(there, names, split)
-                decode = partial(_frames, self.sensor)
                 title = f"{self.title}-{split}"
                 recipe = f"equal number of events, 1: {self.sensor}"
-                return decoded(title, recipe, files, SHAPE, decode), np.array(labels)
+                with Decoder() as decoder:
+                    decode = partial(_frames, self.sensor, decoder)
+                    frames = decoded(title, recipe, files, SHAPE, decode, progress)
+                return frames, np.array(labels)
         return None
 
     def _classes(self, folder: Path) -> list[str]:
@@ -143,31 +147,30 @@ def _scaled(values: npt.NDArray[Any], size: int, side: int) -> npt.NDArray[np.in
     return whole * side // size if size > side else whole + (side - size) // 2
 
 
-def _frames(sensor: tuple[int, int], file: Path) -> Images:
-    """Frames of one recording; raises EvenspikeError, naming the file."""
-    with needs("events", f"{file}: reading events"):
-        from tonic import io  # noqa: PLC0415 - an extra
-
-        if file.suffix == ".aedat4":
-            import aedat  # noqa: F401, PLC0415 - what Tonic reads these files with
-    if file.suffix == ".bin" and (not file.stat().st_size or file.stat().st_size % BIN_EVENT_BYTES):
+def _bin_events(file: Path) -> npt.NDArray[Any]:
+    """Five bytes an event: x, y, then polarity and 23 bits of time in microseconds."""
+    try:
+        raw = np.frombuffer(file.read_bytes(), np.uint8)
+    except OSError as error:
+        raise EvenspikeError(f"{file}: not a readable recording: {error.strerror}") from error
+    if not raw.size or raw.size % BIN_EVENT_BYTES:
         raise EvenspikeError(
-            f"{file}: truncated: {file.stat().st_size} bytes are no whole number of events of "
+            f"{file}: truncated: {raw.size} bytes are no whole number of events of "
             f"{BIN_EVENT_BYTES}"
         )
-    try:
-        if file.suffix == ".bin":
-            events = io.read_mnist_file(str(file), EVENT)
-        else:
-            events = io.read_aedat4(str(file))
-            events.dtype.names = ["t", "x", "y", "p"]
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except (
-        BaseException
-    ) as error:  # a damaged file fails in any way; a panic of aedat's is no Exception
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise EvenspikeError(f"{file}: not a readable recording: {reason}") from error
+    x, y, high, middle, low = raw.reshape(-1, BIN_EVENT_BYTES).T.astype(np.int64)
+    over = y == BIN_OVERFLOW
+    events = np.empty(len(x), EVENT)
+    events["x"], events["y"], events["p"] = x, y, high >> 7
+    events["t"] = (high & 127) << 16 | middle << 8 | low
+    events["t"] += BIN_OVERFLOW_MICROSECONDS * np.cumsum(over)
+    found: npt.NDArray[Any] = events[~over]
+    return found
+
+
+def _frames(sensor: tuple[int, int], decoder: Decoder, file: Path) -> Images:
+    """Frames of one recording; raises EvenspikeError, naming the file."""
+    events = _bin_events(file) if file.suffix == ".bin" else decoder.events(file)
     if not len(events):
         raise EvenspikeError(f"{file}: holds no event")
     for axis, size in zip("xy", sensor, strict=True):

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from evenspike_core.data.checks import checked_images
 from evenspike_core.data.spec import Images, Raw
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.progress import Progress, silent
 
 SIDE, PADDED_SIDE = 28, 32
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -86,9 +87,21 @@ def pad_to_32(images: Images) -> Images:
     return np.pad(images, [(0, 0)] * (images.ndim - 2) + [(frame, frame)] * 2)
 
 
+FIRST_LABELS = {
+    "mnist": {"train": [5, 0, 4, 1, 9, 2, 1, 3, 1, 4], "test": [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]},
+    "fmnist": {"train": [9, 0, 0, 3, 0, 2, 7, 2, 5, 5], "test": [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]},
+}
+"""The first labels of each split, as both data sets have files of the same names and sizes."""
+
+
 @dataclass(frozen=True)
 class IdxPair:
-    """`train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same for `t10k`, or with .gz."""
+    """`train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same for `t10k`, or with .gz.
+
+    title : of the data set; files that are plainly the other's are an error.
+    """
+
+    title: str
 
     def stems(self, split: str) -> tuple[str, str]:
         start = {"train": "train", "test": "t10k"}[split]
@@ -98,12 +111,15 @@ class IdxPair:
         images, labels = self.stems(split)
         return f"{images} and {labels} (or the same with .gz)"
 
-    def read(self, place: Path, split: str) -> Raw | None:
+    def read(self, place: Path, split: str, progress: Progress = silent) -> Raw | None:
         """Images uint8 [N, 1, 32, 32] and labels; None where one of the two files is missing."""
         files = [_existing(place / stem) for stem in self.stems(split)]
         if not all(files):
             return None
         images, labels = (read_idx(cast("Path", file)) for file in files)
+        for other, first in FIRST_LABELS.items():
+            if other != self.title and labels[:10].tolist() == first[split]:
+                raise EvenspikeError(f"{place}: holds {other}, not {self.title}, by its labels")
         return pad_to_32(checked_images(place, images, (SIDE, SIDE)))[:, None], labels
 
 

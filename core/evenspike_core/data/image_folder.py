@@ -19,6 +19,7 @@ from evenspike_core.data.cache import decoded
 from evenspike_core.data.optional import needs
 from evenspike_core.data.spec import Images, Raw
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.progress import Progress, silent
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 TABLE = "val_annotations.txt"
@@ -47,15 +48,15 @@ class ImageFolder:
     def describe(self, split: str) -> str:
         return f"{self.folder}/{self.splits[split]} with {self.classes} folders of images"
 
-    def read(self, place: Path, split: str) -> Raw | None:
+    def read(self, place: Path, split: str, progress: Progress = silent) -> Raw | None:
         """Images uint8 [N, 3, side, side], mapped from the cache, and labels."""
         for root in (place / self.folder, place):
             there = root / self.splits[split]
             names = _folders(there)
             if (there / TABLE).is_file():
-                return self._decoded(split, _by_table(there, self._classes(root)))
+                return self._decoded(split, _by_table(there, self._classes(root)), progress)
             if names and (not self.class_names or set(names) & set(self.class_names)):
-                return self._decoded(split, _by_folder(there, self._classes(root)))
+                return self._decoded(split, _by_folder(there, self._classes(root)), progress)
         return None
 
     def _classes(self, root: Path) -> Sequence[str]:
@@ -70,11 +71,12 @@ class ImageFolder:
             )
         return names
 
-    def _decoded(self, split: str, found: tuple[list[Path], list[int]]) -> Raw:
+    def _decoded(self, split: str, found: tuple[list[Path], list[int]], progress: Progress) -> Raw:
         files, labels = found
         shape = (3, self.side, self.side)
         decode = partial(_decode, self.side)
-        images = decoded(f"{self.title}-{split}", "RGB planes, 1", files, shape, decode)
+        title = f"{self.title}-{split}"
+        images = decoded(title, "RGB planes, 1", files, shape, decode, progress)
         return images, np.array(labels)
 
 

@@ -9,6 +9,7 @@ from evenspike_core.data.events import SHAPE as EVENT_SHAPE
 from evenspike_core.data.events import EventFolder
 from evenspike_core.data.idx import PADDED_SIDE, IdxPair
 from evenspike_core.data.image_folder import ImageFolder
+from evenspike_core.data.keras_file import KerasFile
 from evenspike_core.data.spec import DataSet, Download, Package
 from evenspike_core.data.svhn import SvhnFile
 from evenspike_core.errors import EvenspikeError
@@ -84,8 +85,9 @@ _ALL = (
         "mnist",
         10,
         (1, PADDED_SIDE, PADDED_SIDE),
-        (IdxPair(),),
+        (IdxPair("mnist"), KerasFile()),
         DIGITS,
+        folders=("MNIST/raw",),
         downloads={
             "train": _idx_files(
                 MNIST_ADDRESS,
@@ -105,10 +107,11 @@ _ALL = (
         "fmnist",
         10,
         (1, PADDED_SIDE, PADDED_SIDE),
-        (IdxPair(),),
+        (IdxPair("fmnist"),),
         CLOTHES,
-        Package("dataset-fashion-mnist", Path("/usr/share/datasets/fashion-mnist")),
-        {
+        folders=("FashionMNIST/raw", "fashion-mnist"),
+        package=Package("dataset-fashion-mnist", Path("/usr/share/datasets/fashion-mnist")),
+        downloads={
             "train": _idx_files(
                 FMNIST_ADDRESS,
                 "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
@@ -138,6 +141,7 @@ _ALL = (
             ),
         ),
         CIFAR10,
+        folders=("cifar-10-batches-py-target",),
         downloads={"train": (CIFAR10_FILE,), "test": (CIFAR10_FILE,)},
     ),
     DataSet(
@@ -151,6 +155,7 @@ _ALL = (
             CifarFiles("cifar-100-binary", {"train": ("train.bin",), "test": ("test.bin",)}, 100),
         ),
         CIFAR100,
+        folders=("cifar-100-python-target",),
         downloads={"train": (CIFAR100_FILE,), "test": (CIFAR100_FILE,)},
     ),
     DataSet(
@@ -159,6 +164,7 @@ _ALL = (
         (3, 32, 32),
         (SvhnFile(),),
         DIGITS,
+        folders=("SVHN",),
         downloads={
             "train": (
                 Download(f"{SVHN_ADDRESS}/train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373"),

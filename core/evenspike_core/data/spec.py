@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from evenspike_core.progress import Progress, silent
+
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 Raw = tuple[npt.NDArray[Any], npt.NDArray[Any]]
@@ -25,7 +27,7 @@ class Layout(Protocol):
         """The files of a split, for the message that they are missing."""
         ...
 
-    def read(self, place: Path, split: str) -> Raw | None:
+    def read(self, place: Path, split: str, progress: Progress = silent) -> Raw | None:
         """Images and labels of a split, or None where this layout's files are not in `place`.
 
         Raises EvenspikeError, naming the file, for files that are there and cannot be used.
@@ -55,6 +57,11 @@ class Download:
     def file(self) -> str:
         return self.url.rsplit("/", 1)[1]
 
+    @property
+    def packed(self) -> bool:
+        """Return whether the file is an archive."""
+        return self.file.endswith(".tar.gz")
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -69,6 +76,7 @@ class DataSet:
         were integrated into T frames.
     layouts : how its files may lie in a folder, tried in this order.
     class_names : in the order of the labels; empty where only the files say them.
+    folders : in which common libraries put its files, below the folder that they are given.
     package : of the operating system, if there is one.
     downloads : files of each split at the authors' address; none where address or checksum is
         not certain.
@@ -79,6 +87,7 @@ class DataSet:
     shape: tuple[int, ...]
     layouts: tuple[Layout, ...]
     class_names: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
     package: Package | None = None
     downloads: Mapping[str, tuple[Download, ...]] = field(default_factory=dict)
 

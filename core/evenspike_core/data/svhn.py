@@ -15,6 +15,7 @@ from evenspike_core.data.checks import checked_images, checked_labels
 from evenspike_core.data.matlab import read_arrays
 from evenspike_core.data.spec import Raw
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.progress import Progress, silent
 
 SHAPE = (3, 32, 32)
 
@@ -26,7 +27,7 @@ class SvhnFile:
     def describe(self, split: str) -> str:
         return f"{split}_32x32.mat"
 
-    def read(self, place: Path, split: str) -> Raw | None:
+    def read(self, place: Path, split: str, progress: Progress = silent) -> Raw | None:
         """Images uint8 [N, 3, 32, 32] and labels 0 to 9; None where the file is missing."""
         path = place / self.describe(split)
         if not path.is_file():

@@ -16,13 +16,14 @@ import numpy.typing as npt
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.fixed import Reset
 from evenspike_core.mapping import BIAS_WORDS
-from evenspike_core.pack import Descriptor, Packed
+from evenspike_core.pack import Descriptor, Packed, SegmentDescriptor
 from evenspike_core.trace import Span
 from evenspike_sim.collector import BIAS_READS, drain, drain_logits, load_currents
 from evenspike_sim.loader import I64, LoadedChunk, load_pass
 from evenspike_sim.pe import Count, Stages, Window, broadcast
 from evenspike_sim.port import Port
 from evenspike_sim.spikes import Masks, SpikeMap, count_spikes
+from evenspike_sim.timeline import Timeline
 
 BARRIER_LATENCY = 2
 """Register of each PE's `done` flag and register of their AND."""
@@ -44,6 +45,9 @@ class LayerRun:
     overflows: times that a partial sum has saturated. accumulator_overflow, membrane_overflow: bool
         [pes], the sticky flags of the hardware.
     actions: counts by the names of energy.toml.
+    reached: for each segment the pairs of an active input neuron (one with a spike in any timestep)
+        and an output position that it reaches, each under a kernel position of its own: what one
+        filter without a pruned weight would be busy for, a cycle a pair. None in the host layer.
     drains: cycle of the inference in which each round's drain begins; none in the host layer.
     """
 
@@ -66,6 +70,7 @@ class LayerRun:
     masks: Masks
     logits: I64 | None = None
     drains: tuple[int, ...] = ()
+    reached: tuple[int, ...] = ()
 
 
 @dataclass
@@ -104,7 +109,7 @@ class Accelerator:
     ) -> list[LayerRun]:
         """Run the network on the host's currents [filters, H, W]; one LayerRun a layer.
 
-        spans: collects what happened when, for a trace.
+        spans: collects what happened when, for `trace.perfetto`.
         """
         first = self.packed.layers[0]
         if currents.shape != (first.filters, *first.size):
@@ -126,11 +131,16 @@ class Accelerator:
         return runs
 
     def run_layer(
-        self, index: int, inputs: Sequence[Masks], state: tuple[Port, Stages, _Clock] | None = None
+        self,
+        index: int,
+        inputs: Sequence[Masks],
+        state: tuple[Port, Stages, _Clock] | None = None,
+        spans: list[Span] | None = None,
     ) -> LayerRun:
         """One layer on given spikes [channels, H, W] per segment (traces, the mapper).
 
         state: of `fresh`, to run layers behind each other with their loads overlapping.
+        spans: collects what happened when, as in `run`.
 
         Raises EvenspikeError for spikes of another number, shape, type or number of timesteps.
         """
@@ -141,7 +151,7 @@ class Accelerator:
             SpikeMap.encode(dense, self.packed.layers[s.source].blocks)
             for dense, s in zip(inputs, descriptor.segments, strict=True)
         ]
-        return self._layer(index, sources, self._output(descriptor), port, stages, clock, None)
+        return self._layer(index, sources, self._output(descriptor), port, stages, clock, spans)
 
     def _check_inputs(self, descriptor: Descriptor, inputs: Sequence[Masks]) -> None:
         """The compiled loops do not check an index: a smaller map would be read beyond its end."""
@@ -208,12 +218,16 @@ class Accelerator:
         clock.written, clock.resume = cycles, last + 2
         clock.drained = [last + 1, last + 1]
         clock.released = [last + 1, last + 1]
+        words = blocks * arch.current_words
         if spans is not None:
-            spans.append(Span("memory port", f"{descriptor.name} currents", 0, last, {}))
-            spans.append(Span("collector", descriptor.name, 0, cycles, {"entries": written}))
+            timeline = Timeline(spans, descriptor.name)
+            timeline.block("layers", 1, cycles, cycles=cycles)
+            timeline.block("memory port", 0, last + 1, words=words)
+            timeline.block("collector", 1, cycles, entries=written)
+            timeline.pes(arch.pes, 0, last + 1, loading=last + 1 - blocks, draining=blocks)
+            timeline.pes(arch.pes, last + 1, cycles, waiting=arch.drain_latency)
         ones = np.ones(arch.pes, dtype=np.int64)
         masks = output.decode(descriptor.blocks, descriptor.filters)
-        words = blocks * arch.current_words
         return LayerRun(
             name=descriptor.name,
             cycles=cycles,
@@ -234,7 +248,7 @@ class Accelerator:
                 "memory_word": words,
                 "lif_step": steps * self.packed.timesteps,
                 "spike_write": written,
-                "leakage_cycle": cycles * arch.pes,
+                **_idle(cycles, arch.pes),
             },
             masks=masks,
         )
@@ -263,27 +277,31 @@ class Accelerator:
         written = neurons = neuron_rows = 0
         drains: list[int] = []
         tiles = self._tiles(descriptor)
+        timeline = None if spans is None else Timeline(spans, descriptor.name)
         for number, chunks in enumerate(self._passes[index]):
             lanes = self._lanes(descriptor, number)
             resident = len(chunks) == 1
             for position, tile in enumerate(tiles):
                 finished = np.full(arch.pes, entered, dtype=np.int64)
+                at = f"{tile[0]},{tile[1]}"
                 for order, chunk in enumerate(chunks):
                     if not (resident and position):  # else the pass's load still serves
                         clock.half ^= 1
+                        words_loaded = port.words
                         first, loaded = port.load(chunk, clock.released[clock.half])
-                        if spans is not None:
-                            name = f"{descriptor.name} pass {number} chunk {order}"
-                            length = port.handed - first + 1
-                            spans.append(Span("memory port", name, first, length, {}))
-                    loading += np.maximum(0, loaded - finished)
+                        if timeline is not None:
+                            timeline.place = {"pass": number, "chunk": order}
+                            length, words = port.handed - first + 1, port.words - words_loaded
+                            timeline.block("memory port", first, length, words=words)
+                    fetched = np.maximum(finished, loaded)
+                    loading += fetched - finished
                     # The next pass may be broadcast into the FIFOs while this one drains, not
                     # the one behind it: the pass bit of a FIFO entry tells two apart.
                     start = 1 + max(loaded, int(stages.apu[2]), clock.drained[0], layer_start)
                     source = descriptor.segments[chunk.segment]
                     geometry = (source.kernel, source.stride, source.padding, source.average)
                     window = Window.of(tile, *geometry, (source.height, source.width))
-                    spikes = sources[chunk.segment]
+                    spikes, busy_so_far = sources[chunk.segment], stages.busy.copy()
                     broadcast(
                         stages,
                         chunk,
@@ -294,10 +312,13 @@ class Accelerator:
                         start,
                         clock.resume,
                     )
-                    if spans is not None:
-                        _record(
-                            spans, descriptor.name, number, tile, order, start, stages, finished
-                        )
+                    if timeline is not None:
+                        timeline.place = {"pass": number, "tile": at, "chunk": order}
+                        timeline.block("APU", start, int(stages.apu[2]) - start + 1)
+                        timeline.pes(arch.pes, finished, fetched, loading=fetched - finished)
+                        worked = stages.busy - busy_so_far
+                        starved = stages.gate - fetched - worked
+                        timeline.pes(arch.pes, fetched, stages.gate, busy=worked, starved=starved)
                     finished = stages.gate.copy()
                     if order < len(chunks) - 1:
                         clock.released[clock.half] = int(finished.max()) + BARRIER_LATENCY + 1
@@ -325,9 +346,13 @@ class Accelerator:
                 drained = drain_start + length - 1
                 draining += length
                 waiting += drain_start - 1 - finished
-                if spans is not None:
-                    name = f"{descriptor.name} pass {number} tile {tile[0]},{tile[1]}"
-                    spans.append(Span("collector", name, drain_start, length, {}))
+                if timeline is not None:
+                    timeline.place = {"pass": number, "tile": at}
+                    timeline.block("collector", drain_start, length)
+                    timeline.pes(
+                        arch.pes, finished, drain_start - 1, waiting=drain_start - 1 - finished
+                    )
+                    timeline.pes(arch.pes, drain_start - 1, drained, draining=length)
                 clock.drained = [clock.drained[1], drained]
                 clock.resume = drained + 1
                 if not resident or position == len(tiles) - 1:
@@ -336,6 +361,10 @@ class Accelerator:
         clock.written = entered + arch.drain_latency
         cycles = clock.written - begin
         waiting += arch.drain_latency
+        if timeline is not None:
+            timeline.place = {}
+            timeline.block("layers", begin + 1, cycles, cycles=cycles)
+            timeline.pes(arch.pes, entered, clock.written, waiting=arch.drain_latency)
         busy = stages.busy - busy_before
         starved = cycles - busy - loading - draining - waiting
         counts = stages.counts
@@ -374,17 +403,26 @@ class Accelerator:
                 "header_read": int(counts[Count.HEADER_READ]),
                 "table_read": int(counts[Count.FIFO_PUSH]),
                 "table_write": loads * sum(c.table_writes for c in loaded_chunks),
+                "match": int(counts[Count.HEADER_READ]),
+                "select": int(counts[Count.MATCHED]),
+                "unpack": words * arch.port_words,
                 "fifo_push": int(counts[Count.FIFO_PUSH]),
                 "fifo_pop": int(counts[Count.FIFO_PUSH]),
+                "queue_push": int(counts[Count.QUEUED]),
+                "queue_pop": int(counts[Count.QUEUED]),
                 # The read of a row's count is charged like that of an entry.
                 "spike_read": int(counts[Count.SPIKE_READ] + counts[Count.ROW_VISIT]),
                 "spike_write": written,
                 "memory_word": words + logit_words,
-                "leakage_cycle": cycles * arch.pes,
+                **_idle(cycles, arch.pes),
             },
             masks=masks,
             logits=logits.reshape(descriptor.filters, -1).sum(axis=1) if descriptor.last else None,
             drains=tuple(drains),
+            reached=tuple(
+                _reached(spikes, segment, descriptor.size)
+                for spikes, segment in zip(sources, descriptor.segments, strict=True)
+            ),
         )
 
     def _lanes(self, descriptor: Descriptor, number: int) -> npt.NDArray[np.int32]:
@@ -423,23 +461,36 @@ class Accelerator:
         )
 
 
+def _idle(cycles: int, pes: int) -> dict[str, int]:
+    """The actions of every cycle, whether anything is done in it or not."""
+    each, once = cycles * pes, cycles
+    return {
+        "leakage_cycle": each,
+        "shared_leakage_cycle": once,
+        "clock_cycle": each,
+        "shared_clock_cycle": once,
+    }
+
+
 def _logs(descriptor: Descriptor) -> tuple[int, int]:
     """log2 of the tile's neurons and of its width: an accumulator is slot, row, column."""
     height, width = descriptor.tile
     return (height * width).bit_length() - 1, width.bit_length() - 1
 
 
-def _record(
-    spans: list[Span],
-    layer: str,
-    number: int,
-    tile: tuple[int, int, int, int],
-    order: int,
-    start: int,
-    stages: Stages,
-    finished: I64,
-) -> None:
-    name = f"{layer} pass {number} tile {tile[0]},{tile[1]} chunk {order}"
-    spans.append(Span("APU", name, start, int(stages.apu[2]) - start + 1, {}))
-    for pe, (before, after) in enumerate(zip(finished, stages.gate, strict=True)):
-        spans.append(Span(f"PE {pe}", name, int(before) + 1, int(after - before), {}))
+def _reached(spikes: SpikeMap, segment: SegmentDescriptor, size: tuple[int, int]) -> int:
+    """Pairs of an active neuron of a segment's source and an output position that it reaches."""
+    entries = np.arange(spikes.columns.shape[2]) < spikes.counts[..., None]
+    active = np.count_nonzero(spikes.masks, axis=3) * entries
+    rows, columns = (
+        _reach(extent, outputs, segment)
+        for extent, outputs in zip((segment.height, segment.width), size, strict=True)
+    )
+    return int(((active * columns[spikes.columns]).sum(axis=(0, 2)) * rows).sum())
+
+
+def _reach(extent: int, outputs: int, segment: SegmentDescriptor) -> I64:
+    """How many of the outputs along one axis each input reaches."""
+    first = np.arange(outputs) * segment.stride - segment.padding
+    at = np.arange(extent)[:, None] // segment.average
+    return ((first <= at) & (at < first + segment.kernel)).sum(axis=1)

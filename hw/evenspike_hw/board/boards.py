@@ -77,7 +77,7 @@ BOARDS = {
 
 
 def board(name: str) -> Board:
-    """The named board, or an error that lists them."""
+    """Returns the board of this name; raises EvenspikeError, which lists them, for another name."""
     if name not in BOARDS:
         raise EvenspikeError(f"unknown board {name!r}; there are: {', '.join(BOARDS)}")
     return BOARDS[name]
@@ -111,12 +111,12 @@ class Top(Elaboratable):
         return m
 
     def _others(self, platform: Any) -> dict[str, str]:
-        """The UART's pins for flow control, which stay unused."""
+        """Returns the UART's pins for flow control as not to be requested: they stay unused."""
         pins = {part.name for part in platform.lookup("uart").ios}
         return dict.fromkeys(pins - {"rx", "tx"}, "-")
 
     def _pll(self, platform: Any) -> Pll | None:
-        """What makes the accelerator's clock of the oscillator's, unless it is that."""
+        """Returns what makes the accelerator's clock; None where that is the oscillator's."""
         clock, oscillator = self.arch.clock_mhz, platform.default_clk_frequency / 1e6
         if clock == oscillator:
             return None
@@ -128,7 +128,7 @@ class Top(Elaboratable):
         return Pll(oscillator, clock)
 
     def _multiply(self, m: Module, platform: Any, pll: Pll) -> None:
-        """The domain `sync` from a PLL, in reset until it has locked."""
+        """Makes the domain `sync` from a PLL; it is in reset until the PLL has locked."""
         pin = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
         m.submodules.clock_pin, m.submodules.pll = pin, pll
         m.domains.sync = ClockDomain()

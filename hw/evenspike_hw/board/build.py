@@ -15,6 +15,7 @@ from typing import Any
 
 from evenspike_core.arch import Arch, preset
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.files import write
 from evenspike_hw.board.boards import Board, Top, board
 from evenspike_hw.rtl.layouts import WORD_BITS
 from evenspike_hw.rtl.ram import COLLISIONS
@@ -78,7 +79,7 @@ def build(
     work: Path,
     progress: yosys.Progress | None = None,
 ) -> Bitstream:
-    """Build a board's bitstream; what has been routed by an earlier call is not routed again.
+    """Builds a board's bitstream; what an earlier call has routed is not routed again.
 
     seeds: placements 1 to `seeds` are tried, the fastest stays. work: folder for all that arises.
     Raises EvenspikeError if it does not fit, if no placement is as fast as the clock of the Arch,
@@ -99,7 +100,7 @@ def build(
     began = time.perf_counter()
     if not (place / "synthesised").exists():
         yosys.run((place / f"{TOP}.ys").read_text(), place, TOP, progress)
-        (place / "synthesised").write_text(f"{time.perf_counter() - began:.1f}")
+        write(place / "synthesised", f"{time.perf_counter() - began:.1f}")
     routes = _routes(design, packer, files, place, seeds, progress)
     best = max(routes, key=lambda seed: (routes[seed].fmax_mhz or 0.0, -seed))
     routed = routes[best]
@@ -142,7 +143,7 @@ def build(
 
 
 def check_memory(design: Board, words: int) -> None:
-    """Raise EvenspikeError for a memory that alone is too large: elaboration would take hours."""
+    """Raises EvenspikeError for a memory that alone is too large: elaboration would take hours."""
     needed = math.ceil(words * WORD_BITS / PACKERS[design.target].ram_bits)
     if needed > design.block_rams:
         raise EvenspikeError(
@@ -152,7 +153,7 @@ def check_memory(design: Board, words: int) -> None:
 
 
 def source_digest(name: str) -> str:
-    """What `index.json` has to say of a board's own design, as the sources and tools are now."""
+    """Returns the digest that `index.json` has to have for a board's own design now."""
     design = board(name)
     files = _plan(design, preset(design.arch), design.words)
     return _digest(files, _tools(PACKERS[design.target]))
@@ -166,7 +167,7 @@ def _tools(packer: Packer) -> dict[str, str]:
 
 
 def _plan(design: Board, arch: Arch, words: int) -> dict[str, str]:
-    """What amaranth-boards would run, as files by name."""
+    """Returns what amaranth-boards would run, as files by name."""
     chosen = target(design.target)
     finished = f"{SPLIT}\n{finish(f'synth_{chosen.name}', TOP)}"
     plan = design.make_platform().prepare(
@@ -196,10 +197,12 @@ def _prepare(files: dict[str, str], place: Path) -> None:
     if place.exists():
         return
     place.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(dir=place.parent))
-    for name, text in files.items():
-        (new / name).write_text(text)
-    new.rename(place)
+    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+        new = Path(folder) / "made"
+        new.mkdir()
+        for name, text in files.items():
+            (new / name).write_text(text)
+        new.rename(place)
 
 
 def _routes(
@@ -210,7 +213,7 @@ def _routes(
     seeds: int,
     progress: yosys.Progress | None,
 ) -> dict[int, Routed]:
-    """The result of each placement, two at a time: each takes a core and minutes."""
+    """Routes the placements, two at a time: each takes a core and minutes."""
     options = _options(files[f"build_{TOP}.sh"], packer)
     device = Device(design.device, packer.nextpnr, options)
     done: list[int] = []
@@ -221,7 +224,7 @@ def _routes(
             began = time.perf_counter()
             more = (packer.option, f"seed{seed}.{packer.routed}")
             route(device, place, TOP, seed, None, more)
-            (place / f"seed{seed}.seconds").write_text(f"{time.perf_counter() - began:.1f}")
+            write(place / f"seed{seed}.seconds", f"{time.perf_counter() - began:.1f}")
         done.append(seed)
         if progress is not None:
             progress(f"placed and routed {len(done)} of {seeds}")
@@ -234,7 +237,7 @@ def _routes(
 
 
 def _options(script: str, packer: Packer) -> tuple[str, ...]:
-    """Those of amaranth-boards for nextpnr, but for the names of what goes in and out."""
+    """Returns amaranth-boards' options for nextpnr, without the names of what goes in and out."""
     [line] = [line for line in script.splitlines() if line.startswith('"$NEXTPNR')]
     words = [word for word in shlex.split(line)[1:] if word != "--quiet"]
     for option in ("--log", "--json", packer.option):

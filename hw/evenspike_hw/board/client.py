@@ -22,7 +22,7 @@ from evenspike_hw.board.bridge import (
     Opcode,
 )
 from evenspike_hw.engine.host import MemoryMap, current_words
-from evenspike_hw.engine.results import Results
+from evenspike_hw.engine.results import Buffers
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.registers import Register, Status
 
@@ -41,11 +41,11 @@ class Transport(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
     def read(self, size: int, /) -> bytes:
-        """So many bytes; fewer if no more come within the line's own timeout."""
+        """Reads so many bytes, or fewer if no more come within the line's own timeout."""
 
 
 @dataclass(frozen=True)
-class Result:
+class BoardRun:
     """An inference. logits: int64 [filters]. overflow: a partial sum or a membrane saturated."""
 
     logits: npt.NDArray[np.int64]
@@ -91,7 +91,7 @@ class Client:
         )
 
     def synchronise(self) -> None:
-        """After an answer that has not come: completes the command, and forgets all answers.
+        """Completes a command whose answer has not come, and forgets all answers.
 
         A command that writes is completed with zeros, so a Packed has to be loaded anew.
         """
@@ -103,7 +103,7 @@ class Client:
     # Networks.
 
     def load(self, packed: Packed, seconds: float = SECONDS) -> None:
-        """Put a Packed into the memory and fill the table.
+        """Puts a Packed into the memory and fills the table.
 
         seconds: that filling it may take. Raises EvenspikeError for a board with another Arch or
         with too little memory for the Packed.
@@ -117,7 +117,7 @@ class Client:
             )
         self._wait("before a Program is loaded", seconds)
         map_ = MemoryMap(packed, descriptor.encode(packed))
-        needed = map_.logits + Results(packed).logit_words.size
+        needed = map_.logits + Buffers(packed).logit_words.size
         words = self.read_register(BOARD) >> BoardStatus.WORDS
         if needed > words:
             raise EvenspikeError(
@@ -138,8 +138,8 @@ class Client:
         self._wait("filling its table", seconds)
         self._map = map_
 
-    def run(self, currents: npt.NDArray[np.int32], seconds: float = SECONDS) -> Result:
-        """One inference on the host's currents [filters, H, W].
+    def run(self, currents: npt.NDArray[np.int32], seconds: float = SECONDS) -> BoardRun:
+        """Runs one inference on the host's currents [filters, H, W].
 
         seconds: that it may take. Raises EvenspikeError for an inference that stops at a layer.
         """
@@ -167,18 +167,18 @@ class Client:
         if not status >> Status.DONE & 1:
             raise EvenspikeError(f"board: no inference has been done, status {status:08x}")
         self._check_faults("the accelerator's own reads and writes")
-        results = Results(packed)
+        results = Buffers(packed)
         results.logit_words[:] = self.read_memory(map_.logits, results.logit_words.size)
         # A board shows its logits alone: of the rest the results say that nothing has happened.
         logits = results.traces(status=0)[-1].logits
         assert logits is not None  # noqa: S101  (of the last layer)
         cycles = self.read_register(Register.CYCLES)
-        return Result(logits, cycles, bool(status >> Status.OVERFLOW & 1))
+        return BoardRun(logits, cycles, bool(status >> Status.OVERFLOW & 1))
 
     # The line.
 
     def _wait(self, what: str, seconds: float) -> int:
-        """The status, once the accelerator is idle."""
+        """Waits until the accelerator is idle; returns its status."""
         end = time.monotonic() + seconds
         while (status := self.read_register(Register.CONTROL)) >> Status.BUSY & 1:
             if time.monotonic() > end:
@@ -188,7 +188,7 @@ class Client:
         return status
 
     def _check_faults(self, what: str) -> None:
-        """Clears what it finds."""
+        """Raises EvenspikeError for a fault that the board has seen, and clears it there."""
         value = self.read_register(BOARD)
         words, faults = value >> BoardStatus.WORDS, value & (1 << FAULTS) - 1
         if not faults:
@@ -202,7 +202,7 @@ class Client:
         raise EvenspikeError(f"board: {text} ({what})")
 
     def _command(self, command: bytes, size: int) -> bytes:
-        """The answer's bytes behind the acknowledgement."""
+        """Sends a command; returns the answer's bytes behind the acknowledgement."""
         name = Opcode(command[0]).name
         self._line.write(command)
         first = self._line.read(1)
@@ -229,5 +229,5 @@ def _layer(status: int) -> int:
 
 
 def _numbers(*numbers: tuple[int, int]) -> bytes:
-    """Value and bytes of each."""
+    """Encodes numbers, each given with its size in bytes."""
     return b"".join(value.to_bytes(size, "little") for value, size in numbers)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from evenspike_core import files
+from evenspike_core.documents import read_json
 from evenspike_core.errors import EvenspikeError
 from evenspike_hw.board.build import Bitstream
 
@@ -21,7 +23,6 @@ def keep(found: Bitstream, folder: Path) -> str:
 
     Raises EvenspikeError if a file made from the same sources by the same tools is not the same.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     entries = read_index(folder)
     before = entries.get(found.report["board"])
     said = "new"
@@ -35,33 +36,21 @@ def keep(found: Bitstream, folder: Path) -> str:
             )
     entry = {key: value for key, value in found.report.items() if key not in NOT_KEPT}
     entries[found.report["board"]] = entry
-    _replace(folder / found.file.name, found.file.read_bytes())
-    _replace(folder / INDEX, (json.dumps(dict(sorted(entries.items())), indent=1) + "\n").encode())
+    index = json.dumps(dict(sorted(entries.items())), indent=1) + "\n"
+    files.write_files({found.file.name: found.file.read_bytes(), INDEX: index}, folder)
     return said
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The entries of the files in a folder; none where there is no index yet.
+    """Returns the entries of the files in a folder; none where there is no index yet.
 
     Raises EvenspikeError for an index that `keep` has not written.
     """
     file = folder / INDEX
     if not file.exists():
         return {}
-    try:
-        entries = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise EvenspikeError(f"{file}: not readable: {error}") from error
-    if not isinstance(entries, dict):
-        raise EvenspikeError(f"{file}: holds a {type(entries).__name__}, not entries by board")
+    entries = read_json(file, "index", dict)
     for name, entry in entries.items():
         if not isinstance(entry, dict) or not {"digest", "sha256", "file"} <= entry.keys():
             raise EvenspikeError(f"{file}: {name} has no digest, sha256 and file")
     return entries
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """The whole file or none of it."""
-    new = file.with_name(f".{file.name}.new")
-    new.write_bytes(content)
-    new.replace(file)

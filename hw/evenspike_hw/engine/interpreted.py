@@ -16,8 +16,8 @@ from amaranth.sim import Simulator as Pysim
 
 from evenspike_core.pack import Packed
 from evenspike_hw.engine.host import MemoryMap
-from evenspike_hw.engine.results import LayerTrace, Results
-from evenspike_hw.engine.simulator import WATCHDOG, MemoryBehaviour, Result, check
+from evenspike_hw.engine.results import Buffers, LayerTrace
+from evenspike_hw.engine.simulator import WATCHDOG, MemoryBehaviour, Outcome, check
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.accelerator import Accelerator
 from evenspike_hw.rtl.registers import Register, Status
@@ -27,19 +27,19 @@ MOVES = (State.BUSY, State.DRAINING)
 
 
 class InterpretedSimulator:
-    """As `simulator.Simulator`, without waveforms."""
+    """Works as `simulator.Simulator` does, without waveforms."""
 
     def __init__(self, packed: Packed) -> None:
         self.packed = packed
         self.map = MemoryMap(packed, descriptor.encode(packed))
 
     def close(self) -> None:
-        """As of `simulator.Simulator`; there is nothing to give back."""
+        """Does nothing: unlike `simulator.Simulator`, it holds nothing that is to be given back."""
 
     def run(
         self, currents: npt.NDArray[np.int32], memory: MemoryBehaviour | None = None
     ) -> list[LayerTrace]:
-        """One inference on the host's currents; raises EvenspikeError as the compiled one does."""
+        """Runs one inference on the host's currents; raises EvenspikeError as `Simulator` does."""
         driver = _Driver(self.packed, self.map, currents, memory or MemoryBehaviour())
         simulator = Pysim(driver.top)
         simulator.add_clock(1e-8)
@@ -50,7 +50,7 @@ class InterpretedSimulator:
 
 
 def cycles_per_second(packed: Packed, currents: npt.NDArray[np.int32], cycles: int) -> float:
-    """How fast this simulator runs the first cycles of an inference."""
+    """Measures how fast this simulator runs the first cycles of an inference."""
     map_ = MemoryMap(packed, descriptor.encode(packed))
     driver = _Driver(packed, map_, currents, MemoryBehaviour(), cycles)
     simulator = Pysim(driver.top)
@@ -77,8 +77,8 @@ class _Driver:
         self.content = map_.words(currents).tolist()
         self.random = random.Random(memory.seed)  # noqa: S311  (of a test's memory)
         self.top = Accelerator(packed.arch)
-        self.results = Results(packed)
-        self.result = Result.FINISHED
+        self.results = Buffers(packed)
+        self.result = Outcome.FINISHED
         self.status = 0
         self.cycle = 0
         self._start = self._windows = self._now = 0
@@ -102,11 +102,11 @@ class _Driver:
         for command in (2, 1):
             await self._write(ctx, Register.CONTROL, command)
             if not await self._wait(ctx):
-                self.result = Result.STALLED
+                self.result = Outcome.STALLED
                 break
         self.status = ctx.get(self.top.read)
         if self.status >> Status.ERROR & 1:
-            self.result = Result.REFUSED
+            self.result = Outcome.REFUSED
 
     async def _write(self, ctx: Any, address: int, value: int) -> None:
         ctx.set(self.top.bus, {"write": 1, "address": address, "data": value})

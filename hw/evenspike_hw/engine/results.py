@@ -15,7 +15,7 @@ from evenspike_hw.rtl.states import State
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """One layer of one inference on the RTL.
+    """What one layer of one inference has shown on the RTL.
 
     cycles: from the last write of the layer before. states: int64 [pes] by the names of the
         counters; they add up to the cycles.
@@ -34,7 +34,7 @@ class LayerTrace:
     closed: npt.NDArray[np.int64]
 
 
-class Results:
+class Buffers:
     """Arrays that a driver fills, for one inference of a Packed.
 
     base, room: uint32 [layers]; first entry of each layer's spikes, and entries that they can take.
@@ -63,12 +63,12 @@ class Results:
         self.logit_words = np.zeros(words, dtype=np.uint64)
 
     def part(self, index: int) -> slice:
-        """Where a layer's entries are."""
+        """Returns where a layer's entries are."""
         end = int(self.room[: index + 1].sum())
         return slice(end - int(self.room[index]), end)
 
     def traces(self, status: int) -> list[LayerTrace]:
-        """status: the register's at the end of the inference.
+        """Returns what the layers have shown. status: the register at the end of the inference.
 
         Raises EvenspikeError for spikes that are no CSR (a layer's columns must ascend, an entry
         must hold a spike, a lane without a filter none) and for an overflow bit that the flags
@@ -107,7 +107,7 @@ class Results:
 
 
 def _entries(layer: Descriptor) -> int:
-    """Entries that the spikes of a layer can take."""
+    """Returns how many entries the spikes of a layer can take."""
     if layer.last:
         return 0
     return int(
@@ -121,7 +121,7 @@ def _dense(
     columns: npt.NDArray[np.uint16],
     masks: npt.NDArray[np.uint8],
 ) -> npt.NDArray[np.uint8]:
-    """The spikes of a layer out of its part of the spike memory, [filters, H, W]."""
+    """Returns the spikes of a layer, [filters, H, W], out of its part of the spike memory."""
     height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
     dense = np.zeros((layer.filters, height, width), dtype=np.uint8)
     if layer.last:

@@ -16,7 +16,7 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Packed
 from evenspike_hw.engine import compiled
 from evenspike_hw.engine.host import MemoryMap
-from evenspike_hw.engine.results import LayerTrace, Results
+from evenspike_hw.engine.results import Buffers, LayerTrace
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.registers import Status
 
@@ -24,7 +24,7 @@ WATCHDOG = 20_000
 """Cycles in which nothing moves, after which a run is given up."""
 
 
-class Result(IntEnum):
+class Outcome(IntEnum):
     """What the driver returns."""
 
     FINISHED = 0
@@ -89,13 +89,13 @@ class Simulator:
         memory: MemoryBehaviour | None = None,
         waves: Waves | None = None,
     ) -> list[LayerTrace]:
-        """One inference on the host's currents [filters, H, W].
+        """Runs one inference on the host's currents [filters, H, W].
 
         Raises EvenspikeError where the accelerator stops at a layer or nothing moves any more.
         """
         memory = memory or MemoryBehaviour()
         content = self.map.words(currents)
-        results = Results(self.packed)
+        results = Buffers(self.packed)
         tables = self.map.tables
         arrays = ("base", "room", "cycles", "states", "overflow", "counts", "columns", "masks")
         job = compiled.Job(
@@ -122,23 +122,23 @@ class Simulator:
                 for name in (*arrays, "closed", "logit_words")
             },
         )
-        result = Result(self._driver.evenspike_run(self._machine, ctypes.byref(job)))
-        if result is Result.STALLED:  # it hangs for good, with sums in its accumulators
+        result = Outcome(self._driver.evenspike_run(self._machine, ctypes.byref(job)))
+        if result is Outcome.STALLED:  # it hangs for good, with sums in its accumulators
             self.close()
             self._machine = ctypes.c_void_p(self._driver.evenspike_new())
         check(self.packed, result, job.status, job.total_cycles)
         return results.traces(job.status)
 
 
-def check(packed: Packed, result: Result, status: int, cycle: int) -> None:
+def check(packed: Packed, result: Outcome, status: int, cycle: int) -> None:
     """Raises EvenspikeError for a run that has not finished, with the layer and the cycle."""
-    if result is Result.FINISHED:
+    if result is Outcome.FINISHED:
         return
-    if result is Result.STALLED and not cycle:
+    if result is Outcome.STALLED and not cycle:
         raise EvenspikeError(f"RTL: nothing has moved for {WATCHDOG} cycles; the table is not full")
     number = status >> Status.LAYER & 0xFF
     name = packed.layers[number].name if number < len(packed.layers) else "of no name"
     where = f"layer {name} (number {number}), cycle {cycle}"
-    if result is Result.REFUSED:
+    if result is Outcome.REFUSED:
         raise EvenspikeError(f"RTL: stopped with its error bit at {where}: bad descriptor")
     raise EvenspikeError(f"RTL: nothing has moved for {WATCHDOG} cycles, at {where}")

@@ -68,6 +68,8 @@ class Apu(wiring.Component):
                 axis.origin.eq(origin),
                 axis.length.eq(length),
             ]
+        # --- stage 0, decoder: one item a cycle; a row visit reads a count, an entry is read ------
+
         m.d.comb += [
             decoder.start.eq(self.start),
             decoder.work.eq(work),
@@ -79,8 +81,10 @@ class Apu(wiring.Component):
             self.presence_read.eq(decoder.presence_read),
         ]
 
-        # Register D. Its entry and presence bits are the outputs of the memories. The longest path
-        # is from there to the enable of their next read; so the lane is chosen a stage later.
+        # --- stage 1, register D: finds the wanted lanes, drops an entry without one --------------
+
+        # Its entry and presence bits are the outputs of the memories. The longest path is from
+        # there to the enable of their next read; so the lane is chosen a stage later.
         holds, holds_marker = Signal(), Signal()
         row, block = Signal(MAP_BITS), Signal(self.layouts.block_bits)
         inside, leaves, free = Signal(), Signal(), Signal()
@@ -101,8 +105,9 @@ class Apu(wiring.Component):
                 block.eq(decoder.block),
             ]
 
-        # Lane stage. `lanes` are still to be broadcast, `lane` is the lowest, one-hot; a marker has
-        # none.
+        # --- stage 2, lanes: broadcasts the lowest lane that is left, unless a FIFO is full -------
+
+        # `lanes` are still to be broadcast, `lane` is the lowest, one-hot; a marker has none.
         valid, is_marker = Signal(), Signal()
         lanes, lane, rest = Signal(pes), Signal(pes), Signal(pes)
         masks, presence = Signal.like(entry.masks), Signal.like(self.presence)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from amaranth.lib import data
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import DESCRIPTOR_WORDS, SEGMENTS_MAX, TABLE_BITS, Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed
 from evenspike_hw.rtl.layouts import (
@@ -33,19 +33,21 @@ from evenspike_hw.rtl.layouts import (
     WORD_BITS,
 )
 
-LAYER_WORDS = 8
+LAYER_WORDS = DESCRIPTOR_WORDS
 LAYER = data.StructLayout(
     {
         # Word 0 is all that the loader reads.
         "host": 1,
         "last": 1,
-        "loads": 24,  # times that the chunk list is loaded; host layer: words of currents
+        "loads": TABLE_BITS[
+            "loads"
+        ],  # times that the chunk list is loaded; host layer: words of currents
         "chunk_base": 16,
-        "chunks": 12,
+        "chunks": TABLE_BITS["chunks"],
         "reserved": 10,
         # The sequencer reads the rest, too.
         "timesteps": 4,
-        "passes": 12,
+        "passes": TABLE_BITS["passes"],
         "height": MAP_BITS,
         "width": MAP_BITS,
         "log_tile_height": 4,
@@ -61,7 +63,7 @@ LAYER = data.StructLayout(
         "block_stride": ENTRY_BITS,  # entries of that map
         "tile_stride": ENTRY_BITS,  # entries of a row of tiles
         "pass_stride": ENTRY_BITS,  # entries of the blocks of a pass
-        "segments": data.ArrayLayout(SEGMENT, 2),
+        "segments": data.ArrayLayout(SEGMENT, SEGMENTS_MAX),
     }
 )
 
@@ -77,7 +79,7 @@ CHUNK = data.StructLayout(
     }
 )
 
-PASS = data.StructLayout({"words": 32, "repeats": 16})
+PASS = data.StructLayout({"words": 32, "repeats": TABLE_BITS["repeats"]})
 """words: of the stream, contiguous. repeats: times that the port reads them."""
 
 
@@ -91,9 +93,9 @@ class Tables:
 
 
 def encode(packed: Packed) -> Tables:
-    """The tables of a Packed.
+    """Returns the tables of a Packed, which `pack` has made sure fit.
 
-    Raises EvenspikeError naming the layer and the field that the hardware has no room for.
+    Raises EvenspikeError for a descriptor of other origin with a value that its field cannot hold.
     """
     count = len(packed.layers)
     pass_base = LAYER_WORDS * count
@@ -113,11 +115,6 @@ def encode(packed: Packed) -> Tables:
         layers += [value >> WORD_BITS * n & (1 << WORD_BITS) - 1 for n in range(LAYER_WORDS)]
         chunks += [_chunk(packed.arch, layer, n) for n in range(len(layer.chunks))]
     words = np.array([*layers, *passes, *chunks], dtype=np.uint64)
-    if words.size > packed.arch.table_words:
-        raise EvenspikeError(
-            f"{packed.name}: its layers, passes and chunks take {words.size} words of the table, "
-            f"which has {packed.arch.table_words}"
-        )
     return Tables(words, pass_base, count)
 
 
@@ -136,15 +133,6 @@ def _host_words(packed: Packed) -> int:
 
 def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
     count = len(layer.slots_used)
-    if any(used != layer.slots for used in layer.slots_used[:-1]):
-        raise EvenspikeError(
-            f"layer {layer.name}: a pass before the last uses {min(layer.slots_used)} of "
-            f"{layer.slots} slots; only the last may use fewer"
-        )
-    if len(layer.segments) > 2:
-        raise EvenspikeError(
-            f"layer {layer.name}: {len(layer.segments)} segments, the hardware has 2"
-        )
     height, width = (n // layer.pool for n in layer.size)
     loads = count if _resident(layer) else count * _tiles(layer)
     return {

@@ -7,12 +7,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import LAYERS_MAX, Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
 from evenspike_hw.rtl.layouts import WORD_BITS
 from evenspike_hw.rtl.table import table_read
 
-LAYER_BITS = 8
+LAYER_BITS = exact_log2(LAYERS_MAX)
 """Bits of the number of a layer."""
 
 FETCHED_WORDS = -(-LAYER.size // WORD_BITS)

@@ -87,5 +87,5 @@ class Fifo(wiring.Component):
         return m
 
     def _after(self, place: Signal) -> Any:
-        """The place behind this one; behind the last is the first."""
+        """Returns the place behind this one; behind the last is the first."""
         return Mux(place == self.depth - 1, 0, place + 1)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import signed
+from amaranth.hdl import Value, signed
 from amaranth.lib import data
 from amaranth.utils import ceil_log2, exact_log2
 
-from evenspike_core.arch import SLOTS_MAX, Arch
+from evenspike_core.arch import ENTRIES_MAX, MAP_MAX, SLOTS_MAX, Arch
 
 KERNEL_MAX = 7
 """Largest kernel side; a kernel code 0 to 3 stands for the sides 1, 3, 5, 7."""
@@ -27,8 +27,8 @@ COORDINATE_BITS = 10
 """Bits of an activation's row or column, counted from the first one that reaches the tile: at most
 (256 - 1) * 2 + 6."""
 
-MAP_BITS = 9
-"""Bits of the side of a map (at most 256)."""
+MAP_BITS = MAP_MAX.bit_length()
+"""Bits of the side of a map."""
 
 WORD_BITS = 64
 """Bits of a word of the memory, and of the table."""
@@ -40,6 +40,9 @@ FILL_BITS = 17
 """Bits of the number of words of a table."""
 
 PSUM_BITS = 24
+PSUM_MIN, PSUM_MAX = -(1 << PSUM_BITS - 1), (1 << PSUM_BITS - 1) - 1
+"""Where psums and membranes saturate."""
+
 LOGIT_BITS = 32
 WEIGHT_BITS = 16
 UNIT_BITS = 16
@@ -54,7 +57,7 @@ LANE_BITS = 6
 """Bits of a lane in the table memory: at most 64 PEs."""
 
 
-ENTRY_BITS = 24
+ENTRY_BITS = exact_log2(ENTRIES_MAX)
 """Bits of an entry of the spike memory, and of a stride in it."""
 
 SEGMENT = data.StructLayout(
@@ -69,6 +72,16 @@ SEGMENT = data.StructLayout(
     }
 )
 """One input of a layer: how a kernel reads its source, whose map is height x width."""
+
+
+def join_header(wsp: Value, slot: Value, side: int) -> Value:
+    """A header of the header bank, for a kernel side: the WSP's side * side bits, then the slot."""
+    return wsp[: side**2] | slot << side**2
+
+
+def split_header(header: Value, side: int) -> tuple[Value, Value]:
+    """WSP and slot of a header."""
+    return header[: side**2], header[side**2 : side**2 + SLOT_BITS]
 
 
 @dataclass(frozen=True)
@@ -314,7 +327,7 @@ class Layouts:
 
     @property
     def spike_read(self) -> data.StructLayout:
-        """Of an entry of the spike memory, or of the count of the row that starts there."""
+        """A read of an entry of the spike memory, or of the count of the row that starts there."""
         return data.StructLayout({"enable": 1, "address": self.entry_bits})
 
     @property

@@ -28,7 +28,7 @@ COUNTS = WORD_BITS // COUNT_BITS
 
 
 class Step(IntEnum):
-    """Of the table's walker."""
+    """What the table's walker does next."""
 
     IDLE = 0
     LAYER = 1

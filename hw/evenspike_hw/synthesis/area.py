@@ -23,7 +23,7 @@ Count = Callable[[str, Counter[str]], dict[str, float]]
 
 
 def fpga(target: Target) -> Count:
-    """Cells of each kind of the target."""
+    """Counts the cells of each kind of the target."""
 
     def count(_: str, cells: Counter[str]) -> dict[str, float]:
         found = dict.fromkeys(("cells", *target.kinds), 0.0)
@@ -38,7 +38,7 @@ def fpga(target: Target) -> Count:
 
 
 def gates(netlist: Netlist, target: Target) -> Count:
-    """Gates, flip-flops and RAM bits, and the transistors that they are made of.
+    """Counts gates, flip-flops and RAM bits, and the transistors that they are made of.
 
     A RAM is counted as it was declared: Yosys would count registers behind its ports, too.
     """
@@ -62,7 +62,7 @@ def gates(netlist: Netlist, target: Target) -> Count:
 
 
 def standard_cells(netlist: Netlist, areas: Mapping[str, float]) -> Count:
-    """Cells of a Liberty file and their area, and RAM bits, which have none there."""
+    """Counts the cells of a Liberty file and their area, and RAM bits, which have none there."""
     memories = _by_block(netlist)
 
     def count(module: str, cells: Counter[str]) -> dict[str, float]:
@@ -84,7 +84,7 @@ def _by_block(netlist: Netlist) -> dict[str, list[DeclaredMemory]]:
 
 
 def tree(statistics: Mapping[str, Any], netlist: Netlist, count: Count) -> Block:
-    """The tree of blocks out of what `stat -hierarchy -json` wrote."""
+    """Builds the tree of blocks out of what `stat -hierarchy -json` wrote."""
     modules = {name.removeprefix("\\"): module for name, module in statistics["modules"].items()}
     instances = netlist.instances
     done: dict[str, Block] = {}
@@ -122,7 +122,7 @@ def _local(cells: Mapping[str, Mapping[str, str]]) -> Counter[str]:
 
 
 def cell_areas(statistics: Mapping[str, Any]) -> dict[str, float]:
-    """Area of each type of cell in use, in the unit of the Liberty file; 0 where it says none."""
+    """Returns the area of each type of cell in use, in the file's unit; 0 where it says none."""
     found = {}
     for name, counts in statistics["design"]["num_cells_by_type"].items():
         number, area = int(counts["count"]), float(counts["area"])
@@ -132,7 +132,7 @@ def cell_areas(statistics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _common(names: list[str]) -> str:
-    """pe0, pe1, pe2: pe. rows, columns: both names."""
+    """Returns a name for modules that were merged: pe for pe0 and pe1, else both names."""
     stems = {re.sub(r"\d+$", "", name) for name in names}
     return names[0] if len(names) == 1 else " and ".join(sorted(stems))
 

@@ -11,7 +11,7 @@ from evenspike_core.errors import EvenspikeError
 
 
 def read(file: Path | None) -> bytes:
-    """The content of a Liberty file; nothing for none.
+    """Reads the content of a Liberty file; there is none without a path.
 
     Raises EvenspikeError for a file that cannot be read or has no library in it.
     """
@@ -27,12 +27,12 @@ def read(file: Path | None) -> bytes:
 
 
 def copied(file: Path) -> str:
-    """Name of the copy that Yosys reads: its abc keeps what it reads in /tmp, by name and time."""
+    """Returns the name of Yosys' copy: its abc keeps what it reads in /tmp, by name and time."""
     return f"cells-{hashlib.sha256(read(file)).hexdigest()[:12]}.lib"
 
 
 def explained(file: Path, error: EvenspikeError, log: str) -> EvenspikeError:
-    """What a failed synthesis says about the library, where it is the library that fails."""
+    """Returns what a failed synthesis says about the library, where that is what fails."""
     syntax = re.search(r"^ERROR: Syntax error in liberty file on (line \d+)", log, re.MULTILINE)
     few = re.search(r"Library with only \d+ cell classes cannot be used", log)
     table = re.search(r"^(?:ABC: )?(.*[Tt]able cannot be found.*?)\s*$", log, re.MULTILINE)

@@ -57,7 +57,7 @@ class Netlist:
 
 
 def netlist(component: wiring.Component, top: str) -> Netlist:
-    """RTLIL of a component. The same component gives the same text.
+    """Converts a component to RTLIL; the same component gives the same text.
 
     Amaranth writes a module for each instance. Those that are the same but for their names become
     one, so that sixteen PEs are synthesised once, and are counted sixteen times.

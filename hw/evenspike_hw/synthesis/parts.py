@@ -79,7 +79,7 @@ WITHOUT_ROUTING = ("top", "array")
 
 
 def part(name: str, arch: Arch) -> wiring.Component:
-    """The named part, or an error that lists them."""
+    """Returns the part of this name; raises EvenspikeError, which lists them, for another name."""
     if name not in PARTS:
         raise EvenspikeError(f"unknown part {name!r}; there are: {', '.join(PARTS)}")
     return PARTS[name](arch)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evenspike_core.documents import read_json
 from evenspike_core.errors import EvenspikeError
 from evenspike_hw.synthesis import yosys
 
@@ -49,7 +49,7 @@ def route(
     progress: yosys.Progress | None = None,
     options: tuple[str, ...] = (),
 ) -> Routed:
-    """Place and route NAME.json in `place`; the log and the report stay there.
+    """Places and routes NAME.json in `place`, where the log and the report stay.
 
     Raises EvenspikeError that says which resource does not suffice and by how much, or else what
     nextpnr said.
@@ -70,8 +70,15 @@ def route(
 
 
 def read(file: Path) -> Routed:
-    """What a report of nextpnr says."""
-    report = json.loads(file.read_text())
+    """Returns what a report of nextpnr says; raises EvenspikeError, naming the file, for none."""
+    report = read_json(file, "report of nextpnr", dict)
+    try:
+        return _parse(report)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise EvenspikeError(f"{file}: not a readable report of nextpnr: {error!r}") from error
+
+
+def _parse(report: dict[str, Any]) -> Routed:
     clocks = {name: clock["achieved"] for name, clock in report["fmax"].items()}
     slowest = min(clocks, key=lambda name: clocks[name], default=None)
     steps = [
@@ -94,7 +101,7 @@ def read(file: Path) -> Routed:
 
 
 def _failure(log: str) -> str:
-    """What does not fit, or nextpnr's own reason."""
+    """Returns what does not fit, or nextpnr's own reason."""
     lines = re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+(\d+)%", log, re.MULTILINE)
     over = {name: (int(u), int(a)) for name, u, a, _ in lines if int(u) > int(a)}
     if over:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 import tempfile
@@ -12,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evenspike_core import files
 from evenspike_core.arch import PRESETS, Arch
+from evenspike_core.documents import read_json
 from evenspike_core.errors import EvenspikeError
 from evenspike_hw.rtl.ram import COLLISIONS, SHALLOW
 from evenspike_hw.synthesis import area, liberty, yosys
@@ -79,7 +80,7 @@ class Request:
 def synthesize(
     request: Request, cache: Path, progress: yosys.Progress | None = None
 ) -> dict[str, Any]:
-    """Area by block, longest path, memories and, where it is routed, the clock.
+    """Returns area by block, longest path, memories and, where it is routed, the clock.
 
     cache: folder that keeps each result, with the scripts and logs that made it, by the digest of
     what it is made from.
@@ -120,21 +121,18 @@ def synthesize(
             "digest": digest,
             "tools": tools,
         }
-        (place / "result.json").write_text(json.dumps(result, indent=1) + "\n")
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(place, kept, ignore=shutil.ignore_patterns("result.json"))
-        shutil.copyfile(place / "result.json", kept / "result.part")
-        (kept / "result.part").replace(kept / "result.json")  # last, and whole: this makes it kept
+        shutil.copytree(place, kept)
+        files.write_json(result, kept / "result.json")  # last, and whole: this makes it kept
     return result | {"cached": False}
 
 
 def _kept(file: Path) -> dict[str, Any] | None:
-    """What an earlier run has left, unless it is damaged: then the part is synthesised again."""
+    """Returns what an earlier run has left; None if it is damaged: then it runs again."""
     try:
-        found: dict[str, Any] = json.loads(file.read_text())
-    except (OSError, ValueError):
+        return read_json(file, "result", dict)
+    except EvenspikeError:
         return None
-    return found
 
 
 def _synthesize(
@@ -152,7 +150,7 @@ def _synthesize(
         # What abc says is printed, but not logged.
         failed = "".join((place / f"synthesis.{end}").read_text() for end in ("log", "txt"))
         raise liberty.explained(request.liberty, error, failed) from error
-    statistics = json.loads((place / "stat.json").read_text())
+    statistics = read_json(place / "stat.json", "output of Yosys", dict)
     if request.liberty is not None:
         areas = area.cell_areas(statistics)
         liberty.check_mapped(request.liberty, areas)
@@ -193,13 +191,13 @@ def _synthesize(
 
 
 def _named(request: Request) -> dict[str, Any]:
-    """What a netlist may be asked for by: presets that differ elsewhere, copies of a file."""
+    """Returns the names that a request gives: presets and files with others are the same part."""
     named: dict[str, Any] = {"arch": {"preset": request.arch.preset, "digest": request.arch.digest}}
     return named if request.liberty is None else named | {"liberty": request.liberty.name}
 
 
 def _head(top: str) -> str:
-    """Lookup tables stay logic: else they would count as memories."""
+    """Returns the script's head. Lookup tables stay logic: else they would count as memories."""
     return f"read_rtlil {top}.il\nhierarchy -top {top} -check\n{COLLISIONS}\nproc -norom\n"
 
 
@@ -231,7 +229,7 @@ tee -q -o {UNMAPPED_FILE} select -list t:$mem_v2
 
 
 def longest_path(text: str) -> tuple[int, list[str]]:
-    """Cells on the longest path that `ltp` found, and the signals on it that the RTL names."""
+    """Returns the cells on the longest path of `ltp`, and its signals with a name in the RTL."""
     found = re.search(r"Longest topological path in \S+ \(length=(-?\d+)\)", text)
     if found is None:
         raise EvenspikeError(f"Yosys' ltp says no length: {text.strip()[:200]}")
@@ -240,7 +238,7 @@ def longest_path(text: str) -> tuple[int, list[str]]:
 
 
 def _memories(source: Netlist, log: str, place: Path, chosen: Target) -> list[dict[str, Any]]:
-    """Every memory of the RTL and what it has become."""
+    """Returns every memory of the RTL and what it has become."""
     unmapped = place / UNMAPPED_FILE
     flops = set(unmapped.read_text().split()) if unmapped.exists() else set[str]()
     cells = dict(re.findall(r"mapping memory (\S+) via \$_*(\S+?)_*$", log, re.MULTILINE))
@@ -263,12 +261,12 @@ def _memories(source: Netlist, log: str, place: Path, chosen: Target) -> list[di
 
 
 def _registers(depth: int) -> str:
-    """A memory that no RAM has taken: meant to be one or not."""
+    """Returns what a memory is that no RAM has taken: meant to be one or not."""
     return "registers" if depth <= SHALLOW else "flip-flops"
 
 
 def _timed(log: str) -> dict[str, Any]:
-    """The clock by `sta`, which knows the delays of cells and not of wires."""
+    """Returns the clock by `sta`, which knows the delays of cells and not of wires."""
     found = re.search(r"Latest arrival time in '[^']*' is (\d+)", log)
     if found is None or not int(found[1]):
         return {}

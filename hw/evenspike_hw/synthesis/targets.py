@@ -14,7 +14,7 @@ SPLIT = "splitnets; clean"
 
 
 def finish(command: str, top: str) -> str:
-    """The part of a mapping behind `SPLIT`."""
+    """Returns the part of a mapping behind `SPLIT`."""
     return f"{command} -top {top} -run map_luts:"
 
 
@@ -39,14 +39,14 @@ class Target:
     timing: str = ""
 
     def mapping(self, command: str, top: str, rest: str = "") -> str:
-        """Yosys' commands from the label `rest` on, or from the beginning.
+        """Returns Yosys' commands from the label `rest` on, or from the beginning.
 
         Without `splitnets` abc9 of Yosys 0.70 stops at assertions about wires of several bits.
         """
         return f"{command} -top {top} -run {rest}:map_luts\n{SPLIT}\n{finish(command, top)}\n"
 
     def kind(self, cell: str) -> str | None:
-        """The resource that a cell is."""
+        """Returns the resource that a cell is."""
         for name, pattern in self.kinds.items():
             if re.fullmatch(pattern, cell):
                 return name
@@ -149,7 +149,7 @@ TRANSISTORS = {
     "$_XNOR_": 12,
     "$_DFF_P_": 16,
 }
-"""Of a static CMOS gate, as Yosys' `stat -tech cmos` counts."""
+"""Transistors of a static CMOS gate, as Yosys' `stat -tech cmos` counts them."""
 
 RAM_CELL = 6
 PORT = 2
@@ -162,7 +162,7 @@ GATE = TRANSISTORS["$_NAND_"]
 
 
 def target(name: str) -> Target:
-    """The named target, or an error that lists them."""
+    """Returns the named target; raises EvenspikeError, which lists them, for another name."""
     if name not in TARGETS:
         raise EvenspikeError(f"unknown target {name!r}; there are: {', '.join(TARGETS)}")
     return TARGETS[name]

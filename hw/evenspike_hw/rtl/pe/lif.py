@@ -7,10 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.layouts import LOGIT_BITS, PSUM_BITS, UNIT_BITS, Layouts
-
-HIGH = (1 << (PSUM_BITS - 1)) - 1
-LOW = -HIGH - 1
+from evenspike_hw.rtl.layouts import LOGIT_BITS, PSUM_BITS, PSUM_MAX, PSUM_MIN, UNIT_BITS, Layouts
 
 
 class Lif(wiring.Component):
@@ -154,7 +151,7 @@ class Lif(wiring.Component):
             runs.eq(time < self.timesteps),
             total.eq(left + drive),
             saturates.eq(~self.last & top.any() & ~top.all()),
-            clipped.eq(Mux(saturates, Mux(total[-1], LOW, HIGH), total)),
+            clipped.eq(Mux(saturates, Mux(total[-1], PSUM_MIN, PSUM_MAX), total)),
             rest.eq(clipped[:PSUM_BITS].as_signed() - self.threshold),
             spike.eq(runs & ~self.last & ~rest[-1]),
             after.eq(Mux(spike, Mux(self.soft, rest, 0), clipped)),

@@ -16,6 +16,7 @@ from evenspike_hw.rtl.layouts import (
     SLOT_BITS,
     UNIT_BITS,
     Layouts,
+    split_header,
 )
 
 PASSED_ON = ("marker", "ends_round", "frees", "segment", "mask", "y", "x")
@@ -95,7 +96,8 @@ class Matcher(wiring.Component):
         m1_valid, m1_leaves, m1_ends = Signal(), Signal(), Signal()
         m2_valid, m2_leaves, blocked = Signal(), Signal(), Signal()
 
-        # M0: the FIFO's head reads the table.
+        # --- stage M0: pops the FIFO's head, which reads the channel's line of the table ----------
+
         head = self.activation.payload
         pops = Signal()
         m.d.comb += [
@@ -108,7 +110,9 @@ class Matcher(wiring.Component):
             self.table_read.line.eq(head.line),
         ]
 
-        # M1: a fetch of the activation `item` reads the headers.
+        # --- stage M1: reads a word of the channel's headers, makes the position mask -------------
+
+        # `item` is the activation, `number` its fetch.
         item = Signal(self.layouts.activation)
         number = Signal(FETCH_BITS)
         kernel = self.kernels[item.segment]
@@ -142,7 +146,8 @@ class Matcher(wiring.Component):
         }
         found["word"] = word_mask(m, kernel, **found)
 
-        # M2: the headers against the position mask.
+        # --- stage M2: compares the headers with the mask, counts the weights, sends the matches --
+
         fetch = Signal(self.fetch)
         with m.If(m1_leaves):
             m.d.sync += m2_valid.eq(1)
@@ -193,26 +198,17 @@ class Matcher(wiring.Component):
         self, m: Module, side: int, fetch: data.View, first_half: Signal, wsp: Signal, slots: Signal
     ) -> None:
         """WSP and slot out of the header bank's word, for one kernel side."""
-        area = side * side
         if side <= 3:
             for at, belongs in enumerate((fetch.low, fetch.high)):
-                header = self.header.word_select(at, UNIT_BITS)
-                bits = wsp[at * PAIR_OFFSET :][:area]
-                m.d.comb += [
-                    bits.eq(Mux(belongs, header[:area], 0)),
-                    slots[at].eq(header[area : area + SLOT_BITS]),
-                ]
+                own, slot = split_header(self.header.word_select(at, UNIT_BITS), side)
+                bits = wsp[at * PAIR_OFFSET :][: side**2]
+                m.d.comb += [bits.eq(Mux(belongs, own, 0)), slots[at].eq(slot)]
         elif side == 5:
-            m.d.comb += [
-                wsp.eq(self.header[:area]),
-                slots[0].eq(self.header[area : area + SLOT_BITS]),
-            ]
+            own, slot = split_header(self.header, side)
+            m.d.comb += [wsp.eq(own), slots[0].eq(slot)]
         else:
-            header = Cat(first_half, self.header)
-            m.d.comb += [
-                wsp.eq(Mux(fetch.completes, header[:area], 0)),
-                slots[0].eq(header[area : area + SLOT_BITS]),
-            ]
+            own, slot = split_header(Cat(first_half, self.header), side)
+            m.d.comb += [wsp.eq(Mux(fetch.completes, own, 0)), slots[0].eq(slot)]
 
 
 def position_mask(m: Module, kernel: Value, rows: Value, columns: Value) -> Signal:

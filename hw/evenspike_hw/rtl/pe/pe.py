@@ -35,7 +35,7 @@ PE_LAYER = data.StructLayout(
 
 
 def pe_layer(layer: data.View) -> dict[str, Value]:
-    """The fields of `PE_LAYER` out of a layer descriptor."""
+    """Returns the fields of `PE_LAYER` out of a layer descriptor."""
     return {
         "kernels": Cat(s.kernel for s in layer.segments),
         "log_strides": Cat(s.log_stride for s in layer.segments),

@@ -74,6 +74,8 @@ class Selector(wiring.Component):
             pids.eq(Mux(begun, left, entry.pids)),
         ]
 
+        # --- step 1: the lowest match of each group, and the lowest group with one ----------------
+
         occupied = Signal(KERNEL_MAX)  # groups with a match
         chosen = Signal(KERNEL_MAX)  # the lowest of them
         lows = [Signal(KERNEL_MAX, name=f"low{n}") for n in GROUPS]  # lowest match of each group
@@ -101,6 +103,8 @@ class Selector(wiring.Component):
                 self.worked.eq(self.worked + (entry.frees & ~entry.ends_round)),
                 self.finished.eq(self.finished + entry.frees),
             ]
+
+        # --- step 2: beside it, address and row of each group; the choice comes last --------------
 
         m.d.comb += [
             self.weight_read.enable.eq(issues),

@@ -8,7 +8,14 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from evenspike_core.arch import COUNT_BITS, HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
-from evenspike_hw.rtl.layouts import FETCH_BITS, PATTERN_BITS, SLOT_BITS, UNIT_BITS, Layouts
+from evenspike_hw.rtl.layouts import (
+    FETCH_BITS,
+    PATTERN_BITS,
+    SLOT_BITS,
+    UNIT_BITS,
+    Layouts,
+    join_header,
+)
 
 WORD_UNITS = 4
 
@@ -231,7 +238,7 @@ class Unpacker(wiring.Component):
                 with m.Case(code):
                     m.d.comb += [
                         self.header_write.unit.eq(written << exact_log2(HEADER_UNITS[side])),
-                        self.header_write.data.eq(wsp[: side**2] | slot << side**2),
+                        self.header_write.data.eq(join_header(wsp, slot, side)),
                     ]
 
         with m.Switch(context.kernel):

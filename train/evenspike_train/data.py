@@ -18,6 +18,7 @@ from torch import Tensor
 from evenspike_core import data as dataset
 from evenspike_core.data.checks import checked_labels
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,18 @@ def to_split(images: np.ndarray, labels: np.ndarray, device: torch.device) -> Sp
 
 
 def load_dataset(
-    name: str, folder: Path | None, validation: int, device: torch.device, train: int = 0
+    name: str,
+    folder: Path | None,
+    validation: int,
+    device: torch.device,
+    train: int = 0,
+    progress: Progress = silent,
 ) -> Dataset:
     """All splits on the device; `validation` training images, drawn evenly, are held out.
 
     Of the others `train` are kept, drawn evenly too; 0 keeps all.
     """
-    images, labels = dataset.load(name, folder, "train")
+    images, labels = dataset.load(name, folder, "train", progress)
     if not 0 < validation < len(labels):
         raise EvenspikeError(
             f"{name}: cannot hold out {validation} of {len(labels)} training images"
@@ -90,7 +96,7 @@ def load_dataset(
     order = np.random.default_rng(0).permutation(len(labels))
     end = validation + train if train else len(labels)
     held, kept = np.sort(order[:validation]), np.sort(order[validation:end])
-    test = dataset.load(name, folder, "test")
+    test = dataset.load(name, folder, "test", progress)
     return Dataset(
         train=to_split(images[kept], labels[kept], device),
         validation=to_split(images[held], labels[held], device),

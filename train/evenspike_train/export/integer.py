@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from evenspike_core.fixed import Leak, Reset
 from evenspike_core.program import Layer, Program, Segment
+from evenspike_core.progress import Progress, silent
 from evenspike_train.data import Split
 
 
@@ -118,10 +119,13 @@ def quantised_forward(program: Program, images: Tensor) -> IntegerActivity:
 
 
 @torch.no_grad()
-def integer_accuracy(program: Program, split: Split, batch: int = 100) -> float:
+def integer_accuracy(
+    program: Program, split: Split, progress: Progress = silent, batch: int = 100
+) -> float:
     """Percent of images whose largest logit (the first, on a tie) is the label."""
     correct = 0
-    for images, labels in split.batches(batch):
+    for number, (images, labels) in enumerate(split.batches(batch)):
+        progress("test accuracy in integers", number * batch, len(split))
         logits = quantised_forward(program, images).logits
         correct += int((logits.argmax(1) == labels).sum())
     return 100.0 * correct / len(split)

@@ -11,6 +11,7 @@ from torch import Tensor
 from evenspike_core.data import DATA_SETS
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import TIMESTEPS_MAX, Program
+from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.export.integer import quantised_forward
 from evenspike_train.export.quantize import quantise
@@ -59,13 +60,16 @@ def make_program(
 
 
 @torch.no_grad()
-def activity(program: Program, images: Tensor, batch: int = 32) -> dict[str, list[float]]:
+def activity(
+    program: Program, images: Tensor, progress: Progress = silent, batch: int = 32
+) -> dict[str, list[float]]:
     """Share of active neurons (at least one spike) of each channel, by layer: for the mapper.
 
     images: uint8 [B, C, 32, 32], of the training set; the mapper must not know the test set.
     """
     sums: dict[str, Tensor] = {}
-    for part in images.split(batch):
+    for number, part in enumerate(images.split(batch)):
+        progress("activity of the integer network", number * batch, len(images))
         spikes = quantised_forward(program, part).spikes
         for layer, fired in zip(program.layers, spikes, strict=False):
             share = fired.amax(0).mean((2, 3)).sum(0).to(torch.float64)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from evenspike_core.data import DATA_SETS
+from evenspike_core.documents import parse_toml, read_text
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.fixed import Leak
 from evenspike_train.data import Augmentation
@@ -301,9 +301,9 @@ def _table(cls: type, values: Any, where: str) -> Any:
 def parse(text: str) -> Recipe:
     """Recipe from TOML text."""
     try:
-        values = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # tomllib's own, and int()'s of 5000 digits
-        raise RecipeError(f"not valid TOML: {error}") from error
+        values = parse_toml(text)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
     recipe: Recipe = _table(Recipe, values, "")
     return dataclasses.replace(recipe, text=text)
 
@@ -322,10 +322,11 @@ def load(path_or_name: str | Path) -> Recipe:
         raise RecipeError(
             f"{path_or_name}: no such recipe; give a .toml file, or one of {', '.join(shipped())}"
         )
+    text = read_text(path)
     try:
-        return parse(path.read_text(encoding="utf-8"))
-    except (RecipeError, OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path.name}: {error}") from error
+        return parse(text)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
 
 
 __all__ = ["LIFParameters", "Recipe", "RecipeError", "load", "parse"]

@@ -1,8 +1,15 @@
-"""Checkpoint files, read with suspicion: whatever is wrong with one is a line that names it."""
+"""Checkpoint files: a hash inside, and read with suspicion.
+
+A checkpoint is what `torch.save` writes, a ZIP archive, with the SHA-256 of all before it as the
+archive's comment: `torch.load` reads it, too.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +17,47 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenspike_core import files
 from evenspike_core.errors import EvenspikeError
 
 Fields = Mapping[str, type | tuple[type, ...]]
+
+_SEAL_BYTES = 2 + 7 + 64
+"""The comment's length, which ends an archive without one, `sha256:` and the digits."""
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a file by what torch saves of the content, under its hash.
+
+    Raises EvenspikeError where it cannot be written; the old file stays.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    seal = _seal(buffer.getbuffer()[:-2])  # but for the comment's length, 0
+    buffer.seek(-2, io.SEEK_END)
+    buffer.write(seal)
+    files.write(path, buffer.getvalue())
+
+
+def _seal(archive: memoryview) -> bytes:
+    comment = b"sha256:" + hashlib.sha256(archive).hexdigest().encode()
+    return len(comment).to_bytes(2, "little") + comment
+
+
+def _checked(path: Path) -> bytes:
+    """The file's bytes; raises EvenspikeError unless they have the hash that is among them."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EvenspikeError(f"{path}: not a readable checkpoint: {error.strerror}") from error
+    if content[-_SEAL_BYTES:] == _seal(memoryview(content)[:-_SEAL_BYTES]):
+        return content
+    reason = "its content does not match its SHA-256"
+    if b"sha256:" not in content[-_SEAL_BYTES:]:
+        reason = "it is truncated"
+        if zipfile.is_zipfile(io.BytesIO(content)):
+            reason = "it has no SHA-256: it is damaged, or of an earlier version"
+    raise EvenspikeError(f"{path}: not a readable checkpoint: {reason}")
 
 
 def read(path: Path, fields: Fields, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -20,9 +65,10 @@ def read(path: Path, fields: Fields, device: torch.device | str = "cpu") -> dict
 
     Raises EvenspikeError, naming file and field.
     """
+    archive = io.BytesIO(_checked(path))
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # a damaged pickle can raise anything
+        content = torch.load(archive, map_location=device, weights_only=True)
+    except Exception as error:  # what is no checkpoint under a right hash can raise anything
         reason = first_line(error)
         raise EvenspikeError(f"{path}: not a readable checkpoint: {reason}") from error
     if not isinstance(content, dict):

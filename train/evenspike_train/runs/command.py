@@ -1,8 +1,10 @@
-"""What `evenspike train` and `evenspike export` do: run a recipe, make a Program of a run."""
+"""Training and export as the command line has them: run a recipe, make a Program of a run."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,13 @@ import torch
 
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Program
+from evenspike_core.progress import Progress, silent
 from evenspike_train.data import Dataset, load_dataset
 from evenspike_train.export.programs import check_possible, impossible
 from evenspike_train.recipes import recipe as recipes
 from evenspike_train.recipes.derive import NO_CHANGES, Changes, derive
 from evenspike_train.recipes.recipe import Recipe
-from evenspike_train.runs import distributed
+from evenspike_train.runs import distributed, run_log
 from evenspike_train.runs import export as exporting
 from evenspike_train.runs.checkpoint import first_line
 from evenspike_train.runs.hardware import Measure
@@ -50,17 +53,19 @@ def prepare(threads: int, device: str | None) -> torch.device:
     # after it: what is measured and exported has to be float32.  bf16 training is not touched.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
-    if where.type == "cpu":
+    if threads or where.type == "cpu":
         set_threads(threads or torch.get_num_threads())
     # Denormal numbers would slow a CPU down a hundredfold and mean nothing here.
     torch.set_flush_denormal(True)
     return where
 
 
-def load(recipe: Recipe, folder: Path | None, device: torch.device) -> Dataset:
-    """The recipe's data on the device."""
+def load(
+    recipe: Recipe, folder: Path | None, device: torch.device, progress: Progress = silent
+) -> Dataset:
+    """Return the recipe's data on the device."""
     given = recipe.data
-    return load_dataset(given.name, folder, given.validation, device, given.train)
+    return load_dataset(given.name, folder, given.validation, device, given.train, progress)
 
 
 def set_threads(count: int) -> None:
@@ -78,6 +83,24 @@ def set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run.
+
+    Parameters
+    ----------
+    folder : of the run.
+    program : the file of its Program, which `export` writes.
+    figures : of its ticket.
+    trained : whether it was trained now; otherwise it had finished before.
+    """
+
+    folder: Path
+    program: Path
+    figures: Mapping[str, Any]
+    trained: bool
+
+
 def train(
     name: str,
     directory: Path,
@@ -87,21 +110,39 @@ def train(
     changes: Changes = NO_CHANGES,
     measure: Measure | None = None,
     dense: Path | None = None,
-) -> dict[str, Any]:
+    progress: Progress = silent,
+    say: Callable[[str], None] | None = None,
+) -> Outcome:
     """Train the recipe, with the changes made to it, in `directory`; go on with what is there.
 
+    A run that has finished is left as it is.
+
     `measure` tells what a round's network costs on the accelerator; `dense` is another run, whose
-    dense phase a new one takes over.
+    dense phase a new one takes over; `progress` and `say` are the Trainer's.
     """
     recipe = kept_recipe(derive(recipes.load(name), changes), directory)
+    program = directory / f"{recipe.name}.safetensors"
+    figures = finished(directory)
+    if figures is not None:
+        return Outcome(directory, program, figures, trained=False)
     where = prepare(threads, distributed.device_name(device))
     with distributed.joined(where) as team:
         if not team.leads:  # one process downloads what is not there yet
             team.check_same("data")
-        content = load(recipe, data, where)
+        content = load(recipe, data, where, progress)
         if team.leads:
             team.check_same("data")
-        return Trainer(recipe, content, directory, measure, dense, team).run()
+        run = Trainer(recipe, content, directory, measure, dense, team, progress, say)
+        return Outcome(directory, program, run.run(), trained=True)
+
+
+def finished(directory: Path) -> Mapping[str, Any] | None:
+    """Figures of the ticket of a run that has ended; None for any other folder.
+
+    Raises EvenspikeError for a log that is damaged.
+    """
+    ended = exporting.read_history(directory / run_log.FILE, ("finished",))
+    return ended[-1] if ended and (directory / "ticket.pt").is_file() else None
 
 
 def kept_recipe(recipe: Recipe, directory: Path) -> Recipe:
@@ -122,7 +163,7 @@ def kept_recipe(recipe: Recipe, directory: Path) -> Recipe:
 
 
 def unexportable(directory: Path) -> str:
-    """Why the run in a folder gives no Program; empty where it does."""
+    """Return why the run in a folder gives no Program; empty where it does."""
     return impossible(recipes.load(directory / "recipe.toml"))
 
 
@@ -133,11 +174,13 @@ def export(
     threads: int = 0,
     device: str | None = None,
     notes: str = "",
+    progress: Progress = silent,
 ) -> tuple[Program, Path]:
-    """Program and card of a finished run, into `out`."""
+    """Write the Program and the card of a finished run into `out`."""
     where = prepare(threads, device)
     recipe = recipes.load(directory / "recipe.toml")
     check_possible(recipe)
     shipped = (recipe.made_from or recipe.name).split(" ", 1)[0] in recipes.shipped()
     command = f"evenspike train {(recipe.made_from or recipe.name) if shipped else 'recipe.toml'}"
-    return exporting.export(directory, out, load(recipe, data, where), command, notes)
+    content = load(recipe, data, where, progress)
+    return exporting.export(directory, out, content, command, notes, progress)

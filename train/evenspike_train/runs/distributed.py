@@ -36,7 +36,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and prints."""
+        """Return whether this process writes files and prints."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
@@ -112,12 +112,12 @@ def _variable(name: str) -> int:
 
 
 def launched() -> bool:
-    """Whether this is one of several processes of `torchrun`."""
+    """Return whether this is one of several processes of `torchrun`."""
     return "WORLD_SIZE" in os.environ and _variable("WORLD_SIZE") > 1
 
 
 def leads() -> bool:
-    """Whether this process is the only one, or writes what the run gives."""
+    """Return whether this process is the only one, or writes what the run gives."""
     return not launched() or _variable("RANK") == 0
 
 

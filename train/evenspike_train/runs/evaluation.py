@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.data import Split
 from evenspike_train.runs.optimizer import loss_per_timestep
@@ -28,14 +29,19 @@ def evaluate(
     split: Split,
     batch: int = 0,
     autocast: Callable[[], Any] | None = None,
+    progress: Progress = silent,
+    what: str = "validation",
 ) -> dict[str, float]:
     """Accuracy in percent, loss, and mean firing rate (spikes per neuron and timestep).
 
     batch: images at a time; 0 means `batch_size`.
+    progress: is told, as `what`, how many images have been looked at.
     """
     was_training = model.training
     model.eval()
     correct, loss, spikes, neurons = 0, 0.0, 0.0, 0
+    seen = 0
+    progress(what, seen, len(split))
     for images, labels in split.batches(batch or batch_size(split, model.timesteps)):
         record: list[Tensor] = []
         with autocast() if autocast else contextlib.nullcontext():
@@ -45,6 +51,8 @@ def evaluate(
         loss += float(loss_per_timestep(logits, labels, 0.0)) * len(labels)
         spikes += sum(float(s.sum(dtype=torch.float32)) for s in record)
         neurons += sum(s.numel() for s in record)
+        seen += len(labels)
+        progress(what, seen, len(split))
     model.train(was_training)
     return {
         "accuracy": 100.0 * correct / len(split),

@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenspike_core import files
 from evenspike_core.data import shipped
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.metrics import paper_metrics
 from evenspike_core.program import Program
+from evenspike_core.progress import Progress, silent
 from evenspike_train import __version__, networks
 from evenspike_train.data import Dataset
 from evenspike_train.export.card import card
@@ -44,6 +46,7 @@ _FIGURES: checkpoint.Fields = {"validation_accuracy": _NUMBER}
 _LOGGED: dict[str, checkpoint.Fields] = {
     "trained": {"accuracy": _NUMBER},
     "pruned": {"round": int, "sparsity": _NUMBER, "evenness": _NUMBER},
+    "finished": {"validation_accuracy": _NUMBER, "sparsity": _NUMBER, "seconds": _NUMBER},
 }
 
 
@@ -109,7 +112,7 @@ def read_history(path: Path, events: Container[str] = _LOGGED) -> list[dict[str,
 
 
 def _check_entry(where: str, entry: dict[str, Any]) -> None:
-    checkpoint.check_fields(where, entry, {"event": str, "phase": str})
+    checkpoint.check_fields(where, {"step": 0, **entry}, {"event": str, "phase": str, "step": int})
     if (
         entry["event"] == "pruned" and "utilization" in entry
     ):  # what a run started with an earlier version calls it
@@ -155,18 +158,27 @@ def shipped_predictions(model: networks.SpikingNetwork) -> list[int]:
     return [int(label) for label in model(pixels).sum(0).argmax(1).cpu()]
 
 
-def dense_test_accuracy(directory: Path, network: networks.NetworkConfig, data: Dataset) -> Any:
+def dense_test_accuracy(
+    directory: Path, network: networks.NetworkConfig, data: Dataset, progress: Progress = silent
+) -> Any:
     """Percent, in float32 and with the network's T; None where the run keeps no dense network."""
     path = directory / "dense.pt"
     if not path.is_file():
         return None
     content = checkpoint.read(path, _DENSE)
     model = networks.channels_last(load_model(network, content["model"]))
-    return evaluate(model.to(data.test.images.device), data.test, batch=100)["accuracy"]
+    model = model.to(data.test.images.device)
+    what = "test accuracy of the dense network"
+    return evaluate(model, data.test, batch=100, progress=progress, what=what)["accuracy"]
 
 
 def export(
-    directory: Path, out: Path, data: Dataset, command: str, notes: str = ""
+    directory: Path,
+    out: Path,
+    data: Dataset,
+    command: str,
+    notes: str = "",
+    progress: Progress = silent,
 ) -> tuple[Program, Path]:
     """Write the Program and its card; test accuracy is measured here, once.
 
@@ -176,7 +188,7 @@ def export(
     device = data.test.images.device
     program = to_program(ticket, {})
     model = networks.channels_last(ticket.model.to(device))
-    tested = evaluate(model, data.test, batch=100)
+    tested = evaluate(model, data.test, batch=100, progress=progress, what="test accuracy")
     pes = ticket.recipe.method.pes
     rounds = [
         {
@@ -203,22 +215,24 @@ def export(
         "sparsity": program.sparsity,
         "pes": pes,
         "utilization": paper_metrics(program, pes).layer_mean,
-        "dense_test_accuracy": dense_test_accuracy(directory, ticket.recipe.network, data),
+        "dense_test_accuracy": dense_test_accuracy(
+            directory, ticket.recipe.network, data, progress
+        ),
         "dense_timesteps": ticket.recipe.dense.timesteps,
         "validation_accuracy": ticket.figures["validation_accuracy"],
         "test_images": len(data.test),
         "float_test_accuracy": tested["accuracy"],
-        "integer_test_accuracy": integer_accuracy(program, data.test),
+        "integer_test_accuracy": integer_accuracy(program, data.test, progress),
         "firing_rate": tested["firing_rate"],
         "rounds": rounds,
-        "activity": activity(program, data.train.images[:ACTIVITY_IMAGES]),
+        "activity": activity(program, data.train.images[:ACTIVITY_IMAGES], progress),
         "notes": notes,
     }
     if ticket.recipe.data.name == "fmnist":
         provenance["shipped_predictions"] = shipped_predictions(model)
     program = to_program(ticket, provenance)
     path = out if out.suffix == ".safetensors" else out / f"{program.name}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.check_folder(path.parent)
     program.save(path)
-    path.with_suffix(".md").write_text(card(program), encoding="utf-8")
+    files.write(path.with_suffix(".md"), card(program))
     return program, path

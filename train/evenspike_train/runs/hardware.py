@@ -17,6 +17,7 @@ import numpy.typing as npt
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Program
+from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.data import Dataset
 from evenspike_train.export.programs import activity, impossible, make_program
@@ -31,7 +32,7 @@ MAPPINGS = {"": "cost", "_natural": "natural"}
 """What is appended to a figure's name, and the assignment of filters to PEs that it is with: the
 mapper's, or the filters in their own order."""
 
-ACTIVITY_IMAGES = 64
+ROUND_ACTIVITY_IMAGES = 64
 """Training images that show the mapper the activity: fewer than at export, as it is every round."""
 
 
@@ -60,7 +61,10 @@ class Hardware:
     data: Dataset
 
     def figures(
-        self, model: networks.SpikingNetwork, suffixes: Iterable[str] = ("",)
+        self,
+        model: networks.SpikingNetwork,
+        suffixes: Iterable[str] = ("",),
+        progress: Progress = silent,
     ) -> dict[str, float]:
         """Figures of the network as it is, with these `MAPPINGS`; empty where none are asked for.
 
@@ -76,11 +80,12 @@ class Hardware:
             raise EvenspikeError(reason)
         arch = arch_for(self.recipe.method.pes, self.recipe.network.timesteps)
         program = make_program(self.recipe, model, {})
-        shares = activity(program, self.data.train.images[:ACTIVITY_IMAGES])
+        shares = activity(program, self.data.train.images[:ROUND_ACTIVITY_IMAGES], progress)
         program = dataclasses.replace(program, provenance={"activity": shares})
         images = self.data.validation.images[:count].cpu().numpy()
         found: dict[str, float] = {}
         for suffix in suffixes:
+            progress(f"cycles of {count} images, mapping {MAPPINGS[suffix]}", 0, None)
             for name, value in self.measure(program, images, arch, MAPPINGS[suffix]).items():
                 found[name + suffix] = value
         return found

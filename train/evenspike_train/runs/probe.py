@@ -1,4 +1,4 @@
-"""What a pruning method measures on the network: saliency, and what a weight costs."""
+"""Measurements of a pruning method on the network: saliency, and what a weight costs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.data import Split
 from evenspike_train.runs.optimizer import loss_per_timestep
@@ -29,18 +30,29 @@ class NetworkProbe(Probe):
     ----------
     model : with masks attached.
     timesteps : to measure with; a search may be running with fewer.
-    images, order : of the training set, and the order in which they are used.
+    images, order : the training images, and the order in which they are used.
+    progress : is told how many of them have been looked at.
     """
 
     def __init__(
-        self, model: networks.SpikingNetwork, timesteps: int, images: Split, order: Tensor
+        self,
+        model: networks.SpikingNetwork,
+        timesteps: int,
+        images: Split,
+        order: Tensor,
+        progress: Progress = silent,
     ) -> None:
         self.model, self.timesteps, self.images, self.order = model, timesteps, images, order
+        self.progress = progress
         self._work: dict[str, WeightWork] | None = None
 
-    def _first(self, count: int) -> Split:
+    def _batches(self, count: int, what: str) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Pixels and labels of the first `count` images, a batch at a time, and how many in all."""
         index = self.order[:count]
-        return Split(self.images.images[index], self.images.labels[index])
+        chosen = Split(self.images.images[index], self.images.labels[index])
+        for number, (pixels, labels) in enumerate(chosen.batches(_BATCH)):
+            self.progress(what, number * _BATCH, len(chosen))
+            yield pixels, labels, len(chosen)
 
     @contextmanager
     def _borrowed(self, training: bool) -> Iterator[None]:
@@ -63,12 +75,11 @@ class NetworkProbe(Probe):
 
         In training mode, as the network is about to be trained: batch norm has no statistics yet.
         """
-        chosen = self._first(images)
         originals = weight_masks.originals(self.model)
         with self._borrowed(training=True), torch.enable_grad():
-            for pixels, labels in chosen.batches(_BATCH):
+            for pixels, labels, total in self._batches(images, "saliency"):
                 loss = loss_per_timestep(self.model(pixels), labels, 0.0)
-                (loss * (len(labels) / len(chosen))).backward()
+                (loss * (len(labels) / total)).backward()
             return {
                 name: (weight * _gradient(weight)).detach().abs()
                 for name, weight in originals.items()
@@ -76,10 +87,10 @@ class NetworkProbe(Probe):
 
     @torch.no_grad()
     def logits(self) -> Tensor:
-        """Of each timestep, as the network would be used, [T, images, classes]."""
+        """Return the logits of the network as it would be used, [T, images, classes]."""
         with self._borrowed(training=False):
-            batches = self._first(PROBE_IMAGES).batches(_BATCH)
-            return torch.cat([self.model(pixels).float() for pixels, _ in batches], dim=1)
+            batches = self._batches(PROBE_IMAGES, "divergence of the timesteps")
+            return torch.cat([self.model(pixels).float() for pixels, *_ in batches], dim=1)
 
     def weight_work(self) -> dict[str, WeightWork]:
         """Work of the weights of each convolution after the first, which reads pixels.
@@ -92,7 +103,6 @@ class NetworkProbe(Probe):
 
     @torch.no_grad()
     def _weight_work(self) -> dict[str, WeightWork]:
-        chosen = self._first(PROBE_IMAGES)
         totals: dict[str, Tensor] = {}
         windows: dict[str, list[Tensor]] = {}
 
@@ -114,13 +124,14 @@ class NetworkProbe(Probe):
         hooks = [watch(name, module) for name, module in spiking.items()]
         try:
             with self._borrowed(training=False):
-                for pixels, _ in chosen.batches(_BATCH):
+                for pixels, *_ in self._batches(PROBE_IMAGES, "activity of the channels"):
                     self.model(pixels)
         finally:
             for hook in hooks:
                 hook.remove()
+        total = min(PROBE_IMAGES, len(self.order))
         return {
-            name: WeightWork(_reached(totals[name] / len(chosen), module), torch.cat(windows[name]))
+            name: WeightWork(_reached(totals[name] / total, module), torch.cat(windows[name]))
             for name, module in spiking.items()
         }
 

@@ -1,4 +1,4 @@
-"""The bar of a run on a terminal: phase, epoch, loss, images a second, time left.
+"""Progress of a run: phase, epoch, loss, images a second, share of the work.
 
 An image costs as many units of work as it has timesteps, so that phases with few of them do not
 make the rest of the run look short.  Where a search may end early, its whole length is counted.
@@ -7,85 +7,31 @@ make the rest of the run look short.  Where a search may end early, its whole le
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Self
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from evenspike_core.progress import Progress, silent
 
 _PAUSE = 0.5
-"""Seconds between two looks at the bar."""
-
-_WINDOW = 120.0
-"""Seconds over which the speed that the time left follows from is averaged."""
+"""Seconds between two reports of steps."""
 
 
 class RunProgress:
-    """A bar for the whole run, on a terminal; elsewhere nothing but the lines of the log.
+    """Reports the whole run as one piece of work.
 
     Parameters
     ----------
     work : units of each phase, in order.
-    console : to write to; standard output where none is given.
+    progress : that is told.
     """
 
-    def __init__(self, work: list[int], console: Console | None = None) -> None:
-        self._console = console or Console(emoji=False)
-        self._work = work
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TextColumn("epoch {task.fields[epoch]}  loss {task.fields[loss]}"),
-            TextColumn("{task.fields[rate]} images/s"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            speed_estimate_period=_WINDOW,
-            disable=not self.shown,
-        )
-        self._images = 0
-        self._looked = time.monotonic()
-
-    @property
-    def shown(self) -> bool:
-        return self._console.is_terminal
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
+    def __init__(self, work: list[int], progress: Progress = silent) -> None:
+        self._work, self._progress = work, progress
+        self._phase, self._done = "", 0
+        self._images, self._looked = 0, time.monotonic()
 
     def begin(self, phase: int, name: str, done: int) -> None:
         """A phase begins, or goes on after `done` units of its work."""
-        total, before = sum(self._work), sum(self._work[:phase])
-        if not self._bar.tasks:
-            self._bar.add_task(
-                name, total=total, completed=before + done, epoch="-", loss="-", rate="-"
-            )
-        else:
-            self._bar.update(
-                self._bar.task_ids[0],
-                description=name,
-                completed=before + done,
-                epoch="-",
-                loss="-",
-                rate="-",
-            )
+        self._phase, self._done = name, sum(self._work[:phase]) + done
+        self._progress(name, self._done, sum(self._work))
         self._images, self._looked = 0, time.monotonic()
 
     def step(
@@ -97,20 +43,18 @@ class RunProgress:
         """
         self._images += images
         now = time.monotonic()
-        if not self.shown or now - self._looked < _PAUSE:
+        if now - self._looked < _PAUSE:
             return
-        self._bar.update(
-            self._bar.task_ids[0],
-            completed=sum(self._work[:phase]) + done,
-            epoch=f"{epoch[0]:.1f}/{epoch[1]:.1f}",
-            loss=f"{loss:.3f}",
-            rate=f"{self._images / (now - self._looked):.0f}",
+        self._done = sum(self._work[:phase]) + done
+        self._progress(
+            f"{self._phase}  epoch {epoch[0]:.1f}/{epoch[1]:.1f}  loss {loss:.3f}  "
+            f"{self._images / (now - self._looked):.0f} images/s",
+            self._done,
+            sum(self._work),
         )
         self._images, self._looked = 0, now
 
-    def print(self, line: str) -> None:
-        """A line of the log: above the bar, or where there is none, as it is."""
-        if self.shown:
-            self._bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
-        else:
-            print(line, flush=True)
+    def within(self, what: str, done: int, total: int | None) -> None:
+        """Work between the steps, which has no units of its own: an evaluation, a measurement."""
+        count = "" if total is None else f" {done}/{total}"
+        self._progress(f"{self._phase}  {what}{count}", self._done, sum(self._work))

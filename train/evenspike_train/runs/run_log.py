@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evenspike_core.documents import parse_json
 from evenspike_core.errors import EvenspikeError
 
 FILE = "log.jsonl"
@@ -50,8 +51,8 @@ class RunLog:
 def read(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """(number, content) of each line, from 1; none where there is no log.
 
-    A last line without an end is passed over if it is not JSON: the run was killed while it wrote
-    it. Raises EvenspikeError, naming the line, for any other that is no JSON object.
+    A last line without an end is passed over if it is no JSON object: the run was killed while it
+    wrote it. Raises EvenspikeError, naming the line, for any other that is none.
     """
     if not path.is_file():
         return []
@@ -59,12 +60,9 @@ def read(path: Path) -> list[tuple[int, dict[str, Any]]]:
     content = path.read_bytes()
     for number, line in enumerate(content.splitlines(keepends=True), 1):
         try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            lines.append((number, parse_json(line.decode(), dict, finite=False)))
+        except ValueError as error:
             if not line.endswith(b"\n"):
                 break
-            raise EvenspikeError(f"{path}: line {number}: is not JSON: {error}") from error
-        if not isinstance(entry, dict):
-            raise EvenspikeError(f"{path}: line {number}: is no event of a run")
-        lines.append((number, entry))
+            raise EvenspikeError(f"{path}: line {number}: is no event of a run: {error}") from error
     return lines

@@ -1,4 +1,4 @@
-"""What a run's folder says: the figures of its log and the filters of its ticket, as plain JSON."""
+"""A run's folder as plain JSON: the figures of its log and the filters of its ticket."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read(directory: Path) -> dict[str, Any]:
 
 
 def _facts(recipe: recipes.Recipe) -> dict[str, Any]:
-    """What a page says about the recipe."""
+    """Return what a page says about the recipe."""
     return {
         "name": recipe.name,
         "digest": hashlib.sha256(recipe.text.encode()).hexdigest()[:16],

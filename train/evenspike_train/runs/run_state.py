@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenspike_core import files
 from evenspike_core.errors import EvenspikeError
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.runs import checkpoint
@@ -41,29 +42,6 @@ PLAIN = _FIELDS.keys() - {"model", "optimizer", "search", "log_bytes"}
 """Fields that are attributes of the trainer by the same names."""
 
 
-def write(path: Path, content: Any) -> None:
-    """Replace a file in one step: whenever the machine stops, it is the old one or the new one.
-
-    content : a text, or what torch saves.
-
-    Raises EvenspikeError where it cannot be written; the old file stays.
-    """
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("wb") as stream:
-            if isinstance(content, str):
-                stream.write(content.encode())
-            else:
-                torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())  # the content is on the disk before the name points to it
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch says a full disk in its own way
-        reason = checkpoint.first_line(error)
-        raise EvenspikeError(f"{path}: cannot be written: {reason}") from error
-    sync_folder(path.parent)
-
-
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     """Raise EvenspikeError for weights that must not be kept, as no run could go on from them."""
     for name, tensor in tensors.items():
@@ -90,19 +68,8 @@ def alone(folder: Path) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise EvenspikeError(f"{folder}: another process is training in it") from error
+            files.clear(folder)
         yield
-    finally:
-        os.close(handle)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk, where the system can say so."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folder
-        return
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)
 

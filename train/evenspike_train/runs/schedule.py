@@ -36,7 +36,10 @@ def phases(recipe: Recipe, method: Method) -> list[Phase]:
 
 
 def timesteps(phase: Phase, recipe: Recipe, method: Method, early: int | None) -> int:
-    """With which a phase is trained; `early` are those that Early-Time chose, if it has yet."""
+    """Return the timesteps that a phase is trained with.
+
+    `early` are those that Early-Time chose, if it has yet.
+    """
     if phase.final:
         return phase.config.timesteps
     if method.on_twin:

@@ -6,9 +6,7 @@ any other. A run that fails does not take the others with it.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +16,14 @@ import torch
 
 from evenspike_core import backends
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.progress import Progress, silent
 from evenspike_train.recipes import recipe as recipes
 from evenspike_train.recipes.derive import Changes, derive
 from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs import command, dense_phase, run_record
 from evenspike_train.runs.checkpoint import first_line
 from evenspike_train.runs.hardware import Measure
+from evenspike_train.runs.watch import watched
 from evenspike_train.tickets import fit
 from evenspike_train.tickets.config import taken
 
@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Axes:
-    """What is varied; an empty axis keeps the recipe's value."""
+    """The axes of a sweep; an empty one keeps the recipe's value."""
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -63,12 +63,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of the run's folder."""
         return self.recipe.name
 
     @property
     def command(self) -> str:
-        """What would make this run alone."""
+        """The command that makes this run alone."""
         return f"evenspike train --recipe {self.given}{self.changes.options}"
 
 
@@ -78,7 +78,8 @@ def plan(given: str, axes: Axes) -> list[Run]:
     An axis that makes no difference to a method does not multiply its runs: `dense` has no rounds
     and no sparsity, and without a balance the number of PEs changes no mask.
 
-    Raises EvenspikeError for a combination that there is not.
+    Raises EvenspikeError for a combination that there is not, and for an axis that makes no
+    difference to any of the methods.
     """
     recipe = recipes.load(given)
     product = itertools.product(
@@ -101,10 +102,32 @@ def plan(given: str, axes: Axes) -> list[Run]:
         )
         if changes not in runs:
             runs[changes] = Run(given, changes, derive(recipe, changes))
+    for axis in ("rounds", "sparsities", "pes"):
+        field = {"sparsities": "sparsity"}.get(axis, axis)
+        if getattr(axes, axis) and all(getattr(one, field) is None for one in runs):
+            raise EvenspikeError(
+                f"sweep: {axis}: changes nothing in a run of {', '.join(axes.methods)}"
+            )
     return list(runs.values())
 
 
-def check(runs: Sequence[Run], folder: Path, data: Path | None, device: str | None) -> None:
+def check_backend(name: str, jobs: int) -> None:
+    """Raise EvenspikeError for a backend that is not there, or does not fit the number of jobs."""
+    if name == "threading" and jobs > 1:
+        raise EvenspikeError(
+            f"backend: threading takes one job, not {jobs}: runs in one process would draw their "
+            "first weights from the same random numbers"
+        )
+    backends.check(name)
+
+
+def check(
+    runs: Sequence[Run],
+    folder: Path,
+    data: Path | None,
+    device: str | None,
+    progress: Progress = silent,
+) -> None:
     """Raise EvenspikeError for what would end a run before its first step.
 
     That is a data set that is not there, a dense phase too short for the method, and a folder that
@@ -113,7 +136,7 @@ def check(runs: Sequence[Run], folder: Path, data: Path | None, device: str | No
     for run in runs:
         command.kept_recipe(run.recipe, folder / RUNS / run.name)
     where = command.prepare(0, device)
-    images = len(command.load(runs[0].recipe, data, where).train)
+    images = len(command.load(runs[0].recipe, data, where, progress).train)
     for run in runs:
         try:
             fit.check_data(run.recipe.method, run.recipe.dense.images, images)
@@ -143,18 +166,16 @@ def execute(task: Task) -> str:
     if dense is not None and not (dense / dense_phase.FILE).is_file():
         dense = None
     try:
-        # What many runs print at once is nobody's log; each has its own in its folder.
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            command.train(
-                task.run.given,
-                task.folder / RUNS / task.run.name,
-                task.data,
-                threads=task.threads,
-                device=task.device,
-                changes=task.run.changes,
-                measure=task.measure,
-                dense=dense,
-            )
+        command.train(
+            task.run.given,
+            task.folder / RUNS / task.run.name,
+            task.data,
+            threads=task.threads,
+            device=task.device,
+            changes=task.run.changes,
+            measure=task.measure,
+            dense=dense,
+        )
     except EvenspikeError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other runs go on
@@ -172,6 +193,7 @@ def sweep(
     device: str | None,
     measure: Measure | None,
     done: Callable[[Run, Row], None],
+    progress: Progress = silent,
 ) -> dict[str, Row]:
     """Train what is not finished; a row for each run, by its name.
 
@@ -181,8 +203,9 @@ def sweep(
     ----------
     jobs : runs at a time; each gets its share of this machine's cores as threads.
     done : called with each run and its row, as far as the backend says when one has ended.
+    progress : is told how many images all runs together have passed, by their logs.
     """
-    backends.check(backend, jobs)
+    check_backend(backend, jobs)
     rows = {run.name: _record(folder / RUNS / run.name) for run in runs}
     waiting = {run.name: run for run in runs if rows[run.name]["state"] != run_record.FINISHED}
     leaders = _leaders(runs)
@@ -195,33 +218,34 @@ def sweep(
         rows[name] = row
         done(run, row)
 
-    # Those that train a dense phase, then those that take it over.
-    for first in (True, False):
-        tasks = [
-            Task(
-                run,
-                folder,
-                dense=None if first else folder / RUNS / leaders[run].name,
-                data=data,
-                threads=threads(jobs),
-                device=device,
-                measure=measure,
-            )
-            for run in waiting.values()
-            if (leaders[run] is run) is first
-        ]
-        for name, error in _until_broken(tasks, backend, jobs):
-            if name is not None:
-                end(name, error)
-                continue
-            for lost in list(waiting):  # those that had not begun, too: the same command goes on
-                end(lost, f"its worker is gone: {error}")
-            return rows
+    with watched({folder / RUNS / run.name: run.recipe for run in runs}, progress):
+        # Those that train a dense phase, then those that take it over.
+        for first in (True, False):
+            tasks = [
+                Task(
+                    run,
+                    folder,
+                    dense=None if first else folder / RUNS / leaders[run].name,
+                    data=data,
+                    threads=threads(jobs),
+                    device=device,
+                    measure=measure,
+                )
+                for run in waiting.values()
+                if (leaders[run] is run) is first
+            ]
+            for name, error in _until_broken(tasks, backend, jobs):
+                if name is not None:
+                    end(name, error)
+                    continue
+                for lost in list(waiting):  # those that had not begun, too: the command goes on
+                    end(lost, f"its worker is gone: {error}")
+                return rows
     return rows
 
 
 def _record(directory: Path) -> Row:
-    """What a run's folder says; a damaged one has failed, and takes no other run with it."""
+    """Return what a run's folder says; a damaged one has failed, and takes no other run with it."""
     try:
         return run_record.read(directory)
     except EvenspikeError as error:
@@ -240,7 +264,7 @@ def _until_broken(
 
 
 def _leaders(runs: Sequence[Run]) -> dict[Run, Run]:
-    """For each run the one that trains its dense phase: itself, or the first with the same."""
+    """Return, for each run, the one that trains its dense phase: the first with the same."""
     first: dict[Hashable, Run] = {}
     leaders = {}
     for run in runs:
@@ -250,14 +274,14 @@ def _leaders(runs: Sequence[Run]) -> dict[Run, Run]:
 
 
 def cores() -> int:
-    """That this process may use; LOKY_MAX_CPU_COUNT bounds them."""
+    """The number of cores that this process may use; LOKY_MAX_CPU_COUNT bounds it."""
     import joblib  # noqa: PLC0415 - of the extra, and only a sweep needs it
 
     return int(joblib.cpu_count())
 
 
 def threads(jobs: int) -> int:
-    """Of each run, with so many at a time."""
+    """The number of threads of each run, with so many runs at a time."""
     return max(1, cores() // jobs)
 
 

@@ -7,7 +7,6 @@ the same weights as one that was left alone.
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from collections.abc import Callable
@@ -16,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
+from evenspike_core import files
 from evenspike_core.data import DATA_SETS
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.progress import Progress, silent
 from evenspike_train import networks, tickets
 from evenspike_train.data import Augmentation, Dataset, check_fits, generator_for
 from evenspike_train.export.programs import impossible
@@ -60,12 +60,16 @@ class Trainer:
         measure: Measure | None = None,
         dense: Path | None = None,
         team: Team = ALONE,
+        progress: Progress = silent,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         """Parameters
         ----------
         measure : tells what a round's network costs on the accelerator.
-        dense : of another run, whose dense phase a new run takes over (`dense_phase`).
+        dense : the folder of another run, whose dense phase a new run takes over (`dense_phase`).
         team : the processes that train together.
+        progress : is told how far the run is, in units of its whole work.
+        say : is called with each line of the log, but for those that only say how far it is.
         """
         self.team = team
         self.recipe, self.data, self.directory = recipe, data, Path(directory)
@@ -94,8 +98,9 @@ class Trainer:
         self._unmeasured = ""  # why, as last logged
         self._kernels = ""  # as last logged
         self.phases = schedule.phases(recipe, self.method)
-        console = None if team.leads else Console(file=io.StringIO())
-        self._progress = RunProgress([self._work(phase) for phase in self.phases], console)
+        self._say = say
+        work = [self._work(phase) for phase in self.phases]
+        self._progress = RunProgress(work, progress if team.leads else silent)
         weights = weight_masks.originals(self.model)
         fit.check_layers(recipe.method, {name: one.numel() for name, one in weights.items()})
         fit.check_data(recipe.method, recipe.dense.images, len(data.train))
@@ -106,9 +111,9 @@ class Trainer:
     def _path(self, name: str) -> Path:
         return self.directory / name
 
-    def _write(self, name: str, content: Any) -> None:
+    def _write(self, name: str, content: dict[str, Any]) -> None:
         if self.team.leads:
-            run_state.write(self._path(name), content)
+            checkpoint.write(self._path(name), content)
 
     def _weights(self) -> dict[str, Tensor]:
         """The model's state dict, to be kept; raises EvenspikeError where it is not finite."""
@@ -186,7 +191,9 @@ class Trainer:
             "seconds": round(self.seconds, 3),
             **{k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()},
         }
-        self._progress.print(self._log.append(line))
+        text = self._log.append(line)
+        if self._say is not None and event != "progress":
+            self._say(text)
 
     def _work(self, phase: Phase, images: int | None = None) -> int:
         """Units of work of so many of a phase's images, of all where no number is given."""
@@ -325,7 +332,8 @@ class Trainer:
     def _probe(self) -> NetworkProbe:
         generator = generator_for(self.recipe.seed, _PROBE)
         order = torch.randperm(len(self.data.train), generator=generator).to(self.device)
-        return NetworkProbe(self.model, self.recipe.network.timesteps, self.data.train, order)
+        steps, within = self.recipe.network.timesteps, self._progress.within
+        return NetworkProbe(self.model, steps, self.data.train, order, within)
 
     def _choose_timesteps(self, phase: Phase) -> None:
         """Early-Time: fewer timesteps for the rest of the search, if few images tell them."""
@@ -338,17 +346,17 @@ class Trainer:
         self.model.train()
 
     def _epoch_ended(self) -> bool:
-        """Whether the last step was the last of an epoch."""
+        """Return whether the last step was the last of an epoch."""
         batch, size = self.recipe.optimizer.batch, len(self.data.train)
         return self.step * batch // size > (self.step - 1) * batch // size
 
     def _due(self) -> bool:
-        """Whether it is time for a checkpoint: at the end of each epoch, and now and then."""
+        """Return whether a checkpoint is due: at the end of each epoch, and now and then."""
         waited = time.monotonic() - self._saved_at
         return self._epoch_ended() or waited > self.recipe.compute.checkpoint_seconds
 
     def _settled(self, phase: Phase) -> bool:
-        """Whether the search of the dense phase is over before its images are."""
+        """Return whether the search of the dense phase is over before its images are."""
         if phase.index or not self.method.watches_epochs or not self._epoch_ended():
             return False
         weights = weight_masks.originals(self.model)
@@ -362,7 +370,8 @@ class Trainer:
         points, step = compute.final_validations, self.step
         if step * points // steps > (step - 1) * points // steps:
             validation = self.data.validation.first(compute.round_validation)
-            self.log("validation", step=step, of=steps, **evaluate(self.model, validation))
+            figures = evaluate(self.model, validation, progress=self._progress.within)
+            self.log("validation", step=step, of=steps, **figures)
 
     def _run_phase(self, phase: Phase) -> None:
         config = phase.config
@@ -432,6 +441,7 @@ class Trainer:
         before = weight_masks.read(self.model)
         probe = self._probed or self._probe()
         self._probed = None
+        self._progress.within("new masks", 0, None)
         report = self.method.update(weights, self.carried, generator, last, probe)
         self.team.follow(report.masks, report.carried)
         weight_masks.check_living(report.masks, f"round {number}")
@@ -448,10 +458,10 @@ class Trainer:
         }
 
     def _hardware_figures(self, phase: Phase) -> dict[str, float]:
-        """What the cycle model counts, and how long it took to ask; why there is nothing, once."""
-        started = time.monotonic()
+        """Return the cycle model's figures and how long they took; log once why there are none."""
+        started, asked = time.monotonic(), MAPPINGS if phase.final else ("",)
         try:
-            figures = self._hardware.figures(self.model, MAPPINGS if phase.final else ("",))
+            figures = self._hardware.figures(self.model, asked, self._progress.within)
         except EvenspikeError as error:
             if str(error) != self._unmeasured:
                 self._unmeasured = str(error)
@@ -481,7 +491,7 @@ class Trainer:
     def run(self) -> dict[str, Any]:
         """Train to the end; returns the figures of the finished ticket."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        with self._progress, run_state.alone(self.directory) if self.team.leads else nullcontext():
+        with run_state.alone(self.directory) if self.team.leads else nullcontext():
             return self._run()
 
     def _run(self) -> dict[str, Any]:
@@ -489,7 +499,8 @@ class Trainer:
         self.team.check_same(f"{self.directory}: phase and step", self.phase_index, self.step)
         if not resumed:
             self._cut_log(0)  # of a run that was killed before its first checkpoint
-            self._write("recipe.toml", self.recipe.text)
+            if self.team.leads:
+                files.write(self._path("recipe.toml"), self.recipe.text)
             reason = impossible(self.recipe)
             if reason:
                 self.log("notice", text=f"this run will give no Program: {reason}")
@@ -503,7 +514,12 @@ class Trainer:
                 break
             if phase.config.images:
                 validation = self.data.validation.first(self.recipe.compute.round_validation)
-                figures = evaluate(self.model, validation, autocast=self.autocast)
+                figures = evaluate(
+                    self.model,
+                    validation,
+                    autocast=self.autocast,
+                    progress=self._progress.within,
+                )
                 if twin.is_twin(self.model):
                     del figures["firing_rate"]  # nothing fires
                 self._report(phase, figures)
@@ -523,7 +539,7 @@ class Trainer:
     # --- results ---------------------------------------------------------------
 
     def result(self) -> dict[str, Any]:
-        """What an exporter needs: weights with masks, recipe and how they were made."""
+        """Return what an exporter needs: weights with masks, recipe and how they were made."""
         return {
             "model": {k: v.clone() for k, v in self._weights().items()},
             "recipe": self.recipe.text,
@@ -540,7 +556,12 @@ class Trainer:
         scores = {}
         for name, state in candidates.items():
             self.model.load_state_dict(state)
-            scores[name] = evaluate(self.model, self.data.validation)
+            scores[name] = evaluate(
+                self.model,
+                self.data.validation,
+                progress=self._progress.within,
+                what=f"validation, {name} weights",
+            )
             self.log("validated", weights=name, **scores[name])
         best = max(scores, key=lambda name: scores[name]["accuracy"])
         self.model.load_state_dict(candidates[best])

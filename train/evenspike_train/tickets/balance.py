@@ -9,10 +9,10 @@ from abc import ABC, abstractmethod
 
 import torch
 
-from evenspike_train.tickets.base import Masks, Weights
+from evenspike_train.tickets.base import WeightMasks, Weights
 
 
-def balanced_layers(masks: Masks) -> list[str]:
+def balanced_layers(masks: WeightMasks) -> list[str]:
     """Names of the layers that are balanced: convolutions other than the first."""
     return [name for name, mask in masks.items() if mask.dim() == 4][1:]
 
@@ -24,13 +24,13 @@ class Balance(ABC):
     def even(
         self,
         importance: Weights,
-        masks: Masks,
+        masks: WeightMasks,
         generator: torch.Generator,
         *,
         sparser: bool = False,
-    ) -> Masks:
+    ) -> WeightMasks:
         """The balanced masks.  With `sparser` no layer has more weights than before."""
 
     @abstractmethod
-    def evenness(self, masks: Masks) -> float:
-        """How even the masks are; 1 where nothing is left to do for this balance."""
+    def evenness(self, masks: WeightMasks) -> float:
+        """Return how even the masks are; 1 where nothing is left to do for this balance."""

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 
 from evenspike_train.tickets.balance import Balance
-from evenspike_train.tickets.base import Masks, Method, Probe, RoundReport, Weights
+from evenspike_train.tickets.base import Method, Probe, RoundReport, WeightMasks, Weights
 from evenspike_train.tickets.cycle_aware import CycleBalance
 from evenspike_train.tickets.magnitude import count_alive, prune_to
 from evenspike_train.tickets.u_ticket import WeightBalance
@@ -17,12 +17,12 @@ class BalancedMethod(Method):
     """A pruning by rank, then the balance of the recipe."""
 
     def importance(self, weights: Weights, generator: torch.Generator, probe: Probe) -> Weights:
-        """What weights are ranked by, by layer; the smallest absolute value goes first."""
+        """Return what weights are ranked by, by layer; the smallest absolute value goes first."""
         return weights
 
     @abstractmethod
-    def prune(self, importance: Weights, masks: Masks, last: bool) -> Masks:
-        """Masks after a pruning."""
+    def prune(self, importance: Weights, masks: WeightMasks, last: bool) -> WeightMasks:
+        """Return the masks after a pruning."""
 
     def _balance(self, probe: Probe) -> Balance | None:
         kind = self.config.balancing
@@ -33,7 +33,7 @@ class BalancedMethod(Method):
     def update(
         self,
         weights: Weights,
-        masks: Masks,
+        masks: WeightMasks,
         generator: torch.Generator,
         last: bool,
         probe: Probe,
@@ -63,17 +63,17 @@ class BalancedMethod(Method):
         self,
         balance: Balance,
         importance: Weights,
-        pruned: Masks,
-        balanced: Masks,
+        pruned: WeightMasks,
+        balanced: WeightMasks,
         generator: torch.Generator,
-    ) -> Masks:
+    ) -> WeightMasks:
         """Balancing may add weights: prune a little further until the target holds.
 
         With the scope "local" it holds in every layer.
         """
         scopes = [[name] for name in pruned] if self.config.scope == "local" else [list(pruned)]
         for _ in range(20):
-            further: Masks = {}
+            further: WeightMasks = {}
             for names in scopes:
                 part = {name: pruned[name] for name in names}
                 total = sum(mask.numel() for mask in part.values())

@@ -12,8 +12,11 @@ from torch import Tensor
 
 from evenspike_train.tickets.config import MethodConfig
 
-Masks = dict[str, Tensor]
+WeightMasks = dict[str, Tensor]
+"""A boolean tensor for each prunable layer, of its weights' shape: True where a weight lives."""
+
 Weights = Mapping[str, Tensor]
+"""The weights of each prunable layer, in forward order."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class WeightWork:
 
 
 class Probe(ABC):
-    """What a method may measure on the network as it is, on training images."""
+    """The measurements that a method may make on the network as it is, on training images."""
 
     @abstractmethod
     def saliency(self, images: int) -> dict[str, Tensor]:
@@ -43,11 +46,11 @@ class Probe(ABC):
 
 @dataclass(frozen=True)
 class RoundReport:
-    """What one mask update did: the new masks and what to log about them."""
+    """The result of one mask update: the new masks and what to log about them."""
 
-    masks: Masks
+    masks: WeightMasks
     #: Masks the next round prunes from, where they differ from those it trains with.
-    carried: Masks
+    carried: WeightMasks
     #: Numbers for the log, by name.
     figures: dict[str, float]
 
@@ -76,7 +79,7 @@ class Method(ABC):
     def update(
         self,
         weights: Weights,
-        masks: Masks,
+        masks: WeightMasks,
         generator: torch.Generator,
         last: bool,
         probe: Probe,
@@ -88,15 +91,15 @@ class Method(ABC):
         round follows.  Every random choice comes from ``generator``.
         """
 
-    def after_epoch(self, weights: Weights, masks: Masks) -> dict[str, Any]:
+    def after_epoch(self, weights: Weights, masks: WeightMasks) -> dict[str, Any]:
         """Figures of an epoch of the dense phase; ``"stop"`` among them, true, ends the phase."""
         return {}
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs to go on: tensors, numbers, lists."""
+        """Return what a resumed run needs to go on: tensors, numbers, lists."""
         return {}
 
-    def load_state(self, state: Mapping[str, Any], masks: Masks) -> None:
+    def load_state(self, state: Mapping[str, Any], masks: WeightMasks) -> None:
         """Take back what `state` gave; ValueError for what does not fit `masks`."""
         if state:
             raise ValueError(f"{self.config.name} keeps no state, but there is {sorted(state)}")

@@ -101,7 +101,7 @@ class MethodConfig:
 
     @property
     def balancing(self) -> str:
-        """What is balanced: some methods are defined by it, the others have it as an option."""
+        """Return what is balanced: it defines some methods, and is an option of others."""
         return {"u-ticket": "weights", "cycle-aware": "cycles"}.get(self.name, self.balance)
 
 
@@ -127,7 +127,7 @@ OPTIONS: dict[str, frozenset[str]] = {
 
 
 def taken(name: str) -> frozenset[str]:
-    """Keys of the table that a method takes."""
+    """Return keys of the table that a method takes."""
     return OPTIONS[name] | {"name", "pes"}
 
 
@@ -151,7 +151,7 @@ def check_given(config: MethodConfig, given: Iterable[str]) -> None:
 
 
 def idle(config: MethodConfig) -> dict[str, str]:
-    """Keys that the method takes but that change nothing here, and what they would need."""
+    """Return keys that the method takes but that change nothing here, and what they would need."""
     found: dict[str, str] = {}
     if config.balancing == "none":
         needed = 'balance = "weights" or "cycles"'

@@ -27,7 +27,7 @@ from evenspike_core import mapping
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_train.tickets.balance import Balance, balanced_layers
-from evenspike_train.tickets.base import Masks, Weights, WeightWork
+from evenspike_train.tickets.base import WeightMasks, Weights, WeightWork
 from evenspike_train.tickets.config import MethodConfig
 from evenspike_train.tickets.profiles import align
 
@@ -42,7 +42,7 @@ def filter_costs(mask: Tensor, cost: Tensor) -> Floats:
 
 
 def possible(pes: int) -> bool:
-    """Whether an accelerator can have so many PEs."""
+    """Return whether an accelerator can have so many PEs."""
     try:
         Arch(pes=pes)
     except EvenspikeError:
@@ -67,7 +67,7 @@ def utilization(costs: Floats, pes: int) -> float | None:
 
 
 def _nearest(order: npt.NDArray[np.int64], costs: Floats, wanted: float) -> int:
-    """How many of the leading entries cost at most `wanted`."""
+    """Return how many of the leading entries cost at most `wanted`."""
     return int(np.searchsorted(np.cumsum(costs[order]), wanted, side="right"))
 
 
@@ -133,7 +133,7 @@ def balance(
 
 
 def _removable(alive: Flags, magnitude: npt.NDArray[np.float32], remove: str) -> Flags:
-    """Which living weights may change place: all, or the smaller half of each filter's."""
+    """Return which living weights may change place: all, or the smaller half of each filter's."""
     if remove == "random":
         return alive
     ranks = np.argsort(np.argsort(np.where(alive, magnitude, np.inf), axis=1), axis=1)
@@ -142,7 +142,7 @@ def _removable(alive: Flags, magnitude: npt.NDArray[np.float32], remove: str) ->
 
 
 class CycleBalance(Balance):
-    """As many expected cycles for every PE of a group."""
+    """The balance that gives every PE of a group as many expected cycles."""
 
     def __init__(self, config: MethodConfig, work: Mapping[str, WeightWork]) -> None:
         self.config, self.work = config, work
@@ -150,11 +150,11 @@ class CycleBalance(Balance):
     def even(
         self,
         importance: Weights,
-        masks: Masks,
+        masks: WeightMasks,
         generator: torch.Generator,
         *,
         sparser: bool = False,
-    ) -> Masks:
+    ) -> WeightMasks:
         balanced = dict(masks)
         for name in balanced_layers(masks):
             balanced[name] = balance(
@@ -169,11 +169,11 @@ class CycleBalance(Balance):
             )
         return balanced
 
-    def evenness(self, masks: Masks) -> float:
+    def evenness(self, masks: WeightMasks) -> float:
         return expected_utilization(masks, self.work, self.config.pes)
 
 
-def expected_utilization(masks: Masks, work: Mapping[str, WeightWork], pes: int) -> float:
+def expected_utilization(masks: WeightMasks, work: Mapping[str, WeightWork], pes: int) -> float:
     """Unweighted mean of `utilization` over the balanced layers that cost anything; 1 without."""
     per_layer = [
         utilization(filter_costs(masks[name], work[name].expected), pes)

@@ -1,4 +1,4 @@
-"""What the log says about the masks of a round, in the two families of figures."""
+"""The log's figures about the masks of a round, of both families."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from evenspike_core.metrics import filter_groups, layer_utilization
 from evenspike_train.tickets.balance import balanced_layers
-from evenspike_train.tickets.base import Masks, Probe
+from evenspike_train.tickets.base import Probe, WeightMasks
 from evenspike_train.tickets.cycle_aware import expected_utilization, possible
 from evenspike_train.tickets.masks import sparsity
 
 
-def paper_utilization(masks: Masks, pes: int) -> float | None:
+def paper_utilization(masks: WeightMasks, pes: int) -> float | None:
     """Utilization in the paper's convention, as `core.metrics` has it: mean of the layers.
 
     Every group of `pes` consecutive filters counts the same in its layer, PEs without a filter
@@ -25,7 +25,7 @@ def paper_utilization(masks: Masks, pes: int) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def figures_of(masks: Masks, pes: int, probe: Probe | None) -> dict[str, float | None]:
+def figures_of(masks: WeightMasks, pes: int, probe: Probe | None) -> dict[str, float | None]:
     """Sparsity and utilization; the expected one where spikes can be measured."""
     figures: dict[str, float | None] = {
         "sparsity": sparsity(masks),

@@ -1,4 +1,4 @@
-"""Whether a method can be run by a recipe: said before any data is read."""
+"""Checks that a recipe can run its method, made before any data is read."""
 
 from __future__ import annotations
 
@@ -129,5 +129,5 @@ def check_layers(config: MethodConfig, weights: Mapping[str, int]) -> None:
 
 
 def early_time_images(config: MethodConfig, train_images: int) -> int:
-    """Images seen when the number of timesteps is chosen."""
+    """Return how many images have been seen when the number of timesteps is chosen."""
     return config.early_time_images or 2 * train_images

@@ -11,14 +11,14 @@ section 4.3).
 from __future__ import annotations
 
 from evenspike_train.tickets.balanced import BalancedMethod
-from evenspike_train.tickets.base import Masks, Weights
+from evenspike_train.tickets.base import WeightMasks, Weights
 from evenspike_train.tickets.magnitude import prune_round, prune_to
 
 
 class IterativeMagnitude(BalancedMethod):
     """IMP with the rate and scope of the recipe."""
 
-    def prune(self, importance: Weights, masks: Masks, last: bool) -> Masks:
+    def prune(self, importance: Weights, masks: WeightMasks, last: bool) -> WeightMasks:
         config = self.config
         pruned = prune_round(importance, masks, config.rate, config.scope)
         return prune_to(importance, pruned, config.sparsity, config.scope) if last else pruned

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evenspike_train.tickets.base import Masks, Weights
+from evenspike_train.tickets.base import WeightMasks, Weights
 
 
-def prune_by_magnitude(weights: Weights, masks: Masks, count: int) -> Masks:
+def prune_by_magnitude(weights: Weights, masks: WeightMasks, count: int) -> WeightMasks:
     """Remove exactly `count` living weights, the smallest of all layers together.
 
     Ties are broken by position, so the number is exact whatever the values.
@@ -28,28 +28,30 @@ def prune_by_magnitude(weights: Weights, masks: Masks, count: int) -> Masks:
     return pruned
 
 
-def count_alive(masks: Masks) -> int:
+def count_alive(masks: WeightMasks) -> int:
     return sum(int(mask.sum()) for mask in masks.values())
 
 
-def prune_round(weights: Weights, masks: Masks, rate: float, scope: str) -> Masks:
+def prune_round(weights: Weights, masks: WeightMasks, rate: float, scope: str) -> WeightMasks:
     """One step of the ladder: remove floor(rate * living) weights."""
     if scope == "global":
         return prune_by_magnitude(weights, masks, int(rate * count_alive(masks)))
-    pruned: Masks = {}
+    pruned: WeightMasks = {}
     for name, mask in masks.items():
         one: dict[str, Tensor] = {name: mask}
         pruned |= prune_by_magnitude(weights, one, int(rate * int(mask.sum())))
     return pruned
 
 
-def prune_to(weights: Weights, masks: Masks, sparsity: float, scope: str = "global") -> Masks:
+def prune_to(
+    weights: Weights, masks: WeightMasks, sparsity: float, scope: str = "global"
+) -> WeightMasks:
     """Prune as far as the sparsity asks for; does nothing where it is met.
 
     With the scope ``"local"`` every layer is pruned to it by itself.
     """
     if scope == "local":
-        pruned: Masks = {}
+        pruned: WeightMasks = {}
         for name, mask in masks.items():
             pruned |= prune_to(weights, {name: mask}, sparsity)
         return pruned

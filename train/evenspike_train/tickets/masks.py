@@ -16,8 +16,7 @@ from torch.nn.utils import parametrize
 
 from evenspike_core.errors import EvenspikeError
 from evenspike_train.networks import prunable
-
-Masks = dict[str, Tensor]
+from evenspike_train.tickets.base import WeightMasks
 
 
 class Mask(nn.Module):
@@ -75,7 +74,7 @@ def detach(model: nn.Module) -> None:
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
 
 
-def read(model: nn.Module) -> Masks:
+def read(model: nn.Module) -> WeightMasks:
     """Copies of the masks by module name; non-zero weights where none is attached."""
     masks = {}
     for name, module in prunable(model):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from evenspike_train.tickets.balanced import BalancedMethod
-from evenspike_train.tickets.base import Masks, Method, Probe, RoundReport, Weights
+from evenspike_train.tickets.base import Method, Probe, RoundReport, WeightMasks, Weights
 from evenspike_train.tickets.magnitude import prune_to
 
 
@@ -28,7 +28,7 @@ class Dense(Method):
     def update(
         self,
         weights: Weights,
-        masks: Masks,
+        masks: WeightMasks,
         generator: torch.Generator,
         last: bool,
         probe: Probe,
@@ -45,7 +45,7 @@ class OneShot(BalancedMethod):
     def rounds(self) -> int:
         return 1
 
-    def prune(self, importance: Weights, masks: Masks, last: bool) -> Masks:
+    def prune(self, importance: Weights, masks: WeightMasks, last: bool) -> WeightMasks:
         return prune_to(importance, masks, self.config.sparsity, self.config.scope)
 
 
@@ -70,7 +70,7 @@ class Snip(OneShot):
         return probe.saliency(self.config.saliency_images)
 
 
-def mask_distance(one: Masks, two: Masks) -> float:
+def mask_distance(one: WeightMasks, two: WeightMasks) -> float:
     """Share of all weights that live in one of the masks only (normalised Hamming distance)."""
     differing = sum(int((mask ^ two[name]).sum()) for name, mask in one.items())
     return differing / sum(mask.numel() for mask in one.values())
@@ -87,9 +87,9 @@ class EarlyBird(OneShot):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.recent: list[Masks] = []  # oldest first
+        self.recent: list[WeightMasks] = []  # oldest first
 
-    def after_epoch(self, weights: Weights, masks: Masks) -> dict[str, Any]:
+    def after_epoch(self, weights: Weights, masks: WeightMasks) -> dict[str, Any]:
         mask = self.prune(weights, masks, True)
         distances = [mask_distance(mask, earlier) for earlier in self.recent]
         settled = len(distances) == self.config.window and max(distances) < self.config.distance
@@ -100,7 +100,7 @@ class EarlyBird(OneShot):
     def state(self) -> dict[str, Any]:
         return {"recent": self.recent}
 
-    def load_state(self, state: Mapping[str, Any], masks: Masks) -> None:
+    def load_state(self, state: Mapping[str, Any], masks: WeightMasks) -> None:
         recent = state.get("recent")
         if state.keys() != {"recent"} or not isinstance(recent, list):
             raise ValueError("the masks of earlier epochs are missing")

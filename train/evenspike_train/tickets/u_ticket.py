@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from evenspike_train.tickets.balance import Balance, balanced_layers
-from evenspike_train.tickets.base import Masks, Weights
+from evenspike_train.tickets.base import WeightMasks, Weights
 from evenspike_train.tickets.config import MethodConfig
 
 
@@ -80,7 +80,7 @@ def evenness(mask: Tensor, pes: int) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def layer_mean_evenness(masks: Masks, pes: int) -> float:
+def layer_mean_evenness(masks: WeightMasks, pes: int) -> float:
     """Unweighted mean of `evenness` over the balanced layers that are not empty."""
     per_layer = [evenness(masks[name], pes) for name in balanced_layers(masks)]
     known = [value for value in per_layer if value is not None]
@@ -88,7 +88,7 @@ def layer_mean_evenness(masks: Masks, pes: int) -> float:
 
 
 class WeightBalance(Balance):
-    """As many weights in every filter of a group."""
+    """The balance that gives every filter of a group as many weights."""
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config
@@ -96,11 +96,11 @@ class WeightBalance(Balance):
     def even(
         self,
         importance: Weights,
-        masks: Masks,
+        masks: WeightMasks,
         generator: torch.Generator,
         *,
         sparser: bool = False,
-    ) -> Masks:
+    ) -> WeightMasks:
         config = self.config
         level = "floor" if sparser else config.level
         balanced = dict(masks)
@@ -110,5 +110,5 @@ class WeightBalance(Balance):
             )
         return balanced
 
-    def evenness(self, masks: Masks) -> float:
+    def evenness(self, masks: WeightMasks) -> float:
         return layer_mean_evenness(masks, self.config.pes)

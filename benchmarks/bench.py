@@ -2,8 +2,8 @@
 
 `build/bench/trace.json`: a VGG-16 at the densities fitted to the paper, with the loss between its
 cycles and the bound of perfect balance, class by class. `build/bench/speed.json`: seconds and
-memory of one image, and that results do not depend on the number of threads. `--sweep` varies the
-open choices of the design one at a time: `build/bench/sweep.json`.
+memory of one image, seconds of mapping and packing, and that results do not depend on the number of
+threads. `--sweep` varies the open choices of the design one at a time: `build/bench/sweep.json`.
 """
 
 from __future__ import annotations
@@ -11,27 +11,31 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import os
 import resource
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from evenspike.cli import explore, simulate, terminal
-from evenspike.flows import models
-from evenspike.flows.prepare import prepare
+from evenspike.cli import terminal
+from evenspike.flows import explore, models
+from evenspike.flows.images import SHIPPED, images
+from evenspike.flows.prepare import pack
 from evenspike.report import contents
-from evenspike.report import pages as report
 from evenspike_core import reference, workload
 from evenspike_core.arch import Arch
 from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.files import check_folder, write_json
 from evenspike_core.mapping import BIAS_WORDS
 from evenspike_core.pack import Packed
 from evenspike_core.program import Program
@@ -74,64 +78,56 @@ def bench(arguments: argparse.Namespace) -> int:
     if arguments.images < 1:
         raise EvenspikeError(f"--images {arguments.images}: at least 1")
     program, load = models.load(arguments.model), _workload(arguments.trace)
-    report.check_folder(arguments.out)
+    check_folder(arguments.out)
     console.print(contents.machine())
     trace = trace_bench(load, Arch(), str(arguments.trace or f"drawn at {RATE} %"))
-    report.write_json(trace, arguments.out / "trace.json")
+    write_json(trace, arguments.out / "trace.json")
     _print_trace(console, trace)
     if arguments.sweep:
         rows = sweep(load)
         content = {"machine": contents.machine(), "rows": rows}
-        report.write_json(content, arguments.out / "sweep.json")
+        write_json(content, arguments.out / "sweep.json")
         _print_sweep(console, rows)
     speed = speed_bench(program, arguments.images)
-    report.write_json(speed, arguments.out / "speed.json")
+    write_json(speed, arguments.out / "speed.json")
     console.print(
         f"{speed['model']}: {speed['seconds_per_image']:.2f} s an image on one thread "
         f"({speed['cycles_per_second'] / 1e6:.2f} M cycles/s), reference "
         f"{speed['reference_seconds_per_image']:.2f} s, peak {speed['peak_rss_mb']:.0f} MB, "
-        f"results independent of threads: {speed['thread_independent']}"
+        f"results independent of threads: {speed['thread_independent']}; mapped and packed in "
+        f"{speed['pack_cpu_seconds']:.2f} s of CPU, again in {speed['pack_again_cpu_seconds']:.2f}"
     )
     return 0 if trace["bit_exact"] and speed["thread_independent"] else 1
 
 
 def _workload(path: Path | None) -> Workload:
-    names: Sequence[str] = [f"conv{n + 2}" for n in range(len(workload.VGG16_SHAPES))]
-    inputs = workload.draw_spikes(workload.VGG16_SHAPES, RATE, 0)
-    if path is not None:
-        names, inputs = workload.read_trace(path)
-    return workload.build(names, inputs, workload.FITTED_DENSITY, 0)
+    return explore.trace(path, rate=RATE if path is None else None)
 
 
 def trace_bench(load: Workload, arch: Arch, source: str) -> dict[str, Any]:
     """Cycles of the trace under each mapping, and what separates the best from the bound."""
-    image = explore.prepare(load, arch)
-    runs = explore.run(load, image)
-    content = explore.assembled(load, image, runs, "cost")
-    total, busy = _cycles(runs), _sum(runs, "busy")
-    bound = busy / arch.pes
+    best = explore.explore(load, arch)
+    content = best.to_dict()
+    paper = dataclasses.replace(arch, preset="paper", slots=1)
     others = {
-        "balanced by weights, not by rates": explore.prepare(load, arch, rates=False),
-        "natural": explore.prepare(load, arch, natural=True),
-        "paper preset, natural": explore.prepare(
-            load, dataclasses.replace(arch, preset="paper", slots=1), natural=True
-        ),
+        "balanced by weights, not by rates": explore.explore(load, arch, rates=False),
+        "natural": explore.explore(load, arch, mapping="natural"),
+        "paper preset, natural": explore.explore(load, paper, mapping="natural"),
     }
+    states = {state: float(best.pes[state].sum()) / arch.pes for state in STATES}
     return {
         "machine": content["machine"],
         "trace": source,
         "arch": content["arch"],
         "density": list(workload.FITTED_DENSITY),
-        "cycles": total,
-        "utilization": busy / (arch.pes * total),
+        "cycles": int(best.cycles),
+        "utilization": best.utilization,
         "efficiency": content["totals"]["efficiency"],
-        "bit_exact": content["bit_exact"],
-        "bound": bound,
-        "above_bound": {state: _sum(runs, state) / arch.pes for state in STATES if state != "busy"},
-        "encoding": encodings(image),
-        "other_mappings": {
-            name: _cycles(explore.run(load, other)) for name, other in others.items()
-        },
+        "bit_exact": best.bit_exact,
+        "bound": states.pop("busy"),
+        "above_bound": states,
+        "encoding": encodings(best.packed),
+        "other_mappings": {name: int(other.cycles) for name, other in others.items()},
         "layers": content["layers"],
     }
 
@@ -163,14 +159,13 @@ def sweep(load: Workload) -> list[dict[str, Any]]:
     for title, variants in SWEEP.items():
         for variant in variants:
             arch = dataclasses.replace(Arch(), preset="custom", **variant)
-            runs = explore.run(load, explore.prepare(load, arch))
-            cycles = _cycles(runs)
+            run = explore.explore(load, arch)
             rows.append(
                 {
                     "choice": title,
                     **variant,
-                    "cycles": cycles,
-                    "utilization": _sum(runs, "busy") / (arch.pes * cycles),
+                    "cycles": int(run.cycles),
+                    "utilization": run.utilization,
                 }
             )
     return rows
@@ -178,13 +173,11 @@ def sweep(load: Workload) -> list[dict[str, Any]]:
 
 def speed_bench(program: Program, count: int) -> dict[str, Any]:
     """Seconds of one image, compiled; digests of all counters with one and with several threads."""
-    image = prepare(program, Arch(), natural=False)
-    accelerator = Accelerator(image)
-    rng = np.random.default_rng(0)
-    arguments = argparse.Namespace(images=count, data=None)
-    if program.provenance.get("dataset", "fmnist") == "fmnist":
-        pixels = simulate.images_of(arguments, program)[0]
+    accelerator = Accelerator(pack(program))
+    if program.provenance.get("dataset", SHIPPED) == SHIPPED:
+        pixels = images(count, program).pixels
     else:
+        rng = np.random.default_rng(0)
         pixels = rng.integers(0, 256, (count, *program.shape)).astype(np.uint8)
     currents = [reference.host_currents(program, one) for one in pixels]
     accelerator.run(currents[0])
@@ -208,7 +201,23 @@ def speed_bench(program: Program, count: int) -> dict[str, Any]:
         "cycles_per_second": cycles / seconds,
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "thread_independent": digest(alone) == digest(together),
+        **pack_bench(program),
     }
+
+
+def pack_bench(program: Program) -> dict[str, float]:
+    """CPU seconds from a Program to its memory words, kernels compiled: mapped, and as kept."""
+    seconds = {}
+    with (
+        TemporaryDirectory() as folder,
+        mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}),
+    ):
+        pack(program, mapping="natural")  # loads the compiled kernels
+        for name in ("pack_cpu_seconds", "pack_again_cpu_seconds"):
+            before = time.process_time()
+            pack(program)
+            seconds[name] = time.process_time() - before
+    return seconds
 
 
 def digest(images: Sequence[Sequence[LayerRun]]) -> str:
@@ -226,10 +235,6 @@ def digest(images: Sequence[Sequence[LayerRun]]) -> str:
 
 def _cycles(runs: Sequence[LayerRun]) -> int:
     return sum(run.cycles for run in runs)
-
-
-def _sum(runs: Sequence[LayerRun], state: str) -> int:
-    return sum(int(getattr(run, state).sum()) for run in runs)
 
 
 def _print_trace(console: Console, trace: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ cannot change an output are set aside by proof; what cannot be decided counts as
 the faults of `benchmarks/faults.py`, which a designer would make, and coverage by lines and toggles
 (Verilator, with all transactions of the bench).
 
-A survivor's reason can be given in `tests/hw/survivors.toml`; it counts as missed all the same.
 Results are kept in build/mutants, so a run that was killed goes on, and what has not changed, in
 netlist, bench and mutation, is not run again.
 """
@@ -29,7 +28,6 @@ import shutil
 import signal
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,11 +35,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import faults
+from evenspike_core import files
 from tests.helpers import bench, coverage
 from tests.helpers.netlists import Mutation, Netlist
 
 BUILD = bench.ROOT / "build" / "mutants"
-REASONS = Path(__file__).with_name("survivors.toml")
 COUNT = 400
 LEAST = 8
 """Mutants of the smallest component."""
@@ -211,19 +209,23 @@ def digest(*parts: object) -> str:
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
+def bench_sources(component: str) -> list[Path]:
+    """The bench and what it imports from `tests`."""
+    found = [bench.ROOT / "tests" / "hw" / "benches" / f"{component.partition(':')[0]}.py"]
+    for path in found:  # (which grows)
+        imports = re.findall(
+            r"^ *(?:from|import) (tests[\w.]*)(?: import (.*))?", path.read_text(), re.MULTILINE
+        )
+        for module, names in imports:
+            place = bench.ROOT / module.replace(".", "/")
+            for name in ("", *re.findall(r"\w+", names)):
+                files = ((place / name).with_suffix(".py"), place / name / "__init__.py")
+                found += [file for file in files if file.exists() and file not in found]
+    return sorted(found)
+
+
 def bench_digest(component: str) -> str:
-    """Of the bench and of what it imports from `tests`."""
-    texts: dict[Path, str] = {}
-
-    def read(path: Path) -> None:
-        if path in texts or not path.exists():
-            return
-        texts[path] = path.read_text()
-        for name in re.findall(r"^ *(?:from|import) (tests[\w.]*)", texts[path], re.MULTILINE):
-            read(bench.ROOT / (name.replace(".", "/") + ".py"))
-
-    read(bench.ROOT / "tests" / "hw" / "benches" / f"{component.partition(':')[0]}.py")
-    return digest(component, *(texts[path] for path in sorted(texts)))
+    return digest(component, *(path.read_text() for path in bench_sources(component)))
 
 
 class Kept:
@@ -239,8 +241,7 @@ class Kept:
 
     def put(self, key: str, result: dict[str, Any]) -> None:
         path = self.place / f"{key}.json"
-        path.with_suffix(".new").write_text(json.dumps(result))
-        path.with_suffix(".new").replace(path)
+        files.write(path, json.dumps(result))
 
 
 # --- campaign --------------------------------------------------------------------------------
@@ -355,7 +356,7 @@ class Campaign:
             except ValueError as error:
                 wrong.append(str(error))
                 continue
-            if text == faults.verilog(None, fault.component):
+            if text == bench.verilog(fault.component):
                 wrong.append(f"{fault.name!r} changes nothing")
                 continue
             key = digest(text, bench_digest(fault.component), self.transactions)
@@ -394,7 +395,7 @@ class Campaign:
             Kept(name).put(key, result)
         score.coverage = {kind: tuple(pair) for kind, pair in result.items()}
 
-    def report(self, reasons: dict[tuple[str, str], str]) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         scores = self.scores.values()
         whole = Score("whole", sum(score.ports for score in scores))
         survivors = []
@@ -410,13 +411,12 @@ class Campaign:
                 {
                     "component": score.component,
                     **{name: result[name] for name in ("mutation", "signal", "source", "state")},
-                    "reason": reasons.get((score.component, result["mutation"]), ""),
                 }
                 for result in score.results.values()
                 if result["state"] in ("survived", "undecided")
             ]
             survivors += [
-                {"component": score.component, "mutation": name, "state": "survived", "reason": ""}
+                {"component": score.component, "mutation": name, "state": "survived"}
                 for name, result in score.directed.items()
                 if result["state"] not in CAUGHT
             ]
@@ -468,16 +468,7 @@ def print_table(report: dict[str, Any]) -> None:
         print(
             f"{survivor['component']}: {survivor['state']}: {survivor['mutation']}"
             f"  {survivor.get('signal', '')}  {survivor.get('source', '')}"
-            + (f"\n    {survivor['reason']}" if survivor["reason"] else "")
         )
-
-
-def reasons(path: Path = REASONS) -> dict[tuple[str, str], str]:
-    """What survivors.toml says, by component and mutation."""
-    if not path.exists():
-        return {}
-    entries = tomllib.loads(path.read_text()).get("survivor", [])
-    return {(entry["component"], entry["mutation"]): entry["reason"] for entry in entries}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -497,13 +488,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if says := bench.unknown(given.components):
         print(says, file=sys.stderr)
         return 2
+    lines = not given.directed and not given.no_coverage
+    if says := bench.absent(["icarus", "verilator"] if lines else ["icarus"]):
+        hint = "; --no-coverage goes without it" * ("icarus" not in says)
+        print(says + hint, file=sys.stderr)
+        return 2
     components = given.components or [name for name in known if ":" not in name]
     campaign = Campaign(components, given.jobs, given.transactions, given.seed)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    whole = not given.directed
-    for _ in campaign.run(given.count, whole, whole and not given.no_coverage):
-        report = campaign.report(reasons())
-        given.out.write_text(json.dumps(report, indent=1) + "\n")
+    for _ in campaign.run(given.count, not given.directed, lines):
+        report = campaign.report()
+        files.write_json(report, given.out)
     print_table(report)
     missed = missed_targets(report)
     for line in missed:

@@ -1,3 +1,112 @@
-"""The shared vocabulary of evenspike: numpy and the standard library, no torch, no amaranth."""
+"""evenspike: from a pruned spiking network to exact cycle counts on a sparse accelerator.
+
+    import evenspike as es
+    run = es.simulate(es.pack(es.load("vgg16-small"), es.preset("packed")), es.images(10))
+    print(run.cycles, run.bit_exact)
+
+Each name is imported when it is first used: what runs the shipped networks needs neither torch nor
+amaranth, and says so where something does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evenspike.flows.compare import Comparison, compare, grid
+    from evenspike.flows.cosim import cosim
+    from evenspike.flows.explore import Exploration, explore, trace
+    from evenspike.flows.images import Images, images
+    from evenspike.flows.models import load
+    from evenspike.flows.prepare import pack
+    from evenspike.flows.results import results
+    from evenspike.flows.simulate import Reference, Run, reference, simulate
+    from evenspike.flows.study import study
+    from evenspike.flows.sweep import sweep
+    from evenspike.flows.synth import bitstream, synth
+    from evenspike.flows.train import export, train
+    from evenspike_core.arch import Arch, preset
+    from evenspike_core.compare import Divergence
+    from evenspike_core.errors import EvenspikeError
+    from evenspike_core.pack import Packed
+    from evenspike_core.program import Program
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "evenspike_core.arch": ("Arch", "preset"),
+    "evenspike_core.compare": ("Divergence",),
+    "evenspike_core.errors": ("EvenspikeError",),
+    "evenspike_core.pack": ("Packed",),
+    "evenspike_core.program": ("Program",),
+    "evenspike.flows.compare": ("Comparison", "compare", "grid"),
+    "evenspike.flows.cosim": ("cosim",),
+    "evenspike.flows.explore": ("Exploration", "explore", "trace"),
+    "evenspike.flows.images": ("Images", "images"),
+    "evenspike.flows.models": ("load",),
+    "evenspike.flows.prepare": ("pack",),
+    "evenspike.flows.results": ("results",),
+    "evenspike.flows.simulate": ("Reference", "Run", "reference", "simulate"),
+    "evenspike.flows.study": ("study",),
+    "evenspike.flows.sweep": ("sweep",),
+    "evenspike.flows.synth": ("bitstream", "synth"),
+    "evenspike.flows.train": ("export", "train"),
+}
+_PLACE = {name: module for module, names in _PLACES.items() for name in names}
+_EXTRAS = {"amaranth": "hw,cosim", "torch": "train"}
+
+__all__ = [
+    "Arch",
+    "Comparison",
+    "Divergence",
+    "EvenspikeError",
+    "Exploration",
+    "Images",
+    "Packed",
+    "Program",
+    "Reference",
+    "Run",
+    "__version__",
+    "bitstream",
+    "compare",
+    "cosim",
+    "explore",
+    "export",
+    "grid",
+    "images",
+    "load",
+    "pack",
+    "preset",
+    "reference",
+    "results",
+    "simulate",
+    "study",
+    "sweep",
+    "synth",
+    "trace",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACE:
+        raise AttributeError(f"module 'evenspike' has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(_PLACE[name]), name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        extras = _EXTRAS.get(package)
+        if extras is None:
+            raise
+        from evenspike_core.errors import EvenspikeError  # noqa: PLC0415 - for the message alone
+
+        raise EvenspikeError(
+            f"{name} needs {package}: pip install 'evenspike[{extras}]'"
+        ) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACE})

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from evenspike.report import contents
-from evenspike.report import pages as report
 from evenspike_core import data as dataset
+from evenspike_core import files
 from evenspike_core.errors import EvenspikeError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,7 +218,7 @@ def agreement(workers: dict[str, Process], folder: Path) -> dict[str, Any]:
 
 def bench(peers: str, steps: int, size: int, out: Path) -> dict[str, Any]:
     """Measure, check and write; the content of ``train.json``."""
-    report.check_folder(out)
+    files.check_folder(out)
     with tempfile.TemporaryDirectory() as name:
         batch = Path(name) / "batch.npz"
         images, labels = dataset.shipped()
@@ -254,7 +254,7 @@ def bench(peers: str, steps: int, size: int, out: Path) -> dict[str, Any]:
         "variants": rows,
         "floor": least,
     }
-    report.write_json(content, out / "train.json")
+    files.write_json(content, out / "train.json")
     return content
 
 

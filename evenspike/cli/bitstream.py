@@ -1,50 +1,50 @@
-"""`evenspike bitstream`: a board's bitstream, its clock and what it takes."""
+"""`evenspike bitstream`: build a board's bitstream."""
 
 from __future__ import annotations
 
 import argparse
-import shutil
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from evenspike.cli import terminal
-from evenspike.cli.synthesis import steps
-from evenspike.report import pages as reports
-from evenspike_core.arch import preset
-from evenspike_core.errors import EvenspikeError
-from evenspike_hw.board.boards import board
-from evenspike_hw.board.build import build
-from evenspike_hw.board.index import keep, read_index
+from evenspike.cli.bar import Bar
 
 
-def bitstream(arguments: argparse.Namespace) -> int:
-    """The `bitstream` verb; returns the exit status."""
+def options(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    parser.add_argument("--board", default="ulx3s-85f", help="(default: ulx3s-85f)")
+    parser.add_argument("--arch", help="default: what fits the board")
+    parser.add_argument("--words", type=int, help="64-bit words of the board's memory")
+    parser.add_argument("--seeds", type=int, help="placements to try")
+    parser.add_argument("--out", type=Path, default=Path("build/bitstream"))
+    parser.add_argument(
+        "--keep", type=Path, help="folder for the file and its entry in index.json: bitstreams"
+    )
+    parser.set_defaults(extras="hw,boards")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build it."""
+    from evenspike.flows.synth import bitstream
+
+    with Bar() as progress:
+        found = bitstream(
+            arguments.board,
+            arch=arguments.arch,
+            words=arguments.words,
+            seeds=arguments.seeds,
+            out=arguments.out,
+            keep=arguments.keep,
+            progress=progress,
+        )
     console = terminal.console()
-    design = board(arguments.board)
-    arch = preset(arguments.arch or design.arch)
-    words = design.words if arguments.words is None else arguments.words
-    if words < 1:
-        raise EvenspikeError(f"{words} words of memory, possible are 1 and more")
-    seeds = design.seeds if arguments.seeds is None else arguments.seeds
-    reports.check_folder(arguments.out)
-    if arguments.keep is not None:
-        if (arguments.arch, arguments.words, arguments.seeds) != (None, None, None):
-            raise EvenspikeError(
-                f"{arguments.keep} keeps the boards' own designs only: no ARCH, WORDS or SEEDS"
-            )
-        reports.check_folder(arguments.keep)
-        read_index(arguments.keep)
-    with steps(console, arguments.board) as progress:
-        found = build(arguments.board, arch, words, seeds, arguments.out / "work", progress)
-    file = arguments.out / found.file.name
-    shutil.copyfile(found.file, file)
-    target = arguments.out / f"{arguments.board}.json"
-    reports.write_json(found.report, target)
     console.print(table(found.report))
-    console.print(f"written: {file}, {target}", soft_wrap=True)
-    if arguments.keep is not None:
-        console.print(f"{arguments.keep}: {keep(found, arguments.keep)}", soft_wrap=True)
+    target = arguments.out / f"{arguments.board}.json"
+    console.print(f"written: {found.file}, {target}", soft_wrap=True)
+    if found.kept:
+        console.print(f"{arguments.keep}: {found.kept}", soft_wrap=True)
     return 0
 
 

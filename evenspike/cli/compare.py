@@ -1,117 +1,86 @@
-"""Compare: an inference on the cycle model and on the RTL, and where the two part first."""
+"""`evenspike compare`: networks on a grid of machines.
+
+A table, a plot and a JSON of cycles, utilization, energy and area: `--arch "packed,pes=4|8|16"`
+with `--set fifo_depth=16,64` is a grid of six machines.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+import argparse
+import json
+from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+from evenspike.cli import terminal
+from evenspike.cli.bar import Bar
+from evenspike.cli.parser import DATA_HELP, parallel_options
+from evenspike_core.errors import EvenspikeError
 
-from evenspike_core.compare import Divergence, first_divergence
-from evenspike_core.counters import STATES, LayerStatement, Value
-from evenspike_core.pack import Descriptor, Packed
-from evenspike_hw.engine.host import positions
-from evenspike_hw.engine.results import LayerTrace
-from evenspike_sim.accelerator import LayerRun
-from evenspike_sim.collector import BIAS_READS
-
-NAMES = ("model", "RTL")
+IMAGES = 5
 
 
-def model_result(run: LayerRun) -> LayerStatement:
-    """All that the cycle model says about a layer and the RTL must say, too."""
-    counters: dict[str, Value] = {state: getattr(run, state) for state in STATES}
-    return _result(run, counters)
-
-
-def rtl_result(trace: LayerTrace) -> LayerStatement:
-    return _result(trace, dict(trace.states))
-
-
-def _result(run: LayerRun | LayerTrace, counters: dict[str, Value]) -> LayerStatement:
-    counters["accumulator overflow"] = run.accumulator_overflow.astype(np.int64)
-    counters["membrane overflow"] = run.membrane_overflow.astype(np.int64)
-    masks = run.masks if run.logits is None else None
-    return LayerStatement(run.name, run.cycles, masks, run.logits, counters)
-
-
-def compare(
-    packed: Packed, model: Sequence[LayerRun], rtl: Sequence[LayerTrace]
-) -> Divergence | None:
-    """The first difference of an inference, with its place in the schedule, or None.
-
-    Spikes and counters layer by layer; and the cycle in which each round's drain begins, which
-    tells where in a layer the cycles part.
-    """
-    found = first_divergence(
-        [model_result(run) for run in model], [rtl_result(trace) for trace in rtl], NAMES
+def options(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    parser.add_argument("--model", default="vgg16-small", help="tickets, runs or files: a,b")
+    parser.add_argument(
+        "--arch", default="packed", help="presets and fields with their values: packed,pes=4|8|16"
     )
-    rounds = (
-        first_round(layer, run, trace, packed.arch.drain_latency)
-        for layer, run, trace in zip(packed.layers, model, rtl, strict=True)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE,...",
+        help="another field of the Arch, once for each: fifo_depth=16,64",
     )
-    late = next((one for one in rounds if one is not None), None)
-    if found is None:
-        return late
-    names = [layer.name for layer in packed.layers]
-    if found.item == "mask":
-        index = names.index(found.layer)
-        return locate(packed.layers[index], rtl[index], found)
-    if late is not None and late.layer == found.layer:
-        text = f"{found.message}; {late.message}"
-        return dataclasses.replace(found, message=text, cycle=late.cycle)
-    end = sum(trace.cycles for trace in rtl[: names.index(found.layer) + 1])
-    text = f"{found.message}; the RTL ends the layer in cycle {end}"
-    return dataclasses.replace(found, message=text, cycle=end)
+    parser.add_argument("--images", type=int, default=IMAGES, help=f"(default: {IMAGES})")
+    parser.add_argument("--data", type=Path, help=f"{DATA_HELP}; default: shipped images")
+    parser.add_argument("--mapping", default="cost", choices=("cost", "natural"))
+    parallel_options(parser, "loky")
+    parser.add_argument("--out", type=Path, default=Path("build/compare"))
+    parser.add_argument("--json", action="store_true", help="print the JSON, nothing else")
 
 
-def first_round(
-    layer: Descriptor, run: LayerRun, trace: LayerTrace, latency: int
-) -> Divergence | None:
-    """The first round of a layer whose drain begins in another cycle on the RTL, or None.
+def run(arguments: argparse.Namespace) -> int:
+    """Compare them; 1 where a spike differs from the reference."""
+    from evenspike.flows.compare import compare, grid
+    from evenspike.flows.images import images
+    from evenspike.flows.models import load
+    from evenspike.report.machines import table
+    from evenspike_core.files import check_folder
 
-    latency: of the drain, from the read of a row to its spikes. The RTL says when each window is
-    closed; the first of a round behind a bias and the positions of the window.
-    """
-    if layer.last:  # it closes no windows
-        return None
-    windows = positions(layer)[:: layer.pool**2]
-    passes = windows[:, 0] // layer.slots
-    tiles = _tile(layer, windows[:, 1], windows[:, 2])
-    begins = np.flatnonzero(np.diff(passes, prepend=-1) | np.diff(tiles, prepend=-1))
-    before = BIAS_READS + layer.pool**2 - 1 + latency
-    if layer.host:  # the memory port sets its pace, which the cycles compare
-        return None
-    for at, begin in zip(begins.tolist(), run.drains, strict=True):
-        found = int(trace.closed[at]) - before
-        if found != begin:
-            text = (
-                f"layer {layer.name}, pass {passes[at]}, tile {tiles[at]}: the drain begins in "
-                f"cycle {begin} in {NAMES[0]}, {found} in {NAMES[1]}"
-            )
-            return Divergence(layer.name, "drain", (begin, found), text, cycle=found)
-    return None
-
-
-def locate(layer: Descriptor, trace: LayerTrace, found: Divergence) -> Divergence:
-    """A wrong spike with its pass, tile, slot and PE, and the cycle in which the RTL wrote it."""
-    assert found.neuron is not None  # noqa: S101  (a mask has one)
-    filter_, y, x = found.neuron
-    block, pe = (int(n[0]) for n in np.nonzero(layer.blocks == filter_))
-    side = layer.pool
-    windows = positions(layer)[:: side**2] // np.array([1, side, side])
-    at = int(np.flatnonzero((windows == (block, y, x)).all(axis=1))[0])
-    cycle = int(trace.closed[at])
-    tile = int(_tile(layer, np.array(y * side), np.array(x * side)))
-    place = f"pass {block // layer.slots}, tile {tile}, PE {pe}, slot {block % layer.slots}"
-    text = f"{found.message}; {place}, written by the RTL in cycle {cycle}"
-    return dataclasses.replace(found, message=text, pe=pe, cycle=cycle)
+    programs = [load(name) for name in arguments.model.split(",")]
+    given: int | object = arguments.images
+    if arguments.data is not None:
+        given = images(arguments.images, programs[0], arguments.data)
+    archs = grid(arguments.arch, _fields(arguments.set))
+    check_folder(arguments.out)
+    with Bar() as progress:
+        found = compare(
+            programs,
+            archs,
+            given,  # type: ignore[arg-type]
+            mapping=arguments.mapping,
+            jobs=arguments.jobs or 0,
+            backend=arguments.backend or "loky",
+            progress=progress,
+        )
+    files = found.save(arguments.out)
+    if arguments.json:
+        print(json.dumps(found.to_dict()))
+    else:
+        console = terminal.console()
+        console.print(table(found.to_dict()))
+        console.print("written: " + ", ".join(map(str, files)), soft_wrap=True)
+    return 0 if found.bit_exact else 1
 
 
-def _tile(
-    layer: Descriptor, y: npt.NDArray[np.int64], x: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Number of the tile in its pass, row by row."""
-    across = -(-layer.size[1] // layer.tile[1])
-    return y // layer.tile[0] * across + x // layer.tile[1]
+def _fields(texts: list[str]) -> dict[str, list[str]]:
+    """{"fifo_depth": ["16", "64"]} of "fifo_depth=16,64"."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        field, sign, values = text.partition("=")
+        if not sign or not all(values.split(",")):
+            raise EvenspikeError(f"--set {text!r} is not FIELD=VALUE,...")
+        if field in found:
+            raise EvenspikeError(f"--set {field}: given twice")
+        found[field] = values.split(",")
+    return found

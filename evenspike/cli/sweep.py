@@ -1,115 +1,83 @@
-"""`evenspike sweep`: a recipe with many methods, seeds and sizes, and one JSON about all of them.
-
-`sweep.json` in the sweep's folder holds a row for each run that was ever asked for there. It is
-replaced as a whole whenever a run has ended, and again made from the runs' folders by the same
-command.
-"""
+"""`evenspike sweep`: train a recipe with many methods, seeds and sizes."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
-import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evenspike import __version__
 from evenspike.cli import terminal
-from evenspike.cli.measure import measure
-from evenspike.report import contents
-from evenspike.report import pages as report
-from evenspike_core import backends
+from evenspike.cli.bar import Bar
+from evenspike.cli.parser import DATA_HELP
 from evenspike_core.errors import EvenspikeError
-from evenspike_train.runs import sweep as sweeping
 
-JSON_FILE = "sweep.json"
 SPAN_MAX = 10_000
 """Numbers in a range such as 1-5."""
 
 Number = TypeVar("Number", int, float)
 
 
-def sweep(arguments: argparse.Namespace) -> int:
-    """The verb; 1 if a run has failed, after all the others have ended."""
-    if arguments.jobs < 1:
-        raise EvenspikeError(f"sweep: jobs must be at least 1, not {arguments.jobs}")
-    axes = sweeping.Axes(
-        methods=_names(arguments.methods),
-        seeds=_integers("seeds", arguments.seeds),
-        rounds=_integers("rounds", arguments.rounds),
-        sparsities=_numbers("sparsities", arguments.sparsities, float),
-        pes=_integers("pes", arguments.pes),
+def options(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    parser.add_argument("--recipe", required=True, help="a shipped recipe, or a .toml file")
+    parser.add_argument("--methods", required=True, help="imp,u-ticket+early-time,...")
+    parser.add_argument("--seeds", default="1", help="1-5, or 1,4,7 (default: 1)")
+    parser.add_argument("--rounds", help="of the ladder: 4,8,13 (default: the recipe's)")
+    parser.add_argument("--sparsities", help="to reach: 0.9,0.95 (default: the recipe's)")
+    parser.add_argument("--pes", help="filters balanced together: 8,16 (default: the recipe's)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/sweep"),
+        help="folder of the runs (default: runs/sweep)",
     )
-    backends.check(arguments.backend, arguments.jobs)
-    runs = sweeping.plan(arguments.recipe, axes)
-    report.check_folder(arguments.out)
-    sweeping.check(runs, arguments.out, arguments.data, arguments.device)
-    return _run(runs, arguments)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
+    parser.add_argument("--backend", default="loky", help="loky, threading, dask, ray")
+    parser.add_argument("--data", type=Path, help=DATA_HELP)
+    parser.add_argument("--device", help="torch device; default: a GPU if there is one")
+    parser.set_defaults(extras="train", again="the same command goes on where it stopped")
 
 
-def _run(runs: list[sweeping.Run], arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Train them; 1 if a run has failed, after all the others have ended."""
+    from evenspike.flows.sweep import sweep
+
     console = terminal.console()
-    path = arguments.out / JSON_FILE
-    content = read(path)
-    known = {row["name"]: row for row in content["runs"]}
-    own: dict[str, dict[str, Any]] = {}
-    text = _text(arguments)
-    machine = ", ".join(filter(None, (sweeping.accelerator(arguments.device), contents.machine())))
-    threads = sweeping.threads(arguments.jobs)
-    made_on = {"machine": machine, "jobs": arguments.jobs, "threads": threads}
     ended = 0
 
-    def keep(run: sweeping.Run, row: dict[str, Any], made: dict[str, Any] | None) -> None:
-        asked = known.get(run.name, {}).get("sweep", text)
-        named = {"name": run.name, "command": run.command, "sweep": asked, **asdict(run.changes)}
-        own[run.name] = {**named, "made_on": made, **row}
-
-    def write() -> None:
-        # Read again: another sweep may have written its rows meanwhile.
-        listed = {row["name"]: row for row in read(path)["runs"]} | own
-        report.write_json(content | {"runs": list(listed.values())}, path)
-
-    def done(run: sweeping.Run, row: dict[str, Any]) -> None:
+    def done(row: dict[str, Any]) -> None:
         nonlocal ended
         ended += 1
-        keep(run, row, {**made_on, "load": _load()})
-        write()
-        console.print(f"{ended}: {run.name}: {_outcome(row)}", soft_wrap=True)
+        console.print(f"{ended}: {row['name']}: {_outcome(row)}", soft_wrap=True)
 
-    rows = sweeping.sweep(
-        runs,
-        arguments.out,
-        jobs=arguments.jobs,
-        backend=arguments.backend,
-        data=arguments.data,
-        device=arguments.device,
-        measure=measure,
-        done=done,
-    )
-    for run in runs:
-        keep(run, rows[run.name], (own.get(run.name) or known.get(run.name, {})).get("made_on"))
-    write()
-    failed = {name: row["error"] for name, row in rows.items() if row["error"]}
+    with Bar() as bar:
+        found = sweep(
+            arguments.recipe,
+            _names(arguments.methods),
+            seeds=_integers("seeds", arguments.seeds),
+            rounds=_integers("rounds", arguments.rounds),
+            sparsities=_numbers("sparsities", arguments.sparsities, float),
+            pes=_integers("pes", arguments.pes),
+            folder=arguments.out,
+            jobs=arguments.jobs,
+            backend=arguments.backend,
+            data=arguments.data,
+            device=arguments.device,
+            done=done,
+            progress=bar,
+        )
+    there = len(found.rows) - len(found.trained)
     console.print(
-        f"{len(runs)} runs: {ended} trained now, {len(runs) - ended} were there; written: {path}",
+        f"{len(found.rows)} runs: {len(found.trained)} trained now, {there} were there; "
+        f"written: {found.file}",
         soft_wrap=True,
     )
-    for name, error in failed.items():
+    for name, error in found.failed.items():
         print(f"evenspike: {name}: {error}", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _load() -> float | None:
-    """Processes that want a core, per core of this machine: above 1 they slow each other down."""
-    try:
-        return round(max(os.getloadavg()[:2]) / (os.cpu_count() or 1), 2)
-    except OSError:  # not known on every system
-        return None
+    return 1 if found.failed else 0
 
 
 def _outcome(row: dict[str, Any]) -> str:
@@ -120,30 +88,6 @@ def _outcome(row: dict[str, Any]) -> str:
         f"{line['validation_accuracy']:.2f} % at a sparsity of {100 * line['sparsity']:.2f} %, "
         f"{line['seconds']:.0f} s"
     )
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A sweep's JSON, or that of none.  Raises EvenspikeError for a file that is not one."""
-    if not path.exists():
-        return {"version": __version__, "runs": []}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        rows = {row["name"] for row in content["runs"]}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise EvenspikeError(f"{path}: is no list of runs: {error!r}") from error
-    if len(rows) != len(content["runs"]):
-        raise EvenspikeError(f"{path}: is no list of runs: a name stands in it twice")
-    return {"version": __version__, "runs": content["runs"]}
-
-
-def _text(arguments: argparse.Namespace) -> str:
-    """The command that was given, without what does not change its results."""
-    words = ["evenspike", "sweep", "--recipe", arguments.recipe]
-    for key in ("methods", "seeds", "rounds", "sparsities", "pes"):
-        value = getattr(arguments, key)
-        if value is not None:
-            words += [f"--{key}", value]
-    return shlex.join(words)
 
 
 def _names(text: str) -> tuple[str, ...]:

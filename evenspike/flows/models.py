@@ -1,4 +1,4 @@
-"""Names of shipped tickets to files, and files to Programs."""
+"""Names of shipped tickets and of finished runs to files, and files to Programs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Program
 
 SUFFIX = ".safetensors"
+
+RUNS = Path("runs")
+"""Where runs of training are, if nobody says another folder."""
 
 
 def checkpoints() -> Path:
@@ -22,20 +25,50 @@ def checkpoints() -> Path:
 
 
 def load(name: str) -> Program:
-    """The Program of a shipped ticket, or of a file with the suffix .safetensors.
+    """The Program that a name stands for.
 
-    Raises EvenspikeError that lists the tickets for a name that is neither.
+    Parameters
+    ----------
+    name : of a shipped ticket (which wins: what a command in the documents runs does not depend on
+        what has been trained here); of a finished run in `runs/`; the folder of one; or a file with
+        the suffix .safetensors.
+
+    Raises EvenspikeError that lists the tickets and runs for a name that is none of these, and that
+    says what to do for a run that has not finished or was not exported.
     """
     if name.endswith(SUFFIX):
         return Program.load(Path(name))
-    folder = checkpoints()
-    names = sorted(path.name.removesuffix(SUFFIX) for path in folder.glob(f"*{SUFFIX}"))
-    if name not in names:
+    tickets = _programs(checkpoints())
+    if name in tickets:
+        return Program.load(tickets[name])
+    for folder in (RUNS / name, Path(name)):
+        if (folder / "recipe.toml").is_file():
+            return Program.load(_program_of(folder))
+    runs = sorted(path.parent.name for path in RUNS.glob("*/ticket.pt"))
+    raise EvenspikeError(
+        f"unknown model {name!r}; there are: {', '.join(tickets) or 'none'}"
+        + (f", and the runs {', '.join(runs)}" if runs else "")
+        + f"; or give a {SUFFIX} file"
+    )
+
+
+def _programs(folder: Path) -> dict[str, Path]:
+    """The Program files in a folder, by name."""
+    return {path.name.removesuffix(SUFFIX): path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def _program_of(folder: Path) -> Path:
+    """The one Program file in the folder of a run."""
+    found = _programs(folder)
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        raise EvenspikeError(f"{folder}: holds {', '.join(found)}; give one of the {SUFFIX} files")
+    if (folder / "ticket.pt").is_file():
         raise EvenspikeError(
-            f"unknown model {name!r}; there are: {', '.join(names) or 'none'}; "
-            f"or give a {SUFFIX} file"
+            f"{folder}: this run has no Program yet; evenspike export --run {folder} writes it"
         )
-    return Program.load(folder / f"{name}{SUFFIX}")
+    raise EvenspikeError(f"{folder}: this run has not finished; the command that began it goes on")
 
 
 def check_name(program: Program) -> None:

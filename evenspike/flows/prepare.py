@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core import mapping
-from evenspike_core.arch import Arch
+from evenspike.flows import mappings
+from evenspike_core import pack as layout
+from evenspike_core.arch import Arch, preset
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.pack import Packed, pack
+from evenspike_core.mapping import KINDS, Activity
+from evenspike_core.pack import Packed
 from evenspike_core.program import Layer, Program
-from evenspike_sim.cost import draw, layer_cost
+from evenspike_sim.cost import draw
 
 
-def calibration(program: Program) -> mapping.Activity:
+def calibration(program: Program) -> Activity:
     """Share of active neurons per layer and channel, as the exporter measured it in training.
 
     Empty for a Program that carries none; a layer that is not in it gets None.
@@ -40,8 +45,34 @@ def _shares(layer: Layer, values: object) -> npt.NDArray[np.float64]:
     return shares
 
 
-def prepare(program: Program, arch: Arch, natural: bool) -> Packed:
-    """Map by the cycle model's own cost on spikes drawn at the training activity, and pack."""
+def pack(
+    program: Program,
+    arch: Arch | str = "packed",
+    *,
+    mapping: str = "cost",
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> Packed:
+    """Map a Program onto an Arch, by the cycle model's own cost on spikes drawn at the training
+    activity, and lay it out in memory.
+
+    arch: an Arch, or what `preset` takes. mapping: "cost", or "natural" for filters in their order.
+    progress: called with ("mapping", layers mapped, layers in all).
+
+    A mapping that was found before is taken from the user's cache (`evenspike.flows.mappings`).
+
+    Raises EvenspikeError for another name of a mapping or an Arch, and for a Program that the Arch
+    cannot run.
+    """
+    if mapping not in KINDS:
+        raise EvenspikeError(f"no mapping {mapping!r}; there are {', '.join(KINDS)}")
+    machine = preset(arch) if isinstance(arch, str) else arch
     activity = calibration(program)
-    cost = layer_cost(arch, draw(program, activity))
-    return pack(program, mapping.choose(program, arch, cost, activity, natural=natural), arch)
+    found = mappings.choose(
+        program,
+        machine,
+        draw(program, activity),
+        activity,
+        natural=mapping == "natural",
+        progress=None if progress is None else partial(progress, "mapping"),
+    )
+    return layout.pack(program, found, machine, mapping)

@@ -1,24 +1,31 @@
-"""Contents: from the cycle model's runs to the report's JSON; sums, averages, definitions."""
+"""Contents: from the tally of a run to the report's JSON: averages, and what follows from them."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import platform
-from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from evenspike import __version__
 from evenspike_core import metrics
 from evenspike_core.counters import STATES, LayerStatement
+from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed
 from evenspike_core.program import Layer, Program
-from evenspike_sim import energy
+from evenspike_sim import energy, energy_table
 from evenspike_sim.accelerator import LayerRun
+from evenspike_sim.tally import LayerTally, Tally
 
-Runs = Sequence[LayerRun]
+SUMMED = ("cycles", "accumulations", "words_loaded", "bound_cycles", "dense_cycles", *STATES)
+"""Keys of a layer whose sums over the layers are in `totals`."""
+
+COUNTED = ("words_loaded", "spikes_in", "spikes_out", "accumulations", "overflows")
+"""Counters of a layer that its entry has under their own names."""
 
 
 def machine() -> str:
@@ -43,43 +50,51 @@ def result(run: LayerRun) -> LayerStatement:
 def contents(
     program: Program,
     packed: Packed,
-    first: int,
-    images: Sequence[Runs],
+    tally: Tally,
     *,
     model: str,
     mapping: str,
+    command: str | None = None,
 ) -> dict[str, Any]:
     """The report's cycles, traffic and energy; the caller adds what it compared and predicted.
 
-    first: index in the Program of the first layer that ran. images: the runs of each image.
+    Parameters
+    ----------
+    tally: of at least one image; its layers are those of the Program from some layer on.
+    mapping: `cost` or `natural`. command: what made the run, None for a call from Python.
+
+    Raises EvenspikeError for a tally without an image.
     """
-    arch, count = packed.arch, len(images)
-    table = energy.load(clock_mhz=arch.clock_mhz)
-    actions = dict.fromkeys(energy.ACTIONS, 0.0)
+    if not tally.images:
+        raise EvenspikeError("report: no image has run, so there is nothing to report")
+    arch, count = packed.arch, tally.images
+    first = [layer.name for layer in program.layers].index(tally.layers[0].name)
+    table = energy_table.load(arch)
+    actions = dict.fromkeys(energy_table.ACTIONS, 0.0)
     layers = []
-    for position, runs in enumerate(zip(*images, strict=True)):
-        descriptor = packed.layers[first + position]
-        layer_actions = {
-            name: sum(run.actions.get(name, 0) for run in runs) / count for name in energy.ACTIONS
-        }
+    for index, one in enumerate(tally.layers, start=first):
+        layer_actions = {name: one.actions[name] / count for name in actions}
         for name, value in layer_actions.items():
             actions[name] += value
-        entry = _layer(program, first + position, descriptor, runs, arch.pes)
+        entry = _layer(program.layers[index], packed.layers[index], one, count, arch.pes)
         entry["energy_pj"] = energy.total_pj(energy.energy(layer_actions, table))
         layers.append(entry)
     by_action = energy.energy(actions, table)
-    totals = {
-        key: sum(layer[key] for layer in layers)
-        for key in ("cycles", "accumulations", "words_loaded", *STATES)
-    }
+    totals: dict[str, Any] = {key: sum(layer[key] for layer in layers) for key in SUMMED}
     cycles = totals["cycles"]
     totals["utilization"] = totals["busy"] / (arch.pes * cycles)
     totals["efficiency"] = totals["accumulations"] / (arch.timesteps * arch.pes * cycles)
+    totals["speedup_over_dense"] = totals["dense_cycles"] / cycles
+    totals["port_occupancy"] = totals["words_loaded"] / cycles
     totals["energy_pj"] = energy.total_pj(by_action)
     totals["latency_ms"] = cycles / (arch.clock_mhz * 1e3)
+    totals["frames_per_second"] = arch.clock_mhz * 1e6 / cycles
     paper = metrics.paper_metrics(program, arch.pes)
     return {
         "model": model,
+        "version": __version__,
+        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "command": command,
         "arch": {**dataclasses.asdict(arch), "digest": arch.digest},
         "engine": "model",
         "program": {
@@ -102,25 +117,37 @@ def contents(
             },
         },
         "layers": layers,
-        "energy": {"by_action": by_action, "total_pj": totals["energy_pj"]},
+        "energy": {
+            "by_action": by_action,
+            "total_pj": totals["energy_pj"],
+            "total_pj_range": energy.total_range(by_action),
+        },
         "mapping": mapping,
         "machine": machine(),
     }
 
 
+def natural_order(natural: Tally, mapped: Tally) -> dict[str, Any]:
+    """The report's optional `natural_order`: the same images with filters in their order.
+
+    natural: images on the natural mapping. mapped: the same images on the run's own mapping.
+    """
+    if natural.images != mapped.images:
+        raise EvenspikeError(
+            f"natural order: {natural.images} images beside {mapped.images}, not the same"
+        )
+    speedup = natural.cycles / mapped.cycles
+    return {"images": natural.images, "cycles": natural.cycles, "speedup": speedup}
+
+
 def _layer(
-    program: Program, index: int, descriptor: Descriptor, runs: Runs, pes: int
+    layer: Layer, descriptor: Descriptor, tally: LayerTally, images: int, pes: int
 ) -> dict[str, Any]:
-    layer = program.layers[index]
     segment = layer.segments[0]
-    mean = {state: sum(getattr(run, state) for run in runs) / len(runs) for state in STATES}
-    cycles = sum(run.cycles for run in runs) / len(runs)
-
+    mean = {state: tally.states[state] / images for state in STATES}
+    average = {name: value / images for name, value in tally.counts.items()}
+    cycles, busy = average["cycles"], float(np.sum(mean["busy"]))
     shortcuts = {"shortcut": _shortcut(layer)} if len(layer.segments) > 1 else {}
-
-    def average(name: str) -> float:
-        return float(sum(getattr(run, name) for run in runs) / len(runs))
-
     return {
         "name": layer.name,
         "shape": {
@@ -139,18 +166,29 @@ def _layer(
         "chunks": len(descriptor.chunks),
         "cycles": cycles,
         **{state: float(np.sum(value)) for state, value in mean.items()},
-        "utilization": float(np.sum(mean["busy"])) / (pes * cycles),
-        "per_pe": {state: np.asarray(value).tolist() for state, value in mean.items()},
-        "words_loaded": average("words_loaded"),
-        "spikes_in": average("spikes_in"),
-        "spikes_out": average("spikes_out"),
-        "accumulations": average("accumulations"),
-        "overflows": average("overflows"),
-        "overflow": any(
-            bool(run.accumulator_overflow.any() or run.membrane_overflow.any()) for run in runs
-        ),
+        "utilization": busy / (pes * cycles),
+        "bound_cycles": busy / pes,
+        "dense_cycles": _dense_cycles(layer, tally, images, pes),
+        "per_pe": {state: value.tolist() for state, value in mean.items()},
+        **{name: average[name] for name in COUNTED},
+        "overflow": tally.overflow,
         "density": layer.nnz / layer.weights,
     }
+
+
+def _dense_cycles(layer: Layer, tally: LayerTally, images: int, pes: int) -> float:
+    """Cycles of the layer on the same spikes, were no weight pruned and every PE always busy.
+
+    An identity shortcut has one weight for each channel, pruned or not. The host layer takes what
+    it takes: no weight of it is in the accelerator.
+    """
+    if layer.host:
+        return tally.counts["cycles"] / images
+    work = sum(
+        reached if layer.is_identity(index) else reached * layer.filters
+        for index, reached in enumerate(tally.reached)
+    )
+    return work / (pes * images)
 
 
 def _shortcut(layer: Layer) -> str:

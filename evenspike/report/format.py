@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-import json
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from evenspike.report.schema import Report
+from evenspike.report.schema import Content
+from evenspike.report.ticks import ENERGIES, unit
 from evenspike_core.counters import STATES
 
 DASH = "–"
@@ -19,12 +20,26 @@ STATE_TEXT = {
     "loading": "waits for the weights of the next chunk (first layer: for currents)",
     "draining": "hands its accumulators to the LIF units",
 }
-"""What the PE does in a cycle of each state."""
+"""What a PE does in a cycle of each state."""
 
 DEFINITIONS = {
     "cycles": "from the layer's first memory request to its last output write",
     "utilization": "busy PE-cycles / (PEs × cycles)",
     "efficiency": "accumulations / (PEs × AND gates × cycles); one gate for each timestep",
+    "bound": "the cycles that a layer's busy cycles would take, spread evenly over the PEs and "
+    "with nothing else to do: busy / PEs",
+    "over the mean": "busy cycles of the busiest PE of a layer above the mean over its PEs; of the "
+    "whole network, of all layers' busiest PEs together",
+    "dense": "the least cycles that the layer would take with every weight alive, on the same "
+    "spikes: a PE-cycle for every weight that an active neuron (one that fires in any timestep) "
+    "meets, spread evenly over the PEs and with nothing else to do; the first layer, whose "
+    "currents come from the host, as it is",
+    "speed-up over dense": "dense / cycles: at least so much faster than the unpruned network",
+    "speed-up over natural order": "cycles with filter f on PE f mod PEs / cycles, on the same "
+    "images",
+    "port": "words / cycles: the share of the run's cycles in which the memory port brings a word "
+    "in; of a single layer it would mean nothing, since the next layer's words come ahead",
+    "interval": "Wilson's score interval of the accuracy, 95 %: what so few images can tell",
     "accumulations": "pairs of a spike and a living weight that were added, timesteps apart",
     "words": "words that the memory port brought in",
     "spikes": "true spikes (a neuron counts once for each timestep in which it fires), in: of all "
@@ -40,6 +55,10 @@ STATES_SUM = (
     "every layer, for every PE and in the total."
 )
 
+BALANCE_TEXT = (
+    "A layer ends when its slowest PE does, so the cycles follow the busiest PE, not the mean."
+)
+
 PAPER_TEXT = (
     "Static, from the weights alone: one living weight takes one PE-cycle for each output position "
     "and timestep, in groups of consecutive filters, without the first and the fully connected "
@@ -47,24 +66,23 @@ PAPER_TEXT = (
 )
 
 ENERGY_TEXT = (
-    "An estimate: counted actions times a published energy for each. Clock tree, control and wires "
-    "between blocks are not in it."
+    "An estimate: counted actions times the energy that each takes on this accelerator, worked out "
+    "of published figures. Wires of the clock tree and between blocks, what logic PEs share and "
+    "the DRAM's row activations, refresh and pins are not in it. The source's DRAM access has "
+    "two readings, 32 bits and 64; the first is shown, and the range is that of both."
 )
 
 
 def count(value: float) -> str:
-    """A count with separators; a small average over images keeps one decimal."""
+    """A whole number with separators; what averages to less than one is not written as none."""
     if isinstance(value, int):
         return f"{value:,}"  # of any size
-    return f"{value:,.0f}" if float(value).is_integer() or value >= 1e5 else f"{value:,.1f}"
+    return "<1" if 0 < value < 0.5 else f"{value:,.0f}"
 
 
-def short(value: float) -> str:
-    """Three significant digits with a prefix, for the axis of a picture."""
-    for prefix, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= scale:
-            return f"{value / scale:.3g}{prefix}"
-    return f"{value:.3g}"
+def factor(value: float) -> str:
+    """A ratio as a multiple."""
+    return f"× {value:,.2f}" if value < 100 else f"× {value:,.0f}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -72,18 +90,33 @@ def percent(share: float | None, digits: int = 1) -> str:
     return DASH if share is None else f"{100 * share:.{digits}f} %"
 
 
+def signed(share: float) -> str:
+    """A deviation as a percentage with its sign."""
+    return f"{100 * share:+.1f} %".replace("-", "−")
+
+
 def action(name: str) -> str:
-    """`and_gate` as `AND gate`."""
+    """The name of an action in words: `and_gate` is an `AND gate`."""
     words = name.split("_")
     return " ".join(w.upper() if w in {"and", "lif", "fifo"} else w for w in words)
 
 
-def energy(picojoules: float) -> str:
-    """Four significant digits in pJ, nJ, µJ or mJ."""
-    for unit, scale in (("mJ", 1e9), ("µJ", 1e6), ("nJ", 1e3)):
-        if picojoules >= scale:
-            return f"{picojoules / scale:.4g} {unit}"
-    return f"{picojoules:.4g} pJ"
+def energy(picojoules: float, of: float | None = None) -> str:
+    """An energy in pJ, nJ, µJ or mJ: four significant digits.
+
+    of: the largest of several that stand together, whose unit and decimals all of them have.
+    """
+    size, name = unit(picojoules if of is None else of, ENERGIES)
+    if of is None:
+        return f"{picojoules / size:.4g} {name}"
+    whole = len(f"{abs(of) / size:.0f}")
+    return f"{picojoules / size:,.{max(0, 4 - whole)}f} {name}"
+
+
+def energy_range(report: Content) -> str:
+    """Lowest and highest energy of the run by the readings of the table's sources."""
+    low, high = report["energy"]["total_pj_range"]
+    return f"{energy(low)} to {energy(high)}"
 
 
 def shares(counts: Mapping[str, float]) -> dict[str, float]:
@@ -99,7 +132,7 @@ def firing_rate(layer: Mapping[str, Any], timesteps: int) -> float | None:
     return layer["spikes_out"] / (neurons * timesteps) if neurons and layer["spikes_out"] else None
 
 
-def class_name(report: Report, label: int | None) -> str:
+def class_name(report: Content, label: int | None) -> str:
     """The name of a class, its number where the report has no names."""
     names: Sequence[str] = report.get("classes") or ()
     if label is None:
@@ -107,7 +140,7 @@ def class_name(report: Report, label: int | None) -> str:
     return names[label] if 0 <= label < len(names) else str(label)
 
 
-def verdict(report: Report) -> str:
+def verdict(report: Content) -> str:
     """What was compared, with what outcome, and whether anything has saturated."""
     c = report["compared"]
     rtl = c.get("rtl") or {}
@@ -131,25 +164,36 @@ def verdict(report: Report) -> str:
     return said
 
 
+LISTED = 8
+"""Values of a list that are written out; of a longer one, the number of them."""
+
+
 def facts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """(name, text) of every leaf of a nested object, names joined with a dot."""
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
             yield from facts(value, f"{name}.")
-        elif isinstance(value, bool) or value is None:
-            yield name, {True: "yes", False: "no", None: DASH}[value]
-        elif isinstance(value, int):
-            yield name, str(value) if abs(value) < 10_000 else count(value)
-        elif isinstance(value, float):
-            yield name, f"{value:.6g}"
-        elif isinstance(value, list):
-            yield name, json.dumps(value, ensure_ascii=False)
         else:
-            yield name, str(value)
+            yield name, fact(value)
 
 
-def machine(report: Report) -> str:
+def fact(value: Any) -> str:
+    """A value in words."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: DASH}[value]
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10_000 else count(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        if len(value) > LISTED or any(isinstance(item, dict | list) for item in value):
+            return f"{len(value)} values"
+        return ", ".join(map(fact, value))
+    return f"{len(value)} values" if isinstance(value, dict) else str(value)
+
+
+def machine(report: Content) -> str:
     """What the host is and how long it took."""
     host = report["machine"]
     if isinstance(host, Mapping):
@@ -158,7 +202,7 @@ def machine(report: Report) -> str:
     return f"{times or DASH}, on {host}"
 
 
-def paper(report: Report) -> list[tuple[str, str]]:
+def paper(report: Content) -> list[tuple[str, str]]:
     """(name, value) of the paper's convention."""
     given = report["paper_convention"]
     used = given["utilization"]
@@ -172,21 +216,69 @@ def paper(report: Report) -> list[tuple[str, str]]:
     ]
 
 
-def headline(report: Report) -> list[tuple[str, str, str]]:
+def balance(report: Content) -> float | None:
+    """How far the busiest PE of each layer is above the mean over its PEs, of all layers together.
+
+    None for a run in which no PE was ever busy.
+    """
+    busy = [layer["per_pe"]["busy"] for layer in report["layers"]]
+    mean = sum(map(statistics.fmean, busy))
+    return sum(map(max, busy)) / mean - 1 if mean else None
+
+
+def balance_text(report: Content) -> str:
+    """What the balance is about, and what the cycles were without the mapper's, if that was run."""
+    natural = report.get("natural_order")
+    if not natural:
+        return BALANCE_TEXT
+    images = f"{count(natural['images'])} image{'s' if natural['images'] != 1 else ''}"
+    return (
+        f"{BALANCE_TEXT} With filters in their natural order it is {count(natural['cycles'])} "
+        f"cycles an image ({images}), {factor(natural['speedup'])} of those of this mapping."
+    )
+
+
+def interval(report: Content) -> str:
+    """The accuracy's interval, or nothing where there is no accuracy."""
+    ends = report["accuracy_interval"]
+    return f"95 % interval {100 * ends[0]:.1f} to {100 * ends[1]:.1f} %" if ends else ""
+
+
+def headline(report: Content) -> list[tuple[str, str, str]]:
     """(name, value, explanation) of the figures that a reader looks for first."""
     totals, clock = report["totals"], report["arch"]["clock_mhz"]
     program, images = report["program"], report["images"]
-    of = f"{images} image{'s' if images != 1 else ''}"
+    of = f"{count(images)} image{'s' if images != 1 else ''}"
     added = count(totals["accumulations"])
     live = f"{count(program['nnz'])} of {count(program['weights'])} weights"
+    over = balance(report)
+    natural = report.get("natural_order")
+    beside = f"; {factor(natural['speedup'])} over natural order" if natural else ""
     accuracy = DASH if report["accuracy"] is None else percent(report["accuracy"])
+    told = f"{of}; {interval(report)} (Wilson)" if report["accuracy_interval"] else f"on {of}"
     return [
         ("Cycles", count(totals["cycles"]), f"per image, average of {of}"),
-        ("Latency", f"{totals['latency_ms']:.4g} ms", f"at {clock:g} MHz"),
-        ("Utilization", percent(totals["utilization"]), "busy PE-cycles of all"),
+        (
+            "Frames/s",
+            count(totals["frames_per_second"]),
+            f"{totals['latency_ms']:.4g} ms each, at {clock:g} MHz",
+        ),
+        (
+            "Utilization",
+            percent(totals["utilization"]),
+            f"bound: {count(totals['bound_cycles'])} cycles",
+        ),
+        ("Busiest PEs", DASH if over is None else signed(over), "over the mean, layer by layer"),
+        ("Speed-up", factor(totals["speedup_over_dense"]), f"over dense, at least{beside}"),
         ("Efficiency", percent(totals["efficiency"]), f"{added} accumulations"),
-        ("Energy", energy(totals["energy_pj"]), "per image, an estimate"),
-        ("Accuracy", accuracy, f"on these {of}" if images != 1 else "on this image"),
+        ("Energy", energy(totals["energy_pj"]), f"per image, an estimate; {energy_range(report)}"),
+        ("Accuracy", accuracy, told),
         ("Sparsity", percent(program["sparsity"], 2), live),
-        ("Words", count(totals["words_loaded"]), "brought in by the memory port"),
+        ("Port", percent(totals["port_occupancy"]), f"{count(totals['words_loaded'])} words"),
     ]
+
+
+def made(report: Content) -> str:
+    """What made the report, and when."""
+    command = report["command"] or "a call from Python"
+    return f"evenspike {report['version']}, {report['date']}: {command}"

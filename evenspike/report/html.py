@@ -7,14 +7,13 @@ import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from evenspike.report import format as fmt
-from evenspike.report import plots, rows
-from evenspike.report.schema import Report
+from evenspike.report import plots, rows, ticket
+from evenspike.report.schema import Content
 from evenspike.report.style import stylesheet
 from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
@@ -25,13 +24,24 @@ Picture = tuple[npt.NDArray[np.uint8], int | None, int]
 PICTURES_MAX = 100
 """Pictures on a page; what is left out is said in the caption."""
 
+FRAGMENT = "evenspike-report"
+FRAGMENT_RULES = (
+    ".tiles { display: flex; flex-wrap: wrap; gap: 6px 24px; margin: 8px 0 12px; }",
+    ".tile span { display: block; font-size: 11px; opacity: .7; }",
+    ".tile strong { display: block; font-size: 18px; white-space: nowrap; }",
+    "table { border-collapse: collapse; font-size: 12px; font-variant-numeric: tabular-nums; }",
+    "th, .evenspike-report td { padding: 2px 8px; text-align: right; }",
+    "tr.sum td { font-weight: 600; border-top: 1px solid currentColor; }",
+)
+"""The style of `fragment`; each rule holds inside it only."""
 
-def render(report: Report, pictures: Sequence[Picture] = (), *, trace: bool = False) -> str:
-    """The page.
+
+def render(report: Content, pictures: Sequence[Picture] = (), *, trace: bool = False) -> str:
+    """The report as one page of HTML.
 
     Parameters
     ----------
-    report: checked (`report_schema.check`).
+    report: checked (`schema.check`).
     pictures: the images that were run, in the order of `predictions`.
     trace: whether a `trace.json` lies beside the page.
     """
@@ -82,7 +92,7 @@ def png(pixels: npt.NDArray[np.uint8]) -> bytes:
     )
 
 
-def _header(report: Report) -> str:
+def _header(report: Content) -> str:
     arch = report["arch"]
     style = "good" if report["bit_exact"] else "bad"
     first, _, rest = fmt.verdict(report).partition(": ")
@@ -107,10 +117,11 @@ def tiles(entries: Iterable[tuple[str, str, str]]) -> str:
     return f'<div class="tiles">\n{tiles}</div>'
 
 
-def figure(number: int, title: str, content: str, caption: str, before: str = "") -> str:
-    """A numbered picture; `before` is HTML that stands above it, as a legend does."""
+def figure(number: int, title: str, panels: Iterable[str], caption: str, before: str = "") -> str:
+    """A numbered figure of panels side by side; `before` is HTML that stands above them."""
+    content = "".join(panels)
     return (
-        f'<figure id="figure-{number}">\n{before}<div class="scroll">{content}</div>\n'
+        f'<figure id="figure-{number}">\n{before}<div class="panels">{content}</div>\n'
         f"<figcaption><b>Figure {number}. {escape(title)}.</b> {escape(caption)}</figcaption>\n"
         "</figure>"
     )
@@ -136,7 +147,7 @@ def table(
     """
     written = [
         "".join(
-            f"<td{_TEXT if name == prose else ''}>{escape(text)}</td>"
+            f'<td{_TEXT if name == prose else ""} data-label="{escape(name)}">{escape(text)}</td>'
             for name, text in zip(head, row, strict=True)
         )
         for row in lines
@@ -146,21 +157,23 @@ def table(
         f'<tr class="{classes.get(index, "")}">{line}</tr>\n' for index, line in enumerate(written)
     )
     names = "".join(f"<th{_TEXT if name == prose else ''}>{escape(name)}</th>" for name in head)
-    return f'<div class="scroll"><table>\n<tr>{names}</tr>\n{body}</table></div>'
+    return f'<div class="scroll"><table>\n<tr class="head">{names}</tr>\n{body}</table></div>'
 
 
-def _layers(report: Report, trace: bool) -> str:
-    legend = "".join(
-        f'<li><i class="{state}"></i>{state}: {escape(text)}</li>'
-        for state, text in fmt.STATE_TEXT.items()
-    )
+def legend(entries: Iterable[tuple[str, str]]) -> str:
+    """A list of colours: the class of each, and what it stands for."""
+    items = "".join(f'<li><i class="{style}"></i>{escape(text)}</li>' for style, text in entries)
+    return f'<ul class="legend">{items}</ul>\n'
+
+
+def _layers(report: Content, trace: bool) -> str:
     hint = (
         '<p class="lead hint">Cycle by cycle: <a href="trace.json">trace.json</a>, '
         "to be opened in ui.perfetto.dev.</p>"
         if trace
         else ""
     )
-    ramp = '<p class="legend"><span>busy 0 %<i class="ramp"></i>100 %</span></p>\n'
+    states = legend((state, f"{state}: {text}") for state, text in fmt.STATE_TEXT.items())
     return "\n".join(
         [
             f"<h2>Where the cycles go</h2>\n<p>{escape(fmt.STATES_SUM)}</p>",
@@ -174,53 +187,69 @@ def _layers(report: Report, trace: bool) -> str:
             figure(
                 2,
                 "Where every PE-cycle went",
-                plots.states(report),
+                [plots.states(report), states],
                 "Share of the PE-cycles of each layer, and of the whole run.",
-                f'<ul class="legend">{legend}</ul>\n',
-            ),
-            figure(
-                3,
-                "Busy share by PE and layer",
-                plots.heat(report),
-                "Percent of the layer's cycles in which the PE is busy. One pale cell in a row is "
-                "a PE with too little work; a pale row is a layer that leaves all PEs without.",
-                ramp,
             ),
             f"<figure>{_layer_tables(report)}<figcaption>{_layer_caption()}</figcaption></figure>",
             hint,
+            f"<h2>How evenly the PEs work</h2>\n<p>{escape(fmt.balance_text(report))}</p>",
+            figure(
+                3,
+                "The PEs of each layer beside each other",
+                [plots.spread(report), plots.heat(report)],
+                "Left: a mark for each PE, by its busy cycles, and how far the least busy and the "
+                "busiest are from the mean; a mark at the edge may be farther off than drawn. "
+                "Right: which PE it is. One pale cell in a row is a PE with too little work; a "
+                "pale row is a layer that leaves all PEs without.",
+            ),
+            f"<figure>{_balance_table(report)}</figure>",
         ]
     )
 
 
-def _layer_tables(report: Report) -> str:
+def _layer_tables(report: Content) -> str:
     """Two tables, so that a screen shows each whole: the time, and what was moved and added."""
-    totals, layers = report["totals"], report["layers"]
-    time = [[layer["name"], *rows.time(layer)] for layer in layers]
+    layers = report["layers"]
     work = [
-        [layer["name"], *rows.place(layer), *rows.traffic(layer), *rows.cost(layer)]
+        [layer["name"], *rows.place(layer), *rows.traffic(layer), *rows.cost(report, layer)]
         for layer in layers
     ]
-    time.append(["total", *rows.time(totals)])
     work.append(
         ["total", *rows.total_place(), *rows.total_traffic(report), *rows.total_cost(report)]
     )
     second = table(("layer", *rows.PLACE, *rows.TRAFFIC, *rows.COST), work, "sum")
-    return f'{table(("layer", *rows.TIME), time, "sum")}\n<div class="gap"></div>\n{second}'
+    return f'{_time_table(report)}\n<div class="gap"></div>\n{second}'
+
+
+def _time_table(report: Content) -> str:
+    lines = [[layer["name"], *rows.time(layer)] for layer in report["layers"]]
+    return table(("layer", *rows.TIME), [*lines, ["total", *rows.time(report["totals"])]], "sum")
+
+
+def _balance_table(report: Content) -> str:
+    lines = [[layer["name"], *rows.balance(layer)] for layer in report["layers"]]
+    lines.append(["total", *rows.total_balance(report)])
+    terms = ("bound", "over the mean", "dense", "speed-up over dense")
+    written = table(("layer", *rows.BALANCE), lines, "sum")
+    return f"{written}<figcaption>{escape(_explained(terms))}</figcaption>"
+
+
+def _explained(terms: Iterable[str]) -> str:
+    return " ".join(f"{name[0].upper()}{name[1:]}: {fmt.DEFINITIONS[name]}." for name in terms)
 
 
 def _layer_caption() -> str:
     terms = ("F", "words", "spikes", "accumulations", "density")
-    text = " ".join(f"{name[0].upper()}{name[1:]}: {fmt.DEFINITIONS[name]}." for name in terms)
-    return escape(f"{text} {rows.NOTE}")
+    return escape(f"{_explained(terms)} {rows.NOTE}")
 
 
-def _paper(report: Report) -> str:
+def _paper(report: Content) -> str:
     return f"<h2>In the paper's convention</h2>\n<p>{escape(fmt.PAPER_TEXT)}</p>\n" + tiles(
         (name, value, "") for name, value in fmt.paper(report)
     )
 
 
-def _energy(report: Report) -> str:
+def _energy(report: Content) -> str:
     energy = report["energy"]
     total = energy["total_pj"] or 1.0
     lines = [
@@ -228,7 +257,7 @@ def _energy(report: Report) -> str:
             fmt.action(name),
             fmt.count(action["count"]),
             f"{action['pj_each']:.4g} {action['unit']}",
-            fmt.energy(action["pj"]),
+            fmt.energy(action["pj"], total),
             fmt.percent(action["pj"] / total),
             action["node"],
             f"{action['source']}. {action.get('note', '')}",
@@ -236,10 +265,6 @@ def _energy(report: Report) -> str:
         for name, action in energy["by_action"].items()
     ]
     lines.append(["total", "", "", fmt.energy(energy["total_pj"]), fmt.percent(1.0), "", ""])
-    legend = "".join(
-        f'<li><i class="shade{index}"></i>{group} {fmt.energy(pj)}, {fmt.percent(pj / total)}</li>'
-        for index, (group, pj) in enumerate(plots.energy_groups(report).items())
-    )
     head = ("action", "count", "each", "energy", "share", "node", "source of the figure")
     return (
         f"<h2>Energy</h2>\n<p>{escape(fmt.ENERGY_TEXT)}</p>\n"
@@ -247,14 +272,14 @@ def _energy(report: Report) -> str:
             4,
             "Energy per image",
             plots.energy(report),
-            "Top: by group. Below: by action, count times energy of one action.",
-            f'<ul class="legend">{legend}</ul>\n',
+            "By group, the largest first and darkest; and by action, count times energy of one "
+            "action.",
         )
         + f"\n<figure>{table(head, lines, 'sum', head[-1])}</figure>"
     )
 
 
-def _activity(report: Report) -> str:
+def _activity(report: Content) -> str:
     return "<h2>Spikes</h2>\n" + figure(
         5,
         "Spikes and firing rate by layer",
@@ -264,7 +289,7 @@ def _activity(report: Report) -> str:
     )
 
 
-def _pictures(report: Report, pictures: Sequence[Picture]) -> str:
+def _pictures(report: Content, pictures: Sequence[Picture]) -> str:
     if not pictures:
         return ""
     shown = pictures[:PICTURES_MAX]
@@ -283,7 +308,7 @@ def _pictures(report: Report, pictures: Sequence[Picture]) -> str:
 
 
 def _picture(
-    report: Report, pixels: npt.NDArray[np.uint8], label: int | None, prediction: int
+    report: Content, pixels: npt.NDArray[np.uint8], label: int | None, prediction: int
 ) -> str:
     data = base64.b64encode(png(pixels)).decode()
     said, truth = (escape(fmt.class_name(report, value)) for value in (prediction, label))
@@ -297,34 +322,56 @@ def _picture(
     )
 
 
-def _cards(report: Report) -> str:
-    program = dict(report["program"])
-    provenance = program.pop("provenance")
+def _cards(report: Content) -> str:
+    tables, texts = ticket.tables(report), ticket.texts(report)
+    short = [(name, text) for name, text in ticket.facts(report) if name not in {*tables, *texts}]
+    more = "".join(
+        f"<h3>{escape(name.replace('_', ' '))}</h3>\n{table(head, lines)}"
+        for name, (head, lines) in tables.items()
+    )
+    more += "".join(
+        f"<details><summary>{escape(name)}</summary><pre>{escape(text)}</pre></details>"
+        for name, text in texts.items()
+    )
     return (
         "<h2>Accelerator and ticket</h2>\n"
-        f'<div class="cards">\n{card("Accelerator", report["arch"])}\n'
-        f"{card('Ticket', {'model': report['model'], **program, **provenance})}\n</div>"
+        f'<div class="cards">\n{card("Accelerator", fmt.facts(report["arch"]))}\n'
+        f"{card('Ticket', short, more)}\n</div>"
     )
 
 
-def card(title: str, values: Mapping[str, Any]) -> str:
-    """A box with the leaves of an object."""
+def card(title: str, facts: Iterable[tuple[str, str]], more: str = "") -> str:
+    """A box with names and values, and perhaps more HTML below them."""
     entries = "".join(
         f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(text)}</dd>\n"
-        for name, text in fmt.facts(values)
+        for name, text in facts
     )
-    return f'<div class="card"><h3>{escape(title)}</h3>\n<dl>\n{entries}</dl></div>'
+    return f'<div class="card"><h3>{escape(title)}</h3>\n<dl>\n{entries}</dl>{more}</div>'
 
 
 def definitions(terms: Mapping[str, str]) -> str:
-    """The page's section of that name."""
+    """The section of a page that says what its words mean."""
     body = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>\n" for k, v in terms.items())
     return f'<h2>Definitions</h2>\n<div class="card"><dl>\n{body}</dl></div>'
 
 
-def _footer(report: Report) -> str:
+def _footer(report: Content) -> str:
     return (
         f"<footer>Program <code>{escape(report['program']['digest'])}</code>. "
-        f"Host time: {escape(fmt.machine(report))}. "
+        f"Made by {escape(fmt.made(report))}. Host time: {escape(fmt.machine(report))}. "
         "Everything on this page is in report.json.</footer>"
+    )
+
+
+def fragment(report: Content) -> str:
+    """The headline figures and the layers, to be shown inside another page, as a notebook's is.
+
+    Its style holds for nothing but itself, and its colours are those of the page around it.
+    """
+    style = "".join(f".{FRAGMENT} {rule}\n" for rule in FRAGMENT_RULES)
+    return (
+        f'<div class="{FRAGMENT}">\n<style>\n{style}</style>\n'
+        f"<p><b>{escape(report['model'])} on {report['arch']['pes']} PEs.</b> "
+        f"{escape(fmt.verdict(report))}</p>\n{tiles(fmt.headline(report))}\n"
+        f"{_time_table(report)}\n</div>\n"
     )

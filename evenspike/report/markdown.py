@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from evenspike.report import format as fmt
-from evenspike.report import rows
-from evenspike.report.schema import Report
+from evenspike.report import rows, ticket
+from evenspike.report.schema import Content
+
+PREDICTIONS_MAX = 100
+"""Predictions that are written out; what is left out is said."""
 
 
-def render(report: Report, files: Iterable[str] = ()) -> str:
-    """The text.
+def render(report: Content, files: Iterable[str] = ()) -> str:
+    """The report as Markdown.
 
     Parameters
     ----------
-    report: checked (`report_schema.check`).
+    report: checked (`schema.check`).
     files: names of the other files of the report, which are linked.
     """
     arch, program = report["arch"], report["program"]
-    ticket = {"model": report["model"], **program}
     head = (
         f"Engine: {report['engine']}. Accelerator: {arch['preset']} (`{arch['digest']}`). "
         f"Program: `{program['digest']}`. Mapping: {report['mapping']}. Counts are per image, "
@@ -28,10 +30,13 @@ def render(report: Report, files: Iterable[str] = ()) -> str:
         f"# {report['model']} on {arch['pes']} PEs",
         head,
         f"**{fmt.verdict(report)}**",
+        f"Made by {fmt.made(report)}.",
         table(("figure", "value", ""), fmt.headline(report)),
         "## Layers",
         f"{fmt.STATES_SUM} {rows.NOTE}",
         _layers(report),
+        fmt.balance_text(report),
+        _balance(report),
         bullets(fmt.DEFINITIONS),
         bullets({f"{state} PE": text for state, text in fmt.STATE_TEXT.items()}),
         "## In the paper's convention",
@@ -44,36 +49,41 @@ def render(report: Report, files: Iterable[str] = ()) -> str:
         _predictions(report) if report["predictions"] else "",
         "## Accelerator and ticket",
         table(("parameter", "value"), fmt.facts(arch)),
-        table(("ticket", "value"), fmt.facts(ticket)),
+        table(("ticket", "value"), ticket.facts(report)),
         f"Host time: {fmt.machine(report)}.",
         " · ".join(f"[{name}]({name})" for name in files),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _layers(report: Report) -> str:
-    return table(
-        rows.HEAD, [rows.layer(layer) for layer in report["layers"]] + [rows.total(report)]
-    )
+def _layers(report: Content) -> str:
+    lines = [rows.layer(report, layer) for layer in report["layers"]]
+    return table(rows.HEAD, [*lines, rows.total(report)])
 
 
-def _energy(report: Report) -> str:
+def _balance(report: Content) -> str:
+    lines = [[layer["name"], *rows.balance(layer)] for layer in report["layers"]]
+    return table(("layer", *rows.BALANCE), [*lines, ["total", *rows.total_balance(report)]])
+
+
+def _energy(report: Content) -> str:
+    total = report["energy"]["total_pj"]
     lines = [
         [
             name,
             fmt.count(action["count"]),
             f"{action['pj_each']:.4g} {action['unit']}",
-            fmt.energy(action["pj"]),
-            fmt.percent(action["pj"] / (report["energy"]["total_pj"] or 1.0)),
+            fmt.energy(action["pj"], total),
+            fmt.percent(action["pj"] / (total or 1.0)),
             f"{action['node']}: {action['source']}",
         ]
         for name, action in report["energy"]["by_action"].items()
     ]
-    lines.append(["total", "", "", fmt.energy(report["energy"]["total_pj"]), "", ""])
+    lines.append(["total", "", "", fmt.energy(total), "", ""])
     return table(("action", "count", "each", "energy", "share", "source"), lines)
 
 
-def _predictions(report: Report) -> str:
+def _predictions(report: Content) -> str:
     lines = [
         [
             str(p["index"]),
@@ -81,9 +91,11 @@ def _predictions(report: Report) -> str:
             fmt.class_name(report, p["prediction"]),
             ", ".join(f"{logit:g}" for logit in p["logits"]),
         ]
-        for p in report["predictions"]
+        for p in report["predictions"][:PREDICTIONS_MAX]
     ]
-    return table(("image", "label", "prediction", "logits"), lines)
+    written = table(("image", "label", "prediction", "logits"), lines)
+    left = len(report["predictions"]) - len(lines)
+    return f"{written}\n\n{left:,} more are in report.json." if left else written
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

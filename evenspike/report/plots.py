@@ -1,22 +1,36 @@
 """The pictures of a report: SVG written by hand, so that a page needs nothing but itself.
 
-Every picture is a function of the report's JSON. Numbers stand beside their bars and in `<title>`,
-so a picture can be read exactly.
+Every picture is a function of the report's JSON, and a figure is one or two of them side by side.
+Numbers stand beside their bars and in `<title>`, so a picture can be read exactly.
 """
 # ruff: noqa: RUF001  (a report is typeset: it has multiplication signs and dashes)
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evenspike.report import format as fmt
-from evenspike.report.schema import Report
-from evenspike.report.svg import ROW, WIDTH, Scale, Svg, axis, bar, gutter, names
+from evenspike.report.schema import Content
+from evenspike.report.style import SHADES
+from evenspike.report.svg import (
+    BOTTOM,
+    ROW,
+    TOP,
+    WIDTH,
+    Bar,
+    Svg,
+    bar_chart,
+    gutter,
+    write_names,
+)
+from evenspike.report.ticks import ENERGIES, SHARES, labels, ticks
 from evenspike_core.counters import STATES
 
 ENERGY_GROUPS = {
-    "arithmetic": ("and_gate", "accumulate", "lif_step"),
+    "logic": ("and_gate", "accumulate", "lif_step", "match", "select", "unpack"),
     "PE memories": (
         "accumulator_read",
         "accumulator_write",
@@ -26,45 +40,43 @@ ENERGY_GROUPS = {
         "table_read",
         "table_write",
     ),
-    "activations": ("fifo_push", "fifo_pop", "spike_read", "spike_write"),
+    "activations": (
+        *("fifo_push", "fifo_pop", "queue_push", "queue_pop", "spike_read", "spike_write"),
+    ),
     "off-chip memory": ("memory_word",),
-    "leakage": ("leakage_cycle",),
+    "leakage and clock": (
+        *("leakage_cycle", "shared_leakage_cycle", "clock_cycle", "shared_clock_cycle"),
+    ),
 }
 OTHER_GROUP = "other"
+PALEST = len(SHADES) - 1
+
+SPREAD_SHOWN = 0.95
+"""Share of the busy cycles whose layers the spread is drawn to fit; of the small layers with a
+wider spread, what is farther off is drawn at the edge."""
 
 
-def cycles(report: Report) -> str:
-    """Cycles of each layer (left) and its utilization (right)."""
-    layers, top = report["layers"], 36
-    labels = [layer["name"] for layer in layers]
-    left = gutter(labels)
-    scale = Scale.over([layer["cycles"] for layer in layers], 560 - left)
-    share = Scale(1.0, 190)
-    svg = Svg("Cycles and utilization by layer", top + len(layers) * ROW + 26)
-    names(svg, labels, left, top)
-    axis(svg, left, top, len(layers), scale, f"Cycles, {scale.name}", fmt.short)
-    right = 680
-    axis(svg, right, top, len(layers), share, "Utilization", lambda v: f"{100 * v:.0f} %")
-    for row, layer in enumerate(layers):
-        y = top + row * ROW
-        number, used = fmt.count(layer["cycles"]), layer["utilization"]
-        title = f"{layer['name']}: {number} cycles"
-        bar(svg, left, y, scale(layer["cycles"]), "ink", title, number)
-        title = f"{layer['name']}: {fmt.percent(used)} of the PE-cycles are busy"
-        bar(svg, right, y, share(used), "busy", title, fmt.percent(used))
-    return str(svg)
+def cycles(report: Content) -> list[str]:
+    """Cycles of each layer, and its utilization."""
+    counts, shares = [], []
+    for layer in report["layers"]:
+        number, used = fmt.count(layer["cycles"]), fmt.percent(layer["utilization"])
+        counts.append(Bar(layer["name"], layer["cycles"], number, f"{layer['name']}: {number}"))
+        tip = f"{layer['name']}: {used} of the PE-cycles are busy"
+        shares.append(Bar(layer["name"], layer["utilization"], used, tip, "busy"))
+    return [bar_chart("Cycles", counts), bar_chart("Utilization", shares, SHARES, 1.0)]
 
 
-def states(report: Report) -> str:
+def states(report: Content) -> str:
     """Where every PE-cycle went: 100 % bars by layer and for the whole run."""
     rows = [*report["layers"], {"name": "all layers", **report["totals"]}]
-    labels = [row["name"] for row in rows]
-    top, left = 8, gutter(labels)
+    names = [row["name"] for row in rows]
+    top, left = 8, gutter(names)
     length = WIDTH - left - 8
     svg = Svg("Where every PE-cycle went, by layer", top + len(rows) * ROW + 12)
     last = top + (len(rows) - 1) * ROW + 8
-    names(svg, labels[:-1], left, top)
-    names(svg, labels[-1:], left, last)
+    write_names(svg, names[:-1], left, top)
+    write_names(svg, names[-1:], left, last)
     for index, row in enumerate(rows):
         y = last if index == len(rows) - 1 else top + index * ROW
         x = left
@@ -79,18 +91,72 @@ def states(report: Report) -> str:
     return str(svg)
 
 
-def heat(report: Report) -> str:
+def deviations(layer: Mapping[str, Any]) -> list[float]:
+    """How far the busy cycles of each PE are from the mean over the PEs, as a share of it.
+
+    Nothing for a layer without a busy cycle.
+    """
+    busy = layer["per_pe"]["busy"]
+    mean = statistics.fmean(busy)
+    return [cycles / mean - 1 for cycles in busy] if mean else []
+
+
+def spread(report: Content) -> str:
+    """The PEs of each layer beside each other: a mark a PE, by its busy cycles over the mean."""
+    layers = report["layers"]
+    names, found = [layer["name"] for layer in layers], [deviations(layer) for layer in layers]
+    reach = _reach(layers)
+    left, bottom, text_at = gutter(names), TOP + len(layers) * ROW, WIDTH - 132
+    length = text_at - 14 - left
+
+    def place(deviation: float) -> float:
+        return left + length * (0.5 + max(-reach, min(reach, deviation)) / (2 * reach))
+
+    svg = Svg("Spread of the PEs by layer", bottom + BOTTOM)
+    write_names(svg, names, left, TOP)
+    svg.text(left, TOP - 12, "Busy cycles of each PE, % from the mean", "panel")
+    places = ticks(-reach, reach)
+    for value, text in zip(places, labels(places, SHARES)[0], strict=True):
+        svg.line(place(value), TOP - 2, place(value), bottom + 2, "grid" if value else "axis")
+        svg.text(place(value), bottom + 17, text.replace("-", "−"), "tick", "middle")
+    for row, (name, each) in enumerate(zip(names, found, strict=True)):
+        middle = TOP + row * ROW + ROW / 2
+        if not each:
+            svg.text(text_at, middle + 4, "no work", "value")
+            continue
+        svg.line(place(min(each)), middle, place(max(each)), middle, "mean")
+        for pe, one in enumerate(each):
+            tip = f"{name}, PE {pe}: {fmt.signed(one)} of the mean busy cycles"
+            svg.rect(place(one) - 1.5, middle - 7, 3, 14, "pe", tip)
+        text = f"{fmt.signed(min(each)).removesuffix(' %')} … {fmt.signed(max(each))}"
+        svg.text(text_at, middle + 4, text, "value")
+    return str(svg)
+
+
+def _reach(layers: Sequence[Mapping[str, Any]]) -> float:
+    """The deviation at the edges of the spread: the least that shows `SPREAD_SHOWN` as it is."""
+    widest = sorted((max(map(abs, deviations(n)), default=0.0), n["busy"]) for n in layers)
+    shown, wanted = 0.0, SPREAD_SHOWN * sum(busy for _, busy in widest)
+    for deviation, busy in widest:
+        shown += busy
+        if shown >= wanted:
+            return max(0.01, 1.05 * deviation)
+    return 0.01
+
+
+def heat(report: Content) -> str:
     """Busy share of each PE (columns) in each layer (rows)."""
-    layers, pes, top = report["layers"], report["arch"]["pes"], 26
-    labels = [layer["name"] for layer in layers]
-    left = gutter(labels)
+    layers, pes, top = report["layers"], report["arch"]["pes"], TOP
+    names = [layer["name"] for layer in layers]
+    left = gutter(names)
     cell = (WIDTH - left - 8) / pes
-    svg = Svg("Busy share by PE and layer", top + len(layers) * ROW + 8)
-    names(svg, labels, left, top)
+    svg = Svg("Busy share by PE and layer", top + len(layers) * ROW + BOTTOM)
+    write_names(svg, names, left, top)
+    svg.text(left, top - 12, "Busy cycles of each PE, % of the layer's", "panel")
     every = max(1, math.ceil(pes / 16))
     for pe in range(0, pes, every):
-        label = f"PE {pe}" if cell * every >= 46 else str(pe)
-        svg.text(left + (pe + 0.5) * cell, top - 9, label, "tick", "middle")
+        x = left + (pe + 0.5) * cell
+        svg.text(x, top + len(layers) * ROW + 17, str(pe), "tick", "middle")
     for row, layer in enumerate(layers):
         for pe, busy in enumerate(layer["per_pe"]["busy"]):
             share = busy / layer["cycles"] if layer["cycles"] else 0.0
@@ -99,67 +165,60 @@ def heat(report: Report) -> str:
             title = f"{layer['name']}, PE {pe}, cycles: {', '.join(cycles_of)}"
             svg.rect(x, y, cell, ROW, "seam cell")
             svg.rect(x, y, cell, ROW, "busy seam", title, fill_opacity=f"{share:.3f}")
-            if cell >= 30:
+            if cell >= 22:
                 style = "on-busy" if share > 0.55 else "value"
                 svg.text(x + cell / 2, y + ROW / 2 + 4, f"{100 * share:.0f}", style, "middle")
     return str(svg)
 
 
-def energy_groups(report: Report) -> dict[str, float]:
-    """Energy of each group of actions in pJ; every action is in exactly one group."""
+def energy_groups(report: Content) -> dict[str, float]:
+    """Energy of each group of actions in pJ, largest first; every action is in exactly one."""
     groups = dict.fromkeys([*ENERGY_GROUPS, OTHER_GROUP], 0.0)
     for name, action in report["energy"]["by_action"].items():
         group = next((g for g, names in ENERGY_GROUPS.items() if name in names), OTHER_GROUP)
         groups[group] += action["pj"]
-    return {name: pj for name, pj in groups.items() if pj > 0}
+    largest_first = sorted(groups.items(), key=lambda item: -item[1])
+    return {name: pj for name, pj in largest_first if pj > 0}
 
 
-def energy(report: Report) -> str:
-    """Energy by group (one 100 % bar) and by action (bars, largest first)."""
+def energy(report: Content) -> list[str]:
+    """Energy by group, and by action; the largest is on top and, of the groups, the darkest."""
     total = report["energy"]["total_pj"] or 1.0
     by_action: dict[str, dict[str, Any]] = report["energy"]["by_action"]
     actions = sorted(by_action.items(), key=lambda item: (-item[1]["pj"], item[0]))
-    labels = [fmt.action(name) for name, _ in actions]
-    top, left = 82, gutter(labels)
-    svg = Svg("Energy by group and by action", top + len(actions) * ROW + 26)
-    x = 0.0
-    for index, (group, pj) in enumerate(energy_groups(report).items()):
-        width, text = WIDTH * pj / total, fmt.percent(pj / total)
-        svg.rect(x, 4, width, 26, f"seam shade{index}", f"{group}: {fmt.energy(pj)}, {text}")
-        x += width
-    scale = Scale(max([1e-12, *(action["pj"] for _, action in actions)]), 560)
-    names(svg, labels, left, top)
-    axis(svg, left, top, len(actions), scale, "Energy by action, linear scale", fmt.energy)
-    for row, (name, action) in enumerate(actions):
-        label = f"{fmt.energy(action['pj'])} · {fmt.percent(action['pj'] / total)}"
-        title = f"{name}: {fmt.count(action['count'])} × {action['pj_each']:.4g} {action['unit']}"
-        bar(svg, left, top + row * ROW, scale(action["pj"]), "ink", title, label)
-    return str(svg)
+
+    def text(pj: float) -> str:
+        return f"{fmt.energy(pj, total)} · {fmt.percent(pj / total)}"
+
+    groups = [
+        Bar(group, pj, text(pj), f"{group}: {fmt.energy(pj)}", f"shade{min(shade, PALEST)}")
+        for shade, (group, pj) in enumerate(energy_groups(report).items())
+    ]
+    each = [
+        Bar(
+            fmt.action(name),
+            action["pj"],
+            text(action["pj"]),
+            f"{name}: {fmt.count(action['count'])} × {action['pj_each']:.4g} {action['unit']}",
+        )
+        for name, action in actions
+    ]
+    return [
+        bar_chart("Energy by group", groups, ENERGIES, 1e-12),
+        bar_chart("Energy by action", each, ENERGIES, 1e-12),
+    ]
 
 
-def spikes(report: Report) -> str:
-    """Spikes into and out of each layer (left) and its firing rate (right)."""
-    layers, top, timesteps = report["layers"], 36, report["arch"]["timesteps"]
-    counts = [layer[key] for layer in layers for key in ("spikes_in", "spikes_out")]
-    labels = [layer["name"] for layer in layers]
-    left = gutter(labels)
-    scale = Scale.over(counts, 520 - left)
-    rates = [fmt.firing_rate(layer, timesteps) for layer in layers]
-    rate_scale = Scale(max([0.01, *(rate for rate in rates if rate is not None)]), 190)
-    svg = Svg("Spikes in and out, and firing rate, by layer", top + len(layers) * ROW + 26)
-    names(svg, labels, left, top)
-    axis(svg, left, top, len(layers), scale, f"Spikes in and out, {scale.name}", fmt.short)
-    right = 680
-    axis(svg, right, top, len(layers), rate_scale, "Firing rate", lambda v: f"{100 * v:.3g} %")
-    for row, (layer, rate) in enumerate(zip(layers, rates, strict=True)):
-        y = top + row * ROW
-        inside, outside = scale(layer["spikes_in"]), scale(layer["spikes_out"])
-        text = f"{fmt.count(layer['spikes_in'])} → {fmt.count(layer['spikes_out'])}"
-        title = f"{layer['name']}: {text} spikes"
-        svg.rect(left, y + 4, inside, 8, "hollow", title)
-        svg.rect(left, y + 14, outside, 8, "ink", title)
-        svg.text(left + max(inside, outside) + 7, y + ROW / 2 + 4, text, "value")
-        if rate is not None:
-            title = f"{layer['name']}: firing rate {fmt.percent(rate, 2)}"
-            bar(svg, right, y, rate_scale(rate), "ink", title, fmt.percent(rate))
-    return str(svg)
+def spikes(report: Content) -> list[str]:
+    """Spikes into and out of each layer, and its firing rate."""
+    timesteps = report["arch"]["timesteps"]
+    counts, rates = [], []
+    for layer in report["layers"]:
+        name, inside, outside = layer["name"], layer["spikes_in"], layer["spikes_out"]
+        text = f"{fmt.count(inside)} → {fmt.count(outside)}"
+        tip = f"{name}: {text} spikes"
+        counts.append(Bar(name, inside, text, tip, "hollow", (outside, "ink")))
+        rate = fmt.firing_rate(layer, timesteps)
+        tip = f"{name}: firing rate {fmt.percent(rate, 2)}"
+        rates.append(Bar(name, rate or 0.0, fmt.percent(rate), tip))
+    return [bar_chart("Spikes in and out", counts), bar_chart("Firing rate", rates, SHARES, 0.01)]

@@ -1,7 +1,8 @@
 """The rows of a report's table: one a layer and a total, as text, the same in every view.
 
 A row has four groups of cells, each with its total: the mapping (`PLACE`), the time (`TIME`), the
-traffic (`TRAFFIC`) and, where there is room, the work and what it costs (`COST`).
+traffic (`TRAFFIC`) and, where there is room, the work and what it costs (`COST`). A table of
+its own says how evenly the PEs work, and what the cycles are to be measured by (`BALANCE`).
 """
 # ruff: noqa: RUF001  (a report is typeset: it has multiplication signs and dashes)
 
@@ -11,13 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from evenspike.report import format as fmt
-from evenspike.report.schema import Report
+from evenspike.report.schema import Content
 from evenspike_core.counters import STATES
 
 PLACE = ("shape", "tile", "F", "passes", "chunks")
 TIME = ("cycles", "util.", *STATES[1:])
 TRAFFIC = ("words", "spikes in", "spikes out")
 COST = ("accumulations", "density", "energy")
+BALANCE = ("least busy PE", "bound", "busiest PE", "over the mean", "dense", "over dense")
 HEAD = ("layer", *PLACE, *TIME, *TRAFFIC, *COST)
 
 NOTE = "util. = busy share of the PE-cycles; with the four shares beside it, it makes 100 %."
@@ -50,34 +52,58 @@ def traffic(values: Mapping[str, Any]) -> list[str]:
 
 
 def total_place() -> list[str]:
-    """Nothing: a mapping has no total."""
+    """Empty cells, since a mapping has no total."""
     return [""] * len(PLACE)
 
 
-def total_traffic(report: Report) -> list[str]:
+def total_traffic(report: Content) -> list[str]:
     """The words; a layer's spikes out are another's spikes in, so they have no total."""
     return [fmt.count(report["totals"]["words_loaded"]), "", ""]
 
 
-def cost(values: Mapping[str, Any]) -> list[str]:
-    """Cells of `COST`."""
-    density, energy = fmt.percent(values["density"]), fmt.energy(values["energy_pj"])
+def cost(report: Content, values: Mapping[str, Any]) -> list[str]:
+    """Cells of `COST`; all energies have the unit of their sum."""
+    density = fmt.percent(values["density"])
+    energy = fmt.energy(values["energy_pj"], report["totals"]["energy_pj"])
     return [fmt.count(values["accumulations"]), density, energy]
 
 
-def total_cost(report: Report) -> list[str]:
+def total_cost(report: Content) -> list[str]:
     """The sums over the layers, and the density of the whole network."""
-    totals, density = report["totals"], 1 - report["program"]["sparsity"]
-    added, energy = fmt.count(totals["accumulations"]), fmt.energy(totals["energy_pj"])
-    return [added, fmt.percent(density), energy]
+    return cost(report, {**report["totals"], "density": 1 - report["program"]["sparsity"]})
 
 
-def layer(values: Mapping[str, Any]) -> list[str]:
+def balance(values: Mapping[str, Any]) -> list[str]:
+    """Cells of `BALANCE`, of a layer."""
+    busy = values["per_pe"]["busy"]
+    over = max(busy) / values["bound_cycles"] - 1 if values["bound_cycles"] else None
+    return _balance(values, fmt.count(min(busy)), fmt.count(max(busy)), over)
+
+
+def total_balance(report: Content) -> list[str]:
+    """The sums over the layers; the least busy and the busiest PE are another in each of them."""
+    return _balance(report["totals"], "", "", fmt.balance(report))
+
+
+def _balance(values: Mapping[str, Any], least: str, most: str, over: float | None) -> list[str]:
+    cycles = values["cycles"]
+    return [
+        least,
+        fmt.count(values["bound_cycles"]),
+        most,
+        fmt.DASH if over is None else fmt.signed(over),
+        fmt.count(values["dense_cycles"]),
+        fmt.factor(values["dense_cycles"] / cycles) if cycles else fmt.DASH,
+    ]
+
+
+def layer(report: Content, values: Mapping[str, Any]) -> list[str]:
     """All cells of a layer, as in `HEAD`."""
-    return [values["name"], *place(values), *time(values), *traffic(values), *cost(values)]
+    middle = [*place(values), *time(values), *traffic(values)]
+    return [values["name"], *middle, *cost(report, values)]
 
 
-def total(report: Report) -> list[str]:
+def total(report: Content) -> list[str]:
     """All cells of the total, as in `HEAD`."""
     middle = [*total_place(), *time(report["totals"])]
     return ["total", *middle, *total_traffic(report), *total_cost(report)]

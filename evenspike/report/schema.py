@@ -1,7 +1,7 @@
 """The report's JSON: the keys it must have, and what in it must add up.
 
-`docs/report.md` defines every key. A report is checked before anything is written: a view can only
-be as true as its source, so shares that do not add up are an error and not a picture.
+`docs/report.md` defines every key. A report is checked before anything is made of it: a view can
+only be as true as its source, so shares that do not add up are an error and not a picture.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from evenspike.report.accuracy import accuracy
 from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
 
-Report = Mapping[str, Any]
+Content = Mapping[str, Any]
+"""A report's JSON."""
 
 COUNT, TEXT, BOOL, DICT, COUNTS = "a number >= 0", "text", "true or false", "an object", "numbers"
 MAYBE, NUMBERS, NAMES = "a number or null", "a list of numbers", "text or an object"
+MAYBE_TEXT, INTERVAL = "text or null", "two numbers or null"
 
 STATE_COUNTS = dict.fromkeys(STATES, COUNT)
 SHAPE = ("filters", "channels", "kernel", "stride", "height", "width", "pool")
@@ -33,13 +34,22 @@ LAYER: dict[str, Any] = {
     "utilization": COUNT,
     "per_pe": dict.fromkeys(STATES, NUMBERS),
     **dict.fromkeys(("words_loaded", "spikes_in", "spikes_out", "accumulations"), COUNT),
-    **dict.fromkeys(("density", "energy_pj"), COUNT),
+    **dict.fromkeys(("bound_cycles", "dense_cycles", "density", "energy_pj"), COUNT),
 }
 
-ACTION = {"count": COUNT, "pj_each": COUNT, "pj": COUNT, **dict.fromkeys(("unit", "node"), TEXT)}
+ACTION = {
+    **dict.fromkeys(("count", "pj_each", "pj"), COUNT),
+    "pj_range": NUMBERS,
+    **dict.fromkeys(("unit", "node", "source"), TEXT),
+}
+
+NATURAL = dict.fromkeys(("images", "cycles", "speedup"), COUNT)
 
 SCHEMA: dict[str, Any] = {
     "model": TEXT,
+    "version": TEXT,
+    "date": TEXT,
+    "command": MAYBE_TEXT,
     "arch": {"preset": TEXT, "digest": TEXT, "pes": COUNT, "timesteps": COUNT, "clock_mhz": COUNT},
     "engine": TEXT,
     "program": {
@@ -53,9 +63,12 @@ SCHEMA: dict[str, Any] = {
     "bit_exact": BOOL,
     "compared": {"spikes": COUNT, "layers": COUNT, "timesteps": COUNT},
     "accuracy": MAYBE,
+    "accuracy_interval": INTERVAL,
     "totals": {
         **dict.fromkeys(("cycles", "utilization", "efficiency", "energy_pj"), COUNT),
-        **dict.fromkeys(("latency_ms", "accumulations", "words_loaded"), COUNT),
+        **dict.fromkeys(("latency_ms", "frames_per_second", "accumulations"), COUNT),
+        **dict.fromkeys(("words_loaded", "port_occupancy"), COUNT),
+        **dict.fromkeys(("bound_cycles", "dense_cycles", "speedup_over_dense"), COUNT),
         **STATE_COUNTS,
     },
     "paper_convention": {
@@ -63,52 +76,36 @@ SCHEMA: dict[str, Any] = {
         "utilization": dict.fromkeys(UTILIZATION, MAYBE),
     },
     "layers": [LAYER],
-    "energy": {"by_action": DICT, "total_pj": COUNT},
+    "energy": {"by_action": DICT, "total_pj": COUNT, "total_pj_range": NUMBERS},
     "predictions": [{"index": COUNT, "label": MAYBE, "prediction": COUNT, "logits": NUMBERS}],
     "mapping": TEXT,
     "seconds": COUNTS,
     "machine": NAMES,
 }
-"""Required keys. `classes` (names), `divergence` (text) and further keys are optional."""
+"""Required keys. `natural_order` (`NATURAL`), `classes` (names), `divergence` (text) and others are
+optional."""
 
 MAPPINGS = ("cost", "natural")
 
 
-def plain(value: Any, where: str = "report") -> Any:
-    """The same value in JSON's own types: numpy numbers and arrays become numbers and lists.
-
-    Raises EvenspikeError naming the key of a value that JSON cannot hold (NaN included).
-    """
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise EvenspikeError(f"{where}: key {key!r} is not text")
-        return {key: plain(item, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise EvenspikeError(f"{where} is {value}, not a finite number")
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise EvenspikeError(f"{where} is a {type(value).__name__}, which JSON cannot hold")
-
-
-def check(report: Report) -> None:
+def check(report: Content) -> None:
     """Raise EvenspikeError for a report with a missing or mistyped key, or sums that disagree.
 
     Parameters
     ----------
-    report: in JSON's own types (`plain`).
+    report: in JSON's own types (`files.plain`).
     """
-    _check_keys(report, SCHEMA, "report")
+    check_keys(report, SCHEMA, "report")
     if report["mapping"] not in MAPPINGS:
         raise EvenspikeError(f"report.mapping is {report['mapping']!r}, not one of {MAPPINGS}")
     if not report["layers"] or report["images"] < 1:
         raise EvenspikeError("report: at least one layer and one image are needed")
     for name, action in report["energy"]["by_action"].items():
-        _check_keys(action, ACTION | {"source": TEXT}, f"report.energy.by_action.{name}")
+        where = f"report.energy.by_action.{name}"
+        check_keys(action, ACTION, where)
+        _check_range(f"{where}.pj_range", action["pj_range"], action["pj"])
+    if "natural_order" in report:
+        check_keys(report["natural_order"], NATURAL, "report.natural_order")
     pes = report["arch"]["pes"]
     for index, layer in enumerate(report["layers"]):
         where = f"report.layers[{index}] ({layer['name']})"
@@ -121,19 +118,20 @@ def check(report: Report) -> None:
     _check_accuracy(report)
 
 
-def _check_keys(value: Any, schema: Any, where: str) -> None:
+def check_keys(value: Any, schema: Any, where: str) -> None:
+    """Raise EvenspikeError, naming the key, for a value that is not what the schema says."""
     if isinstance(schema, dict):
         if not isinstance(value, dict):
             raise EvenspikeError(f"{where} is not an object")
         for key, part in schema.items():
             if key not in value:
                 raise EvenspikeError(f"{where}.{key} is missing")
-            _check_keys(value[key], part, f"{where}.{key}")
+            check_keys(value[key], part, f"{where}.{key}")
     elif isinstance(schema, list):
         if not isinstance(value, list):
             raise EvenspikeError(f"{where} is not a list")
         for index, item in enumerate(value):
-            _check_keys(item, schema[0], f"{where}[{index}]")
+            check_keys(item, schema[0], f"{where}[{index}]")
     elif not _matches(value, schema):
         raise EvenspikeError(f"{where} is {value!r}, not {schema}")
 
@@ -147,8 +145,12 @@ def _matches(value: Any, schema: str) -> bool:
         return isinstance(value, list) and all(map(_is_number, value))
     if schema == COUNTS:
         return isinstance(value, dict) and all(map(_is_number, value.values()))
+    if schema == INTERVAL:
+        pair = isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+        return value is None or pair
     types: dict[str, type | tuple[type, ...]] = {
         TEXT: str,
+        MAYBE_TEXT: (str, type(None)),
         BOOL: bool,
         DICT: dict,
         NAMES: (str, dict),
@@ -161,7 +163,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _same(a: float, b: float, tolerance: float = 1e-9) -> bool:
-    """Equal but for the rounding of averages over images."""
+    """Whether two numbers are equal but for the rounding of averages over images."""
     return math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-6)
 
 
@@ -170,13 +172,15 @@ def _must(where: str, what: str, found: float, wanted: float, tolerance: float =
         raise EvenspikeError(f"{where}: {what}: {found:.10g} is not {wanted:.10g}")
 
 
-def _check_states(where: str, counts: Mapping[str, Any], pes: int) -> None:
-    """Every PE is in one state in every cycle."""
-    total = sum(counts[state] for state in STATES)
-    _must(where, f"{' + '.join(STATES)} = PEs x cycles", total, pes * counts["cycles"])
-    if counts["cycles"]:
-        share = counts["busy"] / (pes * counts["cycles"])
-        _must(where, "utilization = busy / (PEs x cycles)", counts["utilization"], share, 1e-6)
+def _check_states(where: str, row: Mapping[str, Any], pes: int) -> None:
+    """Check that every PE is in one state in every cycle, and what follows from the counts."""
+    total = sum(row[state] for state in STATES)
+    _must(where, f"{' + '.join(STATES)} = PEs x cycles", total, pes * row["cycles"])
+    bound = row["busy"] / pes
+    _must(where, "bound_cycles = busy / PEs", row["bound_cycles"], bound, 1e-6)
+    if row["cycles"]:
+        share = row["busy"] / (pes * row["cycles"])
+        _must(where, "utilization = busy / (PEs x cycles)", row["utilization"], share, 1e-6)
 
 
 def _check_pes(where: str, layer: Mapping[str, Any], pes: int) -> None:
@@ -192,9 +196,16 @@ def _check_pes(where: str, layer: Mapping[str, Any], pes: int) -> None:
         _must(where, f"states of PE {pe} = cycles", total, layer["cycles"])
 
 
-def _check_totals(report: Report) -> None:
+def _check_range(where: str, ends: Sequence[float], shown: float) -> None:
+    if len(ends) != 2 or not 0 <= ends[0] <= ends[1]:
+        raise EvenspikeError(f"{where} is not [low, high] of numbers >= 0")
+    if not (_same(shown, ends[0], 1e-6) or _same(shown, ends[1], 1e-6)):
+        raise EvenspikeError(f"{where}: {shown:.10g} is neither of its ends")
+
+
+def _check_totals(report: Content) -> None:
     totals, arch, energy = report["totals"], report["arch"], report["energy"]
-    for key in ("cycles", "accumulations", "words_loaded", *STATES):
+    for key in ("cycles", "accumulations", "words_loaded", "dense_cycles", *STATES):
         summed = math.fsum(layer[key] for layer in report["layers"])
         _must("report.totals", f"{key} = sum over the layers", totals[key], summed)
     gates = arch["pes"] * arch["timesteps"] * totals["cycles"]
@@ -202,18 +213,36 @@ def _check_totals(report: Report) -> None:
         share = totals["accumulations"] / gates
         what = "efficiency = accumulations / (PEs x timesteps x cycles)"
         _must("report.totals", what, totals["efficiency"], share, 1e-6)
+        port = totals["words_loaded"] / totals["cycles"]
+        what = "port_occupancy = words_loaded / cycles"
+        _must("report.totals", what, totals["port_occupancy"], port, 1e-6)
+        speedup, frames = totals["dense_cycles"] / totals["cycles"], totals["frames_per_second"]
+        what = "speedup_over_dense = dense_cycles / cycles"
+        _must("report.totals", what, totals["speedup_over_dense"], speedup, 1e-6)
+        clock = arch["clock_mhz"] * 1e6 / totals["cycles"]
+        _must("report.totals", "frames_per_second = clock / cycles", frames, clock, 1e-6)
     latency = totals["cycles"] / (arch["clock_mhz"] * 1e3)
     _must("report.totals", "latency_ms = cycles / clock", totals["latency_ms"], latency, 1e-6)
     summed = math.fsum(action["pj"] for action in energy["by_action"].values())
     _must("report.energy", "total_pj = sum over the actions", energy["total_pj"], summed, 1e-6)
+    _check_range("report.energy.total_pj_range", energy["total_pj_range"], energy["total_pj"])
+    for end, total in enumerate(energy["total_pj_range"]):
+        ends = math.fsum(action["pj_range"][end] for action in energy["by_action"].values())
+        _must("report.energy", "total_pj_range = sums over the actions", total, ends, 1e-6)
     _must("report.totals", "energy_pj = energy.total_pj", totals["energy_pj"], summed, 1e-6)
     summed = math.fsum(layer["energy_pj"] for layer in report["layers"])
     _must("report.totals", "energy_pj = sum over the layers", totals["energy_pj"], summed, 1e-6)
 
 
-def _check_accuracy(report: Report) -> None:
-    """The accuracy is that of the predictions, where all are listed with their labels."""
-    pairs = [(p["label"], p["prediction"]) for p in report["predictions"] if p["label"] is not None]
-    if report["accuracy"] is not None and len(pairs) == report["images"]:
-        right = sum(label == prediction for label, prediction in pairs) / len(pairs)
-        _must("report", "accuracy = right predictions / images", report["accuracy"], right, 1e-6)
+def _check_accuracy(report: Content) -> None:
+    """Check that the accuracy is that of the predictions, where all are listed."""
+    if len(report["predictions"]) != report["images"]:
+        return
+    wanted = accuracy(report["predictions"])
+    if wanted["accuracy"] is None or report["accuracy"] is None:
+        return
+    what = "accuracy = right predictions / images"
+    _must("report", what, report["accuracy"], wanted["accuracy"], 1e-6)
+    found = report["accuracy_interval"] or [-1.0, -1.0]
+    for end, value in zip(found, wanted["accuracy_interval"], strict=True):
+        _must("report", "accuracy_interval = Wilson's of the predictions", end, value, 1e-6)

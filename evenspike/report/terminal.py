@@ -12,7 +12,7 @@ from rich.text import Text
 
 from evenspike.report import format as fmt
 from evenspike.report import rows
-from evenspike.report.schema import Report
+from evenspike.report.schema import Content
 from evenspike_core.counters import STATES
 
 WIDE = 132
@@ -32,7 +32,7 @@ class Summary:
     A terminal narrower than `WIDE` gets the same columns in two tables, one below the other.
     """
 
-    report: Report
+    report: Content
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         report, arch = self.report, self.report["arch"]
@@ -59,7 +59,10 @@ class Summary:
             figures.add_row(name.lower(), Text(value, style="bold"), Text(note, style="dim"))
         yield figures
         paper = "; ".join(f"{name} {value}" for name, value in fmt.paper(report))
+        if "natural_order" in report:
+            yield Text(fmt.balance_text(report))
         yield Text(f"paper convention (static, not comparable with the above): {paper}")
+        yield Text(f"made by {fmt.made(report)}", style="dim")
 
     def _table(self, *, place: bool, time: bool) -> Table:
         """The layers and their total; without `time`, only the mapping and the traffic."""

@@ -16,7 +16,8 @@ from evenspike.report import format as fmt
 from evenspike.report.area import treemap
 from evenspike_core.arch import Arch
 
-Result = Mapping[str, Any]
+Synthesis = Mapping[str, Any]
+"""What a synthesis found, as JSON."""
 
 COLUMNS = {
     "cells": ("cells", "all cells, except for buffers and constants, which are wires"),
@@ -73,7 +74,7 @@ USED_HEAD = ("cells of the device", "used", "of", "share")
 
 
 @dataclass(frozen=True)
-class Row:
+class BlockRow:
     """A line of the table of blocks.
 
     resources: of one. share: of all in the area of the part, None where that is 0.
@@ -87,8 +88,8 @@ class Row:
     kind: str
 
 
-def name(result: Result) -> str:
-    """Of the files of the report, without their endings."""
+def name(result: Synthesis) -> str:
+    """The name of the report's files, without their endings."""
     return f"{result['part']}-{result['target']}"
 
 
@@ -96,25 +97,25 @@ def title(resource: str) -> str:
     return COLUMNS[resource][0]
 
 
-def measure(result: Result) -> str:
+def measure(result: Synthesis) -> str:
     """The resource that stands for area."""
     return next(resource for resource in AREA if resource in result["resources"])
 
 
-def unit(result: Result) -> str:
-    """What the area is counted in."""
+def unit(result: Synthesis) -> str:
+    """The unit in which the area is counted."""
     return "µm²" if measure(result) == "area_um2" else title(measure(result))
 
 
-def rows(result: Result) -> list[Row]:
+def rows(result: Synthesis) -> list[BlockRow]:
     """The blocks, each before its inner ones, and after these what it holds itself."""
     area = measure(result)
     total = result["resources"][area]
 
-    def walk(block: treemap.Block, times: int, depth: int) -> Iterator[Row]:
-        def row(deeper: int, name: str, resources: Mapping[str, float], kind: str) -> Row:
+    def walk(block: treemap.Block, times: int, depth: int) -> Iterator[BlockRow]:
+        def row(deeper: int, name: str, resources: Mapping[str, float], kind: str) -> BlockRow:
             of_all = times * resources[area] / total if total else None
-            return Row(depth + deeper, name, resources, of_all, kind)
+            return BlockRow(depth + deeper, name, resources, of_all, kind)
 
         yield row(0, treemap.label(block), block["resources"], "block" if depth else "whole")
         for inner in block["blocks"]:
@@ -125,25 +126,25 @@ def rows(result: Result) -> list[Row]:
     return list(walk(result["blocks"], 1, 0))
 
 
-def head(result: Result) -> list[str]:
+def head(result: Synthesis) -> list[str]:
     """Titles of the table of blocks."""
     return ["block", *map(title, result["resources"]), "share"]
 
 
-def numbers(row: Row, resources: Iterable[str]) -> list[str]:
-    """These resources, exactly, and the share: of the accelerator most blocks are below 1 %."""
+def numbers(row: BlockRow, resources: Iterable[str]) -> list[str]:
+    """The cells of a block: these resources, exactly, and the share, which is mostly below 1 %."""
     return [*(f"{row.resources[key]:,}" for key in resources), fmt.percent(row.share, 2)]
 
 
-def note(result: Result) -> str:
-    """How to read the table of blocks."""
+def note(result: Synthesis) -> str:
+    """The sentences that say how to read the table of blocks."""
     return (
         "Columns: of one instance, with all that is in it. Share: of all instances together, in "
         f"the part's {unit(result)}. Own: {OWN_TEXT}."
     )
 
 
-def headline(result: Result) -> list[tuple[str, str, str]]:
+def headline(result: Synthesis) -> list[tuple[str, str, str]]:
     """(name, value, explanation) of the figures that a reader looks for first."""
     area, found = measure(result), result["resources"]
     if area == "transistors":
@@ -167,8 +168,8 @@ def headline(result: Result) -> list[tuple[str, str, str]]:
     return [(name[0].upper() + name[1:], value, note) for name, value, note in entries]
 
 
-def verdict(result: Result) -> tuple[str, str, str] | None:
-    """("good" or "bad", what, which) about the memories; None where nothing has mapped them."""
+def verdict(result: Synthesis) -> tuple[str, str, str] | None:
+    """A judgement of the memories, ("good" or "bad", what, which); None where none is mapped."""
     for mapped, text in (
         ("flip-flops", "became flip-flops"),
         ("?", "became nothing that is known"),
@@ -190,12 +191,12 @@ def verdict(result: Result) -> tuple[str, str, str] | None:
     return "good", "Every memory is in RAM.", ""
 
 
-def timed(result: Result) -> bool:
+def timed(result: Synthesis) -> bool:
     """Whether placement has found a path from register to register, and so a clock."""
     return "routed" in result and result["fmax_mhz"] is not None
 
 
-def memories(result: Result) -> list[list[str]]:
+def memories(result: Synthesis) -> list[list[str]]:
     """Lines of the table of memories."""
     return [
         [
@@ -211,16 +212,16 @@ def memories(result: Result) -> list[list[str]]:
 
 
 def by_kind(steps: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, float]]:
-    """For each kind of step of a path: how many there are, and their nanoseconds together."""
+    """The number of steps of each kind in a path, and their nanoseconds; the longest kind first."""
     found: dict[str, tuple[int, float]] = {}
     for step in steps:
         number, ns = found.get(step["kind"], (0, 0.0))
         found[step["kind"]] = number + 1, ns + step["ns"]
-    return found
+    return dict(sorted(found.items(), key=lambda item: -item[1][1]))
 
 
-def kinds(result: Result) -> list[list[str]]:
-    """Where the nanoseconds of the critical path go, and their sum."""
+def kinds(result: Synthesis) -> list[list[str]]:
+    """The lines that say where the nanoseconds of the critical path go, and their sum."""
     found = by_kind(result["routed"]["critical_path"])
     total = sum(ns for _, ns in found.values())
     found["total"] = sum(number for number, _ in found.values()), total
@@ -230,7 +231,7 @@ def kinds(result: Result) -> list[list[str]]:
     ]
 
 
-def steps(result: Result) -> list[list[str]]:
+def steps(result: Synthesis) -> list[list[str]]:
     """The steps of the critical path, with the time at the end of each; the last text is a name."""
     lines, so_far = [], 0.0
     for number, step in enumerate(result["routed"]["critical_path"], 1):
@@ -240,16 +241,16 @@ def steps(result: Result) -> list[list[str]]:
     return lines
 
 
-def used(result: Result) -> list[list[str]]:
-    """What the placement takes of the device."""
+def used(result: Synthesis) -> list[list[str]]:
+    """The lines that say what the placement takes of the device."""
     return [
         [cell, f"{n['used']:,}", f"{n['available']:,}", fmt.percent(n["used"] / n["available"])]
         for cell, n in result["routed"]["utilization"].items()
     ]
 
 
-def command(result: Result) -> str:
-    """What to type for the same result."""
+def command(result: Synthesis) -> str:
+    """The command that makes the same result."""
     settings = {"PART": result["part"], "TARGET": result["target"]}
     if result["arch"]["preset"] != Arch().preset:
         settings["ARCH"] = result["arch"]["preset"]
@@ -258,14 +259,14 @@ def command(result: Result) -> str:
     return " ".join(["make synth", *(f"{k}={shlex.quote(v)}" for k, v in settings.items())])
 
 
-def made(result: Result) -> dict[str, Any]:
-    """What the result was made from and with."""
+def made(result: Synthesis) -> dict[str, Any]:
+    """The entries of the JSON that say from what, and with what, the result was made."""
     keys = ("part", "target", "liberty", "arch", "tools", "digest", "seconds")
     return {key: result[key] for key in keys if key in result}
 
 
-def definitions(result: Result) -> dict[str, str]:
-    """Every column of this target, and what none of them counts."""
+def definitions(result: Synthesis) -> dict[str, str]:
+    """What every column of this target means, and what none of them counts."""
     columns = {title(key): COLUMNS[key][1] for key in result["resources"]}
     left_out = NOT_COUNTED[measure(result)]
     return columns | {"longest path": LONGEST_PATH, "not counted": left_out}

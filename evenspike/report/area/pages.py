@@ -6,7 +6,7 @@ table are functions of it and of nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -16,13 +16,12 @@ from rich.text import Text
 from evenspike.report import format as fmt
 from evenspike.report import html as report_html
 from evenspike.report import markdown as report_markdown
-from evenspike.report import pages as report
 from evenspike.report.area import format as area
 from evenspike.report.area import treemap
-from evenspike.report.area.format import Result
-from evenspike.report.schema import plain
+from evenspike.report.area.format import Synthesis
 from evenspike.report.style import SHADES, stylesheet
 from evenspike.report.svg import WIDTH, Svg
+from evenspike_core import files
 
 INDENT = "\N{EM SPACE}"
 """Of a line of the page, which would not show a plain space."""
@@ -44,19 +43,21 @@ MAP_TEXT = (
 PATH_TEXT = "One bar from register to register; each step is as long as its nanoseconds."
 
 
-def write(result: Result, folder: Path) -> list[Path]:
+def write(result: Synthesis, folder: Path) -> list[Path]:
     """Write PART-TARGET.json, .md and .html; all are rendered before the first is written.
 
     The JSON leaves out `cached`, which is of the call and not of the result. Raises EvenspikeError
     for a folder that cannot be written to.
     """
-    kept = {key: value for key, value in plain(result, "synthesis").items() if key != "cached"}
-    contents = {"json": report.dump(kept), "md": render_markdown(kept), "html": render_html(kept)}
+    kept = {
+        key: value for key, value in files.plain(result, "synthesis").items() if key != "cached"
+    }
+    contents = {"json": files.dump(kept), "md": render_markdown(kept), "html": render_html(kept)}
     name = area.name(kept)
-    return report.write_files({f"{name}.{end}": text for end, text in contents.items()}, folder)
+    return files.write_files({f"{name}.{end}": text for end, text in contents.items()}, folder)
 
 
-def table(result: Result) -> Table:
+def table(result: Synthesis) -> Table:
     """The blocks for a terminal of 80 columns: without `SUMS` and what the part has none of."""
     wanted = [key for key, value in result["resources"].items() if value]
     if area.measure(result) != "area_um2":
@@ -85,7 +86,7 @@ def table(result: Result) -> Table:
     return view
 
 
-def render_markdown(result: Result) -> str:
+def render_markdown(result: Synthesis) -> str:
     """The report as Markdown, to be read in a repository or a merge request."""
     judged = area.verdict(result)
     blocks = [
@@ -138,7 +139,7 @@ def _code(text: str) -> str:
     return f"`{text.replace('`', chr(39))}`"
 
 
-def render_html(result: Result) -> str:
+def render_html(result: Synthesis) -> str:
     """The report as one page: no script, no font, no image from outside."""
     body = [
         _header(result),
@@ -148,14 +149,14 @@ def render_html(result: Result) -> str:
         _longest_path(result),
         _critical_path(result),
         report_html.definitions(area.definitions(result)),
-        "<h2>How it was made</h2>\n" + report_html.card("Run", area.made(result)),
+        "<h2>How it was made</h2>\n" + report_html.card("Run", fmt.facts(area.made(result))),
         f"<footer>Everything on this page is in {escape(area.name(result))}.json.</footer>",
     ]
     style = stylesheet(()) + RULES + treemap.RULES
     return report_html.page(f"{result['part']} on {result['target']}", style, body)
 
 
-def _header(result: Result) -> str:
+def _header(result: Synthesis) -> str:
     arch, judged = result["arch"], area.verdict(result)
     text = (
         '<p class="kicker">evenspike · synthesis</p>\n'
@@ -172,21 +173,23 @@ def _header(result: Result) -> str:
     )
 
 
-def _blocks(result: Result) -> str:
+def _blocks(result: Synthesis) -> str:
     unit, rows = area.unit(result), area.rows(result)
     picture = treemap.render(result["blocks"], area.measure(result), unit)
     lines = [
         [INDENT * row.depth + row.name, *area.numbers(row, result["resources"])] for row in rows
     ]
     styles = {number: row.kind for number, row in enumerate(rows)}
-    drawn = report_html.figure(1, f"Area by block, in {unit}", picture, MAP_TEXT) if picture else ""
+    drawn = (
+        report_html.figure(1, f"Area by block, in {unit}", [picture], MAP_TEXT) if picture else ""
+    )
     return (
         f"<h2>Area by block</h2>\n<p>{escape(area.note(result))}</p>\n{drawn}\n"
         f"<figure>{report_html.table(area.head(result), lines, styles=styles)}</figure>"
     )
 
 
-def _memories(result: Result) -> str:
+def _memories(result: Synthesis) -> str:
     if not result["memories"]:
         return ""
     bad = {"flip-flops", "?"}
@@ -195,7 +198,7 @@ def _memories(result: Result) -> str:
     return f"<h2>Memories</h2>\n<p>{area.SAME_BLOCKS}</p>\n<figure>{written}</figure>"
 
 
-def _longest_path(result: Result) -> str:
+def _longest_path(result: Synthesis) -> str:
     if not result["path"]:
         return ""
     signals = _spans(result["path"])
@@ -209,14 +212,11 @@ def _spans(names: Iterable[str]) -> str:
     return ", ".join(f"<code>{escape(name)}</code>" for name in names)
 
 
-def _critical_path(result: Result) -> str:
+def _critical_path(result: Synthesis) -> str:
     if not area.timed(result):
         return ""
     kinds = list(area.by_kind(result["routed"]["critical_path"]))
-    legend = "".join(
-        f'<li><i class="shade{number % len(SHADES)}"></i>{escape(kind)}</li>'
-        for number, kind in enumerate(kinds)
-    )
+    legend = report_html.legend((_shade(kinds, kind), kind) for kind in kinds)
     last = area.STEP_HEAD[-1]
     return "\n".join(
         [
@@ -224,9 +224,9 @@ def _critical_path(result: Result) -> str:
             report_html.figure(
                 2,
                 "Where the nanoseconds go",
-                path_bar(result),
+                [path_bar(result)],
                 PATH_TEXT,
-                f'<ul class="legend">{legend}</ul>\n',
+                legend,
             ),
             f"<figure>{report_html.table(area.KIND_HEAD, area.kinds(result), 'sum')}</figure>",
             f"<figure>{report_html.table(area.STEP_HEAD, area.steps(result), prose=last)}</figure>",
@@ -235,7 +235,7 @@ def _critical_path(result: Result) -> str:
     )
 
 
-def path_bar(result: Result) -> str:
+def path_bar(result: Synthesis) -> str:
     """The critical path as one bar, step by step."""
     steps = result["routed"]["critical_path"]
     kinds = list(area.by_kind(steps))
@@ -243,8 +243,13 @@ def path_bar(result: Result) -> str:
     svg = Svg("Critical path, step by step", 34)
     x = 0.0
     for step in steps:
-        shade = f"shade{kinds.index(step['kind']) % len(SHADES)}"
+        shade = _shade(kinds, step["kind"])
         width, title = WIDTH * step["ns"] / total, f"{step['kind']} {step['ns']:.3f} ns"
         svg.rect(x, 4, width, 26, f"seam {shade}", f"{title}, to {step['to']}")
         x += width
     return str(svg)
+
+
+def _shade(kinds: Sequence[str], kind: str) -> str:
+    """The class of a kind of step: the darkest is that which takes longest."""
+    return f"shade{min(kinds.index(kind), len(SHADES) - 1)}"

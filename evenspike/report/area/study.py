@@ -36,10 +36,10 @@ MOVES = {
     "own": "what joins the blocks",
 }
 GOAL = 0.7
-"""Share of a PE that is to compute and store: the blocks of COMPUTES."""
+"""The share of a PE that the blocks of COMPUTES are to have."""
 
 WIDE = ("what", "rest")
-"""Of these a terminal has no room."""
+"""Columns for which a terminal has no room."""
 
 COUNTED = (
     "A transistor count is that of static CMOS gates, plain flip-flops (16) and RAM bits (6, and 2 "
@@ -65,7 +65,7 @@ def sections(study: Study) -> list[Section]:
 
 
 def _computes(blocks: Mapping[str, Study], whole: Study, key: str) -> str:
-    """Share of what computes and stores in a resource of the PE."""
+    """The share of a resource of the PE that is in what computes and stores."""
     return fmt.percent(sum(blocks[name][key] for name in COMPUTES) / whole[key])
 
 
@@ -233,7 +233,7 @@ def render_markdown(study: Study, level: int = 2) -> str:
 
 
 def tables(study: Study) -> Group:
-    """The same for a terminal."""
+    """The tables for a terminal."""
     views: list[Table | Text] = []
     for section in sections(study):
         view = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")

@@ -14,12 +14,12 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from evenspike.report import format as fmt
-from evenspike.report.svg import WIDTH, Svg
+from evenspike.report.svg import LETTER, Svg
 
 Block = Mapping[str, Any]
 """As in the JSON of a synthesis: name, count, resources of one, own of one, blocks."""
 
-HEIGHT = 480
+WIDTH, HEIGHT = 720, 480
 DEPTH = 3
 """Levels of blocks: a PE of the whole accelerator is on the second, its parts are on the third."""
 
@@ -34,14 +34,13 @@ OWN_SHADE = "shade5"
 RULES = """
 svg .frame { fill: none; stroke: var(--card); stroke-width: 4; pointer-events: none; }
 """
-"""What a page's style sheet needs beside `report_style`."""
+"""What a page's style sheet needs beside `report.style`."""
 
 FRAMED = 60
 """Shorter side from which on a group has a frame: it would hide the cells of a smaller one."""
 
 LINE = 16
-LETTER = 7.6
-"""Height of a line of a label, and width of a letter, as `report_svg.gutter` has it."""
+"""Height of a line of a label."""
 
 MARGIN = 7
 
@@ -82,7 +81,7 @@ class Cell:
 
 
 def label(block: Block) -> str:
-    """`pe × 16`, or the bare name of what is there once."""
+    """The name of a block: `pe × 16`, or a bare name where it is there once."""
     return str(block["name"]) if block["count"] == 1 else f"{block['name']} × {block['count']}"
 
 
@@ -138,7 +137,7 @@ def _along(row: Sequence[float], strip: Box, upright: bool) -> list[Box]:
 
 
 def layout(part: Block, measure: str, box: Box, depth: int = DEPTH) -> list[Cell]:
-    """Every rectangle, groups before what is in them; blocks that have none of it have none.
+    """All rectangles, groups before what is in them; a block with none of the measure has none.
 
     Parameters
     ----------
@@ -182,7 +181,7 @@ def render(part: Block, measure: str, unit: str, depth: int = DEPTH) -> str:
     cells = layout(part, measure, Box(0, 0, WIDTH, HEIGHT), depth)
     if not cells:
         return ""
-    svg = Svg(f"{part['name']} by block: {unit}", HEIGHT)
+    svg = Svg(f"{part['name']} by block: {unit}", HEIGHT, WIDTH)
     groups = [cell for cell in cells if cell.kind == "group"]
     leaves = [cell for cell in cells if cell.kind != "group"]
     total = cells[0].value
@@ -203,13 +202,13 @@ def render(part: Block, measure: str, unit: str, depth: int = DEPTH) -> str:
 
 
 def _rect(svg: Svg, box: Box, style: str, title: str = "") -> None:
-    """Edges, not widths, are rounded: what touches in the layout touches in the picture."""
+    """Draw a box with rounded edges, not widths: what touches in the layout touches here, too."""
     left, top, right, bottom = (round(edge, 1) for edge in box)
     svg.rect(left, top, right - left, bottom - top, style, title)
 
 
 def _label(svg: Svg, box: Box, lines: Sequence[tuple[str, str]]) -> None:
-    """As many lines from the top as there is room for."""
+    """Write as many lines, from the top, as there is room for."""
     for number, (text, style) in enumerate(lines, 1):
         room = box.width >= 2 * MARGIN + LETTER * len(text)
         if not room or box.height < MARGIN + LINE * number:

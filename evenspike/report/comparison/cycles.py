@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from evenspike.report.comparison.rows import Row
+from evenspike.report.comparison.rows import FinishedRun
 from evenspike_core.metrics import filter_loads, layer_utilization
 
 
-def layers(row: Row, pes: int | None = None) -> list[dict[str, Any]]:
+def layers(row: FinishedRun, pes: int | None = None) -> list[dict[str, Any]]:
     """Each counted convolution: `name`, `parameters`, `work`, `idle`, `latency`, `utilization`.
 
     pes: as the recipe has, or another number, for which the same filters are dealt out anew.
@@ -34,12 +34,14 @@ def layers(row: Row, pes: int | None = None) -> list[dict[str, Any]]:
     return found
 
 
-def total(row: Row, key: str, pes: int | None = None) -> int:
+def total(row: FinishedRun, key: str, pes: int | None = None) -> int:
     """The sum over the layers, PE-cycles or cycles."""
     return sum(layer[key] for layer in layers(row, pes))
 
 
-def utilization(row: Row, pes: int | None = None, *, weighted: bool = False) -> float | None:
+def utilization(
+    row: FinishedRun, pes: int | None = None, *, weighted: bool = False
+) -> float | None:
     """Mean of the layers that are not empty, all alike or weighted by their parameters."""
     pairs = [
         (layer["utilization"], layer["parameters"] if weighted else 1)

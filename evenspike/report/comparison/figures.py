@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from evenspike.report.comparison import hardware, ladder, search
 from evenspike.report.comparison.parts import Figure
-from evenspike.report.comparison.rows import Row
+from evenspike.report.comparison.rows import FinishedRun
 
-FIGURES: dict[str, Callable[[list[Row]], Figure]] = {
+FIGURES: dict[str, Callable[[list[FinishedRun]], Figure]] = {
     "rounds": ladder.rounds,
     "layers": ladder.layers,
     "convergence": ladder.convergence,

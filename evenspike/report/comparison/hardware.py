@@ -16,25 +16,25 @@ from evenspike.report.comparison.parts import (
     series,
     studies,
 )
-from evenspike.report.comparison.rows import Row, spread
+from evenspike.report.comparison.rows import FinishedRun, spread
 
 METHODS = ("imp", "u-ticket", "cycle-aware")
 ASSIGNMENTS = {"the mapper's": "", "filters in their order": "_natural"}
-"""How filters are assigned to PEs, and what its figures have behind their names in the log."""
+"""The assignments of filters to PEs, and the ends of their figures' names in the log."""
 
 
-def _value(key: str) -> Callable[[Row], float | None]:
-    """Of the final ticket; None where it was not measured."""
+def _value(key: str) -> Callable[[FinishedRun], float | None]:
+    """A function that takes a figure of a run's final ticket, None where it was not measured."""
     return lambda row: row.lines("trained")[-1].get(key)
 
 
-def _accuracy(row: Row) -> float:
+def _accuracy(row: FinishedRun) -> float:
     return float(row.finished["validation_accuracy"])
 
 
-def hardware(rows: list[Row]) -> Figure:
+def hardware(rows: list[FinishedRun]) -> Figure:
     """Utilization, cycles and energy, with the mapper's assignment and without."""
-    used: list[Row] = []
+    used: list[FinishedRun] = []
     lines: list[dict[str, Any]] = []
     table, pairs = [], []
     for study in studies(rows):
@@ -115,10 +115,10 @@ def hardware(rows: list[Row]) -> Figure:
 
 
 def _beside(
-    runs: dict[str, list[Row]],
+    runs: dict[str, list[FinishedRun]],
     better: str,
     worse: str,
-    value: Callable[[Row], float | None],
+    value: Callable[[FinishedRun], float | None],
 ) -> list[Any]:
     """Differences of two methods over the seeds that both have."""
     other = {row.seed: row for row in runs[worse]}

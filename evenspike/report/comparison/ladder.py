@@ -17,23 +17,23 @@ from evenspike.report.comparison.parts import (
     series,
     studies,
 )
-from evenspike.report.comparison.rows import Row, Spread, spread
+from evenspike.report.comparison.rows import FinishedRun, Spread, spread
 
 LADDERS = ("imp", "u-ticket")
 HARDWARE = ("hardware_utilization", "cycles", "energy_pj")
-"""Counters of the cycle model, of a run that had them measured."""
+"""Counters of the cycle model, which a run has if they were measured."""
 
 
-def _by_round(rows: list[Row], key: str) -> list[Spread | None]:
-    """Of the ticket that was trained in each round, the last in the final phase."""
+def _by_round(rows: list[FinishedRun], key: str) -> list[Spread | None]:
+    """A figure of each round's ticket; the last is that of the final phase."""
     lines = [{line["round"]: line for line in row.lines("trained")} for row in rows]
     numbers = sorted({number for each in lines for number in each})
     return [spread([each[n].get(key) for each in lines if n in each]) for n in numbers]
 
 
-def rounds(rows: list[Row]) -> Figure:
+def rounds(rows: list[FinishedRun]) -> Figure:
     """Sparsity and utilization of LTH and u-Ticket, round by round."""
-    used: list[Row] = []
+    used: list[FinishedRun] = []
     lines: dict[str, list[Any]] = {"sparsity": [], "utilization": []}
     table, summary = [], []
     for study in studies(rows):
@@ -100,9 +100,9 @@ def rounds(rows: list[Row]) -> Figure:
     )
 
 
-def layers(rows: list[Row]) -> Figure:
+def layers(rows: list[FinishedRun]) -> Figure:
     """Work, idle cycles, latency and utilization of each layer."""
-    used: list[Row] = []
+    used: list[FinishedRun] = []
     keys = ("utilization", "work", "idle", "latency")
     lines: dict[str, list[Any]] = {key: [] for key in keys}
     table, summary, ticks = [], [], list[str]()
@@ -179,9 +179,9 @@ def layers(rows: list[Row]) -> Figure:
     )
 
 
-def convergence(rows: list[Row]) -> Figure:
+def convergence(rows: list[FinishedRun]) -> Figure:
     """Accuracy on the way through the final training."""
-    used: list[Row] = []
+    used: list[FinishedRun] = []
     lines, table, summary = [], [], []
     for study in studies(rows):
         for method in LADDERS:
@@ -235,9 +235,9 @@ def convergence(rows: list[Row]) -> Figure:
     )  # fmt: skip
 
 
-def sparsity(rows: list[Row]) -> Figure:
+def sparsity(rows: list[FinishedRun]) -> Figure:
     """Utilization against the sparsity of the weights."""
-    used: list[Row] = []
+    used: list[FinishedRun] = []
     lines, table = [], []
     for study in studies(rows):
         for method in LADDERS:

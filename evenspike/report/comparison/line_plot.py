@@ -1,6 +1,6 @@
 """A line plot as an SVG file of its own: one axis each way, a mark and a bar of deviation a point.
 
-The file carries its own colours, for a light page and for a dark one. Series differ in mark and
+The file carries its own style sheet, for a light page and for a dark one. Series differ in mark and
 dash as well as in colour.
 """
 
@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
-from evenspike.report.svg import round_down
+from evenspike.report.style import DARK, LIGHT, SERIES
+from evenspike.report.svg import Svg
+from evenspike.report.ticks import labels, ticks
 
 WIDTH, HEIGHT = 720, 380
 LEFT, RIGHT, TOP, BOTTOM = 74, 24, 16, 52
 LEGEND_ROW = 20
 
-COLOURS = ("#2463c4", "#c4561f", "#1f8262", "#a5508d", "#b08a00", "#4b8fa8", "#7a5c3a", "#5c6573")
-DARK = ("#6aa3f2", "#ef9465", "#52bf9a", "#d58fc2", "#e5c34a", "#86c5da", "#c9a882", "#9ba5b5")
 DASHES = ("", "7 4", "2 3", "10 3 2 3")
+MARKS = (
+    "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",  # a circle
+    "m-4-4h8v8h-8z",
+    "m0-5l5 9h-10z",
+    "m0-6l5 6l-5 6l-5-6z",
+)
+"""Shapes around a point."""
 
 Plot = Mapping[str, Any]
-Point = tuple[float, float]
 
 
 def render(plot: Plot) -> str:
@@ -38,27 +43,21 @@ def render(plot: Plot) -> str:
     across = _Axis(placed or [p["x"] for p in points], plot["x"], LEFT, WIDTH - RIGHT)
     ends = [p["mean"] + sign * (p["std"] or 0.0) for p in points for sign in (-1, 1)]
     up = _Axis(ends, plot["y"], HEIGHT - BOTTOM, TOP)
-    parts = [*_grid(across, up, plot)]
-    for number, series in enumerate(shown):
-        parts += _line(number, series, across, up)
-    parts += [_legend(number, series) for number, series in enumerate(shown)]
-    height = HEIGHT + LEGEND_ROW * len(shown) + 8
     label = f"{plot['y']['label']} against {plot['x']['label']}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-        f'width="{WIDTH}" height="{height}" role="img" aria-label="{escape(label)}">\n'
-        f"<style>{_style()}</style>\n"
-        f'<rect class="paper" width="{WIDTH}" height="{height}"/>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n"
-    )
+    svg = Svg(label, HEIGHT + LEGEND_ROW * len(shown) + 8, WIDTH)
+    _grid(svg, across, up)
+    for number, series in enumerate(shown):
+        _line(svg, number, series, across, up)
+    for number, series in enumerate(shown):
+        _legend(svg, number, series)
+    return svg.document(_style())
 
 
 class _Axis:
-    """From values to places, with round ticks; the values' range is widened a little."""
+    """A mapping from values to places, with round ticks, over a little more than their range."""
 
     def __init__(self, values: Sequence[float], given: Plot, start: float, end: float) -> None:
-        self.start, self.end = start, end
+        self.start, self.end, self.label = start, end, given["label"]
         self.log, self.names = bool(given.get("log")), given.get("ticks")
         placed = [self._value(value) for value in values]
         low, high = min(placed), max(placed)
@@ -73,110 +72,84 @@ class _Axis:
         share = (self._value(value) - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
 
-    def ticks(self) -> list[tuple[float, str]]:
-        """(value, text), in order."""
+    def ticks(self) -> tuple[list[tuple[float, str]], str]:
+        """(value, text) of each tick, in order, and the axis's label with its unit."""
         if self.log:
-            return [(value, f"{value:g}") for value in self.values]
+            return [(value, f"{value:g}") for value in self.values], self.label
         if self.names is not None:
-            return [(float(number), name) for number, name in enumerate(self.names)]
-        step = round_down((self.high - self.low) / 4, (1.0, 2.0, 5.0))
-        first = math.ceil(self.low / step - 1e-9)
-        count = math.floor(self.high / step + 1e-9) - first + 1
-        return [(step * (first + n), _number(step * (first + n), step)) for n in range(count)]
+            return [(float(number), name) for number, name in enumerate(self.names)], self.label
+        values = ticks(self.low, self.high)
+        texts, unit = labels(values)
+        return list(zip(values, texts, strict=True)), f"{self.label} ({unit})".replace(" ()", "")
 
 
-def _number(value: float, step: float) -> str:
-    if abs(value) >= 1e5:
-        return f"{value:.3g}"
-    return f"{value:,.{max(0, -math.floor(math.log10(step)))}f}"
-
-
-def _grid(across: _Axis, up: _Axis, plot: Plot) -> list[str]:
+def _grid(svg: Svg, across: _Axis, up: _Axis) -> None:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    parts = []
-    for value, text in up.ticks():
+    marks, label = up.ticks()
+    for value, text in marks:
         y = up(value)
-        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-    for value, text in across.ticks():
+        svg.path(f"M{LEFT} {y:.1f}H{right}", "grid")
+        svg.text(LEFT - 8, y + 4, text, "tick", "end")
+    middle = (TOP + bottom) / 2
+    svg.text(16, middle, label, "label", "middle", transform=f"rotate(-90 16 {middle})")
+    marks, label = across.ticks()
+    for value, text in marks:
         x = across(value)
-        parts.append(f'<path class="grid" d="M{x:.1f} {bottom}v5"/>')
-        parts.append(
-            f'<text x="{x:.1f}" y="{bottom + 19}" text-anchor="middle">{escape(text)}</text>'
-        )
-    parts.append(f'<path class="axis" d="M{LEFT} {TOP}V{bottom}H{right}"/>')
-    middle = (LEFT + right) / 2
-    parts.append(
-        f'<text class="label" x="{middle}" y="{bottom + 40}" text-anchor="middle">'
-        f"{escape(plot['x']['label'])}</text>"
-    )
-    y = (TOP + bottom) / 2
-    parts.append(
-        f'<text class="label" x="16" y="{y}" text-anchor="middle" transform="rotate(-90 16 {y})">'
-        f"{escape(plot['y']['label'])}</text>"
-    )
-    return parts
+        svg.path(f"M{x:.1f} {bottom}v5", "grid")
+        svg.text(x, bottom + 19, text, "tick", "middle")
+    svg.path(f"M{LEFT} {TOP}V{bottom}H{right}", "axis")
+    svg.text((LEFT + right) / 2, bottom + 40, label, "label", "middle")
 
 
-def _line(number: int, series: Plot, across: _Axis, up: _Axis) -> list[str]:
+def _line(svg: Svg, number: int, series: Plot, across: _Axis, up: _Axis) -> None:
     """The points joined, with their marks and deviations."""
-    style = f"s{number % len(COLOURS)}"
+    style = f"line s{number % len(SERIES)}"
     places = [(across(p["x"]), up(p["mean"])) for p in series["points"]]
-    dash = DASHES[(number // 2) % len(DASHES)]
-    drawn = f' stroke-dasharray="{dash}"' if dash else ""
     if series.get("level"):
-        y = places[0][1]
-        return [f'<path class="line {style}"{drawn} d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>']
-    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-    parts = [f'<path class="line {style}"{drawn} d="{path}"/>']
+        svg.path(f"M{LEFT} {places[0][1]:.1f}H{WIDTH - RIGHT}", style, **_dash(number))
+        return
+    svg.path("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places), style, **_dash(number))
     for point, (x, y) in zip(series["points"], places, strict=True):
         said = f"{series['name']}: {point['mean']:.6g}"
         if point["std"]:
             top, bottom = up(point["mean"] + point["std"]), up(point["mean"] - point["std"])
-            parts.append(f'<path class="line {style}" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>')
+            svg.path(f"M{x:.1f} {top:.1f}V{bottom:.1f}", style)
             said += f" ± {point['std']:.2g}"
-        parts.append(_mark(number, (x, y), said))
-    return parts
+        _mark(svg, number, x, y, said)
 
 
-def _mark(number: int, place: Point, title: str = "") -> str:
-    x, y = place
-    shape = (
-        f'<circle class="mark s{number % len(COLOURS)}" cx="{x:.1f}" cy="{y:.1f}" r="4">',
-        (
-            f'<rect class="mark s{number % len(COLOURS)}" x="{x - 4:.1f}" y="{y - 4:.1f}" '
-            'width="8" height="8">'
-        ),
-        f'<path class="mark s{number % len(COLOURS)}" d="M{x:.1f} {y - 5:.1f}l5 9h-10z">',
-        f'<path class="mark s{number % len(COLOURS)}" d="M{x:.1f} {y - 6:.1f}l5 6l-5 6l-5-6z">',
-    )[number % 4]
-    tag = shape[1:].split(" ", 1)[0]
-    tip = f"<title>{escape(title)}</title>" if title else ""
-    return f"{shape}{tip}</{tag}>"
+def _mark(svg: Svg, number: int, x: float, y: float, title: str = "") -> None:
+    shape = MARKS[number % len(MARKS)]
+    svg.path(f"M{x:.1f} {y:.1f}{shape}", f"mark s{number % len(SERIES)}", title)
 
 
-def _legend(number: int, series: Plot) -> str:
-    y = HEIGHT + LEGEND_ROW * number + 4
+def _dash(number: int) -> dict[str, str]:
     dash = DASHES[(number // 2) % len(DASHES)]
-    drawn = f' stroke-dasharray="{dash}"' if dash else ""
-    return (
-        f'<path class="line s{number % len(COLOURS)}"{drawn} d="M{LEFT} {y}h34"/>'
-        f"{'' if series.get('level') else _mark(number, (LEFT + 17, y))}"
-        f'<text class="label" x="{LEFT + 44}" y="{y + 4}">{escape(series["name"])}</text>'
-    )
+    return {"stroke_dasharray": dash} if dash else {}
+
+
+def _legend(svg: Svg, number: int, series: Plot) -> None:
+    y = HEIGHT + LEGEND_ROW * number + 4
+    svg.path(f"M{LEFT} {y}h34", f"line s{number % len(SERIES)}", **_dash(number))
+    if not series.get("level"):
+        _mark(svg, number, LEFT + 17, y)
+    svg.text(LEFT + 44, y + 4, series["name"], "label")
 
 
 def _style() -> str:
-    def fills(colours: Sequence[str]) -> str:
-        return "".join(
-            f".line.s{n}{{stroke:{colour}}}.mark.s{n}{{fill:{colour}}}"
-            for n, colour in enumerate(colours)
+    def colours(palette: Mapping[str, str]) -> str:
+        of = palette.__getitem__
+        series = "".join(
+            f".line.s{n}{{stroke:{of(name)}}}.mark.s{n}{{fill:{of(name)}}}"
+            for n, name in enumerate(SERIES)
+        )
+        return (
+            f"text{{fill:{of('muted')}}}.label{{fill:{of('text')}}}.paper{{fill:{of('card')}}}"
+            f".grid{{stroke:{of('rule')}}}.axis{{stroke:{of('muted')}}}{series}"
         )
 
     return (
-        "text{font:12px system-ui,sans-serif;fill:#5c6573}.label{font-size:13px;fill:#1c2230}"
-        ".paper{fill:#fff}.grid{stroke:#e1e3e8}.axis{stroke:#5c6573;fill:none}"
-        f".line{{fill:none;stroke-width:2}}{fills(COLOURS)}"
-        "@media(prefers-color-scheme:dark){text{fill:#9ba5b5}.label{fill:#e5e8ee}"
-        f".paper{{fill:#181c24}}.grid{{stroke:#2c323d}}.axis{{stroke:#9ba5b5}}{fills(DARK)}}}"
+        "text{font:12px system-ui,sans-serif}.label{font-size:13px}.axis,.line{fill:none}"
+        f".line{{stroke-width:2}}{colours(LIGHT)}"
+        f"@media(prefers-color-scheme:dark){{{colours(DARK)}}}"
     )

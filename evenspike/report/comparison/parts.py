@@ -13,15 +13,17 @@ from typing import Any
 
 from evenspike.report.comparison import published
 from evenspike.report.comparison.plan import STUDIES
-from evenspike.report.comparison.rows import Row, Spread, spread
+from evenspike.report.comparison.rows import FinishedRun, Spread, spread
 
 Figure = dict[str, Any]
 
 FULL_WIDTH = 64
 
 
-def select(rows: Iterable[Row], study: str, method: str, *, resized: bool = False) -> list[Row]:
-    """A study's runs of one method, those with the recipe's own ladder or all."""
+def select(
+    rows: Iterable[FinishedRun], study: str, method: str, *, resized: bool = False
+) -> list[FinishedRun]:
+    """The runs of a study by one method: those with the recipe's own ladder, or all."""
     return [
         row
         for row in rows
@@ -29,17 +31,21 @@ def select(rows: Iterable[Row], study: str, method: str, *, resized: bool = Fals
     ]
 
 
-def studies(rows: Iterable[Row]) -> list[str]:
-    """The planned ones, and after them what else there are runs of."""
+def studies(rows: Iterable[FinishedRun]) -> list[str]:
+    """The names of the planned studies, and after them of the others that have runs."""
     return list(dict.fromkeys([*STUDIES, *(row.study for row in rows)]))
 
 
-def mean(rows: Iterable[Row], value: Callable[[Row], float | None]) -> Spread | None:
+def mean(
+    rows: Iterable[FinishedRun], value: Callable[[FinishedRun], float | None]
+) -> Spread | None:
     return spread([value(row) for row in rows])
 
 
-def beside(known: Mapping[published.Key, Any], study: str, rows: list[Row], method: str) -> Any:
-    """What a paper states for this network at its full width, on this data set; None for no such.
+def beside(
+    known: Mapping[published.Key, Any], study: str, rows: list[FinishedRun], method: str
+) -> Any:
+    """What a paper states for this network at its full width, on this data set, or None.
 
     What is no planned study has runs, which say what it is.
     """
@@ -69,7 +75,12 @@ def columns(*given: tuple[str, str]) -> list[dict[str, str]]:
 
 
 def figure(
-    title: str, after: str, text: str, used: Sequence[Row], plots: list[Any], tables: list[Any]
+    title: str,
+    after: str,
+    text: str,
+    used: Sequence[FinishedRun],
+    plots: list[Any],
+    tables: list[Any],
 ) -> Figure:
     return {
         "title": title,
@@ -81,7 +92,7 @@ def figure(
     }
 
 
-def _made(used: Sequence[Row]) -> list[dict[str, Any]]:
+def _made(used: Sequence[FinishedRun]) -> list[dict[str, Any]]:
     """For each study: what a reader must know to make its runs again."""
     found = []
     for study in dict.fromkeys(row.study for row in used):
@@ -108,10 +119,3 @@ def _made(used: Sequence[Row]) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def _by_round(rows: list[Row], key: str) -> list[Spread | None]:
-    """Of the ticket that was trained in each round, the last in the final phase."""
-    lines = [{line["round"]: line for line in row.lines("trained")} for row in rows]
-    numbers = sorted({number for each in lines for number in each})
-    return [spread([each[n].get(key) for each in lines if n in each]) for n in numbers]

@@ -17,7 +17,7 @@ from evenspike.report.comparison.parts import (
     series,
     studies,
 )
-from evenspike.report.comparison.rows import Row, spread
+from evenspike.report.comparison.rows import FinishedRun, spread
 
 METHODS = (
     "dense",
@@ -39,9 +39,9 @@ LOAD_MAX = 1.25
 PES = (2, 4, 8, 16, 32, 64)
 
 
-def methods(rows: list[Row]) -> Figure:
+def methods(rows: list[FinishedRun]) -> Figure:
     """Accuracy against sparsity."""
-    used: list[Row] = []
+    used: list[FinishedRun] = []
     lines, table = [], []
     for study in studies(rows):
         for method in METHODS:
@@ -88,13 +88,13 @@ def methods(rows: list[Row]) -> Figure:
     )  # fmt: skip
 
 
-def _search(row: Row, key: str) -> float | None:
-    """Until the last mask was drawn: from the beginning, dense phase and rounds."""
+def _search(row: FinishedRun, key: str) -> float | None:
+    """A figure of the search, which lasts from the beginning until the last mask was drawn."""
     pruned = row.lines("pruned")
     return pruned[-1][key] if pruned else None
 
 
-def passes(row: Row) -> int:
+def passes(row: FinishedRun) -> int:
     """Images x timesteps that the search passed forward and backward."""
     total = seen = 0
     chosen = row.lines("early-time")
@@ -111,15 +111,15 @@ def passes(row: Row) -> int:
     return total
 
 
-def quiet(row: Row) -> bool:
+def quiet(row: FinishedRun) -> bool:
     """Whether the run's seconds say something: it had its machine to itself."""
     load = (row.values.get("made_on") or {}).get("load")
     return load is not None and load <= LOAD_MAX
 
 
-def search_time(rows: list[Row]) -> Figure:
+def search_time(rows: list[FinishedRun]) -> Figure:
     """What it takes to find the ticket, with and without Early-Time."""
-    used: list[Row] = []
+    used: list[FinishedRun] = []
     table = []
     for study in studies(rows):
         for method in SEARCHES:
@@ -183,9 +183,9 @@ def search_time(rows: list[Row]) -> Figure:
     )
 
 
-def pes(rows: list[Row]) -> Figure:
+def pes(rows: list[FinishedRun]) -> Figure:
     """Utilization and latency against the number of PEs."""
-    used: list[Row] = []
+    used: list[FinishedRun] = []
     lines: dict[str, list[Any]] = {"utilization": [], "latency": []}
     table = []
     for study in studies(rows):

@@ -1,0 +1,131 @@
+"""Images: labelled test images as exact integers, the shipped ones or a data set's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from evenspike_core import data
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import Program
+from evenspike_core.progress import Progress, silent
+
+Pixels = npt.NDArray[np.uint8]
+
+SHIPPED = "fmnist"
+"""The data set of the hundred images that come with the package."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Images:
+    """Pictures, and what is on them.
+
+    pixels: uint8 [N, channels, height, width].
+    labels: int64 [N], or None where nobody knows.
+    indices: of each image in its data set's test images, or 0, 1, ... where it has none.
+    dataset: name of the data set; empty for images of your own.
+    """
+
+    pixels: Pixels
+    labels: npt.NDArray[np.int64] | None = None
+    indices: Sequence[int] | npt.NDArray[np.int64] = ()
+    dataset: str = ""
+
+    def __post_init__(self) -> None:
+        pixels = self.pixels
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 4:
+            kind = getattr(pixels, "dtype", type(pixels).__name__)
+            shape = getattr(pixels, "shape", "")
+            raise EvenspikeError(f"images: {kind} {shape}, not uint8 [N, C, H, W]")
+        if self.labels is not None and self.labels.shape != (len(pixels),):
+            raise EvenspikeError(f"images: {self.labels.shape} labels for {len(pixels)} images")
+        indices = self.indices if len(self.indices) else range(len(pixels))
+        object.__setattr__(self, "indices", tuple(int(i) for i in indices))
+        if len(self.indices) != len(pixels):
+            raise EvenspikeError(f"images: {len(self.indices)} indices for {len(pixels)} images")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, which: slice) -> Images:
+        """Some of them: `images[:2]`."""
+        if not isinstance(which, slice):
+            raise EvenspikeError(f"images: take a slice, images[{which}:{which} + 1], not one")
+        labels = None if self.labels is None else self.labels[which]
+        return Images(self.pixels[which], labels, self.indices[which], self.dataset)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.pixels.shape[1:]))
+        return f"<{len(self)} images of {shape}{' of ' * bool(self.dataset)}{self.dataset}>"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; empty where the data set is not known."""
+        known = data.DATA_SETS.get(self.dataset)
+        return () if known is None else tuple(known.class_names)
+
+
+def images(
+    count: int | None = None,
+    of: Program | str = SHIPPED,
+    folder: Path | str | None = None,
+    progress: Progress = silent,
+) -> Images:
+    """Test images of a data set.
+
+    Parameters
+    ----------
+    count : how many, from the front; None for all there are.
+    of : name of the data set, or a Program, which names the one it was trained on.
+    folder : with the data set's files. Without one, Fashion-MNIST gives the shipped hundred (one
+        of each class in turn), any other data set what the system or the cache has of it.
+    progress : told of downloading and decoding.
+
+    Raises EvenspikeError for a data set that is not there, for more images than there are, and for
+    images of another shape than the Program takes.
+    """
+    name = of if isinstance(of, str) else str(of.provenance.get("dataset", SHIPPED))
+    if folder is None and name == SHIPPED:
+        found = _shipped()
+    else:
+        pixels, labels = data.load(name, None if folder is None else Path(folder), "test", progress)
+        found = Images(pixels, labels, range(len(labels)), name)
+    if count is not None and not 1 <= count <= len(found):
+        raise EvenspikeError(f"images: {count}; 1 to {len(found)} are possible")
+    if isinstance(of, Program):
+        check_shape(of, found.pixels)
+    return found if count is None else found[:count]
+
+
+def _shipped() -> Images:
+    """They lie in the order of the test set: taken one a class in turn, so that a few show all."""
+    pixels, labels = data.shipped()
+    turn = [np.count_nonzero(labels[:at] == label) for at, label in enumerate(labels)]
+    order = np.lexsort((labels, turn))
+    return Images(pixels[order], labels[order], data.shipped_indices()[order], SHIPPED)
+
+
+def as_images(given: Images | Pixels, program: Program) -> Images:
+    """Images that a flow was given, or made of bare pixels, [N, C, H, W] or one image [C, H, W].
+
+    Raises EvenspikeError for no image, and for another type or shape than the Program takes.
+    """
+    if isinstance(given, np.ndarray) and given.ndim == 3:
+        given = given[None]
+    found = given if isinstance(given, Images) else Images(given)
+    if not len(found):
+        raise EvenspikeError("no images; at least one is needed")
+    check_shape(program, found.pixels)
+    return found
+
+
+def check_shape(program: Program, pixels: Pixels) -> None:
+    """Raise EvenspikeError for images that the Program does not take."""
+    if pixels.shape[1:] != program.shape:
+        raise EvenspikeError(
+            f"{program.name}: takes pixels {program.shape}, the images are {pixels.shape[1:]}"
+        )

@@ -1,0 +1,52 @@
+"""Estimate: the area of a whole machine from its Arch, without synthesising it.
+
+RAM is exact, from the memories that the RTL declares. Logic is a fit to syntheses in generic gates
+(`make synth ARCH=...`, PART=pe and PART=top; Yosys 0.70): the PE's at 1, 2, 4 and 8 timesteps, what
+is around the PEs at 2 to 64 of them (`make area`). Transistors are counted as docs/area.md counts
+them, and no more of area than there is in them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evenspike_core.arch import Arch
+from evenspike_core.memories import memories
+
+RAM_BIT = 6
+PORT = 2
+"""Transistors of a bit with one port, and of each port more."""
+
+PE_LOGIC = (48_500, 8_310, 421)
+"""Of a PE: constant, by timesteps, and by their square (a LIF stage hands over all later sums)."""
+
+APU_LOGIC = (17_400, 47)
+"""Of the APU: constant, and by the square of the PEs, whose lanes it searches."""
+
+REST_LOGIC = (87_300, 3_450)
+"""Of what else is around the PEs: constant, and for each PE."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """pe: transistors of one PE. transistors: of the accelerator. ram_bits: of all its memories."""
+
+    pe: int
+    transistors: int
+    ram_bits: int
+
+
+def estimate(arch: Arch) -> Area:
+    """The area of the accelerator that an Arch describes."""
+    t, n = arch.timesteps, arch.pes
+    ram = {
+        memory: memory.bits * (RAM_BIT + PORT * memory.reads)
+        for memory in memories(arch)
+        if not memory.register
+    }
+    in_pe = sum(transistors for memory, transistors in ram.items() if memory.in_pe)
+    constant, linear, square = PE_LOGIC
+    pes = in_pe + n * (constant + linear * t + square * t**2)
+    around = sum(ram.values()) - in_pe
+    around += APU_LOGIC[0] + APU_LOGIC[1] * n**2 + REST_LOGIC[0] + REST_LOGIC[1] * n
+    return Area(pes // n, pes + around, sum(memory.bits for memory in ram))

@@ -22,7 +22,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 @pytest.fixture(scope="session", autouse=True)
 def without_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No data set is downloaded, and none is found in the user's cache folder."""
+    """No data set is downloaded, and none is found in the user's cache folder or in Keras's."""
 
     def refuse(*_: object, **__: object) -> None:
         raise URLError("no network in tests")
@@ -31,4 +31,5 @@ def without_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("evenspike_core.data.download.urlopen", refuse)
         patched.setattr("evenspike_core.data.cache.folder", lambda: empty)
+        patched.setenv("KERAS_HOME", str(empty))
         yield

@@ -12,8 +12,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import evenspike
+from tests.helpers import lock
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
@@ -97,8 +100,9 @@ def test_wheel_holds_every_module_and_nothing_else(installed: Path) -> None:
     [
         "evenspike",
         "evenspike.cli",
-        "evenspike.cli.explore",
-        "evenspike.cli.simulate",
+        "evenspike.flows.compare",
+        "evenspike.flows.explore",
+        "evenspike.flows.simulate",
         "evenspike_sim",
     ],
 )
@@ -123,15 +127,37 @@ def test_changelog_has_the_version() -> None:
     assert evenspike.__version__ in headings
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
-def test_links_of_a_page_lead_somewhere(page: str) -> None:
-    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", (ROOT / page).read_text())
-    inside = [link for link in links if "://" not in link]
-    assert [link for link in inside if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("requirement", sorted(map(str, lock.requirements())))
+def test_the_lock_has_what_is_required(requirement: str) -> None:
+    asked = Requirement(requirement)
+    locked = lock.locked()[canonicalize_name(asked.name)]
+    (exact,) = locked.specifier
+    assert asked.specifier.contains(exact.version, prereleases=True)
+    assert locked.marker == asked.marker
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
-def test_make_verbs_of_a_page_exist(page: str) -> None:
-    verbs = set(re.findall(r"\bmake ([a-z]+)", (ROOT / page).read_text()))
-    phony = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert verbs <= set(phony[0].split())
+def test_the_lock_has_names_and_versions_alone() -> None:
+    first, *lines = lock.LOCK.read_text(encoding="utf-8").splitlines()
+    assert first.startswith("# make lock, Python ")
+    names = [line.partition("==")[0] for line in lines]
+    assert names == sorted(names)
+    for line in lines:
+        assert re.fullmatch(r"[a-z0-9-]+==[0-9][a-z0-9.]*(; .+)?", line)
+        assert not line.startswith(lock.CUDA)
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (("joblib==", "joblib==9"), "joblib is locked as joblib==9"),
+        (("joblib==", "nothing=="), "joblib is not locked"),
+        (("joblib==", "nothing=="), "nothing is locked, but not needed"),
+    ],
+)
+def test_a_difference_between_lock_and_environment_is_named(
+    edit: tuple[str, str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "requirements.lock"
+    place.write_text(lock.text().replace(*edit))
+    monkeypatch.setattr(lock, "LOCK", place)
+    assert any(line.startswith(says) for line in lock.differences())

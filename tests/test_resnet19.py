@@ -28,7 +28,7 @@ from evenspike_train.tickets import masks
 from evenspike_train.tickets.balance import balanced_layers
 from evenspike_train.tickets.u_ticket import balance
 from tests.helpers.residual import calibrated, images, program_of
-from tests.train.test_data import write_set
+from tests.helpers.training import lines, write_set
 
 PES = 16
 CONVOLUTIONS = 19
@@ -142,14 +142,15 @@ def test_full_width_at_98_percent_fits_and_is_balanced() -> None:
 
 
 def test_a_run_becomes_a_program_that_the_cycle_model_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_set(tmp_path, train=60, test=20)
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(RECIPE)
     threads = torch.get_num_threads()
     command.train(str(recipe), tmp_path / "run", tmp_path, threads=1)
-    assert "dense, torch (resnet19 has no sparse kernels)" in capsys.readouterr().out
+    (line,) = lines(tmp_path / "run", "kernels")
+    assert line["kernels"] == "dense, torch (resnet19 has no sparse kernels)"
     program, path = command.export(tmp_path / "run", tmp_path, tmp_path, threads=1)
     torch.set_num_threads(threads)
     network = recipes.load(recipe).network

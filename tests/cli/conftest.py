@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 from benchmarks import bench
 from evenspike.cli import main
-from evenspike_core.program import PIXELS, Layer, Program, Segment
+from evenspike_core.program import Program
+from tests.helpers.tickets import small_program
 
 
 @dataclass(frozen=True)
@@ -44,33 +42,29 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 
 @pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def refused(cli: Cli, out: Path) -> Callable[..., str]:
+    """Call with `--out`, expect status 2, one line and no file; returns the line."""
+
+    def call(*arguments: object) -> str:
+        done = cli(*arguments, "--out", out)
+        assert done.status == 2, done
+        assert done.err.startswith("evenspike: ")
+        assert done.err.count("\n") == 1
+        assert done.err.endswith("\n")
+        assert not out.exists() or not [path for path in out.rglob("*") if path.is_file()]
+        return str(done.err).removeprefix("evenspike: ").rstrip("\n")
+
+    return call
+
+
+@pytest.fixture
 def program() -> Program:
-    """1x32x32 pixels, ten classes, 1145 weights."""
-    rng = np.random.default_rng(0)
-
-    def weights(*shape: int, density: float) -> npt.NDArray[np.int16]:
-        drawn = rng.integers(-60, 61, shape)
-        drawn[rng.random(shape) >= density] = 0
-        return drawn.astype(np.int16)
-
-    def layer(name: str, segment: Segment, side: int, threshold: int, **fields: Any) -> Layer:
-        bias: npt.NDArray[np.int32] = rng.integers(-20, 21, segment.weights.shape[0], np.int32)
-        return Layer(name, (segment,), bias, (side, side), threshold, **fields)
-
-    first = Segment(PIXELS, weights(5, 1, 3, 3, density=1.0), 2, 1)
-    body = Segment(0, weights(20, 5, 3, 3, density=0.5), 1, 1)
-    last = Segment(1, weights(10, 20, 1, 1, density=0.8), average=4)
-    return Program(
-        "small",
-        4,
-        (1, 32, 32),
-        (
-            layer("first", first, 16, 100, pool=2, shift=6),
-            layer("body", body, 8, 60, pool=2),
-            layer("last", last, 1, 0, last=True),
-        ),
-        {"dataset": "fmnist", "seed": 0},
-    )
+    return small_program()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("amaranth")
 
-from evenspike.cli import area_study
+from evenspike.flows import study as area_study
 from evenspike.report.area import study as study_report
 from evenspike_core.errors import EvenspikeError
 

@@ -20,13 +20,15 @@ import pytest
 from benchmarks import bench
 from evenspike import __version__
 from evenspike.flows import models
+from evenspike.flows.explore import trace
 from evenspike_core import data as dataset
 from evenspike_core import metrics, reference
 from evenspike_core.arch import PRESETS
 from evenspike_core.mapping import choose
 from evenspike_core.pack import pack
 from evenspike_core.program import Program
-from evenspike_core.workload import Workload, build
+from evenspike_core.workload import Workload
+from evenspike_hw.engine import compiled, simulator
 from evenspike_sim.accelerator import Accelerator, LayerRun
 
 Cli = Callable[..., Any]
@@ -98,7 +100,7 @@ def test_report_of_a_model(cli: Cli, ticket: Path, program: Program, tmp_path: P
     assert totals <= set(report["totals"])
     assert [layer["name"] for layer in report["layers"]] == ["first", "body", "last"]
     assert all(set(layer) >= LAYER_KEYS for layer in report["layers"])
-    assert f"report: {folder / 'report.html'} (.md, .json)" in done.out
+    assert f"report: {folder / 'report.html'} (beside it: report.json" in done.out
 
 
 def test_predictions_are_the_references(
@@ -187,21 +189,23 @@ def test_names_and_paths_are_no_markup(cli: Cli, program: Program, tmp_path: Pat
     out = tmp_path / ("[blue]" + 80 * "x")
     done = cli("sim", "--model", path, "--images", 1, "--out", out)
     assert (done.status, done.err) == (0, "")
-    assert f"report: {out / '[green]' / 'report.html'} (.md, .json)" in done.out
-    assert "[green] on packed" in done.out
+    assert f"report: {out / '[green]' / 'report.html'} (beside it: " in done.out
+    assert "[green] (" in done.out
     assert "[bold]:smile:" in done.out
     assert "[/red]" in done.out
 
 
 def comparable(report: Report) -> Report:
-    return {key: value for key, value in report.items() if key not in ("seconds", "machine")}
+    return {
+        key: value for key, value in report.items() if key not in ("date", "machine", "seconds")
+    }
 
 
 def test_threads_change_nothing(cli: Cli, ticket: Path, tmp_path: Path) -> None:
     reports = []
-    for threads in (0, 1, 4):
-        out = tmp_path / str(threads)
-        arguments = ("--images", 6, "--threads", threads, "--out", out)
+    for jobs in (0, 1, 4):
+        out = tmp_path / str(jobs)
+        arguments = ("--images", 6, "--jobs", jobs, "--out", out)
         assert cli("sim", "--model", ticket, *arguments).status == 0
         reports.append(comparable(read(out / "small")))
     assert reports[0] == reports[1] == reports[2]
@@ -339,115 +343,9 @@ def test_the_image_of_a_wrong_spike_is_named(
             runs[0].masks[0, 0, 0] ^= 1
 
     inject(monkeypatch, flip_third)
-    arguments = ("--images", 5, "--threads", 1, "--out", tmp_path)
+    arguments = ("--images", 5, "--jobs", 1, "--out", tmp_path)
     assert cli("sim", "--model", ticket, *arguments).status == 1
     assert read(tmp_path / "small")["divergence"].startswith(f"image {indices[2]}: ")
-
-
-# --- traces ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def trace(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(1)
-    path = tmp_path / "t.npz"
-    shapes = {"conv1_in": (6, 8, 8), "conv2_in": (20, 4, 4), "fc_in": (20,)}
-    arrays = {name: rng.integers(0, 16, shape).astype(np.uint8) for name, shape in shapes.items()}
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    return path
-
-
-def test_a_trace_needs_half_maps(cli: Cli, trace: Path, tmp_path: Path) -> None:
-    done = cli("sim", "--trace", trace, "--density", 30, "--out", tmp_path)
-    assert done.status == 2
-    assert "equal or half is possible" in done.err
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(1)
-    path = tmp_path / "small.npz"
-    shapes = {"conv1_in": (6, 8, 8), "conv2_in": (20, 4, 4), "conv3_in": (9, 4, 4)}
-    arrays = {name: rng.integers(0, 16, shape).astype(np.uint8) for name, shape in shapes.items()}
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    return path
-
-
-def test_report_of_a_trace(cli: Cli, small: Path, tmp_path: Path) -> None:
-    done = cli("sim", "--trace", small, "--density", "30%", "--out", tmp_path / "o")
-    assert (done.status, done.err) == (0, "")
-    folder = tmp_path / "o" / "trace"
-    assert files(folder) == PAGES
-    report = read(folder)
-    assert report["model"] == "trace"
-    assert report["bit_exact"] is True
-    assert report["accuracy"] is None
-    assert report["predictions"] == []
-    assert report["images"] == 1
-    assert [layer["name"] for layer in report["layers"]] == ["conv1", "conv2", "conv3"]
-    assert all(set(layer) >= LAYER_KEYS for layer in report["layers"])
-    assert [layer["density"] for layer in report["layers"]] == pytest.approx([0.3] * 3, abs=0.06)
-    with np.load(small) as arrays:
-        spikes = [int(np.unpackbits(arrays[name]).sum()) for name in arrays.files]
-    assert [layer["spikes_in"] for layer in report["layers"]] == spikes
-    assert report["compared"]["spikes"] == 4 * (20 * 4 * 4 + 9 * 4 * 4 + 9 * 4 * 4)
-
-
-def test_densities_layer_by_layer(cli: Cli, small: Path, tmp_path: Path) -> None:
-    cli("sim", "--trace", small, "--density", "0,50,100", "--out", tmp_path)
-    assert [layer["density"] for layer in read(tmp_path / "trace")["layers"]] == pytest.approx(
-        [0, 0.5, 1], abs=0.05
-    )
-    cli("sim", "--trace", small, "--density", "10, 20", "--out", tmp_path)
-    assert len(read(tmp_path / "trace")["layers"]) == 2
-
-
-def test_the_seed_decides_the_draws(cli: Cli, small: Path, tmp_path: Path) -> None:
-    def run(*arguments: object) -> Report:
-        done = cli("sim", "--trace", small, "--density", 20, *arguments, "--out", tmp_path)
-        assert done.status == 0
-        return comparable(read(tmp_path / "trace"))
-
-    assert run("--seed", 3) == run("--seed", 3)
-    assert run("--seed", 3)["layers"] != run("--seed", 4)["layers"]
-    assert run("--seed", 0) == run(), "0 is the default"
-    assert run("--seed", 10**30)["bit_exact"] is True
-    drawn = [run("--rate", 50, "--seed", seed)["layers"][0]["spikes_in"] for seed in (1, 1, 2)]
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert drawn[0] == pytest.approx(0.5 * 4 * 6 * 8 * 8, rel=0.1)
-    assert run("--rate", 0)["layers"][0]["spikes_in"] == 0
-
-
-def test_mappings_and_presets_of_a_trace(cli: Cli, small: Path, tmp_path: Path) -> None:
-    cycles = {}
-    for arch, mapping in (("packed", "cost"), ("paper", "natural")):
-        arguments = ("--arch", arch, "--mapping", mapping, "--out", tmp_path)
-        assert cli("sim", "--trace", small, "--density", 40, *arguments).status == 0
-        report = read(tmp_path / "trace")
-        assert report["arch"]["preset"] == arch
-        assert report["mapping"] == mapping
-        assert report["bit_exact"] is True
-        cycles[arch] = report["totals"]["cycles"]
-    assert cycles["packed"] < cycles["paper"]
-
-
-def test_a_wrong_spike_of_a_trace(
-    cli: Cli, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    honest = Accelerator.run_layer
-
-    def run_layer(self: Accelerator, index: int, *arguments: Any) -> LayerRun:
-        run = honest(self, index, *arguments)
-        if index == 2:
-            run.masks[8, 3, 1] ^= 1
-        return run
-
-    monkeypatch.setattr(Accelerator, "run_layer", run_layer)
-    assert cli("sim", "--trace", small, "--density", 40, "--out", tmp_path).status == 1
-    report = read(tmp_path / "trace")
-    assert report["bit_exact"] is False
-    assert "layer conv2" in report["divergence"]
-    assert "filter 8, y 3, x 1" in report["divergence"]
 
 
 # --- report and bench -----------------------------------------------------------------------
@@ -472,10 +370,10 @@ def test_the_report_verb_writes_the_pages_again(cli: Cli, ticket: Path, tmp_path
 @pytest.fixture
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bench on a trace of two small layers, and a sweep of two variants."""
-    inputs = [np.full((8, 4, 4), 5, dtype=np.uint8)] * 2
+    spikes = np.full((8, 4, 4), 5, dtype=np.uint8)
 
     def workload(_: Path | None) -> Workload:
-        return build(["a", "b"], inputs, [30.0], 0)
+        return trace({"a_in": spikes, "b_in": spikes}, density=30)
 
     monkeypatch.setattr(bench, "_workload", workload)
     monkeypatch.setattr(bench, "SWEEP", {"PEs": ({"pes": 4}, {"pes": 8})})
@@ -550,3 +448,23 @@ def test_an_error_of_a_process_is_one_line(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr == "evenspike: none.safetensors: no such Program file\n"
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError("broken"), MemoryError(), compiled.EngineError("the simulator cannot be loaded")],
+)
+def test_a_failing_engine_costs_no_report(
+    error: Exception, cli: Cli, ticket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(compiled, "find", lambda _: compiled.Build(tmp_path / "none.so", 1.0))
+    monkeypatch.setattr(simulator.Simulator, "__init__", fails)
+    done = cli("sim", "--model", ticket, "--images", 1, "--out", tmp_path)
+    assert done.status == 0
+    assert (str(error) or "MemoryError()") in done.out
+    report = read(tmp_path / "small")
+    assert report["bit_exact"]
+    assert report["engine"] == "model"

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import importlib.util
 import json
 import shutil
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 pytest.importorskip("torch")
@@ -29,6 +25,7 @@ from evenspike_train.recipes.derive import Changes, derive
 from evenspike_train.runs import command, dense_phase, sweep
 from evenspike_train.runs.sweep import Axes
 from evenspike_train.runs.trainer import Trainer
+from tests.helpers.training import write_set
 
 Cli = Callable[..., Any]
 
@@ -69,23 +66,9 @@ RECIPE = """
 """
 
 
-def idx(array: npt.NDArray[np.uint8]) -> bytes:
-    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A hundred images: a class is a bright bar."""
-    folder = tmp_path_factory.mktemp("fmnist")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 100), ("t10k", 20)):
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        images = rng.integers(0, 64, (count, 28, 28), np.uint8)
-        for image, label in zip(images, labels, strict=True):
-            image[2 * label : 2 * label + 3] += 160
-        for stem, array in (("images-idx3", images), ("labels-idx1", labels)):
-            (folder / f"{split}-{stem}-ubyte.gz").write_bytes(gzip.compress(idx(array)))
-    return folder
+    return write_set(tmp_path_factory.mktemp("fmnist"), train=100, test=20)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +167,7 @@ def test_runs_are_made_once_and_listed(
     assert listed_now["runs"][:2] == listed["runs"]
     (second,) = listed_now["runs"][2:]
     assert second["name"] == "tiny-imp-seed2"
-    assert second["sweep"] == f"evenspike sweep --recipe {recipe} --methods imp --seeds 1-2"
+    assert second["sweep"] == f"evenspike sweep --recipe {recipe} --methods imp --seeds 1,2"
     alone = tmp_path / "alone"
     assert cli("train", recipe, "--method", "imp", "--seed", 2, "--data", data, "--run", alone,
                "--threads", 1).status == 0  # fmt: skip
@@ -363,7 +346,8 @@ def test_another_recipes_dense_phase_is_refused(
 def test_bad_input_is_one_line(
     cli: Cli, recipe: Path, data: Path, tmp_path: Path, options: list[str], says: str
 ) -> None:
-    done = cli("sweep", "--recipe", recipe, "--data", data, "--out", tmp_path / "out", *options)
+    given = [] if "--data" in options else ["--data", data]
+    done = cli("sweep", "--recipe", recipe, *given, "--out", tmp_path / "out", *options)
     assert done.status == 2
     assert len(done.err.splitlines()) == 1
     assert says in done.err
@@ -379,13 +363,7 @@ def test_a_backend_that_is_not_installed_is_named(
         "importlib.util.find_spec", lambda name: None if name == package else known(name)
     )
     with pytest.raises(EvenspikeError, match=f"needs the package {package}: pip install {package}"):
-        backends.check(backend, 1)
-
-
-def test_without_joblib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(EvenspikeError, match=r"package joblib: pip install 'evenspike\[train\]'"):
-        backends.check("loky", 2)
+        backends.check(backend)
 
 
 def test_a_folder_of_another_recipe_is_left_alone(
@@ -401,12 +379,13 @@ def test_a_folder_of_another_recipe_is_left_alone(
     assert "holds a run of another recipe" in done.err
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"runs": 3}', '{"runs": [{}]}'])
+@pytest.mark.parametrize("text", ["", "[]", "[" * 9999, '{"runs": 3}', '{"runs": [{"name": []}]}'])
 def test_a_damaged_list_is_named(
     cli: Cli, recipe: Path, data: Path, tmp_path: Path, text: str
 ) -> None:
     (tmp_path / "sweep.json").write_text(text)
     done = cli("sweep", "--recipe", recipe, "--data", data, "--out", tmp_path, "--methods", "dense")
     assert done.status == 2
-    assert "sweep.json: is no list of runs" in done.err
+    assert "sweep.json: not a readable list of runs" in done.err
+    assert done.err.count("\n") == 1
     assert (tmp_path / "sweep.json").read_text() == text

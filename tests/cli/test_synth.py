@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 pytest.importorskip("amaranth")
 
-from evenspike.cli import synthesis
 from evenspike_core.arch import preset
 from evenspike_core.errors import EvenspikeError
 from evenspike_hw.synthesis import liberty, synthesize, targets, yosys
@@ -246,7 +243,7 @@ def test_a_folder_that_cannot_keep(cli: Cli, out: Path, tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text("[]")
     done = cli("bitstream", "--out", out, "--keep", tmp_path)
     assert done.err == (
-        f"evenspike: {tmp_path / 'index.json'}: holds a list, not entries by board\n"
+        f"evenspike: {tmp_path / 'index.json'}: not a readable index: it is a list, not an object\n"
     )
 
 
@@ -325,15 +322,3 @@ def test_a_library_that_ends_early(refused: Refused, tmp_path: Path) -> None:
     file.write_text(library("INV", "BUF", "NAND", "DFF")[:200])
     message = refused("--part", "fifo", "--liberty", file)
     assert message.startswith(f"Liberty file {file}: ")
-
-
-def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no terminal, every step but those within LOG_SECONDS of the last line."""
-    clock = iter([0.0, 1.0, 10.0, 10.0, 19.9, 20.0, 20.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    console = Console(file=io.StringIO(), force_terminal=False)
-    with synthesis.steps(console, "pe on ecp5") as progress:
-        for step in ("early", "first", "too soon", "second"):
-            progress(step)
-    assert isinstance(console.file, io.StringIO)
-    assert console.file.getvalue() == "pe on ecp5: first\npe on ecp5: second\n"

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evenspike_core.arch import HEADER_UNITS, PID_BITS, PRESETS, SLOTS_MAX, TOKEN_BITS, Arch, preset
+from evenspike_core.arch import (
+    CLOCK_MAX,
+    HEADER_UNITS,
+    PID_BITS,
+    PRESETS,
+    SLOTS_MAX,
+    TOKEN_BITS,
+    WEIGHTS_MIN,
+    Arch,
+    preset,
+)
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import KERNELS
 
@@ -131,9 +142,7 @@ def test_limits(name: str) -> None:
     headers = {"header_words": 8} if name == "scratchpad_words" else {}
     for value in (low, high):
         assert getattr(changed(**headers, **{name: value}), name) == value
-    wrong: list[Any] = [low - 1, high + 1, -1, float(low), True]
-    if name != "scratchpad_words":  # the range of header_words follows from it
-        wrong += [None, "4"]
+    wrong: list[Any] = [low - 1, high + 1, -1, float(low), True, None, "4"]
     for other in wrong:
         assert message(**headers, **{name: other}) == (
             f"Arch {name} is {other!r}, possible are {low} to {high}"
@@ -154,6 +163,57 @@ def test_header_words_leave_a_weight_bank() -> None:
     )
 
 
-@pytest.mark.parametrize("value", [0, -1.0, 100001, float("nan"), float("inf")])
-def test_clock(value: float) -> None:
-    assert message(clock_mhz=value) == f"Arch clock_mhz is {value}, possible are above 0 to 100000"
+def test_a_field_that_is_given_twice_is_refused() -> None:
+    for text in ("packed,pes=8,pes=4", "packed,pes=8,slots=1,pes=8"):
+        with pytest.raises(EvenspikeError, match=r"^Arch pes is given twice: 8 and [48]$"):
+            preset(text)
+
+
+def test_presets_have_no_warnings() -> None:
+    assert [one.warnings() for one in PRESETS.values()] == [(), ()]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"memory_latency": 31}, "stream_depth 32 is below memory_latency + 2 = 33: the port "),
+        ({"stream_depth": 17}, "stream_depth 17 is below memory_latency + 2 = 18: the port "),
+        ({"scratchpad_words": 2048}, "header_words 224 fill before the 800 weight words"),
+        ({"header_words": 170}, "header_words 170 fill before the 342 weight words"),
+        ({"header_words": 257}, "header_words 257 exceed the 255 weight words"),
+        ({"fifo_depth": 1}, "fifo_depth 1: the broadcast waits"),
+        ({"match_depth": 1}, "match_depth 1: the matcher waits"),
+    ],
+)
+def test_warnings(fields: dict[str, int], says: str) -> None:
+    (found,) = changed(**fields).warnings()
+    assert found.startswith(says)
+    ((name, value),) = fields.items()
+    less = value - 1 if name in ("memory_latency", "scratchpad_words") else value + 1
+    less = {"scratchpad_words": 1024, "header_words": 200}.get(name, less)
+    assert changed(**{name: less}).warnings() == ()
+
+
+def test_every_field_is_on_its_page_with_its_range_and_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "arch.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    found = {row[0].strip("| `"): row[2:4] for row in rows if len(row) == 5}
+    expected = {}
+    for one in fields(Arch):
+        if one.name in INTEGERS:
+            low, high, power = (one.metadata[key] for key in ("low", "high", "power"))
+            top = "`scratchpad_words` / 2 - 64" if high is None else high
+            text = f"{low} to {top}" + (", a power of two" if power else "")
+            expected[one.name] = [text, f"{one.default}"]
+    expected["clock_mhz"] = [f"above 0 to {CLOCK_MAX}", f"{Arch().clock_mhz:g}"]
+    assert found == expected
+    assert WEIGHTS_MIN == 64
+    for name in expected:
+        assert f"    {name}: " in str(Arch.__doc__)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, 100001, "400", None, True, float("nan"), float("inf")])
+def test_clock(value: Any) -> None:
+    assert (
+        message(clock_mhz=value) == f"Arch clock_mhz is {value!r}, possible are above 0 to 100000"
+    )

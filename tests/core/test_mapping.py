@@ -329,7 +329,8 @@ def test_the_biases_get_a_chunk_of_their_own_if_they_must() -> None:
     for bank, chunks in ((152, 1), (151, 2), (144, 2), (143, 2)):
         arch = Arch(pes=1, slots=4, scratchpad_words=512, header_words=256 - bank)
         program = plain(4, channels=4, side=2)
-        one = mapping.candidate(program, program.layers[1], [first(program)], (2, 2), 4, arch, ())
+        mapped = [first(program)]
+        one = mapping.candidate(program.layers[1], mapped, (2, 2), 4, arch, np.ones(4))
         assert one is not None
         assert len(one.chunks) == chunks, bank
 
@@ -348,7 +349,7 @@ def test_slots_are_halved_until_a_channel_fits() -> None:
     assert choose(program, wide)[1].slots == 4
     one = program.layers[1]
     mapped = [LayerMapping((4, 4), assign(np.ones(2), 1, Arch()))]
-    assert mapping.candidate(program, one, mapped, (4, 4), 2, narrow, ()) is None
+    assert mapping.candidate(one, mapped, (4, 4), 2, narrow, np.ones(64)) is None
 
 
 @pytest.mark.parametrize("words", [1024, 2048, 8192, 65536])
@@ -372,10 +373,15 @@ def test_the_cheapest_candidate_is_taken(seed: int, natural: bool) -> None:
     asked: dict[int, list[tuple[int, LayerMapping]]] = {}
 
     def cost(
-        of: Program, index: int, before: Sequence[LayerMapping], candidate: LayerMapping
+        of: Program,
+        index: int,
+        before: Sequence[LayerMapping],
+        candidate: LayerMapping,
+        limit: int | None,
     ) -> int:
         assert of is program
         assert len(before) == index
+        assert limit == min((cycles for cycles, _ in asked.get(index, [])), default=None)
         cycles = int(rng.integers(5))  # ties are frequent
         asked.setdefault(index, []).append((cycles, candidate))
         return cycles
@@ -438,7 +444,7 @@ def refused(program: Program, arch: Arch) -> str:
 
 def test_too_many_timesteps() -> None:
     program = replace(plain(4), timesteps=5)
-    assert refused(program, Arch()) == "plain: 5 timesteps, the Arch has 4"
+    assert refused(program, Arch()) == "plain: 5 timesteps, Arch timesteps is 4"
 
 
 def test_too_large_a_map() -> None:
@@ -458,7 +464,7 @@ def test_too_large_a_map() -> None:
 
 def test_too_many_spikes() -> None:
     program = plain(33, side=8)
-    message = "layer body: its spikes take 192 entries, the spike memory has 191"
+    message = "layer body: its spikes take 192 entries, Arch spike_entries is 191"
     assert refused(program, replace(Arch(), spike_entries=191)) == message
     assert len(choose(program, replace(Arch(), spike_entries=192))) == 3
 
@@ -470,6 +476,6 @@ def test_a_channel_that_fits_no_bank() -> None:
     message = refused(plain(4, kernel=7, side=2), arch)
     assert re.fullmatch(
         r"layer body: one channel of one filter needs more than the 38 weights or 90 headers "
-        r"of a scratchpad bank",
+        r"of half a scratchpad; raise Arch scratchpad_words or change header_words",
         message,
     )

@@ -18,7 +18,7 @@ from evenspike_core.program import PIXELS, Program, Segment
 from evenspike_core.unpack import unpack
 from tests.helpers.archs import random_arch, random_mapping
 from tests.helpers.networks import random_program
-from tests.helpers.tiny import layer, same, segment
+from tests.helpers.tiny import Untouchable, layer, same, segment
 
 Words = npt.NDArray[np.uint64]
 Weights = Mapping[tuple[int, int], int]
@@ -32,7 +32,8 @@ Weights = Mapping[tuple[int, int], int]
 def test_unpack_gives_the_program_back(seed: int) -> None:
     program = random_program(seed)
     arch = random_arch(seed, program.timesteps)
-    back = unpack(pack(program, random_mapping(program, arch, seed), arch))
+    packed = pack(program, random_mapping(program, arch, seed), arch)
+    back = unpack(replace(packed, program=Untouchable()))
     anonymous = replace(program, provenance={})
     assert back.digest() == anonymous.digest()
     assert same(back, anonymous)
@@ -248,9 +249,9 @@ def test_counts_and_round_robin(pes: int) -> None:
 
 
 def test_a_count_that_its_byte_cannot_hold_names_the_layer() -> None:
-    arch = Arch(pes=1, slots=1, scratchpad_words=4096, chunk_blocks=256)
+    arch = Arch(pes=1, slots=1, scratchpad_words=8192, header_words=256, chunk_blocks=256)
     program = single([{(c, p): 1 for c in range(256) for p in range(9)}], [0], 3, 256)
-    lanes = np.arange(256, dtype=np.int32).reshape(1, 256, 1)
+    lanes = np.arange(256, dtype=np.int32).reshape(256, 1, 1)
     chunks = ((0, 0, 256),)
     mapping = (
         LayerMapping((1, 1), lanes),
@@ -334,7 +335,7 @@ def test_too_small_a_spike_memory_names_the_layer() -> None:
         pack(program, choose(program, arch), arch)
     assert str(caught.value) == (
         "layer b: no room for 16 entries of spikes beside those still needed; "
-        "the spike memory has 47"
+        "Arch spike_entries is 47"
     )
 
 
@@ -343,6 +344,166 @@ def test_pack_checks_the_program_against_the_arch() -> None:
     mapping = choose(program, Arch(pes=1))
     with pytest.raises(EvenspikeError, match=r"^layer first: its spikes take 16 entries"):
         pack(program, mapping, Arch(pes=1, spike_entries=15))
+
+
+# --- what the accelerator cannot run ----------------------------------------------------------
+
+
+def chain(layers: int) -> Program:
+    """A network of 1x1 maps with one neuron a layer."""
+    parts = [layer("layer0", segment(PIXELS, (1, 1, 1, 1), 0), (1, 1))]
+    for number in range(1, layers):
+        last = number == layers - 1
+        source = segment(number - 1, (1, 1, 1, 1), 0)
+        parts.append(layer(f"layer{number}", source, (1, 1), last=last, threshold=int(not last)))
+    return Program("chain", 1, (1, 1, 1), tuple(parts))
+
+
+def wide(first: int, filters: int, pool: int = 2) -> Program:
+    """`filters` filters on a map of 256 x 256 of `first` channels, with 1x1 kernels."""
+    host = layer("host", segment(PIXELS, (first, 1, 1, 1), 0), (256, 256))
+    body = layer("body", segment(0, (filters, first, 1, 1), 0), (256, 256), pool=pool)
+    parts, side = [host, body], 256 // pool
+    while side > 1:
+        narrower = segment(len(parts) - 1, (1, parts[-1].filters, 1, 1), 0, average=2)
+        side //= 2
+        last = side == 1
+        parts.append(layer(f"to{side}", narrower, (side, side), last=last, threshold=int(not last)))
+    return Program("wide", 1, (1, 256, 256), tuple(parts))
+
+
+MANY = Arch(pes=1, slots=1, accumulators=4, spike_entries=1 << 24, table_words=1 << 16)
+"""One filter a pass and 2 x 2 neurons a tile."""
+
+EXCESSES: dict[str, tuple[Program, Arch, str]] = {
+    "segments": (
+        replace(
+            residual(),
+            layers=(
+                *residual().layers[:3],
+                replace(residual().layers[3], segments=residual().layers[3].segments * 2),
+                residual().layers[4],
+            ),
+        ),
+        Arch(),
+        "layer c: 4 segments, the limit is 2",
+    ),
+    "layers": (chain(257), MANY, "chain: 257 layers, the limit is 256"),
+    "passes": (
+        single([{}] * 4096, [0] * 4096, 1, 1),
+        MANY,
+        "layer last: 4096 passes, the limit is 4095; raise Arch accumulators, slots or pes",
+    ),
+    "chunks": (
+        single([{}], [0], 1, 4096),
+        replace(MANY, chunk_blocks=1),
+        "layer last: 4096 chunks, the limit is 4095; raise Arch scratchpad_words or chunk_blocks",
+    ),
+    "loads": (
+        wide(2, 1024),
+        replace(MANY, chunk_blocks=1),
+        "layer body: 16777216 loads of its chunks, the limit is 16777215; raise Arch accumulators",
+    ),
+    "currents": (
+        wide(256, 1),
+        MANY,
+        "layer host: 16777216 words of currents, the limit is 16777215",
+    ),
+    "table": (
+        single([{}] * 46, [0] * 46, 1, 1),
+        replace(MANY, table_words=64),
+        "single: its layers, passes and chunks take 65 words of the table, Arch table_words is 64",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXCESSES)
+def test_what_the_table_cannot_hold_is_refused(name: str) -> None:
+    program, arch, message = EXCESSES[name]
+    with pytest.raises(EvenspikeError, match=rf"^{message}"):
+        pack(program, choose(program, arch), arch)
+
+
+def test_one_less_is_packed() -> None:
+    for program, arch in (
+        (chain(256), MANY),
+        (single([{}] * 4095, [0] * 4095, 1, 1), MANY),
+        (single([{}], [0], 1, 4095), replace(MANY, chunk_blocks=1)),
+        (single([{}] * 45, [0] * 45, 1, 1), replace(MANY, table_words=64)),
+    ):
+        pack(program, choose(program, arch), arch)
+
+
+def test_a_tile_too_many_is_refused() -> None:
+    program, arch = wide(2, 1, 1), replace(MANY, chunk_blocks=1)
+    mapping = list(choose(program, arch))
+    mapping[1] = replace(mapping[1], tile=(1, 1))
+    with pytest.raises(EvenspikeError, match=r"^layer body: 65536 tiles, the limit is 65535;"):
+        pack(program, tuple(mapping), arch)
+
+
+SMALL = Arch(pes=2, slots=2, accumulators=16, chunk_blocks=2, scratchpad_words=256, header_words=60)
+PLAN = LayerMapping((2, 4), np.array([[[0, 1], [2, 3]], [[4, 5], [-1, -1]]], dtype=np.int32))
+"""Of six filters, without chunks."""
+
+
+def assigned(*passes: object) -> LayerMapping:
+    return replace(PLAN, assignment=np.array(passes, dtype=np.int32))
+
+
+FOUR = assigned([[0, 1], [2, 3], [4, 5], [-1, -1]])
+
+
+def chunked(*chunks: tuple[int, int, int]) -> LayerMapping:
+    return replace(PLAN, tile=(2, 2), chunks=chunks)
+
+
+WRONG: dict[str, tuple[LayerMapping, str]] = {
+    "tile": (replace(PLAN, tile=(3, 4)), "tile of 3 x 4"),
+    "no tile": (replace(PLAN, tile=(0, 4)), "tile of 0 x 4"),
+    "neurons": (replace(PLAN, tile=(4, 4)), "Arch accumulators 16"),
+    "slots": (replace(FOUR, tile=(2, 2)), "Arch slots 2"),
+    "PEs": (assigned([[0], [1]], [[2], [3]], [[4], [5]]), "one of 2 PEs"),
+    "twice": (assigned([[0, 1], [2, 3]], [[4, 4], [5, -1]]), "each of its 6 filters"),
+    "missing": (assigned([[0, 1], [2, 3]], [[4, -1], [-1, -1]]), "each of its 6 filters"),
+    "unknown": (assigned([[0, 1], [2, 3]], [[4, 6], [-1, -1]]), "each of its 6 filters"),
+    "short pass": (assigned([[0, 1], [-1, -1]], [[2, 3], [4, 5]]), "passes but the last full"),
+    "empty slot": (assigned([[0, 1], [2, 3]], [[-1, -1], [4, 5]]), "slots filled from the first"),
+    "no chunk": (chunked(), "cover its channels"),
+    "gap": (chunked((0, 0, 2), (0, 3, 6)), "cover its channels"),
+    "twice loaded": (chunked((0, 0, 4), (0, 2, 6)), "cover its channels"),
+    "beyond": (chunked((0, 0, 4), (0, 4, 8)), "cover its channels"),
+    "another segment": (chunked((0, 0, 4), (0, 4, 6), (1, 0, 6)), "cover its channels"),
+    "blocks": (chunked((0, 0, 6)), "Arch chunk_blocks 2"),
+    "bank": (chunked((0, 0, 4), (0, 4, 6)), "chunk 0 has 72 words of weights and 8 of headers"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_mapping_of_something_else_is_refused(name: str) -> None:
+    """Tiles and assignments are tried on the host layer, chunks on the one behind it."""
+    plan, says = WRONG[name]
+    dense = segment(0, (6, 6, 3, 3), padding=1)
+    last = layer("last", segment(1, (1, 6, 1, 1), 0, average=4), (1, 1), last=True, threshold=0)
+    host = layer("host", segment(PIXELS, (6, 1, 1, 1), 0), (4, 4))
+    program = Program("p", 1, (1, 4, 4), (host, layer("body", dense, (4, 4)), last))
+    mapping = list(choose(program, SMALL))
+    index = int("cover" in says or "chunk" in says)
+    mapping[index] = plan
+    with pytest.raises(EvenspikeError) as caught:
+        pack(program, tuple(mapping), SMALL)
+    assert str(caught.value).startswith(f"layer {program.layers[index].name}: ")
+    assert says in str(caught.value)
+
+
+def test_what_is_packed_cannot_be_changed() -> None:
+    program = residual()
+    packed = pack(program, choose(program, Arch(pes=1)), Arch(pes=1))
+    assert packed.program is program
+    arrays: list[npt.NDArray[Any]] = [packed.stream, *(one.blocks for one in packed.layers)]
+    for array in arrays:
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.flags.writeable = True
 
 
 # --- damage ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.fixed import Leak, Reset
 from evenspike_core.program import PIXELS, Layer, Program, Segment
-from evenspike_core.reference import accumulate, host_currents, max_pool, run, run_layer
+from evenspike_core.reference import accumulate, convolve, host_currents, max_pool, run, run_layer
 from tests.helpers.networks import random_pixels, random_program
 
 Volume = list[list[list[int]]]
@@ -260,3 +260,21 @@ def test_wrong_inputs_of_a_layer() -> None:
     assert str(caught.value) == (
         "layer head: the spikes of first hold a mask of 0x4, more than 2 timesteps"
     )
+
+
+@pytest.mark.parametrize("average", [1, 8])
+def test_sums_are_exact_up_to_what_the_range_proof_allows(average: int) -> None:
+    """|sums| just below 2^23: odd ones, of which a float has no bit to spare."""
+    rng = np.random.default_rng(0)
+    weights = rng.integers(-1, 2, (2, 512, 1, 1)).astype(np.int16)
+    largest = (2**23 - 1) // average**2
+    whole, rest = divmod(largest - 511, 2**15 - 1)
+    weights[0] = 1
+    weights[0, :whole] = 2**15 - 1
+    weights[0, whole] = rest
+    weights[1] = -weights[0]
+    maps = np.ones((1, 512, average, average), dtype=np.uint8)
+    found = convolve(maps, Segment(0, weights, average=average)).reshape(2)
+    exact = weights.astype(np.int64).sum(axis=(1, 2, 3)) * average**2
+    assert found.tolist() == exact.tolist()
+    assert 2**23 - 2 * 2**15 < exact[0] < 2**23

@@ -14,6 +14,7 @@ def spans() -> list[Span]:
     pes = [Span(f"PE {pe}", "busy", 10 * pe, 5, {"layer": "conv1"}) for pe in range(16)]
     return [
         Span("collector", "write", 200, 3, {}),
+        Span("layers", "conv1", 1, 200, {}),
         *pes,
         Span("APU", "broadcast", 4, 100, {}),
         Span("memory port", "chunk 0", 0, 20, {"words": 20}),
@@ -40,14 +41,14 @@ def test_the_trace_is_valid() -> None:
             processes[event["pid"]] = event["args"]["name"]
         elif event["name"] == "thread_name":
             threads[event["pid"], event["tid"]] = event["args"]["name"]
-    assert list(processes.values()) == ["memory port", "APU", "PEs", "collector", "host"]
-    assert sorted(processes) == [1, 2, 3, 4, 5]
+    assert list(processes.values()) == ["layers", "memory port", "APU", "PEs", "collector", "host"]
+    assert sorted(processes) == [1, 2, 3, 4, 5, 6]
     assert [name for (pid, _), name in threads.items() if processes[pid] == "PEs"] == [
         f"PE {pe}" for pe in range(16)
     ]
     slices = [event for event in events if event["ph"] == "X"]
     assert len(slices) == len(spans())
-    port = [(e["name"], e["ts"], e["dur"]) for e in slices if e["pid"] == 1]
+    port = [(e["name"], e["ts"], e["dur"]) for e in slices if e["pid"] == 2]
     assert port == [("pass 0", 0, 60), ("chunk 0", 0, 20)]  # the outer one first
     assert [e["args"] for e in slices if e["name"] == "chunk 0"] == [{"words": 20}]
 

@@ -10,16 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from evenspike.cli import cosim, main
-from evenspike.cli.compare import compare
-from evenspike.cli.cosim import choose_engine, run_image
-from evenspike.flows import models
-from evenspike.flows.prepare import prepare
-from evenspike.report import contents
+import evenspike as es
+from evenspike.cli import main
+from evenspike.flows import cosim
+from evenspike.flows.cosim import choose_engine
+from evenspike.flows.locate import difference
+from evenspike.report.contents import contents
 from evenspike.report.format import verdict
-from evenspike_core import data as dataset
 from evenspike_core import reference
 from evenspike_core.arch import Arch
 from evenspike_core.compare import Divergence
@@ -30,8 +28,9 @@ from evenspike_core.program import PIXELS, Layer, Program, Segment
 from evenspike_hw.engine import compiled
 from evenspike_hw.engine.interpreted import InterpretedSimulator
 from evenspike_hw.engine.simulator import MemoryBehaviour, Simulator, Waves
-from evenspike_hw.rtl import descriptor
 from evenspike_sim.accelerator import Accelerator
+from evenspike_sim.tally import Tally
+from tests.helpers.faulty_layers import FAULTS, with_fault
 from tests.helpers.networks import random_pixels, random_program
 from tests.helpers.random_networks import ARCHS
 
@@ -55,14 +54,14 @@ def currents_of(program: Program) -> np.ndarray[tuple[int, ...], np.dtype[np.int
 
 
 def test_the_shipped_ticket() -> None:
-    program = models.load("vgg16")
-    packed = prepare(program, Arch(), natural=False)
-    pixels, _ = dataset.shipped()
-    with Simulator(packed) as simulator:
-        found = run_image(program, Accelerator(packed), simulator, pixels[0])
-    assert found.divergence is None, found.divergence
-    assert found.spikes == 4 * sum(int(np.prod(layer.output)) for layer in program.layers[:-1])
-    assert found.counters == 14 * (1 + 7 * 16)
+    program = es.load("vgg16")
+    run = es.cosim(es.pack(program), es.images(1))
+    assert run.bit_exact, run.divergence
+    assert run.rtl is not None
+    assert run.rtl.cycles == run.cycles
+    assert run.rtl.spikes == 4 * sum(int(np.prod(layer.output)) for layer in program.layers[:-1])
+    assert run.rtl.counters == 14 * (1 + 7 * 16)
+    assert run.compare(es.simulate(run.packed, es.images(1))) is None
 
 
 def test_a_second_image_starts_from_a_clean_core(program: Program, packed: Packed) -> None:
@@ -70,8 +69,8 @@ def test_a_second_image_starts_from_a_clean_core(program: Program, packed: Packe
     runs = Accelerator(packed).run(currents)
     with Simulator(packed) as simulator:
         first, second = simulator.run(currents), simulator.run(currents)
-    assert compare(packed, runs, first) is None
-    assert compare(packed, runs, second) is None
+    assert difference(packed, runs, first) is None
+    assert difference(packed, runs, second) is None
 
 
 def test_amaranths_own_simulator_agrees() -> None:
@@ -80,7 +79,7 @@ def test_amaranths_own_simulator_agrees() -> None:
     packed = pack(program, choose(program, arch), arch)
     currents = currents_of(program)
     traces = InterpretedSimulator(packed).run(currents)
-    assert compare(packed, Accelerator(packed).run(currents), traces) is None
+    assert difference(packed, Accelerator(packed).run(currents), traces) is None
 
 
 def test_a_stalling_memory_changes_cycles_and_nothing_else(
@@ -108,19 +107,7 @@ def test_a_memory_that_stalls_for_ever_is_given_up(program: Program, packed: Pac
             with pytest.raises(EvenspikeError) as caught:
                 simulator.run(currents, MemoryBehaviour(1.0, since=since))
             assert str(caught.value).startswith(f"RTL: nothing has moved for 20000 cycles{place}")
-            assert compare(packed, runs, simulator.run(currents)) is None  # and works again
-
-
-FAULTS = {
-    "host": 1,
-    "timesteps": 0,
-    "log_tile_height": 15,
-    "log_slots": 7,
-    "slots_last": 0,
-    "height": 0,
-    "passes": 0,
-    "chunks": 0,
-}
+            assert difference(packed, runs, simulator.run(currents)) is None  # and works again
 
 
 @pytest.mark.parametrize(
@@ -133,15 +120,8 @@ def test_a_descriptor_that_cannot_run_stops_at_its_layer(
     number = len(packed.layers) - 1
     simulator = engine(packed)
     tables = simulator.map.tables
-    words = tables.words.copy()
-    at = descriptor.LAYER_WORDS * number
-    value = sum(int(w) << 64 * n for n, w in enumerate(words[at : at + descriptor.LAYER_WORDS]))
-    place = descriptor.LAYER[field]
-    value &= ~(((1 << place.width) - 1) << place.offset)
-    value |= FAULTS[field] << place.offset
-    for n in range(descriptor.LAYER_WORDS):
-        words[at + n] = value >> 64 * n & (1 << 64) - 1
-    simulator.map.tables = replace(tables, words=words)
+    words = with_fault(tables.words.tolist(), number, field)
+    simulator.map.tables = replace(tables, words=np.array(words, dtype=np.uint64))
     name = packed.layers[number].name
     message = rf"RTL: stopped with its error bit at layer {name} \(number {number}\), cycle \d+"
     with pytest.raises(EvenspikeError, match=message):
@@ -166,7 +146,7 @@ def test_overflow_sets_the_flag_of_its_pe() -> None:
     with Simulator(packed) as simulator:
         traces = simulator.run(currents)
     assert any(run.membrane_overflow.any() for run in runs)
-    assert compare(packed, runs, traces) is None
+    assert difference(packed, runs, traces) is None
 
 
 def test_a_partial_sum_saturates_on_both_and_in_the_report() -> None:
@@ -190,9 +170,11 @@ def test_a_partial_sum_saturates_on_both_and_in_the_report() -> None:
     with Simulator(packed) as simulator:
         traces = simulator.run(currents)
     assert runs[1].accumulator_overflow.tolist() == [True, False, False, False]
-    assert compare(packed, runs, traces) is None
+    assert difference(packed, runs, traces) is None
     assert traces[1].accumulator_overflow.tolist() == [True, False, False, False]
-    content = contents.contents(program, packed, 0, [runs], model="loud", mapping="cost")
+    tally = Tally()
+    tally.add(runs)
+    content = contents(program, packed, tally, model="loud", mapping="cost")
     content["bit_exact"] = True
     content["compared"] = {"spikes": 1, "layers": 1, "timesteps": 2}
     assert verdict(content).endswith("OVERFLOW: a sum has saturated in head.")
@@ -207,7 +189,7 @@ def test_wrong_weights_are_a_difference(program: Program, packed: Packed) -> Non
     other = replace(program, layers=(program.layers[0], *layers))
     currents = currents_of(program)
     with Simulator(pack(other, choose(other, SMALL), SMALL)) as simulator:
-        found = compare(packed, Accelerator(packed).run(currents), simulator.run(currents))
+        found = difference(packed, Accelerator(packed).run(currents), simulator.run(currents))
     assert found is not None
     assert found.layer != program.layers[0].name
 
@@ -222,7 +204,7 @@ def test_a_wrong_spike_is_located_by_pass_tile_pe_and_cycle(
     masks = runs[0].masks.copy()
     masks[0, 0, 0] ^= 2
     wrong = [replace(runs[0], masks=masks), *runs[1:]]
-    found = compare(packed, wrong, traces)
+    found = difference(packed, wrong, traces)
     assert found is not None
     assert found.cycle == int(traces[0].closed[0])
     assert re.search(
@@ -239,7 +221,7 @@ def test_a_waveform_of_the_cycles_in_question(
     currents = currents_of(program)
     with Simulator(packed, trace=True) as simulator:
         traces = simulator.run(currents, waves=waves)
-    assert compare(packed, Accelerator(packed).run(currents), traces) is None
+    assert difference(packed, Accelerator(packed).run(currents), traces) is None
     text = waves.path.read_text()
     times = [int(line[1:]) for line in text.splitlines() if line.startswith("#")]
     assert times[-1] - times[0] == 2 * (waves.last - waves.first) + 1
@@ -260,8 +242,8 @@ def test_sim_runs_the_rtl_where_it_is_built(
     assert "RTL, 1 of the images" in (tmp_path / "vgg16-small" / "report.md").read_text()
 
     wrong = Divergence("conv2", "cycles", (1, 2), "layer conv2: cycles 1 in model, 2 in RTL")
-    found = [cosim.Comparison(wrong, 1, 1, 1, 1.0)]
-    monkeypatch.setattr(cosim, "run_images", lambda *_: found)
+    found = cosim.Compared(wrong, 1, 1, 1, 1.0)
+    monkeypatch.setattr(cosim, "run_rtl", lambda *_: found)
     assert main(call) == 1
     content = json.loads((tmp_path / "vgg16-small" / "report.json").read_text())
     assert content["bit_exact"] is False
@@ -271,7 +253,7 @@ def test_sim_runs_the_rtl_where_it_is_built(
     def stops(*_: object) -> None:
         raise EvenspikeError("RTL: stopped")
 
-    monkeypatch.setattr(cosim, "run_images", stops)
+    monkeypatch.setattr(cosim, "run_rtl", stops)
     assert main(call) == 1
     content = json.loads((tmp_path / "vgg16-small" / "report.json").read_text())
     assert content["divergence"] == "RTL: stopped"
@@ -296,10 +278,12 @@ def test_without_a_compiler_a_small_network_is_interpreted(
     program = random_program(3, timesteps=2, max_side=3, max_filters=3)
     arch = ARCHS["single"]
     packed = pack(program, choose(program, arch), arch)
-    console = Console(width=300)
-    engine, seconds = choose_engine(program, packed, random_pixels(program, 0), console)
+    said: list[str] = []
+    engine, seconds = choose_engine(
+        packed, random_pixels(program, 0), lambda what, *_: said.append(what)
+    )
     assert (engine, seconds) == (InterpretedSimulator, 0.0)
-    assert "Amaranth's own simulator serves" in capsys.readouterr().out
+    assert "Amaranth's own simulator serves" in said[0]
 
 
 def test_cycles_that_part_are_located_by_round(program: Program, packed: Packed) -> None:
@@ -308,7 +292,7 @@ def test_cycles_that_part_are_located_by_round(program: Program, packed: Packed)
     with Simulator(packed) as simulator:
         traces = simulator.run(currents)
     late = replace(traces[1], closed=traces[1].closed + 3, cycles=traces[1].cycles + 3)
-    found = compare(packed, runs, [traces[0], late, *traces[2:]])
+    found = difference(packed, runs, [traces[0], late, *traces[2:]])
     assert found is not None
     begin = runs[1].drains[0]
     assert str(found).endswith(

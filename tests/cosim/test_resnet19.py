@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike.cli.compare import compare
+from evenspike.flows.locate import difference
 from evenspike_core import reference
 from evenspike_core.arch import Arch
 from evenspike_core.mapping import choose
@@ -42,7 +42,7 @@ def test_the_rtl_agrees_in_spikes_counters_and_cycles() -> None:
             expected = reference.run(program, pixels)
             assert all(masks.any() for masks in expected.masks)
             runs, traces = accelerator.run(expected.currents), simulator.run(expected.currents)
-            assert compare(packed, runs, traces) is None
+            assert difference(packed, runs, traces) is None
             for trace, masks in zip(traces, expected.masks, strict=False):
                 assert (trace.masks == masks).all()
             assert traces[-1].logits is not None
@@ -73,6 +73,6 @@ def test_a_wrong_shortcut_is_a_difference() -> None:
     packed = pack(program, choose(program, Arch()), Arch())
     currents = reference.host_currents(program, images(1, 11)[0].numpy())
     with Simulator(pack(other, choose(other, Arch()), Arch())) as simulator:
-        found = compare(packed, Accelerator(packed).run(currents), simulator.run(currents))
+        found = difference(packed, Accelerator(packed).run(currents), simulator.run(currents))
     assert found is not None
     assert found.layer == "block8.conv2"

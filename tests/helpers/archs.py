@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evenspike_core.arch import Arch
-from evenspike_core.mapping import LayerMapping, Mapping, candidate, candidates
+from evenspike_core.mapping import LayerMapping, Mapping, candidate, candidates, filter_cost
 from evenspike_core.program import Program
 
 
@@ -44,9 +44,10 @@ def random_mapping(program: Program, arch: Arch, seed: int) -> Mapping:
         options = candidates(layer, arch)
         tile, slots = options[int(rng.integers(len(options)))]
         natural = bool(rng.random() < 0.3)
+        work = filter_cost(program, layer, rates)
         found = None
         while found is None:
-            found = candidate(program, layer, mapping, tile, slots, arch, rates, natural=natural)
+            found = candidate(layer, mapping, tile, slots, arch, work, natural=natural)
             slots //= 2
         mapping.append(found)
     return tuple(mapping)

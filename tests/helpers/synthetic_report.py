@@ -13,6 +13,7 @@ from evenspike_core.counters import STATES
 
 Data = dict[str, Any]
 
+BOUNDS = ("bound_cycles", "dense_cycles")
 PES, TIMESTEPS, CLOCK_MHZ, IMAGES = 16, 4, 400.0, 10
 
 LAYERS = (
@@ -51,8 +52,11 @@ def synthetic_report(seed: int = 1) -> dict[str, Any]:
     layers = [_layer(rng, *row) for row in LAYERS]
     totals: dict[str, Any] = {
         key: sum(layer[key] for layer in layers)
-        for key in ("cycles", "accumulations", "words_loaded", "energy_pj", *STATES)
+        for key in ("cycles", "accumulations", "words_loaded", "energy_pj", *BOUNDS, *STATES)
     }
+    totals["speedup_over_dense"] = totals["dense_cycles"] / totals["cycles"]
+    totals["port_occupancy"] = totals["words_loaded"] / totals["cycles"]
+    totals["frames_per_second"] = CLOCK_MHZ * 1e6 / totals["cycles"]
     totals["utilization"] = totals["busy"] / (PES * totals["cycles"])
     gates = PES * TIMESTEPS * totals["cycles"]
     totals["efficiency"] = totals["accumulations"] / gates
@@ -62,6 +66,10 @@ def synthetic_report(seed: int = 1) -> dict[str, Any]:
     labels[3] = (labels[3] + 1) % 10
     return {
         "model": "vgg9-fmnist",
+        "version": "1.2.3",
+        "date": "2030-01-31T23:59:58Z",
+        "command": "evenspike sim --model vgg9-fmnist",
+        "natural_order": {"images": 1, "cycles": 1.3 * totals["cycles"], "speedup": 1.3},
         "arch": {
             "preset": "packed",
             "digest": "0123456789ab",
@@ -84,6 +92,11 @@ def synthetic_report(seed: int = 1) -> dict[str, Any]:
                 "recipe": "u-ticket",
                 "seed": 7,
                 "accuracy": {"torch": 0.9213, "integer": 0.9211},
+                "float_test_accuracy": 91.5,
+                "seconds": 5285,
+                "rounds": [{"sparsity": 0.25, "round": 1}, {"sparsity": 0.4, "round": 2}],
+                "text": "name = 1\nseed = 2",
+                "shipped_predictions": list(range(100)),
                 "data set": "Fashion-MNIST",
             },
         },
@@ -91,6 +104,7 @@ def synthetic_report(seed: int = 1) -> dict[str, Any]:
         "bit_exact": True,
         "compared": {"spikes": 11_223_344, "layers": len(layers), "timesteps": TIMESTEPS},
         "accuracy": 0.9,
+        "accuracy_interval": [0.5958499732047615, 0.9821237869049271],
         "totals": totals,
         "paper_convention": {
             "work": 41_000_000,
@@ -153,6 +167,8 @@ def _layer(
         "cycles": cycles,
         **sums,
         "utilization": sums["busy"] / (PES * cycles),
+        "bound_cycles": sums["busy"] / PES,
+        "dense_cycles": 7.5 * cycles,
         "per_pe": per_pe,
         "words_loaded": int(cycles * rng.uniform(0.05, 0.4)),
         "spikes_in": int(rng.uniform(0.1, 0.3) * channels * side**2 * TIMESTEPS),
@@ -171,12 +187,14 @@ def _energy(total: float) -> dict[str, Any]:
             "count": part / cost,
             "pj_each": cost,
             "pj": part,
+            "pj_range": [part / 2 if name == "memory_word" else part, part],
             "unit": "pJ",
             "node": "32 nm",
             "source": f"made up for {name}",
             "note": "a note",
         }
-    return {"by_action": by_action, "total_pj": total}
+    low = total - by_action["memory_word"]["pj"] / 2
+    return {"by_action": by_action, "total_pj": total, "total_pj_range": [low, total]}
 
 
 def synthetic_pictures(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -61,3 +61,12 @@ def same_layer(one: Layer, two: Layer) -> bool:
             for a, b in zip(one.segments, two.segments, strict=True)
         )
     )
+
+
+class Untouchable(Program):
+    """Stands where a Program does that must not be looked at."""
+
+    def __init__(self) -> None: ...
+
+    def __getattribute__(self, name: str) -> NoReturn:
+        raise AssertionError(f"{name} of the Program was asked for")

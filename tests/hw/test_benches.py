@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.helpers import bench
@@ -22,3 +24,35 @@ def test_bench(component: str, simulator: str) -> None:
     assert result.passed, f"see {result.log}\n{result.log.read_text()[-3000:]}"
     assert not result.missed
     assert result.coverage
+
+
+GOOD = bench.Result("fifo", "any", True, 0.0, 0.0, Path("log.txt"), {"corner": True})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "gone", "says", "runs"),
+    [
+        ([], {"icarus"}, "icarus is not here: install it; only verilator runs", ["verilator"]),
+        (["--simulator=icarus"], {"icarus"}, "icarus is not here: install it", []),
+        ([], {"icarus", "verilator"}, "install it; verilator is not here: install it", []),
+    ],
+)
+def test_a_simulator_that_is_not_there_is_one_line(
+    arguments: list[str],
+    gone: set[str],
+    says: str,
+    runs: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ran: list[str] = []
+
+    def run(_: str, simulator: str, **__: object) -> bench.Result:
+        ran.append(simulator)
+        return GOOD
+
+    monkeypatch.setattr(bench, "missing", dict.fromkeys(gone, "it").get)
+    monkeypatch.setattr(bench, "run", run)
+    assert bench.main(["fifo", *arguments]) == (0 if runs else 2)
+    assert capsys.readouterr().err.endswith(f"{says}\n")
+    assert ran == runs

@@ -206,9 +206,10 @@ def test_index(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("", "not readable: "),
-        ("{", "not readable: "),
-        ("[]", "holds a list, not entries by board"),
+        ("", "not a readable index: it is empty"),
+        ("{", "not a readable index: "),
+        ("[" * 9999, "not a readable index: it is nested deeper than"),
+        ("[]", "not a readable index: it is a list, not an object"),
         ('{"one": 3}', "one has no digest, sha256 and file"),
         ('{"one": {"digest": "d1"}}', "one has no digest, sha256 and file"),
     ],

@@ -364,9 +364,9 @@ def test_an_inference_without_an_end_is_given_up() -> None:
         client.run(currents_of(SEED), seconds=0.05)
     with pytest.raises(EvenspikeError, match=message.format("before the inference")):
         client.run(currents_of(SEED), seconds=0.05)
-    with pytest.raises(EvenspikeError, match=message.format("before the image is loaded")):
+    with pytest.raises(EvenspikeError, match=message.format("before a Program is loaded")):
         client.load(packed, seconds=0.05)
-    with pytest.raises(EvenspikeError, match="no image is loaded"):
+    with pytest.raises(EvenspikeError, match="no Program is loaded"):
         client.run(currents_of(SEED))
 
 

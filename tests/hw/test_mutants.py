@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ pytest.importorskip("amaranth")
 pytest.importorskip("cocotb_tools")
 
 from benchmarks import faults, mutants
-from tests.helpers import bench, netlists
+from tests.helpers import bench, netlists, rtl
 
 pytestmark = pytest.mark.skipif(
     bool(netlists.missing() or bench.missing("icarus")),
@@ -29,8 +28,8 @@ def fifo(tmp_path_factory: pytest.TempPathFactory) -> netlists.Netlist:
     "fault", faults.FAULTS, ids=lambda fault: f"{fault.component}: {fault.name}"
 )
 def test_every_fault_finds_its_place(fault: faults.Fault) -> None:
-    text = faults.edited(fault)
-    assert text != (faults.PACKAGE / f"{fault.file}.py").read_text()
+    text = fault.edited()
+    assert text != rtl.FILES[fault.file].read_text()
     compile(text, fault.file, "exec")
 
 
@@ -40,9 +39,9 @@ def test_names_of_faults_are_keys() -> None:
 
 def test_an_edit_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"fifo.py has 0 times 'nowhere'"):
-        faults.edited(faults.Fault("fifo", "none", "fifo", "nowhere", ""))
+        faults.Fault("fifo", "none", "nowhere", "").edited()
     with pytest.raises(ValueError, match=r"fifo.py has \d+ times 'level'"):
-        faults.edited(faults.Fault("fifo", "many", "fifo", "level", ""))
+        faults.Fault("fifo", "many", "level", "").edited()
 
 
 def test_mutations_are_seeded_and_leave_the_clock_alone(fifo: netlists.Netlist) -> None:
@@ -129,10 +128,17 @@ def test_targets() -> None:
     assert mutants.missed_targets(report) == ["mutants: 90.0% of at least 95%"]
 
 
-def test_reasons(tmp_path: Path) -> None:
-    path = tmp_path / "survivors.toml"
-    entry = {"component": "fifo", "mutation": "-mode inv -cell $1 -port Y -portbit 0"}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in entry.items()]
-    path.write_text("\n".join(["[[survivor]]", *lines, 'reason = "never full"']))
-    assert mutants.reasons(path) == {("fifo", entry["mutation"]): "never full"}
-    assert mutants.reasons(tmp_path / "none.toml") == {}
+def test_a_kept_result_depends_on_all_that_the_bench_imports() -> None:
+    names = {path.relative_to(bench.ROOT).as_posix() for path in mutants.bench_sources("apu")}
+    assert names > {"tests/helpers/driver.py", "tests/helpers/stepped/machine.py"}
+
+
+@pytest.mark.parametrize(
+    ("gone", "hint"), [("icarus", ""), ("verilator", "; --no-coverage goes without it")]
+)
+def test_a_campaign_without_its_simulator_does_not_begin(
+    gone: str, hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "missing", {gone: "it"}.get)
+    assert mutants.main(["fifo", "--count=0"]) == 2
+    assert capsys.readouterr().err == f"{gone} is not here: install it{hint}\n"

@@ -15,7 +15,8 @@ import pytest
 from evenspike.report import format as fmt
 from evenspike.report import html as report_html
 from evenspike.report import plots as report_plots
-from evenspike.report.svg import Scale
+from evenspike.report.svg import WIDTH, Bar, Scale, bar_chart
+from evenspike.report.ticks import COUNTS, ENERGIES, SHARES
 from evenspike_core.counters import STATES
 from tests.helpers.synthetic_report import PES, Data, synthetic_pictures, synthetic_report
 
@@ -56,7 +57,7 @@ def test_the_page_needs_nothing_from_outside() -> None:
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     outside = [name for name in page.fetched if not name.startswith("data:image/png;base64,")]
     assert outside == ["trace.json"]
-    assert page.tags.count("svg") == 5
+    assert page.tags.count("svg") == 9
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
 
@@ -135,7 +136,7 @@ def test_stacked_bars_fill_their_row() -> None:
         row = rects[start : start + 5]
         assert tuple(state for state, *_ in row) == STATES
         end = float(row[-1][1]) + float(row[-1][3])
-        assert end == pytest.approx(952, abs=0.2)
+        assert end == pytest.approx(WIDTH - 8, abs=0.2)
         shares = fmt.shares([*data["layers"], data["totals"]][start // 5])
         length = end - float(row[0][1])
         for state, _, _, width in row:
@@ -143,29 +144,64 @@ def test_stacked_bars_fill_their_row() -> None:
 
 
 @pytest.mark.parametrize("plot", [report_plots.cycles, report_plots.spikes, report_plots.energy])
-def test_bars_are_as_long_as_their_values(plot: Callable[[Data], str]) -> None:
+def test_bars_are_as_long_as_their_values(plot: Callable[[Data], list[str]]) -> None:
     data = synthetic_report()
     layers, timesteps = data["layers"], data["arch"]["timesteps"]
-    rates = [fmt.firing_rate(layer, timesteps) for layer in layers]
     energies = sorted((a["pj"] for a in data["energy"]["by_action"].values()), reverse=True)
     wanted: dict[str, list[list[float]]] = {
         "cycles": [[n["cycles"] for n in layers], [n["utilization"] for n in layers]],
         "spikes": [
-            [n["spikes_in"] for n in layers],
-            [n["spikes_out"] for n in layers],
-            [rate for rate in rates if rate is not None],
+            [n[key] for n in layers for key in ("spikes_in", "spikes_out")],
+            [fmt.firing_rate(layer, timesteps) or 0.0 for layer in layers],
         ],
         "energy": [list(report_plots.energy_groups(data).values()), energies],
     }
-    bars = re.findall(r'<rect class="([^"]+)" x="([\d.]+)"[^>]* width="([\d.]+)"', plot(data))
-    lengths: dict[object, list[float]] = {}
-    for style, x, width in bars:
-        place = "group" if "shade" in style else (style, x)
-        lengths.setdefault(place, []).append(float(width))
-    assert len(lengths) == len(wanted[plot.__name__])
-    for found, values in zip(lengths.values(), wanted[plot.__name__], strict=True):
+    for svg, values in zip(plot(data), wanted[plot.__name__], strict=True):
+        found = [float(width) for width in re.findall(r'<rect class="[^>]* width="([\d.]+)"', svg)]
         expected = np.array(values) / max(values) * max(found)
         assert np.allclose(found, expected, atol=0.15)
+
+
+def test_the_darkest_part_of_the_energy_is_the_largest() -> None:
+    data = synthetic_report()
+    groups, _ = report_plots.energy(data)
+    widths = re.findall(r'<rect class="shade(\d)"[^>]* width="([\d.]+)"', groups)
+    assert [int(shade) for shade, _ in widths] == list(range(len(widths)))
+    lengths = [float(width) for _, width in widths]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_an_axis_has_one_unit_and_even_decimals() -> None:
+    for values, units, title, texts in (
+        ([16_658.6, 135.2], COUNTS, "X", ["0", "5,000", "10,000", "15,000"]),
+        (
+            [2.4e6, 1e5, 1e5],
+            COUNTS,
+            "X (millions, square-root scale)",
+            ["0.0", "0.5", "1.0", "1.5", "2.0"],
+        ),
+        ([1234.0, 999.0], ENERGIES, "X (nJ)", ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0", "1.2"]),
+        ([0.031, 0.02], SHARES, "X (%)", ["0", "1", "2", "3"]),
+        ([10**6 * 1.1, 10**6], COUNTS, "X (millions)", ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
+    ):
+        svg = bar_chart("X", [Bar("a", value, "", "") for value in values], units)
+        assert re.findall(r'class="tick"[^>]*>([^<]+)<', svg) == texts
+        assert f">{title}<" in svg
+
+
+def test_the_spread_shows_every_pe() -> None:
+    data = synthetic_report()
+    layer = data["layers"][1]
+    layer["per_pe"]["busy"][5] = 0
+    svg = report_plots.spread(data)
+    tips = re.findall(r'<rect class="pe" x="([\d.]+)"[^>]*><title>([^<]+)</title>', svg)
+    assert len(tips) == PES * len(data["layers"])
+    mine = [(float(x), tip) for x, tip in tips if tip.startswith("conv2, ")]
+    assert mine[5][1] == "conv2, PE 5: \N{MINUS SIGN}100.0 % of the mean busy cycles"
+    order = np.argsort(layer["per_pe"]["busy"])
+    assert np.all(np.diff([mine[pe][0] for pe in order]) >= 0)
+    deviations = report_plots.deviations(layer)
+    assert f">\N{MINUS SIGN}100.0 … {fmt.signed(max(deviations))}<" in svg
 
 
 def test_the_heat_map_is_the_busy_share() -> None:
@@ -187,11 +223,6 @@ def test_a_scale_keeps_zero_and_order() -> None:
     root = Scale.over([10, 10, 10, 1000], 300)
     assert root.root
     assert (root(0), root(250), root(1000)) == (0, 150, 300)
-    for scale in (linear, root):
-        ticks = scale.ticks()
-        assert ticks == sorted(set(ticks))
-        assert ticks[0] > 0
-        assert ticks[-1] <= scale.largest
     assert Scale.over([0, 0], 100)(0) == 0
 
 
@@ -201,7 +232,31 @@ def test_layers_without_work_can_be_drawn() -> None:
         for key in ("cycles", "spikes_in", "spikes_out", *STATES):
             layer[key] = 0
         layer["per_pe"] = {state: [0] * PES for state in STATES}
+        layer["bound_cycles"] = layer["dense_cycles"] = 0
     for action in data["energy"]["by_action"].values():
         action["pj"] = 0.0
     data["energy"]["total_pj"] = 0.0
     Page(report_html.render(data))
+
+
+def test_the_ticket_is_read_and_not_dumped() -> None:
+    text = report_html.render(synthetic_report())
+    assert "<dt>float test accuracy</dt><dd>91.50 %</dd>" in text
+    assert "<dt>seconds</dt><dd>5,285 s (1.5 h)</dd>" in text
+    assert "<dt>shipped predictions</dt><dd>100 values</dd>" in text
+    assert '<td data-label="round">2</td><td data-label="sparsity">40.00 %</td>' in text
+    assert "<summary>text</summary><pre>name = 1\nseed = 2</pre>" in text
+    assert not re.search(r"<dd>[\[{]", text)
+
+
+def test_a_notebook_gets_a_part_with_a_style_of_its_own() -> None:
+    data = synthetic_report()
+    data["model"] = "<script>"
+    text = report_html.fragment(data)
+    Page(text)
+    assert not {"html", "head", "body", "script"} & set(re.findall(r"<(\w+)", text))
+    rules = text[text.index("<style>") + 7 : text.index("</style>")].split("}")
+    selectors = [one for rule in rules[:-1] for one in rule.partition("{")[0].split(",")]
+    assert all(one.strip().startswith(".evenspike-report ") for one in selectors)
+    assert all(value in text for _, value, _ in fmt.headline(data))
+    assert all(f">{layer['name']}<" in text for layer in data["layers"])

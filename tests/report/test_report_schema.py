@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from evenspike.report import format as fmt
-from evenspike.report import pages as report
-from evenspike.report.schema import LAYER, SCHEMA, check, plain
+from evenspike.report.accuracy import accuracy, wilson
+from evenspike.report.pages import Report
+from evenspike.report.schema import LAYER, SCHEMA, check
 from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.files import plain
 from tests.helpers.synthetic_report import PES, Data, at, synthetic_report
 
 DOCS = Path(__file__).parents[2] / "docs" / "report.md"
@@ -61,7 +64,16 @@ def test_every_key_is_documented() -> None:
         (("images",), True, "report.images is True, not a number"),
         (("layers", 2, "tile"), [4], r"layers\[2\] \(conv3\): tile \[4\] is not \[height, width\]"),
         (("energy", "by_action", "lif_step"), {"count": 1}, r"lif_step\.pj_each is missing"),
+        (("energy", "total_pj_range"), [1.0], r"total_pj_range is not \[low, high\]"),
+        (
+            ("energy", "by_action", "memory_word", "pj_range"),
+            [2.0, 1.0],
+            r"word.pj_range is not \[",
+        ),
+        (("energy", "by_action", "lif_step", "pj_range"), [0.0, 1.0], "is neither of its ends"),
         (("predictions", 1, "logits"), ["1"], r"predictions\[1\]\.logits is \['1'\]"),
+        (("accuracy_interval",), [0.5], r"accuracy_interval is \[0.5\], not two numbers or null"),
+        (("natural_order",), {"images": 1, "cycles": 2}, "natural_order.speedup is missing"),
     ],
 )
 def test_bad_values(path: tuple[str | int, ...], value: object, message: str) -> None:
@@ -78,12 +90,12 @@ def test_numpy_is_taken_and_nan_is_not(tmp_path: Path) -> None:
     }
     data["totals"]["cycles"] = np.int64(data["totals"]["cycles"])
     data["predictions"] = tuple(data["predictions"])
-    report.write(data, tmp_path)
+    Report(data).save(tmp_path)
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(synthetic_report()))
     data["accuracy"] = float("nan")
     with pytest.raises(EvenspikeError, match=r"report\.accuracy is nan, not a finite number"):
-        report.write(data, tmp_path)
+        Report(data)
     with pytest.raises(EvenspikeError, match=r"report\.x\[1\] is a set, which JSON cannot hold"):
         plain({"x": [1, {2}]})
     with pytest.raises(EvenspikeError, match="key 3 is not text"):
@@ -109,9 +121,8 @@ def spoil(data: Data, where: str) -> None:
     elif where == "average":
         layer["cycles"] += 0.1
     else:
-        at(data, tuple(where.split(".")))  # exists
-        outer, _, key = where.rpartition(".")
-        at(data, tuple(outer.split(".") if outer else ()))[key] *= 1.01
+        *outer, key = (int(part) if part.isdecimal() else part for part in where.split("."))
+        at(data, tuple(outer))[key] *= 1.01
 
 
 @pytest.mark.parametrize(
@@ -130,33 +141,62 @@ def spoil(data: Data, where: str) -> None:
         ("totals.accumulations", "accumulations = sum over the layers"),
         ("totals.energy_pj", "energy_pj = energy.total_pj"),
         ("energy.total_pj", "total_pj = sum over the actions"),
+        ("totals.bound_cycles", "bound_cycles = busy / PEs"),
+        ("totals.dense_cycles", "dense_cycles = sum over the layers"),
+        ("totals.speedup_over_dense", "speedup_over_dense = dense_cycles / cycles"),
+        ("totals.port_occupancy", "port_occupancy = words_loaded / cycles"),
+        ("totals.frames_per_second", "frames_per_second = clock / cycles"),
         ("accuracy", "accuracy = right predictions / images"),
+        ("accuracy_interval.0", "accuracy_interval = Wilson's"),
     ],
 )
-def test_sums_that_disagree_are_not_written(tmp_path: Path, where: str, message: str) -> None:
+def test_sums_that_disagree_are_no_report(where: str, message: str) -> None:
     data = synthetic_report()
     spoil(data, where)
     with pytest.raises(EvenspikeError, match=message):
-        report.write(data, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        Report(data)
+
+
+def test_a_range_that_disagrees() -> None:
+    data = synthetic_report()
+    data["energy"]["total_pj_range"][0] *= 0.9
+    with pytest.raises(EvenspikeError, match="total_pj_range = sums over the actions"):
+        check(data)
 
 
 def test_a_layer_energy_that_disagrees() -> None:
     data = synthetic_report()
     data["layers"][0]["energy_pj"] *= 2
     with pytest.raises(EvenspikeError, match="energy_pj = sum over the layers"):
-        report.summary(data)
+        Report(data)
 
 
 def test_averages_over_images_add_up() -> None:
     data = synthetic_report()
     for row in [*data["layers"], data["totals"]]:
-        for key in ("cycles", *STATES):
+        for key in ("cycles", "bound_cycles", "dense_cycles", *STATES):
             row[key] /= 3
     for layer in data["layers"]:
         layer["per_pe"] = {s: [n / 3 for n in values] for s, values in layer["per_pe"].items()}
         layer["accumulations"] /= 3
     data["totals"]["accumulations"] /= 3
     data["totals"]["latency_ms"] /= 3
+    data["totals"]["frames_per_second"] *= 3
+    data["totals"]["port_occupancy"] *= 3
     check(data)
-    assert fmt.count(data["layers"][2]["cycles"]) == "23,666.7"
+    assert fmt.count(data["layers"][2]["cycles"]) == "23,667"
+    assert [fmt.count(value) for value in (0.0, 0.1, 0.7, 10**20)] == [
+        "0",
+        "<1",
+        "1",
+        f"{10**20:,}",
+    ]
+
+
+def test_the_interval_is_wilsons() -> None:
+    for right, of in ((9, 10), (0, 4), (4, 4), (903, 1000)):
+        wanted = binomtest(right, of).proportion_ci(0.95, "wilson")
+        assert wilson(right, of) == pytest.approx(list(wanted), abs=1e-12)
+    labels: list[Data] = [{"label": 1, "prediction": 1}, {"label": None, "prediction": 1}]
+    assert accuracy(labels) == {"accuracy": 1.0, "accuracy_interval": wilson(1, 1)}
+    assert accuracy(labels[1:]) == {"accuracy": None, "accuracy_interval": None}

@@ -60,12 +60,12 @@ def changed(data: Data, path: tuple[str | int, ...]) -> Data:
 
 NOT_SHOWN: dict[str, tuple[str, ...]] = {
     # Details that a view leaves to report.json.
-    "html": ("index", "logits"),
-    "markdown": ("per_pe", "pool", "note"),
+    "html": ("index", "logits", "shipped_predictions", "pj_range"),
+    "markdown": ("per_pe", "pool", "note", "rounds", "text", "shipped_predictions", "pj_range"),
     "terminal": (
         *("per_pe", "density", "pool", "provenance", "by_action", "predictions", "classes"),
         *("seconds", "machine", "engine", "accumulators", "scratchpad_words", "fifo_depth"),
-        *("slots", "port_bits"),
+        *("slots", "port_bits", "bound_cycles", "dense_cycles"),
     ),
 }
 DERIVED: dict[str, tuple[str, ...]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -11,11 +12,12 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from evenspike.cli import main
-from evenspike.report import pages as report
 from evenspike.report.comparison import cycles, line_plot, page, parts, rows, search
 from evenspike.report.comparison.figures import FIGURES
 from evenspike.report.comparison.plan import STUDIES
+from evenspike_core import files
 from evenspike_core.errors import EvenspikeError
+from tests.helpers.damage import damaged, lies, text
 
 Data = dict[str, Any]
 
@@ -87,8 +89,8 @@ def run(
     }
 
 
-def made(*given: Data) -> list[rows.Row]:
-    return [rows.Row(each) for each in given]
+def made(*given: Data) -> list[rows.FinishedRun]:
+    return [rows.FinishedRun(each) for each in given]
 
 
 def table(figure: Data, number: int, *key: Any) -> list[Any]:
@@ -103,7 +105,7 @@ def means(values: list[Any]) -> list[Any]:
 
 
 def test_cycles_are_the_papers_convention() -> None:
-    row = rows.Row(run())
+    row = rows.FinishedRun(run())
     first, second = cycles.layers(row)
     # four PEs, T = 4, ten positions: 8 weights work 320 PE-cycles, the slowest has 4
     assert (first["work"], first["idle"], first["latency"]) == (320, 320, 160)
@@ -176,7 +178,7 @@ def test_methods_has_a_row_for_each_size() -> None:
 
 
 def test_search_time_and_its_gain() -> None:
-    plain, early = rows.Row(run("imp")), rows.Row(run("imp+early-time", chosen=3))
+    plain, early = rows.FinishedRun(run("imp")), rows.FinishedRun(run("imp+early-time", chosen=3))
     assert search.passes(plain) == 150 * 4
     assert search.passes(early) == 40 * 4 + 60 * 3 + 50 * 3
     figure = FIGURES["search-time"]([plain, early])
@@ -325,7 +327,7 @@ def test_ticks_are_round_and_inside() -> None:
 
 
 def listed(folder: Path, *given: Data) -> Path:
-    report.write_json({"version": "0", "runs": list(given)}, folder / "sweep.json")
+    files.write_json({"version": "0", "runs": list(given)}, folder / "sweep.json")
     return folder
 
 
@@ -346,7 +348,7 @@ def test_all_figures_and_the_index(tmp_path: Path) -> None:
     assert "evenspike sweep --recipe vgg16-gpu --methods imp,u-ticket --seeds 1-5" in index
 
     (out / "pes-9.svg").write_text("of a figure that had more plots")
-    report.write_json({"version": "0", "runs": [run(accuracy=80.0)]}, a / "sweep.json")
+    files.write_json({"version": "0", "runs": [run(accuracy=80.0)]}, a / "sweep.json")
     assert main(["results", "--runs", str(a), "--out", str(out)]) == 0
     assert not (out / "pes-9.svg").exists(), "a plot that is no more does not stay"
     figure = json.loads((out / "methods.json").read_text())
@@ -372,7 +374,7 @@ def test_without_a_finished_run_nothing_is_written(
             ["--make", "vgg16-tiny", "--runs", "a", "--runs", "b"],
             "2 folders of runs; --make takes one",
         ),
-        (["--runs", "nowhere"], "nowhere/sweep.json: no list of runs: No such file"),
+        (["--runs", "nowhere"], "nowhere/sweep.json: cannot be read: No such file"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -387,17 +389,31 @@ def test_bad_input_is_one_line(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"recipe": None}, "has no recipe"),
-        ({"recipe": {"name": "x"}}, "its recipe has no digest"),
+        ({"recipe": None}, "recipe is not an object"),
+        ({"recipe": {"name": "x"}}, "recipe.digest is missing"),
         ({"layers": []}, "its list layers is empty"),
-        ({"trained": 3}, "has no list trained"),
-        ({"name": 3}, "a run without a name"),
+        ({"trained": 3}, "trained is not a list"),
+        ({"name": 3}, "a run has no name"),
     ],
 )
 def test_a_damaged_row_is_named(tmp_path: Path, change: Data, says: str) -> None:
     folder = listed(tmp_path, {**run(), **change})
     with pytest.raises(EvenspikeError, match=says):
         rows.read([folder])
+
+
+def test_a_list_that_lies_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In every kind of file that holds runs, whatever stands in a run's place."""
+    folder = listed(tmp_path / "a", run(), run("u-ticket", chosen=3))
+    path = folder / rows.SWEEP_FILE
+    content = path.read_bytes()
+    contents = [*damaged(content, "rows", 8), *map(text, lies(json.loads(content), "rows", 40))]
+    for data in contents:
+        path.write_bytes(data)
+        status = main(["results", "--runs", str(folder), "--out", str(tmp_path / "out")])
+        assert status in (0, 2)
+        assert capsys.readouterr().err.count("\n") == (status == 2)
+        shutil.rmtree(tmp_path / "out")
 
 
 def test_the_same_name_with_another_recipe_is_an_error(tmp_path: Path) -> None:
@@ -420,7 +436,7 @@ def test_the_plan_is_made_of_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         listed(arguments.out, run())
         return int("early-bird" in arguments.methods)
 
-    monkeypatch.setattr(sweep, "sweep", instead)
+    monkeypatch.setattr(sweep, "run", instead)
     given = ["results", "--make", "resnet19", "--runs", str(tmp_path / "r")]
     assert main([*given, "--out", str(tmp_path / "out")]) == 0, "a failure is a row of the index"
     assert {(recipe, out) for recipe, _, out in asked} == {("resnet19", tmp_path / "r")}
@@ -430,12 +446,12 @@ def test_the_plan_is_made_of_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_every_plan_can_be_run() -> None:
     pytest.importorskip("torch")
-    from evenspike.cli import _parser, sweep
+    from evenspike.cli import parser, sweep
     from evenspike_train.runs.sweep import Axes, plan
 
     for study in STUDIES.values():
         for command in study.commands:
-            given = _parser().parse_args(command.split()[1:])
+            given = parser().parse_args(command.split()[1:])
             runs = plan(
                 given.recipe,
                 Axes(

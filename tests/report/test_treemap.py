@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenspike.report.area.treemap import HEIGHT, Box, Cell, layout, render, squarify
-from evenspike.report.svg import WIDTH
+from evenspike.report.area.treemap import HEIGHT, WIDTH, Box, Cell, layout, render, squarify
 
 WHOLE = Box(0, 0, 960, 480)
 

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike.cli import explore
-from evenspike_core import reference, workload
+from evenspike.flows import explore
+from evenspike_core import reference
 from evenspike_core.arch import Arch, preset
 from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.mapping import choose, filter_cost
+from evenspike_core.mapping import Cost, LayerMapping, choose, filter_cost
 from evenspike_core.pack import Packed, pack
 from evenspike_core.program import PIXELS, Program, Segment
 from evenspike_core.trace import Span, perfetto
 from evenspike_sim.accelerator import Accelerator, LayerRun
 from evenspike_sim.cost import draw, layer_cost
-from evenspike_sim.energy import ACTIONS
+from evenspike_sim.energy_table import ACTIONS
 from evenspike_sim.spikes import SpikeMap, count_spikes
 from tests.helpers.archs import random_arch, random_mapping
 from tests.helpers.networks import random_pixels, random_program
+from tests.helpers.tiny import Untouchable
 
 TRACE = Path(__file__).parents[3] / "shared" / "traces" / "vgg16-cifar10-spikes.npz"
 SEEDS = range(60)
@@ -49,7 +52,8 @@ def case(seed: int) -> Case:
     packed = pack(program, random_mapping(program, arch, seed), arch)
     pixels = random_pixels(program, seed)
     truth = reference.run(program, pixels)
-    return Case(program, packed, truth, Accelerator(packed).run(truth.currents))
+    runs = Accelerator(replace(packed, program=Untouchable())).run(truth.currents)
+    return Case(program, packed, truth, runs)
 
 
 @pytest.fixture(scope="module")
@@ -236,11 +240,30 @@ def test_a_trace_changes_nothing_and_can_be_shown(cases: list[Case]) -> None:
         runs = Accelerator(one.packed).run(one.truth.currents, spans)
         assert [counters(run) for run in runs] == [counters(run) for run in one.runs]
         pes = {f"PE {pe}" for pe in range(one.packed.arch.pes)}
-        assert {span.track for span in spans} == {"memory port", "collector", "APU"} | pes
-        latency = sum(run.cycles for run in runs)
-        assert all(span.start >= 0 and span.duration >= 0 for span in spans)
-        assert max(span.start + span.duration for span in spans) <= latency + 1
+        blocks = {"layers", "memory port", "collector", "APU"}
+        assert {span.track for span in spans} == blocks | pes
         perfetto(spans)  # refuses what overlaps on a track
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_states_of_a_trace_add_up_to_the_counters(cases: list[Case], seed: int) -> None:
+    one, spans = cases[seed], list[Span]()
+    Accelerator(one.packed).run(one.truth.currents, spans)
+    end = 1
+    for run in one.runs:
+        for pe in range(one.packed.arch.pes):
+            of = [s for s in spans if s.track == f"PE {pe}" and s.args["layer"] == run.name]
+            assert [s.start for s in of] == [end, *(s.start + s.duration for s in of[:-1])], "gaps"
+            found = dict.fromkeys(STATES, 0)
+            for span in of:
+                parts = {state: span.args[state] for state in STATES if state in span.args}
+                assert sum(parts.values()) in {0, span.duration}
+                for state, cycles in (parts or {span.name: span.duration}).items():
+                    found[state] += cycles
+            assert found == {state: int(getattr(run, state)[pe]) for state in STATES}
+        end += run.cycles
+    chunks = [span.args for span in spans if span.track == "PE 0" and span.name == "busy"]
+    assert all({"pass", "tile", "chunk", "busy", "starved"} < set(args) for args in chunks)
 
 
 # --- one layer ------------------------------------------------------------------------------
@@ -271,7 +294,7 @@ def test_a_layer_alone_computes_what_it_does_in_the_network(cases: list[Case], s
 def test_loads_run_ahead_of_the_layer_before() -> None:
     """A layer alone waits for its weights; behind another they came in while that one ran."""
     inputs = [np.full((16, 8, 8), 15, dtype=np.uint8)] * 3
-    load = workload.build(["a", "b", "c"], inputs, [20.0], 0)
+    load = explore.trace({f"{n}_in": one for n, one in zip("abc", inputs, strict=True)}, density=20)
     accelerator = Accelerator(pack(load.program, choose(load.program, Arch()), Arch()))
     state = accelerator.fresh()
     for index in (1, 2, 3):
@@ -297,11 +320,12 @@ def test_loads_run_ahead_of_the_layer_before() -> None:
     ],
 )
 def test_inputs_of_a_layer_are_checked(change: object, says: str) -> None:
-    load = workload.build(["conv"], [np.zeros((4, 4, 4), dtype=np.uint8)], [50.0], 0)
+    silent = np.zeros((4, 4, 4), dtype=np.uint8)
+    load = explore.trace({"conv_in": silent}, density=50, timesteps=4)
     packed = pack(load.program, choose(load.program, Arch()), Arch())
     assert callable(change)
     with pytest.raises(EvenspikeError, match=f"^layer conv: {says}$"):
-        Accelerator(packed).run_layer(1, change(load.inputs[0]))
+        Accelerator(packed).run_layer(1, change(silent))
 
 
 def test_currents_of_another_shape(cases: list[Case]) -> None:
@@ -382,7 +406,47 @@ def test_the_cost_of_a_candidate_is_what_the_layer_takes_alone(seed: int) -> Non
     accelerator = Accelerator(pack(program, mapping, arch))
     for index, layer in enumerate(program.layers[1:], start=1):
         run = accelerator.run_layer(index, [inputs[s.source] for s in layer.segments])
-        assert cost(program, index, mapping[:index], mapping[index]) == run.cycles
+        plan = mapping[:index], mapping[index]
+        assert cost(program, index, *plan, None) == run.cycles
+        assert cost(program, index, *plan, run.cycles + 1) == run.cycles
+        assert run.cycles // 9 <= cost(program, index, *plan, run.cycles // 9) <= run.cycles
+
+
+def test_a_candidate_that_is_not_run_would_not_have_been_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = 0
+    real = Accelerator.run_layer
+
+    def counted(*given: Any) -> LayerRun:
+        nonlocal runs
+        runs += 1
+        return real(*given)
+
+    monkeypatch.setattr(Accelerator, "run_layer", counted)
+    saved = 0
+    for seed in range(20):
+        program, arch = random_program(seed), replace(random_arch(seed), chunk_blocks=1)
+        cost = layer_cost(arch, draw(program, (), seed))
+
+        def unbounded(
+            program: Program,
+            index: int,
+            before: Sequence[LayerMapping],
+            candidate: LayerMapping,
+            _: int | None,
+            cost: Cost = cost,
+        ) -> int:
+            return cost(program, index, before, candidate, None)
+
+        start = runs
+        found = choose(program, arch, cost)
+        middle = runs
+        whole = choose(program, arch, unbounded)
+        saved += (runs - middle) - (middle - start)
+        for one, other in zip(found, whole, strict=True):
+            assert (one.tile, one.chunks) == (other.tile, other.chunks)
+    assert saved > 20
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -396,14 +460,15 @@ def test_the_mapper_does_not_lose_to_the_largest_tile(seed: int) -> None:
     index = next(n for n, layer in enumerate(program.layers) if n and not layer.last)
     if any(s.source == PIXELS for s in program.layers[index].segments):
         pytest.fail("the second layer reads the first")
-    assert cost(program, index, best[:index], best[index]) <= cost(
-        program, index, first[:index], first[index]
+    assert cost(program, index, best[:index], best[index], None) <= cost(
+        program, index, first[:index], first[index], None
     )
 
 
 def test_drawn_activity_has_the_rates_asked_for() -> None:
     program = random_program(5, timesteps=4)
-    big = workload.build(["conv"], [np.zeros((8, 64, 64), dtype=np.uint8)], [1.0], 0).program
+    silent = np.zeros((8, 64, 64), dtype=np.uint8)
+    big = explore.trace({"conv_in": silent}, density=1, timesteps=4).program
     rates = np.linspace(0, 1, 8)
     drawn = draw(big, [rates], 1)
     assert np.allclose((drawn[0] != 0).mean(axis=(1, 2)), rates, atol=0.03)
@@ -417,12 +482,9 @@ def test_drawn_activity_has_the_rates_asked_for() -> None:
 @pytest.mark.skipif(not TRACE.is_file(), reason="the spikes of a VGG-16 are not beside the tree")
 def test_vgg16_trace_at_the_fitted_densities() -> None:
     """The design's target on recorded spikes: at most 520k cycles, the PEs busy in 80 % of them."""
-    names, inputs = workload.read_trace(TRACE)
-    load = workload.build(names, inputs, workload.FITTED_DENSITY, 0)
-    packed = explore.prepare(load, Arch())
-    runs = explore.run(load, packed)
-    assert len(runs) == 12
-    assert explore.divergence(load, runs) is None
-    busy = sum(int(run.busy.sum()) for run in runs)
-    assert total(runs) <= 520_000
-    assert busy / (16 * total(runs)) >= 0.80
+    load = explore.trace(TRACE)
+    run = explore.explore(load)
+    assert len(run.layers) == 12
+    assert run.bit_exact
+    assert run.cycles <= 520_000
+    assert run.utilization >= 0.80

@@ -10,7 +10,7 @@ import pytest
 
 from evenspike_core import reference
 from evenspike_core.arch import HEADER_UNITS, Arch
-from evenspike_core.mapping import BIAS_WORDS, choose, permuted
+from evenspike_core.mapping import BIAS_WORDS, choose
 from evenspike_core.pack import pack
 from evenspike_core.program import Layer
 from evenspike_sim.accelerator import Accelerator
@@ -33,17 +33,17 @@ def test_every_action_is_counted(seed: int) -> None:
         plan, run = mapping[index], runs[index]
         entries = _entries(expected.masks[index], plan.blocks) if not layer.last else 0
         assert run.actions["spike_write"] == entries
-        assert run.actions["leakage_cycle"] == run.cycles * ARCH.pes
+        _check_cycles(run.actions, run.cycles)
         if layer.host or len(plan.chunks) != 1 or len(list(plan.tiles(layer.size))) != 1:
             continue
         checked += 1
         segment = layer.segments[0]
         masks = expected.masks[segment.source]
-        weights = permuted(segment, mapping)  # [filters, channels, K*K]
         lanes = mapping[segment.source].blocks.reshape(-1)
         active = np.zeros((lanes.size, *masks.shape[1:]), dtype=np.uint8)
         active[lanes >= 0] = masks[lanes[lanes >= 0]]
-        kernels = (weights != 0).any(axis=2)
+        kernels = np.zeros((layer.filters, lanes.size), dtype=np.bool_)  # in the source's order
+        kernels[:, lanes >= 0] = (segment.weights[:, lanes[lanes >= 0]] != 0).any(axis=(2, 3))
         held = np.zeros((plan.passes, ARCH.pes, lanes.size), dtype=np.int64)  # kernels of a PE
         for number, slot, pe in np.ndindex(plan.passes, plan.slots, ARCH.pes):
             filter_ = plan.assignment[number, slot, pe]
@@ -75,7 +75,24 @@ def test_every_action_is_counted(seed: int) -> None:
         neuron = (masks != 0).astype(np.uint8)[None]
         assert run.busy.sum() == matched == reference.convolve(neuron, alive).sum()
         assert actions["header_read"] >= pushes
+        _check_matching(actions, matched, run.words_loaded, segment.kernel)
     assert checked
+
+
+def _check_cycles(actions: dict[str, int], cycles: int) -> None:
+    for kind in ("leakage_cycle", "clock_cycle"):
+        assert actions[kind] == cycles * ARCH.pes
+        assert actions[f"shared_{kind}"] == cycles
+
+
+def _check_matching(actions: dict[str, int], matched: int, words: int, kernel: int) -> None:
+    """A fetch holds up to two headers, and enters the queue if any weight of theirs matches."""
+    assert actions["match"] == actions["header_read"]
+    assert actions["select"] == matched
+    assert actions["unpack"] == words * ARCH.port_words
+    assert actions["queue_push"] == actions["queue_pop"] <= min(matched, actions["match"])
+    at_once = kernel**2 * max(1, 2 // HEADER_UNITS[kernel])
+    assert actions["queue_push"] * at_once >= matched
 
 
 def _entries(masks: Masks, blocks: npt.NDArray[np.int32]) -> int:

@@ -13,9 +13,8 @@ import torch
 from evenspike_train.kernels import neuron
 from evenspike_train.kernels.neuron import LIFParameters
 from evenspike_train.runs import command
-from tests.train.test_damage import RECIPE
-from tests.train.test_data import write_set
-from tests.train.test_neuron import both
+from tests.helpers.neurons import both
+from tests.helpers.training import SHORT, write_set
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU for torch")
 
@@ -51,7 +50,7 @@ def test_triton_kernels_equal_the_tensor_operations(
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_tiny_run_trains_resumes_and_exports(tmp_path: Path, precision: str) -> None:
     path = tmp_path / "tiny.toml"
-    path.write_text(RECIPE.replace('"fp32"', f'"{precision}"'))
+    path.write_text(SHORT.replace('"fp32"', f'"{precision}"'))
     folder = write_set(tmp_path)
     command.train(str(path), tmp_path / "run", folder, device="cuda")
     command.train(str(path), tmp_path / "run", folder, device="cuda")  # resumes a finished run

@@ -20,8 +20,8 @@ from evenspike_train.runs.probe import _reached
 from evenspike_train.tickets import MethodConfig, WeightWork, cycle_aware
 from evenspike_train.tickets.cycle_aware import filter_costs, groups
 from evenspike_train.tickets.masks import sparsity
+from tests.helpers.pruning import FakeProbe, full, generator, random_weights
 from tests.helpers.tiny import TINY, with_layer
-from tests.train.test_tickets import FakeProbe, full, generator, random_weights
 
 
 def work(cost: torch.Tensor) -> WeightWork:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gzip
 import json
@@ -23,42 +22,14 @@ pytest.importorskip("torch")
 import numpy as np
 import torch
 
+from evenspike_core.data.idx import idx_bytes
 from evenspike_core.errors import EvenspikeError
 from evenspike_train import data
 from evenspike_train.recipes import recipe
-from evenspike_train.runs import command
+from evenspike_train.runs import checkpoint, command
 from evenspike_train.runs.export import load_ticket, read_history
 from evenspike_train.runs.trainer import Trainer
-from tests.train.test_data import idx, write_set
-
-RECIPE = """
-name = "tiny"
-[data]
-validation = 8
-[network]
-width = 2
-timesteps = 2
-[method]
-scope = "local"
-rounds = 1
-rate = 0.5
-rewind = "learning-rate"
-pes = 2
-[optimizer]
-batch = 8
-[dense]
-images = 8
-timesteps = 1
-[round]
-timesteps = 2
-[final]
-images = 16
-timesteps = 2
-ema = 0.9
-[compute]
-precision = "fp32"
-round_validation = 8
-"""
+from tests.helpers.training import SHORT, lines, write_set
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -73,7 +44,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> data.Dataset:
 def whole(sets: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("whole")
-    Trainer(recipe.parse(RECIPE), sets, folder).run()
+    Trainer(recipe.parse(SHORT), sets, folder).run()
     return folder
 
 
@@ -86,11 +57,11 @@ def run(whole: Path, tmp_path: Path) -> Path:
 def change(path: Path, how: Change) -> None:
     content = torch.load(path, weights_only=True)
     changed = how(content)
-    torch.save(content if changed is None else changed, path)
+    checkpoint.write(path, content if changed is None else changed)
 
 
 def resume(run: Path, sets: data.Dataset) -> None:
-    Trainer(recipe.parse(RECIPE), sets, run).resume()
+    Trainer(recipe.parse(SHORT), sets, run).resume()
 
 
 OTHERS = [
@@ -103,12 +74,12 @@ OTHERS = [
 def test_a_state_of_another_network_is_named(
     run: Path, sets: data.Dataset, tmp_path: Path, old: str, new: str, says: str
 ) -> None:
-    other = Trainer(recipe.parse(RECIPE.replace(old, new)), sets, tmp_path / "other")
+    other = Trainer(recipe.parse(SHORT.replace(old, new)), sets, tmp_path / "other")
     other.directory.mkdir()
     other.save()
     before = (run / "log.jsonl").read_bytes()
     shutil.copy(tmp_path / "other" / "state.pt", run)
-    again = Trainer(recipe.parse(RECIPE), sets, run)
+    again = Trainer(recipe.parse(SHORT), sets, run)
     with pytest.raises(EvenspikeError, match=f"model: .*{says}; this is no checkpoint of a vgg16"):
         again.run()
     assert (run / "log.jsonl").read_bytes() == before
@@ -126,7 +97,7 @@ def test_a_state_of_another_network_is_named(
     ],
 )
 def test_a_ticket_of_another_network_is_named(run: Path, old: str, new: str, says: str) -> None:
-    change(run / "ticket.pt", lambda t: t.update(recipe=RECIPE.replace(old, new)))
+    change(run / "ticket.pt", lambda t: t.update(recipe=SHORT.replace(old, new)))
     with pytest.raises(EvenspikeError, match=says):
         load_ticket(run)
 
@@ -143,17 +114,17 @@ def test_data_that_do_not_fit_are_named(sets: data.Dataset, tmp_path: Path, spli
         (of_shape, f"fmnist, {split} images: are .*, 32, 28\\), not uint8 "),
     ):
         with pytest.raises(EvenspikeError, match=says):
-            Trainer(recipe.parse(RECIPE), wrong, tmp_path / "run")
+            Trainer(recipe.parse(SHORT), wrong, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_label_out_of_range_stops_the_verb(tmp_path: Path) -> None:
     path = tmp_path / "tiny.toml"
-    path.write_text(RECIPE)
+    path.write_text(SHORT)
     folder = write_set(tmp_path)
     labels = (np.arange(40) % 10).astype(np.uint8)
     labels[7] = 12
-    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(8, labels)))
     with pytest.raises(EvenspikeError, match="image 7 has label 12; 0 to 9 are possible"):
         command.train(str(path), tmp_path / "run", folder, threads=1)
     assert not (tmp_path / "run").exists()
@@ -175,8 +146,8 @@ def test_a_label_out_of_range_stops_the_verb(tmp_path: Path) -> None:
 def test_a_layer_that_must_be_empty_is_named(
     sets: data.Dataset, tmp_path: Path, method: str, says: str
 ) -> None:
-    before, after = RECIPE.index("[method]"), RECIPE.index("[optimizer]")
-    text = f"{RECIPE[:before]}[method]\n{method}\n{RECIPE[after:]}"
+    before, after = SHORT.index("[method]"), SHORT.index("[optimizer]")
+    text = f"{SHORT[:before]}[method]\n{method}\n{SHORT[after:]}"
     with pytest.raises(EvenspikeError, match=says):
         Trainer(recipe.parse(text), sets, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -255,12 +226,14 @@ PRUNED = {"event": "pruned", "phase": "dense", "round": 1, "sparsity": 0.5, "eve
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (b'{"event": "trai', "is not JSON"),
-        (b"\xff", "is not JSON"),
-        (b"[" * 9000, "is not JSON"),
-        (b"3", "is no event of a run"),
+        (b'{"event": "trai', "is no event of a run: "),
+        (b"\xff", "is no event of a run: "),
+        (b"[" * 9000, "is no event of a run: "),
+        (b"3", "it is a number, not an object"),
         (b"{}", "holds no 'event'"),
         (b'{"event": "x", "phase": 3}', "phase is of type int"),
+        (b'{"event": "x", "phase": "x", "step": []}', "step is of type list"),
+        (b'{"event": "finished", "phase": "final"}', "holds no 'validation_accuracy'"),
         (b'{"event": "trained", "phase": "dense", "accuracy": NaN}', "accuracy is nan"),
         (json.dumps({**PRUNED, "round": "1"}).encode(), "round is of type str"),
     ],
@@ -272,23 +245,43 @@ def test_broken_log_is_named(tmp_path: Path, line: bytes, says: str) -> None:
         read_history(path)
 
 
-@pytest.mark.parametrize("name", ["state.pt", "ticket.pt"])
-def test_fuzzed_checkpoint(run: Path, sets: data.Dataset, name: str) -> None:
-    """Damaged in any way, it is read or refused with EvenspikeError: nothing else comes out."""
+@pytest.mark.parametrize("name", ["state.pt", "snapshot.pt", "dense.pt", "ticket.pt"])
+def test_a_damaged_checkpoint_is_refused(whole: Path, tmp_path: Path, name: str) -> None:
+    """A bit flipped anywhere, an end cut off, something behind it: a line that names the file."""
+    content = (whole / name).read_bytes()
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert checkpoint.read(path, {}).keys() == torch.load(path, weights_only=True).keys()
     chance = random.Random(name)
-    path = run / name
-    content = path.read_bytes()
-    for _ in range(25):
-        damaged = bytearray(content)
-        for _ in range(chance.choice((1, 2, 9))):
-            # The pickle and the archive's directory are at the ends; between them are numbers.
-            at = chance.choice((chance.randrange(4000), -chance.randrange(1, 4000)))
-            damaged[at] = chance.choice((0, 255, damaged[at] ^ 1 << chance.randrange(8)))
-        if chance.random() < 0.2:
-            del damaged[chance.randrange(len(damaged)) :]
-        path.write_bytes(bytes(damaged))
-        with contextlib.suppress(EvenspikeError):
-            load_ticket(run) if name == "ticket.pt" else resume(run, sets)
+    end = len(content)
+    flipped = bytearray(content)
+    for at in (*range(0, end, end // 150), *range(end - 120, end)):
+        bit = 1 << chance.randrange(8)
+        flipped[at] ^= bit
+        assert_refused(path, bytes(flipped))
+        flipped[at] ^= bit
+    for cut in (0, 1, 21, 22, end // 2, end - 73, end - 1):
+        assert_refused(path, content[:cut])
+    assert_refused(path, content + b"x")
+
+
+def assert_refused(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(EvenspikeError) as caught:
+        checkpoint.read(path, {})
+    assert str(caught.value).startswith(f"{path}: not a readable checkpoint: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_named(run: Path, sets: data.Dataset) -> None:
+    path = run / "state.pt"
+    torch.save(torch.load(path, weights_only=True), path)
+    with pytest.raises(EvenspikeError) as caught:
+        resume(run, sets)
+    assert str(caught.value) == (
+        f"{path}: not a readable checkpoint: it has no SHA-256: it is damaged, or of an earlier "
+        "version"
+    )
 
 
 @pytest.mark.parametrize(
@@ -306,7 +299,7 @@ def test_impossible_machine_is_named(
     tmp_path: Path, threads: int, device: str | None, says: str
 ) -> None:
     path = tmp_path / "tiny.toml"
-    path.write_text(RECIPE)
+    path.write_text(SHORT)
     with pytest.raises(EvenspikeError, match=says) as caught:
         command.train(str(path), tmp_path / "run", write_set(tmp_path), threads, device)
     assert "\n" not in str(caught.value)
@@ -323,7 +316,7 @@ def test_impossible_machine_is_named(
 )
 def test_bad_recipe_leaves_no_folder(tmp_path: Path, old: str, new: str) -> None:
     path = tmp_path / "tiny.toml"
-    path.write_text(RECIPE.replace(old, new, 1))
+    path.write_text(SHORT.replace(old, new, 1))
     with pytest.raises(EvenspikeError):
         command.train(str(path), tmp_path / "run", write_set(tmp_path), threads=1)
     assert not (tmp_path / "run").exists()
@@ -340,7 +333,8 @@ def test_no_tf32() -> None:
 def test_compiled_kernels_start_no_thread_more(threads: int) -> None:
     """In a process of its own: numba starts its threads once, and by what it finds then."""
     program = (
-        "import torch; from evenspike_train import command, neuron; "
+        "import torch; from evenspike_train.kernels import neuron; "
+        "from evenspike_train.runs import command; "
         f"command.prepare({threads}, 'cpu'); "
         "neuron.fused_lif(torch.ones(2, 8).bfloat16(), neuron.LIFParameters()); "
         "print(torch.get_num_threads())"
@@ -352,7 +346,7 @@ def test_compiled_kernels_start_no_thread_more(threads: int) -> None:
 
 
 def test_finish_does_not_autocast(sets: data.Dataset, tmp_path: Path) -> None:
-    trainer = Trainer(recipe.parse(RECIPE.replace('"fp32"', '"bf16"')), sets, tmp_path)
+    trainer = Trainer(recipe.parse(SHORT.replace('"fp32"', '"bf16"')), sets, tmp_path)
     trainer.log = lambda *_, **__: None  # type: ignore[method-assign]
     seen = []
     trainer.model.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
@@ -362,12 +356,11 @@ def test_finish_does_not_autocast(sets: data.Dataset, tmp_path: Path) -> None:
 
 
 def test_average_starts_with_its_phase(sets: data.Dataset, tmp_path: Path) -> None:
-    text = RECIPE.replace("[dense]", "[dense]\nema = 0.9").replace("ema = 0.9\n[comp", "[comp")
+    text = SHORT.replace("[dense]", "[dense]\nema = 0.9").replace("ema = 0.9\n[comp", "[comp")
     trainer = Trainer(recipe.parse(text), sets, tmp_path)
     trainer.run()
     assert trainer.ema is None
 
 
 def test_kernels_are_logged_once(whole: Path) -> None:
-    lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
-    assert [x["kernels"] for x in lines if x["event"] == "kernels"] == ["dense, torch"]
+    assert [line["kernels"] for line in lines(whole, "kernels")] == ["dense, torch"]

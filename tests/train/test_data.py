@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import struct
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 pytest.importorskip("torch")
@@ -19,22 +14,7 @@ from evenspike_core.data import load
 from evenspike_core.errors import EvenspikeError
 from evenspike_train import data
 from evenspike_train.data import Augmentation
-
-
-def idx(array: npt.NDArray[Any]) -> bytes:
-    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 0x08, array.ndim, *array.shape)
-    return header + array.astype(np.uint8).tobytes()
-
-
-def write_set(folder: Path, train: int = 40, test: int = 10) -> Path:
-    """A data set of noise in `folder`."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", train), ("t10k", test)):
-        images = rng.integers(0, 256, (count, 28, 28))
-        labels = np.arange(count) % 10
-        for stem, array in (("images-idx3", images), ("labels-idx1", labels)):
-            (folder / f"{split}-{stem}-ubyte.gz").write_bytes(gzip.compress(idx(array)))
-    return folder
+from tests.helpers.training import write_set
 
 
 def test_validation_is_held_out_of_training(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,11 +17,10 @@ import torch
 from evenspike_core.errors import EvenspikeError
 from evenspike_train.runs import command, distributed
 from evenspike_train.runs.distributed import Team
-from tests.train.test_damage import RECIPE
-from tests.train.test_data import write_set
+from tests.helpers.training import SHORT, lines, ticket, write_set
 
 TINY = (
-    RECIPE.replace("width = 2", "width = 8")
+    SHORT.replace("width = 2", "width = 8")
     .replace("images = 8\ntimesteps = 1", "images = 24\ntimesteps = 1\nlr = 0.02")
     .replace("images = 16", "images = 20\nlr = 0.02")  # a last batch of 4
     .replace("[compute]", "[compute]\ncheckpoint_seconds = 0")
@@ -49,19 +47,13 @@ def torchrun(
     )  # fmt: skip
 
 
-def ticket(run: Path) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(run / "ticket.pt", weights_only=True)
-    return content
-
-
 @pytest.fixture(scope="module")
 def pair(folder: Path) -> Path:
     """A run of two processes."""
     done = torchrun(folder, folder / "two", "evenspike")
     assert done.returncode == 0, done.stderr
-    events = [json.loads(x)["event"] for x in done.stdout.splitlines() if x.startswith("{")]
-    lines = (folder / "two" / "log.jsonl").read_text().splitlines()
-    assert events == [json.loads(x)["event"] for x in lines]  # one of them writes and prints
+    events = [json.loads(x)["event"] for x in done.stderr.splitlines() if x.startswith("{")]
+    assert events == [x["event"] for x in lines(folder / "two")]  # one of them writes and prints
     assert events.count("finished") == 1
     assert (folder / "two" / "tiny.safetensors").is_file()
     return folder / "two"

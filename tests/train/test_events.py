@@ -22,7 +22,7 @@ from evenspike_train.recipes.recipe import RECIPES
 from evenspike_train.runs import sparse_cpu
 from evenspike_train.runs.export import load_ticket, to_program
 from evenspike_train.tickets import masks
-from tests.core.data.test_dataset_events import write
+from tests.helpers.event_files import write_recordings
 
 RECIPE = """
 name = "events"
@@ -69,7 +69,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def run(tmp_path: Path, name: str, network: str, precision: str = "fp32") -> int:
-    write(tmp_path / "data", name)
+    write_recordings(tmp_path / "data", name)
     text = RECIPE.replace("DATA", name).replace("NETWORK", network)
     text = text.replace("CLASSES", "101" if name == "ncaltech101" else "10")
     (tmp_path / "events.toml").write_text(text.replace("PRECISION", precision))

@@ -19,12 +19,12 @@ from evenspike_train.data import load_dataset
 from evenspike_train.export.card import card
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.recipes.recipe import RecipeError
-from evenspike_train.runs import command
+from evenspike_train.runs import checkpoint, command
 from evenspike_train.runs.evaluation import evaluate
 from evenspike_train.runs.export import dense_test_accuracy, load_model, load_ticket
 from evenspike_train.tickets import masks
 from evenspike_train.tickets.u_ticket import evenness
-from tests.train.test_data import write_set
+from tests.helpers.training import write_set
 
 Run = tuple[Path, Path, Path]
 
@@ -157,7 +157,7 @@ def test_unreadable_ticket_is_named(tmp_path: Path) -> None:
     (tmp_path / "ticket.pt").write_bytes(b"rubbish")
     with pytest.raises(EvenspikeError, match="not a readable checkpoint"):
         load_ticket(tmp_path)
-    torch.save({"model": {}}, tmp_path / "ticket.pt")
+    checkpoint.write(tmp_path / "ticket.pt", {"model": {}})
     with pytest.raises(EvenspikeError, match="holds no 'recipe'"):
         load_ticket(tmp_path)
 

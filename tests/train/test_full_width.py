@@ -14,7 +14,7 @@ from evenspike_train import networks, tickets
 from evenspike_train.export.quantize import quantise
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.tickets import MethodConfig, masks
-from tests.train.test_tickets import PROBE, generator
+from tests.helpers.pruning import PROBE, generator
 
 PES = 16
 RATE = 0.982  # what 14 rounds of 0.75 leave: in one pruning, as nothing is trained here

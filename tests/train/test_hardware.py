@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +13,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from evenspike.cli.measure import measure
+from evenspike.flows.measure import measure
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Program
@@ -25,22 +23,11 @@ from evenspike_train.recipes import recipe
 from evenspike_train.runs.export import load_ticket, to_program
 from evenspike_train.runs.hardware import arch_for
 from evenspike_train.runs.trainer import Trainer
-from tests.train.test_killed import RECIPE, make_sets
+from tests.helpers.training import LADDER, lines
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 KEYS = {"cycles", "hardware_utilization", "energy_pj", "measure_seconds"}
-
-
-@pytest.fixture(scope="module")
-def sets() -> data.Dataset:
-    return make_sets()
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Recorded:
@@ -57,20 +44,15 @@ class Recorded:
         return {"cycles": 7.0, "hardware_utilization": 0.5, "energy_pj": 3.0}
 
 
-def lines(folder: Path, event: str) -> list[dict[str, Any]]:
-    read = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [line for line in read if line["event"] == event]
-
-
 def changed(words: Mapping[str, str]) -> recipe.Recipe:
-    text = RECIPE
+    text = LADDER
     for old, new in words.items():
         text = text.replace(old, new)
     return recipe.parse(text)
 
 
 def test_every_round_is_measured_and_nothing_changes(sets: data.Dataset, tmp_path: Path) -> None:
-    given = recipe.parse(RECIPE)
+    given = recipe.parse(LADDER)
     asked = Recorded()
     Trainer(given, sets, tmp_path / "with", asked).run()
     Trainer(given, sets, tmp_path / "without").run()
@@ -135,9 +117,9 @@ def test_a_search_on_the_twin_is_not_measured_but_its_ticket_is(
     sets: data.Dataset, tmp_path: Path
 ) -> None:
     method = 'name = "transferred"\n    scope = "local"\n    rounds = 2\n    rate = 0.5'
-    before, after = RECIPE.index('name = "u-ticket"'), RECIPE.index("    snapshot = 80")
+    before, after = LADDER.index('name = "u-ticket"'), LADDER.index("    snapshot = 80")
     asked = Recorded()
-    given = recipe.parse(RECIPE[:before] + method + "\n" + RECIPE[after:])
+    given = recipe.parse(LADDER[:before] + method + "\n" + LADDER[after:])
     Trainer(given, sets, tmp_path, asked).run()
     (line,) = lines(tmp_path, "unmeasured")
     assert "the search runs on the ReLU twin, which has no spikes" in line["reason"]
@@ -161,7 +143,7 @@ def test_the_accelerator_that_a_round_is_measured_on() -> None:
 
 
 def test_wrong_images_and_mapping_are_named(sets: data.Dataset, tmp_path: Path) -> None:
-    Trainer(recipe.parse(RECIPE), sets, tmp_path).run()
+    Trainer(recipe.parse(LADDER), sets, tmp_path).run()
     program = to_program(load_ticket(tmp_path), {})
     with pytest.raises(EvenspikeError, match=r"tiny: takes pixels \(1, 32, 32\), the images are"):
         measure(program, np.zeros((1, 3, 32, 32), np.uint8), Arch(), "cost")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -22,93 +20,29 @@ import torch
 from evenspike_core.errors import EvenspikeError
 from evenspike_train import data
 from evenspike_train.recipes import recipe
-from evenspike_train.runs import command, run_state, trainer
+from evenspike_train.runs import run_state, trainer
 from evenspike_train.runs.export import read_history
 from evenspike_train.runs.run_log import RunLog
 from evenspike_train.runs.trainer import Trainer
 from evenspike_train.tickets import masks
+from tests.helpers.disk import full_disk
 from tests.helpers.killing import KilledError
+from tests.helpers.training import LADDER, lines, make_sets, ticket
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).parents[2]
-
-RECIPE = """
-    name = "tiny"
-    seed = 5
-    [data]
-    validation = 20
-    [network]
-    width = 2
-    timesteps = 2
-    [method]
-    name = "u-ticket"
-    scope = "local"
-    rounds = 2
-    rate = 0.5
-    rewind = "learning-rate"
-    snapshot = 80
-    pes = 2
-    [optimizer]
-    name = "adam"
-    batch = 16
-    [dense]
-    images = 160
-    timesteps = 2
-    lr = 0.01
-    [round]
-    images = 96
-    timesteps = 2
-    lr = 0.01
-    [final]
-    images = 96
-    timesteps = 2
-    lr = 0.01
-    ema = 0.9
-    [compute]
-    precision = "fp32"
-    checkpoint_seconds = 1e9
-    round_validation = 10
-"""
-
-
-def make_sets() -> data.Dataset:
-    rng = np.random.default_rng(0)
-
-    def split(count: int) -> data.Split:
-        images = rng.integers(0, 256, (count, 1, 32, 32)).astype(np.uint8)
-        return data.to_split(images, rng.integers(0, 10, count), torch.device("cpu"))
-
-    return data.Dataset(split(60), split(20), split(20))
-
-
-@pytest.fixture(scope="module")
-def sets() -> data.Dataset:
-    return make_sets()
-
-
-def alike() -> None:
-    """What `command.prepare` sets, so that two processes compute alike."""
-    command.set_threads(1)
-    torch.set_flush_denormal(True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    alike()
-    yield
-    torch.set_flush_denormal(False)
-    command.set_threads(before)
 
 
 @pytest.fixture(scope="module")
 def whole(sets: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    Trainer(recipe.parse(RECIPE), sets, folder).run()
+    Trainer(recipe.parse(LADDER), sets, folder).run()
     return folder
 
 
 def same(folder: Path, whole: Path) -> None:
-    a, b = (torch.load(one / "ticket.pt", weights_only=True) for one in (folder, whole))
+    a, b = ticket(folder), ticket(whole)
     assert a["figures"] == b["figures"]
     assert a["images_seen"] == b["images_seen"]
     for name, tensor in b["model"].items():
@@ -116,15 +50,14 @@ def same(folder: Path, whole: Path) -> None:
     logs = [events(one) for one in (folder, whole)]
     assert logs[0] == logs[1]
     assert len(logs[0]) == len(set(logs[0]))
-    assert not list(folder.glob("*.part"))
+    assert not list(folder.glob(".*"))
 
 
 def events(folder: Path) -> list[tuple[str, str, str]]:
     """What the log says, without times, and without what a run says whenever it starts."""
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [
         (line["event"], line["phase"], str(line.get("weights", "")) + str(line.get("accuracy")))
-        for line in lines
+        for line in lines(folder)
         if line["event"] != "kernels"
     ]
 
@@ -147,20 +80,6 @@ def kill(owner: Any, name: str, nth: int, *, after: bool = False) -> Callable[[]
     return lambda: setattr(owner, name, original)
 
 
-class Torn:
-    """A file of a checkpoint of which half is written."""
-
-    def __init__(self, nth: int) -> None:
-        self.nth, self.calls, self.save = nth, 0, torch.save
-
-    def __call__(self, content: Any, stream: Any) -> None:
-        self.calls += 1
-        if self.calls == self.nth:
-            stream.write(b"half of it")
-            raise KilledError
-        self.save(content, stream)
-
-
 PLACES: dict[str, tuple[Any, str, int, bool]] = {
     "before the recipe is there": (os, "replace", 1, False),
     "before the first checkpoint": (Trainer, "_train_step", 3, False),
@@ -175,18 +94,19 @@ PLACES: dict[str, tuple[Any, str, int, bool]] = {
     "after a mask update": (Trainer, "_update_masks", 2, True),
     "before a checkpoint": (Trainer, "save", 3, False),
     "after a checkpoint": (Trainer, "save", 3, True),
+    "while a checkpoint is written": (os, "fsync", 6, False),
     "between a checkpoint and its name": (os, "replace", 5, False),
     "in the last phase": (Trainer, "_train_step", 21, False),
     "in the last evaluation": (trainer, "evaluate", 4, False),
     "before the ticket": (Trainer, "result", 2, False),
-    "after the ticket": (Trainer, "_write", 11, True),
+    "after the ticket": (Trainer, "_write", 10, True),
 }
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_killed_anywhere(place: str, sets: data.Dataset, whole: Path, tmp_path: Path) -> None:
     owner, name, nth, after = PLACES[place]
-    given = recipe.parse(RECIPE)
+    given = recipe.parse(LADDER)
     restore = kill(owner, name, nth, after=after)
     try:
         with pytest.raises(KilledError):
@@ -197,38 +117,14 @@ def test_killed_anywhere(place: str, sets: data.Dataset, whole: Path, tmp_path: 
     same(tmp_path, whole)
 
 
-def test_killed_while_it_writes(
-    sets: data.Dataset, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Half a checkpoint never takes the place of a whole one."""
-    given = recipe.parse(RECIPE)
-    with monkeypatch.context() as patched:
-        patched.setattr(torch, "save", Torn(3))
-        with pytest.raises(KilledError):
-            Trainer(given, sets, tmp_path).run()
-    assert list(tmp_path.glob("*.part"))
-    Trainer(given, sets, tmp_path).run()
-    same(tmp_path, whole)
-
-
-def test_a_full_disk(
-    sets: data.Dataset, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As torch says it; the run goes on once there is room."""
-    save, calls = torch.save, 0
-
-    def full(content: Any, stream: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise RuntimeError("[enforce fail] . unexpected pos 64 vs 0\nframes")
-        save(content, stream)
-
-    given = recipe.parse(RECIPE)
-    with monkeypatch.context() as patched:
-        patched.setattr(torch, "save", full)
-        with pytest.raises(EvenspikeError, match=r"state.pt: cannot be written: .* pos 64 vs 0$"):
-            Trainer(given, sets, tmp_path).run()
+def test_a_full_disk(sets: data.Dataset, whole: Path, tmp_path: Path) -> None:
+    """The run goes on once there is room."""
+    given = recipe.parse(LADDER)
+    with (
+        full_disk(20_000),
+        pytest.raises(EvenspikeError, match=r"state.pt: cannot be written: File too large$"),
+    ):
+        Trainer(given, sets, tmp_path).run()
     Trainer(given, sets, tmp_path).run()
     same(tmp_path, whole)
 
@@ -245,7 +141,7 @@ def test_a_line_that_the_kill_cut(
             raise KilledError
         return original(self, line)
 
-    given = recipe.parse(RECIPE)
+    given = recipe.parse(LADDER)
     with monkeypatch.context() as patched:
         patched.setattr(RunLog, "append", cut)
         with pytest.raises(KilledError):
@@ -268,7 +164,7 @@ def test_a_checkpoint_ends_each_epoch(
         saved.append((self.phase_index, self.step))
 
     monkeypatch.setattr(Trainer, "save", save)
-    Trainer(recipe.parse(RECIPE), sets, tmp_path).run()
+    Trainer(recipe.parse(LADDER), sets, tmp_path).run()
     # 60 images in batches of 16: the 4th step passes the 60th image, the 8th the 120th.  A phase
     # ends in a checkpoint of the next one's beginning.
     assert saved == [(0, 4), (0, 8), (1, 0), (1, 4), (2, 0), (2, 4), (2, 6)]
@@ -287,7 +183,7 @@ def test_no_checkpoint_of_weights_that_are_not_finite(
                 next(self.model.parameters()).fill_(float("nan"))
         return loss
 
-    given = recipe.parse(RECIPE)
+    given = recipe.parse(LADDER)
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "_train_step", step)
         with pytest.raises(EvenspikeError, match=r"dense, step 8: .* not finite; lower the learn"):
@@ -302,9 +198,9 @@ import sys
 from pathlib import Path
 from evenspike_train.recipes import recipe
 from evenspike_train.runs.trainer import Trainer
-from tests.train.test_killed import RECIPE, alike, make_sets
+from tests.helpers.training import LADDER, alike, make_sets
 alike()
-Trainer(recipe.parse(RECIPE.replace("1e9", "0")), make_sets(), Path(sys.argv[1])).run()
+Trainer(recipe.parse(LADDER.replace("1e9", "0")), make_sets(), Path(sys.argv[1])).run()
 """
 
 
@@ -326,7 +222,7 @@ def test_killed_by_the_system(whole: Path, tmp_path: Path) -> None:
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
-    run = Trainer(recipe.parse(RECIPE), make_sets(), tmp_path)
+    run = Trainer(recipe.parse(LADDER), make_sets(), tmp_path)
     with (
         run_state.alone(tmp_path),
         pytest.raises(EvenspikeError, match="another process is training in it"),

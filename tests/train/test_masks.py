@@ -13,11 +13,12 @@ from evenspike_train import networks
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.runs.export import load_model
 from evenspike_train.tickets import masks
+from evenspike_train.tickets.base import WeightMasks
 
 SMALL = NetworkConfig(width=2)
 
 
-def random_masks(model: networks.SpikingNetwork, density: float = 0.5) -> masks.Masks:
+def random_masks(model: networks.SpikingNetwork, density: float = 0.5) -> WeightMasks:
     generator = torch.Generator().manual_seed(0)
     return {
         k: torch.rand(v.shape, generator=generator) < density for k, v in masks.read(model).items()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -18,12 +15,15 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_train import data
 from evenspike_train.networks import twin
 from evenspike_train.recipes import recipe
-from evenspike_train.runs import command
+from evenspike_train.runs import checkpoint
 from evenspike_train.runs.schedule import Phase
 from evenspike_train.runs.trainer import Trainer
 from evenspike_train.tickets import METHODS, masks
 from evenspike_train.tickets.figures import paper_utilization
 from tests.helpers.killing import KilledError, run_killed
+from tests.helpers.training import lines, make_sets, ticket
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 BASE = """
     name = "tiny"
@@ -82,38 +82,7 @@ def tiny(method: str, dense_images: int = 200) -> recipe.Recipe:
 
 @pytest.fixture(scope="module")
 def sets() -> data.Dataset:
-    rng = np.random.default_rng(0)
-
-    def split(count: int) -> data.Split:
-        labels = rng.integers(0, 10, count)
-        images = rng.integers(0, 64, (count, 32, 32))
-        for image, label in zip(images, labels, strict=True):  # a class is a bright bar
-            image[3 * label : 3 * label + 3] += 160
-        return data.to_split(images[:, None].astype(np.uint8), labels, torch.device("cpu"))
-
-    return data.Dataset(split(40), split(20), split(20))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    command.set_threads(1)
-    # As `command.prepare` does.  Loading the compiled kernels does it too, so that a run would
-    # otherwise begin with denormal numbers in Adam's moments and go on without.
-    torch.set_flush_denormal(True)
-    yield
-    torch.set_flush_denormal(False)
-    command.set_threads(before)
-
-
-def finished(directory: Path) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(directory / "ticket.pt", weights_only=True)
-    return content
-
-
-def lines(directory: Path, event: str) -> list[dict[str, Any]]:
-    every = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
-    return [line for line in every if line["event"] == event]
+    return make_sets(train=40)
 
 
 def test_every_method_is_run_here() -> None:
@@ -128,7 +97,7 @@ def test_method_makes_its_ticket_and_survives_being_killed(
     whole = Trainer(given, sets, tmp_path / "whole").run()
     deaths = run_killed(given, sets, tmp_path / "killed", monkeypatch, every=2)
     assert deaths >= 1
-    a, b = finished(tmp_path / "whole"), finished(tmp_path / "killed")
+    a, b = ticket(tmp_path / "whole"), ticket(tmp_path / "killed")
     assert a["figures"] == b["figures"] == whole
     for name, tensor in a["model"].items():
         assert torch.equal(tensor, b["model"][name]), name
@@ -254,7 +223,7 @@ def test_wrong_search_state_is_named(
     run = Trainer(tiny("imp"), sets, tmp_path)
     run.save()
     state = torch.load(tmp_path / "state.pt", weights_only=True)
-    torch.save({**state, **change}, tmp_path / "state.pt")
+    checkpoint.write(tmp_path / "state.pt", {**state, **change})
     with pytest.raises(EvenspikeError, match=says):
         Trainer(tiny("imp"), sets, tmp_path).resume()
 

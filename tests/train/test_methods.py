@@ -18,7 +18,7 @@ from evenspike_train.recipes.recipe import RecipeError
 from evenspike_train.tickets import MethodConfig, early_time, fit, masks
 from evenspike_train.tickets.magnitude import count_alive
 from evenspike_train.tickets.one_shot import EarlyBird, mask_distance
-from tests.train.test_tickets import PROBE, FakeProbe, full, generator, random_weights
+from tests.helpers.pruning import PROBE, FakeProbe, full, generator, random_weights
 
 
 def update(config: MethodConfig, probe: tickets.Probe = PROBE) -> tickets.RoundReport:

@@ -14,24 +14,9 @@ import torch
 
 from evenspike_train.kernels import neuron, neuron_cpu
 from evenspike_train.kernels.neuron import LIFParameters, fused_lif, lif_loop, surrogate
+from tests.helpers.neurons import both
 
 CASES = list(itertools.product(("hard", "soft"), (True, False), (0.25, 0.75, 1.0)))
-
-
-def both(
-    current: torch.Tensor, parameters: LIFParameters
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(spikes, gradient of the current) by the loop and by the fused function."""
-    weight = torch.randn(
-        current.shape, dtype=current.dtype, generator=torch.Generator().manual_seed(1)
-    ).to(current.device)
-    results = []
-    for step in (lif_loop, fused_lif):
-        x = current.clone(memory_format=torch.preserve_format).requires_grad_()
-        spikes = step(x, parameters)
-        (gradient,) = torch.autograd.grad((spikes * weight).sum(), x)
-        results.append((spikes.detach(), gradient))
-    return results
 
 
 @pytest.mark.parametrize(("reset", "detach", "leak"), CASES)

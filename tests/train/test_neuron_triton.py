@@ -16,7 +16,7 @@ import torch
 
 from evenspike_train.kernels import neuron
 from evenspike_train.kernels.neuron import LIFParameters
-from tests.train.test_neuron import both
+from tests.helpers.neurons import both
 
 CASES = list(itertools.product(("hard", "soft"), (True, False), (0.25, 0.75, 1.0)))
 

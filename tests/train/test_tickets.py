@@ -12,52 +12,11 @@ import torch
 
 from evenspike_train import tickets
 from evenspike_train.recipes import recipe
-from evenspike_train.tickets import MethodConfig, Probe, WeightWork, u_ticket
+from evenspike_train.tickets import MethodConfig, WeightWork, u_ticket
 from evenspike_train.tickets.config import OPTIONS
 from evenspike_train.tickets.magnitude import count_alive, prune_by_magnitude, prune_round
-from evenspike_train.tickets.masks import Masks, sparsity
-
-SHAPES: dict[str, tuple[int, ...]] = {
-    "first": (8, 1, 3, 3),
-    "a": (32, 8, 3, 3),
-    "b": (48, 32, 3, 3),
-    "fc": (10, 48),
-}
-
-
-class FakeProbe(Probe):
-    """Saliency and work that a test has chosen; none by default."""
-
-    def __init__(
-        self, saliency: Masks | None = None, work: dict[str, WeightWork] | None = None
-    ) -> None:
-        self._saliency, self._work = saliency or {}, work or {}
-
-    def saliency(self, images: int) -> Masks:
-        return self._saliency
-
-    def weight_work(self) -> dict[str, WeightWork]:
-        return self._work
-
-
-PROBE = FakeProbe()
-
-
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(3)
-
-
-def random_weights(shapes: dict[str, tuple[int, ...]] = SHAPES) -> Masks:
-    g = generator()
-    return {name: torch.randn(shape, generator=g) for name, shape in shapes.items()}
-
-
-def full(weights: Masks) -> Masks:
-    return {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
-
-
-def loads(mask: torch.Tensor) -> torch.Tensor:
-    return mask.flatten(1).sum(1)
+from evenspike_train.tickets.masks import sparsity
+from tests.helpers.pruning import PROBE, SHAPES, FakeProbe, full, generator, loads, random_weights
 
 
 def test_imp_ladder_is_exact() -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -18,12 +14,15 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_train import data
 from evenspike_train.recipes import recipe
 from evenspike_train.recipes.recipe import OptimizerConfig, Recipe
-from evenspike_train.runs import command, trainer
+from evenspike_train.runs import trainer
 from evenspike_train.runs.optimizer import learning_rate, loss_per_timestep
 from evenspike_train.runs.trainer import Trainer
 from evenspike_train.tickets import masks
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
 from tests.helpers.killing import run_killed
+from tests.helpers.training import lines, ticket
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TINY = """
     name = "tiny"
@@ -72,37 +71,6 @@ def tiny(rewind: str = "learning-rate", optimizer: str = "adam", precision: str 
     return recipe.parse(text.replace("PRECISION", precision))
 
 
-@pytest.fixture(scope="module")
-def sets() -> data.Dataset:
-    rng = np.random.default_rng(0)
-
-    def split(count: int) -> data.Split:
-        labels = rng.integers(0, 10, count)
-        images = rng.integers(0, 64, (count, 32, 32))
-        for image, label in zip(images, labels, strict=True):  # a class is a bright bar
-            image[3 * label : 3 * label + 3] += 160
-        return data.to_split(images[:, None].astype(np.uint8), labels, torch.device("cpu"))
-
-    return data.Dataset(split(60), split(20), split(20))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    command.set_threads(1)
-    # As `command.prepare` does, and as loading the compiled kernels does for the rest of the
-    # process: without it the runs of a test would not be computed alike.
-    torch.set_flush_denormal(True)
-    yield
-    torch.set_flush_denormal(False)
-    command.set_threads(before)
-
-
-def finished(directory: Path) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(directory / "ticket.pt", weights_only=True)
-    return content
-
-
 @pytest.mark.parametrize(
     ("rewind", "optimizer", "precision"),
     [("learning-rate", "adam", "bf16"), ("weights", "sgd", "fp32")],
@@ -119,7 +87,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     whole = Trainer(given, sets, tmp_path / "whole").run()
     deaths = run_killed(given, sets, tmp_path / "killed", monkeypatch, every=2)
     assert deaths >= 4
-    a, b = finished(tmp_path / "whole"), finished(tmp_path / "killed")
+    a, b = ticket(tmp_path / "whole"), ticket(tmp_path / "killed")
     assert a["figures"] == b["figures"] == whole
     assert a["images_seen"] == b["images_seen"] == 40 + 2 * 32 + 72
     for name, tensor in a["model"].items():
@@ -130,13 +98,13 @@ def test_ticket_meets_its_promises(sets: data.Dataset, tmp_path: Path) -> None:
     figures = Trainer(tiny(), sets, tmp_path).run()
     assert figures["sparsity"] >= 0.8
     assert figures["evenness"] == 1.0
-    state = finished(tmp_path)["model"]
+    state = ticket(tmp_path)["model"]
     alive = {k.split(".parametrizations")[0]: v for k, v in state.items() if k.endswith(".mask")}
     assert masks.sparsity(alive) == figures["sparsity"]
     assert layer_mean_evenness(alive, 4) == 1.0
-    lines = [json.loads(x) for x in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [x["round"] for x in lines if x["event"] == "pruned"] == [1, 2, 3]
-    for line in lines:
+    log = lines(tmp_path)
+    assert [x["round"] for x in log if x["event"] == "pruned"] == [1, 2, 3]
+    for line in log:
         if line["event"] == "pruned":
             assert line["evenness"] == 1.0
             assert {"sparsity", "seconds", "images_seen", "recovered", "removed"} <= line.keys()
@@ -152,8 +120,7 @@ def test_the_final_phase_has_its_curve(sets: data.Dataset, tmp_path: Path, point
     text = tiny().text.replace("precision", f"final_validations = {points}\n    precision")
     plain = Trainer(tiny(), sets, tmp_path / "plain").run()
     assert Trainer(recipe.parse(text), sets, tmp_path / "curve").run() == plain, "only looked at"
-    lines = [json.loads(x) for x in (tmp_path / "curve/log.jsonl").read_text().splitlines()]
-    curve = [line for line in lines if line["event"] == "validation"]
+    curve = lines(tmp_path / "curve", "validation")
     # 72 images in batches of 16 are five steps
     wanted = {0: [], 1: [5], 3: [2, 4, 5], 100: [1, 2, 3, 4, 5]}[points]
     assert [line["step"] for line in curve] == wanted
@@ -168,7 +135,7 @@ def test_seed_is_used(sets: data.Dataset, tmp_path: Path) -> None:
     Trainer(one, sets, tmp_path / "a").run()
     other = recipe.parse(one.text.replace("seed = 5", "seed = 6"))
     Trainer(other, sets, tmp_path / "b").run()
-    a, b = (finished(tmp_path / d)["model"]["layers.3.norm.weight"] for d in "ab")
+    a, b = (ticket(tmp_path / d)["model"]["layers.3.norm.weight"] for d in "ab")
     assert not torch.equal(a, b)
 
 

@@ -25,7 +25,7 @@ from evenspike_core.data import (
     shipped_indices,
     write_shipped,
 )
-from evenspike_core.data.idx import IDX_TYPES
+from evenspike_core.data.idx import FIRST_LABELS, IDX_TYPES
 from evenspike_core.data.spec import Package
 from evenspike_core.errors import EvenspikeError
 
@@ -159,7 +159,7 @@ def write(folder: Path, images: Any, labels: Any, suffix: str = "", split: str =
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-@pytest.mark.parametrize("sub", ["", "mnist"])
+@pytest.mark.parametrize("sub", ["", "mnist", "MNIST/raw"])
 @pytest.mark.parametrize(("split", "prefix"), [("train", "train"), ("test", "t10k")])
 def test_load(tmp_path: Path, suffix: str, sub: str, split: str, prefix: str) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28)).astype(np.uint8)
@@ -194,13 +194,16 @@ def test_a_folder_is_the_only_place(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_load_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "folder", lambda: tmp_path / "cache")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    keras = tmp_path / "keras" / "datasets"
     address = DATA_SETS["mnist"].downloads["train"][0].url
     with pytest.raises(EvenspikeError) as caught:
         load("mnist", None, "train")
     assert str(caught.value) == (
         "data set mnist: train-images-idx3-ubyte and train-labels-idx1-ubyte (or the same with "
-        ".gz) not found; put them into the data folder; it cannot be downloaded: "
-        f"{address}: no network in tests; looked in {tmp_path / 'cache' / 'mnist'}"
+        ".gz); or mnist.npz not found; put them into the data folder; it cannot be downloaded: "
+        f"{address}: no network in tests; looked in data/mnist, data/MNIST/raw, data, "
+        f"{keras / 'mnist'}, {keras / 'MNIST/raw'}, {keras}, {tmp_path / 'cache' / 'mnist'}"
     )
     put_fmnist(monkeypatch, Package("dataset-fashion-mnist", Path("/nowhere")))
     (tmp_path / "t10k-images-idx3-ubyte").touch()  # one of two is not enough
@@ -211,16 +214,70 @@ def test_load_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "data set fmnist: t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (or the same with "
         ".gz) not found; put them into the data folder, or install the package "
         "dataset-fashion-mnist (Debian) and give no folder; it cannot be downloaded: "
-        f"{address}: no network in tests; looked in {tmp_path / 'fmnist'}, {tmp_path}"
+        f"{address}: no network in tests; looked in {tmp_path / 'fmnist'}, "
+        f"{tmp_path / 'FashionMNIST/raw'}, {tmp_path / 'fashion-mnist'}, {tmp_path}"
     )
     with pytest.raises(EvenspikeError) as caught:
         load("fmnist", tmp_path / "missing", "test")  # a folder that is not there is not made
-    assert str(caught.value).endswith(
-        f"and give no folder; looked in {tmp_path / 'missing' / 'fmnist'}, {tmp_path / 'missing'}"
-    )
+    assert "and give no folder; looked in " in str(caught.value)
+    assert not (tmp_path / "missing").exists()
     with pytest.raises(EvenspikeError) as caught:
         load("fmnist", None, "test")
-    assert str(caught.value).endswith(f"looked in /nowhere, {tmp_path / 'cache' / 'fmnist'}")
+    assert "; looked in /nowhere, data/fmnist, data/FashionMNIST/raw, " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("mnist", ["mnist", "MNIST/raw", "{keras}/mnist", "{cache}/mnist"]),
+        ("fmnist", ["fmnist", "FashionMNIST/raw", "{keras}/fashion-mnist", "{cache}/fmnist"]),
+    ],
+)
+def test_usual_places_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, places: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "cache")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setitem(DATA_SETS, name, replace(DATA_SETS[name], package=None))
+    for number, place in reversed(list(enumerate(places))):
+        known = place.format(keras=tmp_path / "keras" / "datasets", cache=tmp_path / "cache")
+        write(tmp_path / "data" / known, np.zeros((1, 28, 28)), np.array([number]))
+        assert load(name, None, "train")[1].tolist() == [number]
+
+
+def test_kerass_own_file(tmp_path: Path) -> None:
+    path = tmp_path / "mnist.npz"
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28)).astype(np.uint8)
+    arrays = {"x_train": images, "y_train": np.array([3, 0, 9], np.uint8)}
+    np.savez(path, **arrays)  # type: ignore[arg-type] # savez's third argument is a bool
+    loaded, labels = load("mnist", tmp_path, "train")
+    assert (loaded[:, 0] == pad_to_32(images)).all()
+    assert labels.tolist() == [3, 0, 9]
+    for damage, says in (
+        (lambda: path.write_bytes(path.read_bytes()[:-40]), "not a readable file of Keras"),
+        (lambda: path.write_bytes(b""), "not a readable file of Keras"),
+        (lambda: np.savez(path, x_train=images), "not a readable file of Keras.*y_train"),
+        (lambda: np.savez(path, x_train=images[:2], y_train=labels), "labels are .* for 2 images"),
+        (
+            lambda: np.savez(path, x_train=np.array([None]), y_train=labels),
+            "not a readable file of Keras: Object arrays cannot be loaded",
+        ),
+    ):
+        damage()
+        with pytest.raises(EvenspikeError, match=f"^{tmp_path}.*{says}") as caught:
+            load("mnist", tmp_path, "train")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize(("name", "other"), [("mnist", "fmnist"), ("fmnist", "mnist")])
+def test_one_mnist_is_not_the_other(tmp_path: Path, name: str, other: str, split: str) -> None:
+    labels = np.array([*FIRST_LABELS[other][split], 1])
+    write(tmp_path, np.zeros((11, 28, 28)), labels, split={"test": "t10k"}.get(split, split))
+    assert load(other, tmp_path, split)[1].tolist() == labels.tolist()
+    with pytest.raises(EvenspikeError, match=f"{tmp_path}: holds {other}, not {name}, by its lab"):
+        load(name, tmp_path, split)
 
 
 @pytest.mark.parametrize(("name", "split"), [("cifar", "test"), ("mnist", "validation")])
@@ -272,7 +329,10 @@ def test_real_mnist() -> None:
     assert images.shape == (60000, 1, 32, 32)
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # known of the data set
     assert np.bincount(labels).tolist() == counts
-    assert len(load("mnist", MNIST, "test")[0]) == 10000
+    test, digits = load("mnist", MNIST, "test")
+    assert len(test) == 10000
+    assert labels[:10].tolist() == FIRST_LABELS["mnist"]["train"]
+    assert digits[:10].tolist() == FIRST_LABELS["mnist"]["test"]
 
 
 def test_first_of_each_class() -> None:
@@ -288,6 +348,8 @@ def test_shipped() -> None:
     indices = shipped_indices()
     assert (np.diff(indices) > 0).all()
     assert indices[0] == 0
+    known = labels[indices < 10].tolist()
+    assert known == [FIRST_LABELS["fmnist"]["test"][index] for index in indices[indices < 10]]
     assert images.max() == 255
     assert all(image.any() for image in images)
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pytest
 
 from evenspike_core.data import DATA_SETS, load
+from evenspike_core.data import pickled as reading
 from evenspike_core.errors import EvenspikeError
 from tests.helpers.cifar_files import TRAIN, binary, pickled
 
@@ -54,13 +55,14 @@ def refused(name: str, folder: Path, split: str = "train") -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("at", ["", "NAME", "FOLDER", "NAME/FOLDER"])
+@pytest.mark.parametrize("at", ["", "NAME", "FOLDER", "NAME/FOLDER", "KERAS/FOLDER"])
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("which", FORMATS)
 def test_load(tmp_path: Path, which: tuple[str, str], split: str, at: str) -> None:
     name, folder = which
     write, files = FORMATS[which]
-    place = tmp_path / at.replace("NAME", name).replace("FOLDER", folder)
+    named = at.replace("KERAS", DATA_SETS[name].folders[0])
+    place = tmp_path / named.replace("NAME", name).replace("FOLDER", folder)
     place.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     classes = DATA_SETS[name].classes
@@ -92,7 +94,8 @@ def test_nothing_there(tmp_path: Path) -> None:
         "data_batch_1.bin to data_batch_5.bin in cifar-10-batches-bin not found; put them into "
         "the data folder; it cannot be downloaded: https://www.cs.toronto.edu/~kriz/cifar-10-"
     )
-    assert said.endswith(f"looked in {tmp_path / 'cifar10'}, {tmp_path}")
+    kerass = tmp_path / "cifar-10-batches-py-target"
+    assert said.endswith(f"looked in {tmp_path / 'cifar10'}, {kerass}, {tmp_path}")
     assert "test in cifar-100-python; or test.bin in cifar-100-binary not found" in refused(
         "cifar100", tmp_path, "test"
     )
@@ -165,6 +168,16 @@ def test_damaged_pickle(tmp_path: Path, content: bytes, says: str) -> None:
     assert says in said
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_of_this_python(tmp_path: Path, protocol: int, order: Any) -> None:
+    batch = {"data": np.array(FLAT, order=order), "labels": [1, 2]}
+    (tmp_path / "test_batch").write_bytes(pickle.dumps(batch, protocol))
+    images, labels = load("cifar10", tmp_path, "test")
+    assert (images == IMAGES).all()
+    assert labels.tolist() == [1, 2]
+
+
 class Evil:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -182,6 +195,43 @@ def test_a_pickle_runs_nothing(tmp_path: Path, protocol: int) -> None:
     path.write_bytes(pickle.dumps({"data": Evil(made), "labels": []}, protocol))
     assert "asks for posix.mkdir, which is not run" in refused("cifar10", tmp_path, "test")
     assert not made.exists()
+
+
+def nested(opcodes: bytes, key: bool) -> bytes:
+    """A dictionary with what these make as a key, or as its data."""
+    return b"\x80\2}" + (opcodes + b"N" if key else b"U\4data" + opcodes) + b"s."
+
+
+TWICE = b")" + b"2\x86" * 64
+"""A tuple of the tuple before, twice, sixty-four times over: 2^64 steps to hash."""
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (nested(TWICE, key=True), "a tuple is no key"),
+        (nested(b")" + b"\x85" * 200_000, key=True), "a tuple is no key"),
+        (b"\x80\2(" + TWICE + b"Nd.", "a tuple is no key"),
+        (b"\x80\2}(" + TWICE + b"Nu.", "a tuple is no key"),
+        (b"\x80\4\x8f(" + TWICE + b"\x90.", "it holds a set"),
+        (b"\x80\4(" + TWICE + b"\x91.", "it holds a set"),
+        (nested(TWICE, key=False), "holds no 'labels'"),
+        (nested(b")" + b"\x85" * 200_000, key=False), "holds no 'labels'"),
+        (b"\x80\2" + b"N0" * 1_500_000 + b".", "it has more than 2000000 opcodes"),
+        (b"\x80\5\x96" + (1 << 62).to_bytes(8, "little"), "not a readable pickle: "),
+    ],
+)  # fmt: skip
+def test_a_pickle_that_would_hang(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "test_batch").write_bytes(content)
+    assert says in refused("cifar10", tmp_path, "test")
+
+
+def test_an_array_of_endless_dimensions() -> None:
+    """Their product alone would take minutes."""
+    array = reading._Array()
+    array.state = (1, (1 << 1_000_000,) * 5000, reading._DType("u1"), False, b"")
+    with pytest.raises(EvenspikeError, match="another number of bytes than its shape says"):
+        reading.pickled_bytes(Path("x"), "data", array)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -83,9 +83,31 @@ def test_an_archive_is_fetched_once(
     assert len(load("cifar10", folder, "test")[0]) == 2
 
 
+def test_an_archive_that_is_there_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.zeros((2, 3072), np.uint8)
+    content = archive({"cifar-10-batches-py/test_batch": pickled(images, [3, 9])})
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    one = Download("http://127.0.0.1:9/cifar-10-python.tar.gz", md5)
+    monkeypatch.setitem(
+        DATA_SETS, "cifar10", replace(DATA_SETS["cifar10"], downloads={"test": (one,)})
+    )
+    path = tmp_path / one.file
+    path.write_bytes(content[:-1])
+    with pytest.raises(EvenspikeError, match=f"cannot be unpacked: {path}: has MD5 .*, not {md5};"):
+        load("cifar10", tmp_path, "test")
+    path.write_bytes(content)
+    assert load("cifar10", tmp_path, "test")[1].tolist() == [3, 9]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["cifar-10-batches-py", one.file]
+
+
 def test_a_file_is_kept_as_it_is(served: Path, tmp_path: Path) -> None:
     content = gzip.compress(b"content")
-    fetch(put(served, "x.gz", content), tmp_path / "home")
+    told: list[tuple[str, int, int | None]] = []
+    one = put(served, "x.gz", content)
+    fetch(one, tmp_path / "home", lambda *now: told.append(now))
+    assert told == [(f"downloading {one.url}", len(content), len(content))]
     assert (tmp_path / "home" / "x.gz").read_bytes() == content
 
 

@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evenspike_core.data import DATA_SETS, cache, load
-from evenspike_core.data.events import integrate
+from evenspike_core.data import aedat4, cache, load
+from evenspike_core.data.aedat4 import Decoder
+from evenspike_core.data.events import _bin_events, integrate
 from evenspike_core.errors import EvenspikeError
-from tests.helpers.event_files import Event, aedat4_file, bin_file
+from tests.helpers.damage import damaged, refusal
+from tests.helpers.event_files import Event, aedat4_file, bin_file, drawn, write_recordings
 
 EVENT = np.dtype([("t", np.int64), ("x", np.uint8), ("y", np.uint8), ("p", bool)])
 
@@ -26,14 +28,6 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own."""
     monkeypatch.setattr(cache, "folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
-
-
-def drawn(seed: object, count: int, width: int, height: int) -> list[Event]:
-    chance = random.Random(str(seed))
-    times = sorted(chance.randrange(300_000) for _ in range(count))
-    return [
-        (t, chance.randrange(width), chance.randrange(height), chance.randrange(2)) for t in times
-    ]
 
 
 def counted(events: list[Event], width: int, height: int) -> npt.NDArray[np.int64]:
@@ -77,51 +71,18 @@ def test_frames_are_tonics() -> None:
     assert (integrate(events, (48, 48)) == expected).all()
 
 
-def write(folder: Path, name: str) -> dict[str, list[tuple[int, list[Event]]]]:
-    """A small data set at the place where Tonic puts it; (label, events) of each split."""
-    pytest.importorskip("tonic")
-    made: dict[str, list[tuple[int, list[Event]]]] = {"train": [], "test": []}
-
-    def recording(path: Path, split: str, label: int, sensor: tuple[int, int]) -> None:
-        events = drawn(path.name + path.parent.name + split, 30 + label, *sensor)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes((aedat4_file if path.suffix == ".aedat4" else bin_file)(events))
-        made[split].append((label, events))
-
-    if name == "nmnist":
-        for split, count in (("train", 2), ("test", 1)):
-            for label in range(10):
-                for number in range(count):
-                    file = folder / "NMNIST" / split.title() / str(label) / f"{number:05}.bin"
-                    recording(file, split, label, (34, 34))
-    elif name == "cifar10-dvs":
-        pytest.importorskip("aedat")
-        for label, title in enumerate(DATA_SETS[name].class_names):
-            for number in range(11):
-                file = folder / "CIFAR10DVS" / title / f"cifar10_{title}_{number}.aedat4"
-                recording(file, "train" if number % 10 else "test", label, (128, 128))
-    else:
-        for label in range(101):
-            title = f"class{label:03}"
-            for number in range(2):
-                root = folder / "Caltech101" / title
-                file = root / f"image_{number + 1:04}.bin"
-                recording(file, "train" if number else "test", label, (240, 180))
-    return made
-
-
 SENSORS = {"nmnist": (34, 34), "cifar10-dvs": (128, 128), "ncaltech101": (240, 180)}
 
 
 @pytest.mark.parametrize("name", SENSORS)
 def test_load(tmp_path: Path, name: str) -> None:
-    made = write(tmp_path, name)
+    made = write_recordings(tmp_path, name)
     for split in ("train", "test"):
         frames, labels = load(name, tmp_path, split)
         assert frames.shape == (len(made[split]), 10, 2, 48, 48)
         assert labels.tolist() == [label for label, _ in made[split]]
-        for index, (_, events) in enumerate(made[split]):
-            assert (frames[index] == counted(events, *SENSORS[name])).all()
+        for index, (_, recorded) in enumerate(made[split]):
+            assert (frames[index] == counted(recorded, *SENSORS[name])).all()
 
 
 def refused(name: str, folder: Path) -> str:
@@ -164,7 +125,7 @@ def test_missing(tmp_path: Path, name: str, files: str) -> None:
 def test_damaged_recording(
     tmp_path: Path, kept: Path, change: Callable[[Path], Any], says: str
 ) -> None:
-    write(tmp_path, "nmnist")
+    write_recordings(tmp_path, "nmnist")
     file = tmp_path / "NMNIST" / "Train" / "4" / "00001.bin"
     change(file)
     assert refused("nmnist", tmp_path).startswith(f"{file}{says}")
@@ -173,29 +134,95 @@ def test_damaged_recording(
 
 @pytest.mark.parametrize("size", [0, 10, 100, 1500, -1])
 def test_truncated_aedat4(tmp_path: Path, size: int) -> None:
-    write(tmp_path, "cifar10-dvs")
+    write_recordings(tmp_path, "cifar10-dvs")
     file = tmp_path / "CIFAR10DVS" / "frog" / "cifar10_frog_3.aedat4"
     os.truncate(file, size % file.stat().st_size)
     assert refused("cifar10-dvs", tmp_path).startswith(f"{file}: not a readable recording: ")
 
 
 def test_missing_class(tmp_path: Path) -> None:
-    write(tmp_path, "cifar10-dvs")
+    write_recordings(tmp_path, "cifar10-dvs")
     (tmp_path / "CIFAR10DVS" / "frog").rename(tmp_path / "frog")
     assert refused("cifar10-dvs", tmp_path) == (
         f"{tmp_path}/CIFAR10DVS: has 9 folders of .aedat4 files, but cifar10-dvs has 10 classes; "
         "'frog' is missing"
     )
-    write(tmp_path, "ncaltech101")
+    write_recordings(tmp_path, "ncaltech101")
     (tmp_path / "Caltech101" / "class007" / "image_0001.bin").unlink()
     assert refused("ncaltech101", tmp_path) == (
         f"{tmp_path}/Caltech101/class007: holds 1 .bin file, too few for a train and a test split"
     )
 
 
-def test_without_tonic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, "nmnist")
-    monkeypatch.setitem(sys.modules, "tonic", None)
-    assert refused("nmnist", tmp_path).endswith(
-        "reading events needs tonic: pip install 'evenspike[events]'"
+def test_without_aedat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_recordings(tmp_path, "cifar10-dvs")
+    monkeypatch.setitem(sys.modules, "aedat", None)
+    assert refused("cifar10-dvs", tmp_path).endswith(
+        "reading events needs aedat: pip install 'evenspike[events]'"
     )
+
+
+def test_bin_events_are_tonics(tmp_path: Path) -> None:
+    io = pytest.importorskip("tonic.io")
+    path = tmp_path / "x.bin"
+    path.write_bytes(bin_file(drawn(0, 999, 240, 180)))
+    found = _bin_events(path)
+    known = io.read_mnist_file(str(path), np.dtype([(axis, int) for axis in "xytp"]))
+    assert len(found) == len(known) == 999
+    assert all((found[axis] == known[axis]).all() for axis in "txyp")
+
+
+def test_a_clock_that_runs_over_and_over_takes_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "x.bin"
+    path.write_bytes(bytes([0, 240, 0, 0, 0]) * 1_000_000 + bytes([1, 2, 0, 0, 3]))
+    assert _bin_events(path)["t"].tolist() == [3 + (1_000_000 << 13)]
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    pytest.importorskip("aedat")
+    path = tmp_path / "whole.aedat4"
+    path.write_bytes(aedat4_file(drawn(1, 30, 128, 128)))
+    return path
+
+
+def test_a_file_that_ends_the_decoders_process(whole: Path, tmp_path: Path) -> None:
+    """The next file is decoded again, by another."""
+    deadly = tmp_path / "deadly.aedat4"
+    deadly.write_bytes(whole.read_bytes().replace(b"</attr>", b"</\xe1ttr>"))
+    with Decoder() as decoder:
+        assert len(decoder.events(whole)) == 30
+        first = decoder._child
+        assert first is not None
+        said = refusal(decoder.events, deadly)
+        assert said == f"{deadly}: not a readable recording: its decoder ends with SIGABRT"
+        assert decoder.events(whole)["p"].sum() == sum(p for *_, p in drawn(1, 30, 128, 128))
+        second = decoder._child
+        assert second is not None
+        assert second.pid != first.pid
+    assert second.poll() is not None, "it does not outlive what it was for"
+
+
+def test_a_file_that_is_not_decoded_in_time(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow.aedat4"
+    os.mkfifo(slow)  # nobody writes to it
+    with Decoder() as decoder:
+        decoder.events(whole)
+        monkeypatch.setattr(aedat4, "SECONDS_MAX", 0.2)
+        said = refusal(decoder.events, slow)
+        assert said == f"{slow}: not a readable recording: it is not decoded within 0.2 s"
+        monkeypatch.undo()
+        assert len(decoder.events(whole)) == 30
+
+
+def test_a_damaged_aedat4_is_one_line(whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.aedat4"
+    content = whole.read_bytes()
+    with Decoder() as decoder:
+        for data in damaged(content, "aedat4", 150):
+            path.write_bytes(data)
+            said = refusal(decoder.events, path)
+            assert not said or said.startswith(f"{path}: not a readable recording: ")
+            assert "\n" not in said

@@ -171,7 +171,7 @@ def test_cache_that_cannot_be_written(jpeg: Path, kept: Path) -> None:
     kept.write_bytes(b"a file")
     said = refused("cifar10-jpeg", jpeg)
     assert said.startswith(f"{kept}")
-    assert ": cannot keep cifar10-jpeg-train there: " in said
+    assert "cannot be written: File exists; cifar10-jpeg-train is kept there" in said
 
 
 def test_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,69 +12,26 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cocotb
 import numpy as np
-from amaranth.lib import wiring
 
-from evenspike.cli.compare import NAMES, compare, model_result, rtl_result
-from evenspike_core.arch import Arch
-from evenspike_core.compare import first_divergence
-from evenspike_core.counters import LayerStatement
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import KERNELS
 from evenspike_hw.engine.host import current_words
-from evenspike_hw.engine.results import Results
+from evenspike_hw.engine.results import Buffers
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.accelerator import Accelerator
 from evenspike_hw.rtl.registers import Register, Status
 from evenspike_hw.rtl.states import State
 from evenspike_sim import accelerator as cycle_model
 from tests.helpers import stepped
-from tests.helpers.machine import Core, Network, Packet, Pauses, loud_network, random_network
-from tests.hw.benches.common import Bench, start
+from tests.helpers.differences import difference
+from tests.helpers.driver import Bench, test
+from tests.helpers.faulty_layers import FAULTS, with_fault
+from tests.helpers.machine import SMALL, Core, Network, Packet, Pauses, loud_network, random_network
 
-ARCH = Arch(
-    pes=4,
-    timesteps=2,
-    accumulators=16,
-    scratchpad_words=256,
-    header_words=41,
-    chunk_blocks=2,
-    fifo_depth=3,
-    match_depth=2,
-    slots=8,
-    memory_latency=3,
-    stream_depth=6,
-    spike_entries=512,
-    table_words=256,
-)
-CORNERS = (
-    "memory never stalls",
-    "request waits",
-    "all credits out",
-    "answer later than the latency",
-    "network after network without a reset",
-    "second image without filling the table again",
-    "write while busy",
-    "start while busy",
-    "fill of no words",
-    "fill and start at once",
-    "layers with two segments",
-    "layers with several passes",
-    "layers with several chunks",
-    "layers with several tiles",
-    "pooling",
-    "row goes on in a later tile",
-    "address goes round the end of the memory",
-    "psum saturates",
-    "membrane saturates",
-    "error at the first layer",
-    "error at a later layer",
-    "inference after an error",
-    "reset while the table is filled",
-    "reset while an inference runs",
-    *(f"a PE is {state.name.lower()}" for state in State),
-)
+component = Accelerator
+ARCH = replace(SMALL, memory_latency=3, stream_depth=6, spike_entries=512, table_words=256)
+CORNERS = tuple(f"a PE is {state.name.lower()}" for state in State)
 ADDRESS = (1 << 32) - 1
 STORED = {
     Register.CURRENTS: ADDRESS,
@@ -86,25 +43,9 @@ STORED = {
 }
 """Registers that the host writes, and their bits."""
 
-FAULTS = {
-    "host": 1,
-    "timesteps": 0,
-    "log_tile_height": 15,
-    "log_slots": 7,
-    "slots_last": 0,
-    "height": 0,
-    "passes": 0,
-    "chunks": 0,
-}
-"""Values of fields with which a layer behind the first cannot be run."""
-
 START, FILL = 1, 2
 PREPARATION = 40
 """Cycles from the start of an inference to its cycle 1, at most."""
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Accelerator(arch)
 
 
 # --- the memory ------------------------------------------------------------------------------
@@ -171,7 +112,7 @@ class Inference:
         self.reads = [base + n for n in range(host)]
         self.reads += [weights + n for n in addresses(network)]
         assert len(self.reads) == len(port.words)
-        self.results = Results(network.packed)
+        self.results = Buffers(network.packed)
         self.logits = rig.stored[Register.LOGITS]
         self.written = 0
         self.writes: deque[tuple[int, int]] = deque()
@@ -225,14 +166,12 @@ class Rig:
         writes = write is not None or (self.busy and self.watched and bench.chance(0.1))
         if writes and self.busy:
             bench.cover("write while busy")
-            if address == Register.CONTROL and value & START:
-                bench.cover("start while busy")
+            bench.cover("start while busy", address == Register.CONTROL and value & START)
         ready = not (self.stall and bench.chance(self.stall))
         pending = bool(self.answers)
         due = pending and self.answers[0][0] <= bench.now
         arrives = due and not (self.stall and bench.chance(self.stall))
-        if due and not arrives:
-            bench.cover("answer later than the latency")
+        bench.cover("answer later than the latency", due and not arrives)
         response = self.answers.popleft()[1] if arrives else bench.bits(64)
         self.done += arrives
         bits = {"write": writes, "address": address, "data": value}
@@ -301,8 +240,7 @@ class Rig:
             "accumulator_overflow": sum(f << n for n, f in enumerate(core.accumulator_overflow)),
             "membrane_overflow": sum(f << n for n, f in enumerate(core.membrane_overflow)),
         }
-        if not port.credits.q:
-            self.bench.cover("all credits out")
+        self.bench.cover("all credits out", not port.credits.q)
         if port.valid:
             expected["request_address"] = run.reads[port.issued.q] & ADDRESS
         states = [State[machine.state(pe).upper()] for pe in machine.pes]
@@ -332,8 +270,10 @@ class Rig:
         height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
         row = layer.spike_base + (place.block * height + place.row) * width
         count = 0 if place.restarts else machine.memory.counts.cells[row]
-        if place.column and place.column * layer.pool % layer.tile[1] == 0:
-            self.bench.cover("row goes on in a later tile")
+        self.bench.cover(
+            "row goes on in a later tile",
+            place.column and place.column * layer.pool % layer.tile[1] == 0,
+        )
         fired = any(item.masks)
         found = {
             "count_write": self.packets["count_write"].bits(
@@ -358,8 +298,7 @@ class Rig:
         # After an error the port goes on for a while, and its words may have gone.
         known = self.memory[address] if self.port_watched else self.memory.get(address, 0)
         self.answers.append((due, known))
-        if not out["request_address"]:
-            self.bench.cover("address goes round the end of the memory")
+        self.bench.cover("address goes round the end of the memory", not out["request_address"])
         if self.filling is not None and not self.clears:
             self.filling.address += 1
             self.filling.asked -= 1
@@ -391,8 +330,7 @@ class Rig:
         for kind, name in enumerate(("accumulator_overflow", "membrane_overflow")):
             if out["last_write"]:
                 results.overflow[layer, kind] = [out[name] >> pe & 1 for pe in range(pes)]
-            if out[name]:
-                self.bench.cover(("psum saturates", "membrane saturates")[kind])
+            self.bench.cover("membrane saturates" if kind else "psum saturates", out[name])
         if out["last_write"]:
             part = results.part(layer)
             base = int(results.base[layer])
@@ -512,12 +450,7 @@ class Rig:
         tables = descriptor.encode(network.packed)
         words = [int(word) for word in tables.words]
         if faulty is not None:
-            field = descriptor.LAYER[fault]
-            place = faulty * descriptor.LAYER_WORDS * 64 + field.offset
-            bits = sum(word << 64 * n for n, word in enumerate(words))
-            bits &= ~((1 << field.width) - 1 << place)
-            bits |= FAULTS[fault] << place
-            words = [bits >> 64 * n & (1 << 64) - 1 for n in range(len(words))]
+            words = with_fault(words, faulty, fault)
         self.memory.clear()
         await self.set(
             {
@@ -535,8 +468,7 @@ class Rig:
         await self.set({Register.CURRENTS: self.place(words), Register.LOGITS: self.bench.bits(32)})
         self.following = run = Inference(self, network, faulty)
         value = START | (FILL if self.bench.chance(0.3) else 0)
-        if value & FILL:
-            self.bench.cover("fill and start at once")
+        self.bench.cover("fill and start at once", value & FILL)
         await self.cycle((Register.CONTROL, value))
         return run
 
@@ -548,37 +480,22 @@ class Rig:
         overflow = int(run.results.overflow.any())
         traces = run.results.traces(overflow << Status.OVERFLOW)
         model = cycle_model.Accelerator(network.packed).run(network.currents)
-        if not self.stall:
-            self.bench.cover("memory never stalls")
-            found = compare(network.packed, model, traces)
-        else:
-            found = first_divergence(
-                [timeless(model_result(layer)) for layer in model],
-                [timeless(rtl_result(trace)) for trace in traces],
-                NAMES,
-            )
+        self.bench.cover("memory never stalls", not self.stall)
+        found = difference(network.packed, model, traces, stalls=self.stall > 0)
         assert found is None, found
         self._features(network)
 
     def _features(self, network: Network) -> None:
         cover = self.bench.cover
         for layer in network.packed.layers:
-            if len(layer.segments) > 1:
-                cover("layers with two segments")
-            if len(layer.passes) > 1:
-                cover("layers with several passes")
-            if len(layer.chunks) > 1:
-                cover("layers with several chunks")
-            if layer.tile[0] < layer.size[0] or layer.tile[1] < layer.size[1]:
-                cover("layers with several tiles")
-            if layer.pool > 1:
-                cover("pooling")
-
-
-def timeless(result: LayerStatement) -> LayerStatement:
-    """Without what depends on the memory's speed."""
-    kept = {k: v for k, v in result.counters.items() if k == "busy" or k.endswith("overflow")}
-    return replace(result, cycles=0, counters=kept)
+            cover("layers with two segments", len(layer.segments) > 1)
+            cover("layers with several passes", len(layer.passes) > 1)
+            cover("layers with several chunks", len(layer.chunks) > 1)
+            cover(
+                "layers with several tiles",
+                layer.tile[0] < layer.size[0] or layer.tile[1] < layer.size[1],
+            )
+            cover("pooling", layer.pool > 1)
 
 
 def some_network(bench: Bench, words: int = 500, kernel: int = 0) -> Network:
@@ -594,11 +511,10 @@ def some_network(bench: Bench, words: int = 500, kernel: int = 0) -> Network:
         return network
 
 
-@cocotb.test()
-async def random_networks(dut: Any) -> None:
+@test
+async def random_networks(bench: Bench) -> None:
     """Networks, some of them with a second image, with memories of all speeds."""
-    rig = Rig(await start(dut))
-    bench = rig.bench
+    rig = Rig(bench)
     kernels = itertools.cycle(KERNELS)
     while rig.done < bench.transactions:
         rig.stall = bench.random.choice((0.0, 0.0, 0.2, 0.7))
@@ -613,22 +529,21 @@ async def random_networks(dut: Any) -> None:
         bench.cover("network after network without a reset")
 
 
-@cocotb.test()
-async def saturation(dut: Any) -> None:
+@test
+async def saturation(bench: Bench) -> None:
     """Psums of one PE that leave 24 bits, so that the status says so."""
-    rig = Rig(await start(dut))
-    network = loud_network(rig.bench, inputs=264)
+    rig = Rig(bench)
+    network = loud_network(bench, inputs=264)
     await rig.fill(network)
     await rig.infer(network)
     assert rig.overflow
     await rig.idle(20)
 
 
-@cocotb.test()
-async def registers(dut: Any) -> None:
+@test
+async def registers(bench: Bench) -> None:
     """After the reset all are 0; what is written is read, and nothing else changes."""
-    rig = Rig(await start(dut))
-    bench = rig.bench
+    rig = Rig(bench)
     for address in range(16):
         await rig.cycle((address or 9, bench.bits(32)))
         await rig.idle(2)
@@ -642,11 +557,10 @@ async def registers(dut: Any) -> None:
     await rig.idle(8)
 
 
-@cocotb.test()
-async def errors(dut: Any) -> None:
+@test
+async def errors(bench: Bench) -> None:
     """An inference stops in front of a layer that cannot be run; the next one is none the worse."""
-    rig = Rig(await start(dut))
-    bench = rig.bench
+    rig = Rig(bench)
     network = some_network(bench, 100)
     for fault in FAULTS:
         await rig.fill(network, 1, fault)
@@ -687,11 +601,10 @@ async def refused(rig: Rig) -> None:
     rig.read, rig.watched = out["read"], True
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """A reset in the middle, and then another network."""
-    rig = Rig(await start(dut))
-    bench = rig.bench
+    rig = Rig(bench)
     for turn in range(min(9, 2 + bench.transactions // 500)):
         network = some_network(bench, 300)
         if turn % 2:

@@ -4,41 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
-from cocotb.triggers import RisingEdge
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.pe.accumulators import Accumulators
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = Accumulators
 ARCH = Arch(pes=4, accumulators=16)
 VARIANTS = {"one-timestep": Arch(pes=4, accumulators=4, timesteps=1)}
-CORNERS = (
-    "same row in the next cycle",
-    "same row three times on end",
-    "same row in the cycle after the next",
-    "another row in the next cycle",
-    "drain behind an issue to another row",
-    "drain two cycles behind an issue to the row",
-    "issue two cycles behind a drain of the row",
-    "drain behind a drain",
-    "saturates high",
-    "saturates low",
-    "a single timestep saturates",
-    "largest sum without saturation",
-    "most negative sum without saturation",
-    "forwards a saturated sum",
-    "clears the overflow",
-    "saturates in the cycle of the clear",
-    "sums stay without a read",
-    "reset while a row is added to",
-)
 LOW, HIGH = -(1 << 23), (1 << 23) - 1
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Accumulators(arch)
 
 
 class Model:
@@ -95,40 +68,33 @@ class Model:
         if kind:
             self.sums = self.rows[row]  # as they were before this cycle's write
         self.overflow = 1 if over else 0 if clear else self.overflow
-        if over and clear:
-            self.bench.cover("saturates in the cycle of the clear")
+        self.bench.cover("saturates in the cycle of the clear", over and clear)
         self.saturated = over
         self.rows = written
         self.last = [(kind, row), *self.last[:2]]
 
     def _totals(self, row: int, total: list[int], clipped: list[int]) -> None:
         cover = self.bench.cover
-        if HIGH in total:
-            cover("largest sum without saturation")
-        if LOW in total:
-            cover("most negative sum without saturation")
-        if max(total) > HIGH:
-            cover("saturates high")
-        if min(total) < LOW:
-            cover("saturates low")
-        if sum(a != b for a, b in zip(total, clipped, strict=True)) == 1:
-            cover("a single timestep saturates")
-        if self.saturated and self.last[1] == ("issue", row):
-            cover("forwards a saturated sum")
+        cover("largest sum without saturation", HIGH in total)
+        cover("most negative sum without saturation", LOW in total)
+        cover("saturates high", max(total) > HIGH)
+        cover("saturates low", min(total) < LOW)
+        cover(
+            "a single timestep saturates",
+            sum(a != b for a, b in zip(total, clipped, strict=True)) == 1,
+        )
+        cover("forwards a saturated sum", self.saturated and self.last[1] == ("issue", row))
 
     def _corners(self, kind: str, row: int, clear: bool) -> None:
         cover = self.bench.cover
         (one, first), (two, second) = self.last[:2]
-        if clear and self.overflow:
-            cover("clears the overflow")
+        cover("clears the overflow", clear and self.overflow)
         if not kind:
-            if self.sums is not None:
-                cover("sums stay without a read")
+            cover("sums stay without a read", self.sums is not None)
         elif kind == "issue":
             if (one, first) == (kind, row):
                 cover("same row in the next cycle")
-                if (two, second) == (kind, row):
-                    cover("same row three times on end")
+                cover("same row three times on end", (two, second) == (kind, row))
             elif one == kind:
                 cover("another row in the next cycle")
             if second == row and first != row:
@@ -141,8 +107,10 @@ class Model:
             cover("drain behind a drain")
         elif one:
             cover("drain behind an issue to another row")
-        if kind == "drain" and (two, second) == ("issue", row):
-            cover("drain two cycles behind an issue to the row")
+        cover(
+            "drain two cycles behind an issue to the row",
+            kind == "drain" and (two, second) == ("issue", row),
+        )
 
     async def settle(self) -> None:
         for _ in range(3):
@@ -155,30 +123,27 @@ class Model:
         await self.settle()
 
 
-async def model(dut: Any) -> Model:
+async def model(bench: Bench) -> Model:
     """After a first read: until then `sums` is undefined, and no bench can read it."""
-    bench = await start(dut)
-    for enable in (1, 0, 0):
-        dut.drain.value = enable
-        await RisingEdge(dut.clk)
+    await bench.reset(drain=1)
     return Model(bench)
 
 
-@cocotb.test()
-async def first_use(dut: Any) -> None:
+@test
+async def first_use(bench: Bench) -> None:
     """Before anything was written every row is zero, and the overflow is off."""
-    made = await model(dut)
+    made = await model(bench)
     await made.drain_all()
     for row in range(len(made.rows)):
         await made.cycle("issue", row)
     await made.drain_all()
 
 
-@cocotb.test()
-async def latency(dut: Any) -> None:
+@test
+async def latency(bench: Bench) -> None:
     """Issued in g, the sum is there for an issue in g + 1, a drain in g + 2; cleared in d + 1."""
-    made = await model(dut)
-    bench, times = made.bench, made.bench.arch.timesteps
+    made = await model(bench)
+    times = bench.arch.timesteps
     await made.drain_all()
     await bench.cycle(issue={"enable": 1, "row": 2}, drain=0)
     await bench.cycle(issue={"enable": 1, "row": 2}, drain=0, addends=[3] * times)
@@ -199,33 +164,33 @@ async def latency(dut: Any) -> None:
     bench.check(await bench.cycle(drain=0), {"sums": [HIGH] * times})
 
 
-@cocotb.test()
-async def extremes(dut: Any) -> None:
+@test
+async def extremes(bench: Bench) -> None:
     """Each timestep alone runs into each limit, to the last unit, and is caught there."""
-    made = await model(dut)
-    times = made.bench.arch.timesteps
+    made = await model(bench)
+    times = bench.arch.timesteps
     await made.drain_all()
     for time in range(times):
         for limit, step in ((HIGH, 0x7FFF), (LOW, -0x8000)):
-            row = made.bench.random.randrange(len(made.rows))
+            row = bench.random.randrange(len(made.rows))
             count, rest = divmod(abs(limit), abs(step))
             values = [step] * count + [rest if limit > 0 else -rest]
             values += [1, -1, 1, 0] if limit > 0 else [-1, 1, -1, 0]
             await made.cycle("issue", row)
             for value in values[:-1]:
                 addends = [value if t == time else 0 for t in range(times)]
-                await made.cycle("issue", row, addends, clear=made.bench.chance(0.5))
+                await made.cycle("issue", row, addends, clear=bench.chance(0.5))
             await made.cycle(addends=[0] * times)
             await made.cycle("drain", row, clear=True)
             await made.settle()
     await made.drain_all()
 
 
-@cocotb.test()
-async def random_traffic(dut: Any) -> None:
+@test
+async def random_traffic(bench: Bench) -> None:
     """Bursts to few or all rows, with addends of one kind for each timestep, and some drains."""
-    made = await model(dut)
-    bench, random = made.bench, made.bench.random
+    made = await model(bench)
+    random = bench.random
     await made.drain_all()
     done = 0
     while done < bench.transactions:
@@ -254,11 +219,11 @@ def _addend(bench: Bench, style: str) -> int:
     return value >> 12 if style == "small" else value
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """A reset takes back the overflow, and an issue that stands through it does not add."""
-    made = await model(dut)
-    bench, times = made.bench, made.bench.arch.timesteps
+    made = await model(bench)
+    times = bench.arch.timesteps
     await made.drain_all()
     for _ in range(2):
         for _ in range(300):

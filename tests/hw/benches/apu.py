@@ -12,61 +12,19 @@ from itertools import cycle
 from types import SimpleNamespace
 from typing import Any, cast
 
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_core.pack import SegmentDescriptor
 from evenspike_hw.rtl.apu import Apu
 from evenspike_hw.rtl.layouts import ENTRY_BITS, KERNEL_MAX, MAP_BITS, Layouts
 from tests.helpers import stepped
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = Apu
 ARCH = Arch(pes=4, timesteps=3, chunk_blocks=256, spike_entries=1 << ENTRY_BITS)
 VARIANTS = {
     "pes1": Arch(pes=1, timesteps=1, chunk_blocks=1, spike_entries=100),
     "pes16": Arch(pes=16, timesteps=4, chunk_blocks=8),
 }
-
-CORNERS = (
-    "entry dropped: no spike",
-    "entry dropped: left of the columns that reach the tile",
-    "entry dropped: right of the columns that reach the tile",
-    "entry dropped: no PE has a weight",
-    "entry dropped while the lane stage is not done",
-    "entry taken in the cycle of the last lane before",
-    "entry waits in D",
-    "entry decoded while D gives one up",
-    "row visit while D waits",
-    "lane left out between two (never with 1 PE)",
-    "lane to one PE",
-    "lane to all PEs",
-    "lane waits for a FIFO",
-    "lane waits for one of several FIFOs (never with 1 PE)",
-    "lane does not wait for a FIFO that does not get it (never with 1 PE)",
-    "marker taken in the cycle of the last lane before",
-    "marker waits in D",
-    "marker waits for one FIFO",
-    "marker ends a round",
-    "marker gives up a half",
-    "marker without any row",
-    "start in the cycle of the marker before",
-    "start later",
-    "stride of 2",
-    "average of 8",
-    "first rows in the padding",
-    "last rows in the padding",
-    "map of 256 rows and columns",
-    "tile of 256 rows and columns",
-    "chunk begins inside a block (never with 1 PE)",
-    "chunk ends inside a block (never with 1 PE)",
-    "last line of the channel table",
-    "reset with all stages full",
-)
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Apu(arch)
 
 
 @dataclass(frozen=True)
@@ -126,9 +84,7 @@ class Model:
         self.addresses = 1 << (bench.arch.spike_entries - 1).bit_length()
         activation = Layouts(bench.arch).activation
         self.fields = {name: (at.offset, (1 << at.width) - 1) for name, at in activation}
-        self.unmet = set(CORNERS)
-        never = (corner for corner in CORNERS if corner.endswith("(never with 1 PE)"))
-        self._meet(dict.fromkeys(never, self.pes == 1))
+        self.one = self.pes == 1
         clock = self.clock = stepped.Clock()
         self.entries, self.counts = Reads(clock, (0, (0,) * self.pes)), Reads(clock, 0)
         self.fifos = [Fifo() for _ in range(self.pes)]
@@ -212,8 +168,8 @@ class Model:
 
     def _begin(self, scene: Scene) -> None:
         """The next cycle is S: what the model sees of the memories is the new scene's."""
-        when = "later" if self.quiet else "in the cycle of the marker before"
-        self._meet({f"start {when}": True})
+        self.bench.cover("start later", self.quiet)
+        self.bench.cover("start in the cycle of the marker before", not self.quiet)
         self.scene, self.fresh, self.broadcasting = scene, True, True
         self.counts.content = lambda: self.bench.random.choice(scene.counts)
         self.entries.content = scene.entry
@@ -318,89 +274,82 @@ class Model:
     # Corners.
 
     def _cover(self, full: int, marker: bool) -> None:
-        if not self.unmet:
-            return
-        apu = self.apu
+        cover, apu = self.bench.cover, self.apu
         held, lanes, visit = apu.entry.q, apu.lanes.q, apu.visit.q
-        met: dict[str, bool] = {}
         if held is not None:
-            met |= self._held(held)
+            self._held(held)
             counts = visit is not None and visit.row >= 0 and visit.done < self.counts.out
-            met["entry decoded while D gives one up"] = counts and apu.gives_up()
-            met["row visit while D waits"] = (
+            cover("entry decoded while D gives one up", counts and apu.gives_up())
+            cover(
+                "row visit while D waits",
                 not counts
                 and not apu.gives_up()
                 and visit is not None
-                and apu._next_row(visit) is not None
+                and apu._next_row(visit) is not None,
             )
         if lanes:
-            met |= self._sent(lanes, full)
+            self._sent(lanes, full)
         if marker:
             work = lanes[0].work
-            met |= {
-                "marker ends a round": work.ends_round,
-                "marker gives up a half": work.frees,
-                "marker without any row": stepped.reach(work, 0)[0] >= stepped.reach(work, 0)[1],
-            }
-        self._meet(met)
+            cover("marker ends a round", work.ends_round)
+            cover("marker gives up a half", work.frees)
+            cover("marker without any row", stepped.reach(work, 0)[0] >= stepped.reach(work, 0)[1])
 
-    def _meet(self, corners: dict[str, bool]) -> None:
-        for corner, met in corners.items():
-            if met and corner in self.unmet:
-                self.bench.cover(corner)
-                self.unmet.discard(corner)
-
-    def _held(self, held: stepped.Entry) -> dict[str, bool]:
-        apu = self.apu
+    def _held(self, held: stepped.Entry) -> None:
+        cover, apu = self.bench.cover, self.apu
         waits = not apu.gives_up()
         if held.marker:
-            return {
-                "marker waits in D": waits,
-                "marker taken in the cycle of the last lane before": apu.fires_last(),
-            }
+            cover("marker waits in D", waits)
+            cover("marker taken in the cycle of the last lane before", apu.fires_last())
+            return
         column, masks = self.entries.out
         first, end = stepped.reach(held.work, 1)
         wanted, spikes = [item.channel for item in apu.wanted()], any(masks)
         of_use = spikes and self.lanes > 0
-        return {
-            "entry dropped: no spike": not spikes and self.lanes > 0 and first <= column < end,
-            "entry dropped: left of the columns that reach the tile": of_use and column < first,
-            "entry dropped: right of the columns that reach the tile": (
-                of_use and first < end <= column
-            ),
-            "entry dropped: no PE has a weight": (
-                not wanted and spikes and not self.lanes and first <= column < end
-            ),
-            "entry dropped while the lane stage is not done": (
-                not wanted and bool(apu.lanes.q) and not apu.fires_last()
-            ),
-            "entry taken in the cycle of the last lane before": bool(wanted) and apu.fires_last(),
-            "entry waits in D": waits,
-            "lane left out between two (never with 1 PE)": (
-                len(wanted) > 1 and wanted[-1] - wanted[0] >= len(wanted)
-            ),
-        }
+        cover("entry dropped: no spike", not spikes and self.lanes > 0 and first <= column < end)
+        cover("entry dropped: left of the columns that reach the tile", of_use and column < first)
+        cover(
+            "entry dropped: right of the columns that reach the tile",
+            of_use and first < end <= column,
+        )
+        cover(
+            "entry dropped: no PE has a weight",
+            not wanted and spikes and not self.lanes and first <= column < end,
+        )
+        cover(
+            "entry dropped while the lane stage is not done",
+            not wanted and bool(apu.lanes.q) and not apu.fires_last(),
+        )
+        cover("entry taken in the cycle of the last lane before", bool(wanted) and apu.fires_last())
+        cover("entry waits in D", waits)
+        cover(
+            "lane left out between two (never with 1 PE)",
+            self.one or (len(wanted) > 1 and wanted[-1] - wanted[0] >= len(wanted)),
+        )
 
-    def _sent(self, lanes: tuple[stepped.Activation, ...], full: int) -> dict[str, bool]:
+    def _sent(self, lanes: tuple[stepped.Activation, ...], full: int) -> None:
+        cover = self.bench.cover
         item, fires = lanes[0], self.apu.fires()
         bit = 1 << item.channel
         to = sum(bool(item.marker or p.q & bit) << n for n, p in enumerate(self.presence))
         if item.marker:
-            return {"marker waits for one FIFO": full.bit_count() == 1}
-        return {
-            "lane to one PE": to.bit_count() == 1,
-            "lane to all PEs": to.bit_count() == self.pes,
-            "lane waits for a FIFO": not fires,
-            "lane waits for one of several FIFOs (never with 1 PE)": (
-                to.bit_count() > 1 and (to & full).bit_count() == 1
-            ),
-            "lane does not wait for a FIFO that does not get it (never with 1 PE)": (
-                full > 0 and fires
-            ),
-            "last line of the channel table": (
-                item.channel + item.work.start % self.pes == self.bench.arch.chunk_channels - 1
-            ),
-        }
+            cover("marker waits for one FIFO", full.bit_count() == 1)
+            return
+        cover("lane to one PE", to.bit_count() == 1)
+        cover("lane to all PEs", to.bit_count() == self.pes)
+        cover("lane waits for a FIFO", not fires)
+        cover(
+            "lane waits for one of several FIFOs (never with 1 PE)",
+            self.one or (to.bit_count() > 1 and (to & full).bit_count() == 1),
+        )
+        cover(
+            "lane does not wait for a FIFO that does not get it (never with 1 PE)",
+            self.one or (full > 0 and fires),
+        )
+        cover(
+            "last line of the channel table",
+            item.channel + item.work.start % self.pes == self.bench.arch.chunk_channels - 1,
+        )
 
     # Scenes.
 
@@ -417,24 +366,21 @@ class Model:
             await self.cycle()
 
     def _describe(self, scene: Scene) -> None:
+        cover = self.bench.cover
         work, segment = scene.work, scene.work.segment
         first, end = stepped.reach(work, 0)
         top, _, height, _ = work.tile
         behind = (top + height - 1) * segment.stride - segment.padding + segment.kernel
-        self._meet(
-            {
-                "stride of 2": segment.stride == 2,
-                "average of 8": segment.average == 8 and first < end,
-                "first rows in the padding": top * segment.stride < segment.padding and first < end,
-                "last rows in the padding": (
-                    behind * segment.average > segment.height and first < end
-                ),
-                "map of 256 rows and columns": segment.height == segment.width == 256,
-                "tile of 256 rows and columns": work.tile[2:] == (256, 256),
-                "chunk begins inside a block (never with 1 PE)": work.start % self.pes > 0,
-                "chunk ends inside a block (never with 1 PE)": work.end % self.pes > 0,
-            }
+        cover("stride of 2", segment.stride == 2)
+        cover("average of 8", segment.average == 8 and first < end)
+        cover("first rows in the padding", top * segment.stride < segment.padding and first < end)
+        cover("last rows in the padding", behind * segment.average > segment.height and first < end)
+        cover("map of 256 rows and columns", segment.height == segment.width == 256)
+        cover("tile of 256 rows and columns", work.tile[2:] == (256, 256))
+        cover(
+            "chunk begins inside a block (never with 1 PE)", self.one or work.start % self.pes > 0
         )
+        cover("chunk ends inside a block (never with 1 PE)", self.one or work.end % self.pes > 0)
 
     def entry(self, work: stepped.Work, share: float) -> tuple[int, tuple[int, ...]]:
         """Columns in and around the tile; masks with a share of spikes."""
@@ -505,9 +451,8 @@ class Model:
         return Scene(work, 40, 64, every, counts, lambda: (3, (mask,) * self.pes))
 
 
-@cocotb.test()
-async def latency_of_a_broadcast(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def latency_of_a_broadcast(bench: Bench) -> None:
     model = Model(bench)
     none = (1 << bench.arch.pes) - 1
     for rows in (0, 1):
@@ -530,9 +475,8 @@ async def latency_of_a_broadcast(dut: Any) -> None:
         await model.cycle()
 
 
-@cocotb.test()
-async def a_lane_a_cycle(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def a_lane_a_cycle(bench: Bench) -> None:
     model = Model(bench)
     count = bench.arch.pes
     await model.run(model.simple((8,), 8))
@@ -547,9 +491,8 @@ async def a_lane_a_cycle(dut: Any) -> None:
     assert model.sent == lanes
 
 
-@cocotb.test()
-async def an_entry_of_no_use_takes_a_cycle(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def an_entry_of_no_use_takes_a_cycle(bench: Bench) -> None:
     model = Model(bench)
     await model.run(model.simple((8,), 8, full_masks=False))
     for _ in range(2 + 8 * (1 + 8) + 1 + 1):
@@ -559,9 +502,8 @@ async def an_entry_of_no_use_takes_a_cycle(dut: Any) -> None:
     assert not model.broadcasting
 
 
-@cocotb.test()
-async def large_maps_and_chunks(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def large_maps_and_chunks(bench: Bench) -> None:
     model = Model(bench)
     most = bench.arch.chunk_channels
     segment = SegmentDescriptor(0, 7, 1, 3, 1, 1, 256, 256, 0)
@@ -585,10 +527,9 @@ async def large_maps_and_chunks(dut: Any) -> None:
     await model.finish()
 
 
-@cocotb.test()
-async def first_and_last_columns(dut: Any) -> None:
+@test
+async def first_and_last_columns(bench: Bench) -> None:
     """Entries on both sides of both edges, for windows all over the largest map."""
-    bench = await start(dut)
     model = Model(bench)
     for number in range(256):
         stride, average, kernel = (
@@ -618,17 +559,17 @@ async def first_and_last_columns(dut: Any) -> None:
     await model.finish()
 
 
-@cocotb.test()
-async def reset_empties_every_stage(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def reset_empties_every_stage(bench: Bench) -> None:
     for cycles in range(12):
         model = Model(bench)
         none = (1 << bench.arch.pes) - 1
         await model.cycle(model.simple((8,), 8))
         for _ in range(cycles):
             await model.cycle(full=none)
-        if model.apu.entry.q is not None and model.apu.lanes.q:
-            bench.cover("reset with all stages full")
+        bench.cover(
+            "reset with all stages full", model.apu.entry.q is not None and model.apu.lanes.q
+        )
         await bench.cycle(start=0, full=none)
         await bench.reset()
         model = Model(bench)
@@ -639,9 +580,8 @@ async def reset_empties_every_stage(dut: Any) -> None:
         await model.finish()
 
 
-@cocotb.test()
-async def random_broadcasts(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def random_broadcasts(bench: Bench) -> None:
     model = Model(bench)
     while model.sent < bench.transactions:
         await model.run(model.random(), bench.random.choice((0, 0, 0, 0.7)))

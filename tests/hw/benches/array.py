@@ -5,86 +5,27 @@
 
 from __future__ import annotations
 
-import itertools
+from dataclasses import replace
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
-
-from evenspike_core.arch import Arch
-from evenspike_core.program import KERNELS
 from evenspike_hw.rtl.array import Array
-from tests.helpers.machine import (
-    Core,
-    Network,
-    Packet,
-    Pauses,
-    loud_network,
-    random_network,
-    random_pauses,
-)
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
+from tests.helpers.machine import SMALL, Core, NetworkRig, Packet, Pauses, loud_network
 
-ARCH = Arch(
-    pes=2,
-    timesteps=2,
-    accumulators=16,
-    scratchpad_words=256,
-    header_words=41,
-    chunk_blocks=4,
-    fifo_depth=3,
-    match_depth=2,
-    slots=8,
-    memory_latency=1,
-    stream_depth=8,
-    spike_entries=4096,
-)
-CORNERS = (
-    "word and broadcast in one cycle",
-    "broadcast to all PEs",
-    "broadcast to some PEs",
-    "some FIFOs full",
-    "all FIFOs full",
-    "PEs disagree on the chunks unpacked",
-    "PEs disagree on the markers in a round",
-    "PEs disagree on the rounds",
-    "one PE issues, another does not",
-    "presence differs between PEs",
-    "masks differ between PEs",
-    "logits differ between PEs",
-    "currents differ between PEs",
-    "a psum saturates on some PEs only",
-    "a membrane saturates on some PEs only",
-    "a PE two rounds ahead",
-    "sent to a full FIFO",
-    "reset in the middle of a layer",
-)
+component = Array
+ARCH = replace(SMALL, pes=2, chunk_blocks=4)
+CORNERS = ("reset in the middle of a layer",)  # of the helper
 LATENCY = 5
 """Cycles from a marker that is sent to an idle PE to the PE's own count of it."""
 
 
-def component(arch: Arch) -> wiring.Component:
-    return Array(arch)
-
-
-class Rig:
-    """The component beside the PEs of a model. done: words and activations that they took."""
-
+class Rig(NetworkRig):
     def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.done = 0
+        super().__init__(bench)
         self.packets = {
             name: Packet(bench.outputs[name].shape)
             for name in ("presence", "masks", "logits", "pe_rounds", "finished")
         }
-
-    async def run(self, network: Network, pauses: Pauses, cycles: int = 1 << 30) -> Core:
-        """A network, or the first cycles of it, from the reset on."""
-        core = Core(self.bench, network, pauses)
-        while not core.machine.over and core.machine.cycle < cycles:
-            await self.cycle(core)
-            core.machine.cycle += 1
-        return core
 
     async def cycle(self, core: Core) -> None:
         bench, pes = self.bench, range(self.bench.arch.pes)
@@ -134,89 +75,58 @@ class Rig:
         return found
 
     def _corners(self, core: Core, each: list[dict[str, Any]], given: dict[str, int]) -> None:
+        cover = self.bench.cover
         machine = core.machine
         every = (1 << len(each)) - 1
         full = [not pe["activation__ready"] for pe in each]
         differ = {name: len({pe[name] for pe in each}) > 1 for name in each[0]}
         item = machine.drain.pipe.q[0]
-        met = {
-            "word and broadcast in one cycle": given["send_word"] and given["send"],
-            "broadcast to all PEs": given["send"] == every,
-            "broadcast to some PEs": given["send"] not in (0, every),
-            "some FIFOs full": any(full) and not all(full),
-            "all FIFOs full": all(full),
-            "PEs disagree on the chunks unpacked": differ["unpacked"],
-            "PEs disagree on the markers in a round": differ["worked"],
-            "PEs disagree on the rounds": differ["rounds"],
-            "one PE issues, another does not": differ["busy"],
-            "presence differs between PEs": differ["presence"],
-            "masks differ between PEs": differ.get("mask") and "logit" not in differ,
-            "logits differ between PEs": differ.get("logit"),
-            "currents differ between PEs": item is not None
+        cover("word and broadcast in one cycle", given["send_word"] and given["send"])
+        cover("broadcast to all PEs", given["send"] == every)
+        cover("broadcast to some PEs", given["send"] not in (0, every))
+        cover("some FIFOs full", any(full) and not all(full))
+        cover("all FIFOs full", all(full))
+        cover("PEs disagree on the chunks unpacked", differ["unpacked"])
+        cover("PEs disagree on the markers in a round", differ["worked"])
+        cover("PEs disagree on the rounds", differ["rounds"])
+        cover("one PE issues, another does not", differ["busy"])
+        cover("presence differs between PEs", differ["presence"])
+        cover("masks differ between PEs", differ.get("mask") and "logit" not in differ)
+        cover("logits differ between PEs", differ.get("logit"))
+        cover(
+            "currents differ between PEs",
+            item is not None
             and core.packed.layers[item.place.layer].host
             and len({sums[0] for sums in item.sums}) > 1,
-            "a psum saturates on some PEs only": differ["accumulator_overflow"],
-            "a membrane saturates on some PEs only": differ["membrane_overflow"],
-        }
-        for corner, hit in met.items():
-            if hit:
-                self.bench.cover(corner)
-
-    async def clean(self, *, rows: bool = False) -> None:
-        """A reset. rows: with all psums drained, as a network that has ended leaves them."""
-        bench = self.bench
-        await bench.reset()
-        if rows:
-            for row in range(bench.arch.accumulators):
-                await idle(bench, drain={"read": 1, "row": row})
-            await idle(bench)
-            await bench.reset()
-
-
-async def idle(bench: Bench, **inputs: Any) -> dict[str, int]:
-    return await bench.cycle(**dict.fromkeys(bench.inputs, 0) | inputs)
-
-
-@cocotb.test()
-async def random_networks(dut: Any) -> None:
-    """Networks of every kind of layer, each from a reset on."""
-    rig = Rig(await start(dut))
-    bench = rig.bench
-    kernels = itertools.cycle(KERNELS)
-    while rig.done < bench.transactions:
-        network = random_network(
-            bench, kernel=next(kernels), side=5, filters=8, words=1000, wild=bench.chance(0.5)
         )
-        await rig.run(network, random_pauses(bench))
-        await rig.clean()
+        cover("a psum saturates on some PEs only", differ["accumulator_overflow"])
+        cover("a membrane saturates on some PEs only", differ["membrane_overflow"])
 
 
-@cocotb.test()
-async def saturation(dut: Any) -> None:
+@test
+async def random_networks(bench: Bench) -> None:
+    """Networks of every kind of layer, each from a reset on."""
+    await Rig(bench).random_networks(filters=8, words=1000, wild=0.5)
+
+
+@test
+async def saturation(bench: Bench) -> None:
     """Psums that reach both ends."""
-    rig = Rig(await start(dut))
-    for quiet in range(rig.bench.arch.pes):
-        await rig.run(loud_network(rig.bench, quiet), Pauses())
-        await rig.clean()
+    rig = Rig(bench)
+    for quiet in range(bench.arch.pes):
+        await rig.run(loud_network(bench, quiet), Pauses())
+        await bench.reset()
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """A reset in the middle leaves nothing but the psums, which a drain clears."""
-    rig = Rig(await start(dut))
-    bench = rig.bench
-    for _ in range(min(40, 1 + bench.transactions // 250)):
-        network = random_network(bench, side=4, filters=8, words=600)
-        core = await rig.run(network, Pauses(), bench.random.randrange(1, 500))
-        if not core.machine.over and core.machine.sequencer.layer.q:
-            bench.cover("reset in the middle of a layer")
-        await rig.clean(rows=True)
+    await Rig(bench).resets()
 
 
-@cocotb.test()
-async def barrier(dut: Any) -> None:
+@test
+async def barrier(bench: Bench) -> None:
     """The least of all counts, one cycle behind the PE that is last; it may be two behind."""
-    bench = await start(dut)
     pes = bench.arch.pes
     marker = {"marker": 1, "ends_round": 1, "frees": 1}
     for late in range(pes):
@@ -227,37 +137,35 @@ async def barrier(dut: Any) -> None:
             # The others are one or two rounds ahead.
             ahead = 2 if turn % 2 == 0 else 0
             for _ in range(ahead):
-                await idle(bench, send=others, activation=marker)
+                await bench.idle(send=others, activation=marker)
                 counts = [count + (pe != late) for pe, count in enumerate(counts)]
             for _ in range(LATENCY + 2):
-                out = await idle(bench)
+                out = await bench.idle()
             least = counts[late]
             expected = {"pe_rounds": [n % 4 for n in counts], "rounds": least % 4}
             bench.check(out, expected | {"finished": expected["pe_rounds"], "worked": 0})
-            if max(counts) - least == 2:
-                bench.cover("a PE two rounds ahead")
-            await idle(bench, send=1 << late, activation=marker)
+            bench.cover("a PE two rounds ahead", max(counts) - least == 2)
+            await bench.idle(send=1 << late, activation=marker)
             for _ in range(LATENCY):
-                bench.check(await idle(bench), {"rounds": least % 4})
+                bench.check(await bench.idle(), {"rounds": least % 4})
             counts[late] += 1
-            bench.check(await idle(bench), {"rounds": counts[late] % 4})
+            bench.check(await bench.idle(), {"rounds": counts[late] % 4})
 
 
-@cocotb.test()
-async def full(dut: Any) -> None:
+@test
+async def full(bench: Bench) -> None:
     """A FIFO says that it is full, and then takes nothing, also while others do."""
-    bench = await start(dut)
     pes, depth = bench.arch.pes, bench.arch.fifo_depth
     for number in range(pes):
         await bench.reset()
         waits = {"marker": 1, "ends_round": 1, "round": 1}
         for _ in range(depth):
-            bench.check(await idle(bench, send=1 << number, activation=waits), {"full": 0})
+            bench.check(await bench.idle(send=1 << number, activation=waits), {"full": 0})
         every = (1 << pes) - 1
-        out = await idle(bench, send=every, activation=waits)
+        out = await bench.idle(send=every, activation=waits)
         bench.check(out, {"full": 1 << number})
         bench.cover("sent to a full FIFO")
         for _ in range(depth + LATENCY + 2):
-            out = await idle(bench, round=1)
+            out = await bench.idle(round=1)
         counts = [(depth if pe == number else 1) % 4 for pe in range(pes)]
         bench.check(out, {"pe_rounds": counts, "full": 0, "rounds": 1})

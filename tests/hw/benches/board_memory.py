@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
-import cocotb
 from amaranth.lib import wiring
 
 from evenspike_core.arch import Arch
 from evenspike_hw.board.memory import BoardMemory
 from evenspike_hw.rtl.layouts import ADDRESS_BITS, WORD_BITS
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
 ARCH = Arch(table_words=100, memory_latency=3)
 """The words of the table stand for those of the memory."""
@@ -20,24 +18,6 @@ VARIANTS = {
     "next-cycle": Arch(table_words=64, memory_latency=1),
     "latency16": Arch(table_words=128, memory_latency=16),
 }
-
-CORNERS = (
-    "request in every cycle",
-    "the last word",
-    "request beyond",
-    "request of address 2^32 - 1",
-    "write beyond",
-    "host reads beyond",
-    "host writes beyond",
-    "host reads, and waits",
-    "host writes, and waits",
-    "host reads while the accelerator writes",
-    "host writes while the accelerator's word is read",
-    "a word is read in the cycle in which it is written",
-    "a word is written while a request of it is under way (not at latency 1)",
-    "what the host has read stays",
-    "reset with requests under way (not at latency 1)",
-)
 
 
 def component(arch: Arch) -> wiring.Component:
@@ -133,6 +113,7 @@ class Model:
         access: tuple[int, int, int] | None,
         reads: bool,
     ) -> None:
+        cover = self.bench.cover
         self.asked = self.asked + 1 if request is not None else 0
         host_read, host_write = (taken is not None and taken[0] == kind for kind in (0, 1))
         at = taken[1] if taken is not None else -1
@@ -140,32 +121,30 @@ class Model:
         written = write[0] if write is not None else at if host_write else None
         read = self.due[0][1] if reads else at if host_read else None
         later = [address for when, address in self.due if when > self.now + 1]
-        if self.latency == 1:
-            self.bench.cover(
-                "a word is written while a request of it is under way (not at latency 1)"
-            )
-        for corner, met in {
-            "request in every cycle": self.asked > 2 * self.latency + 2,
-            "the last word": self.size - 1 in (request, at) or read == self.size - 1,
-            "request beyond": request is not None and request >= self.size,
-            "request of address 2^32 - 1": request == (1 << ADDRESS_BITS) - 1,
-            "write beyond": write is not None and write[0] >= self.size,
-            "host reads beyond": host_read and at >= self.size,
-            "host writes beyond": host_write and at >= self.size,
-            "host reads, and waits": waits and access is not None and not access[0],
-            "host writes, and waits": waits and access is not None and access[0],
-            "host reads while the accelerator writes": host_read and write is not None,
-            "host writes while the accelerator's word is read": host_write and reads,
-            "a word is read in the cycle in which it is written": (
-                read is not None and read == written and read < self.size
-            ),
-            "a word is written while a request of it is under way (not at latency 1)": (
-                written in later
-            ),
-            "what the host has read stays": self.fresh > 2 and not self.answers,
-        }.items():
-            if met:
-                self.bench.cover(corner)
+        self.bench.cover(
+            "a word is written while a request of it is under way (not at latency 1)",
+            self.latency == 1,
+        )
+        cover("request in every cycle", self.asked > 2 * self.latency + 2)
+        cover("the last word", self.size - 1 in (request, at) or read == self.size - 1)
+        cover("request beyond", request is not None and request >= self.size)
+        cover("request of address 2^32 - 1", request == (1 << ADDRESS_BITS) - 1)
+        cover("write beyond", write is not None and write[0] >= self.size)
+        cover("host reads beyond", host_read and at >= self.size)
+        cover("host writes beyond", host_write and at >= self.size)
+        cover("host reads, and waits", waits and access is not None and not access[0])
+        cover("host writes, and waits", waits and access is not None and access[0])
+        cover("host reads while the accelerator writes", host_read and write is not None)
+        cover("host writes while the accelerator's word is read", host_write and reads)
+        cover(
+            "a word is read in the cycle in which it is written",
+            read is not None and read == written and read < self.size,
+        )
+        cover(
+            "a word is written while a request of it is under way (not at latency 1)",
+            written in later,
+        )
+        cover("what the host has read stays", self.fresh > 2 and not self.answers)
 
     async def fill(self) -> None:
         """Whatever a test before this one has left there."""
@@ -185,10 +164,9 @@ class Model:
         return bench.random.randrange(self.size if kind < 5 else 6)
 
 
-@cocotb.test()
-async def latency_and_throughput(dut: Any) -> None:
+@test
+async def latency_and_throughput(bench: Bench) -> None:
     """Every word, written and read by host and accelerator in turn; the docstring's numbers."""
-    bench = await start(dut)
     model = Model(bench)
     size, latency = model.size, model.latency
     for n in range(size):
@@ -209,10 +187,9 @@ async def latency_and_throughput(dut: Any) -> None:
     await model.cycle()
 
 
-@cocotb.test()
-async def no_word_has_two_addresses(dut: Any) -> None:
+@test
+async def no_word_has_two_addresses(bench: Bench) -> None:
     """Each bit of an address above the memory's, alone, in each of the ways to use it."""
-    bench = await start(dut)
     model = Model(bench)
     await model.fill()
     bits = (model.size - 1).bit_length()
@@ -229,9 +206,8 @@ async def no_word_has_two_addresses(dut: Any) -> None:
         await model.cycle(request=n)
 
 
-@cocotb.test()
-async def random_traffic(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def random_traffic(bench: Bench) -> None:
     model = Model(bench)
     await model.fill()
     width = (model.size - 1).bit_length() + 1
@@ -250,17 +226,18 @@ async def random_traffic(dut: Any) -> None:
             access = None
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """Forgets what is under way, and no word."""
-    bench = await start(dut)
     model = Model(bench)
     await model.fill()
     for length in range(1, model.latency + 2):
         for n in range(length):
             await model.cycle(request=n)
-        if len(model.due) > 1 or model.latency == 1:
-            bench.cover("reset with requests under way (not at latency 1)")
+        bench.cover(
+            "reset with requests under way (not at latency 1)",
+            len(model.due) > 1 or model.latency == 1,
+        )
         await bench.cycle(request_valid=0, write_valid=0, access__valid=0)
         await bench.reset(model.latency)
         model.forget()

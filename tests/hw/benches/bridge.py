@@ -6,43 +6,17 @@ from collections import deque
 from collections.abc import Generator
 from typing import Any
 
-import cocotb
 from amaranth.lib import wiring
 
 from evenspike_core.arch import Arch
 from evenspike_hw.board.bridge import Bridge
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
 ARCH = Arch(table_words=100)
 """The words of the table stand for those of the memory."""
 
 VARIANTS = {"power-of-two": Arch(table_words=1 << 10)}
 
-CORNERS = (
-    "one word written",
-    "256 words written",
-    "one word read",
-    "256 words read",
-    "register written",
-    "register read",
-    "board's register read",
-    "one fault cleared, the other stays",
-    "a fault in the cycle in which it is cleared",
-    "unknown opcode",
-    "a register that is not there is written",
-    "a register that is not there is read",
-    "no operation",
-    "a write waits for the memory",
-    "a read waits for the memory",
-    "an answer waits",
-    "a command waits for its next byte",
-    "a command behind a command without a pause",
-    "addresses run over the last word",
-    "addresses run over 2^32",
-    "an address above the memory's by one bit",
-    "a command that was cut off is completed by zeros",
-    "reset in a command",
-)
 OK, NO = 6, 21
 WORD = (1 << 64) - 1
 Story = Generator[dict[str, Any], dict[str, int], None]
@@ -96,17 +70,19 @@ class Model:
         self.answered += len(numbers) == 1
 
     def _access(self, write: int, address: int, word: int) -> Story:
-        if address > (1 << 32) - 1:
-            self.bench.cover("addresses run over 2^32")
-        if address == self.size:
-            self.bench.cover("addresses run over the last word")
-        if address.bit_count() == 1 and address >= self.top:
-            self.bench.cover("an address above the memory's by one bit")
+        self.bench.cover("addresses run over 2^32", address > (1 << 32) - 1)
+        self.bench.cover("addresses run over the last word", address == self.size)
+        self.bench.cover(
+            "an address above the memory's by one bit",
+            address.bit_count() == 1 and address >= self.top,
+        )
         # What is no word stays none, however it is written.
         place = address if address < self.top else self.top + address % self.top
         payload: dict[str, Any] = {"write": write, "address": place, "data": word}
         while not (yield {"access__valid": 1, "access__payload": payload})["access__ready"]:
-            self.bench.cover(f"a {'write' if write else 'read'} waits for the memory")
+            self.bench.cover(
+                "a write waits for the memory" if write else "a read waits for the memory"
+            )
 
     def _write(self) -> Story:
         operands = yield from self._take(5)
@@ -116,7 +92,8 @@ class Model:
             word = int.from_bytes((yield from self._take(8)), "little")
             yield from self._access(1, address + n, word)
         yield from self._say(OK)
-        self._cover_burst(operands[4], "written")
+        self.bench.cover("one word written", operands[4] == 0)
+        self.bench.cover("256 words written", operands[4] == 255)
 
     def _read(self) -> Story:
         operands = yield from self._take(5)
@@ -127,11 +104,8 @@ class Model:
             yield from self._access(0, address + n, -1)
             word = (yield {})["word"]
             yield from self._say(*word.to_bytes(8, "little"))
-        self._cover_burst(operands[4], "read")
-
-    def _cover_burst(self, last: int, what: str) -> None:
-        if last in (0, 255):
-            self.bench.cover(f"{'one word' if not last else '256 words'} {what}")
+        self.bench.cover("one word read", operands[4] == 0)
+        self.bench.cover("256 words read", operands[4] == 255)
 
     def _register(self, write: bool) -> Story:
         operands = yield from self._take(5 if write else 1)
@@ -147,12 +121,12 @@ class Model:
             if register == 16:
                 self.bench.cover("board's register read")
                 value = self.size << 8 | self.faults
-        verb = "written" if write else "read"
+        self.bench.cover("a register that is not there is written", register > 16 and write)
+        self.bench.cover("a register that is not there is read", register > 16 and not write)
         if register > 16:
-            self.bench.cover(f"a register that is not there is {verb}")
             yield from self._say(NO)
             return
-        self.bench.cover(f"register {verb}")
+        self.bench.cover("register written" if write else "register read")
         yield from self._say(OK)
         if not write:
             yield from self._say(*value.to_bytes(4, "little"))
@@ -178,10 +152,11 @@ class Model:
             expected["access__payload"] = payload | {"data": shown["data"]}
         bench.check(found, expected | {"faults": self.faults})
         pulses = inputs["beyond"] | inputs["lost"] << 1
-        if self.clear & self.faults and self.faults & ~self.clear:
-            bench.cover("one fault cleared, the other stays")
-        if self.clear & pulses:
-            bench.cover("a fault in the cycle in which it is cleared")
+        bench.cover(
+            "one fault cleared, the other stays",
+            self.clear & self.faults and self.faults & ~self.clear,
+        )
+        bench.cover("a fault in the cycle in which it is cleared", self.clear & pulses)
         faults = self.faults & ~self.clear | pulses
         self.now = self.story.send(inputs)  # it still sees the faults of the cycle that ends
         self.faults = faults
@@ -218,8 +193,7 @@ class Rig:
         if self._held and found["commands__ready"]:
             self.bytes.popleft()
             self._held = False
-            if not self.bytes and bench.chance(0.5):
-                bench.cover("a command waits for its next byte")
+            bench.cover("a command waits for its next byte", not self.bytes and bench.chance(0.5))
         if taken and found["answers__valid"]:
             self.answers.append(found["answers__payload"])
 
@@ -257,10 +231,9 @@ class Rig:
         return bench.random.randrange(size) if kind == 2 else size - bench.random.randrange(1, 8)
 
 
-@cocotb.test()
-async def the_protocol_byte_by_byte(dut: Any) -> None:
+@test
+async def the_protocol_byte_by_byte(bench: Bench) -> None:
     """The module's table, as bytes."""
-    bench = await start(dut)
     rig = Rig(bench)
     size = bench.arch.table_words.to_bytes(3, "little")
     burst = bytes([1, 2, 0, 0, 0, 255])
@@ -287,10 +260,9 @@ async def the_protocol_byte_by_byte(dut: Any) -> None:
     assert len(await rig.send(bytes([4, 8]))) == 5
 
 
-@cocotb.test()
-async def faults(dut: Any) -> None:
+@test
+async def faults(bench: Bench) -> None:
     """They stay until each is cleared, and its neighbour stays."""
-    bench = await start(dut)
     rig = Rig(bench)
     for clears in (1, 2, 1, 3):
         rig.noise = 1.0
@@ -303,9 +275,8 @@ async def faults(dut: Any) -> None:
         assert (await rig.send(bytes([4, 16])))[1] == 3 & ~clears
 
 
-@cocotb.test()
-async def every_bit_of_an_address(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def every_bit_of_an_address(bench: Bench) -> None:
     rig = Rig(bench)
     for bit in range(32):
         for address in (1 << bit, (1 << bit) - 1):
@@ -314,10 +285,9 @@ async def every_bit_of_an_address(dut: Any) -> None:
             await rig.send(bytes([1, *head, 1, *range(16)]))
 
 
-@cocotb.test()
-async def random_commands(dut: Any) -> None:
+@test
+async def random_commands(bench: Bench) -> None:
     """Whole ones, one behind the other, with all kinds of stalls and faults."""
-    bench = await start(dut)
     rig = Rig(bench)
     while rig.model.answered < bench.transactions // 20:
         rig.pauses = [bench.random.choice((0, 0, 0.3, 0.9)) for _ in range(3)]
@@ -330,10 +300,9 @@ async def random_commands(dut: Any) -> None:
     await rig.send(b"")
 
 
-@cocotb.test()
-async def noise_on_the_line(dut: Any) -> None:
+@test
+async def noise_on_the_line(bench: Bench) -> None:
     """Commands that lack a byte: what follows is taken for it, and zeros lead back."""
-    bench = await start(dut)
     rig = Rig(bench)
     for _ in range(12):
         command = bytearray(rig.command())
@@ -347,10 +316,9 @@ async def noise_on_the_line(dut: Any) -> None:
         bench.cover("a command that was cut off is completed by zeros")
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """Behind each byte of a command: the next byte is an opcode."""
-    bench = await start(dut)
     for command in (bytes([1, 0, 0, 0, 0, 1, *range(16)]), bytes([2, 0, 0, 0, 0, 0]), b"\x04\x08"):
         for length in range(1, 2 * len(command)):
             rig = Rig(bench)

@@ -1,142 +1,18 @@
-"""Bench of Broadcasts: starts, works and fetches in every cycle against unrolled lists of works.
-
-`Model` is of use to the sequencer's bench, too.
-"""
+"""Bench of Broadcasts: starts, works and fetches in every cycle against unrolled lists of works."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
-
-import cocotb
-from amaranth.lib import wiring
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.broadcasts import Broadcasts
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER
-from evenspike_hw.rtl.layouts import Layouts
-from tests.helpers.layers import Layer, Work, layer, works
-from tests.hw.benches.common import Bench, pack, start, unpack
+from tests.helpers.driver import Bench, pack, test, unpack
+from tests.helpers.layers import Layer, layer
+from tests.helpers.sequencing import ADDRESSES, BroadcastModel
 
+component = Broadcasts
 ARCH = Arch(pes=4)
-CORNERS = (
-    "waits for the chunk's fetch",
-    "waits for loaded",
-    "waits for the marker",
-    "waits for a drain",
-    "starts in the cycle of the marker",
-    "starts in the cycle in which a round ends",
-    "starts three cycles after a start",
-    "two rounds ahead",
-    "two chunks loaded",
-    "single chunk stays for a tile",
-    "single chunk is given up",
-    "several chunks, several tiles",
-    "second segment",
-    "half 1",
-    "more than 2048 chunks",
-    "chunk addresses wrap",
-    "layer ends, more is loaded",
-    "host layer",
-    "host layer drains",
-    "held back by enable",
-    "reset in a broadcast",
-)
-ADDRESSES = (1 << LAYER["chunk_base"].width) - 1
-BROADCAST = Layouts(ARCH).broadcast
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Broadcasts(arch)
-
-
-class Model:
-    """The rule of a start, on counts that do not wrap.
-
-    loads, rounds: given up, and ended, by the broadcasts that have started. chunks: of the layer's
-    list. due: from this cycle on the next chunk is fetched. reads: the address read in this cycle.
-    """
-
-    def __init__(self) -> None:
-        self.plan: Iterator[Work] = iter(())
-        self.next: Work | None = None
-        self.layer: Layer = {}
-        self.chunks: list[dict[str, Any]] = []
-        self.loads = self.rounds = self.layer_loads = self.layer_rounds = 0
-        self.broadcasting = False
-        self.now = self.due = 0
-        self.reads: int | None = None
-        self.work = 0
-
-    def begin(self, layer: Layer, chunks: list[dict[str, Any]], runs: bool = True) -> None:
-        """The layer is switched in this cycle. runs: it can be run."""
-        self.layer, self.chunks = layer, chunks
-        self.plan = works(layer) if runs and not layer["host"] else iter(())
-        self.next = next(self.plan, None)
-        self.layer_loads, self.layer_rounds = self.loads, self.rounds
-        self.due = self.now + 3
-        self.reads = None
-
-    @property
-    def fetched(self) -> bool:
-        return self.next is not None and self.now >= self.due
-
-    def blocked(self, loaded: int, drained: int, ends_round: bool, marker: bool) -> list[str]:
-        """What the next broadcast waits for."""
-        work = self.next
-        assert work is not None
-        before = self.layer_rounds + work.round - 2
-        found = {
-            "fetch": self.now < self.due,
-            "loaded": loaded <= self.layer_loads + work.load,
-            "marker": self.broadcasting and not marker,
-            "drain": drained < before or (drained == before and not ends_round),
-        }
-        return [name for name, waits in found.items() if waits]
-
-    def outputs(self) -> dict[str, int]:
-        expected = {"chunk_read": int(self.reads is not None), "work": self.work}
-        if self.reads is not None:
-            expected["chunk_address"] = self.reads
-        return expected
-
-    def step(self, starts: bool, marker: bool, switched: bool) -> None:
-        """From this cycle to the next."""
-        self.reads = None
-        if switched and not self.layer["host"]:
-            self.reads = self.layer["chunk_base"]
-        if marker:
-            self.broadcasting = False
-        if starts:
-            self._start()
-        self.now += 1
-
-    def _start(self) -> None:
-        work = self.next
-        assert work is not None
-        self.broadcasting = True
-        chunk = self.chunks[work.chunk]
-        fields = {
-            "segment_number": chunk["segment"],
-            "segment": self.layer["segments"][chunk["segment"]],
-            "half": (self.layer_loads + work.load) % 2,
-            "round": (self.layer_rounds + work.round) % 2,
-            "ends_round": int(work.ends_round),
-            "frees": int(work.frees),
-            "blocks": chunk["blocks"],
-            "entry": chunk["entry"],
-            "top": work.turn.top,
-            "left": work.turn.left,
-            "height": work.turn.height,
-            "width": work.turn.width,
-        }
-        self.work = pack(BROADCAST, fields)
-        self.loads += work.frees
-        self.rounds += work.ends_round
-        self.next = next(self.plan, None)
-        self.due = self.now + 3
-        if self.next is not None:
-            self.reads = self.layer["chunk_base"] + self.next.chunk & ADDRESSES
 
 
 def random_chunks(bench: Bench, count: int) -> list[dict[str, Any]]:
@@ -155,7 +31,7 @@ class Rig:
         self.load, self.mark, self.drain, self.disable = 1.0, 1.0, 1.0, 0.0
 
     def reset(self) -> None:
-        self.model = Model()
+        self.model = BroadcastModel()
         self.loaded = self.drained = 0
         self.marked = 0  # rounds that have their last marker
         self.started = 0
@@ -210,36 +86,32 @@ class Rig:
         return starts
 
     def _corners(self, enable: bool, waits: list[str], marker: bool, ends: bool) -> None:
+        cover = self.bench.cover
         model, work = self.model, self.model.next
-        names = {"fetch": "the chunk's fetch", "drain": "a drain", "marker": "the marker"}
-        met = {
-            "host layer": model.layer.get("host"),
-            "host layer drains": model.layer.get("host") and ends,
-            "layer ends, more is loaded": work is None and enable and self.loaded > model.loads,
-            "held back by enable": not enable and not waits,
-            "two chunks loaded": self.loaded == model.loads + 2,
-        }
-        if enable and len(waits) == 1 and work is not None:
-            met["waits for " + names.get(waits[0], waits[0])] = True
+        cover("host layer", model.layer.get("host"))
+        cover("host layer drains", model.layer.get("host") and ends)
+        cover("layer ends, more is loaded", work is None and enable and self.loaded > model.loads)
+        cover("held back by enable", not enable and not waits)
+        cover("two chunks loaded", self.loaded == model.loads + 2)
+        if enable:
+            cover("waits for the chunk's fetch", waits == ["fetch"])
+            cover("waits for loaded", waits == ["loaded"])
+            cover("waits for the marker", waits == ["marker"])
+            cover("waits for a drain", waits == ["drain"])
         if enable and not waits and work is not None:
             several = model.layer["chunks"] > 1
             ahead = model.rounds - self.drained
-            met |= {
-                "starts in the cycle of the marker": marker,
-                "starts in the cycle in which a round ends": ends and ahead == 2,
-                "starts three cycles after a start": self.before == model.now - 3,
-                "two rounds ahead": ahead == 1 and work.ends_round,
-                "single chunk stays for a tile": not several and not work.frees,
-                "single chunk is given up": not several and work.frees,
-                "several chunks, several tiles": several and work.round and not work.turn.first,
-                "second segment": model.chunks[work.chunk]["segment"],
-                "half 1": (model.layer_loads + work.load) % 2,
-                "more than 2048 chunks": work.chunk > 2048,
-                "chunk addresses wrap": model.layer["chunk_base"] + work.chunk > ADDRESSES,
-            }
-        for corner, hit in met.items():
-            if hit:
-                self.bench.cover(corner)
+            cover("starts in the cycle of the marker", marker)
+            cover("starts in the cycle in which a round ends", ends and ahead == 2)
+            cover("starts three cycles after a start", self.before == model.now - 3)
+            cover("two rounds ahead", ahead == 1 and work.ends_round)
+            cover("single chunk stays for a tile", not several and not work.frees)
+            cover("single chunk is given up", not several and work.frees)
+            cover("several chunks, several tiles", several and work.round and not work.turn.first)
+            cover("second segment", model.chunks[work.chunk]["segment"])
+            cover("half 1", (model.layer_loads + work.load) % 2)
+            cover("more than 2048 chunks", work.chunk > 2048)
+            cover("chunk addresses wrap", model.layer["chunk_base"] + work.chunk > ADDRESSES)
 
     async def run(self, fields: Layer, gap: int = 3) -> None:
         """A layer from the cycle in which it is switched to its last drain."""
@@ -266,19 +138,18 @@ class Rig:
         return fields
 
 
-@cocotb.test()
-async def idle(dut: Any) -> None:
+@test
+async def idle(bench: Bench) -> None:
     """After the reset nothing is read or started."""
-    made = Rig(await start(dut))
+    made = Rig(bench)
     made.load = 0.1
     for _ in range(20):
         await made.cycle(enable=True)
 
 
-@cocotb.test()
-async def latency(dut: Any) -> None:
+@test
+async def latency(bench: Bench) -> None:
     """A start in the cycle in which the last of its conditions is met, a read in the one after."""
-    bench = await start(dut)
     fields = layer(bench, 4, 1, chunks=2, chunk_base=77, passes=1, height=4, width=4, pool=0)
     fields |= {"log_tile_height": 0, "log_tile_width": 2}
     bits = pack(LAYER, fields)
@@ -312,29 +183,28 @@ async def latency(dut: Any) -> None:
     assert (await bench.cycle(ends_round=1))["start"]
 
 
-@cocotb.test()
-async def long_counts(dut: Any) -> None:
+@test
+async def long_counts(bench: Bench) -> None:
     """Every bit of the number of chunks, of passes and of a map's sides."""
-    made = Rig(await start(dut))
+    made = Rig(bench)
     one = {"height": 1, "width": 1, "log_tile_height": 0, "log_tile_width": 0, "pool": 0}
     for chunks, base in ((0xAAB, 0xFC00), (0x556, 0x5555), (0x1, 0xAAAA)):
-        fields = layer(made.bench, 4, 1, **one, chunks=chunks, chunk_base=base, passes=1)
+        fields = layer(bench, 4, 1, **one, chunks=chunks, chunk_base=base, passes=1)
         await made.run(fields)
     for passes in (0xAAB, 0x555):
-        fields = layer(made.bench, 4, 1, **one, chunks=1, chunk_base=1, passes=passes)
+        fields = layer(bench, 4, 1, **one, chunks=1, chunk_base=1, passes=passes)
         await made.run(fields)
     for side in ("height", "width"):
         for log in (8, 5):
-            fields = layer(made.bench, 4, 1, passes=1, chunks=1, chunk_base=1, pool=0)
+            fields = layer(bench, 4, 1, passes=1, chunks=1, chunk_base=1, pool=0)
             fields |= {"height": 1, "width": 1, side: 511, f"log_tile_{side}": log}
             await made.run(fields)
 
 
-@cocotb.test()
-async def random_layers(dut: Any) -> None:
+@test
+async def random_layers(bench: Bench) -> None:
     """Layers one after another; what is loaded ahead and the parities go on through all of them."""
-    made = Rig(await start(dut))
-    bench = made.bench
+    made = Rig(bench)
     while made.started < bench.transactions:
         made.styles()
         if bench.chance(0.15):
@@ -343,11 +213,10 @@ async def random_layers(dut: Any) -> None:
             await made.run(made.layer(), bench.random.randrange(6))
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """A reset in the middle leaves nothing behind."""
-    made = Rig(await start(dut))
-    bench = made.bench
+    made = Rig(bench)
     for length in range(1, 30):
         made.styles()
         made.load = 1.0
@@ -356,8 +225,7 @@ async def reset(dut: Any) -> None:
         await made.cycle(switched=True)
         for _ in range(length):
             await made.cycle(enable=True)
-        if made.model.broadcasting:
-            bench.cover("reset in a broadcast")
+        bench.cover("reset in a broadcast", made.model.broadcasting)
         await bench.cycle(switched=0, marker=0, ends_round=0, enable=0, loaded=0, drained=0)
         await bench.reset()
         made.reset()

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.pe.channel_table import ChannelTable
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = ChannelTable
 ARCH = Arch(pes=4, chunk_blocks=5)  # not a power of two: addresses end before their bits do
 
-CORNERS = (
-    "first and last line of each half",
-    "first and last block of each half",
-    "line read in the cycle of its write",
-    "line held while it is overwritten",
-    "block read in the cycle of its write",
-    "block read in the cycle of a clear of its half",
-    "presence held during a clear of its half",
-    "presence held while it is overwritten",
-    "block read that was cleared",
-    "block of the other half read after a clear",
-    "clear and write at once",
-    "every half empty after a reset",
-)
 
 Place = tuple[int, int]
 """Half; line or block."""
-
-
-def component(arch: Arch) -> wiring.Component:
-    return ChannelTable(arch)
 
 
 class Model:
@@ -120,39 +98,41 @@ class Model:
         present: tuple[Place, int] | None,
         ask: Place | None,
     ) -> None:
+        cover = self.bench.cover
         asks = self.lanes.get(ask, 0) if ask is not None else 0
         other = any(at[0] != ask[0] for at in self.cleared) if ask is not None else False
-        for corner, met in {
-            "line read in the cycle of its write": write is not None and write[0] == read,
-            "line held while it is overwritten": (
-                write is not None and read is None and write[0] == self.line_place
-            ),
-            "block read in the cycle of its write": present is not None and present[0] == ask,
-            "block read in the cycle of a clear of its half": (
-                ask is not None and asks > 0 and clear == ask[0]
-            ),
-            "presence held during a clear of its half": (
-                bool(self.presence)
-                and ask is None
-                and self.block_place is not None
-                and clear == self.block_place[0]
-            ),
-            "presence held while it is overwritten": (
-                present is not None and ask is None and present[0] == self.block_place
-            ),
-            "block read that was cleared": ask in self.cleared,
-            "block of the other half read after a clear": asks > 0 and other,
-            "clear and write at once": clear is not None and present is not None,
-        }.items():
-            if met:
-                self.bench.cover(corner)
+        cover("line read in the cycle of its write", write is not None and write[0] == read)
+        cover(
+            "line held while it is overwritten",
+            write is not None and read is None and write[0] == self.line_place,
+        )
+        cover("block read in the cycle of its write", present is not None and present[0] == ask)
+        cover(
+            "block read in the cycle of a clear of its half",
+            ask is not None and asks > 0 and clear == ask[0],
+        )
+        cover(
+            "presence held during a clear of its half",
+            bool(self.presence)
+            and ask is None
+            and self.block_place is not None
+            and clear == self.block_place[0],
+        )
+        cover(
+            "presence held while it is overwritten",
+            present is not None and ask is None and present[0] == self.block_place,
+        )
+        cover("block read that was cleared", ask in self.cleared)
+        cover("block of the other half read after a clear", asks > 0 and other)
+        cover("clear and write at once", clear is not None and present is not None)
         if read is not None:
             self.seen.add(("line", *read))
         if ask is not None and asks:
             self.seen.add(("block", *ask))
-        for kind, last in (("line", self.channels - 1), ("block", self.blocks - 1)):
-            if {(kind, half, n) for half in (0, 1) for n in (0, last)} <= self.seen:
-                self.bench.cover(f"first and last {kind} of each half")
+        ends = {("line", half, n) for half in (0, 1) for n in (0, self.channels - 1)}
+        cover("first and last line of each half", ends <= self.seen)
+        ends = {("block", half, n) for half in (0, 1) for n in (0, self.blocks - 1)}
+        cover("first and last block of each half", ends <= self.seen)
 
     def random_line(self) -> Place:
         return self.bench.random.randrange(2), self.bench.random.randrange(self.channels)
@@ -161,14 +141,11 @@ class Model:
         return self.bench.random.randrange(2), self.bench.random.randrange(self.blocks)
 
 
-async def begin(dut: Any) -> Model:
+async def begin(bench: Bench) -> Model:
     """The line on the output and in all of the table 0. The table is read in the reset, since a
     RAM's output is undefined before its first read; what it holds is from the test before.
     """
-    bench = await start(dut)
-    bench.inputs["table_read"].handle.value = 1
-    await bench.reset()
-    bench.inputs["table_read"].handle.value = 0
+    await bench.reset(table_read=1)
     model = Model(bench)
     for half, line in model.lines:
         await bench.cycle(table_write={"enable": 1, "half": half, "line": line})
@@ -176,10 +153,10 @@ async def begin(dut: Any) -> Model:
     return model
 
 
-@cocotb.test()
-async def nothing_is_present_after_a_reset(dut: Any) -> None:
-    model = await begin(dut)
-    everything = (1 << model.bench.arch.pes) - 1
+@test
+async def nothing_is_present_after_a_reset(bench: Bench) -> None:
+    model = await begin(bench)
+    everything = (1 << bench.arch.pes) - 1
     places = [(half, n) for half in (0, 1) for n in range(model.blocks)]
     for _ in range(2):
         for place in places:
@@ -190,21 +167,21 @@ async def nothing_is_present_after_a_reset(dut: Any) -> None:
             await model.cycle(ask=place)
         await model.cycle()
         assert model.presence == everything
-        await model.bench.reset()
+        await bench.reset()
         model.lanes.clear()
         model.presence = 0
     for place in places:
         await model.cycle(ask=place)
     await model.cycle()
-    model.bench.cover("every half empty after a reset")
+    bench.cover("every half empty after a reset")
 
 
-@cocotb.test()
-async def every_line_and_block_has_a_cell_of_its_own(dut: Any) -> None:
-    model = await begin(dut)
+@test
+async def every_line_and_block_has_a_cell_of_its_own(bench: Bench) -> None:
+    model = await begin(bench)
     lines = [(half, n) for half in (0, 1) for n in range(model.channels)]
     blocks = [(half, n) for half in (0, 1) for n in range(model.blocks)]
-    ones, lanes = (1 << model.width) - 1, (1 << model.bench.arch.pes) - 1
+    ones, lanes = (1 << model.width) - 1, (1 << bench.arch.pes) - 1
     for flip in (0, ones):
         for number, place in enumerate(lines):
             await model.cycle(write=(place, (number * 0x9E3779B1 & ones) ^ flip))
@@ -217,9 +194,9 @@ async def every_line_and_block_has_a_cell_of_its_own(dut: Any) -> None:
     await model.cycle()
 
 
-@cocotb.test()
-async def clear_forgets_one_half(dut: Any) -> None:
-    model = await begin(dut)
+@test
+async def clear_forgets_one_half(bench: Bench) -> None:
+    model = await begin(bench)
     blocks = [(half, n) for half in (0, 1) for n in range(model.blocks)]
     for half in (0, 1):
         for together in (None, (half, 0), (half, model.blocks - 1)):
@@ -231,10 +208,9 @@ async def clear_forgets_one_half(dut: Any) -> None:
     await model.cycle()
 
 
-@cocotb.test()
-async def random_traffic(dut: Any) -> None:
-    model = await begin(dut)
-    bench = model.bench
+@test
+async def random_traffic(bench: Bench) -> None:
+    model = await begin(bench)
     accesses = 0
     while accesses < bench.transactions:
         busy = bench.random.choice((0.2, 0.6, 1))

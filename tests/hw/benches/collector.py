@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import cocotb
-from amaranth.lib import wiring
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.collector import Collector
 from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = Collector
 ARCH = Arch(pes=4, timesteps=3)
 
-CORNERS = (
-    "window of one position",
-    "window of four positions",
-    "window in which no lane fired",
-    "only the first position of a window fired",
-    "only the last position of a window fired",
-    "one lane fired once",
-    "every lane fired in every timestep",
-    "positions in a row without a gap",
-    "gap inside a window",
-    "row restarts",
-    "row goes on in the same tile",
-    "row goes on behind a silent window",
-    "row is resumed from an empty count",
-    "row is resumed from the largest count",
-    "row is resumed by the next position",
-    "row is resumed behind a row whose address differs in one bit",
-    "row restarts behind its own window",
-    "masks without a position",
-    "reset inside a window",
-    "reset before the write",
-)
 COUNTS = 1 << MAP_BITS
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Collector(arch)
 
 
 @dataclass(frozen=True)
@@ -114,8 +85,7 @@ class Model:
                 follows = row == fields["entry"] % self.addresses
                 self.closed = Closed(fields, self.pooled, follows)
                 self.windows += 1
-            if self.flowing:
-                bench.cover("positions in a row without a gap")
+            bench.cover("positions in a row without a gap", self.flowing)
         elif masks:
             bench.cover("masks without a position")
         self.flowing = fields is not None
@@ -140,36 +110,34 @@ class Model:
         self._cover(closed, resume)
 
     def _cover(self, closed: Closed, resume: int) -> None:
+        cover = self.bench.cover
         fields, pooled = closed.fields, closed.pooled
         resumed = fields["row_start"] and not fields["restarts"] and not closed.follows
-        for corner, met in {
-            "window in which no lane fired": not pooled,
-            "one lane fired once": pooled.bit_count() == 1,
-            "every lane fired in every timestep": pooled == (1 << self.bits) - 1,
-            "row restarts": fields["row_start"] and fields["restarts"],
-            "row goes on in the same tile": not fields["row_start"],
-            "row goes on behind a silent window": not fields["row_start"] and self.silent,
-            "row is resumed from an empty count": resumed and resume == 0,
-            "row is resumed from the largest count": resumed and resume == COUNTS - 1,
-            "row is resumed by the next position": (
-                fields["row_start"] and not fields["restarts"] and closed.follows
-            ),
-            "row restarts behind its own window": (
-                fields["row_start"] and fields["restarts"] and closed.follows
-            ),
-        }.items():
-            if met:
-                self.bench.cover(corner)
+        cover("window in which no lane fired", not pooled)
+        cover("one lane fired once", pooled.bit_count() == 1)
+        cover("every lane fired in every timestep", pooled == (1 << self.bits) - 1)
+        cover("row restarts", fields["row_start"] and fields["restarts"])
+        cover("row goes on in the same tile", not fields["row_start"])
+        cover("row goes on behind a silent window", not fields["row_start"] and self.silent)
+        cover("row is resumed from an empty count", resumed and resume == 0)
+        cover("row is resumed from the largest count", resumed and resume == COUNTS - 1)
+        cover(
+            "row is resumed by the next position",
+            fields["row_start"] and not fields["restarts"] and closed.follows,
+        )
+        cover(
+            "row restarts behind its own window",
+            fields["row_start"] and fields["restarts"] and closed.follows,
+        )
         self.silent = not pooled
 
     async def window(self, window: Window, gap: float = 0.0, resume: int | None = None) -> None:
         """All positions of a window, with gaps; resume: in all of these cycles."""
         count = len(window.masks)
-        self.bench.cover(f"window of {'one position' if count == 1 else 'four positions'}")
+        self.bench.cover("window of one position" if count == 1 else "window of four positions")
         for number, masks in enumerate(window.masks):
             while self.bench.chance(gap):
-                if number:
-                    self.bench.cover("gap inside a window")
+                self.bench.cover("gap inside a window", number)
                 await self.cycle(resume=resume)
             await self.cycle(window.fields, number == 0, number == count - 1, masks, resume)
         if count > 1 and sum(masks != 0 for masks in window.masks) == 1:
@@ -190,9 +158,8 @@ class Model:
         return Window(fields, masks)
 
 
-@cocotb.test()
-async def written_in_the_next_cycle(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def written_in_the_next_cycle(bench: Bench) -> None:
     model = Model(bench)
     fields = {"restarts": 1, "row_start": 1, "entry": 100, "column": 5}
     await model.window(Window(fields, (1,)))
@@ -215,9 +182,8 @@ async def written_in_the_next_cycle(dut: Any) -> None:
     assert model.count == 5 * model.bits + 1
 
 
-@cocotb.test()
-async def resumed_rows(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def resumed_rows(bench: Bench) -> None:
     model = Model(bench)
     for positions in (1, 4):
         for resume in (0, COUNTS - 1, *(1 << n for n in range(MAP_BITS))):
@@ -230,15 +196,13 @@ async def resumed_rows(dut: Any) -> None:
                 assert model.count == (resume + (masks != 0)) % COUNTS
 
 
-@cocotb.test()
-async def resumed_in_the_cycle_of_the_write(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def resumed_in_the_cycle_of_the_write(bench: Bench) -> None:
     model = Model(bench)
     ones = (1 << model.bits) - 1
     for bit in range(-1, (model.addresses - 1).bit_length()):
         other = 0 if bit < 0 else 1 << bit
-        if other:
-            bench.cover("row is resumed behind a row whose address differs in one bit")
+        bench.cover("row is resumed behind a row whose address differs in one bit", other)
         for masks in (0, ones):
             for restarts in (0, 1):
                 entry = bench.random.randrange(model.addresses)
@@ -252,9 +216,8 @@ async def resumed_in_the_cycle_of_the_write(dut: Any) -> None:
                 assert model.count == kept + 1
 
 
-@cocotb.test()
-async def addresses_carry(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def addresses_carry(bench: Bench) -> None:
     model = Model(bench)
     for bit in range(ENTRY_BITS):
         fields = {"restarts": 1, "row_start": 1, "entry": (1 << bit) - 1, "column": bit}
@@ -263,9 +226,8 @@ async def addresses_carry(dut: Any) -> None:
             fields = {**fields, "row_start": 0}
 
 
-@cocotb.test()
-async def reset_forgets_the_window(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def reset_forgets_the_window(bench: Bench) -> None:
     fields = {"restarts": 0, "row_start": 1, "entry": 3, "column": 4}
     for closes in (False, True):
         model = Model(bench)
@@ -286,9 +248,8 @@ async def reset_forgets_the_window(dut: Any) -> None:
         assert model.count == 1
 
 
-@cocotb.test()
-async def random_windows(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def random_windows(bench: Bench) -> None:
     model = Model(bench)
     while model.windows < bench.transactions:
         positions = bench.random.choice((1, 1, 4))

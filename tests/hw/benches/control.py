@@ -5,44 +5,20 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
 from cocotb.triggers import ClockCycles
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.control import Control
 from evenspike_hw.rtl.layouts import FILL_BITS
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = Control
 ARCH = Arch(pes=4, table_words=1 << 16)
 VARIANTS = {"small-table": Arch(pes=4, table_words=100)}
-CORNERS = (
-    "prepared at once",
-    "waits for prepared",
-    "error instead of prepared",
-    "error and prepared at once",
-    "error while it runs",
-    "runs a single cycle",
-    "table of no words",
-    "table of one word",
-    "table of 65536 words",
-    "gap between words of the table",
-    "words in two cycles in a row",
-    "start goes before fill",
-    "commands right after the end",
-    "inference waits for answers",
-    "fill waits for answers",
-    "reset while it runs",
-    "reset while it fills",
-)
 QUIET = ("reset", "prepare", "go", "begin_fill", "filling", "busy", "done")
 INPUTS = ("start", "fill", "word_valid", "pending", "prepared", "running", "error")
 
 Drive = dict[str, int]
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Control(arch)
 
 
 class Model:
@@ -69,16 +45,14 @@ class Model:
         while True:
             yield {"fill_address": self.address}
             if drive["start"]:
-                if drive["fill"]:
-                    self.cover("start goes before fill")
+                self.cover("start goes before fill", drive["fill"])
                 drive = yield from self.infer()
             elif drive["fill"]:
                 drive = yield from self.table()
             else:
                 drive = yield None
                 continue
-            if drive["start"] or drive["fill"]:
-                self.cover("commands right after the end")
+            self.cover("commands right after the end", drive["start"] or drive["fill"])
 
     def infer(self) -> Generator[Any, Drive, Drive]:
         here = {"busy": 1, "fill_address": self.address}
@@ -86,8 +60,7 @@ class Model:
         while drive["pending"]:
             drive = yield None
             yield here | {"reset": 1}
-            if drive["pending"]:
-                self.cover("inference waits for answers")
+            self.cover("inference waits for answers", drive["pending"])
         drive = yield None
         yield here | {"prepare": 1}
         waited = 0
@@ -96,8 +69,7 @@ class Model:
             go = drive["prepared"] and not drive["error"]
             yield here | {"go": go}
             if drive["error"]:
-                if drive["prepared"]:
-                    self.cover("error and prepared at once")
+                self.cover("error and prepared at once", drive["prepared"])
                 self.cover("error instead of prepared")
                 return (yield None)
             if go:
@@ -123,11 +95,10 @@ class Model:
             drive = yield None
             yield {"busy": 1, "reset": 1, "fill_address": self.address}
             left, self.address = drive["table_words"], 0
-            if drive["pending"]:
-                self.cover("fill waits for answers")
-        for words, name in ((0, "no words"), (1, "one word"), (1 << 16, "65536 words")):
-            if left == words:
-                self.cover(f"table of {name}")
+            self.cover("fill waits for answers", drive["pending"])
+        self.cover("table of no words", left == 0)
+        self.cover("table of one word", left == 1)
+        self.cover("table of 65536 words", left == 1 << 16)
         drive = yield None
         yield {"busy": 1, "begin_fill": int(left > 0), "fill_address": 0}
         row = 0
@@ -137,8 +108,7 @@ class Model:
             if not left:
                 return (yield None)
             row = row + 1 if drive["word_valid"] else 0
-            if row == 2:
-                self.cover("words in two cycles in a row")
+            self.cover("words in two cycles in a row", row == 2)
             if drive["word_valid"]:
                 left -= 1
                 self.address = self.address + 1 & self.addresses
@@ -177,17 +147,17 @@ class Rig:
             await self.cycle(word_valid=int(not bench.chance(gap)))
 
 
-@cocotb.test()
-async def idle(dut: Any) -> None:
+@test
+async def idle(bench: Bench) -> None:
     """After the reset, and whatever the other blocks say, nothing happens without a command."""
-    made = Rig(await start(dut))
+    made = Rig(bench)
     await made.noise(60, word_valid=0.5, prepared=0.5, running=0.5, error=0.5)
 
 
-@cocotb.test()
-async def inferences(dut: Any) -> None:
+@test
+async def inferences(bench: Bench) -> None:
     """Each order of prepared, running and error; commands meanwhile change nothing."""
-    made = Rig(await start(dut))
+    made = Rig(bench)
     for waits in (0, 1, 5):
         for runs in (0, 1, 2, 7):
             for end in ("good", "error", "early", "both"):
@@ -208,11 +178,10 @@ async def inferences(dut: Any) -> None:
                     assert not (await made.cycle())["busy"]
 
 
-@cocotb.test()
-async def tables(dut: Any) -> None:
+@test
+async def tables(bench: Bench) -> None:
     """Every bit of the number of words; a table of the largest size."""
-    made = Rig(await start(dut))
-    bench = made.bench
+    made = Rig(bench)
     for words in (0, 1, 2, 3, 0, 17):
         for gap in (0.0, 0.5):
             await made.table(words, gap)
@@ -229,7 +198,7 @@ async def tables(dut: Any) -> None:
     for stop in (*(1 << bit for bit in range(3, 16)), largest - 3):
         quiet = stop - 2 - at
         if quiet > 0:
-            await ClockCycles(dut.clk, quiet)
+            await ClockCycles(bench.clock, quiet)
             for _ in range(quiet):
                 made.model.step(drive)
             at += quiet
@@ -248,11 +217,10 @@ async def tables(dut: Any) -> None:
         made = Rig(bench)
 
 
-@cocotb.test()
-async def random_commands(dut: Any) -> None:
+@test
+async def random_commands(bench: Bench) -> None:
     """Commands at any time, answers at any time."""
-    made = Rig(await start(dut))
-    bench = made.bench
+    made = Rig(bench)
     cycles = 0
     while made.ends < bench.transactions // 10 or cycles < bench.transactions:
         chances = {name: bench.random.choice((0.1, 0.5, 0.9)) for name in INPUTS}
@@ -266,18 +234,17 @@ async def random_commands(dut: Any) -> None:
         cycles += 100
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """A reset in the middle of each command."""
-    made = Rig(await start(dut))
-    bench = made.bench
+    made = Rig(bench)
     for length in range(12):
         for command in ("start", "fill"):
             await made.cycle(**{command: 1})
             for _ in range(length):
                 await made.cycle(prepared=1, running=1, word_valid=1, table_words=20)
             bench.cover("reset while it runs" if command == "start" else "reset while it fills")
-            await bench.cycle(**dict.fromkeys(INPUTS, 0))
+            await bench.idle()
             await bench.reset()
             made = Rig(bench)
             await made.noise(3, prepared=0.5, running=0.5)

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.currents import Currents
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = Currents
 ARCH = Arch(pes=4)  # two words, the second one half full
 VARIANTS = {"one-pe": Arch(pes=1), "many-pes": Arch(pes=16)}
-CORNERS = (
-    "block without a gap",
-    "gap in a block",
-    "block right after a block",
-    "word in the cycle of the block",
-    "most negative current",
-    "largest current",
-    "currents held",
-    "reset in a block",
-)
 PSUM = (1 << 24) - 1
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Currents(arch)
 
 
 class Model:
@@ -53,9 +35,8 @@ class Model:
             values = [bits >> 24 * lane & PSUM for lane in range(bench.arch.pes)]
             self.currents = [value - (value >> 23 << 24) for value in values]
             self.blocks += 1
-            for name, value in {"most negative": -(1 << 23), "largest": (1 << 23) - 1}.items():
-                if value in self.currents:
-                    bench.cover(f"{name} current")
+            bench.cover("most negative current", -(1 << 23) in self.currents)
+            bench.cover("largest current", (1 << 23) - 1 in self.currents)
         self.whole = None
         if word is not None:
             self.words.append(word)
@@ -66,24 +47,22 @@ class Model:
         bench, count = self.bench, self.bench.arch.current_words
         self.gap = (self.gap or word is None) if self.words else word is None
         if self.whole is not None:
-            if self.since == count:
-                bench.cover("block right after a block")
+            bench.cover("block right after a block", self.since == count)
             self.since = 0
-            if word is not None:
-                bench.cover("word in the cycle of the block")
+            bench.cover("word in the cycle of the block", word is not None)
         elif word is None and any(self.currents):
             bench.cover("currents held")
         self.since += 1
-        if count == 1 or (self.words and not self.gap and len(self.words) == count - 1):
-            bench.cover("block without a gap")
-        if count == 1 or (self.words and word is None):
-            bench.cover("gap in a block")
+        bench.cover(
+            "block without a gap",
+            count == 1 or (self.words and not self.gap and len(self.words) == count - 1),
+        )
+        bench.cover("gap in a block", count == 1 or (self.words and word is None))
 
 
-@cocotb.test()
-async def latency(dut: Any) -> None:
+@test
+async def latency(bench: Bench) -> None:
     """The block in the cycle after its last word, its currents in the next; a word in each."""
-    bench = await start(dut)
     count = bench.arch.current_words
     period = []
     out = {}
@@ -96,38 +75,36 @@ async def latency(dut: Any) -> None:
     assert period == [count * n for n in range(1, 6)]
 
 
-@cocotb.test()
-async def single_bits(dut: Any) -> None:
+@test
+async def single_bits(bench: Bench) -> None:
     """Each bit of each word alone, and each bit alone missing."""
-    model = Model(await start(dut))
-    count = model.bench.arch.current_words
+    model = Model(bench)
+    count = bench.arch.current_words
     for inverted in (0, (1 << 64 * count) - 1):
         for bit in range(64 * count):
             bits = (1 << bit) ^ inverted
             for n in range(count):
                 await model.cycle(bits >> 64 * n & (1 << 64) - 1)
         for edge in (1 << 23, PSUM >> 1):
-            bits = sum(edge << 24 * lane for lane in range(model.bench.arch.pes))
+            bits = sum(edge << 24 * lane for lane in range(bench.arch.pes))
             for n in range(count):
                 await model.cycle(bits >> 64 * n & (1 << 64) - 1)
     for _ in range(3):
         await model.cycle(None)
 
 
-@cocotb.test()
-async def random_blocks(dut: Any) -> None:
-    model = Model(await start(dut))
-    bench = model.bench
+@test
+async def random_blocks(bench: Bench) -> None:
+    model = Model(bench)
     while model.blocks < bench.transactions // bench.arch.current_words:
         busy = bench.random.choice((0.1, 0.5, 0.9, 1.0, 1.0))
         for _ in range(100):
             await model.cycle(bench.bits(64) if bench.chance(busy) else None)
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """A reset in the middle leaves nothing behind, and the first word after it is a block's."""
-    bench = await start(dut)
     for words in range(3 * bench.arch.current_words):
         model = Model(bench)
         for _ in range(words):

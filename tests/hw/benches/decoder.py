@@ -4,43 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import cocotb
-from amaranth.lib import wiring
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.decoder import Decoder
 from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = Decoder
 ARCH = Arch(pes=4, timesteps=3, chunk_blocks=256, spike_entries=1 << ENTRY_BITS)
 VARIANTS = {"block1": Arch(pes=4, timesteps=3, chunk_blocks=1, spike_entries=100)}
 
-CORNERS = (
-    "no row",
-    "no row, the first behind the last",
-    "one row",
-    "from the first row of a map",
-    "a row without entries",
-    "the last row without entries",
-    "a row with entries in every column",
-    "one block",
-    "most blocks",
-    "an address wraps",
-    "entry waits",
-    "marker waits",
-    "row visit while an entry could not leave",
-    "start in the cycle behind the marker",
-    "start later",
-    "reset in a row",
-    "reset before the first row",
-)
 COUNT_MAX = (1 << MAP_BITS) - 1
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Decoder(arch)
 
 
 @dataclass(frozen=True)
@@ -113,7 +87,7 @@ class Model:
 
         item = self.item if self.broadcast is not None and self.wait == 0 else None
         if item is not None and item.kind != "visit" and not free:
-            bench.cover(f"{item.kind} waits")
+            bench.cover("entry waits" if item.kind == "entry" else "marker waits")
             self.waited, item = True, None
         elif item is not None and item.kind == "visit" and not free:
             bench.cover("row visit while an entry could not leave")
@@ -174,34 +148,27 @@ class Model:
         bench, broadcast = self.bench, self.broadcast
         assert broadcast is not None
         self.done += 1
-        if item.address % self.addresses == self.addresses - 1:
-            bench.cover("an address wraps")
+        bench.cover("an address wraps", item.address % self.addresses == self.addresses - 1)
         if item.kind == "visit":
             self.count = bench.random.choice(broadcast.counts)
-            if self.count == 0:
-                bench.cover("a row without entries")
-            if self.count == COUNT_MAX:
-                bench.cover("a row with entries in every column")
+            bench.cover("a row without entries", self.count == 0)
+            bench.cover("a row with entries in every column", self.count == COUNT_MAX)
             last = item.row == broadcast.end - 1 and item.block == broadcast.blocks - 1
-            if last and self.count == 0:
-                bench.cover("the last row without entries")
+            bench.cover("the last row without entries", last and self.count == 0)
         self.entries += item.kind == "entry"
         self.item = next(self.items, None)
         if self.item is None:
             self.broadcast = None
 
     def _cover(self, broadcast: Broadcast) -> None:
+        cover = self.bench.cover
         rows = broadcast.end - broadcast.first
-        for corner, met in {
-            "no row": rows <= 0,
-            "no row, the first behind the last": broadcast.first > broadcast.end,
-            "one row": rows == 1,
-            "from the first row of a map": rows > 0 and broadcast.first == 0,
-            "one block": broadcast.blocks == 1,
-            "most blocks": broadcast.blocks == self.bench.arch.chunk_blocks,
-        }.items():
-            if met:
-                self.bench.cover(corner)
+        cover("no row", rows <= 0)
+        cover("no row, the first behind the last", broadcast.first > broadcast.end)
+        cover("one row", rows == 1)
+        cover("from the first row of a map", rows > 0 and broadcast.first == 0)
+        cover("one block", broadcast.blocks == 1)
+        cover("most blocks", broadcast.blocks == self.bench.arch.chunk_blocks)
 
     async def run(self, broadcast: Broadcast, stall: float = 0.0) -> None:
         await self.cycle(free=not self.bench.chance(stall), begin=broadcast)
@@ -233,9 +200,8 @@ class Model:
         )
 
 
-@cocotb.test()
-async def the_first_item_comes_in_the_cycle_after_two(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def the_first_item_comes_in_the_cycle_after_two(bench: Bench) -> None:
     model = Model(bench)
     await model.cycle()
     for counts, kinds in (
@@ -255,9 +221,8 @@ async def the_first_item_comes_in_the_cycle_after_two(dut: Any) -> None:
             assert model.broadcast is None
 
 
-@cocotb.test()
-async def every_bit_of_addresses_and_rows(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def every_bit_of_addresses_and_rows(bench: Bench) -> None:
     model = Model(bench)
     most = bench.arch.chunk_blocks
     for bit in range(ENTRY_BITS):
@@ -276,9 +241,8 @@ async def every_bit_of_addresses_and_rows(dut: Any) -> None:
         await model.run(Broadcast(0, 1, 1, 256, 65536, 0, 0, (count,)))
 
 
-@cocotb.test()
-async def reset_ends_the_broadcast(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def reset_ends_the_broadcast(bench: Bench) -> None:
     model = Model(bench)
     for cycles in range(12):
         broadcast = Broadcast(3, 9, 1, 7, 100, 1000, 1, (4,))
@@ -295,9 +259,8 @@ async def reset_ends_the_broadcast(dut: Any) -> None:
         await model.run(Broadcast(2, 3, 1, 7, 100, 900, 0, (2,)))
 
 
-@cocotb.test()
-async def random_broadcasts(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def random_broadcasts(bench: Bench) -> None:
     model = Model(bench)
     while model.done < bench.transactions:
         stall = bench.random.choice((0, 0, 0.3, 0.9))

@@ -7,47 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.descriptor import LAYER
 from evenspike_hw.rtl.drain import Drain
+from tests.helpers.driver import Bench, pack, test
 from tests.helpers.layers import ENTRIES, Layer, Round, layer, rounds
-from tests.hw.benches.common import Bench, pack, start
 
+component = Drain
 ARCH = Arch(pes=4, timesteps=4, accumulators=1024)
 VARIANTS = {
     "one-pe": Arch(pes=1, timesteps=1, accumulators=1024),
     "many-pes": Arch(pes=16, timesteps=8, accumulators=1024),
 }
-CORNERS = (
-    "single position",
-    "pool window at the tile's edge",
-    "later window of a row of tiles",
-    "tile of 256 columns",
-    "tile of 256 rows",
-    "column 255",
-    "64 slots",
-    "last pass of fewer slots",
-    "2048 passes",
-    "begin while it drains",
-    "begin in the round's last cycle",
-    "round right after a round",
-    "layer right after a layer",
-    "begin with the layer's start",
-    "host layer",
-    "host blocks in two cycles in a row",
-    "host layer with a pool",
-    "last layer",
-    "last layer of many positions",
-    "entry wraps",
-    "reset while it drains",
-)
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Drain(arch)
 
 
 @dataclass(frozen=True)
@@ -182,27 +153,23 @@ class Rig:
             assert not out["place"] & 1, f"cycle {self.bench.now - 1}: a place, {wanted}"
 
     def _corners(self, turn: Round) -> None:
+        cover = self.bench.cover
         layer, pool = self.layer, self.layer["pool"]
         entries = [step.place["entry"] for step in self.left if step.place is not None]
-        met = {
-            "single position": len(entries) == 1,
-            "pool window at the tile's edge": pool and turn.width < 1 << layer["log_tile_width"],
-            "later window of a row of tiles": turn.left and turn.top,
-            "tile of 256 columns": turn.width == 256,
-            "tile of 256 rows": turn.height == 256,
-            "column 255": pool and turn.left + turn.width == 510,
-            "64 slots": turn.slots == 64,
-            "last pass of fewer slots": turn.ends_layer and turn.slots < 1 << layer["log_slots"],
-            "2048 passes": turn.last and layer["passes"] > 2048,
-            "host layer": layer["host"],
-            "host layer with a pool": layer["host"] and pool,
-            "last layer": layer["last"],
-            "last layer of many positions": layer["last"] and len(entries) > 8,
-            "entry wraps": min(entries) < layer["spike_base"],
-        }
-        for corner, hit in met.items():
-            if hit:
-                self.bench.cover(corner)
+        cover("single position", len(entries) == 1)
+        cover("pool window at the tile's edge", pool and turn.width < 1 << layer["log_tile_width"])
+        cover("later window of a row of tiles", turn.left and turn.top)
+        cover("tile of 256 columns", turn.width == 256)
+        cover("tile of 256 rows", turn.height == 256)
+        cover("column 255", pool and turn.left + turn.width == 510)
+        cover("64 slots", turn.slots == 64)
+        cover("last pass of fewer slots", turn.ends_layer and turn.slots < 1 << layer["log_slots"])
+        cover("2048 passes", turn.last and layer["passes"] > 2048)
+        cover("host layer", layer["host"])
+        cover("host layer with a pool", layer["host"] and pool)
+        cover("last layer", layer["last"])
+        cover("last layer of many positions", layer["last"] and len(entries) > 8)
+        cover("entry wraps", min(entries) < layer["spike_base"])
 
     # What happens to a drain.
 
@@ -217,8 +184,7 @@ class Rig:
         drained = 0
         early = bench.chance(0.3)  # all PEs have worked off the round before it is drained
         first = bench.chance(0.3)
-        if first:
-            bench.cover("begin with the layer's start")
+        bench.cover("begin with the layer's start", first)
         await self.cycle(start=True, begin=first)
         ended = False
         while self.turns:
@@ -240,8 +206,7 @@ class Rig:
         drained, before = 0, False
         while self.turns:
             block = not bench.chance(pause)
-            if block and before:
-                bench.cover("host blocks in two cycles in a row")
+            bench.cover("host blocks in two cycles in a row", block and before)
             before = block
             drained += block
             await self.cycle(block=block)
@@ -249,24 +214,18 @@ class Rig:
         return drained
 
     async def _flush(self, flush: bool) -> None:
-        if not flush:
-            self.bench.cover("layer right after a layer")
+        self.bench.cover("layer right after a layer", not flush)
         for _ in range(flush * (self.arch.timesteps + 4)):
             await self.cycle()
 
 
-async def rig(dut: Any) -> Rig:
-    return Rig(await start(dut))
-
-
-@cocotb.test()
-async def idle(dut: Any) -> None:
+@test
+async def idle(bench: Bench) -> None:
     """After the reset nothing drains; what comes out is no place."""
-    made = await rig(dut)
     for _ in range(20):
-        made.bench.inputs["layer"].handle.value = pack(LAYER, layer(made.bench, 8, 511))
-        out = await made.bench.cycle(half=0)
-        place, read = out.pop("place"), made.bench.fields("read", out.pop("read"))
+        bench.inputs["layer"].handle.value = pack(LAYER, layer(bench, 8, 511))
+        out = await bench.cycle(half=0)
+        place, read = out.pop("place"), bench.fields("read", out.pop("read"))
         assert not any(out.values()), out
         assert not place & 1
         assert not read["bias"]
@@ -274,31 +233,31 @@ async def idle(dut: Any) -> None:
         assert not read["row"]
 
 
-@cocotb.test()
-async def latency_and_throughput(dut: Any) -> None:
+@test
+async def latency_and_throughput(bench: Bench) -> None:
     """The docstring's numbers, as numbers."""
-    made = await rig(dut)
+    made = Rig(bench)
     arch = made.arch
     shape = {"height": 6, "width": 10, "log_tile_height": 2, "log_tile_width": 3, "log_slots": 2}
     shape |= {"slots_last": 3, "passes": 2, "timesteps": 1}
     positions, slots = 60 * (4 + 3), 4 * (4 + 3)
     for pool in (0, 1):
-        plain = layer(made.bench, 8, 1, **shape, pool=pool)
+        plain = layer(bench, 8, 1, **shape, pool=pool)
         assert await made.run(plain) == positions + 2 * slots
-        last = layer(made.bench, 8, 1, **shape, pool=pool, last=1)
+        last = layer(bench, 8, 1, **shape, pool=pool, last=1)
         assert await made.run(last) == positions * arch.logit_words + 2 * slots
-        host = layer(made.bench, 8, 1, **shape, pool=pool, host=1)
+        host = layer(bench, 8, 1, **shape, pool=pool, host=1)
         assert await made.run(host) == positions
     # From a host's block in cycle 0 and from the first row that is read.
     for fields in (host, last):
-        await made.bench.reset()
+        await bench.reset()
         made.reset()
-        await made.bench.cycle(layer=pack(LAYER, fields), start=1, block=0, begin=0)
+        await bench.cycle(layer=pack(LAYER, fields), start=1, block=0, begin=0)
         drive = {"block": 1} if fields["host"] else {"begin": 1}
-        out = await made.bench.cycle(start=0, **drive)
-        made.bench.check(out, {"drains": fields["host"], "valid": 0})
+        out = await bench.cycle(start=0, **drive)
+        bench.check(out, {"drains": fields["host"], "valid": 0})
         for now in range(1, arch.timesteps + 5):
-            out = await made.bench.cycle(block=0, begin=0)
+            out = await bench.cycle(block=0, begin=0)
             if fields["host"]:
                 assert out["valid"] == (now == 1)
                 assert out["place"] & 1 == (now == arch.timesteps + 2)
@@ -308,11 +267,10 @@ async def latency_and_throughput(dut: Any) -> None:
                 assert bool(out["valid"]) == (now >= 4 and (now - 4) % arch.logit_words == 0)
 
 
-@cocotb.test()
-async def long_counts(dut: Any) -> None:
+@test
+async def long_counts(bench: Bench) -> None:
     """Every bit of the counters: passes, sides, slots, rows."""
-    made = await rig(dut)
-    bench = made.bench
+    made = Rig(bench)
     one = {"height": 1, "width": 1, "log_tile_height": 0, "log_tile_width": 0, "pool": 0}
     passes = 0xFFF if bench.transactions > 1000 else 0x801
     host = layer(bench, 6, 1, **one, passes=passes, host=1, log_slots=0, slots_last=1)
@@ -330,11 +288,10 @@ async def long_counts(dut: Any) -> None:
     await made.run(layer(bench, 10, 1, **full, height=4, width=4, passes=1, pool=1))
 
 
-@cocotb.test()
-async def random_layers(dut: Any) -> None:
+@test
+async def random_layers(bench: Bench) -> None:
     """Layers of all kinds and shapes, with and without pauses between rounds, and layers."""
-    made = await rig(dut)
-    bench = made.bench
+    made = Rig(bench)
     while made.positions < bench.transactions:
         kind = bench.random.choice(("plain", "plain", "plain", "host", "last"))
         given = {} if kind == "plain" else {kind: 1}
@@ -343,11 +300,10 @@ async def random_layers(dut: Any) -> None:
         await made.run(fields, bench.random.choice((0.0, 0.1, 0.6)), bench.chance(0.5))
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """A reset in the middle leaves nothing behind."""
-    made = await rig(dut)
-    bench = made.bench
+    made = Rig(bench)
     shape = {"height": 4, "width": 6, "log_tile_height": 1, "log_tile_width": 2, "log_slots": 1}
     shape |= {"slots_last": 2, "passes": 2, "timesteps": 1, "pool": 1}
     for length in range(1, 60):
@@ -356,8 +312,7 @@ async def reset(dut: Any) -> None:
         await made.cycle(start=True)
         for _ in range(length):
             await made.cycle(begin=True)
-        if made.active:
-            bench.cover("reset while it drains")
+        bench.cover("reset while it drains", made.active)
         await bench.cycle(begin=0)
         await bench.reset()
         made.reset()

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
-import cocotb
 from amaranth.hdl import unsigned
 from amaranth.lib import wiring
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.fifo import Fifo
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
 WIDTH = 16
 
 ARCH = Arch(fifo_depth=7)
 VARIANTS = {f"depth{n}": Arch(fifo_depth=n) for n in (1, 2, 64)}
-
-CORNERS = (
-    "full",
-    "push refused",
-    "pop from a full FIFO while a push is refused",
-    "empty, and the consumer waits",
-    "push into an empty FIFO",
-    "head waits in the register, then in the memory",
-    "push and pop at once with one inside (never at depth 1)",
-    "push and pop at once with more inside (never below depth 3)",
-    "pop the last",
-    "reset while full",
-)
 
 
 def component(arch: Arch) -> wiring.Component:
@@ -70,29 +55,27 @@ class Model:
             self.pushed += 1
 
     def _cover(self, push: bool, pop: bool, room: bool, there: bool) -> None:
+        cover = self.bench.cover
         level = len(self.items)
-        for corner, met in {
-            "full": not room,
-            "push refused": push and not room,
-            "pop from a full FIFO while a push is refused": push and pop and not room,
-            "empty, and the consumer waits": pop and not there,
-            "push into an empty FIFO": push and not there,
-            "head waits in the register, then in the memory": self.waited >= 2,
-            "push and pop at once with one inside (never at depth 1)": (
-                push and pop and room and level == 1
-            ),
-            "push and pop at once with more inside (never below depth 3)": (
-                push and pop and room and level > 1
-            ),
-            "pop the last": pop and level == 1,
-        }.items():
-            if met:
-                self.bench.cover(corner)
+        cover("full", not room)
+        cover("push refused", push and not room)
+        cover("pop from a full FIFO while a push is refused", push and pop and not room)
+        cover("empty, and the consumer waits", pop and not there)
+        cover("push into an empty FIFO", push and not there)
+        cover("head waits in the register, then in the memory", self.waited >= 2)
+        cover(
+            "push and pop at once with one inside (never at depth 1)",
+            push and pop and room and level == 1,
+        )
+        cover(
+            "push and pop at once with more inside (never below depth 3)",
+            push and pop and room and level > 1,
+        )
+        cover("pop the last", pop and level == 1)
 
 
-@cocotb.test()
-async def fill_and_empty(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def fill_and_empty(bench: Bench) -> None:
     model = Model(bench)
     for _ in range(3):
         for _ in range(model.depth + 2):
@@ -101,9 +84,8 @@ async def fill_and_empty(dut: Any) -> None:
             await model.cycle(False, True)
 
 
-@cocotb.test()
-async def latency_is_one_cycle(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def latency_is_one_cycle(bench: Bench) -> None:
     for payload in (0, (1 << WIDTH) - 1, 0x5555, 0xAAAA):
         bench.check(
             await bench.cycle(w__valid=1, w__payload=payload, r__ready=1),
@@ -115,9 +97,8 @@ async def latency_is_one_cycle(dut: Any) -> None:
         bench.check(await bench.cycle(), {"r__valid": 0})
 
 
-@cocotb.test()
-async def one_push_and_one_pop_a_cycle(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def one_push_and_one_pop_a_cycle(bench: Bench) -> None:
     model = Model(bench)
     levels = range(1, model.depth) if model.depth > 1 else (1,)
     for level in levels:
@@ -132,9 +113,8 @@ async def one_push_and_one_pop_a_cycle(dut: Any) -> None:
             assert model.popped - before == 3
 
 
-@cocotb.test()
-async def full_takes_nothing_in_the_cycle_of_a_pop(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def full_takes_nothing_in_the_cycle_of_a_pop(bench: Bench) -> None:
     model = Model(bench)
     for _ in range(model.depth):
         await model.cycle(True, False)
@@ -142,15 +122,13 @@ async def full_takes_nothing_in_the_cycle_of_a_pop(dut: Any) -> None:
         await model.cycle(True, True)
 
 
-@cocotb.test()
-async def reset_empties(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def reset_empties(bench: Bench) -> None:
     for pushes in range(1, min(bench.arch.fifo_depth, 8) + 1):
         model = Model(bench)
         for _ in range(pushes if pushes < 8 else bench.arch.fifo_depth):
             await model.cycle(True, False)
-        if len(model.items) == model.depth:
-            bench.cover("reset while full")
+        bench.cover("reset while full", len(model.items) == model.depth)
         await bench.cycle(w__valid=0, r__ready=0)
         await bench.reset()
         model = Model(bench)
@@ -161,9 +139,8 @@ async def reset_empties(dut: Any) -> None:
             await model.cycle(False, True)
 
 
-@cocotb.test()
-async def random_traffic(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def random_traffic(bench: Bench) -> None:
     model = Model(bench)
     while model.pushed < bench.transactions:
         push, pop = bench.random.choice(((0.9, 0.9), (1, 0.5), (0.5, 1), (0.3, 0.3), (1, 1)))

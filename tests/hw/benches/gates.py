@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.pe.gates import Gates
-from tests.hw.benches.common import start
+from tests.helpers.driver import Bench, test
 
+component = Gates
 ARCH = Arch(pes=4)
 VARIANTS = {"one-timestep": Arch(pes=4, timesteps=1)}
-CORNERS = ("no spike", "all spikes", "a spike alone", "most negative weight", "largest weight")
 LOW, HIGH = -(1 << 15), (1 << 15) - 1
 
 
-def component(arch: Arch) -> wiring.Component:
-    return Gates(arch)
-
-
-async def _compare(dut: Any, random: bool) -> None:
-    bench = await start(dut)
+async def _compare(bench: Bench, random: bool) -> None:
     times = bench.arch.timesteps
     if random:
         cases = [(bench.bits(16), bench.bits(times)) for _ in range(bench.transactions)]
@@ -34,24 +24,19 @@ async def _compare(dut: Any, random: bool) -> None:
         out = await bench.cycle(weight=weight, mask=mask)
         value = weight - (weight >> 15 << 16)
         bench.check(out, {"addends": [value if mask >> t & 1 else 0 for t in range(times)]})
-        if mask.bit_count() == 1:
-            bench.cover("a spike alone")
-        if mask == (1 << times) - 1:
-            bench.cover("all spikes")
-        if not mask:
-            bench.cover("no spike")
-        if value == LOW:
-            bench.cover("most negative weight")
-        if value == HIGH:
-            bench.cover("largest weight")
+        bench.cover("a spike alone", mask.bit_count() == 1)
+        bench.cover("all spikes", mask == (1 << times) - 1)
+        bench.cover("no spike", not mask)
+        bench.cover("most negative weight", value == LOW)
+        bench.cover("largest weight", value == HIGH)
 
 
-@cocotb.test()
-async def every_mask(dut: Any) -> None:
+@test
+async def every_mask(bench: Bench) -> None:
     """Every mask with every single bit of a weight, in the cycle of the inputs: no latency."""
-    await _compare(dut, random=False)
+    await _compare(bench, random=False)
 
 
-@cocotb.test()
-async def random_weights(dut: Any) -> None:
-    await _compare(dut, random=True)
+@test
+async def random_weights(bench: Bench) -> None:
+    await _compare(bench, random=True)

@@ -5,55 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.pe.lif import Lif
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = Lif
 ARCH = Arch(pes=4)
 VARIANTS = {
     "one-timestep": Arch(pes=4, timesteps=1),
     "eight-timesteps": Arch(pes=4, timesteps=8),
 }
-CORNERS = (
-    "leak 1/4",
-    "leak 1/2",
-    "leak 3/4",
-    "no leak",
-    "negative membrane leaks",
-    "soft reset",
-    "hard reset",
-    "membrane equals the threshold",
-    "membrane is one below the threshold",
-    "threshold 0",
-    "threshold above every membrane",
-    "saturates high",
-    "saturates low",
-    "saturates at a single timestep",
-    "saturates in the cycle of the clear",
-    "clears the overflow",
-    "beyond the limit in the last layer",
-    "beyond the limit after the timesteps",
-    "fewer timesteps than stages",
-    "all stages run",
-    "fires at every timestep",
-    "host",
-    "host ignores the bias",
-    "negative bias",
-    "bias changes behind a neuron",
-    "enters in the cycle that completes a bias",
-    "neurons in every stage",
-    "gap between neurons",
-    "reset with neurons in flight",
-)
 LOW, HIGH = -(1 << 23), (1 << 23) - 1
-LEAKS = ("leak 1/4", "leak 1/2", "leak 3/4", "no leak")
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Lif(arch)
+CORNERS = LEAKS = ("leak 1/4", "leak 1/2", "leak 3/4", "no leak")
 
 
 @dataclass
@@ -115,6 +78,7 @@ class Model:
         self._step(drive)
 
     def _step(self, drive: dict[str, Any]) -> None:
+        cover = self.bench.cover
         stages = self.stages
         saturations = [
             neuron is not None and self._stage(time, neuron) for time, neuron in enumerate(stages)
@@ -123,61 +87,45 @@ class Model:
         left = stages[-1]
         if left is not None:
             self.mask, self.logit = left.mask, left.value
-        self._cover(
-            {
-                "neurons in every stage": all(stages),
-                "gap between neurons": self.times == 1 or (stages[0] and not stages[1]),
-                "fires at every timestep": left is not None and left.fired == self.times,
-                "saturates at a single timestep": sum(saturations) == 1,
-                "saturates in the cycle of the clear": over and clear,
-                "clears the overflow": clear and self.overflow and not over,
-            }
-        )
+        cover("neurons in every stage", all(stages))
+        cover("gap between neurons", self.times == 1 or (stages[0] and not stages[1]))
+        cover("fires at every timestep", left is not None and left.fired == self.times)
+        cover("saturates at a single timestep", sum(saturations) == 1)
+        cover("saturates in the cycle of the clear", over and clear)
+        cover("clears the overflow", clear and self.overflow and not over)
         self.overflow = int(over or (self.overflow and not clear))
         self.stages = [self._entering(drive), *stages[:-1]]
         if drive["bias_high"]:
-            if any(self.stages):
-                self.bench.cover("bias changes behind a neuron")
+            self.bench.cover("bias changes behind a neuron", any(self.stages))
             whole = self.low | (drive["bias_unit"] & 0xFF) << 16
             self.bias = whole - (whole >> 23 << 24)
         if drive["bias_low"]:
             self.low = drive["bias_unit"]
 
-    def _cover(self, met: dict[str, Any]) -> None:
-        for corner, there in met.items():
-            if there:
-                self.bench.cover(corner)
-
     def _entering(self, drive: dict[str, Any]) -> Neuron | None:
+        cover = self.bench.cover
         if not drive["valid"]:
             return None
         host = drive["host"]
-        self._cover(
-            {
-                "host": host,
-                "host ignores the bias": host and self.bias,
-                "negative bias": not host and self.bias < 0,
-                "enters in the cycle that completes a bias": drive["bias_high"],
-            }
-        )
+        cover("host", host)
+        cover("host ignores the bias", host and self.bias)
+        cover("negative bias", not host and self.bias < 0)
+        cover("enters in the cycle that completes a bias", drive["bias_high"])
         if host:
             return Neuron([drive["current"]] * self.times)
         return Neuron([value + self.bias for value in drive["sums"]])
 
     def _stage(self, time: int, neuron: Neuron) -> bool:
         """Whether the membrane saturates."""
+        cover = self.bench.cover
         layer, old = self.layer, neuron.value
         drive, one = neuron.drives[time], self.times == 1  # one: there are no stages after
         beyond = not LOW <= old + drive <= HIGH
         runs = time < layer.timesteps
-        self._cover(
-            {
-                "fewer timesteps than stages": not runs,
-                "beyond the limit after the timesteps": not runs and (beyond or one),
-                "all stages run": runs and time == self.times - 1,
-                "beyond the limit in the last layer": runs and layer.last and (beyond or one),
-            }
-        )
+        cover("fewer timesteps than stages", not runs)
+        cover("beyond the limit after the timesteps", not runs and (beyond or one))
+        cover("all stages run", runs and time == self.times - 1)
+        cover("beyond the limit in the last layer", runs and layer.last and (beyond or one))
         if not runs:
             return False
         if layer.last:
@@ -193,20 +141,16 @@ class Model:
             neuron.fired += 1
         else:
             neuron.value = u
-        self._cover(
-            {
-                LEAKS[layer.leak]: True,
-                "negative membrane leaks": old < 0 or one,
-                "saturates high": total > HIGH,
-                "saturates low": total < LOW,
-                "threshold 0": layer.threshold == 0,
-                "threshold above every membrane": layer.threshold > HIGH,
-                "membrane equals the threshold": u == layer.threshold,
-                "membrane is one below the threshold": u == layer.threshold - 1,
-                "soft reset": fires and layer.soft,
-                "hard reset": fires and not layer.soft,
-            }
-        )
+        cover(LEAKS[layer.leak])
+        cover("negative membrane leaks", old < 0 or one)
+        cover("saturates high", total > HIGH)
+        cover("saturates low", total < LOW)
+        cover("threshold 0", layer.threshold == 0)
+        cover("threshold above every membrane", layer.threshold > HIGH)
+        cover("membrane equals the threshold", u == layer.threshold)
+        cover("membrane is one below the threshold", u == layer.threshold - 1)
+        cover("soft reset", fires and layer.soft)
+        cover("hard reset", fires and not layer.soft)
         return u != total
 
     async def settle(self) -> None:
@@ -233,12 +177,11 @@ def _signed(bench: Bench) -> int:
     return value - (value >> 23 << 24)
 
 
-@cocotb.test()
-async def latency(dut: Any) -> None:
+@test
+async def latency(bench: Bench) -> None:
     """Out timesteps + 1 cycles after it entered; a neuron a cycle; the bias counts from the cycle
     after its high half on.
     """
-    bench = await start(dut)
     times = bench.arch.timesteps
     layer = {"threshold": 100, "leak": 3, "soft": 0, "timesteps": times, "last": 0}
     await bench.cycle(bias_low=1, bias_unit=0x0007, **layer)
@@ -254,11 +197,10 @@ async def latency(dut: Any) -> None:
     assert all(out["mask"] == 0 and out["logit"] == 0 for out in outputs[: times + 1])
 
 
-@cocotb.test()
-async def neighbours_of_the_threshold(dut: Any) -> None:
+@test
+async def neighbours_of_the_threshold(bench: Bench) -> None:
     """One below, at, and one above each power of two that is a threshold, at every timestep."""
-    model = Model(await start(dut))
-    bench = model.bench
+    model = Model(bench)
     for bit in range(24):
         for soft in (0, 1):
             await model.settle()
@@ -276,10 +218,10 @@ async def neighbours_of_the_threshold(dut: Any) -> None:
     await model.settle()
 
 
-@cocotb.test()
-async def limits(dut: Any) -> None:
+@test
+async def limits(bench: Bench) -> None:
     """Each stage alone goes to its limit and one beyond it, up and down."""
-    model = Model(await start(dut))
+    model = Model(bench)
     for leak in range(4):
         await model.settle()
         model.layer = Layer((1 << 24) - 1, leak, 0, model.times, 0)  # never fires
@@ -298,11 +240,11 @@ async def limits(dut: Any) -> None:
     await model.settle()
 
 
-@cocotb.test()
-async def random_neurons(dut: Any) -> None:
+@test
+async def random_neurons(bench: Bench) -> None:
     """Layers of a few neurons each; psums of all sizes, or such that membranes meet thresholds."""
-    model = Model(await start(dut))
-    bench, random = model.bench, model.bench.random
+    model = Model(bench)
+    random = bench.random
     done = 0
     while done < bench.transactions:
         await model.settle()
@@ -342,11 +284,11 @@ def _psum(bench: Bench, threshold: int, scale: int) -> int:
     return max(LOW, min(HIGH, value))
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """A reset takes back the outputs, the bias and the neurons in flight."""
-    model = Model(await start(dut))
-    bench, times = model.bench, model.times
+    model = Model(bench)
+    times = model.times
     for wait in range(times + 2):
         model.layer = Layer(5, 3, 1, times, 0)
         for value in (-1, 0, 0x555555, HIGH):

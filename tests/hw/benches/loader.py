@@ -5,48 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
 from evenspike_hw.rtl.loader import Loader
-from tests.hw.benches.common import Bench, pack, start, unpack
+from tests.helpers.driver import Bench, pack, test, unpack
 
+component = Loader
 ARCH = Arch(pes=16, table_words=128)
 VARIANTS = {
     "one-pe": Arch(pes=1, table_words=128),
     "two-pes": Arch(pes=2, table_words=128),
 }
-CORNERS = (
-    "first count word waits for its half",
-    "half is freed while a first count word waits",
-    "half is freed with a first count word into the other",
-    "both halves occupied",
-    "word waits for its PE",
-    "stream is empty where a word could go",
-    "PE without words left is passed by",
-    "one PE has the rest",
-    "one word for each PE",
-    "255 words",
-    "turn goes from the last PE to the first",
-    "host layer",
-    "chunk list loaded again",
-    "list of several chunks",
-    "layer of one load of one chunk",
-    "nothing after the last layer",
-    "broken off by prepare",
-    "all layers that fit the table",
-)
 PREPARING = 15
 """Cycles from `prepare` to `prepared` at most."""
 
 UNPACK = 4
 """Cycles that a PE takes at least for a word."""
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Loader(arch)
 
 
 class Network:
@@ -212,8 +186,7 @@ class Rig:
             bench.cover("one word for each PE")
         elif style == "rest":
             counts[random.randrange(pes)] = random.choice((9, 20, 127))
-        if 255 in counts:
-            bench.cover("255 words")
+        bench.cover("255 words", 255 in counts)
         return counts + [random.getrandbits(8) for _ in range(-pes % 8)]
 
     def offer(self) -> int:
@@ -277,17 +250,13 @@ class Rig:
     def _corners(self, drive: dict[str, int], expected: dict[str, Any]) -> None:
         cover, model = self.bench.cover, self.model
         valid, may = drive["word__valid"], model.may(drive["ready"])
-        if model.host and valid:
-            cover("host layer")
-        if may and not valid:
-            cover("stream is empty where a word could go")
-        if len(model.occupied) == 2:
-            cover("both halves occupied")
+        cover("host layer", model.host and valid)
+        cover("stream is empty where a word could go", may and not valid)
+        cover("both halves occupied", len(model.occupied) == 2)
         if model.head == 0 and valid and not model.host:
             if not may and model.context:
                 cover("first count word waits for its half")
-                if drive["free"]:
-                    cover("half is freed while a first count word waits")
+                cover("half is freed while a first count word waits", drive["free"])
             elif may and drive["free"]:
                 cover("half is freed with a first count word into the other")
         if model.head == model.heads and valid:
@@ -299,12 +268,12 @@ class Rig:
     def _turn(self) -> None:
         model, cover = self.model, self.bench.cover
         behind, left = model.left[model.target + 1 :], model.left[model.target]
-        if model.target == model.pes - 1 and sum(model.left) > 1:
-            cover("turn goes from the last PE to the first")
-        if 0 in behind or model.pes == 1:
-            cover("PE without words left is passed by")
-        if sum(model.left) == left > 1:
-            cover("one PE has the rest")
+        cover(
+            "turn goes from the last PE to the first",
+            model.target == model.pes - 1 and sum(model.left) > 1,
+        )
+        cover("PE without words left is passed by", 0 in behind or model.pes == 1)
+        cover("one PE has the rest", sum(model.left) == left > 1)
 
     async def prepare(self, network: Network) -> None:
         """The network's first word may come."""
@@ -347,36 +316,35 @@ class Rig:
             layers = [(1, 1)] * count if bench.chance(0.5) else [(1, 2)] * count
             bench.cover("all layers that fit the table")
         for loads, chunks in layers:
-            if loads > 1 and chunks > 1:
-                bench.cover("chunk list loaded again")
+            bench.cover("chunk list loaded again", loads > 1 and chunks > 1)
             if loads == 1:
-                several = "list of several chunks"
-                bench.cover(several if chunks > 1 else "layer of one load of one chunk")
+                bench.cover(
+                    "list of several chunks" if chunks > 1 else "layer of one load of one chunk"
+                )
         return Network(bench, random.choice((1, 2, 6, 50)), layers)
 
 
-@cocotb.test()
-async def idle(dut: Any) -> None:
+@test
+async def idle(bench: Bench) -> None:
     """After the reset nothing is read or taken, before a `prepare`."""
-    made = Rig(await start(dut))
+    made = Rig(bench)
     for _ in range(20):
-        made.word = made.bench.bits(64)
+        made.word = bench.bits(64)
         await made.cycle()
 
 
-@cocotb.test()
-async def random_networks(dut: Any) -> None:
+@test
+async def random_networks(bench: Bench) -> None:
     """Whole networks, with all kinds of stalls."""
-    made = Rig(await start(dut))
-    while made.words < made.bench.transactions:
+    made = Rig(bench)
+    while made.words < bench.transactions:
         made.styles()
         await made.play(made.random_network())
 
 
-@cocotb.test()
-async def throughput(dut: Any) -> None:
+@test
+async def throughput(bench: Bench) -> None:
     """A word a cycle, from the first of the host layer to the last of the second chunk."""
-    bench = await start(dut)
     made = Rig(bench)
     made.unpack, pes = 0, bench.arch.pes
     await made.prepare(Network(bench, 20, [(1, 1), (1, 1)]))
@@ -391,20 +359,19 @@ async def throughput(dut: Any) -> None:
     assert made.model.context is None
 
 
-@cocotb.test()
-async def long_chunks(dut: Any) -> None:
+@test
+async def long_chunks(bench: Bench) -> None:
     """Every bit of the counts of words."""
-    made = Rig(await start(dut))
-    made.unpack = 0 if made.bench.arch.pes > UNPACK else UNPACK
+    made = Rig(bench)
+    made.unpack = 0 if bench.arch.pes > UNPACK else UNPACK
     made.long = True
-    await made.play(Network(made.bench, 1, [(2, 1)]))
+    await made.play(Network(bench, 1, [(2, 1)]))
 
 
-@cocotb.test()
-async def large_counts(dut: Any) -> None:
+@test
+async def large_counts(bench: Bench) -> None:
     """Every bit of the counters: layers too long to see their end, then something else."""
-    made = Rig(await start(dut))
-    bench = made.bench
+    made = Rig(bench)
     for bit in range(1, 24):
         made.styles()
         await made.play(Network(bench, 3, [(1 << bit | 1, bit % 2 + 1), (1, 2)]), 5)
@@ -418,17 +385,17 @@ async def large_counts(dut: Any) -> None:
     await made.play(Network(bench, 1, [(2, 33), (2, 17)]))
 
 
-@cocotb.test()
-async def broken_off(dut: Any) -> None:
+@test
+async def broken_off(bench: Bench) -> None:
     """`prepare` and reset after any number of cycles leave nothing behind."""
-    made = Rig(await start(dut))
+    made = Rig(bench)
     for length in range(60):
         made.styles()
-        await made.prepare(Network(made.bench, length % 3 + 1, [(2, 2), (1, 1)]))
+        await made.prepare(Network(bench, length % 3 + 1, [(2, 2), (1, 1)]))
         for _ in range(2 * length):
             await made.cycle()
         if length % 4 == 0:
-            await made.bench.reset()
+            await bench.reset()
             made.model.forget()
             made.prepared, made.finished = False, 0
             made.walk = iter(())

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
-
-import cocotb
-from amaranth.lib import wiring
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.layouts import ADDRESS_BITS, LOGIT_BITS
 from evenspike_hw.rtl.logits import LogitWriter
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = LogitWriter
 ARCH = Arch(pes=4)
 VARIANTS = {f"pes{n}": Arch(pes=n) for n in (1, 16)}
 
-CORNERS = (
-    "a block in the cycle of the last word",
-    "a block after a pause",
-    "the address wraps",
-    "start without a block",
-    "start behind blocks",
-    "reset between words",
-)
 LANE = (1 << LOGIT_BITS) - 1
-
-
-def component(arch: Arch) -> wiring.Component:
-    return LogitWriter(arch)
 
 
 class Model:
@@ -70,8 +55,7 @@ class Model:
         if self.words:
             self.words.popleft()
             self.written += 1
-            if self.address == (1 << ADDRESS_BITS) - 1:
-                bench.cover("the address wraps")
+            bench.cover("the address wraps", self.address == (1 << ADDRESS_BITS) - 1)
             self.address = (self.address + 1) % (1 << ADDRESS_BITS)
         if base is not None:
             bench.cover("start behind blocks" if self.blocks else "start without a block")
@@ -84,9 +68,8 @@ class Model:
         return found
 
 
-@cocotb.test()
-async def words_follow_in_the_next_cycles(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def words_follow_in_the_next_cycles(bench: Bench) -> None:
     model = Model(bench)
     count = bench.arch.logit_words
     await model.cycle(base=1000)
@@ -101,9 +84,8 @@ async def words_follow_in_the_next_cycles(dut: Any) -> None:
     assert model.address == 1000 + 4 * count
 
 
-@cocotb.test()
-async def a_block_every_few_cycles(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def a_block_every_few_cycles(bench: Bench) -> None:
     model = Model(bench)
     count = bench.arch.logit_words
     await model.cycle(base=(1 << ADDRESS_BITS) - 5 * count)
@@ -112,9 +94,8 @@ async def a_block_every_few_cycles(dut: Any) -> None:
     assert model.written == 40 * count
 
 
-@cocotb.test()
-async def every_carry_of_the_address(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def every_carry_of_the_address(bench: Bench) -> None:
     model = Model(bench)
     for bit in range(ADDRESS_BITS):
         for base in ((1 << bit) - 1, 1 << bit):
@@ -124,9 +105,8 @@ async def every_carry_of_the_address(dut: Any) -> None:
                 await model.cycle()
 
 
-@cocotb.test()
-async def reset_drops_the_rest(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def reset_drops_the_rest(bench: Bench) -> None:
     for words in range(bench.arch.logit_words):
         model = Model(bench)
         await model.cycle(base=bench.bits(ADDRESS_BITS))
@@ -145,9 +125,8 @@ async def reset_drops_the_rest(dut: Any) -> None:
             await model.cycle()
 
 
-@cocotb.test()
-async def random_blocks(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def random_blocks(bench: Bench) -> None:
     model = Model(bench)
     while model.blocks < bench.transactions:
         if bench.chance(0.2):

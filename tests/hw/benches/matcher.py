@@ -6,39 +6,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import HEADER_UNITS, Arch
 from evenspike_hw.rtl.layouts import PAIR_OFFSET, Layouts
 from evenspike_hw.rtl.pe.matcher import Matcher
+from tests.helpers.driver import Bench, pack, test
 from tests.helpers.layers import table_line
-from tests.hw.benches.common import Bench, pack, start
 
+component = Matcher
 ARCH = Arch(pes=4, chunk_blocks=2, scratchpad_words=2048, header_words=400)
 CORNERS = (
     *(f"K = {side} with a match" for side in (1, 3, 5, 7)),
     *(f"K = {side} without a match" for side in (1, 3, 5, 7)),
     *(f"K = {side} with 64 headers" for side in (1, 3, 5, 7)),
-    "both kernels of a fetch match",
-    "only the second kernel of a fetch matches",
-    "the first header is the upper one of its word",
-    "the last header is the lower one of its word",
-    "a single header, the upper one",
-    "match waits for the queue",
-    "marker waits for the queue",
-    "marker ends a round",
-    "marker gives up a half",
-    "activation of the next round waits",
-    "marker of the next round waits",
-    "round begins and the head is popped",
-    "FIFO empty while M1 is free",
-    "M0, M1 and M2 move in one cycle",
-    "pop waits for fetches",
-    "another half in the next activation",
-    "another kernel in the next activation",
-    "address of a weight wraps",
-    "reset with all stages full",
 )
 SIDES = (1, 3, 5, 7)
 LAYOUTS = Layouts(ARCH)
@@ -48,10 +27,6 @@ FIELDS = {name: (field.offset, field.width) for name, field in LAYOUTS.matched} 
     f"slot {n}": (LAYOUTS.matched["slots"].offset + 6 * n, 6) for n in range(2)
 }
 ROUND = LAYOUTS.activation["round"].offset
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Matcher(arch)
 
 
 @cache
@@ -203,42 +178,35 @@ class Model:
         return Wires(current, free, pops, m1_leaves, m1_ends, m2_leaves, table_read, header_read)
 
     def _corners(self, wires: Wires, ready: bool) -> None:
-        head, entry = self.head, self.m2.entry if self.m2 else None
+        cover, head, entry = self.bench.cover, self.head, self.m2.entry if self.m2 else None
         waits = head is not None and not wires.current and wires.free
         both = head is not None and self.m1 is not None and wires.pops and not head["marker"]
-        met = {
-            "marker waits for the queue": entry and entry["marker"] and not ready,
-            "match waits for the queue": entry and not entry["marker"] and not ready,
-            "FIFO empty while M1 is free": head is None and self.m1 is None,
-            "marker of the next round waits": waits and head and head["marker"],
-            "activation of the next round waits": waits and head and not head["marker"],
-            "pop waits for fetches": head and wires.m1_leaves and not wires.m1_ends,
-            "M0, M1 and M2 move in one cycle": wires.pops and wires.m1_leaves and wires.m2_leaves,
-            "round begins and the head is popped": wires.pops and self.waited,
-            "another half in the next activation": both
-            and head
-            and self.m1
-            and self.m1[0]["half"] != head["half"],
-            "another kernel in the next activation": both
-            and head
-            and self.m1
-            and self.side(self.m1[0]) != self.side(head),
-        }
-        self._cover(met)
+        cover("marker waits for the queue", entry and entry["marker"] and not ready)
+        cover("match waits for the queue", entry and not entry["marker"] and not ready)
+        cover("FIFO empty while M1 is free", head is None and self.m1 is None)
+        cover("marker of the next round waits", waits and head and head["marker"])
+        cover("activation of the next round waits", waits and head and not head["marker"])
+        cover("pop waits for fetches", head and wires.m1_leaves and not wires.m1_ends)
+        cover("M0, M1 and M2 move in one cycle", wires.pops and wires.m1_leaves and wires.m2_leaves)
+        cover("round begins and the head is popped", wires.pops and self.waited)
+        cover(
+            "another half in the next activation",
+            both and head and self.m1 and self.m1[0]["half"] != head["half"],
+        )
+        cover(
+            "another kernel in the next activation",
+            both and head and self.m1 and self.side(self.m1[0]) != self.side(head),
+        )
         self.waited = waits
-
-    def _cover(self, met: dict[str, Any]) -> None:
-        for corner, there in met.items():
-            if there:
-                self.bench.cover(corner)
 
     def _advance(self, wires: Wires) -> None:
         """The next registers."""
         if self.m2 is not None and wires.m2_leaves:
             if not self.m2.item["marker"]:
                 weights = sum(wsp.bit_count() for _, _, wsp in self.m2.headers or [])
-                if self.m2.base + weights >= ADDRESSES and weights:
-                    self.bench.cover("address of a weight wraps")
+                self.bench.cover(
+                    "address of a weight wraps", self.m2.base + weights >= ADDRESSES and weights
+                )
                 self.seen = (self.m2.base + weights) % ADDRESSES
                 self.low = self.header
             self.m2 = None
@@ -265,17 +233,14 @@ class Model:
         assert self.m2 is not None
         item, cover = self.m2.item, self.bench.cover
         if item["marker"]:
-            self._cover(
-                {"marker ends a round": item["ends_round"], "marker gives up a half": item["frees"]}
-            )
+            cover("marker ends a round", item["ends_round"])
+            cover("marker gives up a half", item["frees"])
             return {name: item[name] for name in ("marker", "ends_round", "frees")}, 0, []
         headers, matches = self.decoded()
         side, line = self.side(item), self.m2.line
         base = line["weight"] if self.m2.number == 0 else self.seen
-        if headers:
-            cover(f"K = {side} {'with' if matches else 'without'} a match")
-        if line["headers"] == ALL_SLOTS:
-            cover(f"K = {side} with 64 headers")
+        cover(f"K = {side} {'with' if matches else 'without'} a match", headers)
+        cover(f"K = {side} with 64 headers", line["headers"] == ALL_SLOTS)
         if side <= 3:
             self._alignment(line, headers)
         if not matches:
@@ -290,12 +255,8 @@ class Model:
             if wsp & positions:
                 entry[f"slot {number}"] = slot
                 matched.append(number)
-        self._cover(
-            {
-                "both kernels of a fetch match": matched == [0, 1],
-                "only the second kernel of a fetch matches": matched == [1],
-            }
-        )
+        cover("both kernels of a fetch match", matched == [0, 1])
+        cover("only the second kernel of a fetch matches", matched == [1])
         return entry, base, headers
 
     def _alignment(self, line: dict[str, int], headers: list[tuple[int, int, int]]) -> None:
@@ -303,10 +264,8 @@ class Model:
         numbers = [number for number, _, _ in headers]
         if numbers == [1]:
             cover("the first header is the upper one of its word")
-            if line["headers"] == 1:
-                cover("a single header, the upper one")
-        if numbers == [0]:
-            cover("the last header is the lower one of its word")
+            cover("a single header, the upper one", line["headers"] == 1)
+        cover("the last header is the lower one of its word", numbers == [0])
 
     def _check_read(self, out: dict[str, int], name: str, wanted: tuple[int, int] | None) -> None:
         found = out[name]
@@ -386,10 +345,9 @@ class Model:
         await self.cycle()
 
 
-@cocotb.test()
-async def latency(dut: Any) -> None:
+@test
+async def latency(bench: Bench) -> None:
     """Popped in p, headers read in p + 1, matches in p + 2; a fetch a cycle, without a gap."""
-    bench = await start(dut)
     line = table_line(4, 4, 5, side=1)
     activation = {"rows": 1, "columns": 1, "line": 3, "mask": 1}
     count = 6
@@ -416,10 +374,9 @@ async def latency(dut: Any) -> None:
     assert entries == [2 + n for n in range(2 * count)]
 
 
-@cocotb.test()
-async def throughput(dut: Any) -> None:
+@test
+async def throughput(bench: Bench) -> None:
     """Activations of one fetch each pass at one a cycle, with a match or without, and markers."""
-    bench = await start(dut)
     made = Model(bench)
     made.fill(0.5, 1)
     for half in range(2):
@@ -433,11 +390,11 @@ async def throughput(dut: Any) -> None:
     await made.settle()
 
 
-@cocotb.test()
-async def random_traffic(dut: Any) -> None:
+@test
+async def random_traffic(bench: Bench) -> None:
     """Networks of all kernels; activations come and the match queue takes at random rates."""
-    made = Model(await start(dut))
-    bench, random = made.bench, made.bench.random
+    made = Model(bench)
+    random = bench.random
     while made.popped < bench.transactions:
         await made.settle()
         made.fill(random.choice((0.05, 0.3, 0.7, 1.0)), random.choice((2, 4, 4, 20)))
@@ -454,11 +411,10 @@ async def random_traffic(dut: Any) -> None:
         made.head = None
 
 
-@cocotb.test()
-async def long_channels(dut: Any) -> None:
+@test
+async def long_channels(bench: Bench) -> None:
     """Channels with 64 headers, for each kernel, at the ends of the header bank."""
-    made = Model(await start(dut))
-    bench = made.bench
+    made = Model(bench)
     for code in range(4):
         for density in (0.02, 1.0):
             made.fill(density, 64)
@@ -480,18 +436,16 @@ async def long_channels(dut: Any) -> None:
                 await made.settle()
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """A reset empties the stages."""
-    made = Model(await start(dut))
-    bench = made.bench
+    made = Model(bench)
     for _ in range(20):
         made.fill(1.0, 4)
         for _ in range(bench.random.randrange(1, 8)):
             made.offer(made.activation(0.3) | {"round": made.round, "rows": 0x7F, "columns": 0x7F})
             await made.cycle(ready=False)
-        if made.m1 is not None and made.m2 is not None:
-            bench.cover("reset with all stages full")
+        bench.cover("reset with all stages full", made.m1 is not None and made.m2 is not None)
         made.head = None
         await bench.cycle(activation__valid=0)
         await bench.reset()

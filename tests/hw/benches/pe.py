@@ -5,89 +5,33 @@ Of all PEs of the model one has the RTL at its side; `tests/helpers/machine.py` 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
-
-from evenspike_core.arch import Arch
 from evenspike_core.program import KERNELS
 from evenspike_hw.rtl.pe.pe import PE_LAYER, Pe
-from tests.helpers.machine import Core, Network, Pauses, loud_network, random_network, random_pauses
-from tests.hw.benches.common import Bench, pack, start
+from tests.helpers.driver import Bench, pack, test
+from tests.helpers.machine import SMALL, Core, NetworkRig, Pauses, loud_network, random_pauses
 
-ARCH = Arch(
-    pes=4,
-    timesteps=2,
-    accumulators=16,
-    scratchpad_words=256,
-    header_words=41,
-    chunk_blocks=2,
-    fifo_depth=3,
-    match_depth=2,
-    slots=16,
-    memory_latency=1,
-    stream_depth=8,
-    spike_entries=4096,
-)
-CORNERS = (
-    "kernel 1 issues",
-    "kernel 3 issues",
-    "kernel 5 issues",
-    "kernel 7 issues",
-    "second segment issues",
-    "stride 2 issues",
-    "two weights of the same row in a row",
-    "FIFO full",
-    "activation offered to a full FIFO",
-    "match queue full",
-    "activation of the next round waits",
-    "word offered to a busy unpacker",
-    "word and activation in one cycle",
-    "one half issues while the other is unpacked",
-    "bias out of the first half",
-    "bias out of the second half",
-    "marker in the middle of a round",
-    "marker ends a round and its half",
-    "marker ends a round and keeps its half",
-    "chunk begins in the middle of a block",
-    "presence of the second block",
-    "last slot",
-    "host's current enters",
-    "logit leaves",
-    "fewer timesteps than the PE has",
-    "psum saturates",
-    "membrane saturates",
-    "psum saturates in the cycle of a clear",
-    "overflow cleared",
-    "reset in the middle of a layer",
-)
+component = Pe
+ARCH = replace(SMALL, slots=16)
+
+CORNERS = (*(f"kernel {side} issues" for side in KERNELS), "reset in the middle of a layer")
 
 
-def component(arch: Arch) -> wiring.Component:
-    return Pe(arch)
+class Rig(NetworkRig):
+    """The component beside PE `number` of a machine."""
 
+    number = 0
 
-class Rig:
-    """The component beside PE `number` of a model. done: words and activations that it took."""
+    def begin(self, core: Core) -> None:
+        pes = range(self.bench.arch.pes)
+        self.number = self.bench.random.choices(pes, core.weights)[0]
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.done = 0
-
-    async def run(self, network: Network, pauses: Pauses, cycles: int = 1 << 30) -> Core:
-        """A network, or the first cycles of it, from the reset on."""
-        bench = self.bench
-        core = Core(bench, network, pauses)
-        number = bench.random.choices(range(bench.arch.pes), core.weights)[0]
-        while not core.machine.over and core.machine.cycle < cycles:
-            await self.cycle(core, number)
-        return core
-
-    async def cycle(self, core: Core, number: int) -> None:
-        bench, pe = self.bench, core.machine.pes[number]
+    async def cycle(self, core: Core) -> None:
+        bench, number = self.bench, self.number
+        pe = core.machine.pes[number]
         clear = bench.chance(0.1)
         word, activation = self._word(core, number), self._activation(core, number)
         out = await bench.cycle(
@@ -106,15 +50,11 @@ class Rig:
         self._corners(core, number, took)
         flags = core.accumulator_overflow[number], core.membrane_overflow[number]
         core.step()
-        if clear and flags != (False, False):
-            bench.cover("overflow cleared")
+        bench.cover("overflow cleared", clear and flags != (False, False))
         if pe.overflow.q:
             bench.cover("psum saturates")
-            if clear:
-                bench.cover("psum saturates in the cycle of a clear")
-        if core.membrane_overflow[number] and not flags[1]:
-            bench.cover("membrane saturates")
-        core.machine.cycle += 1
+            bench.cover("psum saturates in the cycle of a clear", clear)
+        bench.cover("membrane saturates", core.membrane_overflow[number] and not flags[1])
 
     def _width(self, name: str) -> int:
         return self.bench.inputs[f"{name}__payload"].width
@@ -147,19 +87,17 @@ class Rig:
     def _corners(self, core: Core, number: int, took: tuple[Any, Any]) -> None:
         machine, cover = core.machine, self.bench.cover
         pe = machine.pes[number]
-        if pe.fifo.full:
-            cover("FIFO full")
-        if pe.queue.full:
-            cover("match queue full")
-        if all(took):
-            cover("word and activation in one cycle")
+        cover("FIFO full", pe.fifo.full)
+        cover("match queue full", pe.queue.full)
+        cover("word and activation in one cycle", all(took))
         parity = machine.sequencer.drained.q
-        if not pe.fifo.empty and pe.fifo.head.work.round != parity:
-            cover("activation of the next round waits")
+        cover(
+            "activation of the next round waits",
+            not pe.fifo.empty and pe.fifo.head.work.round != parity,
+        )
         if not pe.queue.empty:
             self._issues(core, number)
-        if core.presence[number] and core.reads_block:
-            cover("presence of the second block")
+        cover("presence of the second block", core.presence[number] and core.reads_block)
         self._drains(core)
 
     def _drains(self, core: Core) -> None:
@@ -167,90 +105,66 @@ class Rig:
         drain = machine.drain
         at, item = drain.at.q, drain.pipe.q[0]
         if at is not None and at.phase == 0:
-            name = ("first", "second")[machine.plan.rounds[at.round].half]
-            cover(f"bias out of the {name} half")
-        if at is not None and at.slot == self.bench.arch.slots - 1:
-            cover("last slot")
-        if item is not None and core.packed.layers[item.place.layer].host:
-            cover("host's current enters")
+            half = machine.plan.rounds[at.round].half
+            cover("bias out of the second half" if half else "bias out of the first half")
+        cover("last slot", at is not None and at.slot == self.bench.arch.slots - 1)
+        cover(
+            "host's current enters", item is not None and core.packed.layers[item.place.layer].host
+        )
         item = drain.pipe.q[-2]
         if item is not None:
-            if core.packed.layers[item.place.layer].last:
-                cover("logit leaves")
-            if core.packed.timesteps < self.bench.arch.timesteps:
-                cover("fewer timesteps than the PE has")
+            cover("logit leaves", core.packed.layers[item.place.layer].last)
+            cover(
+                "fewer timesteps than the PE has", core.packed.timesteps < self.bench.arch.timesteps
+            )
 
     def _issues(self, core: Core, number: int) -> None:
         pe, cover = core.machine.pes[number], self.bench.cover
         head = pe.queue.head
         work = head.item.work
         if head.item.marker:
-            kind = "in the middle of a round"
-            if work.ends_round:
-                kind = "ends a round and " + ("its half" if work.frees else "keeps its half")
-            cover(f"marker {kind}")
+            cover("marker in the middle of a round", not work.ends_round)
+            cover("marker ends a round and its half", work.ends_round and work.frees)
+            cover("marker ends a round and keeps its half", work.ends_round and not work.frees)
             return
         cover(f"kernel {work.segment.kernel} issues")
-        if work.segment is not core.packed.layers[work.layer].segments[0]:
-            cover("second segment issues")
-        if work.segment.stride == 2:
-            cover("stride 2 issues")
-        if work.start % self.bench.arch.pes:
-            cover("chunk begins in the middle of a block")
-        if pe.forward.q is not None and pe.adder.q is not None and pe.forward.q[0] == pe.adder.q[0]:
-            cover("two weights of the same row in a row")
-        load = pe.unpacker.state.q.load
-        if pe.unpacker.hold.q is not None and load is not None and load.half != work.half:
-            cover("one half issues while the other is unpacked")
-
-    async def clean(self, *, rows: bool = False) -> None:
-        """A reset. rows: with all psums drained, as a network that has ended leaves them."""
-        bench = self.bench
-        idle = dict.fromkeys(bench.inputs, 0)
-        await bench.reset()
-        if rows:
-            for row in range(bench.arch.accumulators):
-                await bench.cycle(
-                    **idle | {"drain": bench.bits_of("drain", {"read": 1, "row": row})}
-                )
-            await bench.cycle(**idle)
-            await bench.reset()
-
-
-@cocotb.test()
-async def random_networks(dut: Any) -> None:
-    """Networks of every kind of layer, each from a reset on."""
-    rig = Rig(await start(dut))
-    bench = rig.bench
-    kernels = itertools.cycle(KERNELS)
-    while rig.done < bench.transactions:
-        network = random_network(
-            bench, kernel=next(kernels), side=5, filters=17, words=1200, wild=bench.chance(0.4)
+        cover(
+            "second segment issues", work.segment is not core.packed.layers[work.layer].segments[0]
         )
-        await rig.run(network, random_pauses(bench))
-        await rig.clean()
+        cover("stride 2 issues", work.segment.stride == 2)
+        cover("chunk begins in the middle of a block", work.start % self.bench.arch.pes)
+        cover(
+            "two weights of the same row in a row",
+            pe.forward.q is not None
+            and pe.adder.q is not None
+            and pe.forward.q[0] == pe.adder.q[0],
+        )
+        load = pe.unpacker.state.q.load
+        cover(
+            "one half issues while the other is unpacked",
+            pe.unpacker.hold.q is not None and load is not None and load.half != work.half,
+        )
 
 
-@cocotb.test()
-async def saturation(dut: Any) -> None:
+@test
+async def random_networks(bench: Bench) -> None:
+    """Networks of every kind of layer, each from a reset on."""
+    await Rig(bench).random_networks(filters=17, words=1200, wild=0.4)
+
+
+@test
+async def saturation(bench: Bench) -> None:
     """Psums that reach both ends, and biases that carry the membranes over them."""
-    rig = Rig(await start(dut))
+    rig = Rig(bench)
     for turn in range(2):
-        await rig.run(loud_network(rig.bench), Pauses() if turn else random_pauses(rig.bench))
-        await rig.clean()
+        await rig.run(loud_network(bench), Pauses() if turn else random_pauses(bench))
+        await bench.reset()
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """A reset in the middle leaves nothing but the psums, which a drain clears."""
-    rig = Rig(await start(dut))
-    bench = rig.bench
-    for _ in range(min(40, 1 + bench.transactions // 250)):
-        network = random_network(bench, side=4, filters=8, words=600)
-        core = await rig.run(network, Pauses(), bench.random.randrange(1, 500))
-        if not core.machine.over and core.machine.sequencer.layer.q:
-            bench.cover("reset in the middle of a layer")
-        await rig.clean(rows=True)
+    await Rig(bench).resets()
 
 
 # --- by hand ---------------------------------------------------------------------------------
@@ -293,10 +207,9 @@ def activation(half: int, y: int, x: int, mask: int, **fields: int) -> dict[str,
     return plain | fields
 
 
-@cocotb.test()
-async def latency(dut: Any) -> None:
+@test
+async def latency(bench: Bench) -> None:
     """An activation taken in cycle c issues in c + 4 and is at the drain's disposal in c + 6."""
-    bench = await start(dut)
     await bench.cycle(layer=layer())
     await load(bench, 1, 0)
     times = bench.arch.timesteps
@@ -341,10 +254,9 @@ async def latency(dut: Any) -> None:
             bench.check(found[3 + number + times + 1], expected)
 
 
-@cocotb.test()
-async def rounds(dut: Any) -> None:
+@test
+async def rounds(bench: Bench) -> None:
     """An activation of the next round waits for its turn, in the FIFO, with all behind it."""
-    bench = await start(dut)
     await bench.cycle(layer=layer())
     await load(bench, 0, 0)
     depth = bench.arch.fifo_depth
@@ -361,10 +273,9 @@ async def rounds(dut: Any) -> None:
         bench.check(out, {"busy": 3 <= cycle < depth + 3, "activation__ready": cycle > 0})
 
 
-@cocotb.test()
-async def markers(dut: Any) -> None:
+@test
+async def markers(bench: Bench) -> None:
     """Of each kind: what counts it, modulo 4; the rest of its fields is of no use."""
-    bench = await start(dut)
     await bench.cycle(layer=layer())
     counts = {"rounds": 0, "worked": 0, "finished": 0}
     for number in range(40):

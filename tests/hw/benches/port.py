@@ -6,41 +6,16 @@ from collections import deque
 from random import Random
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.descriptor import PASS
 from evenspike_hw.rtl.port import MemoryPort
-from tests.hw.benches.common import Bench, pack, start
+from tests.helpers.driver import Bench, pack, test
 
+component = MemoryPort
 ARCH = Arch(pes=4, stream_depth=7, table_words=64)
 VARIANTS = {"one-credit": Arch(pes=4, stream_depth=1, table_words=64)}
-CORNERS = (
-    "all credits used",
-    "request waits for the memory",
-    "word waits in the FIFO",
-    "taken in the cycle after its response",
-    "credit given and used in one cycle",
-    "pass of one word",
-    "pass after pass of one word",
-    "repeat of one word",
-    "repeat of several words",
-    "address carries into bit 31",
-    "list ends",
-    "list starts at the end of the table",
-    "prepared long before go",
-    "fill",
-    "broken off in the list",
-    "broken off while filling",
-    "reset with words under way",
-)
 WORD = (1 << 32) - 1
 STABLE = ("currents", "weights", "pass_base", "fill_address", "fill_words")
-
-
-def component(arch: Arch) -> wiring.Component:
-    return MemoryPort(arch)
 
 
 class Model:
@@ -190,30 +165,27 @@ class Rig:
 
     def _corners(self, drive: dict[str, int], expected: dict[str, Any]) -> None:
         cover, model = self.bench.cover, self.model
-        if model.running and model.plan and model.credits == 0:
-            cover("all credits used")
-        if model.asks and not model.taken:
-            cover("request waits for the memory")
+        cover("all credits used", model.running and model.plan and model.credits == 0)
+        cover("request waits for the memory", model.asks and not model.taken)
         taken = bool(model.fifo) and drive["word__ready"]
-        if model.fifo and not taken:
-            cover("word waits in the FIFO")
-        if taken and len(model.fifo) == 1:
-            cover("taken in the cycle after its response")
-        if (taken and model.taken) or self.bench.arch.stream_depth == 1:
-            cover("credit given and used in one cycle")
+        cover("word waits in the FIFO", model.fifo and not taken)
+        cover("taken in the cycle after its response", taken and len(model.fifo) == 1)
+        cover(
+            "credit given and used in one cycle",
+            (taken and model.taken) or self.bench.arch.stream_depth == 1,
+        )
         if not model.taken:
             return
         _, words, repeats = model.plan[0]
-        if expected["request__payload"] == 1 << 31 and model.done:
-            cover("address carries into bit 31")
+        cover("address carries into bit 31", expected["request__payload"] == 1 << 31 and model.done)
         if words == 1 and repeats == 1:
             cover("pass of one word")
-            if len(model.plan) > 1 and model.plan[1][1:] == (1, 1):
-                cover("pass after pass of one word")
+            cover(
+                "pass after pass of one word", len(model.plan) > 1 and model.plan[1][1:] == (1, 1)
+            )
         if model.round:
             cover("repeat of one word" if words == 1 else "repeat of several words")
-        if model.ends and len(model.plan) == 1:
-            cover("list ends")
+        cover("list ends", model.ends and len(model.plan) == 1)
 
     # What happens to a port.
 
@@ -222,8 +194,7 @@ class Rig:
         bench = self.bench
         size = ARCH.table_words
         base = bench.random.randrange(size)
-        if base + len(passes) >= size:
-            bench.cover("list starts at the end of the table")
+        bench.cover("list starts at the end of the table", base + len(passes) >= size)
         self.table = [bench.bits(64) for _ in range(size)]
         for number, (words, repeats) in enumerate([*passes, (0, bench.bits(16))]):
             entry = pack(PASS, {"words": words, "repeats": repeats})
@@ -270,23 +241,18 @@ class Rig:
         self.model.fill(address, words)
 
 
-async def rig(dut: Any) -> Rig:
-    return Rig(await start(dut))
-
-
-@cocotb.test()
-async def idle(dut: Any) -> None:
+@test
+async def idle(bench: Bench) -> None:
     """After the reset nothing is requested, read or handed on."""
-    made = await rig(dut)
+    made = Rig(bench)
     for _ in range(20):
         made.styles()
         await made.cycle()
 
 
-@cocotb.test()
-async def latency_and_throughput(dut: Any) -> None:
+@test
+async def latency_and_throughput(bench: Bench) -> None:
     """The docstring's numbers, as numbers."""
-    bench = await start(dut)
     depth = bench.arch.stream_depth
     table = [pack(PASS, {"words": 1, "repeats": 1})] * 2 + [pack(PASS, {"words": 2, "repeats": 3})]
     table += [pack(PASS, {"words": 1, "repeats": 4}), 0, 0]
@@ -322,11 +288,10 @@ async def latency_and_throughput(dut: Any) -> None:
     assert [now for now, _ in asked] == [1 + period * n for n in range(len(wanted))]
 
 
-@cocotb.test()
-async def random_networks(dut: Any) -> None:
+@test
+async def random_networks(bench: Bench) -> None:
     """Lists of short and long passes, all kinds of stalls, and tables filled in between."""
-    made = await rig(dut)
-    bench = made.bench
+    made = Rig(bench)
     # With a single credit a word takes three cycles at least.
     while made.words < bench.transactions // (1 if bench.arch.stream_depth > 1 else 3):
         made.styles()
@@ -342,11 +307,10 @@ async def random_networks(dut: Any) -> None:
         await made.network(passes)
 
 
-@cocotb.test()
-async def large_counts(dut: Any) -> None:
+@test
+async def large_counts(bench: Bench) -> None:
     """Every bit of the counters: a pass, a repeat or a table too long to see its end."""
-    made = await rig(dut)
-    bench = made.bench
+    made = Rig(bench)
     for bit in range(1, 32):
         made.styles()
         passes = [(1, 1), (1 << bit | 1, 3)] if bit % 2 else [(1 << bit | 1, 1), (4, 4)]
@@ -377,20 +341,19 @@ async def large_counts(dut: Any) -> None:
         await made.settle()
 
 
-@cocotb.test()
-async def long_pass(dut: Any) -> None:
+@test
+async def long_pass(bench: Bench) -> None:
     """A pass of some thousand words, the next starts behind it; some hundred repeats."""
-    made = await rig(dut)
+    made = Rig(bench)
     made.latency = 2
-    await made.network([(3, 1), (0x0AA7 if made.bench.transactions > 1000 else 5, 1), (0x0558, 1)])
+    await made.network([(3, 1), (0x0AA7 if bench.transactions > 1000 else 5, 1), (0x0558, 1)])
     await made.network([(1, 300), (2, 77), (1, 40)])
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """A reset in the middle leaves nothing behind."""
-    made = await rig(dut)
-    bench = made.bench
+    made = Rig(bench)
     for length in range(12):
         made.memory_busy = made.memory_slow = 0.0
         made.taker_busy = 0.5
@@ -398,8 +361,7 @@ async def reset(dut: Any) -> None:
         await made.cycle(go=1)
         for _ in range(length):
             await made.cycle()
-        if made.under_way or made.model.fifo:
-            bench.cover("reset with words under way")
+        bench.cover("reset with words under way", made.under_way or made.model.fifo)
         for name in ("prepare", "go", "fill", "response_valid"):
             assert await bench.cycle(**{name: 0})
         await bench.reset()

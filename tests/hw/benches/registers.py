@@ -4,38 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
 from amaranth.utils import ceil_log2
 from cocotb.triggers import ClockCycles
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.layouts import FILL_BITS
 from evenspike_hw.rtl.registers import Register, Registers, Status
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = Registers
 ARCH = Arch(pes=4, table_words=1 << 16)
 VARIANTS = {"small-table": Arch(pes=4, table_words=100)}
 CORNERS = (
     *(f"reads {register.name}" for register in Register),
     *(f"writes {register.name}" for register in Register),
-    "reads no register",
-    "write while busy",
-    "start while busy",
-    "fill while busy",
-    "start and fill at once",
-    "start and done at once",
-    "start and overflow at once",
-    "read in the cycle of the write",
-    "more than 131072 cycles",
-    "reset",
 )
 WORD = (1 << 32) - 1
 PULSES = ("busy", "running", "done", "error", "overflow")
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Registers(arch)
 
 
 class Model:
@@ -107,33 +92,30 @@ class Rig:
         return out
 
     def _corners(self, drive: dict[str, Any]) -> None:
+        cover = self.bench.cover
         bus, busy = drive["bus"], drive["busy"]
         address, data = bus["address"], bus["data"]
         control = bus["write"] and address == Register.CONTROL
         name = Register(address).name if address in iter(Register) else ""
         start = control and not busy and data & 1
-        met = {
-            f"reads {name}": bool(name),
-            f"writes {name}": name and bus["write"] and not busy,
-            "reads no register": not name,
-            "write while busy": bus["write"] and busy and address in self.model.values,
-            "start while busy": control and busy and data & 1,
-            "fill while busy": control and busy and data & 2,
-            "start and fill at once": start and data & 2,
-            "start and done at once": start and drive["done"],
-            "start and overflow at once": start and drive["overflow"],
-            "read in the cycle of the write": bus["write"] and address in self.model.values,
-            "more than 131072 cycles": self.model.cycles > 1 << 17 and name == "CYCLES",
-        }
-        for corner, hit in met.items():
-            if hit:
-                self.bench.cover(corner)
+        if name:
+            cover(f"reads {name}")
+            cover(f"writes {name}", bus["write"] and not busy)
+        cover("reads no register", not name)
+        cover("write while busy", bus["write"] and busy and address in self.model.values)
+        cover("start while busy", control and busy and data & 1)
+        cover("fill while busy", control and busy and data & 2)
+        cover("start and fill at once", start and data & 2)
+        cover("start and done at once", start and drive["done"])
+        cover("start and overflow at once", start and drive["overflow"])
+        cover("read in the cycle of the write", bus["write"] and address in self.model.values)
+        cover("more than 131072 cycles", self.model.cycles > 1 << 17 and name == "CYCLES")
 
 
-@cocotb.test()
-async def every_register(dut: Any) -> None:
+@test
+async def every_register(bench: Bench) -> None:
     """Every bit of each, alone and alone missing; the others keep theirs."""
-    made = Rig(await start(dut))
+    made = Rig(bench)
     for _ in range(2):
         for address in range(16):
             await made.cycle(address)
@@ -152,10 +134,10 @@ async def every_register(dut: Any) -> None:
                 await made.cycle(address, data, busy=busy)
 
 
-@cocotb.test()
-async def status(dut: Any) -> None:
+@test
+async def status(bench: Bench) -> None:
     """Each bit of the status alone; what a start clears, and what it does not."""
-    made = Rig(await start(dut))
+    made = Rig(bench)
     for name in PULSES:
         await made.cycle(Register.CONTROL, 1, write=1)
         await made.cycle(Register.CONTROL, **{name: 1})
@@ -172,24 +154,23 @@ async def status(dut: Any) -> None:
         await made.cycle(Register.CONTROL, number=255 ^ 1 << bit)
 
 
-@cocotb.test()
-async def many_cycles(dut: Any) -> None:
+@test
+async def many_cycles(bench: Bench) -> None:
     """The counter of cycles: more than anyone looks at one by one."""
-    made = Rig(await start(dut))
-    for count in (1 << 8, (1 << 17) + 3) if made.bench.transactions > 1000 else (1 << 8,):
+    made = Rig(bench)
+    for count in (1 << 8, (1 << 17) + 3) if bench.transactions > 1000 else (1 << 8,):
         await made.cycle(Register.CONTROL, 1, write=1)
         await made.cycle(Register.CYCLES, running=1)
-        await ClockCycles(dut.clk, count)
+        await ClockCycles(bench.clock, count)
         made.model.cycles += count
         made.model.read = made.model.cycles - 1
         for pulses in ({"running": 1}, {"running": 1}, {}, {"done": 1}, {}):
             await made.cycle(Register.CYCLES, **pulses)
 
 
-@cocotb.test()
-async def random_traffic(dut: Any) -> None:
-    made = Rig(await start(dut))
-    bench = made.bench
+@test
+async def random_traffic(bench: Bench) -> None:
+    made = Rig(bench)
     for n in range(bench.transactions):
         if n % 100 == 0:
             chances = {name: bench.random.choice((0.0, 0.05, 0.5)) for name in PULSES}
@@ -204,11 +185,10 @@ async def random_traffic(dut: Any) -> None:
         await made.cycle(address, data, write, number=bench.bits(8), **pulses)
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """All registers, the counter, the status and what was read are 0."""
-    made = Rig(await start(dut))
-    bench = made.bench
+    made = Rig(bench)
     for address in (Register.CURRENTS, Register.DIGEST):
         for register in Register:
             await made.cycle(register, WORD if register else 0, write=1)

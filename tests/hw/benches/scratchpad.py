@@ -3,34 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import cocotb
-from amaranth.lib import wiring
 
 from evenspike_core.arch import HEADER_UNITS, Arch
 from evenspike_hw.rtl.pe.scratchpad import Scratchpad
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = Scratchpad
 ARCH = Arch(pes=4, scratchpad_words=256, header_words=27)  # neither bank is a power of two
-
-CORNERS = (
-    "first and last weight of each half",
-    "first and last header line of each half",
-    "header of each kernel at each place of a line",
-    "each word of a line",
-    "a header beside another in its line",
-    "weight read in the cycle of its write",
-    "header read in the cycle of its write",
-    "weight held while it is overwritten",
-    "header held while it is overwritten",
-    "all four ports at once",
-    "reset keeps contents and outputs",
-)
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Scratchpad(arch)
 
 
 @dataclass(frozen=True)
@@ -67,16 +46,9 @@ class Model:
         self.seen: set[tuple[str | int, ...]] = set()
         half, last = self.weight_words // 2, self.units // 4 - 1
         places = {(code, n) for code in range(4) for n in range(0, 4, HEADER_UNITS[2 * code + 1])}
-        self.needed: dict[str, set[tuple[str | int, ...]]] = {
-            "first and last weight of each half": {
-                ("weight", n) for n in (0, half - 1, half, 2 * half - 1)
-            },
-            "first and last header line of each half": {
-                ("line", h, line) for h in (0, 1) for line in (0, last)
-            },
-            "header of each kernel at each place of a line": {("place", *p) for p in places},
-            "each word of a line": {("word", 0), ("word", 2)},
-        }
+        self.weight_ends = {("weight", n) for n in (0, half - 1, half, 2 * half - 1)}
+        self.line_ends = {("line", h, line) for h in (0, 1) for line in (0, last)}
+        self.places = {("place", *p) for p in places}
 
     async def cycle(
         self,
@@ -130,6 +102,7 @@ class Model:
         header: Header | None,
         fetch: Header | None,
     ) -> None:
+        cover = self.bench.cover
         address = None if write is None else write[0]
         units = {} if header is None else header.spread()
         words = {(half, unit // 2 * 2) for half, unit in units}
@@ -140,21 +113,19 @@ class Model:
             self.seen.add(("weight", read))
         if word is not None:
             self.seen |= {("line", word[0], word[1] // 4), ("word", word[1] % 4)}
-        for corner, met in {
-            "weight read in the cycle of its write": address is not None and address == read,
-            "weight held while it is overwritten": (
-                address is not None and read is None and address == self.weight_address
-            ),
-            "header read in the cycle of its write": word in words,
-            "header held while it is overwritten": self.word in words and word is None,
-            "a header beside another in its line": header is not None and self._beside(header),
-            "all four ports at once": None not in (write, read, header, fetch),
-        }.items():
-            if met:
-                self.bench.cover(corner)
-        for corner, needed in self.needed.items():
-            if needed <= self.seen:
-                self.bench.cover(corner)
+        cover("weight read in the cycle of its write", address is not None and address == read)
+        cover(
+            "weight held while it is overwritten",
+            address is not None and read is None and address == self.weight_address,
+        )
+        cover("header read in the cycle of its write", word in words)
+        cover("header held while it is overwritten", self.word in words and word is None)
+        cover("a header beside another in its line", header is not None and self._beside(header))
+        cover("all four ports at once", None not in (write, read, header, fetch))
+        cover("first and last weight of each half", self.weight_ends <= self.seen)
+        cover("first and last header line of each half", self.line_ends <= self.seen)
+        cover("header of each kernel at each place of a line", self.places <= self.seen)
+        cover("each word of a line", {("word", 0), ("word", 2)} <= self.seen)
 
     def _beside(self, header: Header) -> bool:
         """The header shares its line with units that are not 0."""
@@ -174,16 +145,11 @@ class Model:
         return Header(self.bench.random.randrange(2), self.bench.random.randrange(self.units // 2))
 
 
-async def begin(dut: Any) -> Model:
+async def begin(bench: Bench) -> Model:
     """Both banks and outputs 0. The banks are read in the reset, since a RAM's output is undefined
     before its first read; what they hold is from the test before.
     """
-    bench = await start(dut)
-    for name in ("weight_read", "header_read"):
-        bench.inputs[name].handle.value = 1
-    await bench.reset()
-    for name in ("weight_read", "header_read"):
-        bench.inputs[name].handle.value = 0
+    await bench.reset(weight_read=1, header_read=1)
     model = Model(bench)
     for address in model.weights:
         await bench.cycle(weight_write={"enable": 1, "address": address})
@@ -193,9 +159,9 @@ async def begin(dut: Any) -> Model:
     return model
 
 
-@cocotb.test()
-async def every_address_takes_zeros_and_ones(dut: Any) -> None:
-    model = await begin(dut)
+@test
+async def every_address_takes_zeros_and_ones(bench: Bench) -> None:
+    model = await begin(bench)
     for value in (0xFFFF, 0, 0x5555, 0xAAAA):
         for address in range(model.weight_words):
             await model.cycle(write=(address, value))
@@ -213,9 +179,9 @@ async def every_address_takes_zeros_and_ones(dut: Any) -> None:
     await model.cycle()
 
 
-@cocotb.test()
-async def every_address_has_a_cell_of_its_own(dut: Any) -> None:
-    model = await begin(dut)
+@test
+async def every_address_has_a_cell_of_its_own(bench: Bench) -> None:
+    model = await begin(bench)
     for address in range(model.weight_words):
         await model.cycle(write=(address, address * 321 % 65536))
     for half in (0, 1):
@@ -229,23 +195,22 @@ async def every_address_has_a_cell_of_its_own(dut: Any) -> None:
     await model.cycle()
 
 
-@cocotb.test()
-async def reset_keeps_contents_and_outputs(dut: Any) -> None:
-    model = await begin(dut)
+@test
+async def reset_keeps_contents_and_outputs(bench: Bench) -> None:
+    model = await begin(bench)
     await model.cycle(write=(5, 0xFFFD), header=Header(1, 4, 3, 0x0123_4567_89AB_CDEF))
     await model.cycle(read=5, fetch=Header(1, 3))
     await model.cycle()
-    await model.bench.reset()
+    await bench.reset()
     await model.cycle()
     await model.cycle(read=5, fetch=Header(1, 2))
     await model.cycle()
-    model.bench.cover("reset keeps contents and outputs")
+    bench.cover("reset keeps contents and outputs")
 
 
-@cocotb.test()
-async def random_traffic(dut: Any) -> None:
-    model = await begin(dut)
-    bench = model.bench
+@test
+async def random_traffic(bench: Bench) -> None:
+    model = await begin(bench)
     accesses = 0
     address = 0
     while accesses < bench.transactions:

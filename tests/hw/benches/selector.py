@@ -8,49 +8,21 @@ from functools import cache
 from itertools import combinations
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.layouts import PAIR_OFFSET, Layouts
 from evenspike_hw.rtl.pe.selector import Selector
-from tests.hw.benches.common import Bench, pack, start
+from tests.helpers.driver import Bench, pack, test
 
+component = Selector
 ARCH = Arch(pes=4, scratchpad_words=2048)
 CORNERS = (
     *(f"K = {side}, stride {stride}" for side in (1, 3, 5, 7) for stride in (1, 2)),
     *(f"every position of K = {side}" for side in (1, 3, 5, 7)),
-    "all 49 positions match",
-    "a single match",
-    "both kernels match",
-    "only the second kernel matches",
-    "weights without a match before the first",
-    "weight behind an entry's last, in the next cycle",
-    "marker behind a weight, in the next cycle",
-    "marker behind a marker",
-    "queue runs empty",
-    "marker ends a round and gives up a half",
-    "marker ends a round",
-    "marker gives up a half",
-    "marker does neither",
-    "a counter wraps",
-    "tile of one neuron",
-    "tile of all accumulators",
-    "tile one column wide",
-    "tile one row high",
-    "last row of the accumulators",
-    "another segment in the next cycle",
-    "address of a weight wraps",
-    "reset between the weights of an entry",
 )
 LAYOUTS = Layouts(ARCH)
 ADDRESSES = 1 << LAYOUTS.weight_address_bits
 LOG_ROWS = LAYOUTS.row_bits
 KERNELS = (1, 3, 5, 7)
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Selector(arch)
 
 
 @dataclass(frozen=True)
@@ -211,18 +183,16 @@ class Model:
 
     def _count(self, marker: Entry) -> None:
         ends, frees, cover = marker.ends_round, marker.frees, self.bench.cover
-        kinds = ("marker does neither", "marker gives up a half", "marker ends a round")
-        if ends and frees:
-            cover("marker ends a round and gives up a half")
-        else:
-            cover(kinds[2 * ends + frees])
+        cover("marker ends a round and gives up a half", ends and frees)
+        cover("marker ends a round", ends and not frees)
+        cover("marker gives up a half", frees and not ends)
+        cover("marker does neither", not ends and not frees)
         for name, counts in (
             ("rounds", ends),
             ("worked", frees and not ends),
             ("finished", frees),
         ):
-            if counts and self.counts[name] == 3:
-                cover("a counter wraps")
+            cover("a counter wraps", counts and self.counts[name] == 3)
             self.counts[name] = (self.counts[name] + int(counts)) % 4
 
     def _weight_corners(self, row: int) -> None:
@@ -230,63 +200,50 @@ class Model:
         cover, layer, segment = self.bench.cover, self.layer, self.head.segment
         side = layer.sides[segment]
         cover(f"K = {side}, stride {layer.strides[segment]}")
-        if row == (1 << LOG_ROWS) - 1:
-            cover("last row of the accumulators")
-        if layer.log_height + layer.log_width == 0:
-            cover("tile of one neuron")
-        if layer.log_height + layer.log_width == LOG_ROWS:
-            cover("tile of all accumulators")
-        if layer.log_height and not layer.log_width:
-            cover("tile one column wide")
-        if layer.log_width and not layer.log_height:
-            cover("tile one row high")
+        cover("last row of the accumulators", row == (1 << LOG_ROWS) - 1)
+        cover("tile of one neuron", layer.log_height + layer.log_width == 0)
+        cover("tile of all accumulators", layer.log_height + layer.log_width == LOG_ROWS)
+        cover("tile one column wide", layer.log_height and not layer.log_width)
+        cover("tile one row high", layer.log_width and not layer.log_height)
 
     def _entry_corners(self) -> None:
+        cover = self.bench.cover
         head, before = self.head, self.before
         if head is None:
-            self.bench.cover("queue runs empty")
+            cover("queue runs empty")
             return
         weight, marker = bool(head.kernels), not head.kernels
         if before is not None:
             behind_weight = bool(before.kernels)
-            self._cover(
-                {
-                    "weight behind an entry's last, in the next cycle": behind_weight and weight,
-                    "marker behind a weight, in the next cycle": behind_weight and marker,
-                    "marker behind a marker": marker and not behind_weight,
-                    "another segment in the next cycle": behind_weight
-                    and weight
-                    and head.segment != before.segment,
-                }
+            cover("weight behind an entry's last, in the next cycle", behind_weight and weight)
+            cover("marker behind a weight, in the next cycle", behind_weight and marker)
+            cover("marker behind a marker", marker and not behind_weight)
+            cover(
+                "another segment in the next cycle",
+                behind_weight and weight and head.segment != before.segment,
             )
         if weight and self.fresh:
             self._first_cycle(head)
         self.fresh = False
 
     def _first_cycle(self, head: Entry) -> None:
+        cover = self.bench.cover
         side = self.layer.sides[head.segment]
         area = side * side
         pids = [kernel.pids for kernel in head.kernels]
         for pattern in pids:
             self.seen[side] |= {n for n in range(area) if pattern >> n & 1}
         first = head.kernels[0]
-        self._cover(
-            {
-                f"every position of K = {side}": len(self.seen[side]) == area,
-                "all 49 positions match": pids[0] == (1 << 49) - 1,
-                "a single match": len(self.left) == 1,
-                "both kernels match": len(pids) == 2 and all(pids),
-                "only the second kernel matches": len(pids) == 2 and not pids[0],
-                "weights without a match before the first": first.pids
-                and first.wsp & (first.pids & -first.pids) - 1,
-                "address of a weight wraps": any(at < head.base for at, _ in self.left),
-            }
+        cover(f"every position of K = {side}", len(self.seen[side]) == area)
+        cover("all 49 positions match", pids[0] == (1 << 49) - 1)
+        cover("a single match", len(self.left) == 1)
+        cover("both kernels match", len(pids) == 2 and all(pids))
+        cover("only the second kernel matches", len(pids) == 2 and not pids[0])
+        cover(
+            "weights without a match before the first",
+            first.pids and first.wsp & (first.pids & -first.pids) - 1,
         )
-
-    def _cover(self, met: dict[str, Any]) -> None:
-        for corner, there in met.items():
-            if there:
-                self.bench.cover(corner)
+        cover("address of a weight wraps", any(at < head.base for at, _ in self.left))
 
     # Random layers and entries.
 
@@ -357,12 +314,11 @@ class Model:
             await self.cycle()
 
 
-@cocotb.test()
-async def latency(dut: Any) -> None:
+@test
+async def latency(bench: Bench) -> None:
     """An entry issues in the cycle in which it is the head; its mask shows in the next, a marker's
     count, too.
     """
-    bench = await start(dut)
     layer = {"kernels": [1, 0], "log_strides": [0, 0], "log_tile_width": 2, "log_tile": 4}
     entry = {"pids": 0b101, "wsp": 0b111, "base": 8, "slots": [3, 0], "mask": 5, "y": 2, "x": 3}
     await bench.cycle(**layer)
@@ -379,11 +335,10 @@ async def latency(dut: Any) -> None:
     bench.check(out, {"busy": 0, "rounds": 1, "worked": 0, "finished": 1})
 
 
-@cocotb.test()
-async def all_positions(dut: Any) -> None:
+@test
+async def all_positions(bench: Bench) -> None:
     """Every kernel position alone, with all weights living, for each side and stride."""
-    model = Model(await start(dut))
-    bench = model.bench
+    model = Model(bench)
     for side in KERNELS:
         for stride in (1, 2):
             model.layer = Layer((side, 1), (stride, 1), 3, 3)
@@ -401,11 +356,10 @@ async def all_positions(dut: Any) -> None:
                     await model.settle()
 
 
-@cocotb.test()
-async def all_pairs(dut: Any) -> None:
+@test
+async def all_pairs(bench: Bench) -> None:
     """Every two kernel positions of K = 7, the weights between them living or not."""
-    model = Model(await start(dut))
-    bench = model.bench
+    model = Model(bench)
     model.layer = Layer((3, 7), (2, 1), 3, 3)
     for low, high in combinations(range(49), 2):
         pids = 1 << low | 1 << high
@@ -416,11 +370,11 @@ async def all_pairs(dut: Any) -> None:
         await model.settle()
 
 
-@cocotb.test()
-async def random_traffic(dut: Any) -> None:
+@test
+async def random_traffic(bench: Bench) -> None:
     """Layers of all kernels, strides and tiles; entries come at random rates."""
-    model = Model(await start(dut))
-    bench, random = model.bench, model.bench.random
+    model = Model(bench)
+    random = bench.random
     while model.entries < bench.transactions:
         model.choose()
         density = random.choice((0.03, 0.2, 0.6, 1.0))
@@ -435,11 +389,10 @@ async def random_traffic(dut: Any) -> None:
         await model.settle()
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """A reset forgets the matches that were left, the mask and the counts."""
-    model = Model(await start(dut))
-    bench = model.bench
+    model = Model(bench)
     for _ in range(20):
         for _ in range(bench.random.randrange(1, 4)):
             model.offer(model.marker())

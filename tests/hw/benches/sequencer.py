@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
 from evenspike_hw.rtl.layouts import WORD_BITS
 from evenspike_hw.rtl.sequencer import Sequencer
+from tests.helpers.driver import Bench, pack, test, unpack
 from tests.helpers.layers import Layer, Work, layer, noise, works
-from tests.hw.benches import broadcasts, fetch
-from tests.hw.benches.common import Bench, pack, start, unpack
+from tests.helpers.sequencing import CHUNK_MASK, WORDS, BroadcastModel, FetchModel
 
+component = Sequencer
 ARCH = Arch(pes=4, table_words=1 << 16, accumulators=4096)
 VARIANTS = {
     "small": Arch(pes=4, timesteps=1, table_words=100, accumulators=64, slots=4),
@@ -36,27 +34,7 @@ FAULTS = (
     "chunks",
     "padding",
 )
-CORNERS = (
-    *(f"fault: {name}" for name in FAULTS),
-    "as many layers as the table has room for",
-    "fault in layer 0",
-    "fault in a later layer",
-    "half freed in the middle of a round",
-    "half freed at the end of a round",
-    "single chunk freed at the end of a pass",
-    "single chunk stays at the end of a round",
-    "drain begins as soon as the one before is over",
-    "start in the first cycle of a layer that can",
-    "loaded before its layer begins",
-    "chunk read delays a descriptor",
-    "go long after prepared",
-    "network after network without a reset",
-    "reset while a layer runs",
-)
-
-
-def component(arch: Arch) -> wiring.Component:
-    return Sequencer(arch)
+CORNERS = tuple(f"fault: {name}" for name in FAULTS)
 
 
 def faults(arch: Arch, layer: Layer, number: int) -> set[str]:
@@ -85,8 +63,8 @@ class Model:
 
     def __init__(self, arch: Arch, table: dict[int, int]) -> None:
         self.arch, self.table = arch, table
-        self.fetch = fetch.Model(arch)
-        self.walk = broadcasts.Model()
+        self.fetch = FetchModel(arch)
+        self.walk = BroadcastModel()
         self.layer: Layer = {}
         self.bits = 0  # of the layer
         self.number = self.follows = 0
@@ -187,7 +165,7 @@ class Model:
         if runs and not self.layer["host"]:
             base = self.layer["chunk_base"]
             words = [self.table[base + n & self.fetch.mask] for n in range(self.layer["chunks"])]
-            chunks = [unpack(CHUNK, word & fetch.CHUNK_MASK) for word in words]
+            chunks = [unpack(CHUNK, word & CHUNK_MASK) for word in words]
         self.walk.begin(self.layer, chunks, runs)
 
 
@@ -302,32 +280,34 @@ class Rig:
                 self.worked += 1
 
     def _corners(self, drive: dict[str, int]) -> None:
+        cover = self.bench.cover
         model = self.model
         single = model.layer.get("chunks") == 1
-        met = {
-            "half freed in the middle of a round": model.frees_early,
-            "half freed at the end of a round": model.frees_late and not single,
-            "single chunk freed at the end of a pass": model.frees_late and single,
-            "single chunk stays at the end of a round": single
-            and not model.host
-            and drive["ends_round"]
-            and not drive["ends_pass"],
-            "drain begins as soon as the one before is over": self.turn is not None
-            and self.idle < 4,
-            "start in the first cycle of a layer that can": model.starts
+        cover("half freed in the middle of a round", model.frees_early)
+        cover("half freed at the end of a round", model.frees_late and not single)
+        cover("single chunk freed at the end of a pass", model.frees_late and single)
+        cover(
+            "single chunk stays at the end of a round",
+            single and not model.host and drive["ends_round"] and not drive["ends_pass"],
+        )
+        cover(
+            "drain begins as soon as the one before is over",
+            self.turn is not None and self.idle < 4,
+        )
+        cover(
+            "start in the first cycle of a layer that can",
+            model.starts
             and model.walk.next is not None
             and model.walk.next.round == model.walk.next.chunk == 0
             and model.walk.now == model.walk.due,
-            "loaded before its layer begins": model.switched
-            and model.running
-            and self.loaded > model.walk.loads,
-            "chunk read delays a descriptor": model.walk.reads is not None and model.fetch.left,
-            "fault in layer 0": model.error and model.number == 0,
-            "fault in a later layer": model.error and model.number > 0,
-        }
-        for corner, hit in met.items():
-            if hit:
-                self.bench.cover(corner)
+        )
+        cover(
+            "loaded before its layer begins",
+            model.switched and model.running and self.loaded > model.walk.loads,
+        )
+        cover("chunk read delays a descriptor", model.walk.reads is not None and model.fetch.left)
+        cover("fault in layer 0", model.error and model.number == 0)
+        cover("fault in a later layer", model.error and model.number > 0)
 
     # Networks.
 
@@ -371,7 +351,7 @@ class Rig:
         """Up to `go`, or to an error."""
         self.store(layers)
         await self.cycle(prepare=True)
-        for _ in range(2 * fetch.WORDS + 6):
+        for _ in range(2 * WORDS + 6):
             if self.model.prepared or self.model.error:
                 break
             await self.cycle()
@@ -400,19 +380,19 @@ class Rig:
             await self.cycle()
 
 
-@cocotb.test()
-async def idle(dut: Any) -> None:
+@test
+async def idle(bench: Bench) -> None:
     """After the reset nothing runs."""
-    made = Rig(await start(dut))
+    made = Rig(bench)
     for _ in range(20):
         await made.cycle()
 
 
-@cocotb.test()
-async def most_layers(dut: Any) -> None:
+@test
+async def most_layers(bench: Bench) -> None:
     """As many layers as there are numbers, or room in the table."""
-    made = Rig(await start(dut))
-    words = made.bench.arch.table_words
+    made = Rig(bench)
+    words = bench.arch.table_words
     count = min(256, words // LAYER_WORDS)
     layers = made.network(count, height=1, width=1, passes=1, chunks=1)
     if words < 1000:
@@ -420,11 +400,11 @@ async def most_layers(dut: Any) -> None:
         for fields in layers:
             fields["chunks"] = 1
     await _run_in_room(made, layers)
-    made.bench.cover("as many layers as the table has room for")
+    bench.cover("as many layers as the table has room for")
     layers[-1]["last"] = 0
-    assert "more layers" in faults(made.bench.arch, layers[-1], count - 1)
+    assert "more layers" in faults(bench.arch, layers[-1], count - 1)
     await _run_in_room(made, layers)
-    made.bench.cover("fault: more layers")
+    bench.cover("fault: more layers")
     assert made.model.error
 
 
@@ -473,11 +453,10 @@ BAD: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-@cocotb.test()
-async def faulty_layers(dut: Any) -> None:
+@test
+async def faulty_layers(bench: Bench) -> None:
     """Each bit of each fault, in the first layer and in a later one; and what is just none."""
-    made = Rig(await start(dut))
-    bench = made.bench
+    made = Rig(bench)
     cases: list[tuple[int, dict[str, Any]]] = []
     for _, fields in BAD:
         cases += [(number, fields) for number in (0, 1)]
@@ -522,11 +501,10 @@ async def faulty_layers(dut: Any) -> None:
             assert made.model.number == number
 
 
-@cocotb.test()
-async def random_networks(dut: Any) -> None:
+@test
+async def random_networks(bench: Bench) -> None:
     """Networks at all speeds, with and without a reset between them."""
-    made = Rig(await start(dut))
-    bench = made.bench
+    made = Rig(bench)
     most = min(6, bench.arch.table_words // 25)
     events = 0
     while events < bench.transactions:
@@ -541,11 +519,10 @@ async def random_networks(dut: Any) -> None:
         made.speeds()
 
 
-@cocotb.test()
-async def random_descriptors(dut: Any) -> None:
+@test
+async def random_descriptors(bench: Bench) -> None:
     """Descriptors without any sense are errors, or run."""
-    made = Rig(await start(dut))
-    bench = made.bench
+    made = Rig(bench)
     for _ in range(min(200, bench.transactions // 10)):
         given = {"host": 1} if bench.chance(0.7) else {}
         fields = made.good(0, last=0)
@@ -562,30 +539,18 @@ async def random_descriptors(dut: Any) -> None:
             await made.cycle()
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """A reset in the middle leaves nothing behind."""
-    made = Rig(await start(dut))
-    bench = made.bench
+    made = Rig(bench)
     for length in range(0, 120, 2):
         layers = made.network(3)
         made.limit = 99
         await made.begin(layers)
         for _ in range(length):
             await made.cycle()
-        if made.model.running:
-            bench.cover("reset while a layer runs")
-        await bench.cycle(
-            prepare=0,
-            go=0,
-            loaded=0,
-            worked=0,
-            rounds=0,
-            marker=0,
-            ends_round=0,
-            ends_pass=0,
-            ends_layer=0,
-        )
+        bench.cover("reset while a layer runs", made.model.running)
+        await bench.idle()
         await bench.reset()
         made.reset()
         for _ in range(4):

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.spikes import SpikeMemory
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = SpikeMemory
 ARCH = Arch(pes=4, timesteps=3, spike_entries=100)  # not a power of two
 
 CORNERS = (
     *(f"first and last {what}" for what in ("entry", "count", "resume")),
     *(f"{what} read in the cycle of its write" for what in ("entry", "count", "resume")),
     *(f"{what} held while it is overwritten" for what in ("entry", "count", "resume")),
-    "all ports at once",
-    "count and resume of one row at once",
-    "count and resume of two rows at once",
-    "reset keeps what was written",
 )
 READS = ("entry", "count", "resume")
-
-
-def component(arch: Arch) -> wiring.Component:
-    return SpikeMemory(arch)
 
 
 class Model:
@@ -80,31 +70,28 @@ class Model:
             written, _ = writes.get("entry" if name == "entry" else "count", (None, 0))
             if name in reads:
                 self.seen.add((name, reads[name]))
-                if written == reads[name]:
-                    cover(f"{name} read in the cycle of its write")
+                cover(f"{name} read in the cycle of its write", written == reads[name])
             elif written is not None and written == self.place[name]:
                 cover(f"{name} held while it is overwritten")
-            if {(name, 0), (name, self.depth - 1)} <= self.seen:
-                cover(f"first and last {name}")
-        if len(writes) + len(reads) == 5:
-            cover("all ports at once")
+            cover(f"first and last {name}", {(name, 0), (name, self.depth - 1)} <= self.seen)
+        cover("all ports at once", len(writes) + len(reads) == 5)
         if "count" in reads and "resume" in reads:
-            number = "one row" if reads["count"] == reads["resume"] else "two rows"
-            cover(f"count and resume of {number} at once")
+            one = reads["count"] == reads["resume"]
+            cover(
+                "count and resume of one row at once"
+                if one
+                else "count and resume of two rows at once"
+            )
 
     def value(self, name: str) -> int:
         return self.bench.bits(self.width if name == "entry" else 9)
 
 
-async def begin(dut: Any) -> Model:
+async def begin(bench: Bench) -> Model:
     """All cells and outputs 0. The memories are read in the reset, since a RAM's output is
     undefined before its first read; what they hold is from the test before.
     """
-    bench = await start(dut)
-    for enable in (1, 0):
-        for name in READS:
-            bench.inputs[f"{name}_read"].handle.value = enable
-        await bench.reset()
+    await bench.reset(**dict.fromkeys((f"{name}_read" for name in READS), 1))
     for address in range(bench.arch.spike_entries):
         write = {"enable": 1, "address": address}
         await bench.cycle(entry_write=write, count_write=write)
@@ -113,9 +100,9 @@ async def begin(dut: Any) -> Model:
     return Model(bench)
 
 
-@cocotb.test()
-async def every_cell_keeps_what_it_was_given(dut: Any) -> None:
-    model = await begin(dut)
+@test
+async def every_cell_keeps_what_it_was_given(bench: Bench) -> None:
+    model = await begin(bench)
     for address in range(model.depth):
         await model.cycle({n: (address, model.value(n)) for n in model.cells})
     for address in range(model.depth):
@@ -123,9 +110,9 @@ async def every_cell_keeps_what_it_was_given(dut: Any) -> None:
     await model.cycle()
 
 
-@cocotb.test()
-async def a_read_takes_a_cycle_and_holds(dut: Any) -> None:
-    model = await begin(dut)
+@test
+async def a_read_takes_a_cycle_and_holds(bench: Bench) -> None:
+    model = await begin(bench)
     for name in READS:
         memory = "entry" if name == "entry" else "count"
         ones = (1 << (model.width if memory == "entry" else 9)) - 1
@@ -137,10 +124,9 @@ async def a_read_takes_a_cycle_and_holds(dut: Any) -> None:
                 assert (await model.cycle())[name] == value
 
 
-@cocotb.test()
-async def reset_forgets_nothing(dut: Any) -> None:
-    model = await begin(dut)
-    bench = model.bench
+@test
+async def reset_forgets_nothing(bench: Bench) -> None:
+    model = await begin(bench)
     for address in range(10):
         await model.cycle({"entry": (address, address + 1), "count": (address, address + 2)})
     await model.cycle()
@@ -152,10 +138,9 @@ async def reset_forgets_nothing(dut: Any) -> None:
     bench.cover("reset keeps what was written")
 
 
-@cocotb.test()
-async def random_accesses(dut: Any) -> None:
-    model = await begin(dut)
-    bench = model.bench
+@test
+async def random_accesses(bench: Bench) -> None:
+    model = await begin(bench)
     while model.accesses < bench.transactions:
         near = bench.random.randrange(model.depth)
         share = bench.random.choice((0.1, 0.5, 0.9))

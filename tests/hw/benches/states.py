@@ -5,28 +5,14 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.states import State, States
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = States
 ARCH = Arch(pes=4)
 VARIANTS = {"one-pe": Arch(pes=1)}
-CORNERS = (
-    *(f"{state.name.lower()}" for state in State),
-    "draining goes before all",
-    "waiting in a layer's tail",
-    "waiting for other PEs",
-    "waiting goes before busy",
-    "all PEs in the same state",
-    "busy, starved, loading and waiting at once",
-)
-
-
-def component(arch: Arch) -> wiring.Component:
-    return States(arch)
+CORNERS = tuple(state.name.lower() for state in State)
 
 
 def expected(drive: dict[str, Any], pe: int) -> State:
@@ -44,32 +30,31 @@ def expected(drive: dict[str, Any], pe: int) -> State:
 
 
 async def compare(bench: Bench, drive: dict[str, Any]) -> None:
+    cover = bench.cover
     pes = bench.arch.pes
     states = [expected(drive, pe) for pe in range(pes)]
     busy = sum(bit << pe for pe, bit in enumerate(drive["busy"]))
     out = await bench.cycle(**drive | {"busy": busy})
     bench.check(out, {"state": [int(state) for state in states]})
     away = [drive["rounds"][pe] != drive["drained"] for pe in range(pes)]
-    met = {state.name.lower(): state in states for state in State}
-    met |= {
-        "draining goes before all": drive["drains"] and drive["tail"] and drive["host"] and busy,
-        "waiting in a layer's tail": drive["tail"] and not drive["drains"] and not any(away),
-        "waiting for other PEs": any(away) and not drive["tail"] and not drive["drains"],
-        "waiting goes before busy": any(
+    for state in State:
+        cover(state.name.lower(), state in states)
+    cover("draining goes before all", drive["drains"] and drive["tail"] and drive["host"] and busy)
+    cover("waiting in a layer's tail", drive["tail"] and not drive["drains"] and not any(away))
+    cover("waiting for other PEs", any(away) and not drive["tail"] and not drive["drains"])
+    cover(
+        "waiting goes before busy",
+        any(
             state == State.WAITING and bit for state, bit in zip(states, drive["busy"], strict=True)
         ),
-        "all PEs in the same state": len(set(states)) == 1,
-        "busy, starved, loading and waiting at once": len(set(states)) >= 4 or pes == 1,
-    }
-    for corner, hit in met.items():
-        if hit:
-            bench.cover(corner)
+    )
+    cover("all PEs in the same state", len(set(states)) == 1)
+    cover("busy, starved, loading and waiting at once", len(set(states)) >= 4 or pes == 1)
 
 
-@cocotb.test()
-async def every_combination(dut: Any) -> None:
+@test
+async def every_combination(bench: Bench) -> None:
     """All inputs of a PE, and of the next PE something else: no latency."""
-    bench = await start(dut)
     pes = bench.arch.pes
     for at, bits in enumerate(product(range(2), repeat=4)):
         drains, tail, host, busy = bits
@@ -88,9 +73,8 @@ async def every_combination(dut: Any) -> None:
             await compare(bench, drive)
 
 
-@cocotb.test()
-async def random_combinations(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def random_combinations(bench: Bench) -> None:
     pick = bench.random.randrange
     pes = bench.arch.pes
     for _ in range(bench.transactions):

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import cocotb
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.table import READERS, TableMemory
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
+component = TableMemory
 ARCH = Arch(pes=4, table_words=100)  # no power of two
 VARIANTS = {"power-of-two": Arch(pes=4, table_words=64)}
-CORNERS = (
-    "first and last word",
-    "read in the cycle of its write",
-    "read in the cycle after its write",
-    "held while it is overwritten",
-    "three reads and a write at once",
-    "three reads of the same word",
-    "no read, no write",
-    "reset keeps contents and outputs",
-)
-
-
-def component(arch: Arch) -> wiring.Component:
-    return TableMemory(arch)
 
 
 class Model:
@@ -69,21 +53,17 @@ class Model:
             self.seen.add(("write", write[0]))
 
     def _corners(self, write: tuple[int, int] | None, reads: dict[str, int]) -> None:
+        cover = self.bench.cover
         at = None if write is None else write[0]
         held = [address for reader, address in self.held.items() if reader not in reads]
         ends = {(name, end) for name in (*READERS, "write") for end in (0, self.size - 1)}
-        met = {
-            "first and last word": ends <= self.seen,
-            "read in the cycle of its write": at in reads.values(),
-            "read in the cycle after its write": self.written in reads.values(),
-            "held while it is overwritten": at is not None and at in held,
-            "three reads and a write at once": at is not None and len(reads) == 3,
-            "three reads of the same word": len(reads) == 3 and len(set(reads.values())) == 1,
-            "no read, no write": at is None and not reads,
-        }
-        for corner, hit in met.items():
-            if hit:
-                self.bench.cover(corner)
+        cover("first and last word", ends <= self.seen)
+        cover("read in the cycle of its write", at in reads.values())
+        cover("read in the cycle after its write", self.written in reads.values())
+        cover("held while it is overwritten", at is not None and at in held)
+        cover("three reads and a write at once", at is not None and len(reads) == 3)
+        cover("three reads of the same word", len(reads) == 3 and len(set(reads.values())) == 1)
+        cover("no read, no write", at is None and not reads)
 
     async def all_read(self, address: int) -> None:
         """Each reader reads a word of its own."""
@@ -92,16 +72,11 @@ class Model:
         )
 
 
-async def begin(dut: Any) -> Model:
+async def begin(bench: Bench) -> Model:
     """All words and outputs 0. The memory is read in the reset, since its output is undefined
     before the first read; what it holds is from the test before.
     """
-    bench = await start(dut)
-    for reader in READERS:
-        bench.inputs[f"{reader}_read"].handle.value = 1
-    await bench.reset()
-    for reader in READERS:
-        bench.inputs[f"{reader}_read"].handle.value = 0
+    await bench.reset(**dict.fromkeys((f"{reader}_read" for reader in READERS), 1))
     model = Model(bench)
     for address in range(model.size):
         await bench.cycle(write={"enable": 1, "address": address})
@@ -109,10 +84,10 @@ async def begin(dut: Any) -> Model:
     return model
 
 
-@cocotb.test()
-async def every_word(dut: Any) -> None:
+@test
+async def every_word(bench: Bench) -> None:
     """Every word takes ones and zeros, and has a cell of its own; the data come a cycle later."""
-    model = await begin(dut)
+    model = await begin(bench)
     ones = (1 << 64) - 1
     for value in (ones, 0, ones // 3, ones // 3 * 2):
         for address in range(model.size):
@@ -126,10 +101,9 @@ async def every_word(dut: Any) -> None:
     await model.cycle()
 
 
-@cocotb.test()
-async def random_traffic(dut: Any) -> None:
-    model = await begin(dut)
-    bench = model.bench
+@test
+async def random_traffic(bench: Bench) -> None:
+    model = await begin(bench)
     accesses = address = 0
     while accesses < bench.transactions:
         busy = bench.random.choice((0.2, 0.6, 1.0))
@@ -148,15 +122,15 @@ async def random_traffic(dut: Any) -> None:
     await model.cycle()
 
 
-@cocotb.test()
-async def reset_keeps_contents_and_outputs(dut: Any) -> None:
-    model = await begin(dut)
+@test
+async def reset_keeps_contents_and_outputs(bench: Bench) -> None:
+    model = await begin(bench)
     await model.cycle((5, 0xFEDC_BA98_7654_3210))
     await model.all_read(5)
     await model.cycle()
-    await model.bench.cycle(write=0, **{f"{reader}_read": 0 for reader in READERS})
-    await model.bench.reset()
+    await bench.cycle(write=0, **{f"{reader}_read": 0 for reader in READERS})
+    await bench.reset()
     await model.cycle()
     await model.all_read(5)
     await model.cycle()
-    model.bench.cover("reset keeps contents and outputs")
+    bench.cover("reset keeps contents and outputs")

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import cocotb
 from amaranth.lib import wiring
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.descriptor import LAYER
 from evenspike_hw.rtl.tiles import TileCounter
+from tests.helpers.driver import Bench, pack, test
 from tests.helpers.layers import ENTRIES, Layer, Round, layer, noise, rounds
-from tests.hw.benches.common import Bench, pack, start
 
 ARCH = Arch(pes=4)
-CORNERS = (
-    "tile clipped in its height",
-    "tile clipped in its width",
-    "tile as large as the map",
-    "tile larger than the map",
-    "tile of 256 rows",
-    "tile of 256 columns",
-    "map of 511 rows",
-    "map of 511 columns",
-    "second row of tiles of a later pass",
-    "last pass uses fewer slots",
-    "all 64 slots",
-    "2048 passes",
-    "entry wraps",
-    "start in the middle of a layer",
-    "start and advance at once",
-    "layer after layer without a pause",
-    "advance in two cycles in a row",
-    "pause at the layer's last tile",
-)
 
 
 def component(_: Arch) -> wiring.Component:
@@ -69,13 +46,11 @@ async def walk(bench: Bench, fields: Layer, pause: float, rest: int | None = Non
             go = not bench.chance(pause) and not turn.ends_layer
             stays = turn.ends_layer and bench.chance(pause)
             bench.check(await bench.cycle(start=0, advance=int(go)), outputs(turn))
-            if go and before:
-                bench.cover("advance in two cycles in a row")
+            bench.cover("advance in two cycles in a row", go and before)
             before = go
             if go or (turn.ends_layer and not stays):
                 break
-            if stays:
-                bench.cover("pause at the layer's last tile")
+            bench.cover("pause at the layer's last tile", stays)
         _corners(bench, fields, turn)
         found += 1
         if found == rest:
@@ -84,32 +59,29 @@ async def walk(bench: Bench, fields: Layer, pause: float, rest: int | None = Non
 
 
 def _corners(bench: Bench, fields: Layer, turn: Round) -> None:
+    cover = bench.cover
     rows, columns = 1 << fields["log_tile_height"], 1 << fields["log_tile_width"]
-    met = {
-        "tile clipped in its height": turn.height < rows and turn.top,
-        "tile clipped in its width": turn.width < columns and turn.left,
-        "tile as large as the map": (rows, columns) == (fields["height"], fields["width"]),
-        "tile larger than the map": rows > fields["height"] and columns > fields["width"],
-        "tile of 256 rows": turn.height == 256,
-        "tile of 256 columns": turn.width == 256,
-        "map of 511 rows": turn.last and fields["height"] == 511,
-        "map of 511 columns": turn.last and fields["width"] == 511,
-        "last pass uses fewer slots": turn.ends_layer and turn.slots < 1 << fields["log_slots"],
-        "all 64 slots": turn.slots == 64,
-        "2048 passes": fields["passes"] > 2048,
-        "second row of tiles of a later pass": turn.top == rows
-        and turn.entry != fields["spike_base"] + fields["tile_stride"] & ENTRIES,
-        "entry wraps": turn.entry < fields["spike_base"],
-    }
-    for corner, hit in met.items():
-        if hit:
-            bench.cover(corner)
+    cover("tile clipped in its height", turn.height < rows and turn.top)
+    cover("tile clipped in its width", turn.width < columns and turn.left)
+    cover("tile as large as the map", (rows, columns) == (fields["height"], fields["width"]))
+    cover("tile larger than the map", rows > fields["height"] and columns > fields["width"])
+    cover("tile of 256 rows", turn.height == 256)
+    cover("tile of 256 columns", turn.width == 256)
+    cover("map of 511 rows", turn.last and fields["height"] == 511)
+    cover("map of 511 columns", turn.last and fields["width"] == 511)
+    cover("last pass uses fewer slots", turn.ends_layer and turn.slots < 1 << fields["log_slots"])
+    cover("all 64 slots", turn.slots == 64)
+    cover("2048 passes", fields["passes"] > 2048)
+    cover(
+        "second row of tiles of a later pass",
+        turn.top == rows and turn.entry != fields["spike_base"] + fields["tile_stride"] & ENTRIES,
+    )
+    cover("entry wraps", turn.entry < fields["spike_base"])
 
 
-@cocotb.test()
-async def after_a_reset(dut: Any) -> None:
+@test
+async def after_a_reset(bench: Bench) -> None:
     """A reset clears all outputs; a layer's start after it counts as any other."""
-    bench = await start(dut)
     nothing = dict.fromkeys(outputs(next(rounds(layer(bench, 4, 40)))), 0)
     bench.check(await bench.cycle(), nothing)
     for length in range(1, 8):
@@ -125,10 +97,9 @@ async def after_a_reset(dut: Any) -> None:
         await walk(bench, fields, 0.3)
 
 
-@cocotb.test()
-async def long_counts(dut: Any) -> None:
+@test
+async def long_counts(bench: Bench) -> None:
     """Every bit of the counters: passes, the sides of a map and of a tile, slots."""
-    bench = await start(dut)
     one = {"height": 1, "width": 1, "log_tile_height": 0, "log_tile_width": 0, "pool": 0}
     long = 0xFFF if bench.transactions > 1000 else 0x801
     for passes in (long, 0x555, 1, 2):
@@ -144,19 +115,16 @@ async def long_counts(dut: Any) -> None:
                 await walk(bench, fields, 0)
 
 
-@cocotb.test()
-async def start_at_any_time(dut: Any) -> None:
+@test
+async def start_at_any_time(bench: Bench) -> None:
     """A start goes before an advance, and needs no layer to be over."""
-    bench = await start(dut)
     for n in range(60):
         fields = layer(bench, 8, 60)
         await begin(bench, fields, advance=n % 2 == 1)
-        if n % 2:
-            bench.cover("start and advance at once")
+        bench.cover("start and advance at once", n % 2)
         rest = bench.random.randrange(1, 6)
         found = await walk(bench, fields, 0.3, rest)
-        if found == rest:
-            bench.cover("start in the middle of a layer")
+        bench.cover("start in the middle of a layer", found == rest)
     # Without an advance nothing moves, whatever a block shows of its fields that do not count.
     fields = layer(bench, 8, 60, passes=2)
     await begin(bench, fields)
@@ -167,10 +135,9 @@ async def start_at_any_time(dut: Any) -> None:
         bench.check(out, outputs(next(rounds(fields))))
 
 
-@cocotb.test()
-async def random_layers(dut: Any) -> None:
+@test
+async def random_layers(bench: Bench) -> None:
     """Layers of all shapes, one after another; an advance is seen in the next cycle."""
-    bench = await start(dut)
     done = 0
     while done < bench.transactions:
         fields = layer(bench, 16, bench.random.choice((3, 20, 120)))

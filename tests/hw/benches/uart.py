@@ -6,39 +6,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from typing import Any
 
-import cocotb
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
 from evenspike_hw.board.uart import DIVISOR_MIN, UartReceiver, UartTransmitter
-from tests.hw.benches.common import Bench, start
+from tests.helpers.driver import Bench, test
 
 ARCH = Arch(match_depth=DIVISOR_MIN)
 """The depth stands for the divisor."""
 
 VARIANTS = {f"divisor{n}": Arch(match_depth=n) for n in (5, 16)}
 
-CORNERS = (
-    "byte after byte without a gap",
-    "stop bit cut short",
-    "byte taken in the cycle it comes",
-    "byte waits",
-    "overrun",
-    "overrun, but taken in that very cycle",
-    "stop bit is low",
-    "line stays low",
-    "glitch shorter than half a start bit",
-    "sender is 4 % fast (not below divisor 16)",
-    "sender is 4 % slow (not below divisor 16)",
-    "reset in a byte that is received",
-    "reset in a byte that is sent",
-    "nothing to send",
-    "to send without a gap",
-)
 BITS = 10
 
 
@@ -118,8 +99,7 @@ class Model:
                 happened = ("bad", 0)
                 while not self.level:
                     yield happened
-                    if happened is None:
-                        self.bench.cover("line stays low")
+                    self.bench.cover("line stays low", happened is None)
                     happened = None
 
     async def cycle(self, rx: int, take: bool = True, send: int | None = None) -> bool:
@@ -159,22 +139,18 @@ class Model:
         return True
 
     def _corners(self, take: bool, send: int | None, happened: tuple[str, int] | None) -> None:
+        cover = self.bench.cover
         came = happened is not None and happened[0] == "byte"
-        for corner, met in {
-            "byte taken in the cycle it comes": take and self.held is not None,
-            "byte waits": not take and self.held is not None,
-            "overrun": came and self.held is not None and not take,
-            "overrun, but taken in that very cycle": came and self.held is not None and take,
-            "nothing to send": not self.levels and send is None,
-        }.items():
-            if met:
-                self.bench.cover(corner)
+        cover("byte taken in the cycle it comes", take and self.held is not None)
+        cover("byte waits", not take and self.held is not None)
+        cover("overrun", came and self.held is not None and not take)
+        cover("overrun, but taken in that very cycle", came and self.held is not None and take)
+        cover("nothing to send", not self.levels and send is None)
 
 
-@cocotb.test()
-async def every_byte(dut: Any) -> None:
+@test
+async def every_byte(bench: Bench) -> None:
     """In both directions, byte after byte without a gap, and each at the time of the docstring."""
-    bench = await start(dut)
     model = Model(bench)
     rx = [bit for byte in range(256) for bit in frame(byte) for _ in range(model.divisor)]
     begun = 0
@@ -183,17 +159,15 @@ async def every_byte(dut: Any) -> None:
         if taken:
             assert now == begun * BITS * model.divisor, "a byte in ten bits' time"
             begun += 1
-            if begun > 1:
-                bench.cover("to send without a gap")
+            bench.cover("to send without a gap", begun > 1)
     assert model.received == list(range(256))
     assert begun == 256
     bench.cover("byte after byte without a gap")
 
 
-@cocotb.test()
-async def a_byte_comes_in_the_middle_of_its_stop_bit(dut: Any) -> None:
+@test
+async def a_byte_comes_in_the_middle_of_its_stop_bit(bench: Bench) -> None:
     """The docstring's numbers, as numbers; and the next start bit may begin right there."""
-    bench = await start(dut)
     divisor = bench.arch.match_depth
     rx = [bit for bit in frame(0x5A) for _ in range(divisor)]
     rx = rx[: 9 * divisor + divisor // 2 + 1] * 2 + [1] * 20 * divisor
@@ -207,10 +181,9 @@ async def a_byte_comes_in_the_middle_of_its_stop_bit(dut: Any) -> None:
     bench.cover("stop bit cut short")
 
 
-@cocotb.test()
-async def a_second_byte_is_lost_unless_the_first_is_taken_in_time(dut: Any) -> None:
+@test
+async def a_second_byte_is_lost_unless_the_first_is_taken_in_time(bench: Bench) -> None:
     """Taken in the cycle in which the second is complete is in time."""
-    bench = await start(dut)
     divisor = bench.arch.match_depth
     complete = 2 + 19 * divisor + divisor // 2
     for late in (-1, 0, 1):
@@ -222,11 +195,10 @@ async def a_second_byte_is_lost_unless_the_first_is_taken_in_time(dut: Any) -> N
         assert model.received == ([0x12] if late == 1 else [0x12, 0xED])
 
 
-@cocotb.test()
-async def foreign_clocks(dut: Any) -> None:
+@test
+async def foreign_clocks(bench: Bench) -> None:
     """A sender whose bits are 4 % shorter or longer, with its own phase, is understood."""
-    bench = await start(dut)
-    for name, factor in (("fast", 0.96), ("slow", 1.04)):
+    for factor in (0.96, 1.04):
         model = Model(bench)
         sent = [bench.bits(8) for _ in range(60)]
         bit = model.divisor * factor
@@ -244,13 +216,13 @@ async def foreign_clocks(dut: Any) -> None:
         # In a bit of four cycles a sample may be a cycle off, and nine bits of 4 % are one more.
         if model.divisor >= 16:
             assert model.received == sent
-        bench.cover(f"sender is 4 % {name} (not below divisor 16)")
+        bench.cover("sender is 4 % fast (not below divisor 16)", factor < 1)
+        bench.cover("sender is 4 % slow (not below divisor 16)", factor > 1)
 
 
-@cocotb.test()
-async def random_lines(dut: Any) -> None:
+@test
+async def random_lines(bench: Bench) -> None:
     """Bytes, bytes with a low stop bit, breaks, glitches and noise, taken or not; bytes to send."""
-    bench = await start(dut)
     model = Model(bench)
     divisor = model.divisor
     levels: deque[int] = deque()
@@ -277,10 +249,9 @@ async def random_lines(dut: Any) -> None:
             to_send = None
 
 
-@cocotb.test()
-async def reset(dut: Any) -> None:
+@test
+async def reset(bench: Bench) -> None:
     """In the middle of a byte: nothing comes of it, the line is idle, the next is whole."""
-    bench = await start(dut)
     divisor = bench.arch.match_depth
     bits = [bit for bit in frame(0xA5) for _ in range(divisor)]
     for length in range(1, len(bits), 3):

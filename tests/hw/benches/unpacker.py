@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from types import SimpleNamespace
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
-import cocotb
 from amaranth.lib import wiring
 
 from evenspike_core.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
@@ -20,48 +19,13 @@ from evenspike_hw.rtl.pe.unpacker import Unpacker
 from evenspike_sim.loader import LoadedChunk, load_pass
 from tests.helpers import stepped
 from tests.helpers.archs import random_mapping
+from tests.helpers.driver import Bench, test
 from tests.helpers.layers import table_line
 from tests.helpers.networks import random_program
-from tests.hw.benches.common import Bench, start
 
 ARCH = Arch(pes=4, scratchpad_words=512, header_words=64, spike_entries=1 << 15)
 
-DIRECTED = (
-    "more tokens announced than sent",
-    "no word for some cycles inside a chunk",
-    "reset inside a chunk",
-)
-"""Corners that a test meets, not the model in a cycle."""
-
-CORNERS = (
-    *(f"kernel of side {side}" for side in HEADER_UNITS),
-    "chunk without tokens",
-    "chunk of one word",
-    "odd number of tokens",
-    "padding",
-    "skip token",
-    "two skip tokens in a row",
-    "word held for a skip token behind its last unit",
-    "word held for two skip tokens behind its last unit",
-    "kernel reached by a skip token alone",
-    "second weight of a kernel",
-    "second fetch of a channel",
-    "kernel ended by the next",
-    "last token opens its kernel",
-    "last header written beside half a bias",
-    "last header written behind the last word",
-    "chunk begins inside a block",
-    "second lane of a block",
-    "block skipped",
-    "last line of the table",
-    "biases of 64 slots",
-    "weight bank of each half full",
-    "header bank full with headers of each size",
-    "word taken in the first cycle that is free",
-    "word waits for the one before",
-    "count of chunks wraps",
-    *DIRECTED,
-)
+CORNERS = tuple(f"kernel of side {side}" for side in HEADER_UNITS)
 
 
 @cache  # of the same layouts, so that they are found fast: comparing two costs more than a cycle
@@ -230,7 +194,6 @@ class Writes:
 class Model:
     """The stepped model's Unpacker beside the component; sends words and checks every cycle."""
 
-    unmet: ClassVar = {corner for corner in CORNERS if corner not in DIRECTED}
     WRITES = ("weight_write", "header_write", "table_write", "presence_write")
 
     def __init__(self, bench: Bench) -> None:
@@ -267,8 +230,10 @@ class Model:
             }
             while self.bench.chance(stall):
                 await self.cycle(None, chunk)
-                if number and self.unpacker.hold.q is None:
-                    self.bench.cover("no word for some cycles inside a chunk")
+                self.bench.cover(
+                    "no word for some cycles inside a chunk",
+                    number and self.unpacker.hold.q is None,
+                )
             while not await self.cycle(payload, chunk):
                 pass
 
@@ -357,28 +322,24 @@ class Model:
 
     def _cover(self, before: stepped.Unpacking, offered: bool) -> None:
         unpacker, chunk, wrote = self.unpacker, self.chunk, self.writes.found
-        holds = unpacker.hold.q is not None
+        cover, holds = self.bench.cover, unpacker.hold.q is not None
         after = unpacker.state._next if unpacker.state._set else before
         self.blocked = self.blocked + 1 if offered and holds else 0
-        corners = {
-            "word waits for the one before": self.blocked > 3,
-            "word taken in the first cycle that is free": offered and not holds and self.free == 0,
-            "count of chunks wraps": unpacker.unpacked.q > 4,
-        }
+        cover("word waits for the one before", self.blocked > 3)
+        cover(
+            "word taken in the first cycle that is free", offered and not holds and self.free == 0
+        )
+        cover("count of chunks wraps", unpacker.unpacked.q > 4)
         self.free = 0 if holds else self.free + 1
         if chunk is not None and (holds or before.flush):
-            corners |= self._events(chunk, before, after, holds)
+            self._events(chunk, before, after, holds)
         if "presence_write" in wrote and "block" in wrote["presence_write"]:
-            corners["second lane of a block"] = wrote["presence_write"]["lanes"].bit_count() > 1
-        for corner, met in corners.items():
-            if met:
-                self.bench.cover(corner)
-                self.unmet.discard(corner)
+            cover("second lane of a block", wrote["presence_write"]["lanes"].bit_count() > 1)
 
     def _events(
         self, chunk: Chunk, before: stepped.Unpacking, after: stepped.Unpacking, holds: bool
-    ) -> dict[str, bool]:
-        wrote = self.writes.found
+    ) -> None:
+        cover, wrote = self.bench.cover, self.writes.found
         skip = (1 << PID_BITS[chunk.side]) - 1
         word = self.unpacker.hold.q
         starts = holds and word is not None and word.first and before.at == 0
@@ -400,38 +361,42 @@ class Model:
         if "weight_write" in wrote:
             self.memory.seen.add(("weight", wrote["weight_write"]["address"]))
         last = self.arch.weight_words - 1
-        return {
-            f"kernel of side {chunk.side}": closes,
-            "chunk without tokens": starts and after.left == 0,
-            "chunk of one word": starts and word is not None and word.last,
-            "odd number of tokens": starts and after.left % 2 == 1,
-            "padding": holds and padding,
-            "skip token": skips,
-            "two skip tokens in a row": skips and len(before.tokens) == 2 and self.held_skip(after),
-            "word held for a skip token behind its last unit": skips and before.at == 4,
-            "word held for two skip tokens behind its last unit": (
-                skips and before.at == 4 and len(before.tokens) == 2 and self.held_skip(after)
-            ),
-            "kernel reached by a skip token alone": (
-                opens and before.opened != before.kernel and before.kernel == after.kernel > 0
-            ),
-            "second weight of a kernel": weighs and not opens,
-            "second fetch of a channel": data.get("last", 0) > 0,
-            "kernel ended by the next": closes and opens,
-            "last token opens its kernel": closes and opens and after.flush,
-            "last header written beside half a bias": flushes and "weight_write" in wrote,
-            "last header written behind the last word": flushes and not holds,
-            "chunk begins inside a block": starts and chunk.lead > 0,
-            "block skipped": opens and before.opened >= 0 and gap > 1,
-            "last line of the table": table["line"] == self.arch.chunk_channels - 1,
-            "biases of 64 slots": starts and after.biases == 128,
-            "weight bank of each half full": (
-                {("weight", last), ("weight", 2 * last + 1)} <= self.memory.seen
-            ),
-            "header bank full with headers of each size": (
-                {("headers", n) for n in (1, 2, 4)} <= self.memory.seen
-            ),
-        }
+        cover(f"kernel of side {chunk.side}", closes)
+        cover("chunk without tokens", starts and after.left == 0)
+        cover("chunk of one word", starts and word is not None and word.last)
+        cover("odd number of tokens", starts and after.left % 2 == 1)
+        cover("padding", holds and padding)
+        cover("skip token", skips)
+        cover(
+            "two skip tokens in a row", skips and len(before.tokens) == 2 and self.held_skip(after)
+        )
+        cover("word held for a skip token behind its last unit", skips and before.at == 4)
+        cover(
+            "word held for two skip tokens behind its last unit",
+            skips and before.at == 4 and len(before.tokens) == 2 and self.held_skip(after),
+        )
+        cover(
+            "kernel reached by a skip token alone",
+            opens and before.opened != before.kernel and before.kernel == after.kernel > 0,
+        )
+        cover("second weight of a kernel", weighs and not opens)
+        cover("second fetch of a channel", data.get("last", 0) > 0)
+        cover("kernel ended by the next", closes and opens)
+        cover("last token opens its kernel", closes and opens and after.flush)
+        cover("last header written beside half a bias", flushes and "weight_write" in wrote)
+        cover("last header written behind the last word", flushes and not holds)
+        cover("chunk begins inside a block", starts and chunk.lead > 0)
+        cover("block skipped", opens and before.opened >= 0 and gap > 1)
+        cover("last line of the table", table["line"] == self.arch.chunk_channels - 1)
+        cover("biases of 64 slots", starts and after.biases == 128)
+        cover(
+            "weight bank of each half full",
+            {("weight", last), ("weight", 2 * last + 1)} <= self.memory.seen,
+        )
+        cover(
+            "header bank full with headers of each size",
+            {("headers", n) for n in (1, 2, 4)} <= self.memory.seen,
+        )
 
     def held_skip(self, after: stepped.Unpacking) -> bool:
         assert self.chunk is not None
@@ -501,9 +466,8 @@ class Memory:
 # --- tests -----------------------------------------------------------------------------------
 
 
-@cocotb.test()
-async def a_word_takes_a_cycle_a_unit_and_a_skip_token(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def a_word_takes_a_cycle_a_unit_and_a_skip_token(bench: Bench) -> None:
     model = Model(bench)
     skip = (0x0F, True)  # K = 3: 16 kernels on
     weight = (0x08, False)
@@ -524,9 +488,8 @@ async def a_word_takes_a_cycle_a_unit_and_a_skip_token(dut: Any) -> None:
         assert model.spans == spans
 
 
-@cocotb.test()
-async def a_chunk_cut_short_leaves_nothing_behind(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def a_chunk_cut_short_leaves_nothing_behind(bench: Bench) -> None:
     model = Model(bench)
     for shift in range(11):
         for count in (1 << shift, (1 << shift + 1) - 1):
@@ -536,15 +499,13 @@ async def a_chunk_cut_short_leaves_nothing_behind(dut: Any) -> None:
             words = words_of(bench, tokens, [], max(count, 1))
             short = words[:3] if count > 12 else words
             await model.send(Chunk(3, 1, 1, bool(shift % 3), half, short), 0.2)
-            if count > 12:
-                bench.cover("more tokens announced than sent")
+            bench.cover("more tokens announced than sent", count > 12)
             await model.send(random_chunk(bench, 1 - half), 0.2)
     await model.finish()
 
 
-@cocotb.test()
-async def reset_forgets_everything(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def reset_forgets_everything(bench: Bench) -> None:
     for cycles in range(60):
         model = Model(bench)
         chunk = random_chunk(bench, cycles % 2, Style(0.5, 20, 40))
@@ -555,8 +516,7 @@ async def reset_forgets_everything(dut: Any) -> None:
             payload = {"units": word, "first": first, "last": last, "context": chunk.context}
             if await model.cycle(payload, chunk):
                 number, word = next(words, (0, chunk.words[0]))
-        if model.busy:
-            bench.cover("reset inside a chunk")
+        bench.cover("reset inside a chunk", model.busy)
         await bench.cycle(word__valid=0)
         await bench.reset()
     model = Model(bench)
@@ -565,9 +525,8 @@ async def reset_forgets_everything(dut: Any) -> None:
     await model.finish()
 
 
-@cocotb.test()
-async def full_banks(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def full_banks(bench: Bench) -> None:
     model = Model(bench)
     for number in range(60):
         # Few kernels with many weights fill the weight bank, many with few the header bank.
@@ -576,9 +535,8 @@ async def full_banks(dut: Any) -> None:
     await model.finish()
 
 
-@cocotb.test()
-async def random_chunks(dut: Any) -> None:
-    bench = await start(dut)
+@test
+async def random_chunks(bench: Bench) -> None:
     model = Model(bench)
     half = 0
     while len(model.spans) < bench.transactions:
@@ -590,10 +548,9 @@ async def random_chunks(dut: Any) -> None:
     await model.finish()
 
 
-@cocotb.test()
-async def packed_programs(dut: Any) -> None:
+@test
+async def packed_programs(bench: Bench) -> None:
     """Streams of `pack`: what is written, and the cycles of each word, are the cycle model's."""
-    bench = await start(dut)
     model = Model(bench)
     seed = words = 0
     while words < bench.transactions // 4:

@@ -1,0 +1,119 @@
+"""Stream handshakes: the unpacker's holding register, the memory port's requests and credits."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from amaranth.hdl import Assert, Assume, Elaboratable, Module, Signal
+
+from evenspike_core.arch import Arch
+from tests.helpers.formal.prove import Opened, free
+
+
+class HoldingRegister(Elaboratable):
+    """A word that the unpacker takes stays until each of its four units was processed, once and in
+    order; none is taken before, and only a chunk's last word completes it.
+
+    source: `evenspike_hw.rtl.pe.unpacker`.
+    """
+
+    def __init__(self, source: ModuleType, arch: Arch) -> None:
+        self.dut = source.Tokens(arch)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        device = Opened(dut)
+        free(m, dut.word.valid, dut.word.payload)
+        held, word, units = Signal(), Signal.like(dut.word.payload), Signal(3)
+        skips = device["skips"]
+        m.d.comb += Assert(dut.word.ready == ~held)
+        with m.If(dut.word.valid & dut.word.ready):
+            m.d.sync += [held.eq(1), word.eq(dut.word.payload), units.eq(0)]
+        acts = dut.counts | dut.weighs | dut.biases
+        with m.If(held & ~skips):
+            m.d.comb += [
+                Assert(units < 4),
+                Assert(dut.unit == word.units.word_select(units[:2], 16)),
+            ]
+            m.d.sync += units.eq(units + 1)
+        with m.Else():
+            m.d.comb += Assert(~acts)
+        with m.If(held):
+            m.d.comb += [
+                Assert(dut.context == word.context),
+                Assert(device["units"] == units),
+                Assert(device["hold"] == word),
+                Assert(~dut.counts | (word.first & (units == 0))),
+            ]
+        with m.Else():
+            m.d.comb += [Assert(device["units"] == 0), Assert(~dut.completes), Assert(~skips)]
+        # Vacated in the cycle of the last unit, or of the last skip token behind it.
+        ends = held & (device["next_units"] == 4) & ~device["next_skips"]
+        with m.If(ends):
+            m.d.sync += [held.eq(0), units.eq(0)]
+            m.d.comb += [
+                Assert((units == 3) | ((units == 4) & skips)),
+                Assert(dut.completes == word.last),
+            ]
+        with m.Else():
+            m.d.comb += Assert(~dut.completes)
+        m.d.comb += [
+            Assert(device["full"] == held),
+            Assert(units <= 4),
+            Assert((units != 4) | (held & skips)),
+        ]
+        return m
+
+
+class Requests(Elaboratable):
+    """The memory port's FIFO has room for every word that comes, whenever it comes; a request that
+    waits does not change.
+
+    source: `evenspike_hw.rtl.port`. The memory answers each request once, at any time; nothing is
+    ordered while requests wait or words are under way.
+    """
+
+    def __init__(self, source: ModuleType, arch: Arch) -> None:
+        self.dut = source.MemoryPort(arch)
+        self.depth = arch.stream_depth
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        device = Opened(dut)
+        fifo = device["fifo"]
+        queue = Opened(fifo)
+        free(
+            m,
+            *(dut.prepare, dut.go, dut.fill, dut.currents, dut.weights, dut.pass_base, dut.table),
+            *(dut.fill_address, dut.fill_words, dut.request.ready, dut.word.ready),
+            *(dut.response, dut.response_valid),
+        )
+        under_way = Signal(range(self.depth + 1))
+        asked = Signal()
+        m.d.comb += asked.eq(dut.request.valid & dut.request.ready)
+        m.d.sync += under_way.eq(under_way + asked - dut.response_valid)
+        m.d.comb += [
+            Assume(~dut.response_valid | (under_way != 0)),
+            Assume(~(dut.prepare | dut.fill) | ((under_way == 0) & ~dut.request.valid)),
+            Assert(~dut.response_valid | fifo.w.ready),
+        ]
+
+        waits, address = Signal(), Signal(32)
+        m.d.sync += [
+            waits.eq(dut.request.valid & ~dut.request.ready),
+            address.eq(dut.request.payload),
+        ]
+        with m.If(waits):
+            m.d.comb += [Assert(dut.request.valid), Assert(dut.request.payload == address)]
+
+        # Reachable states: every credit is one word, somewhere.
+        m.d.comb += [
+            Assert(queue["level"] <= self.depth),
+            Assert(fifo.r.valid == (queue["level"] != 0)),
+            Assert(under_way <= self.depth),
+            Assert(device["credits_"] <= self.depth),
+            Assert(device["credits_"] + under_way + queue["level"] == self.depth),
+        ]
+        return m

@@ -1,0 +1,167 @@
+"""The order of work: the sequencer's counters (layer, pass, tile, chunk), unrolled once.
+
+A register then holds an index into these lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evenspike_core.pack import Descriptor, Packed, SegmentDescriptor
+
+
+@dataclass(frozen=True)
+class Load:
+    """A chunk that is read into one half of the scratchpads; the pass's last holds the biases."""
+
+    layer: Descriptor
+    segment: int
+    half: int
+    last: bool
+
+
+@dataclass(frozen=True)
+class Round:
+    """A tile of a pass: broadcasts up to a barrier, then a drain. `half` has its biases."""
+
+    layer: int
+    number: int
+    slots: int
+    tile: tuple[int, int, int, int]
+    half: int
+    ends_layer: bool
+
+
+@dataclass(frozen=True)
+class Work:
+    """The broadcast of one chunk to one tile; whether it ends its round, and gives up its half."""
+
+    layer: int
+    segment: SegmentDescriptor
+    start: int
+    end: int
+    tile: tuple[int, int, int, int]
+    round: int
+    load: int
+    half: int
+    ends_round: bool
+    frees: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """One output position of one block, in drain order."""
+
+    layer: int
+    block: int
+    slot: int
+    at: int
+    row: int
+    column: int
+    opens: bool  # first position of its pooling window
+    closes: bool  # last one
+    restarts: bool  # its row of the spike memory begins
+
+
+@dataclass
+class Schedule:
+    """Loads, rounds and broadcasts of the whole network, and the addresses that the port reads."""
+
+    loads: list[Load]
+    rounds: list[Round]
+    works: list[Work]
+    words: list[int]
+
+
+def tiles(layer: Descriptor) -> Iterator[tuple[int, int, int, int]]:
+    for y in range(0, layer.size[0], layer.tile[0]):
+        for x in range(0, layer.size[1], layer.tile[1]):
+            yield y, x, min(layer.tile[0], layer.size[0] - y), min(layer.tile[1], layer.size[1] - x)
+
+
+def schedule(packed: Packed) -> Schedule:
+    plan = Schedule([], [], [], [])
+    for index, layer in enumerate(packed.layers):
+        if layer.host:
+            continue
+        areas = list(tiles(layer))
+        resident = len(layer.chunks) == 1
+        for number, (address, size) in enumerate(layer.passes):
+            for turn, tile in enumerate(areas):
+                ends_pass = turn == len(areas) - 1
+                if turn == 0 or not resident:
+                    plan.words += packed.stream[address : address + size].tolist()
+                for position, (segment, start, end) in enumerate(layer.chunks):
+                    last = position == len(layer.chunks) - 1
+                    if turn == 0 or not resident:
+                        plan.loads.append(Load(layer, segment, len(plan.loads) % 2, last))
+                    plan.works.append(
+                        Work(
+                            index,
+                            layer.segments[segment],
+                            start,
+                            end,
+                            tile,
+                            len(plan.rounds),
+                            len(plan.loads) - 1,
+                            plan.loads[-1].half,
+                            last,
+                            not resident or ends_pass,
+                        )
+                    )
+                ends = ends_pass and number == len(layer.passes) - 1
+                half = plan.loads[-1].half
+                plan.rounds.append(Round(index, number, layer.slots_used[number], tile, half, ends))
+    return plan
+
+
+def places(
+    layer: Descriptor, index: int, number: int, tile: tuple[int, int, int, int]
+) -> list[list[Place]]:
+    """For each slot that the pass uses, the positions of the tile in drain order."""
+    top, left, height, width = tile
+    side = layer.pool
+    found = []
+    for slot in range(layer.slots_used[number]):
+        column = []
+        for wy in range(0, height, side):
+            for wx in range(0, width, side):
+                for n in range(side * side):
+                    y, x = wy + n // side, wx + n % side
+                    column.append(
+                        Place(
+                            index,
+                            number * layer.slots + slot,
+                            slot,
+                            (slot * layer.tile[0] + y) * layer.tile[1] + x,
+                            (top + wy) // side,
+                            (left + wx) // side,
+                            n == 0,
+                            n == side * side - 1,
+                            left + wx == 0,
+                        )
+                    )
+        found.append(column)
+    return found
+
+
+def host_words(
+    packed: Packed, currents: npt.NDArray[np.int32], order: Sequence[Place]
+) -> Iterator[int]:
+    """The host's part of the stream: `pes` currents of 24 bits a place, low lane first."""
+    layer = packed.layers[0]
+    for place in order:
+        y, x = divmod(place.at - place.slot * layer.tile[0] * layer.tile[1], layer.tile[1])
+        y += place.row * layer.pool - (y - y % layer.pool)
+        x += place.column * layer.pool - (x - x % layer.pool)
+        word = 0
+        for lane, number in enumerate(layer.blocks[place.block].tolist()):
+            if number >= 0:
+                word |= (int(currents[number, y, x]) & 0xFFFFFF) << 24 * lane
+        for _ in range(packed.arch.current_words):
+            yield word & (1 << 64) - 1
+            word >>= 64

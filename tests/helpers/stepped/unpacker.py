@@ -1,0 +1,164 @@
+"""A PE's part of the loader: 16-bit units in, weights, headers and the channel table out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from evenspike_core.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS
+from tests.helpers.stepped.loader import Word
+from tests.helpers.stepped.order import Load
+from tests.helpers.stepped.storage import Ram, Reg
+
+if TYPE_CHECKING:
+    from tests.helpers.stepped.machine import Machine
+
+
+@dataclass
+class Unpacking:
+    """Registers of a PE's token decoder.
+
+    tokens: of the current pair, still to come. opened: the kernel whose WSP grows, or -1.
+    flush: its header is to be written, it was the last of the chunk.
+    """
+
+    load: Load | None = None
+    at: int = 0
+    counted: bool = False
+    left: int = 0
+    tokens: tuple[int, ...] = ()
+    kernel: int = 0
+    opened: int = -1
+    wsp: int = 0
+    kernel_weight: int = 0
+    channel: int = -1
+    channel_header: int = 0
+    channel_weight: int = 0
+    headers: int = 0
+    weights: int = 0
+    biases: int = 0
+    flush: bool = False
+
+
+class Unpacker:
+    """The PE's part of the loader: 16-bit units in, weight bank, header bank and table out."""
+
+    def __init__(self, machine: Machine, banks: Banks) -> None:
+        clock = machine.clock
+        self.banks = banks
+        self.hold: Reg[Word | None] = Reg(clock, None)
+        self.state = Reg(clock, Unpacking())
+        self.presence = (Reg(clock, 0), Reg(clock, 0))
+        self.bias_base = (Reg(clock, 0), Reg(clock, 0))
+        self.unpacked = Reg(clock, 0)
+
+    def step(self) -> None:
+        word, old = self.hold.q, self.state.q
+        if word is None and not old.flush:
+            return
+        new = replace(old)
+        if old.flush:
+            self._close(new)
+            new.flush = False
+        if word is not None:
+            self._process(word, new)
+        self.state.set(new)
+
+    def _process(self, word: Word, new: Unpacking) -> None:
+        if word.first and new.at == 0:
+            fresh = Unpacking(load=word.load)
+            new.__dict__.update(fresh.__dict__)
+        assert new.load is not None
+        pid_bits = PID_BITS[new.load.layer.segments[new.load.segment].kernel]
+        skip = (1 << pid_bits) - 1
+        if new.tokens and new.tokens[0] & skip == skip:
+            new.kernel += ((new.tokens[0] >> pid_bits) + 1) << (TOKEN_BITS - pid_bits)
+            new.tokens = new.tokens[1:]
+        else:
+            self._unit(word.bits >> 16 * new.at & 0xFFFF, new, pid_bits)
+            new.at += 1
+        if new.at == 4 and not (new.tokens and new.tokens[0] & skip == skip):
+            new.at = 0
+            self.hold.set(None)
+            if word.last:
+                self.unpacked.set(self.unpacked.q + 1)
+
+    def _unit(self, unit: int, new: Unpacking, pid_bits: int) -> None:
+        assert new.load is not None
+        half, slots = new.load.half, new.load.layer.slots
+        if not new.counted:
+            new.counted, new.left = True, unit
+            new.biases = 2 * slots if new.load.last else 0
+            self.presence[half].set(0)
+            self.bias_base[half].set(0)
+        elif new.tokens:
+            token, new.tokens = new.tokens[0], new.tokens[1:]
+            new.kernel += token >> pid_bits
+            if new.kernel != new.opened:
+                if new.opened >= 0:
+                    self._close(new)
+                new.opened, new.wsp, new.kernel_weight = new.kernel, 0, new.weights
+            new.wsp |= 1 << (token & ((1 << pid_bits) - 1))
+            self.banks.weight[half].write(new.weights, unit - (unit >> 15 << 16))
+            new.weights += 1
+            channel = new.kernel // slots
+            self.presence[half].set(self.presence[half].q | 1 << channel)
+            self.bias_base[half].set(new.weights)
+            # The header of the last kernel follows in the cycle after: the bank has one port, and
+            # may be taking the header of the kernel before.
+            new.flush = not (new.left or new.tokens)
+        elif new.left:
+            new.tokens = (unit & 0xFF, unit >> 8)[: new.left]
+            new.left -= len(new.tokens)
+        elif new.biases:
+            self.banks.weight[half].write(new.weights, unit)
+            new.weights += 1
+            new.biases -= 1
+        # Anything else is the padding of the last word.
+
+    def _close(self, new: Unpacking) -> None:
+        """Write the header of the open kernel and its channel's line of the table."""
+        assert new.load is not None
+        half = new.load.half
+        channel, slot = divmod(new.opened, new.load.layer.slots)
+        if channel != new.channel:
+            new.channel, new.channel_header = channel, new.headers
+            new.channel_weight = new.kernel_weight
+        kernel = new.load.layer.segments[new.load.segment].kernel
+        self.banks.write_header(half, new.headers, slot << kernel * kernel | new.wsp, kernel)
+        new.headers += 1
+        line = (new.channel_header, new.channel_weight, new.headers - new.channel_header)
+        self.banks.table[half].write(channel, line)
+
+
+class Banks:
+    """A PE's scratchpad and channel table, each in two halves.
+
+    The header bank is read in words of 32 bits; two of these lie side by side, so that a header of
+    64 bits (K = 7) is written at once.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        clock, arch = machine.clock, machine.arch
+        size = arch.weight_words
+        self.weight = tuple(Ram(clock, size, 0) for _ in range(2))
+        lines = arch.chunk_channels
+        self.table = tuple(Ram(clock, lines, (0, 0, 0)) for _ in range(2))
+        words = -(-arch.header_words // 4)
+        self.units = arch.header_words
+        self.header = tuple(Ram(clock, words, (0, 0, 0, 0)) for _ in range(2))
+
+    def write_header(self, half: int, index: int, value: int, kernel: int) -> None:
+        units = HEADER_UNITS[kernel]
+        assert (index + 1) * units <= self.units, "more headers than the bank holds"
+        line, lane = divmod(index * units, 4)
+        # A write enable for each 16 bits leaves the neighbours as they are.
+        content = list(self.header[half].cells[line])
+        for n in range(units):
+            content[lane + n] = value >> 16 * n & 0xFFFF
+        self.header[half].write(line, (content[0], content[1], content[2], content[3]))
+
+    def word(self, half: int, address: int) -> int:
+        """Wire: the 32 bits that a read of `address` in the cycle before has brought."""
+        line = self.header[half].out
+        return line[address % 2 * 2] | line[address % 2 * 2 + 1] << 16

@@ -1,0 +1,50 @@
+"""The estimated area is that of syntheses: `make synth PART=... ARCH=...` in generic gates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evenspike.report.area.estimate import estimate
+from evenspike_core.arch import preset
+
+BASELINES = Path(__file__).parents[1] / "baselines"
+TOLERANCE = 0.01
+
+PES = {
+    "packed": 502_788,
+    "packed,timesteps=1": 321_614,
+    "packed,timesteps=2": 381_426,
+    "packed,timesteps=8": 754_654,
+    "packed,accumulators=1024": 1_093_172,
+    "packed,scratchpad_words=4096,header_words=896": 905_376,
+    "packed,fifo_depth=16,match_depth=8": 487_832,
+}
+TOPS = {
+    "packed,pes=2": 3_669_474,
+    "packed,pes=4": 5_137_062,
+    "packed,pes=8": 8_160_264,
+    "packed": 14_553_774,
+    "packed,pes=32": 28_716_632,
+    "packed,pes=64": 62_525_220,
+    "packed,pes=4,timesteps=8": 7_195_462,
+}
+
+
+@pytest.mark.parametrize(("text", "transistors"), PES.items())
+def test_a_pe(text: str, transistors: int) -> None:
+    assert estimate(preset(text)).pe == pytest.approx(transistors, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(("text", "transistors"), TOPS.items())
+def test_the_accelerator(text: str, transistors: int) -> None:
+    assert estimate(preset(text)).transistors == pytest.approx(transistors, rel=TOLERANCE)
+
+
+def test_the_baselines_say_the_same() -> None:
+    kept = json.loads((BASELINES / "top-generic.json").read_text())["metrics"]
+    found = estimate(preset("packed"))
+    assert found.ram_bits == kept["ram_bits"]["value"]
+    assert found.transistors == pytest.approx(kept["transistors"]["value"], rel=TOLERANCE)

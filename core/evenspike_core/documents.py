@@ -59,12 +59,18 @@ def read_json(path: Path, what: str, kind: type[Kind]) -> Kind:
         raise EvenspikeError(f"{path}: not a readable {what}: {error}") from error
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, bytes_max: int | None = None) -> dict[str, Any]:
     """The table that a TOML file holds.
 
-    Raises EvenspikeError, naming the file, as `read_text` and `parse_toml` do.
+    bytes_max : of the file, where a stranger may have written it: reading a key with many dots
+        takes as long as the square of their number.
+
+    Raises EvenspikeError, naming the file, as `read_text` and `parse_toml` do, and for a larger
+    file.
     """
     text = read_text(path)
+    if bytes_max is not None and len(text.encode()) > bytes_max:
+        raise EvenspikeError(f"{path}: more than {bytes_max} bytes")
     try:
         return parse_toml(text)
     except ValueError as error:

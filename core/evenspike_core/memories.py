@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import HEADER_UNITS, MAP_MAX, SLOTS_MAX, Arch
 from evenspike_core.fixed import ACCUMULATOR_BITS, WEIGHT_BITS
 
-KERNEL_MAX = 7
+KERNEL_MAX = max(HEADER_UNITS)
 PATTERN_BITS = KERNEL_MAX**2
-COORDINATE_BITS = 10
-MAP_BITS = 9
+MAP_BITS = MAP_MAX.bit_length()
 """Of a row or a column of a map."""
-FETCH_BITS = 7
+COORDINATE_BITS = MAP_BITS + 1
+"""Of an activation's row or column, counted from the first that reaches the tile."""
+SLOT_BITS = (SLOTS_MAX - 1).bit_length()
+FETCH_BITS = SLOT_BITS + 1
 """Of the number of fetches that a channel's headers take."""
-SLOT_BITS = 6
 WORD_BITS = 64
 """Of the memory port, the table and a line of headers."""
-
 
 QUEUES = ("fifo", "match_queue", "stream")
 """Of one entry they are a register and not a RAM."""

@@ -7,12 +7,12 @@ A description is a list of tables, one for each layer in the order in which they
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evenspike_core.documents import read_toml
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import AVERAGES, KERNELS, POOLS, STRIDES
 
@@ -175,24 +175,15 @@ def read_layers(
     Raises EvenspikeError naming the file, and the table or key that describes no network.
     """
     where, content = (
-        ("layers", source) if isinstance(source, Mapping) else (source, _toml(Path(source)))
+        ("layers", source)
+        if isinstance(source, Mapping)
+        else (source, read_toml(Path(source), DESCRIPTION_BYTES_MAX))
     )
     try:
         _check_keys(content, ("input", "layers"), "the description")
         return described(content.get("layers")), _input(content.get("input"))
     except (EvenspikeError, ValueError, RecursionError) as error:  # values that cannot be printed
         raise EvenspikeError(f"{where}: {error}") from error
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > DESCRIPTION_BYTES_MAX:
-            raise EvenspikeError(f"{path}: more than {DESCRIPTION_BYTES_MAX} bytes")
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise EvenspikeError(f"{path}: no readable file: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # UTF-8 and TOML that are none are ValueErrors
-        raise EvenspikeError(f"{path}: not TOML: {str(error).splitlines()[0]}") from error
 
 
 def _input(value: object) -> Shape | None:

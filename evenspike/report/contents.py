@@ -13,12 +13,11 @@ import numpy as np
 
 from evenspike import __version__
 from evenspike_core import metrics
-from evenspike_core.counters import STATES, LayerStatement
+from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed
 from evenspike_core.program import Layer, Program
 from evenspike_sim import energy, energy_table
-from evenspike_sim.accelerator import LayerRun
 from evenspike_sim.tally import LayerTally, Tally
 
 SUMMED = ("cycles", "accumulations", "words_loaded", "bound_cycles", "dense_cycles", *STATES)
@@ -39,12 +38,6 @@ def machine() -> str:
     except OSError:
         pass
     return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}"
-
-
-def result(run: LayerRun) -> LayerStatement:
-    """What is compared with the reference: spikes, or logits of the last layer."""
-    last = run.logits is not None
-    return LayerStatement(run.name, run.cycles, None if last else run.masks, run.logits)
 
 
 def contents(

@@ -13,6 +13,7 @@ from typing import Any
 from evenspike.report.accuracy import accuracy
 from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.mapping import KINDS
 
 Content = Mapping[str, Any]
 """A report's JSON."""
@@ -85,8 +86,6 @@ SCHEMA: dict[str, Any] = {
 """Required keys. `natural_order` (`NATURAL`), `classes` (names), `divergence` (text) and others are
 optional."""
 
-MAPPINGS = ("cost", "natural")
-
 
 def check(report: Content) -> None:
     """Raise EvenspikeError for a report with a missing or mistyped key, or sums that disagree.
@@ -96,8 +95,8 @@ def check(report: Content) -> None:
     report: in JSON's own types (`files.plain`).
     """
     check_keys(report, SCHEMA, "report")
-    if report["mapping"] not in MAPPINGS:
-        raise EvenspikeError(f"report.mapping is {report['mapping']!r}, not one of {MAPPINGS}")
+    if report["mapping"] not in KINDS:
+        raise EvenspikeError(f"report.mapping is {report['mapping']!r}, not one of {KINDS}")
     if not report["layers"] or report["images"] < 1:
         raise EvenspikeError("report: at least one layer and one image are needed")
     for name, action in report["energy"]["by_action"].items():

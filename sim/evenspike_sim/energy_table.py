@@ -7,13 +7,13 @@ them and from the Arch's words, widths, PEs and timesteps (`sizes`).
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from evenspike_core.arch import Arch
+from evenspike_core.documents import read_toml
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.memories import Memory, memories
 from evenspike_sim.sizes import quantities
@@ -52,7 +52,6 @@ cycle, those that are `shared` one cycle."""
 TABLE = Path(__file__).with_name("energy.toml")
 
 PICOJOULES, LEAKAGE = "pJ", "mW/KB"
-BOM = b"\xef\xbb\xbf"
 T = TypeVar("T")
 _TEXTS = ("unit", "node", "source", "note")
 _SIZES = ("bits", "bytes", "other_bits")
@@ -108,15 +107,7 @@ def load(arch: Arch, path: Path = TABLE) -> dict[str, Entry]:
     not of the form that `energy.toml` explains: entries and keys that are missing, unknown or of
     another type, numbers that are not finite or negative, and terms that name what there is not.
     """
-    try:
-        data = path.read_bytes()
-        if data.startswith(BOM):
-            raise ValueError("it begins with a byte order mark; save it as UTF-8 without one")
-        content = tomllib.loads(data.decode())
-    except RecursionError:
-        raise EvenspikeError(f"{path}: not a readable energy table: nested too deeply") from None
-    except (OSError, ValueError) as error:  # ValueError: tomllib's and decode's, and int()'s own
-        raise EvenspikeError(f"{path}: not a readable energy table: {error}") from error
+    content = read_toml(path)
     _only(f"{path}", content, {"anchor", "action"})
     anchors = {
         name: _anchor(f"{path}: anchor {name!r}", given)

@@ -81,6 +81,13 @@ def test_what_is_written(found: es.Comparison, tmp_path: Path) -> None:
     assert "<table" in found._repr_html_()
 
 
+def test_a_frame_has_a_row_a_point(found: es.Comparison) -> None:
+    pytest.importorskip("pandas")
+    frame = found.to_frame()
+    assert frame["pes"].tolist() == [4, 4, 8, 8]
+    assert frame["cycles"].tolist() == [point.cycles for point in found.points]
+
+
 def test_nothing_to_compare() -> None:
     with pytest.raises(es.EvenspikeError, match="at least one network and one Arch"):
         es.compare([], ["packed"])

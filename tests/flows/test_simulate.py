@@ -117,6 +117,29 @@ def test_a_report_is_a_value_and_shows_itself(run: es.Run, tmp_path: Path) -> No
     assert "\n" not in repr(run)
 
 
+def test_a_frame_has_a_row_a_layer(run: es.Run) -> None:
+    pytest.importorskip("pandas")
+    frame = run.to_frame()
+    assert list(frame.index) == [layer.name for layer in run.layers]
+    assert frame["cycles"].sum() == pytest.approx(run.cycles)
+    assert frame["busy"]["body"] == pytest.approx(run.layers[1].busy.sum())
+
+
+def test_without_pandas_it_says_how_to_get_it(run: es.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(es.EvenspikeError, match="needs pandas: pip install pandas"):
+        run.to_frame()
+
+
+def test_the_gain_over_the_filters_own_order(run: es.Run, packed: Packed) -> None:
+    content = flow.against_natural_order(run).to_dict()["natural_order"]
+    natural = es.simulate(es.pack(packed.program, "packed,pes=4", mapping="natural"), es.images(1))
+    mapped = es.simulate(packed, es.images(1))
+    assert content["cycles"] == natural.cycles
+    assert content["speedup"] == pytest.approx(natural.cycles / mapped.cycles)
+    assert "natural_order" not in run.to_dict()
+
+
 def test_bare_pixels_have_no_labels(packed: Packed) -> None:
     pixels = es.images(1).pixels
     run = es.simulate(packed, pixels[0])

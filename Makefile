@@ -55,7 +55,7 @@ help:
 	@echo 'All but $(filter-out help,$(WITHOUT_ARGS)) take ARGS=, further options as the shell reads them;'
 	@echo 'all take PYTHON=, another Python (3.11 or newer).'
 list = printf '  make %-13s %s\n%20s%s\n' $(foreach verb,$(1),$(call entry,$(verb))) | grep '[^ ]'
-entry = $(1) $(call quote,$($(1).does)) '' '$(foreach name,$($(1).takes),$(shown))'
+entry = $(1) $(call quote,$($(1).does)) '' '$(foreach name,$(or $($(1).shows),$($(1).takes)),$(shown))'
 shown = $(name)=$(if $(filter $(name),$(FLAGS)),1)
 
 # ---- to run, to measure, to build -----------------------------------------------------------
@@ -66,8 +66,9 @@ sim.takes = MODEL IMAGES DATA ARCH MAPPING OUT JOBS BACKEND JSON RTL \
 sim: $(VENV)/base
 	@$(BIN)/evenspike sim $(call options,$(sim.takes))
 
-compare.does = compare networks (MODEL=vgg16,...) on a grid of machines: PES=8,16 FIFO_DEPTH=16,64
-compare.takes = MODEL IMAGES DATA ARCH MAPPING OUT JOBS BACKEND JSON $(FIELDS)
+compare.does = compare networks (MODEL=vgg16,...) on machines; any field of the Arch: PES=8,16
+compare.shows = MODEL IMAGES DATA ARCH MAPPING OUT JOBS BACKEND JSON
+compare.takes = $(compare.shows) $(FIELDS)
 compare: $(VENV)/base
 	@$(BIN)/evenspike compare $(foreach name,$(filter $(given),$(FIELDS)),--set \
 		$(call lower,$(name))=$(call quote,$($(name)))) \

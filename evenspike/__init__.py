@@ -101,9 +101,7 @@ def __getattr__(name: str) -> Any:
             raise
         from evenspike_core.errors import EvenspikeError  # noqa: PLC0415 - for the message alone
 
-        raise EvenspikeError(
-            f"{name} needs {package}: pip install 'evenspike[{extras}]'"
-        ) from error
+        raise EvenspikeError(f"{name} needs {package}: pip install -e '.[{extras}]'") from error
     globals()[name] = value
     return value
 

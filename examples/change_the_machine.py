@@ -1,4 +1,4 @@
-"""Change the machine and compare: PEs and FIFO depth, on two tickets' own images.
+"""Change the machine and compare: PEs and FIFO depth, on a ticket's own images.
 
 python examples/change_the_machine.py
 """
@@ -20,4 +20,5 @@ fastest = min(comparison.points, key=lambda point: point.cycles)
 smallest = min(comparison.points, key=lambda point: point.area_transistors)
 print("fastest:", fastest.arch)
 print("smallest:", smallest.arch)
-comparison.save("build/examples")
+for file in comparison.save("build/examples"):
+    print("written:", file)

@@ -4,7 +4,7 @@
 
 RECIPE is the name of a shipped recipe or a .toml file (default: vgg16-tiny, a minute on one core),
 DATA the folder with its data set, where the system does not have it. It needs the extras,
-pip install 'evenspike[train,hw,cosim]', and a C++ compiler that builds the RTL's simulator once.
+pip install -e '.[train,hw,cosim]', and a C++ compiler that builds the RTL's simulator once.
 """
 
 import sys

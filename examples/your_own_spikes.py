@@ -21,6 +21,7 @@ for text in ("packed", "packed,pes=8", "paper"):
     run = es.explore(workload, text)
     print(f"{text:12} {run.cycles:8,.0f} cycles, utilization {run.utilization:.2f}")
 
-# The same weights, as many in each filter of a group: what u-Ticket pruning is for.
+# As many weights in each filter of a group, as u-Ticket prunes. It evens out weights, not the
+# spikes that meet them: what that gives in cycles depends on the network, and a run tells.
 balanced = es.explore(es.trace(spikes, density=5, balanced=True, seed=1), "paper")
 print(f"{'balanced':12} {balanced.cycles:8,.0f} cycles, utilization {balanced.utilization:.2f}")

@@ -71,7 +71,7 @@ def test_what_is_missing_says_how_to_get_it(name: str, package: str, extras: str
         f"try:\n    es.{name}\nexcept es.EvenspikeError as error:\n    print(error)"
     )
     done = python(code)
-    assert f"{name} needs {package}: pip install 'evenspike[{extras}" in done.stdout, done.stderr
+    assert f"{name} needs {package}: pip install -e '.[{extras}" in done.stdout, done.stderr
 
 
 def test_no_other_name() -> None:

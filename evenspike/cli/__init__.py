@@ -34,7 +34,9 @@ VERBS = (sim, cosim, compare, train, sweep, results, export, synth, bitstream, r
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the console script's entry point."""
     terminal.prepare()
-    arguments = parser().parse_args(argv)
+    arguments, unknown = parser().parse_known_args(argv)
+    if unknown:
+        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         status = int(arguments.run(arguments))
         sys.stdout.flush()
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         extras, package = getattr(arguments, "extras", ""), (error.name or "").partition(".")[0]
         if not extras or package.startswith("evenspike"):
             raise
-        return _fail(f"this needs {package}: pip install 'evenspike[{extras}]'")
+        return _fail(f"this needs {package}: pip install -e '.[{extras}]'")
     except (EvenspikeError, OSError) as error:
         # An OSError that no verb has named: a path too long or not to be read, a full disk.
         return _fail(str(error))
@@ -71,5 +73,5 @@ def parser() -> Parser:
         summary = (verb.__doc__ or "").partition(": ")[2].splitlines()[0].rstrip(".")
         one = verbs.add_parser(name, help=summary, description=verb.__doc__)
         verb.options(one)
-        one.set_defaults(run=verb.run)
+        one.set_defaults(run=verb.run, parser=one)
     return whole

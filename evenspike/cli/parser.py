@@ -49,7 +49,7 @@ def machine_options(parser: argparse.ArgumentParser) -> None:
 
 def parallel_options(parser: argparse.ArgumentParser, backend: str = "threading") -> None:
     """The options of every verb that does many things at a time."""
-    parser.add_argument("--jobs", type=int, help="at a time (default: one a core)")
+    parser.add_argument("--jobs", type=int, help="at a time (default: 0, one a core)")
     parser.add_argument(
         "--backend",
         help=f"threading, loky (processes), dask, ray (default: {backend})",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from evenspike.flows.prepare import pack
 from evenspike.flows.simulate import jobs_of, simulate
 from evenspike.report import machines as views
 from evenspike.report.area.estimate import estimate
+from evenspike.report.contents import now
 from evenspike_core import backends
 from evenspike_core.arch import Arch, preset
 from evenspike_core.errors import EvenspikeError
@@ -55,11 +56,16 @@ class Point:
     speed_up: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
-    """The points of a grid, network by network, in the grid's order."""
+    """The points of a grid, network by network, in the grid's order. date: UTC."""
 
     points: tuple[Point, ...]
+    date: str = field(default_factory=now)
+
+    def __repr__(self) -> str:
+        models, archs = ({getattr(p, key) for p in self.points} for key in ("model", "digest"))
+        return f"<Comparison of {len(models)} networks on {len(archs)} machines>"
 
     @property
     def bit_exact(self) -> bool:
@@ -70,6 +76,7 @@ class Comparison:
         """All points, as the JSON has them."""
         return {
             "version": __version__,
+            "date": self.date,
             "points": [dataclasses.asdict(point) for point in self.points],
         }
 
@@ -127,8 +134,8 @@ def grid(arch: str = "packed", fields: Mapping[str, Sequence[Any]] | None = None
 
 
 def compare(
-    models: Sequence[Program | str],
-    archs: Sequence[Arch | str],
+    models: Sequence[Program | str] | Program | str,
+    archs: Sequence[Arch | str] | Arch | str,
     images: Images | Pixels | int = 5,
     *,
     mapping: str = "cost",
@@ -147,8 +154,10 @@ def compare(
     jobs, backend : points at a time and where, as in `simulate`.
 
     A machine that cannot run a network is a point with an error. Raises EvenspikeError for what no
-    point could do without.
+    point could do without, and where no machine runs any of the networks.
     """
+    models = [models] if isinstance(models, Program | str) else models
+    archs = [archs] if isinstance(archs, Arch | str) else archs
     programs = [load(model) if isinstance(model, str) else model for model in models]
     machines = [preset(arch) if isinstance(arch, str) else arch for arch in archs]
     if not programs or not machines:
@@ -168,6 +177,8 @@ def compare(
     for point in backends.ordered(backend, jobs_of(jobs), _point, tasks):
         points.append(point)
         progress("comparing machines", len(points), len(tasks))
+    if all(point.error for point in points):
+        raise EvenspikeError(f"compare: no machine runs a network; the first: {points[0].error}")
     return Comparison(tuple(_speed_ups(points)))
 
 

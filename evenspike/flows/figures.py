@@ -13,6 +13,7 @@ import numpy.typing as npt
 from evenspike.flows.frame import frame
 from evenspike.report.pages import Report
 from evenspike_core.counters import STATES
+from evenspike_sim.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class LayerFigures:
 class Figures(ABC):
     """Numbers of one image, on average over all that were run."""
 
+    tally: Tally
+
     @property
     @abstractmethod
     def bit_exact(self) -> bool:
@@ -52,7 +55,7 @@ class Figures(ABC):
     @property
     def cycles(self) -> float:
         """Of one image."""
-        return float(self._totals["cycles"])
+        return self.tally.cycles
 
     @property
     def utilization(self) -> float:

@@ -19,6 +19,8 @@ Pixels = npt.NDArray[np.uint8]
 SHIPPED = "fmnist"
 """The data set of the hundred images that come with the package."""
 
+SHIPPED_ONLY = " without a folder of the whole data set (--data)"
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Images:
@@ -38,9 +40,10 @@ class Images:
     def __post_init__(self) -> None:
         pixels = self.pixels
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 4:
-            kind = getattr(pixels, "dtype", type(pixels).__name__)
-            shape = getattr(pixels, "shape", "")
-            raise EvenspikeError(f"images: {kind} {shape}, not uint8 [N, C, H, W]")
+            kind = type(pixels).__name__
+            if isinstance(pixels, np.ndarray):
+                kind = f"{pixels.dtype} {pixels.shape}"
+            raise EvenspikeError(f"images: {kind}, not uint8 [N, C, H, W]")
         if self.labels is not None and self.labels.shape != (len(pixels),):
             raise EvenspikeError(f"images: {self.labels.shape} labels for {len(pixels)} images")
         indices = self.indices if len(self.indices) else range(len(pixels))
@@ -94,8 +97,9 @@ def images(
     else:
         pixels, labels = data.load(name, None if folder is None else Path(folder), "test", progress)
         found = Images(pixels, labels, range(len(labels)), name)
-    if count is not None and not 1 <= count <= len(found):
-        raise EvenspikeError(f"images: {count}; 1 to {len(found)} are possible")
+    if count is not None and (type(count) is not int or not 1 <= count <= len(found)):
+        more = SHIPPED_ONLY if folder is None and name == SHIPPED else ""
+        raise EvenspikeError(f"images: {count}; 1 to {len(found)} are possible{more}")
     if isinstance(of, Program):
         check_shape(of, found.pixels)
     return found if count is None else found[:count]

@@ -280,6 +280,8 @@ def simulate(
     Raises EvenspikeError for images that the Program does not take, and for a backend that is not
     there. An interrupt (Ctrl-C) ends it after the images under way.
     """
+    if isinstance(packed, Program):
+        raise EvenspikeError(f"{packed.name}: is not packed; simulate(pack(program), images)")
     given = as_images(images, packed.program)
     jobs = jobs_of(jobs)
     backends.check(backend)

@@ -27,6 +27,11 @@ COUNTED = ("words_loaded", "spikes_in", "spikes_out", "accumulations", "overflow
 """Counters of a layer that its entry has under their own names."""
 
 
+def now() -> str:
+    """Date and time, UTC, ISO 8601."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def machine() -> str:
     """Processor, cores and Python: what a time depends on."""
     name = platform.processor() or platform.machine()
@@ -86,7 +91,7 @@ def contents(
     return {
         "model": model,
         "version": __version__,
-        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "date": now(),
         "command": command,
         "arch": {**dataclasses.asdict(arch), "digest": arch.digest},
         "engine": "model",
@@ -129,8 +134,12 @@ def natural_order(natural: Tally, mapped: Tally) -> dict[str, Any]:
         raise EvenspikeError(
             f"natural order: {natural.images} images beside {mapped.images}, not the same"
         )
-    speedup = natural.cycles / mapped.cycles
-    return {"images": natural.images, "cycles": natural.cycles, "speedup": speedup}
+    return {
+        "images": natural.images,
+        "cycles": natural.cycles,
+        "mapped_cycles": mapped.cycles,
+        "speedup": natural.cycles / mapped.cycles,
+    }
 
 
 def _layer(

@@ -231,10 +231,12 @@ def balance_text(report: Content) -> str:
     natural = report.get("natural_order")
     if not natural:
         return BALANCE_TEXT
-    images = f"{count(natural['images'])} image{'s' if natural['images'] != 1 else ''}"
+    several = natural["images"] != 1
+    images = f"each of {count(natural['images'])} images" if several else "the first image"
     return (
-        f"{BALANCE_TEXT} With filters in their natural order it is {count(natural['cycles'])} "
-        f"cycles an image ({images}), {factor(natural['speedup'])} of those of this mapping."
+        f"{BALANCE_TEXT} With filters in their natural order {images} took "
+        f"{count(natural['cycles'])} cycles, and {count(natural['mapped_cycles'])} as mapped here: "
+        f"{factor(natural['speedup'])}."
     )
 
 
@@ -253,7 +255,7 @@ def headline(report: Content) -> list[tuple[str, str, str]]:
     live = f"{count(program['nnz'])} of {count(program['weights'])} weights"
     over = balance(report)
     natural = report.get("natural_order")
-    beside = f"; {factor(natural['speedup'])} over natural order" if natural else ""
+    beside = f"; {factor(natural['speedup'])} over natural order (one image)" if natural else ""
     accuracy = DASH if report["accuracy"] is None else percent(report["accuracy"])
     told = f"{of}; {interval(report)} (Wilson)" if report["accuracy_interval"] else f"on {of}"
     return [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -33,6 +34,9 @@ FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 """By key: head of the column, how a value is written."""
 
+PAGE_ONLY = ("latency_ms", "words_loaded")
+"""Figures for which a terminal of 80 columns has no room."""
+
 CHARTS: dict[str, tuple[str, Units]] = {
     "cycles": ("Cycles", COUNTS),
     "utilization": ("Utilization", SHARES),
@@ -42,7 +46,7 @@ CHARTS: dict[str, tuple[str, Units]] = {
 """By key: title of the plot, units of its axis."""
 
 NOTE = (
-    "Per image, on average. Speed-up: over the network's first machine. Energy and area are "
+    "Per image, on average. Speed-up: over the first machine that runs it. Energy and area are "
     "estimates (docs/report.md, docs/area.md)."
 )
 
@@ -53,16 +57,30 @@ def machine(point: Point) -> str:
     return ", ".join(f"{name}={value}" for name, value in fields.items()) or str(point["arch"])
 
 
-def cells(point: Point) -> list[str]:
+def cells(point: Point, without: Container[str] = ()) -> list[str]:
     """The figures of a point as text; dashes where the machine cannot run the network."""
     return [
-        fmt.DASH if point[key] is None else write(point[key]) for key, (_, write) in FIGURES.items()
+        fmt.DASH if point[key] is None else write(point[key])
+        for key, (_, write) in FIGURES.items()
+        if key not in without
     ]
 
 
 def heads() -> list[str]:
     """Of the columns."""
     return ["network", "machine", *(head for head, _ in FIGURES.values())]
+
+
+def made(content: Content) -> str:
+    """What made the comparison, when, and of how many images; and what was proved."""
+    ran = [point for point in content["points"] if point["cycles"] is not None]
+    images = ", ".join(str(n) for n in sorted({point["images"] for point in content["points"]}))
+    exact = all(point["bit_exact"] for point in ran)
+    proof = "every spike equals the integer reference's" if exact else "NOT bit-exact"
+    return (
+        f"{images} images of each network; {proof}. evenspike {content['version']}, "
+        f"{content['date']}."
+    )
 
 
 def notes(content: Content) -> list[str]:
@@ -82,11 +100,14 @@ def notes(content: Content) -> list[str]:
 def table(content: Content) -> Table:
     """For a terminal."""
     view = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
-    for number, head in enumerate(heads()):
-        view.add_column(head, justify="left" if number < 2 else "right", no_wrap=True)
+    for head in heads()[:2]:
+        view.add_column(head, overflow="fold")  # no number is ever cut for want of room
+    for key, (head, _) in FIGURES.items():
+        if key not in PAGE_ONLY:
+            view.add_column(head, justify="right", no_wrap=True)
     for point in content["points"]:
-        view.add_row(point["model"], machine(point), *cells(point))
-    view.caption = "\n".join([NOTE, *notes(content)])
+        view.add_row(point["model"], machine(point), *cells(point, PAGE_ONLY))
+    view.caption = "\n".join([made(content), NOTE, *notes(content)])
     view.caption_justify = "left"
     return view
 
@@ -96,6 +117,8 @@ def markdown(content: Content) -> str:
     rows = [[point["model"], machine(point), *cells(point)] for point in content["points"]]
     lines = [
         "# Machines compared",
+        "",
+        made(content),
         "",
         NOTE,
         "",
@@ -112,7 +135,7 @@ def markdown(content: Content) -> str:
 def html(content: Content) -> str:
     """A page with a plot of each figure and the table."""
     charts = "".join(f"<figure>{chart}</figure>" for chart in plots(content))
-    said = "".join(f"<p>{escape(note)}</p>" for note in [NOTE, *notes(content)])
+    said = "".join(f"<p>{escape(note)}</p>" for note in [made(content), NOTE, *notes(content)])
     body = ["<h1>Machines compared</h1>", charts, fragment(content), said]
     return page("Machines compared", stylesheet(()), body)
 
@@ -133,14 +156,15 @@ def _row(point: Point) -> Iterator[str]:
 
 
 def plots(content: Content) -> Iterator[str]:
-    """Bars of cycles, utilization, energy and area, one row a point."""
+    """Bars of cycles, utilization, energy and area: a plot for each network, a row a machine."""
     points: Sequence[Point] = content["points"]
-    several = len({point["model"] for point in points}) > 1
-    for key, (title, units) in CHARTS.items():
+    models = dict.fromkeys(point["model"] for point in points)
+    for (key, (title, units)), model in itertools.product(CHARTS.items(), models):
         write = FIGURES[key][1]
         bars = []
         for point in points:
-            name = f"{point['model']}, {machine(point)}" if several else machine(point)
-            text = fmt.DASH if point[key] is None else write(point[key])
-            bars.append(Bar(name, point[key] or 0.0, text, f"{name}: {text}"))
-        yield bar_chart(title, bars, units)
+            if point["model"] == model and point[key] is not None:
+                name, text = machine(point), write(point[key])
+                bars.append(Bar(name, point[key], text, f"{name}: {text}"))
+        if bars:
+            yield bar_chart(f"{title}, {model}", bars, units)

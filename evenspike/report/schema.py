@@ -44,7 +44,7 @@ ACTION = {
     **dict.fromkeys(("unit", "node", "source"), TEXT),
 }
 
-NATURAL = dict.fromkeys(("images", "cycles", "speedup"), COUNT)
+NATURAL = dict.fromkeys(("images", "cycles", "mapped_cycles", "speedup"), COUNT)
 
 SCHEMA: dict[str, Any] = {
     "model": TEXT,

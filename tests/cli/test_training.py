@@ -164,7 +164,7 @@ def test_without_torch(tmp_path: Path, verb: tuple[str, ...]) -> None:
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "evenspike: this needs torch: pip install 'evenspike[train]'\n"
+    assert done.stderr == "evenspike: this needs torch: pip install -e '.[train]'\n"
     assert not list(tmp_path.iterdir())
 
 

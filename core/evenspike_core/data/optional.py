@@ -19,5 +19,5 @@ def needs(extra: str, what: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         module = str(error.name).split(".")[0]
         raise EvenspikeError(
-            f"{what} needs {DISTRIBUTIONS.get(module, module)}: pip install 'evenspike[{extra}]'"
+            f"{what} needs {DISTRIBUTIONS.get(module, module)}: pip install -e '.[{extra}]'"
         ) from error

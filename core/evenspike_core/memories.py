@@ -44,12 +44,12 @@ class Memory:
 
     @property
     def bits(self) -> int:
-        """Of all of them."""
+        """Bits of all of them."""
         return self.count * self.words * self.width
 
     @property
     def bytes(self) -> float:
-        """Of one."""
+        """Bytes of one of them."""
         return self.words * self.width / 8
 
     @property

@@ -43,7 +43,7 @@ from evenspike_core.mapping import (
     lanes,
     living,
 )
-from evenspike_core.program import Layer, Program, Segment, immutable
+from evenspike_core.program import Layer, Program, Rebuilt, Segment, immutable
 
 Units = npt.NDArray[np.uint16]
 Words = npt.NDArray[np.uint64]
@@ -69,7 +69,7 @@ class SegmentDescriptor:
 
 
 @dataclass(frozen=True, eq=False)
-class Descriptor:
+class Descriptor(Rebuilt):
     """One layer, as the sequencer runs it; every field is data, none is a generic.
 
     blocks: int32 [blocks, pes], the filter of each output lane (the host's key to the results).
@@ -93,11 +93,14 @@ class Descriptor:
     reset: Reset
     spike_base: int
     filters: int
-    blocks: npt.NDArray[np.int32]
+    blocks: npt.NDArray[np.int32] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "blocks", immutable(self.blocks))
 
 
-@dataclass(frozen=True, eq=False)
-class Packed:
+@dataclass(frozen=True, eq=False, repr=False)
+class Packed(Rebuilt):
     """What is in the memories before the first cycle; read-only to the byte.
 
     stream: uint64, the weight stream. Each layer's part is contiguous, in execution order.
@@ -118,6 +121,12 @@ class Packed:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stream", immutable(self.stream))
+
+    def __repr__(self) -> str:
+        return (
+            f"<Packed {self.name} on {self.arch.preset}: {len(self.layers)} layers, "
+            f"{self.stream.size:,} words of weights, mapping {self.mapping}>"
+        )
 
 
 def pack(program: Program, mapping: Mapping, arch: Arch, kind: str = "cost") -> Packed:
@@ -212,7 +221,7 @@ def describe(
         layer.reset,
         base[index],
         layer.filters,
-        immutable(plan.blocks),
+        plan.blocks,
     )
 
 

@@ -18,7 +18,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -50,8 +50,15 @@ SIDE_MAX = 1024
 HOST_BIAS_BITS = 32
 
 
+class Rebuilt:
+    """Copied and unpickled through its constructor, so that what that proved holds for copies."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, one.name) for one in fields(cast("Any", self)))
+
+
 @dataclass(frozen=True, eq=False)
-class Segment:
+class Segment(Rebuilt):
     """One input of a layer: a convolution whose partial sums go into the layer's accumulators.
 
     A plain layer has one segment, a residual layer two (the shortcut is a 1x1 convolution, or the
@@ -82,7 +89,7 @@ class Segment:
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class Layer(Rebuilt):
     """Spiking neurons and their inputs.
 
     size: (height, width) of the map before pooling.
@@ -178,7 +185,7 @@ class Provenance(Mapping[str, Any]):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Program:
+class Program(Rebuilt):
     """A checked integer network, read-only to the byte. Constructing one proves that no membrane
     can overflow. Two are equal, and hash alike, if their digests are.
 

@@ -26,7 +26,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class LayerResult:
+class LayerOutput:
     """What one layer computes for one image.
 
     psum: int64 [T, filters, height, width], before pooling; 24-bit values. The bias is not in
@@ -88,7 +88,7 @@ def run(program: Program, pixels: Pixels) -> Activity:
 
 def run_layer(
     program: Program, index: int, inputs: Mapping[int, npt.NDArray[np.uint8]]
-) -> LayerResult:
+) -> LayerOutput:
     """One layer, from the outputs of its sources.
 
     Parameters
@@ -112,9 +112,9 @@ def run_layer(
         psum, overflow = accumulate(exact)
         bias = layer.bias.astype(np.int64)
     if layer.last:
-        return LayerResult(psum, None, overflow)
+        return LayerOutput(psum, None, overflow)
     spikes = lif(psum, bias[:, None, None], layer.threshold, layer.leak, layer.reset)
-    return LayerResult(psum, max_pool(spikes, layer.pool), overflow)
+    return LayerOutput(psum, max_pool(spikes, layer.pool), overflow)
 
 
 def host_currents(program: Program, pixels: Pixels) -> npt.NDArray[np.int32]:

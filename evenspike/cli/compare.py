@@ -42,25 +42,22 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Compare them; 1 where a spike differs from the reference."""
     from evenspike.flows.compare import compare, grid
-    from evenspike.flows.images import images
     from evenspike.flows.models import load
     from evenspike.report.machines import table
     from evenspike_core.files import check_folder
 
     programs = [load(name) for name in arguments.model.split(",")]
-    given: int | object = arguments.images
-    if arguments.data is not None:
-        given = images(arguments.images, programs[0], arguments.data)
     archs = grid(arguments.arch, _fields(arguments.set))
     check_folder(arguments.out)
     with Bar() as progress:
         found = compare(
             programs,
             archs,
-            given,  # type: ignore[arg-type]
+            arguments.images,
             mapping=arguments.mapping,
             jobs=arguments.jobs or 0,
             backend=arguments.backend or "loky",
+            folder=arguments.data,
             progress=progress,
         )
     files = found.save(arguments.out)

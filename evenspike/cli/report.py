@@ -1,4 +1,7 @@
-"""`evenspike report`: write the pages of a report.json again."""
+"""`evenspike report`: write the pages of a report.json again.
+
+The trace stays; the pictures of the images, which are not in the JSON, are gone from the page.
+"""
 
 from __future__ import annotations
 

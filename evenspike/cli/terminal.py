@@ -23,6 +23,9 @@ BLOCKS = dict(zip("█▓▒░·", "#*+=-", strict=True))
 def prepare() -> None:
     """Let stdout take any text: what its encoding lacks is written in ASCII."""
     codecs.register_error("evenspike", _ascii)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed: nobody wants to read it
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="evenspike")
@@ -56,7 +59,7 @@ def discard_stdout() -> None:
 
 
 def console() -> Console:
-    """Of stdout, for text that is not ours: a name or a path in brackets is no markup."""
+    """The console of stdout, for text that is not ours: a path in brackets is no markup."""
     return _Console(markup=False, emoji=False)
 
 

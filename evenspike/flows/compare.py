@@ -23,6 +23,7 @@ from evenspike_core import backends
 from evenspike_core.arch import Arch, preset
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.files import dump, write_files
+from evenspike_core.mapping import KINDS
 from evenspike_core.program import Program
 from evenspike_core.progress import Progress, silent
 
@@ -34,12 +35,14 @@ POINTS_MAX = 4096
 class Point:
     """One network on one machine; figures are per image, on average.
 
-    arch: as `preset` takes it; fields: what differs from the grid's other machines.
+    model, program: name and digest of the network. arch: as `preset` takes it; fields: what differs
+    from the grid's other machines.
     cycles to area_transistors: None where the machine cannot run the network, and `error` says why.
     speed_up: over the network's first machine that runs it. warnings: of `Arch.warnings`.
     """
 
     model: str
+    program: str
     arch: str
     digest: str
     fields: dict[str, int | float | str]
@@ -126,7 +129,7 @@ def grid(arch: str = "packed", fields: Mapping[str, Sequence[Any]] | None = None
     for field, given in (fields or {}).items():
         if field in names:
             raise EvenspikeError(f"Arch {field} is given twice")
-        if isinstance(given, str) or not len(given):
+        if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise EvenspikeError(f"Arch {field}: {given!r} is no list of values")
         names.append(field)
         axes.append([f"{field}={value}" for value in given])
@@ -141,6 +144,7 @@ def compare(
     mapping: str = "cost",
     jobs: int = 1,
     backend: str = "loky",
+    folder: Path | str | None = None,
     progress: Progress = silent,
 ) -> Comparison:
     """Run every network on every machine.
@@ -150,6 +154,7 @@ def compare(
     models : Programs, or what `load` takes.
     archs : machines, or what `preset` takes; see `grid`.
     images : what each network runs, or how many of the images of its data set.
+    folder : with the files of the networks' data sets, where `images` is a number.
     mapping : "cost" or "natural".
     jobs, backend : points at a time and where, as in `simulate`.
 
@@ -160,6 +165,11 @@ def compare(
     archs = [archs] if isinstance(archs, Arch | str) else archs
     programs = [load(model) if isinstance(model, str) else model for model in models]
     machines = [preset(arch) if isinstance(arch, str) else arch for arch in archs]
+    if mapping not in KINDS:
+        raise EvenspikeError(f"unknown mapping {mapping!r}; there are: {', '.join(KINDS)}")
+    for what, listed in (("network", programs), ("Arch", [arch.digest for arch in machines])):
+        if len(set(listed)) < len(listed):
+            raise EvenspikeError(f"compare: the same {what} is given twice")
     if not programs or not machines:
         raise EvenspikeError("compare: at least one network and one Arch are needed")
     if len(programs) * len(machines) > POINTS_MAX:
@@ -170,7 +180,7 @@ def compare(
     varied = _varied(machines)
     tasks = []
     for program in programs:
-        given = shipped_images(images, program) if isinstance(images, int) else images
+        given = shipped_images(images, program, folder) if isinstance(images, int) else images
         tasks += [(program, machine, given, mapping, varied) for machine in machines]
     points: list[Point] = []
     progress("comparing machines", 0, len(tasks))
@@ -183,7 +193,7 @@ def compare(
 
 
 def _varied(machines: Sequence[Arch]) -> tuple[str, ...]:
-    """Fields of which the machines have more than one value."""
+    """Names of the fields of which the machines have more than one value."""
     names = [field.name for field in dataclasses.fields(Arch) if field.name != "preset"]
     return tuple(n for n in names if len({getattr(machine, n) for machine in machines}) > 1)
 
@@ -193,18 +203,14 @@ def _point(
 ) -> Point:
     fields = {name: getattr(arch, name) for name in varied}
     warnings = arch.warnings()
+    named = (program.name, program.digest(), arch.preset, arch.digest)
     try:
         run = simulate(pack(program, arch, mapping=mapping), images, jobs=1)
     except EvenspikeError as error:
         count = len(images)
-        return Point(
-            program.name, arch.preset, arch.digest, fields, count, error=str(error),
-            warnings=warnings,
-        )  # fmt: skip
+        return Point(*named, fields, count, error=str(error), warnings=warnings)
     return Point(
-        program.name,
-        arch.preset,
-        arch.digest,
+        *named,
         fields,
         len(run.outcomes),
         cycles=run.cycles,
@@ -219,12 +225,12 @@ def _point(
 
 
 def _speed_ups(points: Sequence[Point]) -> list[Point]:
-    """With the speed-up of each over the first machine that runs its network."""
+    """The points, each with its speed-up over the first machine that runs its network."""
     first: dict[str, float] = {}
     found = []
     for point in points:
         if point.cycles is not None:
-            base = first.setdefault(point.model, point.cycles)
+            base = first.setdefault(point.program, point.cycles)
             point = dataclasses.replace(point, speed_up=base / point.cycles)
         found.append(point)
     return found

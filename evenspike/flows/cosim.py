@@ -55,9 +55,9 @@ class Compared:
 
 
 def built(packed: Packed) -> bool:
-    """Whether the compiled engine of this machine is there, so that the RTL costs seconds."""
+    """Whether a compiled engine of this machine is there, so that the RTL costs seconds."""
     try:
-        return compiled.find(packed.arch) is not None
+        return compiled.location(packed.arch).parent.is_dir()
     except EvenspikeError:  # the tools that its name depends on are missing
         return False
 
@@ -207,7 +207,7 @@ def with_rtl(run: Run, count: int, *, jobs: int = 0, progress: Progress = silent
     few = run.images[:count]
     kept = compiled.find(run.packed.arch)
     if kept is None:
-        raise EvenspikeError("the RTL simulator of this Arch is not built")
+        raise EvenspikeError("its simulator is damaged; make cosim builds it again")
     try:
         rtl = cosim(run.packed, few, jobs=jobs, engine=Simulator, progress=progress).rtl
     except compiled.EngineError:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from evenspike.flows.frame import frame
 from evenspike.report.pages import Report
 from evenspike_core.counters import STATES
+from evenspike_core.program import immutable
 from evenspike_sim.tally import Tally
 
 
@@ -54,7 +55,7 @@ class Figures(ABC):
 
     @property
     def cycles(self) -> float:
-        """Of one image."""
+        """Cycles of one image."""
         return self.tally.cycles
 
     @property
@@ -64,7 +65,7 @@ class Figures(ABC):
 
     @property
     def energy_pj(self) -> float:
-        """Of one image, an estimate."""
+        """Energy of one image, an estimate."""
         return float(self._totals["energy_pj"])
 
     @cached_property
@@ -73,7 +74,7 @@ class Figures(ABC):
         found = []
         for layer in self._contents["layers"]:
             values: dict[str, Any] = {key.name: layer.get(key.name) for key in fields(LayerFigures)}
-            values |= {state: np.array(layer["per_pe"][state]) for state in STATES}
+            values |= {state: immutable(np.array(layer["per_pe"][state])) for state in STATES}
             found.append(LayerFigures(**values))
         return tuple(found)
 

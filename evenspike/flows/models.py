@@ -24,7 +24,7 @@ def checkpoints() -> Path:
     return Path(spec.origin).parent / "checkpoints"
 
 
-def load(name: str) -> Program:
+def load(name: str | Path) -> Program:
     """The Program that a name stands for.
 
     Parameters
@@ -36,6 +36,7 @@ def load(name: str) -> Program:
     Raises EvenspikeError that lists the tickets and runs for a name that is none of these, and that
     says what to do for a run that has not finished or was not exported.
     """
+    name = str(name)
     if name.endswith(SUFFIX):
         return Program.load(Path(name))
     tickets = _programs(checkpoints())

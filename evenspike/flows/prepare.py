@@ -63,6 +63,8 @@ def pack(
     Raises EvenspikeError for another name of a mapping or an Arch, and for a Program that the Arch
     cannot run.
     """
+    if not isinstance(program, Program):
+        raise EvenspikeError(f"pack: {program!r:.60} is no Program; load(...) gives one")
     if mapping not in KINDS:
         raise EvenspikeError(f"no mapping {mapping!r}; there are {', '.join(KINDS)}")
     machine = preset(arch) if isinstance(arch, str) else arch

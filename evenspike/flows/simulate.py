@@ -247,7 +247,12 @@ class Reference:
 
 
 def reference(program: Program, images: Images | Pixels, progress: Progress = silent) -> Reference:
-    """The integer reference on images: what every simulator's spikes have to be."""
+    """The integer reference on images: what every simulator's spikes have to be.
+
+    images: of `images`, or uint8 pixels [N, C, H, W] or [C, H, W].
+
+    Raises EvenspikeError for images that the Program does not take.
+    """
     given = as_images(images, program)
     found = []
     for at in range(len(given)):

@@ -27,7 +27,7 @@ class Synthesis:
 
     @property
     def resources(self) -> dict[str, float]:
-        """Of the whole part, by the target's names."""
+        """Resources of the whole part, by the target's names."""
         found: dict[str, float] = self.result["resources"]
         return found
 

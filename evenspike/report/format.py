@@ -125,6 +125,12 @@ def shares(counts: Mapping[str, float]) -> dict[str, float]:
     return {state: counts[state] / total if total else 0.0 for state in STATES}
 
 
+def timesteps(report: Content) -> str:
+    """Timesteps of the network, and of the machine where it has more."""
+    used, there = report["compared"]["timesteps"], report["arch"]["timesteps"]
+    return str(used) if used == there else f"{used} of {there}"
+
+
 def firing_rate(layer: Mapping[str, Any], timesteps: int) -> float | None:
     """Spikes out per output neuron (after pooling) and timestep; None where nothing fires."""
     s = layer["shape"]

@@ -100,7 +100,7 @@ def _header(report: Content) -> str:
         f'<p class="kicker">evenspike · {escape(report["engine"])}</p>\n'
         f"<h1>{escape(report['model'])} on {arch['pes']} PEs</h1>\n"
         f'<p class="lead">Accelerator <b>{escape(arch["preset"])}</b> '
-        f"(<code>{escape(arch['digest'])}</code>), {arch['timesteps']} timesteps, "
+        f"(<code>{escape(arch['digest'])}</code>), {fmt.timesteps(report)} timesteps, "
         f"{arch['clock_mhz']:g} MHz. Counts are per image, averaged over "
         f"{fmt.count(report['images'])}; mapping: {escape(report['mapping'])}.</p>\n"
         f'<p class="verdict {style}"><b>{escape(first)}</b> <span>{escape(rest)}</span></p>'

@@ -67,7 +67,7 @@ def cells(point: Point, without: Container[str] = ()) -> list[str]:
 
 
 def heads() -> list[str]:
-    """Of the columns."""
+    """Heads of the columns."""
     return ["network", "machine", *(head for head, _ in FIGURES.values())]
 
 
@@ -98,7 +98,7 @@ def notes(content: Content) -> list[str]:
 
 
 def table(content: Content) -> Table:
-    """For a terminal."""
+    """The comparison as a table for a terminal of 80 columns."""
     view = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     for head in heads()[:2]:
         view.add_column(head, overflow="fold")  # no number is ever cut for want of room
@@ -113,7 +113,7 @@ def table(content: Content) -> Table:
 
 
 def markdown(content: Content) -> str:
-    """For a repository."""
+    """The comparison as Markdown."""
     rows = [[point["model"], machine(point), *cells(point)] for point in content["points"]]
     lines = [
         "# Machines compared",

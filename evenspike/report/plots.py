@@ -211,7 +211,7 @@ def energy(report: Content) -> list[str]:
 
 def spikes(report: Content) -> list[str]:
     """Spikes into and out of each layer, and its firing rate."""
-    timesteps = report["arch"]["timesteps"]
+    timesteps = report["compared"]["timesteps"]
     counts, rates = [], []
     for layer in report["layers"]:
         name, inside, outside = layer["name"], layer["spikes_in"], layer["spikes_out"]

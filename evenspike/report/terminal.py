@@ -39,7 +39,7 @@ class Summary:
         title = (
             f"{report['model']} ({report['program']['digest'][:12]}) on {arch['preset']} "
             f"({arch['digest']}): {arch['pes']} PEs, "
-            f"{arch['timesteps']} timesteps, {arch['clock_mhz']:g} MHz, mapping "
+            f"{fmt.timesteps(report)} timesteps, {arch['clock_mhz']:g} MHz, mapping "
             f"{report['mapping']}; per image, average of {fmt.count(report['images'])}"
         )
         yield Text(title, style="bold")

@@ -126,7 +126,8 @@ def test_a_network_that_the_accelerator_cannot_run(
 
 @pytest.mark.parametrize("count", [0, -1, 101, 10**30])
 def test_images_that_there_are_not(refused: Refused, ticket: Path, count: int) -> None:
-    message = f"images: {count}; 1 to 100 are possible"
+    more = "without a folder of the whole data set (--data)"
+    message = f"images: {count}; 1 to 100 are possible {more}"
     assert refused("sim", "--model", ticket, "--images", count) == message
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -71,6 +72,14 @@ def test_a_reader_that_has_seen_enough_is_no_failure(
         assert running.wait() == 0
     assert b"BrokenPipe" not in said
     assert (tmp_path / "small" / "report.json").is_file()
+
+
+def test_a_stdout_that_is_closed_is_no_difference(
+    ticket: Path, tmp_path: Path, env: dict[str, str]
+) -> None:
+    command = shlex.join(sim(ticket, tmp_path)) + " >&-"
+    done = subprocess.run(command, shell=True, env=env, stderr=subprocess.PIPE, check=False)  # noqa: S602
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
 
 
 def test_progress_is_on_stderr_and_json_is_all_of_stdout(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from evenspike_core.arch import Arch
+from evenspike_core.mapping import choose
+from evenspike_core.pack import pack
 from evenspike_core.program import Program
 from tests.helpers.networks import random_program
 
@@ -55,6 +60,22 @@ def test_equal_by_digest_and_usable_as_a_key() -> None:
     assert one != "a text"
     assert {one: "x"}[again] == "x"
     assert len({one, again, two}) == 2
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])  # noqa: S301
+def test_a_copy_cannot_be_written_either(copied: Callable[[Any], Any]) -> None:
+    program = random_program(3, timesteps=4)
+    packed = pack(program, choose(program, Arch()), Arch())
+    for one in (copied(program), copied(packed).program):
+        assert one == program
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            one.layers[1].segments[0].weights.setflags(write=True)
+    again = copied(packed)
+    for array in (again.stream, again.layers[1].blocks):
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.setflags(write=True)
+    assert "\n" not in repr(again)
+    assert len(repr(again)) < 160
 
 
 def test_it_prints_in_one_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -88,8 +89,40 @@ def test_a_frame_has_a_row_a_point(found: es.Comparison) -> None:
     assert frame["cycles"].tolist() == [point.cycles for point in found.points]
 
 
+def test_two_networks_of_one_name_are_two() -> None:
+    program = small_program()
+    other = dataclasses.replace(program, provenance={"seed": 1})
+    found = es.compare([program, other], ["packed,pes=4", "packed,pes=8"], 1, backend="threading")
+    assert [point.speed_up for point in found.points[::2]] == [1.0, 1.0]
+    assert len({point.program for point in found.points}) == 2
+
+
+@pytest.mark.parametrize(
+    ("models", "archs", "options", "message"),
+    [
+        ([0, 0], ["packed"], {}, "the same network is given twice"),
+        ([0], ["packed", "packed"], {}, "the same Arch is given twice"),
+        ([0], ["packed"], {"mapping": "best"}, "unknown mapping 'best'"),
+        (
+            [0],
+            ["packed,spike_entries=1"],
+            {},
+            "no machine runs a network.*spike_entries",
+        ),
+    ],
+)
+def test_what_no_point_could_do_without(
+    models: list[int], archs: list[str], options: dict[str, str], message: str
+) -> None:
+    programs = [small_program() for _ in models]
+    with pytest.raises(es.EvenspikeError, match=message):
+        es.compare(programs, archs, 1, backend="threading", **options)  # type: ignore[arg-type]
+
+
 def test_nothing_to_compare() -> None:
     with pytest.raises(es.EvenspikeError, match="at least one network and one Arch"):
         es.compare([], ["packed"])
     with pytest.raises(es.EvenspikeError, match="the limit is 4096"):
-        es.compare([small_program()] * 5000, ["packed"])
+        es.compare(
+            [small_program()], es.grid("packed", {"fifo_depth": range(1, 4097), "slots": (1, 2)})
+        )

@@ -69,7 +69,12 @@ def synthetic_report(seed: int = 1) -> dict[str, Any]:
         "version": "1.2.3",
         "date": "2030-01-31T23:59:58Z",
         "command": "evenspike sim --model vgg9-fmnist",
-        "natural_order": {"images": 1, "cycles": 1.3 * totals["cycles"], "speedup": 1.3},
+        "natural_order": {
+            "images": 1,
+            "cycles": 1.3 * totals["cycles"],
+            "mapped_cycles": totals["cycles"],
+            "speedup": 1.3,
+        },
         "arch": {
             "preset": "packed",
             "digest": "0123456789ab",

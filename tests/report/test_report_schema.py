@@ -73,7 +73,7 @@ def test_every_key_is_documented() -> None:
         (("energy", "by_action", "lif_step", "pj_range"), [0.0, 1.0], "is neither of its ends"),
         (("predictions", 1, "logits"), ["1"], r"predictions\[1\]\.logits is \['1'\]"),
         (("accuracy_interval",), [0.5], r"accuracy_interval is \[0.5\], not two numbers or null"),
-        (("natural_order",), {"images": 1, "cycles": 2}, "natural_order.speedup is missing"),
+        (("natural_order",), {"images": 1, "cycles": 2}, "natural_order.mapped_cycles is missing"),
     ],
 )
 def test_bad_values(path: tuple[str | int, ...], value: object, message: str) -> None:

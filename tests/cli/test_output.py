@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from evenspike.cli import main, terminal
 from tests.cli.conftest import Cli
+from tests.helpers.interrupting import interrupt, started
 
 EVENSPIKE = [sys.executable, "-m", "evenspike"]
 
@@ -124,17 +124,14 @@ def test_a_warning_of_the_machine_is_said(cli: Cli, ticket: Path, tmp_path: Path
 def test_an_interrupt_ends_within_an_image(tmp_path: Path, env: dict[str, str]) -> None:
     """Of a hundred that are queued; and says so in one line."""
     command = [*EVENSPIKE, "sim", "--model", "vgg16", "--images", "100", "--rtl", "0"]
-    with subprocess.Popen(
-        [*command, "--out", str(tmp_path)], env=env, stderr=subprocess.PIPE, text=True
-    ) as running:
+    with started([*command, "--out", str(tmp_path)], env=env) as running:
         time.sleep(12)  # it maps, or runs
         assert running.poll() is None, "it was too fast to be interrupted"
         before = time.monotonic()
-        running.send_signal(signal.SIGINT)
-        assert running.wait(30) == 130
+        interrupt(running)
+        _, said = running.communicate(timeout=30)
         assert time.monotonic() - before < 15
-        assert running.stderr is not None
-        said = running.stderr.read()
+    assert running.returncode == 130
     assert said.splitlines()[-1] == "evenspike: interrupted"
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -23,6 +21,7 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Program
 from evenspike_train.runs import command, sweep, watch
 from evenspike_train.runs.sweep import Axes
+from tests.helpers.interrupting import interrupt, started
 from tests.helpers.training import SHORT, lines, write_set
 
 Cli = Callable[..., Any]
@@ -184,20 +183,13 @@ def test_interrupted(tmp_path: Path, verb: tuple[str, ...]) -> None:
     )
     (tmp_path / "tiny.toml").write_text(text)
     given = [sys.executable, "-m", "evenspike", *verb, "--data", ".", "--device", "cpu"]
-    process = subprocess.Popen(
-        given,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    ended = time.monotonic() + 120
-    while not list(tmp_path.glob("out/runs/*/state.pt")) and time.monotonic() < ended:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: workers get it, too
-    out, err = process.communicate(timeout=60)
+    with started(given, cwd=tmp_path) as process:
+        ended = time.monotonic() + 120
+        while not list(tmp_path.glob("out/runs/*/state.pt")) and time.monotonic() < ended:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        interrupt(process)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
     said = [line for line in err.splitlines() if line.startswith("evenspike: ")]

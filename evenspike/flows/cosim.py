@@ -57,9 +57,13 @@ class Compared:
 def built(packed: Packed) -> bool:
     """Whether a compiled engine of this machine is there, so that the RTL costs seconds."""
     try:
-        return compiled.location(packed.arch).parent.is_dir()
+        place = compiled.location(packed.arch).parent
     except EvenspikeError:  # the tools that its name depends on are missing
         return False
+    try:
+        return compiled.find(packed.arch) is not None or place.is_dir()
+    except EvenspikeError:
+        return True  # whoever wants to run it is told why it cannot be used
 
 
 def choose_engine(

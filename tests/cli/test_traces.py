@@ -294,7 +294,7 @@ def trace(tmp_path: Path) -> Path:
         (["--density", "5", "--seed", "-1"], "seed -1 is negative"),
         (["--density", "5", "--timesteps", "0"], "{trace}: the option `timesteps`: 0, 1 to 8"),
         (["--density", "5", "--timesteps", "5"], "trace: 5 timesteps, Arch timesteps is 4"),
-        (["--density", "5", "--layers", "none"], "none: no readable file: No such file"),
+        (["--density", "5", "--layers", "none"], "none: cannot be read: No such file"),
         (["--density", "5", "--images", "3"], "--images belongs to a model"),
         (["--density", "5", "--data", "d"], "--data belongs to a model"),
         (["--density", "5", "--jobs", "1"], "--jobs belongs to a model"),
@@ -321,7 +321,7 @@ def test_options_of_a_trace(refused: Refused, trace: Path, arguments: list[str],
         (["--rate", "nan"], "rate nan is outside 0 to 100 percent"),
         (["--rate", 5, "--seed", -7], "seed -7 is negative"),
         (["--rate", 5, "--timesteps", 9], "9 timesteps, 1 to 8 are possible"),
-        (["--rate", 5, "--layers", "none"], "none: no readable file: No such file"),
+        (["--rate", 5, "--layers", "none"], "none: cannot be read: No such file"),
     ],
 )
 def test_options_without_a_trace(refused: Refused, arguments: list[object], says: str) -> None:

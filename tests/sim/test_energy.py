@@ -146,9 +146,9 @@ ENTRY = '[action.accumulate]\nterms = [{ anchor = "add16", bits = "accumulator_b
         (FIRST, "value = true", "value is True, not a number"),
         (FIRST, 'value = "1\\n"', r"value is '1\\n', not a number"),
         (FIRST, f"value = 0x{'f' * 5000}", "value is an integer beyond 64 bits"),
-        (FIRST, f"value = {'9' * 5000}", "not a readable energy table: "),
+        (FIRST, f"value = {'9' * 5000}", "not valid TOML: "),
         (FIRST, f"value = {'[' * 40}{']' * 40}", "value is a list, not a number"),
-        (FIRST, f"value = {'[' * 9000}", "not a readable energy table: nested too deeply"),
+        (FIRST, f"value = {'[' * 9000}", "not valid TOML: it is nested deeper"),
         (FIRST, FIRST + "\nwidth = 3", "anchor 'and16': unknown key 'width', possible are bits"),
         ('unit = "pJ"', 'unit = "nJ"', "unit 'nJ', only pJ and mW/KB are understood"),
         ('unit = "pJ"', "unit = 3", "anchor 'and16': unit is missing, or no text"),
@@ -173,8 +173,8 @@ ENTRY = '[action.accumulate]\nterms = [{ anchor = "add16", bits = "accumulator_b
         ("[action.spike_write]", "[anchor.spike_write]", "anchor 'spike_write'"),
         ("", "surplus = 1\n", "unknown key 'surplus'"),
         ("", "\ufeff", "begins with a byte order mark"),
-        ("", "[anchor\n", "not a readable energy table: "),
-        ("", "\0", "not a readable energy table: "),
+        ("", "[anchor\n", "not valid TOML: "),
+        ("", "\0", "not valid TOML: "),
     ],
 )
 def test_a_malformed_table_is_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -190,8 +190,8 @@ def test_a_malformed_table_is_one_line(tmp_path: Path, old: str, new: str, messa
     [
         (b"action = 3\n[anchor]\n", r"\[action\] is not a table"),
         (b"anchor = 3\n[action]\n", r"\[anchor\] is not a table"),
-        (b"", "is not a table"),
-        (b"\xff\xfe", "not a readable energy table"),
+        (b"", "is empty"),
+        (b"\xff\xfe", "is not UTF-8"),
         (b"[anchor]\n[action]\n", "entry 'accumulate' is missing"),
     ],
 )
@@ -200,7 +200,7 @@ def test_files_that_are_no_table(tmp_path: Path, content: bytes, message: str) -
     path.write_bytes(content)
     with pytest.raises(EvenspikeError, match=message):
         load(PACKED, path)
-    with pytest.raises(EvenspikeError, match="not a readable energy table"):
+    with pytest.raises(EvenspikeError, match="cannot be read"):
         load(PACKED, tmp_path)
 
 

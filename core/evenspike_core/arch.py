@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.fixed import ACCUMULATOR_BITS, WEIGHT_BITS
+from evenspike_core.fixed import WEIGHT_BITS
 
 PID_BITS = {1: 1, 3: 4, 5: 5, 7: 6}
 """Bits of the PID field of a weight token, by kernel size. The all-ones PID is never a kernel
@@ -31,17 +31,17 @@ SLOTS_MAX = 64
 
 # What the descriptors of layers have room for, whatever the Arch.
 LAYERS_MAX = 256
-SEGMENTS_MAX = 2
-"""Inputs of a layer."""
 MAP_MAX = 256
 """Side of a layer's map."""
 ENTRIES_MAX = 1 << 24
 """Entries of the spike memory that an address reaches."""
 DESCRIPTOR_WORDS = 8
-"""64-bit words of the table memory that a layer descriptor takes."""
+CHUNK_WORDS = 2
+"""64-bit words of the table memory that a layer descriptor, and a chunk, take."""
 TABLE_BITS = {"loads": 24, "passes": 12, "chunks": 12, "repeats": 16}
 """Widths of the fields that a network can outgrow. loads: times that a layer's chunks are loaded,
-or the words of the host's currents. repeats: times that a pass is read, one for each tile."""
+or the words of the input's spikes. repeats: times that a pass is read, one for each tile and group
+of timesteps."""
 
 WEIGHTS_MIN = 64
 """16-bit words of a weight bank, at least."""
@@ -61,7 +61,8 @@ class Arch:
     docs/arch.md says what each costs and what limits what.
 
     pes: processing elements; as many lanes has a spike block, so a power of two.
-    timesteps: AND gates of a PE. One matched weight meets all timesteps of a neuron in a cycle.
+    timesteps: AND gates of a PE. One matched weight meets so many timesteps of a neuron in a cycle;
+        a network of more runs in groups of them, whose spikes share the spike memory equally.
     accumulators: neurons of a PE; each is a row of `timesteps` partial sums of 24 bits.
     scratchpad_words: 16-bit words of the scratchpad: two halves of a weight and a header bank.
     header_words: 16-bit words of one header bank; the rest of a half is its weight bank.
@@ -156,9 +157,9 @@ class Arch:
         return self.port_bits // 16
 
     @property
-    def current_words(self) -> int:
-        """Port words of one block of host currents: `pes` currents of 24 bits."""
-        return -(-self.pes * ACCUMULATOR_BITS // self.port_bits)
+    def input_words(self) -> int:
+        """Port words of one position of the input: `pes` masks of `timesteps` bits."""
+        return -(-self.pes * self.timesteps // self.port_bits)
 
     @property
     def logit_words(self) -> int:
@@ -169,9 +170,22 @@ class Arch:
     def drain_latency(self) -> int:
         """Cycles from the last accumulator read to the last spike in memory.
 
-        Accumulator read, one LIF stage a timestep, OR-pool, CSR write.
+        Accumulator read, the neuron's drives, two LIF stages a timestep but one for the first,
+        CSR write with the OR-pool in front.
         """
-        return self.timesteps + 3
+        return 2 * self.timesteps + 2
+
+    @property
+    def carry_latency(self) -> int:
+        """Cycles from an accumulator read to the write of what its neuron leaves to the next group.
+
+        The last timestep's leak is a stage more, and what leaves it a register.
+        """
+        return 2 * self.timesteps + 3
+
+    def groups(self, timesteps: int) -> int:
+        """Groups in which a network of so many timesteps runs."""
+        return -(-timesteps // self.timesteps)
 
     @property
     def digest(self) -> str:

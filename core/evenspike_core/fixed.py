@@ -1,4 +1,4 @@
-"""Integer arithmetic of the accelerator: widths, saturation, leak, and the LIF recurrence.
+"""Integer arithmetic of the accelerator: widths, saturation, leak, and the neurons' recurrence.
 
 Everything that rounds or saturates on the hardware is stated here once for the software. The RTL
 restates it (it must not import this module), so that each can convict the other.
@@ -6,8 +6,8 @@ restates it (it must not import this module), so that each can convict the other
 
 from __future__ import annotations
 
-from enum import StrEnum
-from fractions import Fraction
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,32 +21,9 @@ ACCUMULATOR_BITS = 24
 """Width of a partial sum, of a membrane and of a bias (u-Ticket, section IV-B)."""
 
 
-class Leak(StrEnum):
-    """What a timestep leaves of the membrane; each value is a shift and at most one subtraction.
-
-    The shift is arithmetic, so it rounds towards minus infinity (`-1 >> 2 == -1`).
-    """
-
-    QUARTER = "1/4"
-    HALF = "1/2"
-    THREE_QUARTERS = "3/4"
-    ONE = "1"
-
-    @property
-    def fraction(self) -> Fraction:
-        return Fraction(self.value)
-
-    @property
-    def code(self) -> int:
-        """The leak field of a layer descriptor (2 bits)."""
-        return list(Leak).index(self)
-
-
-class Reset(StrEnum):
-    """What a spike does to the membrane: `hard` clears it, `soft` subtracts the threshold."""
-
-    HARD = "hard"
-    SOFT = "soft"
+LEAK_BITS = 12
+LEAK_ONE = 1 << LEAK_BITS
+"""A leak is a number n of 0 to LEAK_ONE; a timestep leaves n / LEAK_ONE of the membrane."""
 
 
 def signed_range(bits: int) -> tuple[int, int]:
@@ -60,60 +37,78 @@ def saturate(values: npt.ArrayLike, bits: int = ACCUMULATOR_BITS) -> IntArray:
     return np.clip(np.asarray(values, dtype=np.int64), low, high)
 
 
-def leak(membrane: npt.ArrayLike, kind: Leak) -> IntArray:
-    """One timestep of leak on integer membranes; floor of the exact product, except for 3/4.
+def mask_type(timesteps: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """Type of a spike mask, bit t of which is the spike of timestep t: of 8, 16 or 32 bits."""
+    if not 1 <= timesteps <= 32:
+        raise ValueError(f"a spike mask holds 1 to 32 timesteps, not {timesteps}")
+    return np.dtype(np.uint8 if timesteps <= 8 else np.uint16 if timesteps <= 16 else np.uint32)
 
-    `3/4` is `u - (u >> 2)`, which rounds towards plus infinity: what the hardware does, because
-    a shift and a subtraction cost less than a multiplication by three.
+
+def leak(membrane: npt.ArrayLike, n: int) -> IntArray:
+    """What a timestep leaves of integer membranes: the floor of `n * u / 4096`.
+
+    The only rounding of a run: n = 3686 (0.9) leaves 8 of 9, and -9 of -9.
     """
-    u = np.asarray(membrane, dtype=np.int64)
-    if kind is Leak.QUARTER:
-        return u >> 2
-    if kind is Leak.HALF:
-        return u >> 1
-    if kind is Leak.THREE_QUARTERS:
-        return u - (u >> 2)
-    return u.copy()
+    return np.asarray(membrane, dtype=np.int64) * n >> LEAK_BITS
 
 
-def lif(
-    psum: npt.ArrayLike,
-    bias: npt.ArrayLike,
-    threshold: int,
-    kind: Leak,
-    reset: Reset,
-) -> npt.NDArray[np.uint8]:
-    """Spike masks of LIF neurons (u-Ticket Eq. 1, with the leak and reset of the layer).
+@dataclass(frozen=True)
+class Neuron:
+    """What the neurons of a layer do with their drive x at each timestep.
 
-    `u <- leak(u) + psum[t] + bias; s = u >= threshold; u <- 0 (hard) or u - threshold (soft) if s`
+        u <- floor(leak * v / 4096) - (reset if the timestep before fired) + x, saturated to 24 bits
+        s <- u >= threshold
+        v <- 0 if s and hard, else u
 
-    Parameters
-    ----------
-    psum: int, [T, ...]; partial sums of one timestep each.
-    bias: int, broadcastable to `psum[0]`.
+    At the first timestep u is x. One amount serves every reset of the field: the threshold is a
+    delayed subtraction, `leak * threshold / 4096` one at once, 0 with `hard` a hard reset, 0
+    without none.
 
-    Returns
-    -------
-    uint8, [...]; bit t is the spike of timestep t.
+    threshold: 1 to 2^23 - 1. leak: 0 to 4096. reset: signed, 24 bits.
     """
-    sums = np.asarray(psum, dtype=np.int64)
-    if sums.shape[0] > 8:
-        raise ValueError(f"a spike mask holds 8 timesteps, not {sums.shape[0]}")
-    addend = np.asarray(bias, dtype=np.int64)
-    u = np.zeros(sums.shape[1:], dtype=np.int64)
-    masks = np.zeros(sums.shape[1:], dtype=np.uint8)
-    for t in range(sums.shape[0]):
-        u = saturate(leak(u, kind) + sums[t] + addend)
-        fired = u >= threshold
-        masks |= (fired.astype(np.uint8) << np.uint8(t)).astype(np.uint8)
-        u = np.where(fired, 0 if reset is Reset.HARD else u - threshold, u)
-    return masks
 
+    threshold: int
+    leak: int = LEAK_ONE // 4
+    hard: bool = True
+    reset: int = 0
 
-def membrane_bound(magnitude: IntArray, kind: Leak, timesteps: int) -> list[Fraction]:
-    """The largest |u| that inputs of at most `magnitude` a timestep can reach, per filter.
+    def run(self, drive: IntArray) -> tuple[npt.NDArray[np.unsignedinteger[Any]], IntArray]:
+        """Spike masks and last membranes of neurons that start at 0.
 
-    A geometric series: `magnitude / (1 - leak)`; without leak, `magnitude * T`.
-    """
-    gain = Fraction(timesteps) if kind is Leak.ONE else 1 / (1 - kind.fraction)
-    return [int(m) * gain for m in magnitude]
+        Parameters
+        ----------
+        drive: int64 [T, ...]: psum and bias of each timestep; T is 1 to 32.
+
+        Returns
+        -------
+        masks [...], of `mask_type(T)`, and v after the last timestep, int64 [...].
+        """
+        kind = mask_type(drive.shape[0])
+        v = np.zeros(drive.shape[1:], dtype=np.int64)
+        fired = np.zeros(drive.shape[1:], dtype=np.bool_)
+        masks = np.zeros(drive.shape[1:], dtype=kind)
+        for t in range(drive.shape[0]):
+            u = saturate(leak(v, self.leak) - self.reset * fired + drive[t])
+            fired = u >= self.threshold
+            masks |= fired.astype(kind) << kind.type(t)
+            v = np.where(fired, 0, u) if self.hard else u
+        return masks, v
+
+    def bound(self, magnitude: IntArray, timesteps: int) -> IntArray:
+        """The largest |u| that drives of at most `magnitude` can reach in a run, int64 as it is.
+
+        The highest and the lowest membrane after each timestep, exact but for the assumption that
+        any drive may come at any time. A psum, in any order of additions and with what an earlier
+        group of timesteps has left in it, is no larger. Magnitudes of 2^40 and above stay that.
+        """
+        most = np.minimum(np.asarray(magnitude, dtype=np.int64), 1 << 40)
+        high, low = most, -most
+        for _ in range(timesteps - 1):
+            above, below = leak(high, self.leak), leak(low, self.leak)
+            # One that has fired was at the threshold at least.
+            most_fired = 0 if self.hard else above
+            least_fired = 0 if self.hard else leak(self.threshold, self.leak)
+            high = np.minimum(np.maximum(above, most_fired - self.reset) + most, 1 << 40)
+            low = np.maximum(np.minimum(below, least_fired - self.reset) - most, -1 << 40)
+        found: IntArray = np.maximum(high, -low)
+        return found

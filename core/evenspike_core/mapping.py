@@ -22,7 +22,6 @@ from evenspike_core.arch import (
     LAYERS_MAX,
     MAP_MAX,
     PID_BITS,
-    SEGMENTS_MAX,
     TABLE_BITS,
     TOKEN_BITS,
     Arch,
@@ -126,21 +125,23 @@ def filter_cost(program: Program, layer: Layer, activity: Activity) -> npt.NDArr
     for segment in layer.segments:
         _, height, width = program.source_shape(segment)
         rows, columns = (
-            _reach(extent // segment.average, out, segment)
-            for extent, out in zip((height, width), layer.size, strict=True)
+            _reach(extent // segment.average, out, segment, offset)
+            for extent, out, offset in zip(
+                (height, width), layer.size, segment.offset, strict=True
+            )
         )
         alive = (segment.weights != 0).astype(np.float64)
-        rate = activity[segment.source] if activity and not layer.host else None
+        rate = activity[segment.source] if activity else None
         if rate is None:
             rate = np.ones(segment.channels)
         cost += np.einsum("fcrs,c,r,s->f", alive, rate, rows, columns) * segment.average**2
     return cost
 
 
-def _reach(extent: int, out: int, segment: Segment) -> npt.NDArray[np.float64]:
+def _reach(extent: int, out: int, segment: Segment, offset: int) -> npt.NDArray[np.float64]:
     """Output rows (or columns) that kernel row r connects to a row inside the map, [K]."""
-    at = np.arange(out)[None, :] * segment.stride + np.arange(segment.kernel)[:, None]
-    inside = (at >= segment.padding) & (at < extent + segment.padding)
+    at = np.arange(out)[None, :] * segment.stride + np.arange(segment.kernel)[:, None] + offset
+    inside = (at >= 0) & (at < extent)
     reached: npt.NDArray[np.float64] = inside.sum(axis=1).astype(np.float64)
     return reached
 
@@ -281,8 +282,6 @@ def candidate(
     cost: of `filter_cost`.
     """
     draft = LayerMapping(tile, assign(cost, slots, arch, natural=natural))
-    if layer.host:
-        return draft
     chunks = chunk(layer, mapping, draft, arch)
     return None if chunks is None else LayerMapping(tile, draft.assignment, chunks)
 
@@ -310,6 +309,12 @@ def choose(
     for index, layer in enumerate(program.layers):
         if progress is not None:
             progress(index, len(program.layers))
+        if layer.host:
+            mapping.append(input_mapping(layer, arch))
+            refusal = overflow(program, layer, mapping[-1], arch)
+            if refusal is not None:
+                raise EvenspikeError(refusal)
+            continue
         best: tuple[int, LayerMapping] | None = None
         refusals: list[str] = []
         work = filter_cost(program, layer, activity)
@@ -320,17 +325,15 @@ def choose(
                 slots //= 2
             if found is None:
                 continue
-            excess = overflow(layer, found, arch)
+            excess = overflow(program, layer, found, arch)
             if excess is not None:
                 refusals.append(excess)
                 continue
             limit = None if best is None else best[0]
-            cycles = (
-                0 if cost is None or layer.host else cost(program, index, mapping, found, limit)
-            )
+            cycles = 0 if cost is None else cost(program, index, mapping, found, limit)
             if limit is None or cycles < limit:
                 best = cycles, found
-            if cost is None or layer.host:
+            if cost is None:
                 break
         if best is None:
             refusals.append(
@@ -347,45 +350,57 @@ def choose(
 
 def check(program: Program, arch: Arch) -> None:
     """Refuse a Program that the Arch cannot run; names the layer, the field and the limit."""
-    if program.timesteps > arch.timesteps:
-        raise EvenspikeError(
-            f"{program.name}: {program.timesteps} timesteps, Arch timesteps is {arch.timesteps}"
-        )
     if len(program.layers) > LAYERS_MAX:
         raise EvenspikeError(
             f"{program.name}: {len(program.layers)} layers, the limit is {LAYERS_MAX}"
         )
     for layer in program.layers:
-        if len(layer.segments) > SEGMENTS_MAX:
-            raise EvenspikeError(
-                f"layer {layer.name}: {len(layer.segments)} segments, the limit is {SEGMENTS_MAX}"
-            )
         if max(layer.size) > MAP_MAX:
             raise EvenspikeError(f"layer {layer.name}: map {layer.size}, the limit is {MAP_MAX}")
         channels, height, width = layer.output
         entries = -(-channels // arch.pes) * height * width
-        if not layer.last and entries > arch.spike_entries:
+        if not layer.last and entries > arch.spike_entries // arch.groups(program.timesteps):
             raise EvenspikeError(
-                f"layer {layer.name}: its spikes take {entries} entries, "
-                f"Arch spike_entries is {arch.spike_entries}"
+                f"layer {layer.name}: its spikes take {entries} entries; "
+                f"{spike_room(program, arch)}"
             )
 
 
-def overflow(layer: Layer, plan: LayerMapping, arch: Arch) -> str | None:
+def spike_room(program: Program, arch: Arch) -> str:
+    """What the spike memory has for each group of timesteps, for a message."""
+    groups = arch.groups(program.timesteps)
+    if groups == 1:
+        return f"Arch spike_entries is {arch.spike_entries}"
+    return (
+        f"Arch spike_entries is {arch.spike_entries}, of which each of the {groups} groups of "
+        f"{arch.timesteps} timesteps has {arch.spike_entries // groups}"
+    )
+
+
+def input_mapping(layer: Layer, arch: Arch) -> LayerMapping:
+    """The encoder's channels in their own order; each block of them is a pass of one slot."""
+    return LayerMapping((1, 1), assign(np.zeros(layer.filters), 1, arch, natural=True))
+
+
+def overflow(program: Program, layer: Layer, plan: LayerMapping, arch: Arch) -> str | None:
     """What of a layer's schedule its fields in the table memory cannot hold, in words, or None."""
-    tiles = sum(1 for _ in plan.tiles(layer.size))
-    slots = sum(plan.slots_used(number) for number in range(plan.passes))
+    groups = arch.groups(program.timesteps)
     if layer.host:
-        words = slots * layer.size[0] * layer.size[1] * arch.current_words
-        counts = {"loads": (words, "words of currents", "")}
+        _, height, width = layer.output
+        words = groups * plan.passes * height * width * arch.input_words
+        counts = {
+            "loads": (words, "words of spikes", ""),
+            "passes": (plan.passes, "blocks of channels", "; raise Arch pes"),
+        }
     else:
-        loads = plan.passes * (1 if plan.resident else tiles)
+        rounds = plan.tile_count(layer.size) * groups
+        loads = plan.passes * (1 if plan.resident else rounds)
         smaller = "; raise Arch accumulators"
         counts = {
             "loads": (loads, "loads of its chunks", f"{smaller} or scratchpad_words"),
             "passes": (plan.passes, "passes", f"{smaller}, slots or pes"),
             "chunks": (len(plan.chunks), "chunks", "; raise Arch scratchpad_words or chunk_blocks"),
-            "repeats": (0 if plan.resident else tiles, "tiles", smaller),
+            "repeats": (0 if plan.resident else rounds, "tiles and groups", smaller),
         }
     for name, (value, what, remedy) in counts.items():
         limit = (1 << TABLE_BITS[name]) - 1
@@ -397,6 +412,13 @@ def overflow(layer: Layer, plan: LayerMapping, arch: Arch) -> str | None:
 def check_plan(program: Program, mapping: Sequence[LayerMapping], index: int, arch: Arch) -> None:
     """Refuse a mapping of a layer that is not one of this Program and Arch; says what is wrong."""
     layer, plan = program.layers[index], mapping[index]
+    if layer.host:
+        if not np.array_equal(plan.assignment, input_mapping(layer, arch).assignment):
+            raise EvenspikeError(f"layer {layer.name}: the mapping changes the order of the input")
+        excess = overflow(program, layer, plan, arch)
+        if excess is not None:
+            raise EvenspikeError(excess)
+        return
     (height, width), slots = plan.tile, plan.slots
     if {height.bit_count(), width.bit_count(), slots.bit_count()} != {1} or not (
         layer.pool <= min(height, width) <= max(height, width) <= MAP_MAX
@@ -425,7 +447,7 @@ def check_plan(program: Program, mapping: Sequence[LayerMapping], index: int, ar
             f"layer {layer.name}: the mapping's chunks do not cover its channels in order, "
             f"Arch chunk_blocks {arch.chunk_blocks} blocks at most in each"
         )
-    excess = overflow(layer, plan, arch)
+    excess = overflow(program, layer, plan, arch)
     if excess is not None:
         raise EvenspikeError(excess)
     for position, (number, start, end) in enumerate(plan.chunks):
@@ -445,7 +467,7 @@ def check_plan(program: Program, mapping: Sequence[LayerMapping], index: int, ar
 
 def _covers(layer: Layer, mapping: Sequence[LayerMapping], plan: LayerMapping, arch: Arch) -> bool:
     """Whether the chunks hold every channel of every segment once, in order."""
-    widths = [] if layer.host else [mapping[s.source].blocks.size for s in layer.segments]
+    widths = [mapping[s.source].blocks.size for s in layer.segments]
     following = (0, 0)
     for number, start, end in plan.chunks:
         if (number, start) != following or number == len(widths):

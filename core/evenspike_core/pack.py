@@ -29,9 +29,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core.arch import COUNT_BITS, DESCRIPTOR_WORDS, PID_BITS, TOKEN_BITS, Arch
+from evenspike_core.arch import (
+    CHUNK_WORDS,
+    COUNT_BITS,
+    DESCRIPTOR_WORDS,
+    PID_BITS,
+    TOKEN_BITS,
+    Arch,
+)
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.fixed import Leak, Reset
 from evenspike_core.mapping import (
     BIAS_WORDS,
     Chunk,
@@ -42,8 +48,9 @@ from evenspike_core.mapping import (
     check_plan,
     lanes,
     living,
+    spike_room,
 )
-from evenspike_core.program import Layer, Program, Rebuilt, Segment, immutable
+from evenspike_core.program import Layer, Program, Readout, Rebuilt, Segment, immutable
 
 Units = npt.NDArray[np.uint16]
 Words = npt.NDArray[np.uint64]
@@ -53,6 +60,7 @@ Words = npt.NDArray[np.uint64]
 class SegmentDescriptor:
     """One input of a layer, as the sequencer needs it.
 
+    offset: (row, column) of the source under kernel position (0, 0) of output (0, 0), signed.
     blocks: entries' blocks of the source; height, width: its map.
     spike_base: first entry of the source in the spike memory.
     """
@@ -60,7 +68,7 @@ class SegmentDescriptor:
     source: int
     kernel: int
     stride: int
-    padding: int
+    offset: tuple[int, int]
     average: int
     blocks: int
     height: int
@@ -75,11 +83,13 @@ class Descriptor(Rebuilt):
     blocks: int32 [blocks, pes], the filter of each output lane (the host's key to the results).
     passes: (address, words) of each pass in the weight stream.
     slots_used: slots that the drain of each pass visits.
+    size, pool: of the map that the layer writes; the input's is as the encoder hands it on, without
+        a pool, in its own order of channels, and has neither passes nor chunks.
     """
 
     name: str
     host: bool
-    last: bool
+    readout: Readout | None
     segments: tuple[SegmentDescriptor, ...]
     size: tuple[int, int]
     pool: int
@@ -89,8 +99,9 @@ class Descriptor(Rebuilt):
     passes: tuple[tuple[int, int], ...]
     slots_used: tuple[int, ...]
     threshold: int
-    leak: Leak
-    reset: Reset
+    leak: int
+    hard: bool
+    reset: int
     spike_base: int
     filters: int
     blocks: npt.NDArray[np.int32] = field(repr=False)
@@ -98,13 +109,17 @@ class Descriptor(Rebuilt):
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", immutable(self.blocks))
 
+    @property
+    def last(self) -> bool:
+        return self.readout is not None
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Packed(Rebuilt):
     """What is in the memories before the first cycle; read-only to the byte.
 
     stream: uint64, the weight stream. Each layer's part is contiguous, in execution order.
-    host: the layer whose currents the host computes for every image.
+    host: the encoder, which the host runs for every image.
     program: what it was made from; no simulator looks at it.
     mapping: how the filters were assigned: by "cost", or in their "natural" order.
     """
@@ -121,6 +136,23 @@ class Packed(Rebuilt):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stream", immutable(self.stream))
+
+    @property
+    def groups(self) -> int:
+        """Groups of `Arch.timesteps` in which the network's timesteps run."""
+        return self.arch.groups(self.timesteps)
+
+    @property
+    def last_timesteps(self) -> int:
+        """Timesteps of the last group; the others have all that the Arch can."""
+        return self.timesteps - (self.groups - 1) * self.arch.timesteps
+
+    @property
+    def region(self) -> int:
+        """Entries of the spike memory that each group has: its maps lie so far behind the one
+        before's.
+        """
+        return self.arch.spike_entries // self.groups
 
     def __repr__(self) -> str:
         return (
@@ -166,10 +198,10 @@ def pack(program: Program, mapping: Mapping, arch: Arch, kind: str = "cost") -> 
 
 
 def table_words(layers: Sequence[Descriptor]) -> int:
-    """64-bit words of the table memory: layers, their passes with the host's currents in front
-    and an end behind, and their chunks.
+    """64-bit words of the table memory: layers, their passes with the input in front and an end
+    behind, and their chunks.
     """
-    lists = sum(len(layer.passes) + len(layer.chunks) for layer in layers)
+    lists = sum(len(layer.passes) + CHUNK_WORDS * len(layer.chunks) for layer in layers)
     return DESCRIPTOR_WORDS * len(layers) + 2 + lists
 
 
@@ -207,10 +239,10 @@ def describe(
     return Descriptor(
         layer.name,
         layer.host,
-        layer.last,
-        tuple(_source(program, s, mapping, base) for s in layer.segments),
-        layer.size,
-        layer.pool,
+        layer.readout,
+        () if layer.host else tuple(_source(program, s, mapping, base) for s in layer.segments),
+        layer.output[1:] if layer.host else layer.size,
+        1 if layer.host else layer.pool,
         plan.tile,
         plan.slots,
         plan.chunks,
@@ -218,6 +250,7 @@ def describe(
         tuple(plan.slots_used(n) for n in range(plan.passes)),
         layer.threshold,
         layer.leak,
+        layer.hard,
         layer.reset,
         base[index],
         layer.filters,
@@ -238,22 +271,24 @@ def _source(
     program: Program, segment: Segment, mapping: Sequence[LayerMapping], bases: Sequence[int]
 ) -> SegmentDescriptor:
     _, height, width = program.source_shape(segment)
-    inner = segment.source >= 0
     return SegmentDescriptor(
         segment.source,
         segment.kernel,
         segment.stride,
-        segment.padding,
+        segment.offset,
         segment.average,
-        mapping[segment.source].blocks.shape[0] if inner else 0,
+        mapping[segment.source].blocks.shape[0],
         height,
         width,
-        bases[segment.source] if inner else 0,
+        bases[segment.source],
     )
 
 
 def _allocate(program: Program, mapping: Mapping, arch: Arch) -> list[int]:
-    """First entry of each layer's spikes; space is reused after the last reader has run."""
+    """First entry of each layer's spikes in the region of a group; space is reused after the last
+    reader has run.
+    """
+    region = arch.spike_entries // arch.groups(program.timesteps)
     reader = {s.source: i for i, layer in enumerate(program.layers) for s in layer.segments}
     taken: list[tuple[int, int, int]] = []  # (base, end, last reader)
     bases = []
@@ -266,10 +301,10 @@ def _allocate(program: Program, mapping: Mapping, arch: Arch) -> list[int]:
                 if base + entries <= start:
                     break
                 base = max(base, end)
-            if base + entries > arch.spike_entries:
+            if base + entries > region:
                 raise EvenspikeError(
                     f"layer {layer.name}: no room for {entries} entries of spikes beside those "
-                    f"still needed; Arch spike_entries is {arch.spike_entries}"
+                    f"still needed; {spike_room(program, arch)}"
                 )
             taken.append((base, base + entries, reader.get(index, index)))
         bases.append(base)

@@ -17,8 +17,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -28,26 +29,54 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from evenspike_core import files
+from evenspike_core import files, first_format
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.fixed import ACCUMULATOR_BITS, Leak, Reset, membrane_bound, signed_range
+from evenspike_core.fixed import ACCUMULATOR_BITS, LEAK_ONE, Neuron, signed_range
 
-FORMAT = 1
-"""Version of the file format; a reader refuses any other."""
+FORMAT = 2
+"""Version of the file format that is written; the first is read, too, any other is refused."""
 
 PIXELS = -1
-"""`Segment.source` of the network's input."""
+"""`Segment.source` of what the encoder takes."""
 
 KERNELS = (1, 3, 5, 7)
 STRIDES = (1, 2)
 POOLS = (1, 2)
 AVERAGES = (1, 2, 4, 8)
 PIXEL_MAX = 255
-TIMESTEPS_MAX = 8
+TIMESTEPS_MAX = 32
 SIDE_MAX = 1024
 """Largest side of a map; keeps a small file from asking for more memory than there is."""
 
+OFFSET_MAX = 255
+"""Largest offset of a segment, either way."""
+
 HOST_BIAS_BITS = 32
+
+
+class Coding(StrEnum):
+    """How the host makes the spikes of the first layer from an input of bytes.
+
+    DIRECT: a convolution and its neurons, driven by the same image at every timestep, or by a frame
+    for each. RATE: a spike at each timestep with the probability byte / 255, drawn from the seed
+    and the input. LATENCY: one spike, the earlier the larger the byte; none for 0. FRAMES: a frame
+    of spikes for each timestep as it is, where a byte is not 0.
+    """
+
+    DIRECT = "direct"
+    RATE = "rate"
+    LATENCY = "latency"
+    FRAMES = "frames"
+
+
+class Readout(StrEnum):
+    """What the last layer gives for a class. PSUM: the sum over t of psum + bias, without neurons.
+    COUNT: the number of its neuron's spikes. MEMBRANE: that of its neuron after the last timestep.
+    """
+
+    PSUM = "psum"
+    COUNT = "count"
+    MEMBRANE = "membrane"
 
 
 class Rebuilt:
@@ -62,22 +91,29 @@ class Segment(Rebuilt):
     """One input of a layer: a convolution whose partial sums go into the layer's accumulators.
 
     A plain layer has one segment, a residual layer two (the shortcut is a 1x1 convolution, or the
-    identity with one weight a filter).
+    identity with one weight a filter); a linear layer on a large map has one for each part of it.
 
     source: index of the layer whose spikes come in, or `PIXELS`.
-    weights: int16 [filters, channels, K, K]; zero means pruned.
+    weights: int16 [filters, channels, K, K]; zero means pruned, or never there: what is smaller
+        than its kernel, or has gaps, is a pattern of zeros.
+    offset: (row, column) of the source under kernel position (0, 0) of output (0, 0), signed: a
+        padding of p is -p. Output (y, x) reads row y * stride + r + offset[0] at position (r, s).
     average: side of an average pool in front of the convolution: input coordinates are divided
         by it (the 1/side^2 is in the weights).
+    dense: weights that the network has here before pruning; all of the array's unless stated.
     """
 
     source: int
     weights: npt.NDArray[np.int16] = field(repr=False)
     stride: int = 1
-    padding: int = 0
+    offset: tuple[int, int] = (0, 0)
     average: int = 1
+    dense: int = -1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", immutable(self.weights))
+        if self.dense < 0:
+            object.__setattr__(self, "dense", int(getattr(self.weights, "size", 0)))
 
     @property
     def kernel(self) -> int:
@@ -90,14 +126,21 @@ class Segment(Rebuilt):
 
 @dataclass(frozen=True, eq=False)
 class Layer(Rebuilt):
-    """Spiking neurons and their inputs.
+    """Spiking neurons and their inputs; the first layer is the encoder, which is the host's.
 
-    size: (height, width) of the map before pooling.
-    pool: side of the max-pool after the LIF (an OR of spike masks), 1 for none.
-    bias: int32 [filters], added at every timestep; 24-bit range, 32-bit in the host layer.
-    last: no LIF; the logit of a filter is the sum over t of psum[t] + bias.
-    shift: host layer only: its 32-bit sums are rounded to `(sum + 2^(shift-1)) >> shift`, the
-        24-bit current that the LIF gets at every timestep.
+    size: (height, width) of the map before pooling. It is stated: what of the source no output
+        reads is left out, and an output that reads nothing gets its bias alone.
+    threshold, leak, hard, reset: of its neurons, as in `fixed.Neuron`.
+    pool: side of the max-pool after the neurons (an OR of spike masks), 1 for none.
+    bias: int32 [filters], added at every timestep; 24-bit range, 32-bit in a direct encoder.
+    readout: of the last layer; None for the others.
+    coding: of the encoder; None for the others. Only a direct one has segments and neurons; the
+        maps of the others are their input.
+    shift: direct encoder: its 32-bit sums are rounded to `(sum + 2^(shift-1)) >> shift`, the
+        24-bit current that drives its neurons.
+    seed: rate coding: of its draws.
+    pool_first: direct encoder: its pool takes the largest current of a window, in front of the
+        neurons, which after the pool are not the same.
     """
 
     name: str
@@ -105,11 +148,15 @@ class Layer(Rebuilt):
     bias: npt.NDArray[np.int32] = field(repr=False)
     size: tuple[int, int]
     threshold: int
-    leak: Leak = Leak.QUARTER
-    reset: Reset = Reset.HARD
+    leak: int = LEAK_ONE // 4
+    hard: bool = True
+    reset: int = 0
     pool: int = 1
-    last: bool = False
+    readout: Readout | None = None
+    coding: Coding | None = None
     shift: int = 0
+    seed: int = 0
+    pool_first: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bias", immutable(self.bias))
@@ -119,9 +166,17 @@ class Layer(Rebuilt):
         return int(self.bias.shape[0])
 
     @property
+    def last(self) -> bool:
+        return self.readout is not None
+
+    @property
     def host(self) -> bool:
-        """Whether the host computes the currents (the direct-coded first layer)."""
-        return any(s.source == PIXELS for s in self.segments)
+        """Whether it is the encoder."""
+        return self.coding is not None
+
+    @property
+    def neuron(self) -> Neuron:
+        return Neuron(self.threshold, self.leak, self.hard, self.reset)
 
     @property
     def output(self) -> tuple[int, int, int]:
@@ -152,7 +207,7 @@ class Layer(Rebuilt):
     @property
     def weights(self) -> int:
         """Weights of the dense layer, counted as `nnz` counts them."""
-        return sum(s.weights.size for _, s in self.parameters)
+        return sum(s.dense for _, s in self.parameters)
 
 
 def immutable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -189,7 +244,8 @@ class Program(Rebuilt):
     """A checked integer network, read-only to the byte. Constructing one proves that no membrane
     can overflow. Two are equal, and hash alike, if their digests are.
 
-    shape: (channels, height, width) of the pixels, uint8.
+    timesteps: 1 to 32. shape: (channels, height, width) of the input's bytes; a network whose
+        input changes with time takes a frame of that shape for each timestep.
     provenance: how it was made (recipe, seed, command, data set, accuracies, date); JSON values.
     """
 
@@ -226,6 +282,11 @@ class Program(Rebuilt):
     @property
     def sparsity(self) -> float:
         return 1.0 - self.nnz / self.weights
+
+    @property
+    def encoder(self) -> Layer:
+        """The first layer: what the host does with an input before the machine gets spikes."""
+        return self.layers[0]
 
     @property
     def classes(self) -> int:
@@ -269,13 +330,18 @@ class Program(Rebuilt):
             stated = header.pop("sha256")
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise EvenspikeError(f"{path}: holds no evenspike Program header") from error
-        if header.get("format") != FORMAT:
+        version = header.get("format")
+        if version not in (first_format.FORMAT, FORMAT):
             raise EvenspikeError(
-                f"{path}: file format {header.get('format')!r}, this version reads {FORMAT}"
+                f"{path}: file format {version!r}, this version reads {first_format.FORMAT} and "
+                f"{FORMAT}"
             )
         try:
             if _digest(header, tensors) != stated:
                 raise EvenspikeError("content does not match its SHA-256; file is damaged")
+            if version == first_format.FORMAT:
+                header = first_format.upgrade(header)
+                stated = _digest(header, tensors)
             program = _parse(header, tensors)
             if program.digest() != stated:  # a field or tensor unknown, or of another type
                 raise EvenspikeError("holds something that this version would not write")
@@ -303,18 +369,23 @@ def _header(program: Program) -> dict[str, Any]:
                 "filters": layer.filters,
                 "size": list(layer.size),
                 "threshold": layer.threshold,
-                "leak": layer.leak.value,
-                "reset": layer.reset.value,
+                "leak": layer.leak,
+                "hard": layer.hard,
+                "reset": layer.reset,
                 "pool": layer.pool,
-                "last": layer.last,
+                "readout": layer.readout and layer.readout.value,
+                "coding": layer.coding and layer.coding.value,
                 "shift": layer.shift,
+                "seed": layer.seed,
+                "pool_first": layer.pool_first,
                 "segments": [
                     {
                         "source": s.source,
                         "shape": list(s.weights.shape),
                         "stride": s.stride,
-                        "padding": s.padding,
+                        "offset": list(s.offset),
                         "average": s.average,
+                        "dense": s.dense,
                     }
                     for s in layer.segments
                 ],
@@ -370,23 +441,27 @@ def _parse(header: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -
                     int(part["source"]),
                     weights.reshape(shape),
                     int(part["stride"]),
-                    int(part["padding"]),
+                    _pair(part["offset"]),
                     int(part["average"]),
+                    int(part["dense"]),
                 )
             )
-        height, width = (int(n) for n in entry["size"])
         layers.append(
             Layer(
                 str(name),
                 tuple(segments),
                 tensors[f"{name}.bias"],
-                (height, width),
+                _pair(entry["size"]),
                 int(entry["threshold"]),
-                Leak(entry["leak"]),
-                Reset(entry["reset"]),
+                int(entry["leak"]),
+                bool(entry["hard"]),
+                int(entry["reset"]),
                 int(entry["pool"]),
-                bool(entry["last"]),
+                None if entry["readout"] is None else Readout(entry["readout"]),
+                None if entry["coding"] is None else Coding(entry["coding"]),
                 int(entry["shift"]),
+                int(entry["seed"]),
+                bool(entry["pool_first"]),
             )
         )
     channels, height, width = (int(n) for n in header["shape"])
@@ -397,6 +472,11 @@ def _parse(header: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -
         tuple(layers),
         cast("Mapping[str, Any]", header["provenance"]),
     )
+
+
+def _pair(values: Iterable[Any]) -> tuple[int, int]:
+    first, second = (int(n) for n in values)
+    return first, second
 
 
 def _check(program: Program) -> None:
@@ -423,23 +503,31 @@ def _check(program: Program) -> None:
         raise EvenspikeError(f"{program.name}: two layers have the same name")
     for index, layer in enumerate(program.layers):
         if layer.last != (index == len(program.layers) - 1):
-            raise EvenspikeError(f"layer {layer.name}: exactly the final layer must be `last`")
+            raise EvenspikeError(f"layer {layer.name}: exactly the final layer has a read-out")
         if layer.host != (index == 0):
-            raise EvenspikeError(f"layer {layer.name}: exactly the first layer takes the pixels")
+            raise EvenspikeError(f"layer {layer.name}: exactly the first layer has a coding")
         _check_layer(program, index, layer)
 
 
 def _check_layer(program: Program, index: int, layer: Layer) -> None:
     where = f"layer {layer.name}"
-    low, high = signed_range(ACCUMULATOR_BITS)
+    limit = signed_range(ACCUMULATOR_BITS)[1]
     if layer.pool not in POOLS or any(n % layer.pool for n in layer.size):
         raise EvenspikeError(f"{where}: pool {layer.pool} of a {layer.size} map; 1 or 2, dividing")
+    if min(layer.size) < 1 or max(layer.size) > SIDE_MAX:
+        raise EvenspikeError(f"{where}: map is {layer.size}, sides are 1 to {SIDE_MAX}")
     if layer.last and (layer.pool != 1 or layer.host):
         raise EvenspikeError(f"{where}: the last layer has no pool and is not the first")
     if layer.last and tuple(layer.size) != (1, 1):
         raise EvenspikeError(f"{where}: map is {layer.size}, the last layer's is (1, 1)")
-    if not layer.last and not 0 < layer.threshold <= high:
-        raise EvenspikeError(f"{where}: threshold {layer.threshold} is outside 1 to {high}")
+    if layer.pool_first and layer.coding is not Coding.DIRECT:
+        raise EvenspikeError(f"{where}: only a direct encoder pools in front of its neurons")
+    if layer.readout is not Readout.PSUM and not 0 < layer.threshold <= limit:
+        raise EvenspikeError(f"{where}: threshold {layer.threshold} is outside 1 to {limit}")
+    if not 0 <= layer.leak <= LEAK_ONE:
+        raise EvenspikeError(f"{where}: leak {layer.leak} is outside 0 to {LEAK_ONE}, of {LEAK_ONE}")
+    if abs(layer.reset) > limit:
+        raise EvenspikeError(f"{where}: reset {layer.reset} is outside {-limit} to {limit}")
     if layer.bias.dtype != np.int32 or layer.bias.ndim != 1 or layer.filters < 1:
         raise EvenspikeError(
             f"{where}: bias is {layer.bias.dtype} {layer.bias.shape}, not int32 [F]"
@@ -448,6 +536,23 @@ def _check_layer(program: Program, index: int, layer: Layer) -> None:
         raise EvenspikeError(
             f"{where}: shift {layer.shift}; 0 to 31, and 0 outside the first layer"
         )
+    if layer.seed < 0 or (layer.seed and layer.coding is not Coding.RATE):
+        raise EvenspikeError(f"{where}: seed {layer.seed}; 0 or more, and 0 but for rate coding")
+    if layer.coding in (None, Coding.DIRECT):
+        _check_range(program, index, layer)
+    elif layer.segments or layer.bias.any() or layer.pool != 1:
+        raise EvenspikeError(f"{where}: {layer.coding} coding has no weights, bias or pool")
+    elif (layer.filters, *layer.size) != tuple(program.shape):
+        raise EvenspikeError(
+            f"{where}: {layer.coding} coding gives the input's {program.shape}, not "
+            f"{(layer.filters, *layer.size)}"
+        )
+
+
+def _check_range(program: Program, index: int, layer: Layer) -> None:
+    """Prove that no sum and no membrane of the layer can leave its bits, whatever fires."""
+    where = f"layer {layer.name}"
+    limit = -signed_range(ACCUMULATOR_BITS)[0]
     if not layer.segments:
         raise EvenspikeError(f"{where}: no segments")
     magnitude = np.abs(layer.bias.astype(np.int64))
@@ -459,12 +564,14 @@ def _check_layer(program: Program, index: int, layer: Layer) -> None:
             at = int(magnitude.argmax())
             raise EvenspikeError(f"{where}: filter {at} can reach {worst}, host sums have 32 bits")
         magnitude = (magnitude >> layer.shift) + 1
-    bounds = membrane_bound(magnitude, layer.leak, program.timesteps)
-    worst_filter = max(range(len(bounds)), key=bounds.__getitem__)
-    if bounds[worst_filter] >= -low:
+    bounds = magnitude
+    if layer.readout is not Readout.PSUM:  # whose sum over t has 32 bits
+        bounds = layer.neuron.bound(magnitude, program.timesteps)
+    filter_ = int(bounds.argmax())
+    if bounds[filter_] >= limit:
         raise EvenspikeError(
-            f"{where}: range proof fails for filter {worst_filter}: its membrane can reach "
-            f"{float(bounds[worst_filter]):.0f}, the limit is {-low} (24 bit)"
+            f"{where}: range proof fails for filter {filter_}: its membrane can reach "
+            f"{bounds[filter_]}, the limit is {limit} (24 bit)"
         )
 
 
@@ -491,19 +598,15 @@ def _check_segment(
             f"{where}: stride {segment.stride} and average {segment.average}; "
             f"possible are {STRIDES} and {AVERAGES}"
         )
-    if not 0 <= segment.padding < segment.kernel:
-        raise EvenspikeError(f"{where}: padding {segment.padding} of a {segment.kernel} kernel")
+    if len(segment.offset) != 2 or max(abs(n) for n in segment.offset) > OFFSET_MAX:
+        raise EvenspikeError(
+            f"{where}: offset {segment.offset}; two of {-OFFSET_MAX} to {OFFSET_MAX}"
+        )
     channels, height, width = program.source_shape(segment)
     if segment.channels != channels:
         raise EvenspikeError(f"{where}: {segment.channels} channels, its source has {channels}")
     if segment.average > 1 and (height % segment.average or width % segment.average or layer.host):
         raise EvenspikeError(f"{where}: average {segment.average} of a {height}x{width} map")
-    size = tuple(
-        (n // segment.average + 2 * segment.padding - segment.kernel) // segment.stride + 1
-        for n in (height, width)
-    )
-    if size != tuple(layer.size) or min(size) < 1:
-        raise EvenspikeError(f"{where}: map is {layer.size}, its convolution gives {size}")
     gain = PIXEL_MAX if segment.source == PIXELS else segment.average**2
     return cast(
         "npt.NDArray[np.int64]",

@@ -5,23 +5,34 @@ an im2col and one matrix product of floats. It is exact: in a checked `Program` 
 each partial sum, in any order, is an integer below 2^23 and float32 holds integers to 2^24; in the
 host layer below 2^32, and float64 holds them to 2^53.
 
-Arrays are [channels, height, width]; spikes are masks, uint8, bit t = timestep t. All timesteps
-go through one product, in a time axis that comes first everywhere else: [T, ...].
+Arrays are [channels, height, width]; spikes are masks, bit t = timestep t, of 8, 16 or 32 bits
+(`fixed.mask_type`). All timesteps go through one product, in a time axis that comes first everywhere
+else: [T, ...].
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.fixed import ACCUMULATOR_BITS, IntArray, lif, saturate, signed_range
-from evenspike_core.program import PIXELS, Layer, Program, Segment
+from evenspike_core.fixed import ACCUMULATOR_BITS, IntArray, mask_type, saturate, signed_range
+from evenspike_core.program import (
+    PIXEL_MAX,
+    PIXELS,
+    Coding,
+    Layer,
+    Program,
+    Readout,
+    Segment,
+)
 
-Masks = npt.NDArray[np.uint8]
+Masks = npt.NDArray[np.unsignedinteger[Any]]
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -30,27 +41,28 @@ class LayerOutput:
     """What one layer computes for one image.
 
     psum: int64 [T, filters, height, width], before pooling; 24-bit values. The bias is not in
-        them, except in the host layer, whose current (bias included) is the psum of every t.
-    masks: uint8 [filters, height / pool, width / pool]; None for the last layer, which has no LIF.
+        them, except in a direct encoder, whose currents they are.
+    masks: [filters, height / pool, width / pool]; None for the last layer.
     overflow: whether an accumulator saturated (the sticky flag of the hardware, per layer).
+    logits: int64 [classes] of the last layer, by its read-out; None for the others.
     """
 
     psum: IntArray
     masks: Masks | None
     overflow: bool
+    logits: IntArray | None = None
 
 
 @dataclass(frozen=True)
 class Activity:
     """What a network computes for one image.
 
-    currents: int32 [filters, height, width], what the host hands to the first LIF at every t.
-    masks: for each layer but the last, uint8 [filters, height, width] after pooling.
+    masks: for each layer but the last, [filters, height, width] after pooling; the first are the
+        encoder's, which is all that the machine gets of the image.
     logits: int64 [classes].
     overflow: for each layer, whether an accumulator saturated.
     """
 
-    currents: npt.NDArray[np.int32]
     masks: tuple[Masks, ...]
     logits: IntArray
     overflow: tuple[bool, ...]
@@ -66,79 +78,134 @@ def run(program: Program, pixels: Pixels) -> Activity:
 
     Parameters
     ----------
-    pixels: uint8 [channels, height, width], the program's `shape`.
+    pixels: uint8 [channels, height, width], the program's `shape`, or a frame of it for each
+        timestep, [T, channels, height, width] (`encode` says which coding takes which).
 
     Raises EvenspikeError for pixels of another type or shape.
     """
-    inputs: dict[int, npt.NDArray[np.uint8]] = {PIXELS: pixels}
-    results = []
-    for index in range(len(program.layers)):
+    inputs = {0: encode(program, pixels)}
+    overflow = [False]
+    found = None
+    for index in range(1, len(program.layers)):
         result = run_layer(program, index, inputs)
-        results.append(result)
+        overflow.append(result.overflow)
+        found = result.logits
         if result.masks is not None:
             inputs[index] = result.masks
-    first, last = results[0], results[-1]
-    return Activity(
-        currents=first.psum[0].astype(np.int32),
-        masks=tuple(inputs[index] for index in range(len(results) - 1)),
-        logits=logits(program, last.psum),
-        overflow=tuple(result.overflow for result in results),
-    )
+    assert found is not None  # a Program ends in its last layer
+    return Activity(tuple(inputs[index] for index in sorted(inputs)), found, tuple(overflow))
 
 
-def run_layer(
-    program: Program, index: int, inputs: Mapping[int, npt.NDArray[np.uint8]]
-) -> LayerOutput:
+def run_layer(program: Program, index: int, inputs: Mapping[int, Masks]) -> LayerOutput:
     """One layer, from the outputs of its sources.
 
     Parameters
     ----------
-    index: of the layer in the program.
-    inputs: at least the layer's sources: layer index to masks, `PIXELS` to the pixels.
+    index: of the layer in the program; 1 or more, the encoder is `encode`.
+    inputs: at least the layer's sources: layer index to masks.
 
     Raises EvenspikeError for an input that is missing or has the wrong type, shape or timesteps.
     """
     layer = program.layers[index]
-    if layer.host:
-        current = host_currents(program, _input(program, layer, PIXELS, inputs)).astype(np.int64)
-        psum = np.broadcast_to(current, (program.timesteps, *current.shape))
-        bias = np.zeros(1, dtype=np.int64)  # already in the current
-        overflow = False
-    else:
-        exact = np.zeros((program.timesteps, layer.filters, *layer.size), dtype=np.int64)
-        for segment in layer.segments:
-            masks = _input(program, layer, segment.source, inputs)
-            exact += convolve(timestep_planes(masks, program.timesteps), segment)
-        psum, overflow = accumulate(exact)
-        bias = layer.bias.astype(np.int64)
-    if layer.last:
-        return LayerOutput(psum, None, overflow)
-    spikes = lif(psum, bias[:, None, None], layer.threshold, layer.leak, layer.reset)
-    return LayerOutput(psum, max_pool(spikes, layer.pool), overflow)
+    exact = np.zeros((program.timesteps, layer.filters, *layer.size), dtype=np.int64)
+    for segment in layer.segments:
+        masks = _masks(program, layer, segment.source, inputs)
+        exact += convolve(timestep_planes(masks, program.timesteps), segment, layer.size)
+    psum, overflow = accumulate(exact)
+    drive = psum + layer.bias.astype(np.int64)[:, None, None]
+    if layer.readout is Readout.PSUM:  # the sum over t has 32 bits and does not saturate
+        return LayerOutput(psum, None, overflow, drive.sum(axis=0).reshape(-1))
+    masks, membrane = layer.neuron.run(drive)
+    if layer.readout is Readout.COUNT:
+        counts = timestep_planes(masks, program.timesteps).sum(axis=0, dtype=np.int64)
+        return LayerOutput(psum, None, overflow, counts.reshape(-1))
+    if layer.readout is Readout.MEMBRANE:
+        return LayerOutput(psum, None, overflow, membrane.reshape(-1))
+    return LayerOutput(psum, max_pool(masks, layer.pool), overflow)
+
+
+def encode(program: Program, pixels: Pixels) -> Masks:
+    """The spikes that the host makes of an input: the output of the first layer.
+
+    Parameters
+    ----------
+    pixels: uint8. Direct coding takes an image, [channels, height, width], or a frame for each
+        timestep, [T, channels, height, width]; frames of spikes are [T, ...]; rate and latency
+        coding take an image.
+
+    Returns
+    -------
+    masks [channels, height, width], the first layer's `output`.
+
+    Raises EvenspikeError for pixels of another type or shape, and for a current that does not
+    fit 24 bits (which the range proof of `Program` excludes).
+    """
+    layer = program.encoder
+    frames = _frames(program, pixels)
+    if layer.coding is Coding.DIRECT:
+        currents = host_currents(program, pixels)
+        if layer.pool_first:
+            currents = _windows(currents, layer.pool).max(axis=(-3, -1))
+        drive = np.broadcast_to(currents, (program.timesteps, *currents.shape[1:]))
+        masks, _ = layer.neuron.run(drive)
+        return masks if layer.pool_first else max_pool(masks, layer.pool)
+    if layer.coding is Coding.FRAMES:
+        return _packed(frames != 0)
+    image = frames[0]
+    if layer.coding is Coding.RATE:
+        # Another image gets other draws, the same one always the same.
+        rng = np.random.default_rng((layer.seed, zlib.crc32(image.tobytes())))
+        return _packed(rng.integers(0, PIXEL_MAX, (program.timesteps, *image.shape)) < image)
+    steps = program.timesteps - 1
+    late = (2 * (PIXEL_MAX - image.astype(np.int64)) * steps + PIXEL_MAX) // (2 * PIXEL_MAX)
+    times = np.arange(program.timesteps).reshape(-1, 1, 1, 1)
+    return _packed((late == times) & (image != 0))
+
+
+def _packed(spikes: npt.NDArray[np.bool_]) -> Masks:
+    """Masks of spikes [T, ...]."""
+    kind = mask_type(spikes.shape[0])
+    times = np.arange(spikes.shape[0], dtype=kind).reshape(-1, *[1] * (spikes.ndim - 1))
+    masks: Masks = np.bitwise_or.reduce(spikes.astype(kind) << times, axis=0)
+    return masks
+
+
+def _frames(program: Program, pixels: Pixels) -> Pixels:
+    """The checked input, [1 or T, channels, height, width]."""
+    layer, shape = program.encoder, tuple(program.shape)
+    moving = (program.timesteps, *shape)
+    possible = {Coding.DIRECT: (shape, moving), Coding.FRAMES: (moving,)}
+    allowed = possible.get(layer.coding or Coding.DIRECT, (shape,))
+    if pixels.dtype != np.uint8 or pixels.shape not in allowed:
+        raise EvenspikeError(
+            f"layer {layer.name}: the pixels are {pixels.dtype} {pixels.shape}, not uint8 "
+            f"{' or '.join(map(str, allowed))} ({layer.coding} coding)"
+        )
+    return pixels.reshape(-1, *shape)
 
 
 def host_currents(program: Program, pixels: Pixels) -> npt.NDArray[np.int32]:
-    """The direct-coded first layer: the 24-bit current of each neuron, the same at every t.
+    """The direct encoder's convolution: the 24-bit current of each neuron.
 
     The sum of weight times pixel, plus bias, is exact in 32 bits; then it is rounded to
     `(sum + 2^(shift-1)) >> shift`, half towards plus infinity (the sum itself for shift 0).
 
     Parameters
     ----------
-    pixels: uint8 [channels, height, width], the program's `shape`.
+    pixels: as for `encode`.
 
     Returns
     -------
-    int32 [filters, height, width], before pooling.
+    int32 [1 or T, filters, height, width], before pooling; 1 for an image, which drives the neurons
+    alike at every timestep.
 
-    Raises EvenspikeError for pixels of another type or shape, and for a current that does not
-    fit 24 bits (which the range proof of `Program` excludes).
+    Raises EvenspikeError as `encode` does.
     """
-    layer = program.layers[0]
-    image = _input(program, layer, PIXELS, {PIXELS: pixels})
-    total = np.zeros((1, layer.filters, *layer.size), dtype=np.int64)
+    layer = program.encoder
+    frames = _frames(program, pixels)
+    total = np.zeros((frames.shape[0], layer.filters, *layer.size), dtype=np.int64)
     for segment in layer.segments:
-        total += convolve(image[None], segment)
+        total += convolve(frames, segment, layer.size)
     total += layer.bias.astype(np.int64)[:, None, None]
     if layer.shift:
         total = (total + (1 << (layer.shift - 1))) >> layer.shift
@@ -148,32 +215,20 @@ def host_currents(program: Program, pixels: Pixels) -> npt.NDArray[np.int32]:
         raise EvenspikeError(
             f"layer {layer.name}: current {worst} is outside {low} to {high} (24 bit)"
         )
-    currents: npt.NDArray[np.int32] = total[0].astype(np.int32)
-    return currents
-
-
-def logits(program: Program, psum: IntArray) -> IntArray:
-    """int64 [classes] from the last layer's psum [T, classes, 1, 1]: `sum over t of psum + bias`.
-
-    The sum over timesteps is wider than an accumulator; it is not saturated.
-    """
-    bias = program.layers[-1].bias.astype(np.int64)
-    sums: IntArray = (psum.reshape(psum.shape[0], -1) + bias).sum(axis=0)
-    return sums
+    return total.astype(np.int32)
 
 
 def timestep_planes(masks: Masks, timesteps: int) -> npt.NDArray[np.uint8]:
     """Spike masks [...] as 0 and 1, uint8 [T, ...]."""
-    shifts = np.arange(timesteps, dtype=np.uint8).reshape(-1, *[1] * masks.ndim)
-    planes: npt.NDArray[np.uint8] = (masks >> shifts) & np.uint8(1)
-    return planes
+    shifts = np.arange(timesteps, dtype=masks.dtype).reshape(-1, *[1] * masks.ndim)
+    return ((masks >> shifts) & masks.dtype.type(1)).astype(np.uint8)
 
 
-def convolve(maps: npt.NDArray[np.uint8], segment: Segment) -> IntArray:
-    """Exact partial sums of one segment.
+def convolve(maps: npt.NDArray[np.uint8], segment: Segment, size: tuple[int, int]) -> IntArray:
+    """Exact partial sums of one segment on a map of `size`.
 
-    Output (y, x) of filter f sums `weights[f, c, r, s] * maps[c, y*stride + r - padding,
-    x*stride + s - padding]`, with zeros outside the map. With an average pool in front, the
+    Output (y, x) of filter f sums `weights[f, c, r, s] * maps[c, y*stride + r + offset[0],
+    x*stride + s + offset[1]]`, with zeros outside the map. With an average pool in front, the
     positions of each block of `average` x `average` add up first.
 
     Parameters
@@ -182,20 +237,29 @@ def convolve(maps: npt.NDArray[np.uint8], segment: Segment) -> IntArray:
 
     Returns
     -------
-    int64 [T, filters, height', width'].
+    int64 [T, filters, *size].
     """
     time, channels, height, width = maps.shape
-    kernel, side, padding = segment.kernel, segment.average, segment.padding
+    kernel, side = segment.kernel, segment.average
     blocks = maps.reshape(time, channels, height // side, side, width // side, side)
     exact = np.float64 if segment.source == PIXELS else np.float32
     summed = blocks.sum(axis=(3, 5), dtype=exact)
-    padded = np.pad(summed, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))
+    # What the outputs read, from the first row and column on; zeros where it lies outside the map.
+    reach = [(n - 1) * segment.stride + kernel for n in size]
+    read = np.zeros((time, channels, *reach), dtype=exact)
+    rows, columns = (
+        (max(0, at), max(0, at, min(extent, at + n)))
+        for at, extent, n in zip(segment.offset, summed.shape[2:], reach, strict=True)
+    )
+    top, left = segment.offset
+    read[:, :, rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left] = summed[
+        :, :, slice(*rows), slice(*columns)
+    ]
+    windows = np.lib.stride_tricks.sliding_window_view(read, (kernel, kernel), axis=(2, 3))
     windows = windows[:, :, :: segment.stride, :: segment.stride]
-    rows, columns = windows.shape[2:4]
     patches = windows.transpose(1, 4, 5, 0, 2, 3).reshape(channels * kernel**2, -1)
     weights = segment.weights.reshape(segment.weights.shape[0], -1).astype(exact)
-    sums: IntArray = (weights @ patches).astype(np.int64).reshape(-1, time, rows, columns)
+    sums: IntArray = (weights @ patches).astype(np.int64).reshape(-1, time, *size)
     return sums.swapaxes(0, 1)
 
 
@@ -211,26 +275,28 @@ def accumulate(exact: IntArray) -> tuple[IntArray, bool]:
 
 def max_pool(masks: Masks, side: int) -> Masks:
     """The OR of the masks of each block of `side` x `side` (the max-pool of binary spikes)."""
-    filters, height, width = masks.shape
-    blocks = masks.reshape(filters, height // side, side, width // side, side)
-    pooled: Masks = np.bitwise_or.reduce(blocks, axis=(2, 4))
+    pooled: Masks = np.bitwise_or.reduce(_windows(masks, side), axis=(-3, -1))
     return pooled
 
 
-def _input(
-    program: Program, layer: Layer, source: int, inputs: Mapping[int, npt.NDArray[np.uint8]]
-) -> npt.NDArray[np.uint8]:
+def _windows(maps: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
+    """[..., height, width] as [..., height / side, side, width / side, side]."""
+    *front, height, width = maps.shape
+    return maps.reshape(*front, height // side, side, width // side, side)
+
+
+def _masks(program: Program, layer: Layer, source: int, inputs: Mapping[int, Masks]) -> Masks:
     """The checked output of one source of a layer."""
-    name = "pixels" if source == PIXELS else f"spikes of {program.layers[source].name}"
+    name = f"spikes of {program.layers[source].name}"
     if source not in inputs:
         raise EvenspikeError(f"layer {layer.name}: the {name} are missing")
-    array = inputs[source]
-    shape = program.shape if source == PIXELS else program.layers[source].output
-    if array.dtype != np.uint8 or array.shape != shape:
+    array, kind = inputs[source], mask_type(program.timesteps)
+    shape = program.layers[source].output
+    if array.dtype != kind or array.shape != shape:
         raise EvenspikeError(
-            f"layer {layer.name}: the {name} are {array.dtype} {array.shape}, not uint8 {shape}"
+            f"layer {layer.name}: the {name} are {array.dtype} {array.shape}, not {kind} {shape}"
         )
-    if source != PIXELS and int(array.max()) >> program.timesteps:
+    if int(array.max()) >> program.timesteps:
         raise EvenspikeError(
             f"layer {layer.name}: the {name} hold a mask of {int(array.max()):#x}, "
             f"more than {program.timesteps} timesteps"

@@ -58,7 +58,7 @@ def unpack(packed: Packed) -> Program:
                     descriptor.filters, -1, s.kernel, s.kernel
                 ),
                 s.stride,
-                s.padding,
+                s.offset,
                 s.average,
             )
             for n, s in enumerate(descriptor.segments)
@@ -71,9 +71,10 @@ def unpack(packed: Packed) -> Program:
                 descriptor.size,
                 descriptor.threshold,
                 descriptor.leak,
+                descriptor.hard,
                 descriptor.reset,
                 descriptor.pool,
-                descriptor.last,
+                descriptor.readout,
             )
         )
     return Program(packed.name, packed.timesteps, packed.shape, tuple(layers))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +24,13 @@ Value = int | float | Sequence[int] | npt.NDArray[np.integer]
 class LayerStatement:
     """What one simulator says about one layer of one image.
 
-    masks: uint8 [filters, height, width], bit t = timestep t; None for the last layer.
+    masks: [filters, height, width], bit t = timestep t; None for the last layer.
     logits: int [classes] of the last layer; None for the others.
     counters: by name, one number or one for each PE.
     """
 
     layer: str
     cycles: int
-    masks: npt.NDArray[np.uint8] | None = None
+    masks: npt.NDArray[np.unsignedinteger[Any]] | None = None
     logits: npt.NDArray[np.integer] | None = None
     counters: Mapping[str, Value] = field(default_factory=dict)

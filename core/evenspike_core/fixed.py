@@ -44,6 +44,13 @@ def mask_type(timesteps: int) -> np.dtype[np.unsignedinteger[Any]]:
     return np.dtype(np.uint8 if timesteps <= 8 else np.uint16 if timesteps <= 16 else np.uint32)
 
 
+def pack_masks(spikes: npt.NDArray[Any]) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Masks [...] of spikes [T, ...], each of which is 0 or not."""
+    kind = mask_type(spikes.shape[0])
+    times = np.arange(spikes.shape[0], dtype=kind).reshape(-1, *[1] * (spikes.ndim - 1))
+    return np.bitwise_or.reduce((spikes != 0).astype(kind) << times, axis=0)
+
+
 def leak(membrane: npt.ArrayLike, n: int) -> IntArray:
     """What a timestep leaves of integer membranes: the floor of `n * u / 4096`.
 

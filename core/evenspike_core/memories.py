@@ -64,8 +64,8 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
     line = _log2(arch.chunk_blocks) + lane
     header_lines = -(-arch.header_words // 4)
     weight = _log2(2 * arch.weight_words)
-    activation = 6 + line + arch.timesteps + 2 * KERNEL_MAX + 2 * COORDINATE_BITS
-    matched = 4 + 2 * PATTERN_BITS + weight + 2 * SLOT_BITS + arch.timesteps + 2 * COORDINATE_BITS
+    activation = 8 + line + arch.timesteps + 2 * KERNEL_MAX + 2 * COORDINATE_BITS
+    matched = 6 + 2 * PATTERN_BITS + weight + 2 * SLOT_BITS + arch.timesteps + 2 * COORDINATE_BITS
     table_line = _log2(4 * header_lines + 1) + FETCH_BITS + 1 + weight
     return (
         Memory("accumulators", arch.pes, arch.accumulators, ACCUMULATOR_BITS * arch.timesteps),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -180,7 +181,7 @@ def group_utilization(loads: Sequence[int]) -> float:
     return 1 - (largest - -(-sum(loads) // pes)) / largest * pes / (pes - 1)
 
 
-def spike_sparsity(masks: Iterable[npt.NDArray[np.uint8]], timesteps: int) -> float:
+def spike_sparsity(masks: Iterable[npt.NDArray[np.unsignedinteger[Any]]], timesteps: int) -> float:
     """`1 - spikes / (neurons * T)`, pooled over spike masks of any shapes (Table III).
 
     The authors count the neurons before pooling; the masks of `reference.Activity` are what the

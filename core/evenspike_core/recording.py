@@ -2,7 +2,7 @@
 
 The array `<layer>_in` is what comes into a layer, for every layer in the same form:
 
-- masks, uint8 [C, H, W], or [C] of a fully connected layer: bit t is timestep t;
+- masks, unsigned [C, H, W], or [C] of a fully connected layer: bit t is timestep t;
 - planes of 0 and 1, bool, integer or float, [T, C, H, W] or [T, C], or with a batch of one image
   behind the time, [T, 1, C, H, W] or [T, 1, C].
 
@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.npz import read_arrays
+from evenspike_core.fixed import mask_type, pack_masks
 from evenspike_core.program import TIMESTEPS_MAX
 from evenspike_core.topology import (
     INPUT,
@@ -32,13 +33,13 @@ from evenspike_core.topology import (
     stacked,
 )
 
-Masks = npt.NDArray[np.uint8]
+Masks = npt.NDArray[np.unsignedinteger[Any]]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 TRACE_BYTES_MAX = 1 << 28
 """Of a file's arrays: keeps a small file from asking for more memory than there is."""
 
-FORMS = "masks, uint8 [C, H, W] or [C], nor planes, [T, C, H, W] or [T, C] (or [T, 1, ...])"
+FORMS = "masks, unsigned [C, H, W] or [C], nor planes, [T, C, H, W] or [T, C] (or [T, 1, ...])"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def read_trace(
         text = _scalar(arrays, "layers", "U", "a JSON text")
         spikes, planes = _masks(arrays)
         timesteps = _timesteps(spikes, planes, stated, timesteps)
+        spikes = {name: masks.astype(mask_type(timesteps)) for name, masks in spikes.items()}
         known = None if text is None else parse_layers(str(text))
     except EvenspikeError as error:
         raise EvenspikeError(f"{where}: {error}") from error
@@ -120,7 +122,7 @@ def _masks(arrays: Arrays) -> tuple[dict[str, Masks], int | None]:
         array = given[key] = np.asarray(value)
         if array.dtype.kind not in "buif" or not array.size:
             raise EvenspikeError(f"array {key} is {array.dtype} {array.shape}, neither {FORMS}")
-    masks = all(array.dtype == np.uint8 and array.ndim in (1, 3) for array in given.values())
+    masks = all(array.dtype.kind == "u" and array.ndim in (1, 3) for array in given.values())
     found: dict[str, Masks] = {}
     timesteps: dict[int, str] = {}
     for key, array in given.items():
@@ -158,8 +160,7 @@ def _packed(key: str, array: npt.NDArray[Any]) -> Masks:
             f"array {key} holds {array[odd][0]}, planes hold 0 and 1; "
             "a layer that takes pixels is not traced"
         )
-    packed: Masks = np.packbits(spikes, axis=0, bitorder="little")[0]
-    return packed
+    return pack_masks(spikes)
 
 
 def _timesteps(

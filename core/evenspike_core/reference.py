@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.fixed import ACCUMULATOR_BITS, IntArray, mask_type, saturate, signed_range
+from evenspike_core.fixed import ACCUMULATOR_BITS, IntArray, mask_type, pack_masks, saturate, signed_range
 from evenspike_core.program import (
     PIXEL_MAX,
     PIXELS,
@@ -150,24 +150,16 @@ def encode(program: Program, pixels: Pixels) -> Masks:
         masks, _ = layer.neuron.run(drive)
         return masks if layer.pool_first else max_pool(masks, layer.pool)
     if layer.coding is Coding.FRAMES:
-        return _packed(frames != 0)
+        return pack_masks(frames)
     image = frames[0]
     if layer.coding is Coding.RATE:
         # Another image gets other draws, the same one always the same.
         rng = np.random.default_rng((layer.seed, zlib.crc32(image.tobytes())))
-        return _packed(rng.integers(0, PIXEL_MAX, (program.timesteps, *image.shape)) < image)
+        return pack_masks(rng.integers(0, PIXEL_MAX, (program.timesteps, *image.shape)) < image)
     steps = program.timesteps - 1
     late = (2 * (PIXEL_MAX - image.astype(np.int64)) * steps + PIXEL_MAX) // (2 * PIXEL_MAX)
     times = np.arange(program.timesteps).reshape(-1, 1, 1, 1)
-    return _packed((late == times) & (image != 0))
-
-
-def _packed(spikes: npt.NDArray[np.bool_]) -> Masks:
-    """Masks of spikes [T, ...]."""
-    kind = mask_type(spikes.shape[0])
-    times = np.arange(spikes.shape[0], dtype=kind).reshape(-1, *[1] * (spikes.ndim - 1))
-    masks: Masks = np.bitwise_or.reduce(spikes.astype(kind) << times, axis=0)
-    return masks
+    return pack_masks((late == times) & (image != 0))
 
 
 def _frames(program: Program, pixels: Pixels) -> Pixels:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.program import PIXELS, TIMESTEPS_MAX, Layer, Program, Segment
+from evenspike_core.fixed import mask_type
+from evenspike_core.program import TIMESTEPS_MAX, Coding, Layer, Program, Readout, Segment
 from evenspike_core.recording import Masks, Trace
 from evenspike_core.topology import INPUT, Convolution, LayerShape, Topology, stacked
 
@@ -94,9 +95,10 @@ def draw_spikes(topology: Topology, timesteps: int, rate: float, seed: int) -> T
     spikes: dict[str, Masks] = {}
     for name in topology.sources:
         shape = topology.shapes[name]
-        spikes[name] = np.zeros(shape, dtype=np.uint8)
+        kind = mask_type(timesteps)
+        spikes[name] = np.zeros(shape, dtype=kind)
         for timestep in range(timesteps):
-            spikes[name] |= (rng.random(shape) < rate / 100).astype(np.uint8) << np.uint8(timestep)
+            spikes[name] |= (rng.random(shape) < rate / 100).astype(kind) << kind.type(timestep)
     return Trace(topology, spikes, timesteps)
 
 
@@ -126,10 +128,11 @@ def draw(
     channels, height, width = trace.topology.input
     source = Layer(
         INPUT,
-        (Segment(PIXELS, np.zeros((channels, 1, 1, 1), dtype=np.int16)),),
+        (),
         np.zeros(channels, dtype=np.int32),
         (height, width),
         threshold=1,
+        coding=Coding.FRAMES,
     )
     drawn = [source]
     for shape, share in zip(layers, shares, strict=True):
@@ -137,10 +140,12 @@ def draw(
         drawn.append(_layer(shape, trace.topology, index, share, balanced, rng))
     drawn.extend(_sinks(drawn[-1], len(layers)))
     provenance = {"seed": seed, "density": shares, "balanced": balanced}
-    program = Program("trace", trace.timesteps, (1, height, width), tuple(drawn), provenance)
+    program = Program("trace", trace.timesteps, (channels, height, width), tuple(drawn), provenance)
     taken = {one.source for layer in layers for one in layer.convolutions}
     outputs = (
-        trace.spikes[layer.name] if layer.name in taken else np.zeros(layer.output, dtype=np.uint8)
+        trace.spikes[layer.name]
+        if layer.name in taken
+        else np.zeros(layer.output, dtype=mask_type(trace.timesteps))
         for layer in drawn
     )
     return Workload(program, len(layers), tuple(outputs))
@@ -195,7 +200,8 @@ def _layer(
     for one in shape.convolutions:
         channels = topology.shapes[one.source][0]
         weights = _weights(shape.filters, channels, one, share, group, rng)
-        segments.append(Segment(index[one.source], weights, one.stride, one.padding, one.average))
+        offset = -one.padding, -one.padding
+        segments.append(Segment(index[one.source], weights, one.stride, offset, one.average))
     zero = np.zeros(shape.filters, dtype=np.int32)
     return Layer(shape.name, tuple(segments), zero, size, LARGEST_WEIGHT, pool=shape.pool)
 
@@ -249,6 +255,7 @@ def _sinks(before: Layer, source: int) -> list[Layer]:
         last = max(size) == 1
         zero = np.zeros(1, dtype=np.int32)
         name = f"(end {len(sinks)})"
-        sinks.append(Layer(name, (segment,), zero, (size[0], size[1]), int(not last), last=last))
+        readout = Readout.PSUM if last else None
+        sinks.append(Layer(name, (segment,), zero, (size[0], size[1]), 1, readout=readout))
         channels = 1
     return sinks

@@ -1,9 +1,10 @@
 """Small random Programs over the whole space of layer descriptors, from a seed.
 
-Every simulator is tested on these: kernels 1, 3, 5, 7; strides; paddings; odd and non-square maps;
-one channel; 1 to 17 filters; pools of both kinds; residual second segments, identities among
-them; empty filters and channels; extreme weights; every leak and reset; 1 to 8 timesteps. The
-same seed gives the same Program.
+Every simulator is tested on these: kernels 1, 3, 5, 7; strides; offsets of either sign that differ
+between the axes; odd and non-square maps, long strips among them; 1 to 40 filters and channels;
+pools of both kinds; one to three segments, identities among them; empty filters and channels;
+extreme weights; every coding and read-out; leaks from 0 to 1, hard resets and amounts of either sign;
+1 to 32 timesteps. The same seed gives the same Program.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core.fixed import Leak, Reset, signed_range
+from evenspike_core.fixed import LEAK_ONE, Neuron, signed_range
 from evenspike_core.program import (
     AVERAGES,
     KERNELS,
@@ -22,12 +23,16 @@ from evenspike_core.program import (
     PIXELS,
     POOLS,
     STRIDES,
+    TIMESTEPS_MAX,
+    Coding,
     Layer,
     Program,
+    Readout,
     Segment,
 )
 
-FILTERS = (1, 2, 3, 5, 8, 16, 17)
+FILTERS = (1, 2, 3, 5, 8, 16, 17, 33, 40)
+CHANNELS = (1, 1, 2, 3, 4, 18, 33)
 Int = npt.NDArray[np.int64]
 
 
@@ -38,7 +43,7 @@ class Geometry:
     source: int
     kernel: int
     stride: int
-    padding: int
+    offset: tuple[int, int]
     average: int
     size: tuple[int, int]
 
@@ -46,64 +51,108 @@ class Geometry:
 def random_program(
     seed: int, *, timesteps: int | None = None, max_side: int = 12, max_filters: int = 17
 ) -> Program:
-    """A valid Program: a host layer, one to three hidden ones (more if the map has to shrink),
-    and a last one with a 1x1 map.
+    """A valid Program: an encoder, one to five hidden layers (more if the map has to shrink), and a
+    last one with a 1x1 map.
 
     Parameters
     ----------
-    timesteps: 1 to 8; drawn if None.
-    max_side: largest height and width of the pixels.
-    max_filters: largest number of filters of a layer.
+    timesteps: 1 to 32; drawn if None, seldom above 8.
+    max_side: largest height and width of the input; of a strip, one in ten, one is thrice that.
+    max_filters: largest number of filters of a layer, and of channels of the input.
     """
     rng = np.random.default_rng(seed)
-    time = timesteps if timesteps is not None else int(rng.integers(1, 9))
+    time = timesteps
+    if time is None:
+        time = int(rng.integers(1, 9 if rng.random() < 0.8 else TIMESTEPS_MAX + 1))
     side = (int(rng.integers(1, max_side + 1)), int(rng.integers(1, max_side + 1)))
-    shape = (int(rng.choice((1, 1, 2, 3))), *(side if rng.random() < 0.5 else (side[0], side[0])))
-    layers: list[Layer] = []
-    for _ in range(int(rng.integers(2, 5))):
-        layers.append(_layer(rng, shape, layers, time, max_filters, last=False))
-    while not _geometries(shape, layers, (1, 1)):
-        layers.append(_layer(rng, shape, layers, time, max_filters, last=False, shrink=True))
-    layers.append(_layer(rng, shape, layers, time, max_filters, last=True))
+    if rng.random() < 0.5:
+        side = side[0], side[0]
+    elif rng.random() < 0.2:
+        side = (3 * max_side, min(side)) if rng.random() < 0.5 else (min(side), 3 * max_side)
+    channels = int(rng.choice([n for n in CHANNELS if n <= max_filters]))
+    shape = (channels, *side)
+    layers = [_encoder(rng, shape, time, max_filters)]
+    for _ in range(int(rng.choice((1, 2, 3, 5), p=(0.35, 0.35, 0.2, 0.1)))):
+        layers.append(_layer(rng, layers, time, max_filters))
+    while not _geometries(layers, (1, 1)):
+        layers.append(_layer(rng, layers, time, max_filters, shrink=True))
+    layers.append(_layer(rng, layers, time, max_filters, last=True))
     return Program(f"random-{seed}", time, shape, tuple(layers), {"seed": seed})
 
 
 def random_pixels(program: Program, seed: int) -> npt.NDArray[np.uint8]:
-    """An image for the program: noise, but black, white or sparse for some seeds."""
+    """An input for the program: noise, but black, white or sparse for some seeds.
+
+    For a direct encoder an image or, for every third seed, a frame for each timestep.
+    """
     rng = np.random.default_rng(seed)
-    noise = rng.integers(0, PIXEL_MAX + 1, program.shape)
+    coding = program.encoder.coding
+    moving = coding is Coding.FRAMES or (coding is Coding.DIRECT and seed % 3 == 2)
+    shape = (program.timesteps, *program.shape) if moving else program.shape
+    noise = rng.integers(0, PIXEL_MAX + 1, shape)
     kind = seed % 8
     if kind == 1:
         noise[:] = 0
     elif kind == 2:
         noise[:] = PIXEL_MAX
     elif kind == 3:
-        noise[rng.random(program.shape) < 0.9] = 0
+        noise[rng.random(shape) < 0.9] = 0
+    if coding is Coding.FRAMES:
+        noise[rng.random(shape) < 0.5] = 0
     return noise.astype(np.uint8)
 
 
-def _output(shape: tuple[int, int, int], layers: list[Layer], source: int) -> tuple[int, int, int]:
-    return shape if source == PIXELS else layers[source].output
+def _encoder(
+    rng: np.random.Generator, shape: tuple[int, int, int], time: int, max_filters: int
+) -> Layer:
+    coding = list(Coding)[int(rng.choice(len(Coding), p=(0.4, 0.2, 0.1, 0.3)))]
+    if coding is Coding.DIRECT:
+        options = [g for g in _reads(PIXELS, shape) if g.average == 1 and max(g.size) <= 16] or [
+            Geometry(PIXELS, 1, 1, (0, 0), 1, shape[1:])
+        ]
+        geometry = _pick(rng, options, PIXELS)
+        filters = int(rng.choice([f for f in FILTERS if f <= max_filters]))
+        weights = [_weights(rng, filters, shape[0], geometry.kernel)]
+        return _neurons(rng, [geometry], weights, "encoder", time, coding=coding)
+    zero = np.zeros(shape[0], dtype=np.int32)
+    seed = int(rng.integers(1 << 20)) if coding is Coding.RATE else 0
+    return Layer("encoder", (), zero, shape[1:], 1, coding=coding, seed=seed)
 
 
-def _geometries(
-    shape: tuple[int, int, int], layers: list[Layer], size: tuple[int, int] | None = None
-) -> list[Geometry]:
+def _reads(source: int, shape: tuple[int, int, int]) -> list[Geometry]:
+    """Ways in which a layer can read a map: paddings as a convolution has them."""
+    found = []
+    _, height, width = shape
+    for kernel, stride, average in itertools.product(KERNELS, STRIDES, AVERAGES):
+        if height % average or width % average:
+            continue
+        for padding in range(kernel):
+            rows, columns = (
+                (n // average + 2 * padding - kernel) // stride + 1 for n in (height, width)
+            )
+            if min(rows, columns) >= 1:
+                offset, size = (-padding, -padding), (rows, columns)
+                found.append(Geometry(source, kernel, stride, offset, average, size))
+    return found
+
+
+def _geometries(layers: list[Layer], size: tuple[int, int] | None = None) -> list[Geometry]:
     """Every way in which the next layer can read an earlier one, to a map of `size` if given."""
     found = []
-    for source in range(len(layers)) if layers else (PIXELS,):
-        _, height, width = _output(shape, layers, source)
-        for kernel, stride, average in itertools.product(KERNELS, STRIDES, AVERAGES):
-            if average > 1 and (source == PIXELS or height % average or width % average):
-                continue
-            for padding in range(kernel):
-                rows, columns = (
-                    (n // average + 2 * padding - kernel) // stride + 1 for n in (height, width)
-                )
-                if min(rows, columns) >= 1 and size in (None, (rows, columns)):
-                    out = (rows, columns)
-                    found.append(Geometry(source, kernel, stride, padding, average, out))
+    for source, layer in enumerate(layers):
+        found += [g for g in _reads(source, layer.output) if size in (None, g.size)]
     return found
+
+
+def _shifted(rng: np.random.Generator, one: Geometry, size: tuple[int, int] | None) -> Geometry:
+    """The same kernel elsewhere, on a map that nothing but its statement gives."""
+    offset = (one.offset[0] + int(rng.integers(-3, 4)), one.offset[1] + int(rng.integers(-3, 4)))
+    if size is None:
+        size = (
+            max(1, one.size[0] + int(rng.integers(-2, 3))),
+            max(1, one.size[1] + int(rng.integers(-2, 3))),
+        )
+    return Geometry(one.source, one.kernel, one.stride, offset, one.average, size)
 
 
 def _pick(rng: np.random.Generator, options: list[Geometry], newest: int) -> Geometry:
@@ -114,7 +163,7 @@ def _pick(rng: np.random.Generator, options: list[Geometry], newest: int) -> Geo
         [g for g in options if g.source == newest],
         [g for g in options if g.average == 1],
         [g for g in options if g.stride == 1],
-        [g for g in options if 2 * g.padding == kernel - 1],
+        [g for g in options if -2 * g.offset[0] == kernel - 1],
     ):
         if keep and rng.random() < 0.6:
             options = [g for g in options if g in keep] or options
@@ -123,37 +172,44 @@ def _pick(rng: np.random.Generator, options: list[Geometry], newest: int) -> Geo
 
 def _layer(
     rng: np.random.Generator,
-    shape: tuple[int, int, int],
     layers: list[Layer],
     time: int,
     max_filters: int,
     *,
-    last: bool,
+    last: bool = False,
     shrink: bool = False,
 ) -> Layer:
-    options = _geometries(shape, layers, (1, 1) if last else None)
+    options = _geometries(layers, (1, 1) if last else None)
     if shrink:
         smallest = min(g.size[0] * g.size[1] for g in options)
         options = [g for g in options if g.size[0] * g.size[1] == smallest]
     else:
-        options = [g for g in options if max(g.size) <= 16] or options
+        options = [g for g in options if g.size[0] * g.size[1] <= 256] or options
     first = _pick(rng, options, len(layers) - 1)
+    if rng.random() < 0.25:
+        first = _shifted(rng, first, (1, 1) if last else first.size if shrink else None)
     filters = int(rng.choice([f for f in FILTERS if f <= max_filters]))
     geometries = [first]
-    if layers and rng.random() < 0.35:
-        second = _pick(rng, _geometries(shape, layers, first.size), len(layers) - 1)
-        geometries.append(second)
-        if rng.random() < 0.5 and second.kernel == 1:
-            filters = _output(shape, layers, second.source)[0]  # lets it be an identity
+    for chance in (0.35, 0.3):
+        others = _geometries(layers, first.size)
+        if not others or rng.random() >= chance:
+            break
+        other = _pick(rng, others, len(layers) - 1)
+        if rng.random() < 0.5 and other.kernel == 1 and other.average == 1 and other.stride == 1:
+            filters = layers[other.source].output[0]  # lets it be an identity
+        elif rng.random() < 0.3:
+            other = _shifted(rng, other, first.size)
+        geometries.append(other)
     weights = []
     for index, geometry in enumerate(geometries):
-        channels = _output(shape, layers, geometry.source)[0]
+        channels = layers[geometry.source].output[0]
         if index and geometry.kernel == 1 and channels == filters:
             scale = int(rng.integers(1, 2000))
             weights.append(np.eye(filters, dtype=np.int64)[:, :, None, None] * scale)
         else:
             weights.append(_weights(rng, filters, channels, geometry.kernel))
-    return _neurons(rng, geometries, weights, f"layer{len(layers)}", time, last=last)
+    readout = list(Readout)[int(rng.integers(len(Readout)))] if last else None
+    return _neurons(rng, geometries, weights, f"layer{len(layers)}", time, readout=readout)
 
 
 def _neurons(
@@ -163,13 +219,18 @@ def _neurons(
     name: str,
     time: int,
     *,
-    last: bool,
+    readout: Readout | None = None,
+    coding: Coding | None = None,
 ) -> Layer:
     """Leak, reset, bias and threshold; weights are removed until the range proof holds."""
-    host = geometries[0].source == PIXELS
-    kind = list(Leak)[int(rng.integers(len(Leak)))]
-    gain = time if kind is Leak.ONE else 1 / (1 - kind.fraction)
-    limit = int(signed_range(31 if host else 24)[1] / gain) - 2
+    host = coding is not None
+    leaks = (0, LEAK_ONE // 4, LEAK_ONE // 2, 3 * LEAK_ONE // 4, LEAK_ONE)
+    leak = int(rng.choice(leaks)) if rng.random() < 0.5 else int(rng.integers(LEAK_ONE + 1))
+    gain = sum((leak / LEAK_ONE) ** t for t in range(time))
+    top = signed_range(24)[1]
+    # Half of the range is left to resets.
+    limit = (signed_range(31)[1] if host else top) // 2 / gain
+    limit = int(limit) - 2
     factors = [PIXEL_MAX if host else g.average**2 for g in geometries]
     _fit(rng, weights, factors, limit)
     magnitude = sum(
@@ -185,30 +246,43 @@ def _neurons(
         bias[:] = rng.choice((-limit, limit))
     bias = np.clip(bias.astype(np.int64), magnitude - limit, limit - magnitude)
     shift = 0
+    worst = int((magnitude + np.abs(bias)).max())
     if host:
-        worst, allowed = int((magnitude + np.abs(bias)).max()), signed_range(24)[1] / gain - 2
-        while (worst >> shift) > allowed:
+        while (worst >> shift) + 1 > top / 2 / gain:
             shift += 1
         shift = min(31, shift + int(rng.choice((0, 0, 1, 4))))
-    threshold = max(1, min(signed_range(24)[1], int(typical * rng.uniform(0.02, 1)) >> shift))
+    threshold = max(1, min(top, int(typical * rng.uniform(0.02, 1)) >> shift))
     if rng.random() < 0.05:
-        threshold = int(rng.choice((1, signed_range(24)[1])))
+        threshold = int(rng.choice((1, top)))
+    kind = int(rng.integers(5))
+    resets = (0, threshold, threshold * leak // LEAK_ONE, 0, -int(rng.integers(threshold + 1)))
+    hard, reset = kind in (0, 4), resets[kind]
+    most = np.array([(worst >> shift) + 1])
+    while Neuron(threshold, leak, hard, reset).bound(most, time)[0] > top:
+        reset //= 2
+        if -1 <= reset <= 0:
+            reset = 0
+            break
     size = geometries[0].size
     pools = [p for p in POOLS if not any(n % p for n in size)]
+    pool = 1 if readout else int(rng.choice(pools))
     return Layer(
         name,
         tuple(
-            Segment(g.source, w.astype(np.int16), g.stride, g.padding, g.average)
+            Segment(g.source, w.astype(np.int16), g.stride, g.offset, g.average)
             for g, w in zip(geometries, weights, strict=True)
         ),
         bias.astype(np.int32),
         size,
         threshold,
-        kind,
-        list(Reset)[int(rng.integers(len(Reset)))],
-        1 if last else int(rng.choice(pools)),
-        last,
+        leak,
+        hard,
+        reset,
+        pool,
+        readout,
+        coding,
         shift,
+        pool_first=host and pool == 2 and rng.random() < 0.5,
     )
 
 

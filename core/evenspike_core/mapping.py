@@ -126,9 +126,7 @@ def filter_cost(program: Program, layer: Layer, activity: Activity) -> npt.NDArr
         _, height, width = program.source_shape(segment)
         rows, columns = (
             _reach(extent // segment.average, out, segment, offset)
-            for extent, out, offset in zip(
-                (height, width), layer.size, segment.offset, strict=True
-            )
+            for extent, out, offset in zip((height, width), layer.size, segment.offset, strict=True)
         )
         alive = (segment.weights != 0).astype(np.float64)
         rate = activity[segment.source] if activity else None

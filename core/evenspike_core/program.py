@@ -525,7 +525,9 @@ def _check_layer(program: Program, index: int, layer: Layer) -> None:
     if layer.readout is not Readout.PSUM and not 0 < layer.threshold <= limit:
         raise EvenspikeError(f"{where}: threshold {layer.threshold} is outside 1 to {limit}")
     if not 0 <= layer.leak <= LEAK_ONE:
-        raise EvenspikeError(f"{where}: leak {layer.leak} is outside 0 to {LEAK_ONE}, of {LEAK_ONE}")
+        raise EvenspikeError(
+            f"{where}: leak {layer.leak} is outside 0 to {LEAK_ONE}, of {LEAK_ONE}"
+        )
     if abs(layer.reset) > limit:
         raise EvenspikeError(f"{where}: reset {layer.reset} is outside {-limit} to {limit}")
     if layer.bias.dtype != np.int32 or layer.bias.ndim != 1 or layer.filters < 1:

@@ -21,7 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.fixed import ACCUMULATOR_BITS, IntArray, mask_type, pack_masks, saturate, signed_range
+from evenspike_core.fixed import (
+    ACCUMULATOR_BITS,
+    IntArray,
+    mask_type,
+    pack_masks,
+    saturate,
+    signed_range,
+)
 from evenspike_core.program import (
     PIXEL_MAX,
     PIXELS,
@@ -162,18 +169,24 @@ def encode(program: Program, pixels: Pixels) -> Masks:
     return pack_masks((late == times) & (image != 0))
 
 
+def input_shapes(program: Program) -> tuple[tuple[int, ...], ...]:
+    """Shapes that an input can have: an image's, or with a frame for each timestep in front."""
+    image = tuple(program.shape)
+    moving = program.timesteps, *image
+    if program.encoder.coding is Coding.DIRECT:
+        return image, moving
+    return (moving,) if program.encoder.coding is Coding.FRAMES else (image,)
+
+
 def _frames(program: Program, pixels: Pixels) -> Pixels:
     """The checked input, [1 or T, channels, height, width]."""
-    layer, shape = program.encoder, tuple(program.shape)
-    moving = (program.timesteps, *shape)
-    possible = {Coding.DIRECT: (shape, moving), Coding.FRAMES: (moving,)}
-    allowed = possible.get(layer.coding or Coding.DIRECT, (shape,))
+    layer, allowed = program.encoder, input_shapes(program)
     if pixels.dtype != np.uint8 or pixels.shape not in allowed:
         raise EvenspikeError(
             f"layer {layer.name}: the pixels are {pixels.dtype} {pixels.shape}, not uint8 "
             f"{' or '.join(map(str, allowed))} ({layer.coding} coding)"
         )
-    return pixels.reshape(-1, *shape)
+    return pixels.reshape(-1, *program.shape)
 
 
 def host_currents(program: Program, pixels: Pixels) -> npt.NDArray[np.int32]:

@@ -13,6 +13,7 @@ from evenspike_core import data
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Program
 from evenspike_core.progress import Progress, silent
+from evenspike_core.reference import input_shapes
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -26,7 +27,7 @@ SHIPPED_ONLY = " without a folder of the whole data set (--data)"
 class Images:
     """Pictures, and what is on them.
 
-    pixels: uint8 [N, channels, height, width].
+    pixels: uint8 [N, channels, height, width], or with frames [N, T, channels, height, width].
     labels: int64 [N], or None where nobody knows.
     indices: of each image in its data set's test images, or 0, 1, ... where it has none.
     dataset: name of the data set; empty for images of your own.
@@ -39,11 +40,15 @@ class Images:
 
     def __post_init__(self) -> None:
         pixels = self.pixels
-        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 4:
+        if (
+            not isinstance(pixels, np.ndarray)
+            or pixels.dtype != np.uint8
+            or pixels.ndim not in (4, 5)
+        ):
             kind = type(pixels).__name__
             if isinstance(pixels, np.ndarray):
                 kind = f"{pixels.dtype} {pixels.shape}"
-            raise EvenspikeError(f"images: {kind}, not uint8 [N, C, H, W]")
+            raise EvenspikeError(f"images: {kind}, not uint8 [N, C, H, W] or [N, T, C, H, W]")
         if self.labels is not None and self.labels.shape != (len(pixels),):
             raise EvenspikeError(f"images: {self.labels.shape} labels for {len(pixels)} images")
         indices = self.indices if len(self.indices) else range(len(pixels))
@@ -89,7 +94,8 @@ def images(
     progress : told of downloading and decoding.
 
     Raises EvenspikeError for a data set that is not there, for more images than there are, and for
-    images of another shape than the Program takes.
+    images of another shape than the Program takes. Of a data set with more frames than the Program
+    has timesteps, the first ones are taken.
     """
     name = of if isinstance(of, str) else str(of.provenance.get("dataset", SHIPPED))
     if folder is None and name == SHIPPED:
@@ -101,6 +107,9 @@ def images(
         more = SHIPPED_ONLY if folder is None and name == SHIPPED else ""
         raise EvenspikeError(f"images: {count}; 1 to {len(found)} are possible{more}")
     if isinstance(of, Program):
+        if found.pixels.ndim == 5:
+            frames = found.pixels[:, : of.timesteps]
+            found = Images(frames, found.labels, found.indices, found.dataset)
         check_shape(of, found.pixels)
     return found if count is None else found[:count]
 
@@ -114,11 +123,11 @@ def _shipped() -> Images:
 
 
 def as_images(given: Images | Pixels, program: Program) -> Images:
-    """Images that a flow was given, or made of bare pixels, [N, C, H, W] or one image [C, H, W].
+    """Images that a flow was given, or made of bare pixels: several, or one as the Program takes it.
 
     Raises EvenspikeError for no image, and for another type or shape than the Program takes.
     """
-    if isinstance(given, np.ndarray) and given.ndim == 3:
+    if isinstance(given, np.ndarray) and given.shape in input_shapes(program):
         given = given[None]
     found = given if isinstance(given, Images) else Images(given)
     if not len(found):
@@ -129,7 +138,9 @@ def as_images(given: Images | Pixels, program: Program) -> Images:
 
 def check_shape(program: Program, pixels: Pixels) -> None:
     """Raise EvenspikeError for images that the Program does not take."""
-    if pixels.shape[1:] != program.shape:
+    possible = input_shapes(program)
+    if pixels.shape[1:] not in possible:
         raise EvenspikeError(
-            f"{program.name}: takes pixels {program.shape}, the images are {pixels.shape[1:]}"
+            f"{program.name}: takes pixels {' or '.join(map(str, possible))}, the images are "
+            f"{pixels.shape[1:]}"
         )

@@ -49,6 +49,8 @@ def user_line() -> str:
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         library = any(f"site-packages/{name}/" in path.as_posix() for name in _LIBRARIES)
+        if path.parent == here and frame.f_code.co_name == "_passes":
+            return ""  # what comes now has called the network, not made it
         if not library and here not in path.parents and not path.name.startswith("<"):
             return f"{path.name}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
@@ -102,13 +104,19 @@ class Recorder(TorchFunctionMode):
         return self._names.get(id(self._modules[-1]), "") or self._root
 
     @property
+    def where(self) -> str:
+        """The innermost module that is running, for a message: its path and its class."""
+        kind = type(self._modules[-1]).__name__
+        return kind if self.path == kind else f"{self.path} ({kind})"
+
+    @property
     def module(self) -> nn.Module:
         """The innermost module that is running."""
         return self._modules[-1]
 
     def broken(self, reason: str, dims: Dims = ()) -> Value:
         line = user_line()
-        return Value(Broken(f"{self.path}: {reason}" + (f" ({line})" if line else "")), dims)
+        return Value(Broken(f"{self.where}: {reason}" + (f" ({line})" if line else "")), dims)
 
     def pixels(self, source: Source) -> None:
         """The input holds pixels, not spikes."""
@@ -169,7 +177,7 @@ class Recorder(TorchFunctionMode):
         name = functions.name_of(func)
         if name in functions.LEAVES:
             raise EvenspikeError(
-                f"{self.path}: forward takes the numbers of an activation ({name.strip('_')}) at "
+                f"{self.where}: forward takes the numbers of an activation ({name.strip('_')}) at "
                 f"{user_line()}; what it does must not depend on them"
             )
         result = func(*args, **kwargs)
@@ -315,8 +323,8 @@ class Recorder(TorchFunctionMode):
             at = call
         self._calls[id(module)] = call + 1
         if id(module) not in self._layers:
-            model = handler.describe(module, self.path)
-            model.check(self.path)
+            model = handler.describe(module, self.where)
+            model.check(self.where)
             path = self.path
             source = Source(path, content.shape)
             self._layers[id(module)] = Neurons(path, content, model, source)
@@ -350,6 +358,12 @@ class Recorder(TorchFunctionMode):
                 raise Impossible("a membrane that is not its own of the timestep before")
             if content.at != call - 1:
                 raise Impossible(f"its membrane of timestep {content.at} in timestep {call}")
+
+    def settle(self) -> None:
+        """Take the number of timesteps from that of the neurons' calls, where nothing else says it."""
+        counts = {self._calls[key] for key in self._layers}
+        if self.timesteps is None and len(counts) == 1 and max(counts) > 1:
+            self.timesteps = counts.pop()
 
     @property
     def single_steps(self) -> bool:

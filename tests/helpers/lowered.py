@@ -50,9 +50,9 @@ def exact(module: nn.Module, seed: int = 0) -> nn.Module:
                 assert one.running_mean is not None
                 assert one.running_var is not None
                 one.running_mean.copy_(drawn(one.running_mean, -2, 3))
-                one.running_var.copy_(4.0 ** torch.randint(-1, 2, one.running_var.shape))
+                one.running_var.copy_(4.0 ** (8 * drawn(one.running_var, -1, 2)))
                 if one.affine:
-                    one.weight.copy_(2.0 ** torch.randint(-1, 2, one.weight.shape))
+                    one.weight.copy_(2.0 ** (8 * drawn(one.weight, -1, 2)))
                     one.bias.copy_(drawn(one.bias, -2, 4))
     return module.eval()
 

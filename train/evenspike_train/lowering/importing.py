@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -272,16 +272,11 @@ def _run(module: nn.Module, entry: _Input) -> _Run:
     try:
         run = _passes(module, entry, 1, single=False)
     except EvenspikeError:
-        raise
-    except Exception as error:
         if not (several and entry.frames):
-            raise _failed(module, error) from error
-        try:
-            return _by_steps(module, entry)
-        except EvenspikeError:
             raise
-        except Exception:  # noqa: BLE001 - the first error says more
-            raise _failed(module, error) from error
+        with suppress(EvenspikeError):  # what the first attempt said is the reason
+            return _by_steps(module, entry)
+        raise
     run.recorder.settle()
     if run.recorder.single_steps:
         if steps is None:
@@ -322,8 +317,13 @@ def _passes(module: nn.Module, entry: _Input, count: int, *, single: bool) -> _R
             tensor = tensor.clone()
         when = t if single and entry.frames else None
         recorder[tensor] = entry.value(recorder, tensor, when, single=single)
-        with recorder.following():
-            results.append(module(tensor))
+        try:
+            with recorder.following():
+                results.append(module(tensor))
+        except EvenspikeError:
+            raise
+        except Exception as error:
+            raise _failed(module, error) from error
     return _Run(recorder, results)
 
 

@@ -25,6 +25,7 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_train.lowering import functions, registry
 from evenspike_train.lowering.axes import Dims, canonical, expected, flat
 from evenspike_train.lowering.forms import Form, Impossible, Pooled, Source, identity
+from evenspike_train.lowering.neurons import NeuronModel
 from evenspike_train.lowering.values import Broken, Content, Membrane, Neurons, Value
 
 _LIBRARIES = ("torch", "spikingjelly", "snntorch", "sinabs", "norse")
@@ -75,6 +76,7 @@ class Recorder(TorchFunctionMode):
         self._values: dict[int, tuple[Tensor, Value]] = {}
         self._contents: dict[Any, Content] = {}
         self._kept: list[Any] = []
+        self._models: dict[int, NeuronModel] = {}
         self._layers: dict[int, Neurons] = {}
         self._calls: dict[int, int] = {}
         held = [*module.parameters(), *module.buffers()]
@@ -192,7 +194,16 @@ class Recorder(TorchFunctionMode):
 
     def _enter(self, module: nn.Module, _: Any) -> None:
         self._modules.append(module)
-        self._inside += registry.find(module) is not None
+        handler = registry.find(module)
+        if handler is None:
+            return
+        if not self._inside and id(module) not in self._models:
+            self._busy = True
+            model = handler.describe(module, self.where)
+            model.check(self.where)
+            self._models[id(module)] = model
+            self._busy = False
+        self._inside += 1
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
         self._busy = True
@@ -281,6 +292,7 @@ class Recorder(TorchFunctionMode):
     ) -> tuple[Neurons | None, int]:
         """The layer that a call belongs to, and the timestep (-1: all of them)."""
         content, call = value.content, self._calls.get(id(module), 0)
+        self._calls[id(module)] = call + 1
         if isinstance(content, Broken):
             return None, 0
         if isinstance(content, Membrane) or isinstance(value.when, frozenset):
@@ -321,13 +333,10 @@ class Recorder(TorchFunctionMode):
                 )
             self._state(module, inputs[1:], call)
             at = call
-        self._calls[id(module)] = call + 1
         if id(module) not in self._layers:
-            model = handler.describe(module, self.where)
-            model.check(self.where)
-            path = self.path
-            source = Source(path, content.shape)
-            self._layers[id(module)] = Neurons(path, content, model, source)
+            source = Source(self.path, content.shape)
+            model = self._models[id(module)]
+            self._layers[id(module)] = Neurons(self.path, content, model, source)
             self.layers.append(self._layers[id(module)])
         neurons = self._layers[id(module)]
         if neurons.drive is not content:

@@ -178,11 +178,20 @@ class Unread(Loop):
     ("model", "reason"),
     [
         (lambda: Loop(frames=True, inhibition=True), r"lif1 \(Leaky\): inhibition=True silences"),
-        (lambda: Loop(frames=True, graded_spikes_factor=0.5), "graded_spikes_factor is 0.5; a spike"),
-        (lambda: Loop(frames=True, state_quant=lambda m: m.round()), r"lif1 \(Leaky\): state_quant"),
+        (
+            lambda: Loop(frames=True, graded_spikes_factor=0.5),
+            "graded_spikes_factor is 0.5; a spike",
+        ),
+        (
+            lambda: Loop(frames=True, state_quant=lambda m: m.round()),
+            r"lif1 \(Leaky\): state_quant",
+        ),
         (lambda: Recurrent(), r"Recurrent: a sum of different timesteps: recurrence, or a delay"),
         (lambda: PerStep(), r"lif1 \(Leaky\): Leaky gets timestep 0 in its call number 4"),
-        (lambda: Unread(frames=True), "the output is that of timestep 4 of 0 to 4; the sum or mean"),
+        (
+            lambda: Unread(frames=True),
+            "the output is that of timestep 4 of 0 to 4; the sum or mean",
+        ),
     ],
 )
 def test_refusals(model: Any, reason: str) -> None:
@@ -200,8 +209,14 @@ def test_parameters_of_each_channel_are_refused() -> None:
 @pytest.mark.parametrize(
     ("neurons", "reason"),
     [
-        (lambda: snn.Synaptic(alpha=0.5, beta=0.5, init_hidden=True), "its current decays by itself"),
-        (lambda: snn.Lapicque(beta=0.5, init_hidden=True), "no integer form; snntorch.Leaky has one"),
+        (
+            lambda: snn.Synaptic(alpha=0.5, beta=0.5, init_hidden=True),
+            "its current decays by itself",
+        ),
+        (
+            lambda: snn.Lapicque(beta=0.5, init_hidden=True),
+            "no integer form; snntorch.Leaky has one",
+        ),
         (
             lambda: snn.RLeaky(beta=0.5, all_to_all=False, init_hidden=True),
             "its spikes come back to its own layer: recurrence",

@@ -151,7 +151,14 @@ class Paths(nn.Module):
 
 @pytest.mark.parametrize(
     ("kind", "segments"),
-    [("plain", 1), ("residual", 1), ("sew", 2), ("concatenation", 2), ("channels", 4), ("three", 3)],
+    [
+        ("plain", 1),
+        ("residual", 1),
+        ("sew", 2),
+        ("concatenation", 2),
+        ("channels", 4),
+        ("three", 3),
+    ],
 )
 def test_branches_are_segments_of_one_layer(kind: str, segments: int) -> None:
     _, program = imported(exact(Paths(kind)), frames(4, 3, 2, 8, 8))
@@ -166,7 +173,11 @@ class Still(nn.Module):
     def __init__(self, *layers: nn.Module, steps: int, flat: int) -> None:
         super().__init__()
         self.layers, self.steps = nn.Sequential(*layers), steps
-        self.lif, self.hidden, self.last = lif(threshold=2.0), nn.Linear(flat, 5), lif(threshold=0.25)
+        self.lif, self.hidden, self.last = (
+            lif(threshold=2.0),
+            nn.Linear(flat, 5),
+            lif(threshold=0.25),
+        )
         self.read = nn.Linear(5, 3)
 
     def forward(self, images: Tensor) -> Tensor:

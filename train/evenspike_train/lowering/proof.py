@@ -162,9 +162,9 @@ def _encoded(
 def _largest(maps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The largest of each 2x2 window of maps [..., height, width]."""
     *front, height, width = maps.shape
-    found: npt.NDArray[np.float64] = maps.reshape(
-        *front, height // 2, 2, width // 2, 2
-    ).max(axis=(-3, -1))
+    found: npt.NDArray[np.float64] = maps.reshape(*front, height // 2, 2, width // 2, 2).max(
+        axis=(-3, -1)
+    )
     return found
 
 

@@ -23,7 +23,7 @@ from tests.helpers.networks import random_pixels, random_program
 
 def ran(program: Program, seed: int) -> tuple[dict[str, Any], Tally]:
     """Three images on a random machine."""
-    arch = random_arch(seed, program.timesteps)
+    arch = random_arch(seed)
     packed = pack(program, random_mapping(program, arch, seed), arch)
     accelerator = Accelerator(packed)
     tally = Tally.of(
@@ -85,7 +85,7 @@ def test_the_seeds_have_identities_and_work() -> None:
 
 def test_nothing_to_report() -> None:
     program = random_program(1)
-    arch = random_arch(1, program.timesteps)
+    arch = random_arch(1)
     packed = pack(program, random_mapping(program, arch, 1), arch)
     with pytest.raises(EvenspikeError, match="no image has run"):
         contents(program, packed, Tally(), model="random", mapping="cost")

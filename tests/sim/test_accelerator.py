@@ -48,7 +48,7 @@ class Case:
 
 def case(seed: int) -> Case:
     program = random_program(seed)
-    arch = random_arch(seed, program.timesteps)
+    arch = random_arch(seed)
     packed = pack(program, random_mapping(program, arch, seed), arch)
     pixels = random_pixels(program, seed)
     truth = reference.run(program, pixels)

@@ -25,7 +25,7 @@ MALFORMED = ("malformed", "ends behind the weight stream", "not all used")
 
 def packed_network(seed: int, max_filters: int = 17) -> tuple[Program, Packed]:
     program = random_program(seed, max_filters=max_filters)
-    arch = random_arch(seed, program.timesteps)
+    arch = random_arch(seed)
     return program, pack(program, random_mapping(program, arch, seed), arch)
 
 

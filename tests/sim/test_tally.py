@@ -20,7 +20,7 @@ from tests.helpers.networks import random_pixels, random_program
 
 def test_a_tally_is_the_sum_of_its_images() -> None:
     program = random_program(3)
-    arch = random_arch(3, program.timesteps)
+    arch = random_arch(3)
     accelerator = Accelerator(pack(program, choose(program, arch), arch))
     images = [
         accelerator.run(reference.host_currents(program, random_pixels(program, seed)))

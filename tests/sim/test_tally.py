@@ -23,7 +23,7 @@ def test_a_tally_is_the_sum_of_its_images() -> None:
     arch = random_arch(3)
     accelerator = Accelerator(pack(program, choose(program, arch), arch))
     images = [
-        accelerator.run(reference.host_currents(program, random_pixels(program, seed)))
+        accelerator.run(reference.encode(program, random_pixels(program, seed)))
         for seed in range(5)
     ]
     whole, parts = Tally(), (Tally(), Tally())

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from evenspike_core import reference
+from evenspike_core.fixed import LEAK_ONE
 from evenspike_core.pack import Packed
-from evenspike_core.program import Program
+from evenspike_core.program import Coding, Program, Readout
 from evenspike_hw.engine.simulator import Simulator
 from tests.helpers import random_networks
 from tests.helpers.networks import random_pixels
@@ -49,12 +50,26 @@ def features(  # noqa: C901, PLR0912  (a list of what there is)
     if case.stall:
         yield "memory stalls"
     for index, (layer, plan) in enumerate(zip(program.layers, packed.layers, strict=True)):
-        yield f"leak {layer.leak}"
-        yield f"{layer.reset} reset"
+        if layer.host:
+            yield f"{layer.coding} coding"
+            yield f"{layer.filters} channels"
+            continue
+        yield f"leak {layer.leak}" if layer.leak in (0, LEAK_ONE) else "leak between"
+        sign = (layer.reset > 0) - (layer.reset < 0)
+        yield f"{'hard' if layer.hard else 'soft'} reset, amount of sign {sign}"
         yield f"pool {layer.pool}"
         yield f"{layer.filters} filters"
-        if layer.host:
-            continue
+        if layer.readout is not None:
+            yield f"read-out {layer.readout}"
+        carries = packed.groups > 1 and layer.readout is not Readout.PSUM
+        if carries and len(plan.chunks) > 1:
+            yield "several chunks for each group"
+        if carries and packed.last_timesteps < packed.arch.timesteps:
+            yield "a short last group"
+        if packed.groups > 4:
+            yield "more than four groups"
+        if max(layer.size) > 2 * 16:
+            yield "a long strip"
         if len(plan.chunks) > 1:
             yield "several chunks"
             if packed.arch.pes > 1 and any(start % packed.arch.pes for _, start, _ in plan.chunks):
@@ -70,7 +85,10 @@ def features(  # noqa: C901, PLR0912  (a list of what there is)
         for number, segment in enumerate(layer.segments):
             yield f"kernel {segment.kernel}"
             yield f"stride {segment.stride}"
-            yield f"padding {segment.padding}"
+            top, left = segment.offset
+            yield "offset 0" if top == left == 0 else "offsets differ" if top != left else "padding"
+            if max(top, left) > 0:
+                yield "an offset behind the map's first row"
             yield f"average {segment.average}"
             yield f"segment {number}"
             if segment.channels == 1:
@@ -95,12 +113,18 @@ def features(  # noqa: C901, PLR0912  (a list of what there is)
 
 FEATURES = {
     "memory stalls",
-    *(f"leak {leak}" for leak in ("1/4", "1/2", "3/4", "1")),
-    *("hard reset", "soft reset", "pool 1", "pool 2", "1 filters", "17 filters"),
+    *(f"{coding} coding" for coding in Coding),
+    *(f"read-out {readout}" for readout in Readout),
+    *("leak 0", f"leak {LEAK_ONE}", "leak between"),
+    *(f"soft reset, amount of sign {sign}" for sign in (0, 1)),
+    *(f"hard reset, amount of sign {sign}" for sign in (-1, 0)),
+    *("several chunks for each group", "a short last group", "more than four groups"),
+    *("pool 1", "pool 2", "1 filters", "17 filters", "40 filters", "18 channels", "a long strip"),
     *("several chunks", "a chunk begins within a block", "several passes"),
     *("tiles in both directions", "a clipped tile", "odd map"),
     *(f"kernel {kernel}" for kernel in (1, 3, 5, 7)),
-    *("stride 1", "stride 2", "padding 0", "padding 1", "padding 6"),
+    *("stride 1", "stride 2", "offset 0", "padding", "offsets differ"),
+    *("an offset behind the map's first row", "average 8", "segment 2"),
     *("average 1", "average 2", "average 4", "segment 0", "segment 1"),
     *("one channel", "dense weights", "empty filter", "empty channel", "extreme weights"),
     *("silent input", "all-firing input", "an earlier source"),
@@ -142,14 +166,16 @@ def test_a_fault_in_the_rtl_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> 
     case, program, _ = next(
         item
         for item in possible("small")
-        if reference.run(item[1], random_pixels(item[1], item[0].seed)).masks[0].any()
+        if reference.run(item[1], random_pixels(item[1], item[0].seed)).masks[-1].any()
+        and len(item[1].layers) > 2
     )
     assert difference(case, program) is None
     start = Simulator.__init__
 
     def other(self: Simulator, packed: Packed, *, trace: bool = False) -> None:
-        first = replace(packed.layers[0], threshold=(1 << 24) - 1)
-        start(self, replace(packed, layers=(first, *packed.layers[1:])), trace=trace)
+        encoder, first, *others = packed.layers
+        first = replace(first, threshold=(1 << 23) - 1)
+        start(self, replace(packed, layers=(encoder, first, *others)), trace=trace)
 
     monkeypatch.setattr(Simulator, "__init__", other)
     assert difference(case, program) is not None

@@ -26,7 +26,7 @@ from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import choose
 from evenspike_core.pack import Packed, pack
-from evenspike_core.program import Program
+from evenspike_core.program import TIMESTEPS_MAX, Program
 from evenspike_hw.engine.simulator import MemoryBehaviour, Simulator
 from evenspike_sim.accelerator import Accelerator
 from tests.helpers import differences
@@ -35,7 +35,7 @@ from tests.helpers.networks import random_pixels, random_program
 
 ARCHS = {
     "packed": Arch(),
-    "small": Arch(pes=4, timesteps=8, accumulators=16, spike_entries=4096, memory_latency=3),
+    "small": Arch(pes=4, timesteps=8, accumulators=16, spike_entries=1 << 14, memory_latency=3),
     "tight": Arch(
         pes=8,
         timesteps=4,
@@ -48,7 +48,8 @@ ARCHS = {
         slots=4,
         memory_latency=1,
         stream_depth=8,
-        spike_entries=4096,
+        spike_entries=1 << 13,
+        table_words=4096,
     ),
     "single": Arch(
         pes=1,
@@ -59,8 +60,18 @@ ARCHS = {
         chunk_blocks=32,
         fifo_depth=7,
         match_depth=2,
-        spike_entries=8192,
-        table_words=4096,
+        spike_entries=1 << 16,
+        table_words=1 << 14,
+    ),
+    "wide": Arch(
+        pes=32,
+        timesteps=3,
+        accumulators=32,
+        chunk_blocks=2,
+        slots=2,
+        fifo_depth=16,
+        memory_latency=9,
+        spike_entries=1 << 13,
     ),
 }
 """Few, since each is compiled; what they do not vary, the models' own tests do."""
@@ -95,12 +106,14 @@ def cases(seed: int, arch: str | None = None) -> Iterator[Case]:
     rng = np.random.default_rng((31, seed))
     while True:
         name = arch or list(ARCHS)[int(rng.integers(len(ARCHS)))]
+        group = ARCHS[name].timesteps
+        more = int(rng.integers(group + 1, TIMESTEPS_MAX + 1))  # several groups
         yield Case(
             name,
             int(rng.integers(SEEDS)),
-            int(rng.integers(1, ARCHS[name].timesteps + 1)),
-            int(rng.choice((3, 6, 10))),
-            int(rng.choice((3, 8, 17))),
+            int(rng.integers(1, group + 1)) if rng.random() < 0.6 else more,
+            int(rng.choice((3, 6, 10, 20), p=(0.3, 0.3, 0.3, 0.1))),
+            int(rng.choice((3, 8, 17, 40))),
             float(rng.choice(STALLS)),
             bool(rng.random() < 0.3),
         )
@@ -126,17 +139,19 @@ def difference(case: Case, program: Program) -> str | None:
     if packed is None:
         return None
     pixels = random_pixels(program, case.seed)
-    currents = reference.host_currents(program, pixels)
-    runs = Accelerator(packed).run(currents)
+    spikes = reference.encode(program, pixels)
+    runs = Accelerator(packed).run(spikes)
     try:
         with Simulator(packed) as simulator:
-            traces = simulator.run(currents, MemoryBehaviour(case.stall, case.seed))
+            traces = simulator.run(spikes, MemoryBehaviour(case.stall, case.seed))
     except EvenspikeError as error:
         return str(error)
     expected = reference.run(program, pixels)
     for masks, trace in zip(expected.masks, traces, strict=False):
         if not np.array_equal(masks, trace.masks):
             return f"layer {trace.name}: spikes differ from the reference"
+    if not np.array_equal(expected.logits, traces[-1].logits):
+        return f"layer {traces[-1].name}: logits differ from the reference"
     found = differences.difference(packed, runs, traces, stalls=case.stall > 0)
     return None if found is None else str(found)
 

@@ -123,7 +123,7 @@ def _shipped() -> Images:
 
 
 def as_images(given: Images | Pixels, program: Program) -> Images:
-    """Images that a flow was given, or made of bare pixels: several, or one as the Program takes it.
+    """Images that a flow was given, or of bare pixels: several, or one as the Program takes it.
 
     Raises EvenspikeError for no image, and for another type or shape than the Program takes.
     """

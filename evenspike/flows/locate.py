@@ -86,8 +86,8 @@ def first_round(
 
 
 def locate(packed: Packed, layer: Descriptor, trace: LayerTrace, found: Divergence) -> Divergence:
-    """A wrong spike with its pass, tile, group, slot and PE, and the cycle in which the RTL wrote
-    it.
+    """A wrong spike with its pass, tile, group, slot and PE, or its block and lane of the input,
+    and the cycle in which the RTL wrote it.
     """
     assert found.neuron is not None  # noqa: S101  (a mask has one)
     assert found.timestep is not None  # noqa: S101
@@ -100,9 +100,10 @@ def locate(packed: Packed, layer: Descriptor, trace: LayerTrace, found: Divergen
     rounds = [one for one in _rounds(packed, layer) if one[2] == group and one[1] <= window]
     at, start, _ = rounds[-1]
     cycle = int(trace.closed[at + window - start])
-    tile = _tile(layer, y * side, x * side)
-    place = f"pass {block // layer.slots}, tile {tile}, group {group}, PE {pe}, "
-    place += f"slot {block % layer.slots}"
+    place = f"block {block}, group {group}, lane {pe}"
+    if not layer.host:
+        tile, slot = _tile(layer, y * side, x * side), block % layer.slots
+        place = f"pass {block // layer.slots}, tile {tile}, group {group}, PE {pe}, slot {slot}"
     text = f"{found.message}; {place}, written by the RTL in cycle {cycle}"
     return dataclasses.replace(found, message=text, pe=pe, cycle=cycle)
 

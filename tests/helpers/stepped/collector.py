@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Collector:
-    """Pools the masks of the positions that leave the drain or the input, and writes a cycle later."""
+    """Pools the masks that leave the drain or the input, and writes a cycle later."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine

@@ -1,4 +1,4 @@
-"""The drain: the neurons of a round, from the accumulators through what their timesteps do to them."""
+"""The drain: the neurons of a round, from the accumulators through all that their timesteps do."""
 
 from __future__ import annotations
 

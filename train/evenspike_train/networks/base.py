@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from evenspike_core.errors import EvenspikeError
 from evenspike_train.kernels.neuron import LIF, LIFParameters
-from evenspike_train.networks.graph import Graph
 
 IMAGE_SIZE = 32
 PIXEL_SCALE = 256
@@ -121,12 +120,13 @@ class SpikingNetwork(nn.Module, ABC):
 
         images : uint8, [B, C, H, W], or frames [B, T, C, H, W], one for each timestep.
         record : collects the spikes of each layer but the last, before its pool, in the order of
-            `graph`: [T*B, F, H, W], with a map of 1x1 behind a linear layer.
+            `layer_names`: [T*B, F, H, W], with a map of 1x1 behind a linear layer.
         """
 
+    @property
     @abstractmethod
-    def graph(self, side: int = IMAGE_SIZE) -> Graph:
-        """The layers, as export and the hardware see them, for images [C, side, side]."""
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers in the exported Program, in the order of the forward pass."""
 
     def encode(self, images: Tensor, first: ConvNorm) -> Tensor:
         """Current [T, B, F, H, W] of the first layer; of an image it is computed once.

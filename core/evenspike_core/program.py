@@ -605,11 +605,6 @@ def _check_segment(
         raise EvenspikeError(
             f"{where}: {weights.shape[0]} filters of weights, {layer.filters} of bias"
         )
-    if not np.count_nonzero(weights) <= segment.dense <= weights.size:
-        raise EvenspikeError(
-            f"{where}: {segment.dense} weights before pruning, {np.count_nonzero(weights)} are "
-            f"left of {weights.size}"
-        )
     if segment.kernel not in KERNELS:
         raise EvenspikeError(f"{where}: kernel {segment.kernel}, possible are {KERNELS}")
     if segment.stride not in STRIDES or segment.average not in AVERAGES:
@@ -626,6 +621,11 @@ def _check_segment(
         raise EvenspikeError(f"{where}: {segment.channels} channels, its source has {channels}")
     if segment.average > 1 and (height % segment.average or width % segment.average or layer.host):
         raise EvenspikeError(f"{where}: average {segment.average} of a {height}x{width} map")
+    if not np.count_nonzero(weights) <= segment.dense <= weights.size:
+        raise EvenspikeError(
+            f"{where}: {segment.dense} weights before pruning, {np.count_nonzero(weights)} are "
+            f"left of {weights.size}"
+        )
     gain = PIXEL_MAX if segment.source == PIXELS else segment.average**2
     return cast(
         "npt.NDArray[np.int64]",

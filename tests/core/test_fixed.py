@@ -209,7 +209,7 @@ def test_neurons_of_any_shape() -> None:
     assert membranes.dtype == np.int64
     for f, x in np.ndindex(2, 3):
         mask, v, _ = scalar(one, drive[:, f, x].tolist())
-        assert (masks[f, x], membranes[f, x]) == (mask, v)
+        assert [int(masks[f, x]), int(membranes[f, x])] == [mask, v]
 
 
 def test_a_neuron_has_at_most_32_timesteps() -> None:
@@ -278,9 +278,8 @@ def test_the_bound_of_many_filters_and_of_what_is_beyond_all_bounds() -> None:
 
 
 def test_an_amount_counts_only_where_a_neuron_can_fire() -> None:
-    subtracts = {"leak": 4096, "hard": False, "reset": 1000}
-    assert bound(Neuron(13, **subtracts), 3, 4) == 12
-    assert bound(Neuron(12, **subtracts), 3, 5) == 991, "12, which fires, and -3 behind it"
+    assert bound(Neuron(13, 4096, False, 1000), 3, 4) == 12
+    assert bound(Neuron(12, 4096, False, 1000), 3, 5) == 991, "12, which fires, and -3 behind it"
 
 
 @pytest.mark.parametrize("n", [1024, 2048, 3072, 3686, 4095])

@@ -48,7 +48,10 @@ def pack_masks(spikes: npt.NDArray[Any]) -> npt.NDArray[np.unsignedinteger[Any]]
     """Masks [...] of spikes [T, ...], each of which is 0 or not."""
     kind = mask_type(spikes.shape[0])
     times = np.arange(spikes.shape[0], dtype=kind).reshape(-1, *[1] * (spikes.ndim - 1))
-    return np.bitwise_or.reduce((spikes != 0).astype(kind) << times, axis=0)
+    masks: npt.NDArray[np.unsignedinteger[Any]] = np.bitwise_or.reduce(
+        (spikes != 0).astype(kind) << times, axis=0
+    )
+    return masks
 
 
 def leak(membrane: npt.ArrayLike, n: int) -> IntArray:
@@ -102,20 +105,24 @@ class Neuron:
         return masks, v
 
     def bound(self, magnitude: IntArray, timesteps: int) -> IntArray:
-        """The largest |u| that drives of at most `magnitude` can reach in a run, int64 as it is.
+        """A bound of |u| in a run whose drives are at most `magnitude`, int64 of the same shape.
 
-        The highest and the lowest membrane after each timestep, exact but for the assumption that
-        any drive may come at any time. A psum, in any order of additions and with what an earlier
-        group of timesteps has left in it, is no larger. Magnitudes of 2^40 and above stay that.
+        The highest and the lowest membrane after each timestep, if any drive may come at any time:
+        with a reset of 0 some drives reach it. A psum, in any order of additions and with what an
+        earlier group of timesteps has left in it, is no larger. Magnitudes of 2^40 and above stay
+        that.
         """
         most = np.minimum(np.asarray(magnitude, dtype=np.int64), 1 << 40)
         high, low = most, -most
         for _ in range(timesteps - 1):
-            above, below = leak(high, self.leak), leak(low, self.leak)
-            # One that has fired was at the threshold at least.
-            most_fired = 0 if self.hard else above
-            least_fired = 0 if self.hard else leak(self.threshold, self.leak)
-            high = np.minimum(np.maximum(above, most_fired - self.reset) + most, 1 << 40)
-            low = np.maximum(np.minimum(below, least_fired - self.reset) - most, -1 << 40)
+            # One that has not fired is below the threshold, one that has at it or above.
+            fires = high >= self.threshold
+            above = leak(np.minimum(high, self.threshold - 1), self.leak)
+            below = leak(low, self.leak)
+            most_fired = (0 if self.hard else leak(high, self.leak)) - self.reset
+            least_fired = (0 if self.hard else leak(self.threshold, self.leak)) - self.reset
+            above = np.where(fires, np.maximum(above, most_fired), above)
+            below = np.where(fires, np.minimum(below, least_fired), below)
+            high, low = np.minimum(above + most, 1 << 40), np.maximum(below - most, -1 << 40)
         found: IntArray = np.maximum(high, -low)
         return found

@@ -312,38 +312,52 @@ def choose(
             refusal = overflow(program, layer, mapping[-1], arch)
             if refusal is not None:
                 raise EvenspikeError(refusal)
-            continue
-        best: tuple[int, LayerMapping] | None = None
-        refusals: list[str] = []
-        work = filter_cost(program, layer, activity)
-        for tile, slots in candidates(layer, arch):
-            found = None
-            while found is None and slots:
-                found = candidate(layer, mapping, tile, slots, arch, work, natural=natural)
-                slots //= 2
-            if found is None:
-                continue
-            excess = overflow(program, layer, found, arch)
-            if excess is not None:
-                refusals.append(excess)
-                continue
-            limit = None if best is None else best[0]
-            cycles = 0 if cost is None else cost(program, index, mapping, found, limit)
-            if limit is None or cycles < limit:
-                best = cycles, found
-            if cost is None:
-                break
-        if best is None:
-            refusals.append(
-                f"layer {layer.name}: one channel of one filter needs more than the "
-                f"{arch.weight_words} weights or {arch.header_words} headers of half a scratchpad; "
-                "raise Arch scratchpad_words or change header_words"
-            )
-            raise EvenspikeError(refusals[0])
-        mapping.append(best[1])
+        else:
+            work = filter_cost(program, layer, activity)
+            mapping.append(_best(program, mapping, arch, cost, work, natural=natural))
     if progress is not None:
         progress(len(program.layers), len(program.layers))
     return tuple(mapping)
+
+
+def _best(
+    program: Program,
+    mapping: Sequence[LayerMapping],
+    arch: Arch,
+    cost: Cost | None,
+    work: npt.NDArray[np.float64],
+    *,
+    natural: bool,
+) -> LayerMapping:
+    """The cheapest candidate of the layer behind those that are mapped. work: of `filter_cost`."""
+    layer = program.layers[len(mapping)]
+    best: tuple[int, LayerMapping] | None = None
+    refusals: list[str] = []
+    for tile, slots in candidates(layer, arch):
+        found = None
+        while found is None and slots:
+            found = candidate(layer, mapping, tile, slots, arch, work, natural=natural)
+            slots //= 2
+        if found is None:
+            continue
+        excess = overflow(program, layer, found, arch)
+        if excess is not None:
+            refusals.append(excess)
+            continue
+        if cost is None:
+            return found
+        limit = None if best is None else best[0]
+        cycles = cost(program, len(mapping), mapping, found, limit)
+        if limit is None or cycles < limit:
+            best = cycles, found
+    if best is not None:
+        return best[1]
+    refusals.append(
+        f"layer {layer.name}: one channel of one filter needs more than the "
+        f"{arch.weight_words} weights or {arch.header_words} headers of half a scratchpad; "
+        "raise Arch scratchpad_words or change header_words"
+    )
+    raise EvenspikeError(refusals[0])
 
 
 def check(program: Program, arch: Arch) -> None:
@@ -353,9 +367,10 @@ def check(program: Program, arch: Arch) -> None:
             f"{program.name}: {len(program.layers)} layers, the limit is {LAYERS_MAX}"
         )
     for layer in program.layers:
-        if max(layer.size) > MAP_MAX:
-            raise EvenspikeError(f"layer {layer.name}: map {layer.size}, the limit is {MAP_MAX}")
         channels, height, width = layer.output
+        side = max(height, width) if layer.host else max(layer.size)
+        if side > MAP_MAX:
+            raise EvenspikeError(f"layer {layer.name}: map {layer.size}, the limit is {MAP_MAX}")
         entries = -(-channels // arch.pes) * height * width
         if not layer.last and entries > arch.spike_entries // arch.groups(program.timesteps):
             raise EvenspikeError(

@@ -281,7 +281,7 @@ class Program(Rebuilt):
 
     @property
     def sparsity(self) -> float:
-        return 1.0 - self.nnz / self.weights
+        return 1.0 - self.nnz / max(self.weights, 1)
 
     @property
     def encoder(self) -> Layer:
@@ -331,7 +331,7 @@ class Program(Rebuilt):
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise EvenspikeError(f"{path}: holds no evenspike Program header") from error
         version = header.get("format")
-        if version not in (first_format.FORMAT, FORMAT):
+        if type(version) is not int or version not in (first_format.FORMAT, FORMAT):
             raise EvenspikeError(
                 f"{path}: file format {version!r}, this version reads {first_format.FORMAT} and "
                 f"{FORMAT}"
@@ -511,7 +511,25 @@ def _check(program: Program) -> None:
 
 def _check_layer(program: Program, index: int, layer: Layer) -> None:
     where = f"layer {layer.name}"
-    limit = signed_range(ACCUMULATOR_BITS)[1]
+    if layer.bias.dtype != np.int32 or layer.bias.ndim != 1 or layer.filters < 1:
+        raise EvenspikeError(
+            f"{where}: bias is {layer.bias.dtype} {layer.bias.shape}, not int32 [F]"
+        )
+    _check_map(layer)
+    _check_neuron(layer)
+    if layer.coding in (None, Coding.DIRECT):
+        _check_range(program, index, layer)
+    elif layer.segments or layer.bias.any() or layer.pool != 1:
+        raise EvenspikeError(f"{where}: {layer.coding} coding has no weights, bias or pool")
+    elif (layer.filters, *layer.size) != tuple(program.shape):
+        raise EvenspikeError(
+            f"{where}: {layer.coding} coding gives the input's {program.shape}, not "
+            f"{(layer.filters, *layer.size)}"
+        )
+
+
+def _check_map(layer: Layer) -> None:
+    where = f"layer {layer.name}"
     if layer.pool not in POOLS or any(n % layer.pool for n in layer.size):
         raise EvenspikeError(f"{where}: pool {layer.pool} of a {layer.size} map; 1 or 2, dividing")
     if min(layer.size) < 1 or max(layer.size) > SIDE_MAX:
@@ -522,6 +540,11 @@ def _check_layer(program: Program, index: int, layer: Layer) -> None:
         raise EvenspikeError(f"{where}: map is {layer.size}, the last layer's is (1, 1)")
     if layer.pool_first and layer.coding is not Coding.DIRECT:
         raise EvenspikeError(f"{where}: only a direct encoder pools in front of its neurons")
+
+
+def _check_neuron(layer: Layer) -> None:
+    where = f"layer {layer.name}"
+    limit = signed_range(ACCUMULATOR_BITS)[1]
     if layer.readout is not Readout.PSUM and not 0 < layer.threshold <= limit:
         raise EvenspikeError(f"{where}: threshold {layer.threshold} is outside 1 to {limit}")
     if not 0 <= layer.leak <= LEAK_ONE:
@@ -530,25 +553,12 @@ def _check_layer(program: Program, index: int, layer: Layer) -> None:
         )
     if abs(layer.reset) > limit:
         raise EvenspikeError(f"{where}: reset {layer.reset} is outside {-limit} to {limit}")
-    if layer.bias.dtype != np.int32 or layer.bias.ndim != 1 or layer.filters < 1:
+    if not 0 <= layer.shift < HOST_BIAS_BITS or (layer.shift and layer.coding is not Coding.DIRECT):
         raise EvenspikeError(
-            f"{where}: bias is {layer.bias.dtype} {layer.bias.shape}, not int32 [F]"
-        )
-    if not 0 <= layer.shift < HOST_BIAS_BITS or (layer.shift and not layer.host):
-        raise EvenspikeError(
-            f"{where}: shift {layer.shift}; 0 to 31, and 0 outside the first layer"
+            f"{where}: shift {layer.shift}; 0 to 31, and 0 but for a direct encoder"
         )
     if layer.seed < 0 or (layer.seed and layer.coding is not Coding.RATE):
         raise EvenspikeError(f"{where}: seed {layer.seed}; 0 or more, and 0 but for rate coding")
-    if layer.coding in (None, Coding.DIRECT):
-        _check_range(program, index, layer)
-    elif layer.segments or layer.bias.any() or layer.pool != 1:
-        raise EvenspikeError(f"{where}: {layer.coding} coding has no weights, bias or pool")
-    elif (layer.filters, *layer.size) != tuple(program.shape):
-        raise EvenspikeError(
-            f"{where}: {layer.coding} coding gives the input's {program.shape}, not "
-            f"{(layer.filters, *layer.size)}"
-        )
 
 
 def _check_range(program: Program, index: int, layer: Layer) -> None:
@@ -582,7 +592,9 @@ def _check_segment(
 ) -> npt.NDArray[np.int64]:
     """Check one segment; returns the largest |psum| it can add, int64 [filters]."""
     where = f"layer {layer.name}"
-    if segment.source != PIXELS and not 0 <= segment.source < index:
+    if layer.host != (segment.source == PIXELS):
+        raise EvenspikeError(f"{where}: exactly the encoder takes the input")
+    if not PIXELS <= segment.source < index:
         raise EvenspikeError(f"{where}: source {segment.source} is not an earlier layer")
     weights = segment.weights
     if weights.dtype != np.int16 or weights.ndim != 4 or weights.shape[2] != weights.shape[3]:
@@ -609,6 +621,11 @@ def _check_segment(
         raise EvenspikeError(f"{where}: {segment.channels} channels, its source has {channels}")
     if segment.average > 1 and (height % segment.average or width % segment.average or layer.host):
         raise EvenspikeError(f"{where}: average {segment.average} of a {height}x{width} map")
+    if not np.count_nonzero(weights) <= segment.dense <= weights.size:
+        raise EvenspikeError(
+            f"{where}: {segment.dense} weights before pruning, {np.count_nonzero(weights)} are "
+            f"left of {weights.size}"
+        )
     gain = PIXEL_MAX if segment.source == PIXELS else segment.average**2
     return cast(
         "npt.NDArray[np.int64]",

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.npz import read_arrays
 from evenspike_core.fixed import mask_type, pack_masks
+from evenspike_core.npz import read_arrays
 from evenspike_core.program import TIMESTEPS_MAX
 from evenspike_core.topology import (
     INPUT,
@@ -183,6 +183,10 @@ def _timesteps(
         timesteps = max(highest.values()).bit_length()
         if not timesteps:
             raise EvenspikeError("masks without a spike: state their timesteps")
+        if timesteps > TIMESTEPS_MAX:
+            raise EvenspikeError(
+                f"masks of {timesteps} timesteps, 1 to {TIMESTEPS_MAX} are possible"
+            )
         return timesteps
     timesteps = int(said[0][1])
     for name, value in highest.items():

@@ -6,8 +6,8 @@ each partial sum, in any order, is an integer below 2^23 and float32 holds integ
 host layer below 2^32, and float64 holds them to 2^53.
 
 Arrays are [channels, height, width]; spikes are masks, bit t = timestep t, of 8, 16 or 32 bits
-(`fixed.mask_type`). All timesteps go through one product, in a time axis that comes first everywhere
-else: [T, ...].
+(`fixed.mask_type`). All timesteps go through one product, in a time axis that comes first
+everywhere else: [T, ...].
 """
 
 from __future__ import annotations
@@ -92,15 +92,15 @@ def run(program: Program, pixels: Pixels) -> Activity:
     """
     inputs = {0: encode(program, pixels)}
     overflow = [False]
-    found = None
+    logits = np.zeros(0, dtype=np.int64)
     for index in range(1, len(program.layers)):
         result = run_layer(program, index, inputs)
         overflow.append(result.overflow)
-        found = result.logits
         if result.masks is not None:
             inputs[index] = result.masks
-    assert found is not None  # a Program ends in its last layer
-    return Activity(tuple(inputs[index] for index in sorted(inputs)), found, tuple(overflow))
+        if result.logits is not None:
+            logits = result.logits
+    return Activity(tuple(inputs[index] for index in sorted(inputs)), logits, tuple(overflow))
 
 
 def run_layer(program: Program, index: int, inputs: Mapping[int, Masks]) -> LayerOutput:
@@ -150,7 +150,7 @@ def encode(program: Program, pixels: Pixels) -> Masks:
     layer = program.encoder
     frames = _frames(program, pixels)
     if layer.coding is Coding.DIRECT:
-        currents = host_currents(program, pixels)
+        currents = host_currents(program, pixels).astype(np.int64)
         if layer.pool_first:
             currents = _windows(currents, layer.pool).max(axis=(-3, -1))
         drive = np.broadcast_to(currents, (program.timesteps, *currents.shape[1:]))

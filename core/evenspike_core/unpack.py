@@ -16,7 +16,9 @@ from evenspike_core.program import Layer, Program, Segment
 
 
 def unpack(packed: Packed) -> Program:
-    """The Program that a Packed holds, from its words and descriptors alone (no provenance).
+    """The Program that a Packed holds, from its words and descriptors alone.
+
+    It has no provenance, and its segments count all weights of their arrays as `dense`.
 
     Raises EvenspikeError for a weight stream that is malformed or holds no Program.
     """

@@ -60,7 +60,7 @@ class Workload:
 
     def __repr__(self) -> str:
         layers = self.layers
-        spikes = sum(int(np.unpackbits(masks).sum()) for masks in self.outputs)
+        spikes = sum(int(np.bitwise_count(masks).sum()) for masks in self.outputs)
         return (
             f"<Workload {self.program.name}: {len(layers)} layers, "
             f"{self.program.timesteps} timesteps, {sum(one.nnz for one in layers):,} of "

@@ -14,20 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.fixed import Reset
+from evenspike_core.fixed import mask_type
 from evenspike_core.mapping import BIAS_WORDS
 from evenspike_core.pack import Descriptor, Packed, SegmentDescriptor
+from evenspike_core.program import Readout
 from evenspike_core.trace import Span
-from evenspike_sim.collector import BIAS_READS, drain, drain_logits, load_currents
+from evenspike_sim.collector import BIAS_READS, READOUTS, drain, drain_logits
 from evenspike_sim.loader import I64, LoadedChunk, load_pass
 from evenspike_sim.pe import Count, Stages, Window, broadcast
 from evenspike_sim.port import Port
-from evenspike_sim.spikes import Masks, SpikeMap, count_spikes
+from evenspike_sim.spikes import Masks, SpikeMap, count_spikes, join, split
 from evenspike_sim.timeline import Timeline
 
 BARRIER_LATENCY = 2
 """Register of each PE's `done` flag and register of their AND."""
-LAYER_SETUP = 4
+LAYER_SETUP = 5
 """Cycles from a layer's last write to the first action of the next: the descriptor switch."""
 
 
@@ -38,17 +39,19 @@ class LayerRun:
     cycles: from the last write of the layer before to this layer's last write; the layers add up
         to the latency. Per PE, busy + starved + waiting + loading + draining == cycles.
     busy: a matched weight is at the gates. loading: the PE has finished its chunk and the next is
-        not in the scratchpad. draining: the PEs drain in lockstep. waiting: the PE has finished
-        its pass and waits for the others, or for the last write of the layer. starved: the rest
-        (no activation that matches).
-    masks: uint8 [filters, H, W] after pooling; logits: int64 [filters] of the last layer.
+        not in the scratchpad, or the input's spikes are on their way. draining: the PEs drain in
+        lockstep. waiting: the PE has finished its round and waits for the others, or for the last
+        write of the layer. starved: the rest (no activation that matches).
+    masks: [filters, H, W] after pooling, over all timesteps; of the last layer silent.
+    logits: int64 [filters] of the last layer, by its read-out, over all timesteps.
     overflows: times that a partial sum has saturated. accumulator_overflow, membrane_overflow: bool
         [pes], the sticky flags of the hardware.
     actions: counts by the names of energy.toml.
-    reached: for each segment the pairs of an active input neuron (one with a spike in any timestep)
-        and an output position that it reaches, each under a kernel position of its own: what one
-        filter without a pruned weight would be busy for, a cycle a pair. None in the host layer.
-    drains: cycle of the inference in which each round's drain begins; none in the host layer.
+    reached: for each segment the pairs of an active input neuron (one with a spike in a timestep
+        of the group, of all groups together) and an output position that it reaches, each under a
+        kernel position of its own: what one filter without a pruned weight would be busy for, a
+        cycle a pair. None in the input layer.
+    drains: cycle of the inference in which each round's drain begins; none in the input layer.
     """
 
     name: str
@@ -82,7 +85,7 @@ class _Clock:
     resume: int = 1
     """first cycle in which a PE may pop an activation: behind the last drain"""
     drained: list[int] = field(default_factory=lambda: [0, 0])
-    """last drain cycle of the pass before the last, and of the last"""
+    """last drain cycle of the round before the last, and of the last"""
     released: list[int] = field(default_factory=lambda: [0, 0])
     """first cycle in which each half may be overwritten"""
     half: int = 0
@@ -104,29 +107,23 @@ class Accelerator:
             for index, d in enumerate(packed.layers)
         ]
 
-    def run(
-        self, currents: npt.NDArray[np.int32], spans: list[Span] | None = None
-    ) -> list[LayerRun]:
-        """Run the network on the host's currents [filters, H, W]; one LayerRun a layer.
+    def run(self, masks: Masks, spans: list[Span] | None = None) -> list[LayerRun]:
+        """Run the network on the spikes of its input, the encoder's output; one LayerRun a layer.
 
+        masks: [channels, H, W] over all timesteps, of `fixed.mask_type`.
         spans: collects what happened when, for `trace.perfetto`.
+
+        Raises EvenspikeError for spikes of another shape, type or number of timesteps.
         """
         first = self.packed.layers[0]
-        if currents.shape != (first.filters, *first.size):
-            raise EvenspikeError(
-                f"layer {first.name}: currents are {currents.shape}, "
-                f"not {(first.filters, *first.size)}"
-            )
-        port, stages, clock = Port(self.packed.arch), Stages(self.packed.arch), _Clock()
-        maps: list[SpikeMap] = []
-        runs: list[LayerRun] = []
-        for index, descriptor in enumerate(self.packed.layers):
+        self._check(first.name, "the input", masks, (first.filters, *first.size))
+        port, stages, clock = self.fresh()
+        maps = [self._encode(masks, first)]
+        runs = [self._input(first, masks, maps[0], port, clock, spans)]
+        for index, descriptor in enumerate(self.packed.layers[1:], start=1):
             output = self._output(descriptor)
-            if descriptor.host:
-                runs.append(self._host(descriptor, currents, output, port, stages, clock, spans))
-            else:
-                sources = [maps[s.source] for s in descriptor.segments]
-                runs.append(self._layer(index, sources, output, port, stages, clock, spans))
+            sources = [maps[s.source] for s in descriptor.segments]
+            runs.append(self._layer(index, sources, output, port, stages, clock, spans))
             maps.append(output)
         return runs
 
@@ -137,7 +134,8 @@ class Accelerator:
         state: tuple[Port, Stages, _Clock] | None = None,
         spans: list[Span] | None = None,
     ) -> LayerRun:
-        """One layer on given spikes [channels, H, W] per segment (traces, the mapper).
+        """One layer behind the input on given spikes, [channels, H, W] per segment, over all
+        timesteps (traces, the mapper).
 
         state: of `fresh`, to run layers behind each other with their loads overlapping.
         spans: collects what happened when, as in `run`.
@@ -148,13 +146,12 @@ class Accelerator:
         self._check_inputs(descriptor, inputs)
         port, stages, clock = state or self.fresh()
         sources = [
-            SpikeMap.encode(dense, self.packed.layers[s.source].blocks)
+            self._encode(dense, self.packed.layers[s.source])
             for dense, s in zip(inputs, descriptor.segments, strict=True)
         ]
         return self._layer(index, sources, self._output(descriptor), port, stages, clock, spans)
 
     def _check_inputs(self, descriptor: Descriptor, inputs: Sequence[Masks]) -> None:
-        """The compiled loops do not check an index: a smaller map would be read beyond its end."""
         wanted = len(descriptor.segments)
         if len(inputs) != wanted:
             raise EvenspikeError(
@@ -162,24 +159,40 @@ class Accelerator:
             )
         for number, (dense, s) in enumerate(zip(inputs, descriptor.segments, strict=True)):
             shape = (self.packed.layers[s.source].filters, s.height, s.width)
-            if dense.dtype != np.uint8 or dense.shape != shape:
-                raise EvenspikeError(
-                    f"layer {descriptor.name}: input {number} is {dense.dtype} {dense.shape}, "
-                    f"not uint8 {shape}"
-                )
-            if int(dense.max()) >> self.packed.timesteps:
-                raise EvenspikeError(
-                    f"layer {descriptor.name}: input {number} has a mask of {dense.max()}, "
-                    f"more than {self.packed.timesteps} timesteps"
-                )
+            self._check(descriptor.name, f"input {number}", dense, shape)
+
+    def _check(self, layer: str, what: str, dense: Masks, shape: tuple[int, ...]) -> None:
+        """The compiled loops do not check an index: a smaller map would be read beyond its end."""
+        kind = mask_type(self.packed.timesteps)
+        if dense.dtype != kind or dense.shape != shape:
+            raise EvenspikeError(
+                f"layer {layer}: {what} is {dense.dtype} {dense.shape}, not {kind} {shape}"
+            )
+        if int(dense.max()) >> self.packed.timesteps:
+            raise EvenspikeError(
+                f"layer {layer}: {what} has a mask of {dense.max()}, "
+                f"more than {self.packed.timesteps} timesteps"
+            )
 
     def fresh(self) -> tuple[Port, Stages, _Clock]:
         """The registers after a reset."""
         return Port(self.packed.arch), Stages(self.packed.arch), _Clock()
 
-    def _output(self, descriptor: Descriptor) -> SpikeMap:
+    def _encode(self, masks: Masks, descriptor: Descriptor) -> list[SpikeMap]:
+        """A layer's spikes as the memory holds them, a map for each group."""
+        parts = split(masks, self.packed.arch.timesteps, self.packed.groups)
+        return [SpikeMap.encode(part, descriptor.blocks) for part in parts]
+
+    def _output(self, descriptor: Descriptor) -> list[SpikeMap]:
+        """The maps that a layer is to write, one for each group."""
         height, width = (n // descriptor.pool for n in descriptor.size)
-        return SpikeMap.empty(descriptor.blocks.shape[0], height, width, self.packed.arch.pes)
+        blocks, pes = descriptor.blocks.shape
+        return [SpikeMap.empty(blocks, height, width, pes) for _ in range(self.packed.groups)]
+
+    def _masks(self, descriptor: Descriptor, output: list[SpikeMap]) -> Masks:
+        """The spikes that a layer has written, over all timesteps."""
+        parts = [spikes.decode(descriptor.blocks, descriptor.filters) for spikes in output]
+        return join(parts, self.packed.arch.timesteps, self.packed.timesteps)
 
     def _tiles(self, descriptor: Descriptor) -> list[tuple[int, int, int, int]]:
         (rows, columns), (height, width) = descriptor.tile, descriptor.size
@@ -189,101 +202,88 @@ class Accelerator:
             for x in range(0, width, columns)
         ]
 
-    def _host(
+    def _input(
         self,
         descriptor: Descriptor,
-        currents: npt.NDArray[np.int32],
-        output: SpikeMap,
+        masks: Masks,
+        output: list[SpikeMap],
         port: Port,
-        stages: Stages,
         clock: _Clock,
         spans: list[Span] | None,
     ) -> LayerRun:
-        """The first layer: currents stream through the LIF units, a block of lanes at a time."""
+        """The first layer: its spikes come through the port, a position of a block at a time."""
         arch = self.packed.arch
-        logs = _logs(descriptor)
-        zero = np.zeros((arch.pes, descriptor.slots), dtype=np.int64)
-        blocks = written = steps = 0
-        for number in range(len(descriptor.slots_used)):
-            lanes = self._lanes(descriptor, number)
-            for tile in self._tiles(descriptor):
-                load_currents(
-                    currents, lanes, *tile, *logs, self.packed.timesteps, stages.accumulators
-                )
-                written += self._drain(descriptor, number, lanes, tile, logs, zero, stages, output)
-                blocks += lanes.shape[0] * tile[2] * tile[3]
-                steps += int((lanes >= 0).sum()) * tile[2] * tile[3]
-        last = port.currents(blocks)
-        cycles = last + 1 + arch.drain_latency
-        clock.written, clock.resume = cycles, last + 2
-        clock.drained = [last + 1, last + 1]
-        clock.released = [last + 1, last + 1]
-        words = blocks * arch.current_words
+        height, width = descriptor.size
+        positions = self.packed.groups * descriptor.blocks.shape[0] * height * width
+        drained = port.spikes(positions) + 1
+        cycles = drained + 1
+        clock.written, clock.resume = cycles, cycles
+        clock.drained = [drained, drained]
+        words = positions * arch.input_words
+        written = sum(int(spikes.counts.sum()) for spikes in output)
+        loading = drained - positions
         if spans is not None:
             timeline = Timeline(spans, descriptor.name)
             timeline.block("layers", 1, cycles, cycles=cycles)
-            timeline.block("memory port", 0, last + 1, words=words)
+            timeline.block("memory port", 0, drained, words=words)
             timeline.block("collector", 1, cycles, entries=written)
-            timeline.pes(arch.pes, 0, last + 1, loading=last + 1 - blocks, draining=blocks)
-            timeline.pes(arch.pes, last + 1, cycles, waiting=arch.drain_latency)
+            timeline.pes(arch.pes, 0, drained, loading=loading, draining=positions)
+            timeline.pes(arch.pes, drained, cycles, waiting=1)
         ones = np.ones(arch.pes, dtype=np.int64)
-        masks = output.decode(descriptor.blocks, descriptor.filters)
+        none = np.zeros(arch.pes, dtype=np.bool_)
         return LayerRun(
             name=descriptor.name,
             cycles=cycles,
             busy=0 * ones,
             starved=0 * ones,
-            waiting=arch.drain_latency * ones,
-            loading=(last + 1 - blocks) * ones,
-            draining=blocks * ones,
+            waiting=ones,
+            loading=loading * ones,
+            draining=positions * ones,
             words_loaded=words,
             spikes_in=0,
             spikes_out=count_spikes(masks),
             accumulations=0,
             broadcasts=0,
             overflows=0,
-            accumulator_overflow=stages.overflow[0].astype(bool),
-            membrane_overflow=stages.overflow[1].astype(bool),
-            actions={
-                "memory_word": words,
-                "lif_step": steps * self.packed.timesteps,
-                "spike_write": written,
-                **_idle(cycles, arch.pes),
-            },
-            masks=masks,
+            accumulator_overflow=none,
+            membrane_overflow=none,
+            actions={"memory_word": words, "spike_write": written, **_idle(cycles, arch.pes)},
+            masks=masks.copy(),
         )
 
     def _layer(
         self,
         index: int,
-        sources: Sequence[SpikeMap],
-        output: SpikeMap,
+        sources: Sequence[list[SpikeMap]],
+        output: list[SpikeMap],
         port: Port,
         stages: Stages,
         clock: _Clock,
         spans: list[Span] | None,
     ) -> LayerRun:
-        """Passes, tiles and chunks of one layer."""
-        descriptor, arch = self.packed.layers[index], self.packed.arch
+        """Passes, tiles, groups and chunks of one layer."""
+        descriptor, arch, groups = self.packed.layers[index], self.packed.arch, self.packed.groups
         logs = _logs(descriptor)
         begin = clock.written
         words_before, busy_before = port.words, stages.busy.copy()
         stages.counts[:] = 0
         stages.overflow[:] = 0
         loading, draining, waiting = (np.zeros(arch.pes, dtype=np.int64) for _ in range(3))
-        logits = np.zeros((descriptor.filters, *descriptor.size), dtype=np.int64)
+        results = groups if descriptor.last else 0
+        logits = np.zeros((results, descriptor.filters, *descriptor.size), dtype=np.int64)
         entered = begin
         layer_start = begin + LAYER_SETUP
-        written = neurons = neuron_rows = 0
+        written = steps = neuron_rows = 0
         drains: list[int] = []
-        tiles = self._tiles(descriptor)
+        spiking = descriptor.readout is not Readout.PSUM
+        rounds = [(tile, group) for tile in self._tiles(descriptor) for group in range(groups)]
         timeline = None if spans is None else Timeline(spans, descriptor.name)
         for number, chunks in enumerate(self._passes[index]):
             lanes = self._lanes(descriptor, number)
             resident = len(chunks) == 1
-            for position, tile in enumerate(tiles):
+            for position, (tile, group) in enumerate(rounds):
                 finished = np.full(arch.pes, entered, dtype=np.int64)
-                at = f"{tile[0]},{tile[1]}"
+                at = {"pass": number, "tile": f"{tile[0]},{tile[1]}", "group": group}
                 for order, chunk in enumerate(chunks):
                     if not (resident and position):  # else the pass's load still serves
                         clock.half ^= 1
@@ -295,13 +295,13 @@ class Accelerator:
                             timeline.block("memory port", first, length, words=words)
                     fetched = np.maximum(finished, loaded)
                     loading += fetched - finished
-                    # The next pass may be broadcast into the FIFOs while this one drains, not
-                    # the one behind it: the pass bit of a FIFO entry tells two apart.
+                    # The next round may be broadcast into the FIFOs while this one drains, not
+                    # the one behind it: the round bit of a FIFO entry tells two apart.
                     start = 1 + max(loaded, int(stages.apu[2]), clock.drained[0], layer_start)
                     source = descriptor.segments[chunk.segment]
-                    geometry = (source.kernel, source.stride, source.padding, source.average)
+                    geometry = (source.kernel, source.stride, source.offset, source.average)
                     window = Window.of(tile, *geometry, (source.height, source.width))
-                    spikes, busy_so_far = sources[chunk.segment], stages.busy.copy()
+                    spikes, busy_so_far = sources[chunk.segment][group], stages.busy.copy()
                     broadcast(
                         stages,
                         chunk,
@@ -313,7 +313,7 @@ class Accelerator:
                         clock.resume,
                     )
                     if timeline is not None:
-                        timeline.place = {"pass": number, "tile": at, "chunk": order}
+                        timeline.place = {**at, "chunk": order}
                         timeline.block("APU", start, int(stages.apu[2]) - start + 1)
                         timeline.pes(arch.pes, finished, fetched, loading=fetched - finished)
                         worked = stages.busy - busy_so_far
@@ -327,27 +327,39 @@ class Accelerator:
                 positions = tile[2] * tile[3]
                 each = arch.logit_words if descriptor.last else 1
                 length = lanes.shape[0] * (BIAS_READS + positions * each)
-                if descriptor.last:
-                    drain_logits(
-                        stages.accumulators,
-                        chunks[-1].bias,
-                        lanes,
-                        *tile,
-                        *logs,
-                        self.packed.timesteps,
-                        logits,
-                    )
+                carries = spiking and group < groups - 1
+                if carries:
+                    length += arch.carry_latency
+                timesteps = arch.timesteps if group < groups - 1 else self.packed.last_timesteps
+                row = (
+                    stages.accumulators,
+                    chunks[-1].bias,
+                    lanes,
+                    *tile,
+                    *logs,
+                    descriptor.threshold,
+                    descriptor.leak,
+                    descriptor.hard,
+                    descriptor.reset,
+                    timesteps,
+                    carries,
+                    stages.overflow,
+                )
+                if descriptor.readout is not None:
+                    drain_logits(*row, READOUTS[descriptor.readout], logits[group])
                 else:
-                    written += self._drain(
-                        descriptor, number, lanes, tile, logs, chunks[-1].bias, stages, output
+                    into, block = output[group], number * descriptor.slots
+                    written += drain(
+                        *row, descriptor.pool, block, into.counts, into.columns, into.masks
                     )
-                neurons += int((lanes >= 0).sum()) * positions
+                if spiking:
+                    steps += int((lanes >= 0).sum()) * positions * timesteps
                 neuron_rows += lanes.size * positions
                 drained = drain_start + length - 1
                 draining += length
                 waiting += drain_start - 1 - finished
                 if timeline is not None:
-                    timeline.place = {"pass": number, "tile": at}
+                    timeline.place = at
                     timeline.block("collector", drain_start, length)
                     timeline.pes(
                         arch.pes, finished, drain_start - 1, waiting=drain_start - 1 - finished
@@ -355,7 +367,7 @@ class Accelerator:
                     timeline.pes(arch.pes, drain_start - 1, drained, draining=length)
                 clock.drained = [clock.drained[1], drained]
                 clock.resume = drained + 1
-                if not resident or position == len(tiles) - 1:
+                if not resident or position == len(rounds) - 1:
                     clock.released[clock.half] = drained + 1
                 entered = drained
         clock.written = entered + arch.drain_latency
@@ -369,12 +381,12 @@ class Accelerator:
         starved = cycles - busy - loading - draining - waiting
         counts = stages.counts
         words = port.words - words_before
-        masks = output.decode(descriptor.blocks, descriptor.filters)
+        masks = self._masks(descriptor, output)
         loaded_chunks = [c for p in self._passes[index] for c in p]
-        loads = 1 if len(self._passes[index][0]) == 1 else len(tiles)
+        loads = 1 if len(self._passes[index][0]) == 1 else len(rounds)
         bias_writes = BIAS_WORDS * arch.pes * descriptor.slots * len(descriptor.passes)
         bias_reads = BIAS_WORDS * arch.pes * sum(descriptor.slots_used)
-        logit_words = arch.logit_words * descriptor.blocks.shape[0] if descriptor.last else 0
+        logit_words = arch.logit_words * descriptor.blocks.shape[0] * results
         return LayerRun(
             name=descriptor.name,
             cycles=cycles,
@@ -384,7 +396,7 @@ class Accelerator:
             loading=loading,
             draining=draining,
             words_loaded=words,
-            spikes_in=sum(count_spikes(s.masks, s.counts) for s in sources),
+            spikes_in=sum(count_spikes(m.masks[m.used]) for maps in sources for m in maps),
             spikes_out=count_spikes(masks),
             accumulations=int(counts[Count.ACCUMULATION]),
             broadcasts=int(counts[Count.BROADCAST]),
@@ -396,8 +408,8 @@ class Accelerator:
                 "accumulate": int(counts[Count.ACCUMULATION]),
                 "accumulator_read": int(counts[Count.MATCHED]) + neuron_rows,
                 "accumulator_write": int(counts[Count.MATCHED]) + neuron_rows,
-                "lif_step": 0 if descriptor.last else neurons * self.packed.timesteps,
-                "scratchpad_read": int(counts[Count.MATCHED]) + len(tiles) * bias_reads,
+                "lif_step": steps,
+                "scratchpad_read": int(counts[Count.MATCHED]) + len(rounds) * bias_reads,
                 "scratchpad_write": loads
                 * (sum(c.scratchpad_writes for c in loaded_chunks) + bias_writes),
                 "header_read": int(counts[Count.HEADER_READ]),
@@ -417,11 +429,11 @@ class Accelerator:
                 **_idle(cycles, arch.pes),
             },
             masks=masks,
-            logits=logits.reshape(descriptor.filters, -1).sum(axis=1) if descriptor.last else None,
+            logits=_combined(descriptor, logits),
             drains=tuple(drains),
             reached=tuple(
-                _reached(spikes, segment, descriptor.size)
-                for spikes, segment in zip(sources, descriptor.segments, strict=True)
+                sum(_reached(spikes, segment, descriptor.size) for spikes in maps)
+                for maps, segment in zip(sources, descriptor.segments, strict=True)
             ),
         )
 
@@ -429,36 +441,14 @@ class Accelerator:
         first = number * descriptor.slots
         return descriptor.blocks[first : first + descriptor.slots_used[number]]
 
-    def _drain(
-        self,
-        descriptor: Descriptor,
-        number: int,
-        lanes: npt.NDArray[np.int32],
-        tile: tuple[int, int, int, int],
-        logs: tuple[int, int],
-        bias: I64,
-        stages: Stages,
-        output: SpikeMap,
-    ) -> int:
-        return int(
-            drain(
-                stages.accumulators,
-                bias,
-                lanes,
-                *tile,
-                *logs,
-                descriptor.pool,
-                descriptor.threshold,
-                descriptor.leak.code,
-                descriptor.reset is Reset.SOFT,
-                self.packed.timesteps,
-                number * descriptor.slots,
-                output.counts,
-                output.columns,
-                output.masks,
-                stages.overflow,
-            )
-        )
+
+def _combined(descriptor: Descriptor, logits: I64) -> I64 | None:
+    """What the groups have written, [groups, filters, 1, 1], as one number a class."""
+    if not descriptor.last:
+        return None
+    each = logits.reshape(logits.shape[0], -1)
+    found: I64 = each[-1] if descriptor.readout is Readout.MEMBRANE else each.sum(axis=0)
+    return found
 
 
 def _idle(cycles: int, pes: int) -> dict[str, int]:
@@ -483,14 +473,16 @@ def _reached(spikes: SpikeMap, segment: SegmentDescriptor, size: tuple[int, int]
     entries = np.arange(spikes.columns.shape[2]) < spikes.counts[..., None]
     active = np.count_nonzero(spikes.masks, axis=3) * entries
     rows, columns = (
-        _reach(extent, outputs, segment)
-        for extent, outputs in zip((segment.height, segment.width), size, strict=True)
+        _reach(extent, outputs, offset, segment)
+        for extent, outputs, offset in zip(
+            (segment.height, segment.width), size, segment.offset, strict=True
+        )
     )
     return int(((active * columns[spikes.columns]).sum(axis=(0, 2)) * rows).sum())
 
 
-def _reach(extent: int, outputs: int, segment: SegmentDescriptor) -> I64:
+def _reach(extent: int, outputs: int, offset: int, segment: SegmentDescriptor) -> I64:
     """How many of the outputs along one axis each input reaches."""
-    first = np.arange(outputs) * segment.stride - segment.padding
+    first = np.arange(outputs) * segment.stride + offset
     at = np.arange(extent)[:, None] // segment.average
     return ((first <= at) & (at < first + segment.kernel)).sum(axis=1)

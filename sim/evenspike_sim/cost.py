@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from evenspike_core.arch import Arch
+from evenspike_core.fixed import mask_type
 from evenspike_core.mapping import Activity, Cost, LayerMapping
 from evenspike_core.pack import Packed, describe, least_words, pack_layer
 from evenspike_core.program import Program
 from evenspike_sim.accelerator import Accelerator
-
-Masks = npt.NDArray[np.uint8]
+from evenspike_sim.spikes import Masks
 
 
 def layer_cost(arch: Arch, inputs: Sequence[Masks]) -> Cost:
@@ -32,8 +31,9 @@ def layer_cost(arch: Arch, inputs: Sequence[Masks]) -> Cost:
     ) -> int:
         mapping, layer = (*before, candidate), program.layers[index]
         if limit is not None and not candidate.resident:
-            # The port hands on one word a cycle, and every tile loads all of them again.
-            bound = candidate.tile_count(layer.size) * least_words(layer, candidate, arch)
+            # The port hands on one word a cycle, and every round loads all of its pass again.
+            rounds = candidate.tile_count(layer.size) * arch.groups(program.timesteps)
+            bound = rounds * least_words(layer, candidate, arch)
             if bound >= limit:
                 return bound
         descriptor, stream = pack_layer(program, mapping, index, arch)
@@ -63,8 +63,9 @@ def layer_cost(arch: Arch, inputs: Sequence[Masks]) -> Cost:
 def draw(program: Program, activity: Activity, seed: int = 0) -> list[Masks]:
     """Spikes of every layer, drawn at the given share of active neurons per channel.
 
-    An active neuron gets a uniformly random non-zero mask: the cycles depend on whether a neuron
-    is active, not on which of its timesteps are. Without activity a layer gets a share of 1/4.
+    An active neuron gets a uniformly random non-zero mask: the cycles of a group depend on whether
+    a neuron is active in it, not on which of its timesteps are. So in a network of several groups
+    it is active in nearly all of them. Without activity a layer gets a share of 1/4.
     """
     rng = np.random.default_rng(seed)
     drawn = []
@@ -73,5 +74,5 @@ def draw(program: Program, activity: Activity, seed: int = 0) -> list[Masks]:
         rate = np.full(layer.filters, 0.25) if share is None else share
         active = rng.random(layer.output) < rate[:, None, None]
         masks = rng.integers(1, 1 << program.timesteps, layer.output)
-        drawn.append(np.where(active, masks, 0).astype(np.uint8))
+        drawn.append(np.where(active, masks, 0).astype(mask_type(program.timesteps)))
     return drawn

@@ -89,14 +89,14 @@ class Window:
         tile: tuple[int, int, int, int],
         kernel: int,
         stride: int,
-        padding: int,
+        offset: tuple[int, int],
         average: int,
         size: tuple[int, int],
     ) -> Window:
         spans = []
-        for at, length, extent in ((tile[0], tile[2], size[0]), (tile[1], tile[3], size[1])):
-            low = max(0, at * stride - padding) * average
-            high = min(extent, ((at + length - 1) * stride - padding + kernel) * average)
+        for at, length, first, extent in zip(tile[:2], tile[2:], offset, size, strict=True):
+            low = max(0, at * stride + first) * average
+            high = min(extent, ((at + length - 1) * stride + first + kernel) * average)
             spans.append((low, max(low, high)))
         return Window(tile, spans[0], spans[1])
 
@@ -134,7 +134,8 @@ def run_chunk(
     end: int,
     kernel: int,
     stride: int,
-    padding: int,
+    offset_y: int,
+    offset_x: int,
     average: int,
     tile_y: int,
     tile_x: int,
@@ -164,7 +165,7 @@ def run_chunk(
     """Broadcast the activations of channels [first, end) and let every PE work them off.
 
     start: cycle from which the APU may begin. resume: first cycle in which a PE may pop an
-    activation of this pass. Ends with the chunk's marker: `gate[pe]` is then its cycle.
+    activation of this round. Ends with the chunk's marker: `gate[pe]` is then its cycle.
     """
     pes, depth = pops.shape
     timesteps = accumulators.shape[2]
@@ -175,7 +176,7 @@ def run_chunk(
         y = row // average
         row_bits = np.int64(0)
         for r in range(kernel):
-            at = y + padding - r
+            at = y - offset_y - r
             out = at // stride - tile_y
             if at >= 0 and at % stride == 0 and 0 <= out < tile_h:
                 row_bits |= np.int64(1) << r
@@ -207,7 +208,7 @@ def run_chunk(
                 x = column // average
                 positions = np.int64(0)
                 for s in range(kernel):
-                    at = x + padding - s
+                    at = x - offset_x - s
                     out = at // stride - tile_x
                     if at >= 0 and at % stride == 0 and 0 <= out < tile_w:
                         column_out[s] = out
@@ -324,13 +325,14 @@ def broadcast(
     stages: Stages,
     chunk: LoadedChunk,
     spikes: tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.uint8]],
-    geometry: tuple[int, int, int, int],
+    geometry: tuple[int, int, tuple[int, int], int],
     window: Window,
     logs: tuple[int, int],
     start: int,
     resume: int,
 ) -> None:
-    """`run_chunk` with the registers of `stages`. geometry: kernel, stride, padding, average."""
+    """`run_chunk` with the registers of `stages`. geometry: kernel, stride, offset, average."""
+    kernel, stride, offset, average = geometry
     run_chunk(
         *spikes,
         chunk.kernel_start,
@@ -341,7 +343,10 @@ def broadcast(
         chunk.header_units,
         chunk.start,
         chunk.end,
-        *geometry,
+        kernel,
+        stride,
+        *offset,
+        average,
         *window.tile,
         *window.rows,
         *window.columns,

@@ -93,9 +93,9 @@ class Port:
         )
         return first, int(last[0]) + DONE_LATENCY
 
-    def currents(self, blocks: int) -> int:
-        """Stream the host's currents; returns the cycle of the last word."""
-        words = blocks * self.arch.current_words
+    def spikes(self, positions: int) -> int:
+        """Stream the input's spikes at so many positions; returns the cycle of the last word."""
+        words = positions * self.arch.input_words
         none = np.full(words, -1, dtype=np.int64)
         last = np.zeros(1, dtype=np.int64)
         _deliver(

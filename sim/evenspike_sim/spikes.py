@@ -1,25 +1,31 @@
-"""Spike memory: the spikes of a layer as CSR rows at a fixed stride."""
+"""Spike memory: the spikes of a layer and group of timesteps as CSR rows at a fixed stride."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Masks = npt.NDArray[np.uint8]
+from evenspike_core.fixed import mask_type
+
+Masks = npt.NDArray[np.unsignedinteger[Any]]
+"""Spike masks over all timesteps of a network, of `fixed.mask_type`."""
+GroupMasks = npt.NDArray[np.uint8]
+"""Spike masks of one group, of at most 8 timesteps."""
 
 
 @dataclass
 class SpikeMap:
-    """The spikes of one layer as the spike memory holds them: CSR rows at a fixed stride.
+    """The spikes of one layer in one group as the spike memory holds them.
 
     counts: int32 [blocks, H]; columns: uint8 [blocks, H, W]; masks: uint8 [blocks, H, W, pes].
     """
 
     counts: npt.NDArray[np.int32]
     columns: npt.NDArray[np.uint8]
-    masks: Masks
+    masks: GroupMasks
 
     @staticmethod
     def empty(blocks: int, height: int, width: int, pes: int) -> SpikeMap:
@@ -30,36 +36,54 @@ class SpikeMap:
         )
 
     @staticmethod
-    def encode(dense: Masks, blocks: npt.NDArray[np.int32]) -> SpikeMap:
+    def encode(dense: GroupMasks, blocks: npt.NDArray[np.int32]) -> SpikeMap:
         """CSR of dense masks [filters, H, W]; blocks: the filter of each lane, or -1."""
         rows, pes = blocks.shape
         lanes = np.zeros((rows, pes, *dense.shape[1:]), dtype=np.uint8)
         lanes[blocks >= 0] = dense[blocks[blocks >= 0]]
         entries = lanes.transpose(0, 2, 3, 1)
+        fires = entries.any(axis=3)
         spikes = SpikeMap.empty(rows, dense.shape[1], dense.shape[2], pes)
-        for block, y in np.ndindex(rows, dense.shape[1]):
-            columns = np.flatnonzero(entries[block, y].any(axis=1))
-            spikes.counts[block, y] = columns.size
-            spikes.columns[block, y, : columns.size] = columns
-            spikes.masks[block, y, : columns.size] = entries[block, y, columns]
+        spikes.counts[:] = fires.sum(axis=2)
+        block, y, x = np.nonzero(fires)
+        at = np.cumsum(fires, axis=2)[block, y, x] - 1
+        spikes.columns[block, y, at] = x
+        spikes.masks[block, y, at] = entries[block, y, x]
         return spikes
 
-    def decode(self, blocks: npt.NDArray[np.int32], filters: int) -> Masks:
+    def decode(self, blocks: npt.NDArray[np.int32], filters: int) -> GroupMasks:
         """Dense masks [filters, H, W]."""
-        rows, height, width, _ = self.masks.shape
+        rows, height, width, pes = self.masks.shape
+        entries = np.zeros((rows, height, width, pes), dtype=np.uint8)
+        block, y, at = np.nonzero(self.used)
+        entries[block, y, self.columns[block, y, at]] = self.masks[block, y, at]
         dense = np.zeros((filters, height, width), dtype=np.uint8)
-        for block, y in np.ndindex(rows, height):
-            count = self.counts[block, y]
-            used = blocks[block] >= 0
-            dense[blocks[block, used][:, None], y, self.columns[block, y, :count][None, :]] = (
-                self.masks[block, y, :count][:, used].T
-            )
+        dense[blocks[blocks >= 0]] = entries.transpose(0, 3, 1, 2)[blocks >= 0]
         return dense
 
+    @property
+    def used(self) -> npt.NDArray[np.bool_]:
+        """Entries of each row that hold spikes, [blocks, H, W]; what lies behind them is old."""
+        return np.arange(self.masks.shape[2])[None, None, :] < self.counts[..., None]
 
-def count_spikes(masks: Masks, counts: npt.NDArray[np.int32] | None = None) -> int:
-    """Spikes (set bits); with `counts`, of the entries in use only."""
-    if counts is not None:
-        used = np.arange(masks.shape[2])[None, None, :] < counts[..., None]
-        masks = masks[used]
-    return int(np.unpackbits(masks).sum())
+
+def split(masks: Masks, timesteps: int, groups: int) -> list[GroupMasks]:
+    """The masks of each group of so many timesteps."""
+    low = (1 << timesteps) - 1
+    return [
+        (masks >> masks.dtype.type(g * timesteps) & low).astype(np.uint8) for g in range(groups)
+    ]
+
+
+def join(parts: list[GroupMasks], timesteps: int, total: int) -> Masks:
+    """Masks over `total` timesteps, of those of each group of `timesteps`."""
+    kind = mask_type(total)
+    masks = np.zeros(parts[0].shape, dtype=kind)
+    for group, part in enumerate(parts):
+        masks |= part.astype(kind) << kind.type(group * timesteps)
+    return masks
+
+
+def count_spikes(masks: Masks) -> int:
+    """Spikes (set bits)."""
+    return int(np.bitwise_count(masks).sum(dtype=np.int64))

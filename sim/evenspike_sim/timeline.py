@@ -1,8 +1,8 @@
 """Timeline: when each block and each PE did what in one layer, as spans of a trace.
 
 The spans of a PE do not overlap and leave no gap: together they are its cycles in the layer. Two
-states that take turns cycle by cycle (busy and starved, or loading and draining where the host's
-currents stream through) are one span, which has the cycles of each as arguments.
+states that take turns cycle by cycle (busy and starved, or loading and draining where the input's
+spikes come in) are one span, which has the cycles of each as arguments.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Cycles = npt.NDArray[np.int64] | int
 class Timeline:
     """The spans of one layer.
 
-    spans: they are appended here. layer: its name. place: pass, tile and chunk that the next spans
-    belong to.
+    spans: they are appended here. layer: its name. place: pass, tile, group and chunk that the
+    next spans belong to.
     """
 
     spans: list[Span]

@@ -31,7 +31,7 @@ Weights = Mapping[tuple[int, int], int]
 @pytest.mark.parametrize("seed", range(160))
 def test_unpack_gives_the_program_back(seed: int) -> None:
     program = random_program(seed)
-    arch = random_arch(seed, program.timesteps)
+    arch = random_arch(seed)
     packed = pack(program, random_mapping(program, arch, seed), arch)
     back = unpack(replace(packed, program=Untouchable()))
     anonymous = replace(program, provenance={})

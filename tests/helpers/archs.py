@@ -5,17 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from evenspike_core.arch import Arch
-from evenspike_core.mapping import LayerMapping, Mapping, candidate, candidates, filter_cost
+from evenspike_core.mapping import (
+    LayerMapping,
+    Mapping,
+    candidate,
+    candidates,
+    filter_cost,
+    input_mapping,
+)
 from evenspike_core.program import Program
 
 
-def random_arch(seed: int, timesteps: int = 8) -> Arch:
-    """An Arch that runs every `random_program` of at most `timesteps`."""
+def random_arch(seed: int) -> Arch:
+    """An Arch that runs every `random_program`, in one to 32 groups of timesteps."""
     rng = np.random.default_rng((17, seed))
     scratchpad = int(rng.choice((256, 512, 1024, 2048)))
     choices: dict[str, tuple[int, ...]] = {
         "pes": (1, 2, 4, 8, 16, 32),
-        "timesteps": tuple(range(timesteps, 9)),
+        "timesteps": tuple(range(1, 9)),
         "accumulators": (4, 16, 64, 256, 512),
         "chunk_blocks": (1, 2, 8, 32),
         "fifo_depth": (1, 2, 7, 64),
@@ -30,7 +37,7 @@ def random_arch(seed: int, timesteps: int = 8) -> Arch:
         preset="random",
         scratchpad_words=scratchpad,
         header_words=headers,
-        spike_entries=1 << 15,
+        spike_entries=1 << 18,
         **fields,
     )
 
@@ -41,6 +48,9 @@ def random_mapping(program: Program, arch: Arch, seed: int) -> Mapping:
     rates = [rng.random(layer.filters) for layer in program.layers]
     mapping: list[LayerMapping] = []
     for layer in program.layers:
+        if layer.host:
+            mapping.append(input_mapping(layer, arch))
+            continue
         options = candidates(layer, arch)
         tile, slots = options[int(rng.integers(len(options)))]
         natural = bool(rng.random() < 0.3)

@@ -23,11 +23,11 @@ from tests.helpers.networks import random_pixels, random_program
 
 def ran(program: Program, seed: int) -> tuple[dict[str, Any], Tally]:
     """Three images on a random machine."""
-    arch = random_arch(seed, program.timesteps)
+    arch = random_arch(seed)
     packed = pack(program, random_mapping(program, arch, seed), arch)
     accelerator = Accelerator(packed)
     tally = Tally.of(
-        accelerator.run(reference.host_currents(program, random_pixels(program, image)))
+        accelerator.run(reference.encode(program, random_pixels(program, image)))
         for image in (8 * seed, 8 * seed + 2, 8 * seed + 7)
     )
     return contents(program, packed, tally, model="random", mapping="cost"), tally
@@ -85,7 +85,7 @@ def test_the_seeds_have_identities_and_work() -> None:
 
 def test_nothing_to_report() -> None:
     program = random_program(1)
-    arch = random_arch(1, program.timesteps)
+    arch = random_arch(1)
     packed = pack(program, random_mapping(program, arch, 1), arch)
     with pytest.raises(EvenspikeError, match="no image has run"):
         contents(program, packed, Tally(), model="random", mapping="cost")

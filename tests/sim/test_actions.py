@@ -10,73 +10,99 @@ import pytest
 
 from evenspike_core import reference
 from evenspike_core.arch import HEADER_UNITS, Arch
-from evenspike_core.mapping import BIAS_WORDS, choose
+from evenspike_core.mapping import BIAS_WORDS, LayerMapping, choose
 from evenspike_core.pack import pack
-from evenspike_core.program import Layer
-from evenspike_sim.accelerator import Accelerator
+from evenspike_core.program import Layer, Readout
+from evenspike_sim.accelerator import Accelerator, LayerRun
+from evenspike_sim.spikes import Masks
 from tests.helpers.networks import random_pixels, random_program
 
-Masks = npt.NDArray[np.uint8]
-
-ARCH = Arch(timesteps=8, pes=4, accumulators=256)
+ARCH = Arch(timesteps=8, pes=4, accumulators=256, spike_entries=1 << 15)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_every_action_is_counted(seed: int) -> None:
-    """Counted where a layer is one tile and one chunk a pass, so that each thing happens once."""
-    program, pixels = random_program(seed), random_pixels(random_program(seed), seed)
-    mapping = choose(program, ARCH)
-    runs = Accelerator(pack(program, mapping, ARCH)).run(reference.host_currents(program, pixels))
+@pytest.mark.parametrize("timesteps", [5, 8, 20])
+@pytest.mark.parametrize("seed", [*range(8), 9, 10, 11, 13])  # each has such a layer
+def test_every_action_is_counted(seed: int, timesteps: int) -> None:
+    """Counted where a layer is one tile and one chunk a pass, so that each thing happens once, or
+    once in each group.
+    """
+    program = random_program(seed, timesteps=timesteps)
+    pixels, mapping = random_pixels(program, seed), choose(program, ARCH)
     expected = reference.run(program, pixels)
+    runs = Accelerator(pack(program, mapping, ARCH)).run(expected.masks[0])
+    groups = ARCH.groups(timesteps)
     checked = 0
     for index, layer in enumerate(program.layers):
         plan, run = mapping[index], runs[index]
-        entries = _entries(expected.masks[index], plan.blocks) if not layer.last else 0
+        entries = 0
+        if not layer.last:
+            entries = sum(_entries(m, plan.blocks) for m in _groups(expected.masks[index], groups))
         assert run.actions["spike_write"] == entries
         _check_cycles(run.actions, run.cycles)
-        if layer.host or len(plan.chunks) != 1 or len(list(plan.tiles(layer.size))) != 1:
+        if layer.host:
+            _, height, width = layer.output
+            positions = groups * plan.blocks.shape[0] * height * width
+            assert run.actions["memory_word"] == positions * ARCH.input_words
+            continue
+        simple = len(plan.chunks) == len(layer.segments) == 1
+        if not simple or len(list(plan.tiles(layer.size))) != 1:
             continue
         checked += 1
-        segment = layer.segments[0]
-        masks = expected.masks[segment.source]
-        lanes = mapping[segment.source].blocks.reshape(-1)
-        active = np.zeros((lanes.size, *masks.shape[1:]), dtype=np.uint8)
-        active[lanes >= 0] = masks[lanes[lanes >= 0]]
-        kernels = np.zeros((layer.filters, lanes.size), dtype=np.bool_)  # in the source's order
-        kernels[:, lanes >= 0] = (segment.weights[:, lanes[lanes >= 0]] != 0).any(axis=(2, 3))
-        held = np.zeros((plan.passes, ARCH.pes, lanes.size), dtype=np.int64)  # kernels of a PE
-        for number, slot, pe in np.ndindex(plan.passes, plan.slots, ARCH.pes):
-            filter_ = plan.assignment[number, slot, pe]
-            if filter_ >= 0:
-                held[number, pe] += kernels[filter_]
-        silent = active == 0
-        pushes = int((held > 0).sum(axis=(0, 1)) @ (~_outside(active, layer) & ~silent).sum((1, 2)))
-        actions = run.actions
-        neurons = layer.filters * layer.size[0] * layer.size[1]
-        slots = sum(plan.slots_used(n) for n in range(plan.passes))
-        rows = slots * ARCH.pes * layer.size[0] * layer.size[1]
-        assert actions["fifo_push"] == actions["fifo_pop"] == actions["table_read"] == pushes
-        assert actions["accumulator_read"] == actions["accumulator_write"]
-        matched = actions["accumulator_read"] - rows
-        assert actions["and_gate"] == matched * ARCH.timesteps
-        assert actions["scratchpad_read"] == matched + BIAS_WORDS * slots * ARCH.pes
-        assert actions["lif_step"] == (0 if layer.last else neurons * program.timesteps)
-        assert actions["table_write"] == int((held > 0).sum())
-        biases = BIAS_WORDS * plan.passes * plan.slots * ARCH.pes
-        headers = int(kernels.sum()) * HEADER_UNITS[segment.kernel]
-        assert actions["scratchpad_write"] == layer.nnz + headers + biases
-        assert actions["memory_word"] == run.words_loaded + (
-            ARCH.logit_words * plan.blocks.shape[0] if layer.last else 0
-        )
-        alive = replace(segment, weights=(segment.weights != 0).astype(np.int16))
-        spikes = reference.timestep_planes(masks, program.timesteps)
-        assert actions["accumulate"] == run.accumulations
-        assert run.accumulations == reference.convolve(spikes, alive).sum()
-        neuron = (masks != 0).astype(np.uint8)[None]
-        assert run.busy.sum() == matched == reference.convolve(neuron, alive).sum()
-        assert actions["header_read"] >= pushes
-        _check_matching(actions, matched, run.words_loaded, segment.kernel)
+        source = layer.segments[0].source
+        blocks, masks = mapping[source].blocks, expected.masks[source]
+        _check_layer(layer, plan, blocks, masks, run, timesteps)
     assert checked
+
+
+def _check_layer(
+    layer: Layer,
+    plan: LayerMapping,
+    blocks: npt.NDArray[np.int32],
+    masks: Masks,
+    run: LayerRun,
+    timesteps: int,
+) -> None:
+    """Every count of a layer of one segment, tile and chunk. blocks, masks: of its source."""
+    segment = layer.segments[0]
+    groups, lanes = ARCH.groups(timesteps), blocks.reshape(-1)
+    active = np.zeros((groups, lanes.size, *masks.shape[1:]), dtype=np.bool_)
+    neurons_in = np.array([m != 0 for m in _groups(masks, groups)])
+    active[:, lanes >= 0] = neurons_in[:, lanes[lanes >= 0]]
+    kernels = np.zeros((layer.filters, lanes.size), dtype=np.bool_)  # in the source's order
+    kernels[:, lanes >= 0] = (segment.weights[:, lanes[lanes >= 0]] != 0).any(axis=(2, 3))
+    held = np.zeros((plan.passes, ARCH.pes, lanes.size), dtype=np.int64)  # kernels of a PE
+    for number, slot, pe in np.ndindex(plan.passes, plan.slots, ARCH.pes):
+        filter_ = plan.assignment[number, slot, pe]
+        if filter_ >= 0:
+            held[number, pe] += kernels[filter_]
+    reaching = active & _inside(layer, *masks.shape[1:])
+    pushes = int((held > 0).sum(axis=(0, 1)) @ reaching.sum((0, 2, 3)))
+    actions = run.actions
+    neurons = layer.filters * layer.size[0] * layer.size[1]
+    slots = sum(plan.slots_used(n) for n in range(plan.passes))
+    rows = groups * slots * ARCH.pes * layer.size[0] * layer.size[1]
+    assert actions["fifo_push"] == actions["fifo_pop"] == actions["table_read"] == pushes
+    assert actions["accumulator_read"] == actions["accumulator_write"]
+    matched = actions["accumulator_read"] - rows
+    assert actions["and_gate"] == matched * ARCH.timesteps
+    assert actions["scratchpad_read"] == matched + groups * BIAS_WORDS * slots * ARCH.pes
+    spiking = layer.readout is not Readout.PSUM
+    assert actions["lif_step"] == (neurons * timesteps if spiking else 0)
+    assert actions["table_write"] == int((held > 0).sum())
+    biases = BIAS_WORDS * plan.passes * plan.slots * ARCH.pes
+    headers = int(kernels.sum()) * HEADER_UNITS[segment.kernel]
+    assert actions["scratchpad_write"] == layer.nnz + headers + biases
+    assert actions["memory_word"] == run.words_loaded + (
+        groups * ARCH.logit_words * plan.blocks.shape[0] if layer.last else 0
+    )
+    alive = replace(segment, weights=(segment.weights != 0).astype(np.int16))
+    spikes = reference.timestep_planes(masks, timesteps)
+    assert actions["accumulate"] == run.accumulations
+    assert run.accumulations == reference.convolve(spikes, alive, layer.size).sum()
+    neuron = neurons_in.astype(np.uint8)
+    assert run.busy.sum() == matched == reference.convolve(neuron, alive, layer.size).sum()
+    assert actions["header_read"] >= pushes
+    _check_matching(actions, matched, run.words_loaded, segment.kernel)
 
 
 def _check_cycles(actions: dict[str, int], cycles: int) -> None:
@@ -100,13 +126,20 @@ def _entries(masks: Masks, blocks: npt.NDArray[np.int32]) -> int:
     return sum(int((masks[row[row >= 0]] != 0).any(axis=0).sum()) for row in blocks)
 
 
-def _outside(active: Masks, layer: Layer) -> npt.NDArray[np.bool_]:
-    """No neuron is outside the window of a layer that is a single tile, unless strides skip it."""
+def _groups(masks: Masks, groups: int) -> list[Masks]:
+    """What fires in each group of timesteps, [filters, H, W]; 0 where nothing does."""
+    kind, low = masks.dtype.type, (1 << ARCH.timesteps) - 1
+    return [masks >> kind(g * ARCH.timesteps) & kind(low) for g in range(groups)]
+
+
+def _inside(layer: Layer, height: int, width: int) -> npt.NDArray[np.bool_]:
+    """What is in the window of a layer that is a single tile, [H, W]: nothing if it is empty."""
     segment = layer.segments[0]
-    outside = np.zeros(active.shape, dtype=bool)
-    for axis, out in ((1, layer.size[0]), (2, layer.size[1])):
-        reach = ((out - 1) * segment.stride - segment.padding + segment.kernel) * segment.average
-        index = [slice(None)] * 3
-        index[axis] = slice(max(0, reach), None)
-        outside[tuple(index)] = True
-    return outside
+    inside = np.ones((height, width), dtype=np.bool_)
+    for axis, (extent, out, offset) in enumerate(
+        zip((height, width), layer.size, segment.offset, strict=True)
+    ):
+        at = np.arange(extent) // segment.average
+        reached = (at >= offset) & (at < (out - 1) * segment.stride + offset + segment.kernel)
+        inside &= np.expand_dims(reached, 1 - axis)
+    return inside

@@ -24,9 +24,10 @@ from evenspike_core.compare import Divergence, first_divergence
 from evenspike_core.counters import LayerStatement
 from evenspike_core.mapping import choose
 from evenspike_core.pack import Packed, pack
-from evenspike_core.program import PIXELS, Layer, Program, Segment
+from evenspike_core.program import PIXELS, Coding, Layer, Program, Readout, Segment
 from evenspike_sim import accelerator, pe, port
 from evenspike_sim.accelerator import Accelerator, LayerRun
+from evenspike_sim.spikes import Masks
 from tests.helpers import stepped
 from tests.helpers.archs import random_arch
 from tests.helpers.networks import random_pixels, random_program
@@ -36,8 +37,7 @@ SEEDS = int(os.environ.get("EVENSPIKE_CYCLE_SEEDS", "60"))
 SMALL = Arch(pes=4, timesteps=8, accumulators=16, spike_entries=4096)
 TIGHT = replace(SMALL, scratchpad_words=256, header_words=40)
 
-Currents = npt.NDArray[np.int32]
-Example = tuple[Packed, Currents, list[LayerTrace]]
+Example = tuple[Packed, Masks, list[LayerTrace]]
 
 
 def results(layers: Sequence[LayerTrace] | Sequence[LayerRun]) -> list[LayerStatement]:
@@ -53,11 +53,9 @@ def results(layers: Sequence[LayerTrace] | Sequence[LayerRun]) -> list[LayerStat
     ]
 
 
-def difference(
-    packed: Packed, currents: Currents, traces: Sequence[LayerTrace]
-) -> Divergence | None:
+def difference(packed: Packed, masks: Masks, traces: Sequence[LayerTrace]) -> Divergence | None:
     """Where the stepped model and the cycle model part, over all layers of one inference."""
-    runs = Accelerator(packed).run(currents)
+    runs = Accelerator(packed).run(masks)
     return first_divergence(results(traces), results(runs), ("stepped", "model"))
 
 
@@ -70,11 +68,10 @@ def check(
 ) -> Packed:
     """Compare the models, and the stepped one with the reference, which has no cycles."""
     packed = build(program, arch, natural=natural)
-    currents = reference.host_currents(program, pixels)
-    traces = stepped.run(packed, currents)
-    found = difference(packed, currents, traces)
-    assert found is None, f"{found}\n{arch}"
     truth = reference.run(program, pixels)
+    traces = stepped.run(packed, truth.masks[0])
+    found = difference(packed, truth.masks[0], traces)
+    assert found is None, f"{found}\n{arch}"
     for masks, trace in zip(truth.masks, traces, strict=False):
         assert np.array_equal(masks, trace.masks)
         states = [getattr(trace, state) for state in stepped.STATES]
@@ -107,55 +104,75 @@ class Conv:
     filters: int
     kernel: int
     stride: int = 1
-    padding: int | None = None
+    padding: int | tuple[int, int] | None = None  # along both axes; half the kernel if None
     average: int = 1
     pool: int = 1
     density: float = 0.3
     threshold: int = 20
-    shortcut: int | None = None  # a second segment from this layer, 1x1
+    shortcut: tuple[int, ...] = ()  # further segments from these layers, 1x1
+    leak: int = 1024
+    hard: bool = True
+    reset: int = 0
+
+    @property
+    def offset(self) -> tuple[int, int]:
+        padding = self.kernel // 2 if self.padding is None else self.padding
+        return (-padding, -padding) if isinstance(padding, int) else (-padding[0], -padding[1])
 
 
-def size(shape: tuple[int, int, int], conv: Conv, padding: int) -> tuple[int, int]:
+def size(shape: tuple[int, int, int], conv: Conv) -> tuple[int, int]:
+    """The map between paddings that are the same on both sides, and at least 1x1."""
     height, width = (
-        (n // conv.average + 2 * padding - conv.kernel) // conv.stride + 1 for n in shape[1:]
+        max(1, (n // conv.average - 2 * at - conv.kernel) // conv.stride + 1)
+        for n, at in zip(shape[1:], conv.offset, strict=True)
     )
     return height, width
 
 
 def network(
-    first: Conv, *hidden: Conv, side: tuple[int, int] = (6, 6), seed: int = 0, timesteps: int = 8
+    first: Conv,
+    *hidden: Conv,
+    side: tuple[int, int] = (6, 6),
+    seed: int = 0,
+    timesteps: int = 8,
+    end: Conv = Conv(5, 1, density=0.5),
+    readout: Readout = Readout.PSUM,
 ) -> Program:
-    """first: the host layer. Behind the hidden layers comes a last one on a 1x1 map."""
+    """first: the encoder. Behind the hidden layers comes a last one, `end`, on a 1x1 map."""
     rng = np.random.default_rng(seed)
     shape = (2, *side)
     layers: list[Layer] = []
     for index, conv in enumerate((first, *hidden)):
         source = shape if index == 0 else layers[-1].output
-        padding = conv.kernel // 2 if conv.padding is None else conv.padding
         form = (conv.filters, source[0], conv.kernel, conv.kernel)
         segments = [
             Segment(index - 1 if index else PIXELS, weights(rng, form, conv.density), conv.stride,
-                    padding, conv.average)
+                    conv.offset, conv.average)
         ]  # fmt: skip
-        if conv.shortcut is not None:
-            channels = layers[conv.shortcut].output[0]
-            form = (conv.filters, channels, 1, 1)
-            segments.append(Segment(conv.shortcut, weights(rng, form, 0.5)))
+        for origin in conv.shortcut:
+            form = (conv.filters, layers[origin].output[0], 1, 1)
+            segments.append(Segment(origin, weights(rng, form, 0.5)))
         bias = rng.integers(0, 10, conv.filters).astype(np.int32)
-        area = size(source, conv, padding)
         layers.append(
-            Layer(f"l{index}", tuple(segments), bias, area, conv.threshold, pool=conv.pool)
-        )
+            Layer(f"l{index}", tuple(segments), bias, size(source, conv), conv.threshold,
+                  conv.leak, conv.hard, conv.reset, conv.pool,
+                  coding=None if index else Coding.DIRECT)
+        )  # fmt: skip
     channels, height, width = layers[-1].output
     while height > 1 or width > 1:  # down to 1x1 by strides of two
         kernel = next(k for k in (1, 3, 5, 7) if k >= min(7, height, width))
-        area = size((channels, height, width), Conv(2, kernel, 2), kernel // 2)
+        conv = Conv(2, kernel, 2)
+        area = size((channels, height, width), conv)
         segment = Segment(len(layers) - 1, weights(rng, (2, channels, kernel, kernel), 0.5), 2,
-                          kernel // 2)  # fmt: skip
+                          conv.offset)  # fmt: skip
         layers.append(Layer(f"l{len(layers)}", (segment,), np.zeros(2, np.int32), area, 20))
         channels, height, width = layers[-1].output
-    last = Segment(len(layers) - 1, weights(rng, (5, channels, 1, 1), 0.5))
-    layers.append(Layer("last", (last,), np.arange(5, dtype=np.int32), (1, 1), 0, last=True))
+    last = Segment(len(layers) - 1, weights(rng, (end.filters, channels, 1, 1), end.density))
+    bias = np.arange(end.filters, dtype=np.int32)
+    layers.append(
+        Layer("last", (last,), bias, (1, 1), end.threshold, end.leak, end.hard, end.reset,
+              readout=readout)
+    )  # fmt: skip
     return Program("directed", timesteps, shape, tuple(layers))
 
 
@@ -190,10 +207,11 @@ def test_resident_chunk_serves_all_tiles_of_several_passes(natural: bool) -> Non
     assert counts(packed) == (4, 1, 3)
 
 
-def test_residual_layer_with_two_segments() -> None:
-    program = network(Conv(6, 3), Conv(6, 3), Conv(6, 3, shortcut=0))
+@pytest.mark.parametrize("shortcut", [(0,), (1,), (0, 1), (0, 0, 1, 0)])
+def test_layer_with_several_segments(shortcut: tuple[int, ...]) -> None:
+    program = network(Conv(6, 3), Conv(6, 3), Conv(6, 3, shortcut=shortcut))
     packed = check(program, noise(program), TIGHT)
-    assert {segment for segment, _, _ in packed.layers[2].chunks} == {0, 1}
+    assert {one for one, _, _ in packed.layers[2].chunks} == set(range(len(shortcut) + 1))
 
 
 @pytest.mark.parametrize("average", [2, 4, 8])
@@ -207,6 +225,84 @@ def test_average_pool_in_front(average: int) -> None:
 def test_kernels_and_strides(kernel: int, stride: int) -> None:
     program = network(Conv(5, 3), Conv(6, kernel, stride, kernel - 1), side=(6, 5))
     check(program, noise(program), SMALL)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", [(2, 0), (0, 1), (-1, 2), (-2, -1), (-20, 0), (9, -9)])
+def test_offsets_of_either_sign(stride: int, padding: tuple[int, int]) -> None:
+    program = network(Conv(5, 3), Conv(6, 3, stride, padding, density=0.8), side=(7, 6))
+    check(program, noise(program), SMALL)
+
+
+@pytest.mark.parametrize("average", [1, 2])
+def test_a_map_larger_than_what_reaches_it(average: int) -> None:
+    program = network(Conv(5, 3), Conv(6, 3, average=average, density=0.8), side=(4, 6))
+    grown = replace(program.layers[1], size=(9, 7))
+    layers = [program.layers[0], grown]
+    segment = Segment(1, weights(np.random.default_rng(1), (3, 6, 7, 7), 0.4), 2, (-2, 3))
+    layers.append(Layer("end", (segment,), np.zeros(3, np.int32), (1, 1), 1, readout=Readout.COUNT))
+    check(replace(program, layers=tuple(layers)), noise(program), SMALL)
+
+
+# Of the neurons: leak, hard, reset. Every one fires now and then, and carries something.
+NEURONS = [(0, True, 0), (1024, True, 0), (3686, False, 18), (4096, False, 20), (4095, True, -7)]
+
+
+@pytest.mark.parametrize(("leak", "hard", "reset"), NEURONS)
+@pytest.mark.parametrize(
+    ("timesteps", "at_once"), [(32, 8), (5, 4), (4, 4), (3, 4), (9, 1), (7, 3)]
+)
+def test_groups_of_timesteps(
+    timesteps: int, at_once: int, leak: int, hard: bool, reset: int
+) -> None:
+    kind: dict[str, Any] = {"leak": leak, "hard": hard, "reset": reset}
+    program = network(
+        Conv(7, 3),
+        Conv(5, 3, pool=2, **kind),
+        Conv(6, 3, shortcut=(1,), **kind),
+        timesteps=timesteps,
+        side=(6, 4),
+        end=Conv(5, 1, density=0.9, **kind),
+        readout=Readout.MEMBRANE,
+    )
+    packed = check(program, noise(program), replace(SMALL, timesteps=at_once))
+    assert packed.groups == -(-timesteps // at_once)
+
+
+@pytest.mark.parametrize("chunk_blocks", [1, 8])
+def test_groups_of_several_tiles_and_chunks(chunk_blocks: int) -> None:
+    program = network(Conv(12, 3), Conv(5, 3, density=0.8), side=(7, 6), timesteps=7)
+    arch = replace(TIGHT if chunk_blocks == 1 else SMALL, chunk_blocks=chunk_blocks, timesteps=3)
+    tiles, chunks, _ = counts(check(program, noise(program), arch))
+    assert tiles > 1
+    assert (chunks > 2) == (chunk_blocks == 1)
+
+
+@pytest.mark.parametrize("readout", list(Readout))
+@pytest.mark.parametrize("timesteps", [8, 13])
+@pytest.mark.parametrize("pes", [2, 4])
+def test_readouts(readout: Readout, timesteps: int, pes: int) -> None:
+    end = Conv(9, 1, density=0.9, leak=3000, hard=False, reset=11)
+    program = network(
+        Conv(5, 3, threshold=1), Conv(8, 3), timesteps=timesteps, end=end, readout=readout
+    )
+    check(program, noise(program), replace(SMALL, timesteps=4, pes=pes))
+
+
+@pytest.mark.parametrize(("pes", "timesteps"), [(16, 4), (16, 5), (32, 8), (1, 1)])
+def test_words_of_the_input(pes: int, timesteps: int) -> None:
+    program = network(Conv(20, 3), Conv(3, 1), side=(5, 3), timesteps=10)
+    arch = replace(SMALL, pes=pes, timesteps=timesteps, stream_depth=4)
+    packed = check(program, noise(program), arch)
+    assert packed.arch.input_words == -(-pes * timesteps // 64)
+
+
+@pytest.mark.parametrize("coding", [Coding.RATE, Coding.LATENCY])
+def test_an_input_without_a_convolution(coding: Coding) -> None:
+    program = network(Conv(2, 1), Conv(4, 3), timesteps=12)
+    shape = program.shape
+    host = Layer("input", (), np.zeros(shape[0], np.int32), shape[1:], 1, coding=coding)
+    check(replace(program, layers=(host, *program.layers[1:])), noise(program), SMALL)
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
@@ -274,7 +370,7 @@ def test_presets(name: str) -> None:
 
 def test_program_with_fewer_timesteps_than_the_arch() -> None:
     program = network(Conv(5, 3), Conv(4, 3), timesteps=3)
-    check(program, noise(program), SMALL)
+    assert check(program, noise(program), SMALL).last_timesteps == 3
 
 
 # --- the stepped model is hardware -----------------------------------------------------------
@@ -288,10 +384,10 @@ def test_the_stepped_model_imports_neither_of_the_others() -> None:
 def test_blocks_may_step_in_any_order() -> None:
     program = network(Conv(12, 3), Conv(5, 3, density=0.8), side=(7, 6))
     packed = build(program, replace(TIGHT, fifo_depth=2))
-    currents = reference.host_currents(program, noise(program))
-    ordered = results(stepped.run(packed, currents))
+    masks = reference.encode(program, noise(program))
+    ordered = results(stepped.run(packed, masks))
     for seed in range(2):
-        shuffled = stepped.Machine(packed, currents, shuffle=seed).run()
+        shuffled = stepped.Machine(packed, masks, shuffle=seed).run()
         assert first_divergence(ordered, results(shuffled)) is None
 
 
@@ -324,16 +420,16 @@ def test_storage_has_one_driver_and_ports_serve_once_a_cycle() -> None:
 
 @pytest.fixture(scope="module")
 def example() -> Example:
-    """An image with tiles, chunks and passes, and what the stepped model says about it."""
+    """An image with tiles, groups, chunks and passes, and what the stepped model says about it."""
     program = network(Conv(12, 3), Conv(5, 3, density=0.8), Conv(3, 3), side=(5, 6))
-    packed = build(program, replace(TIGHT, fifo_depth=4, stream_depth=8))
-    currents = reference.host_currents(program, noise(program))
-    return packed, currents, stepped.run(packed, currents)
+    packed = build(program, replace(TIGHT, fifo_depth=4, stream_depth=8, timesteps=5))
+    masks = reference.encode(program, noise(program))
+    return packed, masks, stepped.run(packed, masks)
 
 
 def against_model(example: Example, arch: Arch) -> str:
-    packed, currents, truth = example
-    return str(difference(replace(packed, arch=arch), currents, truth))
+    packed, masks, truth = example
+    return str(difference(replace(packed, arch=arch), masks, truth))
 
 
 def test_example_agrees(example: Example) -> None:
@@ -359,6 +455,16 @@ def test_latency_off_by_one_is_seen(
 ) -> None:
     monkeypatch.setattr(module, name, getattr(module, name) + change)
     assert "layer l" in against_model(example, example[0].arch)
+
+
+@pytest.mark.parametrize("name", ["drain_latency", "carry_latency"])
+@pytest.mark.parametrize("change", [-1, 1])
+def test_latency_of_a_drain_off_by_one_is_seen(
+    monkeypatch: pytest.MonkeyPatch, example: Example, name: str, change: int
+) -> None:
+    arch = example[0].arch
+    monkeypatch.setattr(Arch, name, getattr(arch, name) + change)
+    assert "layer l1" in against_model(example, arch)
 
 
 @pytest.mark.parametrize("change", [-1, 1])

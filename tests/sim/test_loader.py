@@ -11,6 +11,7 @@ import pytest
 from evenspike_core import reference
 from evenspike_core.arch import HEADER_UNITS, PID_BITS, Arch
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import mask_type
 from evenspike_core.mapping import choose
 from evenspike_core.pack import Packed, pack, split_chunk
 from evenspike_core.program import Program
@@ -25,7 +26,7 @@ MALFORMED = ("malformed", "ends behind the weight stream", "not all used")
 
 def packed_network(seed: int, max_filters: int = 17) -> tuple[Program, Packed]:
     program = random_program(seed, max_filters=max_filters)
-    arch = random_arch(seed, program.timesteps)
+    arch = random_arch(seed)
     return program, pack(program, random_mapping(program, arch, seed), arch)
 
 
@@ -209,8 +210,8 @@ def outcome(packed: Packed) -> str:
         accelerator = Accelerator(packed)
     except EvenspikeError as error:
         return str(error)
-    first = packed.layers[0]
-    runs = accelerator.run(np.ones((first.filters, *first.size), dtype=np.int32))
+    first, kind = packed.layers[0], mask_type(packed.timesteps)
+    runs = accelerator.run(np.ones((first.filters, *first.size), dtype=kind))
     assert len(runs) == len(packed.layers)
     return ""
 
@@ -237,10 +238,9 @@ def test_a_damaged_stream_is_refused_or_runs(seed: int) -> None:
 
 def test_damage_is_seen_or_changes_the_result() -> None:
     """Every word matters: flip one bit in each."""
-    program, arch = random_program(3), Arch(pes=4, timesteps=8)
+    program, arch = random_program(4), Arch(pes=4, timesteps=8)
     packed = pack(program, choose(program, arch), arch)
-    pixels = random_pixels(program, 0)
-    currents = reference.host_currents(program, pixels)
+    masks = reference.encode(program, random_pixels(program, 0))
     good = [chunks for _, _, chunks in passes(packed)]
     for at in range(0, packed.stream.size, 7):
         stream = packed.stream.copy()
@@ -259,11 +259,11 @@ def test_damage_is_seen_or_changes_the_result() -> None:
             for one, two in zip(good, found, strict=True)
             for a, b in zip(one, two, strict=True)
         )
-        Accelerator(damaged).run(currents)
+        Accelerator(damaged).run(masks)
 
 
 def test_messages_name_the_layer_the_pass_and_the_pe() -> None:
-    program, arch = random_program(3), Arch(pes=4, timesteps=8)
+    program, arch = random_program(4), Arch(pes=4, timesteps=8)
     packed = pack(program, choose(program, arch), arch)
     found = packed.layers[1]
     address, words = found.passes[0]
@@ -285,7 +285,7 @@ def test_messages_name_the_layer_the_pass_and_the_pe() -> None:
 
 
 def test_the_biases_take_their_part_of_the_last_bank() -> None:
-    program, arch = random_program(3), Arch(pes=4, timesteps=8)
+    program, arch = random_program(4), Arch(pes=4, timesteps=8)
     packed = pack(program, choose(program, arch), arch)
     found = packed.layers[1]
     (chunk,) = load_pass(packed, found, 0)
@@ -299,7 +299,7 @@ def test_the_biases_take_their_part_of_the_last_bank() -> None:
 
 
 def test_a_bank_that_overflows_is_malformed() -> None:
-    program = random_program(3)
+    program = random_program(4)
     arch = Arch(pes=4, timesteps=8)
     packed = pack(program, choose(program, arch), arch)
     smallest = replace(arch, scratchpad_words=256, header_words=8)

@@ -80,10 +80,11 @@ def test_credits_bound_the_bandwidth(latency: int, depth: int) -> None:
         assert span == (words // depth - 1) * (latency + 2) + depth - 1
 
 
-def test_currents_come_one_word_a_cycle() -> None:
-    port = Port(Arch())
-    assert port.currents(5) == 17 + 5 * 6
-    assert port.words == 30
+@pytest.mark.parametrize(("pes", "timesteps", "words"), [(16, 4, 1), (16, 5, 2), (64, 8, 8)])
+def test_the_inputs_spikes_come_one_word_a_cycle(pes: int, timesteps: int, words: int) -> None:
+    port = Port(Arch(pes=pes, timesteps=timesteps))
+    assert port.spikes(5) == 17 + 5 * words
+    assert port.words == 5 * words
 
 
 def test_requests_run_ahead_of_a_half_that_is_not_free() -> None:

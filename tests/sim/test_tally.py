@@ -20,10 +20,10 @@ from tests.helpers.networks import random_pixels, random_program
 
 def test_a_tally_is_the_sum_of_its_images() -> None:
     program = random_program(3)
-    arch = random_arch(3, program.timesteps)
+    arch = random_arch(3)
     accelerator = Accelerator(pack(program, choose(program, arch), arch))
     images = [
-        accelerator.run(reference.host_currents(program, random_pixels(program, seed)))
+        accelerator.run(reference.encode(program, random_pixels(program, seed)))
         for seed in range(5)
     ]
     whole, parts = Tally(), (Tally(), Tally())

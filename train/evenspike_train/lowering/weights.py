@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_train.tickets.masks import Mask
 
 
 def array_of(tensor: Tensor, name: str) -> npt.NDArray[np.float64]:
@@ -23,11 +22,14 @@ def array_of(tensor: Tensor, name: str) -> npt.NDArray[np.float64]:
 def alive_of(
     module: nn.Module, weight: Tensor, numbers: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
-    """Where a module's weight lives: its mask, ours or torch's own; else where it is not 0."""
+    """Where a module's weight lives: the mask of a parametrization, as ours are, or torch's own; else
+    where it is not 0.
+    """
     mask: Tensor | None = None
     if parametrize.is_parametrized(module, "weight"):
         every = module.parametrizations["weight"]  # type: ignore[index, union-attr]
-        mask = next((one.mask for one in every if isinstance(one, Mask)), None)  # type: ignore[union-attr]
+        held = (getattr(one, "mask", None) for one in every)  # type: ignore[union-attr]
+        mask = next((one for one in held if isinstance(one, Tensor)), None)
     else:
         mask = dict(module.named_buffers(recurse=False)).get("weight_mask")
     if mask is None or mask.shape != weight.shape:

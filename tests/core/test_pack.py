@@ -558,7 +558,6 @@ def test_one_less_is_packed() -> None:
     ):
         pack(program, choose(program, arch), arch)
     for program, arch in (
-        (replace(wide(2, 31), timesteps=32), replace(MANY, chunk_blocks=1, timesteps=1)),
         (replace(wide(7, 1), timesteps=32), replace(MANY, timesteps=1)),
         (single([{}], [0], 1, 4095), MANY),
         (replace(wide(2, 1), timesteps=12), replace(MANY, chunk_blocks=1)),

@@ -179,22 +179,22 @@ def speed_bench(program: Program, count: int) -> dict[str, Any]:
     else:
         rng = np.random.default_rng(0)
         pixels = rng.integers(0, 256, (count, *program.shape)).astype(np.uint8)
-    currents = [reference.host_currents(program, one) for one in pixels]
-    accelerator.run(currents[0])
+    inputs = [reference.encode(program, one) for one in pixels]
+    accelerator.run(inputs[0])
     before = time.perf_counter()
-    alone = [accelerator.run(one) for one in currents]
-    seconds = (time.perf_counter() - before) / len(currents)
+    alone = [accelerator.run(one) for one in inputs]
+    seconds = (time.perf_counter() - before) / len(inputs)
     before = time.perf_counter()
     for one in pixels:
         reference.run(program, one)
-    slow = (time.perf_counter() - before) / len(currents)
+    slow = (time.perf_counter() - before) / len(inputs)
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(accelerator.run, currents))
+        together = list(pool.map(accelerator.run, inputs))
     cycles = sum(_cycles(runs) for runs in alone) / len(alone)
     return {
         "machine": contents.machine(),
         "model": program.name,
-        "images": len(currents),
+        "images": len(inputs),
         "seconds_per_image": seconds,
         "reference_seconds_per_image": slow,
         "cycles_per_image": cycles,

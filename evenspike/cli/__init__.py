@@ -1,4 +1,4 @@
-"""The command line: `evenspike sim`, `cosim`, `compare`, `train`, `sweep`, `export`, `synth`, ...
+"""The command line: `evenspike sim`, `cosim`, `compare`, `train`, `export`, `import`, `synth`, ...
 
 One file a verb: it parses, calls a flow of `evenspike.flows`, and prints. Each flow is imported
 when its verb is called: `sim` never loads torch. Exit status 0: done; 1: the model differs from the
@@ -17,6 +17,7 @@ from evenspike.cli import (
     compare,
     cosim,
     export,
+    imports,
     report,
     results,
     sim,
@@ -28,7 +29,7 @@ from evenspike.cli import (
 from evenspike.cli.parser import Parser
 from evenspike_core.errors import EvenspikeError
 
-VERBS = (sim, cosim, compare, train, sweep, results, export, synth, bitstream, report)
+VERBS = (sim, cosim, compare, train, sweep, results, export, imports, synth, bitstream, report)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +70,7 @@ def parser() -> Parser:
     whole.add_argument("--version", action="version", version=f"evenspike {__version__}")
     verbs = whole.add_subparsers(required=True, metavar="VERB")
     for verb in VERBS:
-        name = verb.__name__.rpartition(".")[2]
+        name = getattr(verb, "NAME", verb.__name__.rpartition(".")[2])
         summary = (verb.__doc__ or "").partition(": ")[2].splitlines()[0].rstrip(".")
         one = verbs.add_parser(name, help=summary, description=verb.__doc__)
         verb.options(one)

@@ -77,7 +77,7 @@ def choose_engine(
     try:
         compiled.find_tools()
     except EvenspikeError as error:
-        runs = Accelerator(packed).run(reference.host_currents(packed.program, pixels))
+        runs = Accelerator(packed).run(reference.encode(packed.program, pixels))
         cycles = sum(run.cycles for run in runs)
         if cycles > INTERPRETED_CYCLES:
             raise EvenspikeError(
@@ -173,7 +173,7 @@ def run_rtl(
 ) -> Compared:
     """One image on the RTL, compared with what the cycle model did."""
     began = time.perf_counter()
-    traces = simulator.run(reference.host_currents(packed.program, pixels), memory)
+    traces = simulator.run(reference.encode(packed.program, pixels), memory)
     seconds = time.perf_counter() - began
     expected = [model_statement(run) for run in runs]
     return Compared(
@@ -244,13 +244,12 @@ def waveform(run: Run, path: Path) -> Path:
     if rtl is None or rtl.at is None or rtl.first is None:
         raise EvenspikeError(f"{run.packed.name}: no difference from the RTL to draw")
     cycle = rtl.first.cycle or 0
-    currents = reference.host_currents(run.program, run.images.pixels[rtl.at])
+    masks = reference.encode(run.program, run.images.pixels[rtl.at])
     with Simulator(run.packed, trace=True) as simulator:
-        simulator.run(currents, waves=Waves(path, max(0, cycle - MARGIN), cycle + MARGIN))
+        simulator.run(masks, waves=Waves(path, max(0, cycle - MARGIN), cycle + MARGIN))
     return path
 
 
 def pysim_speed(packed: Packed, pixels: Pixels) -> float:
     """Cycles a second of the same design on Amaranth's own simulator."""
-    currents = reference.host_currents(packed.program, pixels)
-    return interpreted_speed(packed, currents, PYSIM_CYCLES)
+    return interpreted_speed(packed, reference.encode(packed.program, pixels), PYSIM_CYCLES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +90,7 @@ def images(
     ----------
     count : how many, from the front; None for all there are.
     of : name of the data set, or a Program, which names the one it was trained on.
-    folder : with the data set's files. Without one, Fashion-MNIST gives the shipped hundred (one
+    folder : with the data set's files, or a .npy file of inputs, bytes. Without one, Fashion-MNIST gives the shipped hundred (one
         of each class in turn), any other data set what the system or the cache has of it.
     progress : told of downloading and decoding.
 
@@ -98,7 +99,14 @@ def images(
     has timesteps, the first ones are taken.
     """
     name = of if isinstance(of, str) else str(of.provenance.get("dataset", SHIPPED))
-    if folder is None and name == SHIPPED:
+    if folder is not None and Path(folder).suffix == ".npy":
+        found = Images(examples(Path(folder)))
+    elif not name:
+        raise EvenspikeError(
+            f"{of.name if isinstance(of, Program) else of}: names no data set; give a .npy file of "
+            "inputs (--data)"
+        )
+    elif folder is None and name == SHIPPED:
         found = _shipped()
     else:
         pixels, labels = data.load(name, None if folder is None else Path(folder), "test", progress)
@@ -114,6 +122,17 @@ def images(
     return found if count is None else found[:count]
 
 
+def examples(path: Path) -> npt.NDArray[Any]:
+    """An array of numpy's; raises EvenspikeError for a file that holds none."""
+    if not path.is_file():
+        raise EvenspikeError(f"{path}: no such file of examples")
+    try:
+        found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise EvenspikeError(f"{path}: no array of numpy: {error}") from error
+    return found
+
+
 def _shipped() -> Images:
     """They lie in the order of the test set: taken one a class in turn, so that a few show all."""
     pixels, labels = data.shipped()
@@ -123,7 +142,7 @@ def _shipped() -> Images:
 
 
 def as_images(given: Images | Pixels, program: Program) -> Images:
-    """Images that a flow was given, or made of bare pixels: several, or one as the Program takes it.
+    """Images that a flow was given, or of bare pixels: several, or one as the Program takes it.
 
     Raises EvenspikeError for no image, and for another type or shape than the Program takes.
     """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +39,7 @@ def difference(
         [model_statement(run) for run in model], [rtl_statement(trace) for trace in rtl], NAMES
     )
     rounds = (
-        first_round(layer, run, trace, packed.arch.drain_latency)
+        first_round(packed, layer, run, trace)
         for layer, run, trace in zip(packed.layers, model, rtl, strict=True)
     )
     late = next((one for one in rounds if one is not None), None)
@@ -46,7 +48,7 @@ def difference(
     names = [layer.name for layer in packed.layers]
     if found.item == "mask":
         index = names.index(found.layer)
-        return locate(packed.layers[index], rtl[index], found)
+        return locate(packed, packed.layers[index], rtl[index], found)
     if late is not None and late.layer == found.layer:
         text = f"{found.message}; {late.message}"
         return dataclasses.replace(found, message=text, cycle=late.cycle)
@@ -56,51 +58,81 @@ def difference(
 
 
 def first_round(
-    layer: Descriptor, run: LayerRun, trace: LayerTrace, latency: int
+    packed: Packed, layer: Descriptor, run: LayerRun, trace: LayerTrace
 ) -> Divergence | None:
     """The first round of a layer whose drain begins in another cycle on the RTL, or None.
 
-    latency: of the drain, from the read of a row to its spikes. The RTL says when each window is
-    closed; the first of a round behind a bias and the positions of the window.
+    The RTL says when each window is closed; the first of a round behind a bias and the positions of
+    the window, and the latency of the drain, from the read of a row to its spikes.
     """
     if layer.last:  # it closes no windows
         return None
-    windows = positions(layer)[:: layer.pool**2]
-    passes = windows[:, 0] // layer.slots
-    tiles = _tile(layer, windows[:, 1], windows[:, 2])
-    begins = np.flatnonzero(np.diff(passes, prepend=-1) | np.diff(tiles, prepend=-1))
-    before = BIAS_READS + layer.pool**2 - 1 + latency
     if layer.host:  # the memory port sets its pace, which the cycles compare
         return None
-    for at, begin in zip(begins.tolist(), run.drains, strict=True):
+    before = BIAS_READS + layer.pool**2 - 1 + packed.arch.drain_latency
+    rounds = _rounds(packed, layer)
+    windows = _windows(layer)
+    for (at, first, group), begin in zip(rounds, run.drains, strict=True):
         found = int(trace.closed[at]) - before
         if found != begin:
+            block, y, x = (int(n) for n in windows[first])
+            place = f"pass {block // layer.slots}, tile {_tile(layer, y, x)}, group {group}"
             text = (
-                f"layer {layer.name}, pass {passes[at]}, tile {tiles[at]}: the drain begins in "
+                f"layer {layer.name}, {place}: the drain begins in "
                 f"cycle {begin} in {NAMES[0]}, {found} in {NAMES[1]}"
             )
             return Divergence(layer.name, "drain", (begin, found), text, cycle=found)
     return None
 
 
-def locate(layer: Descriptor, trace: LayerTrace, found: Divergence) -> Divergence:
-    """A wrong spike with its pass, tile, slot and PE, and the cycle in which the RTL wrote it."""
+def locate(packed: Packed, layer: Descriptor, trace: LayerTrace, found: Divergence) -> Divergence:
+    """A wrong spike with its pass, tile, group, slot and PE, or its block and lane of the input,
+    and the cycle in which the RTL wrote it.
+    """
     assert found.neuron is not None  # noqa: S101  (a mask has one)
+    assert found.timestep is not None  # noqa: S101
     filter_, y, x = found.neuron
     block, pe = (int(n[0]) for n in np.nonzero(layer.blocks == filter_))
-    side = layer.pool
-    windows = positions(layer)[:: side**2] // np.array([1, side, side])
-    at = int(np.flatnonzero((windows == (block, y, x)).all(axis=1))[0])
-    cycle = int(trace.closed[at])
-    tile = int(_tile(layer, np.array(y * side), np.array(x * side)))
-    place = f"pass {block // layer.slots}, tile {tile}, PE {pe}, slot {block % layer.slots}"
+    side, windows = layer.pool, _windows(layer)
+    first = windows // np.array([1, side, side])
+    window = int(np.flatnonzero((first == (block, y, x)).all(axis=1))[0])
+    group = found.timestep // packed.arch.timesteps
+    rounds = [one for one in _rounds(packed, layer) if one[2] == group and one[1] <= window]
+    at, start, _ = rounds[-1]
+    cycle = int(trace.closed[at + window - start])
+    place = f"block {block}, group {group}, lane {pe}"
+    if not layer.host:
+        tile, slot = _tile(layer, y * side, x * side), block % layer.slots
+        place = f"pass {block // layer.slots}, tile {tile}, group {group}, PE {pe}, slot {slot}"
     text = f"{found.message}; {place}, written by the RTL in cycle {cycle}"
     return dataclasses.replace(found, message=text, pe=pe, cycle=cycle)
 
 
-def _tile(
-    layer: Descriptor, y: npt.NDArray[np.int64], x: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def _windows(layer: Descriptor) -> npt.NDArray[np.int64]:
+    """Block, y and x of the first position of each window of a group, in drain order."""
+    return positions(layer)[:: layer.pool**2]
+
+
+def _rounds(packed: Packed, layer: Descriptor) -> list[tuple[int, int, int]]:
+    """Of each round in order: its first window of all that the layer closes, the same window
+    among those of a group, and its group.
+
+    The groups of a pass and tile follow each other; those of the input are maps one after the
+    other.
+    """
+    windows = _windows(layer)
+    passes, tiles = windows[:, 0] // layer.slots, _tile(layer, windows[:, 1], windows[:, 2])
+    changes = np.diff(passes, prepend=-1) | np.diff(tiles, prepend=-1)
+    begins = [0] if layer.host else np.flatnonzero(changes).tolist()
+    found, at = [], 0
+    for begin, end in itertools.pairwise([*begins, len(windows)]):
+        for group in range(packed.groups):
+            found.append((at, begin, group))
+            at += end - begin
+    return found
+
+
+def _tile(layer: Descriptor, y: Any, x: Any) -> Any:
     """Number of the tile in its pass, row by row."""
     across = -(-layer.size[1] // layer.tile[1])
     return y // layer.tile[0] * across + x // layer.tile[1]

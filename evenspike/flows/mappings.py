@@ -28,7 +28,8 @@ from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import Activity, LayerMapping, Mapping, Progress
 from evenspike_core.program import Program
-from evenspike_sim.cost import Masks, layer_cost
+from evenspike_sim.cost import layer_cost
+from evenspike_sim.spikes import Masks
 
 ENTRIES = 256
 BYTES = 64 << 20

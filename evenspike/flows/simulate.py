@@ -159,9 +159,7 @@ class Run(Figures):
 
     def statements(self, at: int) -> list[LayerStatement]:
         """What the cycle model says about every layer of the image at a position; runs it."""
-        runs = _accelerator(self.packed).run(
-            integers.host_currents(self.program, self.images.pixels[at])
-        )
+        runs = _accelerator(self.packed).run(integers.encode(self.program, self.images.pixels[at]))
         return [model_statement(run) for run in runs]
 
     def report(self, command: str | None = None) -> Report:
@@ -249,7 +247,7 @@ class Reference:
 def reference(program: Program, images: Images | Pixels, progress: Progress = silent) -> Reference:
     """The integer reference on images: what every simulator's spikes have to be.
 
-    images: of `images`, or uint8 pixels [N, C, H, W] or [C, H, W].
+    images: of `images`, or uint8 pixels, several inputs or one as the Program takes it.
 
     Raises EvenspikeError for images that the Program does not take.
     """
@@ -276,7 +274,7 @@ def simulate(
     Parameters
     ----------
     packed : of `pack`.
-    images : of `images`, or uint8 pixels [N, C, H, W] or [C, H, W].
+    images : of `images`, or uint8 pixels, several inputs or one as the Program takes it.
     check : compare every image with the integer reference, which takes about as long again.
     jobs : images at a time; 0 for one on each core.
     backend : "threading" (this process), "loky" (processes of this machine), "dask" or "ray" (a
@@ -402,7 +400,7 @@ def run_image(
     """One image on the cycle model, and on the reference if it is to be checked."""
     program = accelerator.packed.program
     pixels = images.pixels[at]
-    runs = accelerator.run(integers.host_currents(program, pixels), spans)
+    runs = accelerator.run(integers.encode(program, pixels), spans)
     statements = [model_statement(run) for run in runs]
     found: Divergence | None = None
     if check:

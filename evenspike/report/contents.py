@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import platform
 from datetime import UTC, datetime
@@ -142,22 +143,24 @@ def natural_order(natural: Tally, mapped: float) -> dict[str, Any]:
 def _layer(
     layer: Layer, descriptor: Descriptor, tally: LayerTally, images: int, pes: int
 ) -> dict[str, Any]:
-    segment = layer.segments[0]
+    segment = layer.segments[0] if layer.segments else None
     mean = {state: tally.states[state] / images for state in STATES}
     average = {name: value / images for name, value in tally.counts.items()}
     cycles, busy = average["cycles"], float(np.sum(mean["busy"]))
-    shortcuts = {"shortcut": _shortcut(layer)} if len(layer.segments) > 1 else {}
+    more = {"shortcut": _shortcuts(layer)} if len(layer.segments) > 1 else {}
+    if layer.coding is not None:
+        more["coding"] = layer.coding.value
     return {
         "name": layer.name,
         "shape": {
             "filters": layer.filters,
-            "channels": segment.channels,
-            "kernel": segment.kernel,
-            "stride": segment.stride,
+            "channels": layer.filters if segment is None else segment.channels,
+            "kernel": None if segment is None else segment.kernel,
+            "stride": None if segment is None else segment.stride,
             "height": layer.size[0],
             "width": layer.size[1],
             "pool": layer.pool,
-            **shortcuts,
+            **more,
         },
         "tile": list(descriptor.tile),
         "filters_per_pass": descriptor.slots,
@@ -171,15 +174,15 @@ def _layer(
         "per_pe": {state: value.tolist() for state, value in mean.items()},
         **{name: average[name] for name in COUNTED},
         "overflow": tally.overflow,
-        "density": layer.nnz / layer.weights,
+        "density": layer.nnz / layer.weights if layer.weights else None,
     }
 
 
 def _dense_cycles(layer: Layer, tally: LayerTally, images: int, pes: int) -> float:
     """Cycles of the layer on the same spikes, were no weight pruned and every PE always busy.
 
-    An identity shortcut has one weight for each channel, pruned or not. The host layer takes what
-    it takes: no weight of it is in the accelerator.
+    An identity shortcut has one weight for each channel, pruned or not. The first layer takes
+    what it takes: it is the host's, and no weight of it is in the accelerator.
     """
     if layer.host:
         return tally.counts["cycles"] / images
@@ -190,10 +193,12 @@ def _dense_cycles(layer: Layer, tally: LayerTally, images: int, pes: int) -> flo
     return work / (pes * images)
 
 
-def _shortcut(layer: Layer) -> str:
-    """The second input of a residual layer: its kernel and stride, or `identity`."""
-    if layer.is_identity(1):
-        return "identity"
-    segment = layer.segments[1]
-    stride = f"/{segment.stride}" if segment.stride != 1 else ""
-    return f"{segment.kernel}×{segment.kernel}{stride}"  # noqa: RUF001 (as in the report's tables)
+def _shortcuts(layer: Layer) -> str:
+    """The inputs behind the first: kernel and stride of each, or `identity`; as many times."""
+    found = []
+    for index, segment in enumerate(layer.segments[1:], start=1):
+        stride = f"/{segment.stride}" if segment.stride != 1 else ""
+        kernel = f"{segment.kernel}×{segment.kernel}{stride}"  # noqa: RUF001 (as in the tables)
+        found.append("identity" if layer.is_identity(index) else kernel)
+    each = [(text, len(list(same))) for text, same in itertools.groupby(found)]
+    return " + ".join(text if times == 1 else f"{times} of {text}" for text, times in each)

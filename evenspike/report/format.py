@@ -17,7 +17,7 @@ STATE_TEXT = {
     "busy": "works on a weight that matches an active neuron",
     "starved": "has its weights and no activation that matches one of them",
     "waiting": "is done and waits for the slowest PE, or for the layer's last write",
-    "loading": "waits for the weights of the next chunk (first layer: for currents)",
+    "loading": "waits for the weights of the next chunk (first layer: for the input's spikes)",
     "draining": "hands its accumulators to the LIF units",
 }
 """What a PE does in a cycle of each state."""
@@ -31,9 +31,9 @@ DEFINITIONS = {
     "over the mean": "busy cycles of the busiest PE of a layer above the mean over its PEs; of the "
     "whole network, of all layers' busiest PEs together",
     "dense": "the least cycles that the layer would take with every weight alive, on the same "
-    "spikes: a PE-cycle for every weight that an active neuron (one that fires in any timestep) "
-    "meets, spread evenly over the PEs and with nothing else to do; the first layer, whose "
-    "currents come from the host, as it is",
+    "spikes: a PE-cycle for every weight that an active neuron (one that fires in any timestep of "
+    "a group) meets, spread evenly over the PEs and with nothing else to do; the first layer, "
+    "whose spikes come from the host, as it is",
     "speed-up over dense": "dense / cycles: at least so much faster than the unpruned network",
     "speed-up over natural order": "cycles with filter f on PE f mod PEs / cycles, on the same "
     "images",
@@ -126,8 +126,10 @@ def shares(counts: Mapping[str, float]) -> dict[str, float]:
 
 
 def timesteps(report: Content) -> str:
-    """Timesteps of the network, and of the machine where it has more."""
+    """Timesteps of the network, and of the machine where it has another number."""
     used, there = report["compared"]["timesteps"], report["arch"]["timesteps"]
+    if used > there:
+        return f"{used} in groups of {there}"
     return str(used) if used == there else f"{used} of {there}"
 
 

@@ -27,16 +27,19 @@ NOTE = "util. = busy share of the PE-cycles; with the four shares beside it, it 
 
 def place(values: Mapping[str, Any]) -> list[str]:
     """Cells of `PLACE`; the shape is `channels→filters kernel/stride @map before pooling`, and
-    behind a plus the shortcut of a residual layer.
+    behind a plus the further inputs of a layer that has some. An input without a convolution has
+    its coding instead, and no input a mapping.
     """
     s, tile = values["shape"], values["tile"]
-    stride = f"/{s['stride']}" if s["stride"] != 1 else ""
-    shape = (
-        f"{s['channels']}→{s['filters']} {s['kernel']}×{s['kernel']}{stride} "
-        f"@{s['height']}×{s['width']}"
-    )
+    what = s.get("coding")
+    if s["kernel"] is not None:
+        stride = f"/{s['stride']}" if s["stride"] != 1 else ""
+        what = f"{s['kernel']}×{s['kernel']}{stride}"
+    shape = f"{s['channels']}→{s['filters']} {what} @{s['height']}×{s['width']}"
     if "shortcut" in s:
         shape += f" + {s['shortcut']}"
+    if "coding" in s:
+        return [shape, *[fmt.DASH] * (len(PLACE) - 1)]
     counts = [fmt.count(values[key]) for key in ("filters_per_pass", "passes", "chunks")]
     return [shape, f"{tile[0]}×{tile[1]}", *counts]
 

@@ -23,19 +23,22 @@ MAYBE, NUMBERS, NAMES = "a number or null", "a list of numbers", "text or an obj
 MAYBE_TEXT, INTERVAL = "text or null", "two numbers or null"
 
 STATE_COUNTS = dict.fromkeys(STATES, COUNT)
-SHAPE = ("filters", "channels", "kernel", "stride", "height", "width", "pool")
+SHAPE = ("filters", "channels", "height", "width", "pool")
+KERNEL = ("kernel", "stride")
+"""Of the shape; null of an input without a convolution."""
 UTILIZATION = ("layer_mean", "parameter_weighted", "pooled")
 
 LAYER: dict[str, Any] = {
     "name": TEXT,
-    "shape": dict.fromkeys(SHAPE, COUNT),
+    "shape": {**dict.fromkeys(SHAPE, COUNT), **dict.fromkeys(KERNEL, MAYBE)},
     "tile": NUMBERS,
     **dict.fromkeys(("filters_per_pass", "passes", "chunks", "cycles"), COUNT),
     **STATE_COUNTS,
     "utilization": COUNT,
     "per_pe": dict.fromkeys(STATES, NUMBERS),
     **dict.fromkeys(("words_loaded", "spikes_in", "spikes_out", "accumulations"), COUNT),
-    **dict.fromkeys(("bound_cycles", "dense_cycles", "density", "energy_pj"), COUNT),
+    **dict.fromkeys(("bound_cycles", "dense_cycles", "energy_pj"), COUNT),
+    "density": MAYBE,
 }
 
 ACTION = {

@@ -135,7 +135,7 @@ def test_counters_are_the_mean_over_the_images(
     assert report["arch"]["digest"] == arch.digest != PRESETS["packed"].digest
     assert report["mapping"] == "natural"
     accelerator = Accelerator(pack(program, choose(program, arch, natural=True), arch))
-    images = [accelerator.run(reference.host_currents(program, one)) for one in shown(3)[0]]
+    images = [accelerator.run(reference.encode(program, one)) for one in shown(3)[0]]
     for index, (layer, entry) in enumerate(zip(program.layers, report["layers"], strict=True)):
         runs = [packed[index] for packed in images]
         assert entry["filters_per_pass"] == 1

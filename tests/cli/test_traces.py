@@ -292,8 +292,7 @@ def trace(tmp_path: Path) -> Path:
         (["--density", "5", "--rate", "nan"], "rate nan is outside 0 to 100 percent"),
         (["--density", "5", "--rate", "101"], "rate 101.0 is outside 0 to 100 percent"),
         (["--density", "5", "--seed", "-1"], "seed -1 is negative"),
-        (["--density", "5", "--timesteps", "0"], "{trace}: the option `timesteps`: 0, 1 to 8"),
-        (["--density", "5", "--timesteps", "5"], "trace: 5 timesteps, Arch timesteps is 4"),
+        (["--density", "5", "--timesteps", "0"], "{trace}: the option `timesteps`: 0, 1 to 32"),
         (["--density", "5", "--layers", "none"], "none: cannot be read: No such file"),
         (["--density", "5", "--images", "3"], "--images belongs to a model"),
         (["--density", "5", "--data", "d"], "--data belongs to a model"),
@@ -320,7 +319,7 @@ def test_options_of_a_trace(refused: Refused, trace: Path, arguments: list[str],
         (["--balanced", "--model", "m"], "--model and a trace"),
         (["--rate", "nan"], "rate nan is outside 0 to 100 percent"),
         (["--rate", 5, "--seed", -7], "seed -7 is negative"),
-        (["--rate", 5, "--timesteps", 9], "9 timesteps, 1 to 8 are possible"),
+        (["--rate", 5, "--timesteps", 33], "33 timesteps, 1 to 32 are possible"),
         (["--rate", 5, "--layers", "none"], "none: cannot be read: No such file"),
     ],
 )
@@ -366,7 +365,7 @@ def test_a_trace_that_the_accelerator_cannot_run(refused: Refused, tmp_path: Pat
     assert refused("sim", "--trace", wide, "--density", 5) == message
     np.savez(wide, a_in=np.ones((17, 128, 128), dtype=np.uint8))
     assert refused("sim", "--trace", wide, "--density", 5).startswith(
-        "layer input: its spikes take 32768 entries, Arch spike_entries is 8192"
+        "layer input: its spikes take 32768 entries; Arch spike_entries is 8192"
     )
     np.savez(wide, a_in=np.ones((1, 2, 2000), dtype=np.uint8))
     assert "sides reach 1024" in refused("sim", "--trace", wide, "--density", 5)

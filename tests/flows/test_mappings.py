@@ -66,7 +66,8 @@ def test_all_that_decides_a_mapping_is_in_the_key(
     program: Program, chosen: list[Program], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     activity = {layer.name: [0.5] * layer.filters for layer in program.layers}
-    rates: list[npt.NDArray[np.float64] | None] = [None, np.ones(program.layers[1].filters)]
+    rates: list[npt.NDArray[np.float64] | None] = [None]
+    rates += [np.ones(layer.filters) for layer in program.layers[1:]]
     inputs = [np.ones(layer.output, dtype=np.uint8) for layer in program.layers]
     calls: list[Callable[[], object]] = [
         lambda: pack(program, ARCH),

@@ -42,7 +42,7 @@ def test_figures_are_those_of_the_cycle_model(packed: Packed, run: es.Run) -> No
     accelerator = Accelerator(packed)
     images = es.images(6)
     one_by_one = [
-        accelerator.run(reference.host_currents(packed.program, pixels)) for pixels in images.pixels
+        accelerator.run(reference.encode(packed.program, pixels)) for pixels in images.pixels
     ]
     assert run.cycles == np.mean([sum(layer.cycles for layer in runs) for runs in one_by_one])
     for number, layer in enumerate(run.layers):

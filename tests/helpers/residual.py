@@ -9,7 +9,7 @@ from torch import nn
 
 from evenspike_core.program import Program
 from evenspike_train import networks
-from evenspike_train.export.quantize import quantise
+from evenspike_train.export.programs import follow, to_program
 from evenspike_train.kernels.neuron import LIFParameters
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.tickets import masks
@@ -45,6 +45,5 @@ def calibrated(
 
 
 def program_of(model: networks.ResNet19, side: int = 32, *, keep_living: bool = False) -> Program:
-    layers = quantise(model, keep_living, side).layers
-    config = model.config
-    return Program("residual", config.timesteps, (config.in_channels, side, side), layers)
+    network = follow(model, images(4, 99, side), "residual")
+    return to_program(network, keep_living=keep_living)[0]

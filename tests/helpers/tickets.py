@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core.program import PIXELS, Layer, Program, Segment
+from evenspike_core.program import PIXELS, Coding, Layer, Program, Readout, Segment
 
 
 def small_program() -> Program:
@@ -23,17 +23,17 @@ def small_program() -> Program:
         bias: npt.NDArray[np.int32] = rng.integers(-20, 21, segment.weights.shape[0], np.int32)
         return Layer(name, (segment,), bias, (side, side), threshold, **fields)
 
-    first = Segment(PIXELS, weights(5, 1, 3, 3, density=1.0), 2, 1)
-    body = Segment(0, weights(20, 5, 3, 3, density=0.5), 1, 1)
+    first = Segment(PIXELS, weights(5, 1, 3, 3, density=1.0), 2, (-1, -1))
+    body = Segment(0, weights(20, 5, 3, 3, density=0.5), 1, (-1, -1))
     last = Segment(1, weights(10, 20, 1, 1, density=0.8), average=4)
     return Program(
         "small",
         4,
         (1, 32, 32),
         (
-            layer("first", first, 16, 100, pool=2, shift=6),
+            layer("first", first, 16, 100, pool=2, shift=6, coding=Coding.DIRECT),
             layer("body", body, 8, 60, pool=2),
-            layer("last", last, 1, 0, last=True),
+            layer("last", last, 1, 1, readout=Readout.PSUM),
         ),
         {"dataset": "fmnist", "seed": 0},
     )

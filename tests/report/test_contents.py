@@ -27,7 +27,7 @@ def ran(program: Program, seed: int) -> tuple[dict[str, Any], Tally]:
     packed = pack(program, random_mapping(program, arch, seed), arch)
     accelerator = Accelerator(packed)
     tally = Tally.of(
-        accelerator.run(reference.host_currents(program, random_pixels(program, image)))
+        accelerator.run(reference.encode(program, random_pixels(program, image)))
         for image in (8 * seed, 8 * seed + 2, 8 * seed + 7)
     )
     return contents(program, packed, tally, model="random", mapping="cost"), tally

@@ -9,9 +9,8 @@ pytest.importorskip("torch")
 import torch
 
 from evenspike_core.metrics import paper_metrics
-from evenspike_core.program import Program
 from evenspike_train import networks, tickets
-from evenspike_train.export.quantize import quantise
+from evenspike_train.export.programs import follow, to_program
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.tickets import MethodConfig, masks
 from tests.helpers.pruning import PROBE, generator
@@ -35,8 +34,8 @@ def test_utilization_is_one_at_98_percent(name: str) -> None:
         alive = tickets.build(config).update(weights, dense, drawn, True, PROBE).masks
         assert masks.sparsity(alive) >= 0.98
         masks.write(model, alive)
-        layers = quantise(model, keep_living=True).layers
-        found[method] = paper_metrics(Program(name, 4, (1, 32, 32), layers), PES)
+        program, _ = to_program(follow(model), keep_living=True)
+        found[method] = paper_metrics(program, PES)
     for cycles in found.values():
         assert len(cycles.convolutions) == COUNTED[name]
         for layer in cycles.convolutions:

@@ -15,8 +15,9 @@ from evenspike_core import reference
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Program
 from evenspike_train import networks
-from evenspike_train.export import folding, quantize
 from evenspike_train.export.integer import integer_accuracy, quantised_forward
+from evenspike_train.export.programs import follow, to_program
+from evenspike_train.export.quantize import quantise
 from evenspike_train.kernels.neuron import LIFParameters
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.tickets import masks
@@ -44,8 +45,10 @@ def images(count: int, seed: int | None = None) -> torch.Tensor:
 
 
 def program_of(model: networks.SpikingNetwork, **options: bool) -> tuple[Program, dict[str, int]]:
-    quantised = quantize.quantise(model, **options)
-    return Program("test", model.config.timesteps, (1, 32, 32), quantised.layers), quantised.lost
+    network = follow(model, images(4, seed=3), "test")
+    quantised = quantise(network, **options)
+    program, _ = to_program(network, **options)
+    return program, quantised.lost
 
 
 NEURONS: list[dict[str, Any]] = [
@@ -92,7 +95,7 @@ def test_integers_follow_the_float_network(neuron: dict[str, Any]) -> None:
 
 def test_fold_is_batch_norm_and_gain() -> None:
     model = sparse_model().double()
-    folded = folding.fold(model)
+    folded = follow(model).layers
     x = torch.rand(2, 4, 32, 32, dtype=torch.float64)
     layer = model.blocks()[1]
     weight, bias = torch.from_numpy(folded[1].segments[0].weight), torch.from_numpy(folded[1].bias)
@@ -120,7 +123,7 @@ def test_zeros_stay_zeros_and_scales_are_powers_of_two() -> None:
 def test_rounding_error_is_half_a_step() -> None:
     model = sparse_model()
     program, _ = program_of(model)
-    for real, layer in zip(folding.fold(model)[1:], program.layers[1:], strict=True):
+    for real, layer in zip(follow(model).layers[1:], program.layers[1:], strict=True):
         error = np.abs(real.segments[0].weight * layer.threshold - layer.segments[0].weights)
         assert error.max() <= 0.5
         assert np.abs(real.bias * layer.threshold - layer.bias).max() <= 0.5
@@ -129,7 +132,7 @@ def test_rounding_error_is_half_a_step() -> None:
 def test_scale_is_the_largest_that_fits() -> None:
     model = sparse_model()
     program, _ = program_of(model)
-    for real, layer in zip(folding.fold(model)[1:-1], program.layers[1:-1], strict=True):
+    for real, layer in zip(follow(model).layers[1:-1], program.layers[1:-1], strict=True):
         doubled = np.abs(np.rint(real.segments[0].weight * 2 * layer.threshold))
         total = doubled.sum(axis=(1, 2, 3)) + np.abs(real.bias * 2 * layer.threshold)
         too_wide = doubled.max() > 32767
@@ -182,12 +185,12 @@ def test_impossible_ranges_are_named() -> None:
     with torch.no_grad():
         model.blocks()[3].norm.bias.fill_(1e30)
     with pytest.raises(EvenspikeError, match="layer conv4: no scale fits"):
-        quantize.quantise(model)
+        quantise(follow(model))
 
 
-def test_leak_without_shifts_is_named() -> None:
-    with pytest.raises(EvenspikeError, match=r"leak 0\.3 has no shift form"):
-        quantize.quantise(sparse_model(leak=0.3))
+def test_any_leak_is_a_number_of_4096ths() -> None:
+    program, _ = program_of(sparse_model(leak=0.3, gain=1.0))
+    assert {layer.leak for layer in program.layers} == {1229}
 
 
 @pytest.mark.parametrize(
@@ -200,7 +203,7 @@ def test_nan_is_named(name: str, attribute: str) -> None:
     with torch.no_grad():
         getattr(part, attribute)[0] = float("nan")
     with pytest.raises(EvenspikeError, match=rf"{name}: holds 1 values that are not finite"):
-        quantize.quantise(model)
+        quantise(follow(model))
 
 
 def test_accuracy_takes_the_first_of_equal_logits() -> None:

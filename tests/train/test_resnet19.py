@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -10,15 +11,15 @@ pytest.importorskip("torch")
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from evenspike_core import reference
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.program import PIXELS
 from evenspike_train import networks
-from evenspike_train.export import folding
 from evenspike_train.export.integer import quantised_forward
+from evenspike_train.export.programs import follow
 from evenspike_train.kernels.neuron import LIFParameters, lif_loop
+from evenspike_train.lowering import FloatLayer, Network
+from evenspike_train.lowering.evaluate import currents
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.runs import sparse_cpu
 from evenspike_train.tickets import masks
@@ -41,11 +42,11 @@ def test_logits_and_spikes_per_timestep() -> None:
     model = networks.build(NetworkConfig("resnet19", width=2, timesteps=3, classes=7))
     record: list[torch.Tensor] = []
     assert model(images(5, 0), record=record).shape == (3, 5, 7)
-    graph = model.graph()
-    assert [layer.size[0] for layer in graph] == SIZES
+    layers = follow(model).layers
+    assert [layer.size[0] for layer in layers] == SIZES
     filters = [2] + [4] * 6 + [8] * 6 + [16] * 4 + [8]
     assert [tuple(r.shape) for r in record] == [
-        (15, f, *layer.size) for f, layer in zip(filters, graph[:-1], strict=True)
+        (15, f, *layer.size) for f, layer in zip(filters, layers[:-1], strict=True)
     ]
     assert all(((r == 0) | (r == 1)).all() for r in record)
 
@@ -73,23 +74,17 @@ def test_an_image_is_the_same_frame_at_every_timestep() -> None:
         model(frames[:, :3])
 
 
-def folded_forward(
-    layers: list[folding.FoldedLayer], pixels: torch.Tensor, neuron: LIFParameters
-) -> list[torch.Tensor]:
+def folded_forward(network: Network, neuron: LIFParameters) -> list[torch.Tensor]:
     """Spikes [T, B, F, H, W] of each layer, from nothing but the folded layers; last the logits."""
     plain = LIFParameters(neuron.leak, 1.0, neuron.threshold, neuron.reset)
-    spikes: list[torch.Tensor] = []
-    for layer in layers:
-        current = torch.from_numpy(layer.bias)[:, None, None]
-        for part in layer.segments:
-            x = pixels.expand(4, *pixels.shape) if part.source == PIXELS else spikes[part.source]
-            summed = functional.avg_pool2d(x.flatten(0, 1), part.average, divisor_override=1)
-            weight = torch.from_numpy(part.weight)
-            out = functional.conv2d(summed, weight, None, part.stride, part.padding)
-            current = current + out.view(4, -1, *out.shape[1:])
-        assert current.shape[-2:] == layer.size
-        spikes.append(current if layer.last else lif_loop(current, plain))
-    return spikes
+    done: list[FloatLayer] = []
+    found: list[torch.Tensor] = []
+    for index, layer in enumerate(network.layers):
+        own = dataclasses.replace(network, layers=(*done, *network.layers[index:]))
+        current = torch.from_numpy(currents(own, index).copy())
+        found.append(current if layer.last else lif_loop(current, plain))
+        done.append(dataclasses.replace(layer, spikes=found[-1].numpy() != 0))
+    return found
 
 
 @pytest.mark.parametrize(("side", "average"), [(32, (4, 1)), (48, (2, 3)), (8, (1, 1))])
@@ -99,10 +94,10 @@ def test_folded_graph_is_the_network(side: int, average: tuple[int, int]) -> Non
     record: list[torch.Tensor] = []
     with torch.no_grad():
         logits = model(pixels, record=record)
-    layers = folding.fold(model, side)
-    fc1 = layers[-2].segments[0]
+    network = follow(model, pixels)
+    fc1 = network.layers[-2].segments[0]
     assert (fc1.average, fc1.weight.shape[-1]) == average
-    folded = folded_forward(layers, pixels.double(), model.config.neuron)
+    folded = folded_forward(network, model.config.neuron)
     assert len(folded) == LAYERS
     for theirs, mine in zip(record, folded, strict=False):
         assert torch.equal(theirs.view(mine.shape), mine)
@@ -112,7 +107,7 @@ def test_folded_graph_is_the_network(side: int, average: tuple[int, int]) -> Non
 
 def test_shortcuts_are_segments() -> None:
     model = calibrated(2)
-    layers = folding.fold(model)
+    layers = follow(model).layers
     for number in range(1, 9):
         first, second = layers[2 * number - 1 : 2 * number + 1]
         assert (first.name, second.name) == (f"block{number}.conv1", f"block{number}.conv2")
@@ -126,11 +121,15 @@ def test_shortcuts_are_segments() -> None:
             assert np.array_equal(shortcut.weight[:, :, 0, 0], 0.75 * np.eye(len(second.bias)))
 
 
-def test_a_map_that_no_pool_covers_is_named() -> None:
-    model = calibrated(2)
-    message = r"fc1: a mean over 9x9 positions is no average pool of \(1, 2, 4, 8\) under"
-    with pytest.raises(EvenspikeError, match=message):
-        folding.fold(model, 72)
+def test_a_mean_that_no_pool_covers_is_a_kernel_in_parts() -> None:
+    model = calibrated(2, side=72)
+    fc1 = follow(model, images(2, 7, 72)).layers[-2]
+    assert [(s.average, s.offset, s.weight.shape[-1]) for s in fc1.segments] == [
+        (1, (0, 0), 5),
+        (1, (0, 5), 5),
+        (1, (5, 0), 5),
+        (1, (5, 5), 5),
+    ]
 
 
 NEURONS: list[dict[str, Any]] = [{}, {"leak": 0.5, "gain": 1.0, "reset": "soft"}]
@@ -157,7 +156,7 @@ def test_segments_of_a_layer_share_one_scale() -> None:
     assert program.weights == sum(mask.numel() for mask in alive.values())
     assert program.nnz == sum(int(mask.sum()) for mask in alive.values())  # none was rounded away
     identities = 0
-    for real, layer in zip(folding.fold(model)[1:], program.layers[1:], strict=True):
+    for real, layer in zip(follow(model).layers[1:], program.layers[1:], strict=True):
         assert layer.threshold & (layer.threshold - 1) == 0
         for number, part in enumerate(real.segments):
             error = np.abs(part.weight * layer.threshold - layer.segments[number].weights).max()

@@ -21,7 +21,7 @@ from evenspike_hw.board.bridge import (
     BoardStatus,
     Opcode,
 )
-from evenspike_hw.engine.host import MemoryMap, current_words
+from evenspike_hw.engine.host import Masks, MemoryMap, input_words
 from evenspike_hw.engine.results import Buffers
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.registers import Register, Status
@@ -121,12 +121,12 @@ class Client:
         words = self.read_register(BOARD) >> BoardStatus.WORDS
         if needed > words:
             raise EvenspikeError(
-                f"{packed.name}: its table, weights, currents and logits take {needed} words, "
+                f"{packed.name}: its table, weights, input and logits take {needed} words, "
                 f"the board's memory has {words}"
             )
         self.write_memory(0, map_.constant)
         for register, value in {
-            Register.CURRENTS: map_.currents,
+            Register.INPUT: map_.input,
             Register.WEIGHTS: map_.weights,
             Register.LOGITS: map_.logits,
             Register.TABLE: 0,
@@ -138,23 +138,19 @@ class Client:
         self._wait("filling its table", seconds)
         self._map = map_
 
-    def run(self, currents: npt.NDArray[np.int32], seconds: float = SECONDS) -> BoardRun:
-        """Runs one inference on the host's currents [filters, H, W].
+    def run(self, masks: Masks, seconds: float = SECONDS) -> BoardRun:
+        """Runs one inference on the input's spikes, masks [channels, H, W] over all timesteps.
 
-        seconds: that it may take. Raises EvenspikeError for an inference that stops at a layer.
+        seconds: that it may take. Raises EvenspikeError for masks that are not of the Packed, and
+        for an inference that stops at a layer.
         """
         map_ = self._map
         if map_ is None:
             raise EvenspikeError("board: no Program is loaded")
         packed = map_.packed
-        first = packed.layers[0]
-        if currents.shape != (first.filters, *first.size):
-            raise EvenspikeError(
-                f"layer {first.name}: currents are {currents.shape}, "
-                f"not {(first.filters, *first.size)}"
-            )
+        words = input_words(packed, masks)
         self._wait("before the inference", seconds)
-        self.write_memory(map_.currents, current_words(packed, currents))
+        self.write_memory(map_.input, words)
         self.write_register(Register.CONTROL, START)
         status = self._wait("in an inference", seconds)
         layer = _layer(status)

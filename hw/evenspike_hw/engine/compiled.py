@@ -282,14 +282,14 @@ class Job(ctypes.Structure):
     _fields_ = (
         ("memory", ctypes.c_void_p),
         ("words", ctypes.c_uint64),
-        *((name, ctypes.c_uint32) for name in ("currents", "weights", "logits", "table")),
+        *((name, ctypes.c_uint32) for name in ("input", "weights", "logits", "table")),
         *(
             (name, ctypes.c_uint32)
             for name in ("table_words", "pass_base", "latency", "stall", "stall_from")
         ),
         ("seed", ctypes.c_uint64),
         ("watchdog", ctypes.c_uint64),
-        ("layers", ctypes.c_uint32),
+        *((name, ctypes.c_uint32) for name in ("layers", "groups", "region")),
         *((name, ctypes.c_void_p) for name in ("base", "room", "cycles", "states", "overflow")),
         *((name, ctypes.c_void_p) for name in ("counts", "columns", "masks", "closed")),
         ("logit_words", ctypes.c_void_p),

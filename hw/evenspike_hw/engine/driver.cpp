@@ -20,7 +20,7 @@ namespace {
 
 constexpr int STATES = 5;
 
-enum Register : uint32_t { CONTROL, CURRENTS, WEIGHTS, LOGITS, TABLE, TABLE_WORDS, PASS_BASE };
+enum Register : uint32_t { CONTROL, INPUT, WEIGHTS, LOGITS, TABLE, TABLE_WORDS, PASS_BASE };
 enum Status : uint32_t { BUSY = 1, DONE = 2, ERROR = 4 };
 enum Result : int { FINISHED, REFUSED, STALLED };
 
@@ -28,24 +28,26 @@ struct Job {
     // What the memory holds, and where.
     const uint64_t *memory;
     uint64_t words;
-    uint32_t currents, weights, logits, table, table_words, pass_base;
+    uint32_t input, weights, logits, table, table_words, pass_base;
     // How the memory behaves. stall: of 65536 cycles, those in which it does nothing.
     // It begins to do so in cycle `stall_from` of the inference; 0: before it.
     uint32_t latency, stall, stall_from;
     uint64_t seed;
     // Cycles without any progress after which it is given up.
     uint64_t watchdog;
-    // From each layer: first entry of its spikes, and how many there is room for.
-    uint32_t layers;
+    // From each layer: first entry of its spikes of group 0, and how many there is room for in each
+    // group, whose entries are a region behind those of the group before.
+    uint32_t layers, groups, region;
     const uint32_t *base, *room;
-    // Results. The spikes of a layer follow those of the layer before.
+    // Results. The spikes of a layer follow those of the layer before; those of its groups follow
+    // each other.
     uint32_t *cycles;      // [layers]
     uint32_t *states;      // [layers][PES][STATES]
     uint8_t *overflow;     // [layers][2][PES]: accumulators, membranes
-    uint16_t *counts;      // [sum of room]: entries of the row that starts here
-    uint16_t *columns;     // [sum of room]
-    uint8_t *masks;        // [sum of room][PES]
-    uint32_t *closed;      // [sum of room]: cycle in which the n-th window of the layer is closed
+    uint16_t *counts;      // [groups * sum of room]: entries of the row that starts here
+    uint16_t *columns;     // [groups * sum of room]
+    uint8_t *masks;        // [groups * sum of room][PES]
+    uint32_t *closed;      // [groups * sum of room]: cycle in which the layer's n-th window closes
     uint64_t *logit_words;
     uint32_t logit_count;
     uint32_t total_cycles, status;
@@ -98,7 +100,7 @@ class Machine {
         columns.assign(ENTRIES, 0);
         counts.assign(ENTRIES, 0);
         masks.assign(static_cast<size_t>(ENTRIES) * PES, 0);
-        write(CURRENTS, job.currents);
+        write(INPUT, job.input);
         write(WEIGHTS, job.weights);
         write(LOGITS, job.logits);
         write(PASS_BASE, job.pass_base);
@@ -240,7 +242,7 @@ class Machine {
         if (bits(top->count_write, 0, 1)) {
             uint64_t at = bits(top->count_write, 1, ENTRY_BITS) % ENTRIES;
             counts[at] = bits(top->count_write, 1 + ENTRY_BITS, MAP_BITS);
-            if (windows < job.room[layer]) job.closed[offset + windows++] = cycle;
+            if (windows < job.groups * job.room[layer]) job.closed[offset + windows++] = cycle;
             progress = true;
         }
         if (top->write_valid) {
@@ -256,12 +258,16 @@ class Machine {
                 overflow[PES + pe] = bits(top->membrane_overflow, pe, 1);
             }
             uint32_t base = job.base[layer], room = job.room[layer];
-            std::memcpy(job.counts + offset, &counts[base], room * sizeof(uint16_t));
-            std::memcpy(job.columns + offset, &columns[base], room * sizeof(uint16_t));
-            std::memcpy(job.masks + static_cast<size_t>(offset) * PES,
-                        &masks[static_cast<size_t>(base) * PES], static_cast<size_t>(room) * PES);
+            for (uint32_t group = 0; group < job.groups && room; group++) {
+                std::memcpy(job.counts + offset, &counts[base], room * sizeof(uint16_t));
+                std::memcpy(job.columns + offset, &columns[base], room * sizeof(uint16_t));
+                std::memcpy(job.masks + static_cast<size_t>(offset) * PES,
+                            &masks[static_cast<size_t>(base) * PES],
+                            static_cast<size_t>(room) * PES);
+                offset += room;
+                base += job.region;
+            }
             layer_start = cycle;
-            offset += room;
             windows = 0;
             progress = true;
         }

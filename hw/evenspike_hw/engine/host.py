@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed
-from evenspike_hw.rtl.descriptor import Tables
-from evenspike_hw.rtl.layouts import PSUM_BITS
+from evenspike_hw.rtl.descriptor import Tables, input_size
+from evenspike_hw.rtl.layouts import WORD_BITS
 
 Positions = npt.NDArray[np.int64]
+Masks = npt.NDArray[np.unsignedinteger[Any]]
 
 
 def positions(layer: Descriptor) -> Positions:
-    """int64 [positions, 3]: block, y and x of each position of a layer in drain order.
+    """int64 [positions, 3]: block, y and x of each position that a layer drains for one group.
 
     For each pass, tile and slot: the windows of the pool row by row, the positions of a window row
-    by row (docs/timing.md, "Barrier, drain, LIF, collector").
+    by row (docs/timing.md, "Barrier, drain, LIF, collector"). A tile's positions come again for
+    each group before those of the next tile.
     """
     found = []
     side = layer.pool
@@ -32,44 +37,52 @@ def positions(layer: Descriptor) -> Positions:
     return np.concatenate(found)
 
 
-def current_words(packed: Packed, currents: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
-    """The words of `currents` [filters, H, W]: for each position `pes` currents of 24 bits, the one
-    of PE 0 in the low bits, padded to a whole number of words.
+def input_words(packed: Packed, masks: Masks) -> npt.NDArray[np.uint64]:
+    """The words of the input's spikes, masks [channels, H, W] over all timesteps: for each group,
+    block, row and column `pes` masks of `Arch.timesteps` bits, the one of PE 0 in the low bits,
+    padded to a whole number of words.
+
+    Raises EvenspikeError for masks of another shape, or with timesteps that the network does not
+    have.
     """
     layer, arch = packed.layers[0], packed.arch
-    block, y, x = positions(layer).T
-    lanes = layer.blocks[block]  # [positions, pes]
-    values = np.where(lanes >= 0, currents[lanes, y[:, None], x[:, None]], 0)
-    low = (values.astype(np.int64) & (1 << PSUM_BITS) - 1).astype("<u4")
-    content = np.zeros((len(block), arch.current_words * 8), dtype=np.uint8)
-    content[:, : arch.pes * 3] = (
-        low.view(np.uint8).reshape(len(block), arch.pes, 4)[:, :, :3].reshape(len(block), -1)
-    )
-    return content.view("<u8").reshape(-1).astype(np.uint64)
+    shape = layer.filters, *layer.size
+    if masks.shape != shape:
+        raise EvenspikeError(f"layer {layer.name}: its spikes are {masks.shape}, not {shape}")
+    content = masks.astype(np.uint64)
+    if (content >> np.uint64(packed.timesteps)).any():
+        raise EvenspikeError(
+            f"layer {layer.name}: spikes behind the network's {packed.timesteps} timesteps"
+        )
+    lanes = np.where((layer.blocks >= 0)[..., None, None], content[layer.blocks], np.uint64(0))
+    lanes = lanes.transpose(0, 2, 3, 1)[..., None]  # [blocks, H, W, pes, 1]
+    times = np.arange(packed.groups * arch.timesteps, dtype=np.uint64)
+    times = times.reshape(packed.groups, 1, 1, 1, 1, arch.timesteps)
+    spikes = (lanes >> times & np.uint64(1)).astype(np.uint8)
+    spikes = spikes.reshape(-1, arch.pes * arch.timesteps)
+    bits = np.zeros((len(spikes), arch.input_words * WORD_BITS), dtype=np.uint8)
+    bits[:, : spikes.shape[1]] = spikes
+    words = np.packbits(bits, axis=1, bitorder="little").view("<u8")
+    return words.reshape(-1).astype(np.uint64)
 
 
 class MemoryMap:
-    """The memory of an inference: table, weight stream, host currents, and then room for logits.
+    """The memory of an inference: table, weight stream, the input's spikes, then room for logits.
 
-    weights, currents, logits: where each begins; the table does at 0.
+    weights, input, logits: where each begins; the table does at 0.
     """
 
     def __init__(self, packed: Packed, tables: Tables) -> None:
         self.packed = packed
         self.tables = tables
         self.weights = tables.words.size
-        self.currents = self.weights + packed.stream.size
-
-    @property
-    def logits(self) -> int:
-        first = self.packed.layers[0]
-        silence = np.zeros((first.filters, *first.size), dtype=np.int32)
-        return self.currents + current_words(self.packed, silence).size
+        self.input = self.weights + packed.stream.size
+        self.logits = self.input + input_size(packed)
 
     @property
     def constant(self) -> npt.NDArray[np.uint64]:
-        """Returns the words in front of the currents, which are the same for all images."""
+        """Returns the words in front of the input, which are the same for all images."""
         return np.concatenate([self.tables.words, self.packed.stream])
 
-    def words(self, currents: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
-        return np.concatenate([self.constant, current_words(self.packed, currents)])
+    def words(self, masks: Masks) -> npt.NDArray[np.uint64]:
+        return np.concatenate([self.constant, input_words(self.packed, masks)])

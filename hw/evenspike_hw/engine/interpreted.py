@@ -11,11 +11,10 @@ from collections import deque
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from amaranth.sim import Simulator as Pysim
 
 from evenspike_core.pack import Packed
-from evenspike_hw.engine.host import MemoryMap
+from evenspike_hw.engine.host import Masks, MemoryMap
 from evenspike_hw.engine.results import Buffers, LayerTrace
 from evenspike_hw.engine.simulator import WATCHDOG, MemoryBehaviour, Outcome, check
 from evenspike_hw.rtl import descriptor
@@ -36,11 +35,9 @@ class InterpretedSimulator:
     def close(self) -> None:
         """Does nothing: unlike `simulator.Simulator`, it holds nothing that is to be given back."""
 
-    def run(
-        self, currents: npt.NDArray[np.int32], memory: MemoryBehaviour | None = None
-    ) -> list[LayerTrace]:
-        """Runs one inference on the host's currents; raises EvenspikeError as `Simulator` does."""
-        driver = _Driver(self.packed, self.map, currents, memory or MemoryBehaviour())
+    def run(self, masks: Masks, memory: MemoryBehaviour | None = None) -> list[LayerTrace]:
+        """Runs one inference on the input's spikes; raises EvenspikeError as `Simulator` does."""
+        driver = _Driver(self.packed, self.map, masks, memory or MemoryBehaviour())
         simulator = Pysim(driver.top)
         simulator.add_clock(1e-8)
         simulator.add_testbench(driver.run)
@@ -49,10 +46,10 @@ class InterpretedSimulator:
         return driver.results.traces(driver.status)
 
 
-def cycles_per_second(packed: Packed, currents: npt.NDArray[np.int32], cycles: int) -> float:
+def cycles_per_second(packed: Packed, masks: Masks, cycles: int) -> float:
     """Measures how fast this simulator runs the first cycles of an inference."""
     map_ = MemoryMap(packed, descriptor.encode(packed))
-    driver = _Driver(packed, map_, currents, MemoryBehaviour(), cycles)
+    driver = _Driver(packed, map_, masks, MemoryBehaviour(), cycles)
     simulator = Pysim(driver.top)
     simulator.add_clock(1e-8)
     simulator.add_testbench(driver.run)
@@ -67,14 +64,14 @@ class _Driver:
         self,
         packed: Packed,
         map_: MemoryMap,
-        currents: npt.NDArray[np.int32],
+        masks: Masks,
         memory: MemoryBehaviour,
         limit: int | None = None,
     ) -> None:
         self.limit = limit
         self.began = 0.0
         self.packed, self.map, self.memory = packed, map_, memory
-        self.content = map_.words(currents).tolist()
+        self.content = map_.words(masks).tolist()
         self.random = random.Random(memory.seed)  # noqa: S311  (of a test's memory)
         self.top = Accelerator(packed.arch)
         self.results = Buffers(packed)
@@ -91,9 +88,9 @@ class _Driver:
     async def run(self, ctx: Any) -> None:
         tables = self.map.tables
         for register, value in {
-            Register.CURRENTS: self.map.currents,
+            Register.INPUT: self.map.input,
             Register.WEIGHTS: self.map.weights,
-            Register.LOGITS: len(self.content),
+            Register.LOGITS: self.map.logits,
             Register.TABLE: 0,
             Register.TABLE_WORDS: tables.words.size,
             Register.PASS_BASE: tables.pass_base,
@@ -165,7 +162,7 @@ class _Driver:
             self._windows += 1
             moves = True
         if ctx.get(top.write_valid):
-            at = ctx.get(top.write_address) - len(self.content)
+            at = ctx.get(top.write_address) - self.map.logits
             results.logit_words[at] = ctx.get(top.write_data)
             moves = True
         if ctx.get(top.last_write):
@@ -178,10 +175,12 @@ class _Driver:
         for kind, flags in enumerate((self.top.accumulator_overflow, self.top.membrane_overflow)):
             bits = ctx.get(flags)
             results.overflow[layer, kind] = [bits >> n & 1 for n in range(self.packed.arch.pes)]
-        part = results.part(layer)
-        base = int(results.base[layer])
-        source = slice(base, base + part.stop - part.start)
-        results.counts[part] = self._counts[source]
-        results.columns[part] = self._columns[source]
-        results.masks[part] = self._masks[source]
+        start, room = results.part(layer).start, int(results.room[layer])
+        for group in range(self.packed.groups):
+            base = int(results.base[layer]) + group * self.packed.region
+            source = slice(base, base + room)
+            part = slice(start + group * room, start + (group + 1) * room)
+            results.counts[part] = self._counts[source]
+            results.columns[part] = self._columns[source]
+            results.masks[part] = self._masks[source]
         self._start, self._windows = self.cycle, 0

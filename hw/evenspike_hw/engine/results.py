@@ -8,7 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import mask_type
 from evenspike_core.pack import Descriptor, Packed
+from evenspike_core.program import Readout
+from evenspike_hw.engine.host import Masks
 from evenspike_hw.rtl.registers import Status
 from evenspike_hw.rtl.states import State
 
@@ -19,7 +22,8 @@ class LayerTrace:
 
     cycles: from the last write of the layer before. states: int64 [pes] by the names of the
         counters; they add up to the cycles.
-    masks: uint8 [filters, H, W] after pooling, zeros for the last layer; logits: of the last one.
+    masks: [filters, H, W] after pooling, over all timesteps, zeros for the last layer; logits: of
+        the last one, over all groups of timesteps.
     accumulator_overflow, membrane_overflow: bool [pes].
     closed: cycle of the inference in which each window left the collector, in drain order.
     """
@@ -27,7 +31,7 @@ class LayerTrace:
     name: str
     cycles: int
     states: dict[str, npt.NDArray[np.int64]]
-    masks: npt.NDArray[np.uint8]
+    masks: Masks
     logits: npt.NDArray[np.int64] | None
     accumulator_overflow: npt.NDArray[np.bool_]
     membrane_overflow: npt.NDArray[np.bool_]
@@ -37,10 +41,11 @@ class LayerTrace:
 class Buffers:
     """Arrays that a driver fills, for one inference of a Packed.
 
-    base, room: uint32 [layers]; first entry of each layer's spikes, and entries that they can take.
+    base, room: uint32 [layers]; first entry of each layer's spikes of group 0, and entries that the
+        spikes of a group can take.
     cycles: uint32 [layers]. states: uint32 [layers, pes, states]. overflow: uint8 [layers, 2, pes].
     counts, columns: uint16, and masks: uint8 [.., pes]; the entries of each layer behind those of
-        the layer before; counts: entries of the row that starts there.
+        the layer before, group by group; counts: entries of the row that starts there.
     closed: uint32; as `LayerTrace.closed`. logit_words: uint64; the words that were written.
     """
 
@@ -51,7 +56,7 @@ class Buffers:
             [0 if d.last else d.spike_base for d in packed.layers], dtype=np.uint32
         )
         self.room = np.array([_entries(d) for d in packed.layers], dtype=np.uint32)
-        total = int(self.room.sum())
+        total = packed.groups * int(self.room.sum())
         self.cycles = np.zeros(layers, dtype=np.uint32)
         self.states = np.zeros((layers, pes, len(State)), dtype=np.uint32)
         self.overflow = np.zeros((layers, 2, pes), dtype=np.uint8)
@@ -59,13 +64,13 @@ class Buffers:
         self.columns = np.zeros(total, dtype=np.uint16)
         self.masks = np.zeros((total, pes), dtype=np.uint8)
         self.closed = np.zeros(total, dtype=np.uint32)
-        words = last.blocks.shape[0] * last.size[0] * last.size[1] * packed.arch.logit_words
+        words = packed.groups * last.blocks.shape[0] * packed.arch.logit_words
         self.logit_words = np.zeros(words, dtype=np.uint64)
 
     def part(self, index: int) -> slice:
         """Returns where a layer's entries are."""
-        end = int(self.room[: index + 1].sum())
-        return slice(end - int(self.room[index]), end)
+        end = self.packed.groups * int(self.room[: index + 1].sum())
+        return slice(end - self.packed.groups * int(self.room[index]), end)
 
     def traces(self, status: int) -> list[LayerTrace]:
         """Returns what the layers have shown. status: the register at the end of the inference.
@@ -89,7 +94,7 @@ class Buffers:
                     layer.name,
                     int(self.cycles[index]),
                     {state.name.lower(): states[:, state] for state in State},
-                    _dense(layer, *entries),
+                    self._masks(layer, *entries),
                     self._logits(layer) if layer.last else None,
                     overflow[0],
                     overflow[1],
@@ -98,16 +103,49 @@ class Buffers:
             )
         return found
 
+    def _masks(
+        self,
+        layer: Descriptor,
+        counts: npt.NDArray[np.uint16],
+        columns: npt.NDArray[np.uint16],
+        masks: npt.NDArray[np.uint8],
+    ) -> Masks:
+        """Returns the spikes of a layer, [filters, H, W], its groups put together."""
+        packed, room = self.packed, _entries(layer)
+        kind = mask_type(packed.timesteps)
+        height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
+        found = np.zeros((layer.filters, height, width), dtype=kind)
+        if layer.last:
+            return found
+        for group in range(packed.groups):
+            part = slice(group * room, (group + 1) * room)
+            dense = _dense(layer, counts[part], columns[part], masks[part])
+            steps = packed.last_timesteps if group == packed.groups - 1 else packed.arch.timesteps
+            if (dense >> steps).any():
+                raise EvenspikeError(
+                    f"RTL: layer {layer.name}: spikes behind the {steps} timesteps of group {group}"
+                )
+            found |= dense.astype(kind) << kind.type(group * packed.arch.timesteps)
+        return found
+
     def _logits(self, layer: Descriptor) -> npt.NDArray[np.int64]:
-        lanes = self.logit_words.view("<i4").reshape(layer.blocks.shape[0], -1)
+        """Returns the logits of the last layer, its groups put together."""
+        packed = self.packed
+        lanes = self.logit_words.view("<i4").astype(np.int64)
+        lanes = lanes.reshape(-1, 2 * packed.arch.logit_words)[:, : packed.arch.pes]
+        blocks, row = [], 0
+        for slots in layer.slots_used:  # of a pass: for each group its blocks
+            groups = lanes[row : row + packed.groups * slots].reshape(packed.groups, slots, -1)
+            blocks.append(groups[-1] if layer.readout is Readout.MEMBRANE else groups.sum(axis=0))
+            row += packed.groups * slots
         logits = np.zeros(layer.filters, dtype=np.int64)
         used = layer.blocks >= 0
-        logits[layer.blocks[used]] = lanes[:, : self.packed.arch.pes][used]
+        logits[layer.blocks[used]] = np.concatenate(blocks)[used]
         return logits
 
 
 def _entries(layer: Descriptor) -> int:
-    """Returns how many entries the spikes of a layer can take."""
+    """Returns how many entries the spikes of a layer can take in a group."""
     if layer.last:
         return 0
     return int(
@@ -121,11 +159,9 @@ def _dense(
     columns: npt.NDArray[np.uint16],
     masks: npt.NDArray[np.uint8],
 ) -> npt.NDArray[np.uint8]:
-    """Returns the spikes of a layer, [filters, H, W], out of its part of the spike memory."""
+    """Returns a group's spikes of a layer, [filters, H, W], out of its part of the spike memory."""
     height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
     dense = np.zeros((layer.filters, height, width), dtype=np.uint8)
-    if layer.last:
-        return dense
     for block, lanes in enumerate(layer.blocks):
         used = lanes >= 0
         for y in range(height):

@@ -9,13 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
-
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Packed
 from evenspike_hw.engine import compiled
-from evenspike_hw.engine.host import MemoryMap
+from evenspike_hw.engine.host import Masks, MemoryMap
 from evenspike_hw.engine.results import Buffers, LayerTrace
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.registers import Status
@@ -85,25 +82,28 @@ class Simulator:
 
     def run(
         self,
-        currents: npt.NDArray[np.int32],
+        masks: Masks,
         memory: MemoryBehaviour | None = None,
         waves: Waves | None = None,
     ) -> list[LayerTrace]:
-        """Runs one inference on the host's currents [filters, H, W].
+        """Runs one inference on the spikes that the host makes of an input.
 
-        Raises EvenspikeError where the accelerator stops at a layer or nothing moves any more.
+        masks: [channels, H, W], the first layer's output over all timesteps.
+
+        Raises EvenspikeError for masks that are not of this network, and where the accelerator
+        stops at a layer or nothing moves any more.
         """
         memory = memory or MemoryBehaviour()
-        content = self.map.words(currents)
+        content = self.map.words(masks)
         results = Buffers(self.packed)
         tables = self.map.tables
         arrays = ("base", "room", "cycles", "states", "overflow", "counts", "columns", "masks")
         job = compiled.Job(
             memory=content.ctypes.data,
             words=content.size,
-            currents=self.map.currents,
+            input=self.map.input,
             weights=self.map.weights,
-            logits=content.size,
+            logits=self.map.logits,
             table=0,
             table_words=tables.words.size,
             pass_base=tables.pass_base,
@@ -113,6 +113,8 @@ class Simulator:
             seed=memory.seed,
             watchdog=WATCHDOG,
             layers=len(self.packed.layers),
+            groups=self.packed.groups,
+            region=self.packed.region,
             logit_count=results.logit_words.size,
             trace=str(waves.path).encode() if waves else None,
             trace_first=waves.first if waves else 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,9 +11,9 @@ from evenspike_hw.rtl.apu import Apu
 from evenspike_hw.rtl.array import Array
 from evenspike_hw.rtl.collector import Collector
 from evenspike_hw.rtl.control import Control
-from evenspike_hw.rtl.currents import Currents
 from evenspike_hw.rtl.drain import Drain
 from evenspike_hw.rtl.fetch import LAYER_BITS
+from evenspike_hw.rtl.input import InputWriter
 from evenspike_hw.rtl.layouts import ADDRESS_BITS, WORD_BITS, Layouts
 from evenspike_hw.rtl.loader import Loader
 from evenspike_hw.rtl.logits import LogitWriter
@@ -86,7 +86,7 @@ class Accelerator(wiring.Component):
             Drain(arch),
         )
         array, apu, collector = Array(arch), Apu(arch), Collector(arch)
-        currents, logits = Currents(arch), LogitWriter(arch)
+        input_, logits = InputWriter(arch), LogitWriter(arch)
         for name, block in {
             "port": port,
             "loader": loader,
@@ -95,7 +95,7 @@ class Accelerator(wiring.Component):
             "array": array,
             "apu": apu,
             "collector": collector,
-            "currents": currents,
+            "input": input_,
             "logits": logits,
         }.items():
             m.submodules[name] = ResetInserter(control.reset)(block)
@@ -132,7 +132,7 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             port.prepare.eq(control.prepare),
             port.go.eq(control.go),
-            port.currents.eq(registers.currents),
+            port.input.eq(registers.input),
             port.weights.eq(registers.weights),
             port.pass_base.eq(registers.pass_base),
             port.fill.eq(control.begin_fill),
@@ -158,7 +158,7 @@ class Accelerator(wiring.Component):
             array.words.eq(loader.words),
             array.send_word.eq(loader.send),
             loader.ready.eq(array.word_ready),
-            currents.word.eq(loader.current),
+            input_.word.eq(loader.input),
         ]
 
         # Sequencer.
@@ -172,7 +172,7 @@ class Accelerator(wiring.Component):
             sequencer.rounds.eq(array.rounds),
             sequencer.ends_round.eq(drain.ends_round),
             sequencer.ends_pass.eq(drain.ends_pass),
-            sequencer.ends_layer.eq(drain.ends_layer),
+            sequencer.ends_layer.eq(drain.ends_layer | input_.ends_layer),
             sequencer.marker.eq(apu.marker),
             self.running.eq(sequencer.running),
             self.number.eq(sequencer.number),
@@ -199,18 +199,20 @@ class Accelerator(wiring.Component):
             drain.layer.eq(sequencer.layer),
             drain.start.eq(sequencer.switched),
             drain.begin.eq(sequencer.begin),
-            drain.block.eq(currents.block),
             drain.half.eq(sequencer.half),
             array.round.eq(sequencer.drained[0]),
             array.drain.eq(drain.read),
             array.bias_low.eq(drain.bias_low),
             array.bias_high.eq(drain.bias_high),
             array.valid.eq(drain.valid),
-            array.host.eq(sequencer.layer.host),
-            array.currents.eq(currents.values),
+            array.timesteps.eq(drain.timesteps),
+            array.carries.eq(drain.carries),
+            array.carry.eq(drain.carry),
             array.clear_overflow.eq(sequencer.last_write),
-            collector.place.eq(drain.place),
-            collector.masks.eq(array.masks),
+            input_.layer.eq(sequencer.layer),
+            input_.start.eq(sequencer.switched),
+            collector.place.eq(Mux(sequencer.layer.host, input_.place, drain.place)),
+            collector.masks.eq(Mux(sequencer.layer.host, input_.masks, array.masks)),
             spikes.entry_write.eq(collector.entry_write),
             spikes.count_write.eq(collector.count_write),
             spikes.resume_read.eq(collector.resume_read),
@@ -226,7 +228,7 @@ class Accelerator(wiring.Component):
             self.count_write.eq(collector.count_write),
             self.accumulator_overflow.eq(array.accumulator_overflow),
             self.membrane_overflow.eq(array.membrane_overflow),
-            states.drains.eq(drain.drains),
+            states.drains.eq(drain.drains | input_.drains),
             states.tail.eq(sequencer.tail),
             states.host.eq(sequencer.layer.host),
             states.drained.eq(sequencer.drained),

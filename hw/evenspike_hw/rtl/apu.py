@@ -58,12 +58,14 @@ class Apu(wiring.Component):
         m.submodules.rows = rows = Axis()
         m.submodules.columns = columns = Axis()
         m.submodules.decoder = decoder = Decoder(self.arch)
-        for axis, extent, origin, length in (
-            (rows, segment.height, work.top, work.height),
-            (columns, segment.width, work.left, work.width),
+        for axis, offset, extent, origin, length in (
+            (rows, segment.offset_y, segment.height, work.top, work.height),
+            (columns, segment.offset_x, segment.width, work.left, work.width),
         ):
             m.d.comb += [
                 axis.segment.eq(segment),
+                axis.kernel.eq(work.kernel),
+                axis.offset.eq(offset),
                 axis.extent.eq(extent),
                 axis.origin.eq(origin),
                 axis.length.eq(length),
@@ -131,8 +133,8 @@ class Apu(wiring.Component):
                 masks.eq(entry.masks),
                 presence.eq(self.presence),
                 line_block.eq(block),
-                y.eq((row >> segment.log_average) + rows.offset),
-                x.eq((entry.column >> segment.log_average) + columns.offset),
+                y.eq((row >> segment.log_average) + rows.distance),
+                x.eq((entry.column >> segment.log_average) + columns.distance),
             ]
         with m.Elif(sends):
             m.d.sync += lanes.eq(rest)
@@ -142,7 +144,8 @@ class Apu(wiring.Component):
             self.activation.frees.eq(work.frees),
             self.activation.round.eq(work.round),
             self.activation.half.eq(work.half),
-            self.activation.segment.eq(work.segment_number),
+            self.activation.kernel.eq(work.kernel),
+            self.activation.log_stride.eq(segment.log_stride),
             self.activation.line.eq(
                 Cat(encode(lane, range(pes), self.layouts.lane_bits), line_block)
             ),

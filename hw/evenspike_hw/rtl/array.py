@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.layouts import LOGIT_BITS, PSUM_BITS, Layouts
+from evenspike_hw.rtl.layouts import LOGIT_BITS, TIMESTEP_BITS, Layouts
 from evenspike_hw.rtl.pe.pe import PE_LAYER, Pe
 
 
@@ -44,8 +44,9 @@ class Array(wiring.Component):
                 "bias_low": In(1),
                 "bias_high": In(1),
                 "valid": In(1),
-                "host": In(1),
-                "currents": In(data.ArrayLayout(signed(PSUM_BITS), pes)),
+                "timesteps": In(TIMESTEP_BITS),
+                "carries": In(1),
+                "carry": In(layouts.row_read),
                 "clear_overflow": In(1),
                 "masks": Out(layouts.masks),
                 "logits": Out(data.ArrayLayout(signed(LOGIT_BITS), pes)),
@@ -80,8 +81,9 @@ class Array(wiring.Component):
                 pe.bias_low.eq(self.bias_low),
                 pe.bias_high.eq(self.bias_high),
                 pe.valid.eq(self.valid),
-                pe.host.eq(self.host),
-                pe.current.eq(self.currents[number]),
+                pe.timesteps.eq(self.timesteps),
+                pe.carries.eq(self.carries),
+                pe.carry.eq(self.carry),
                 pe.clear_overflow.eq(self.clear_overflow),
                 self.masks[number].eq(pe.mask),
                 self.logits[number].eq(pe.logit),

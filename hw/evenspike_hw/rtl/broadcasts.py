@@ -6,14 +6,14 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import CHUNK_WORDS, Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER
 from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.tiles import TileCounter
 
 
 class Broadcasts(wiring.Component):
-    """Walks `for pass: for tile: for chunk` of a layer (docs/timing.md, "APU", Start).
+    """Walks `for pass: for tile: for group: for chunk` of a layer (docs/timing.md, "APU", Start).
 
     layer: its descriptor; stable from the cycle of `switched` on, in which the walk begins.
     enable: the layer has begun, its last drain cycle is not over.
@@ -25,7 +25,7 @@ class Broadcasts(wiring.Component):
 
     A broadcast starts in the cycle after its chunk is loaded, the marker before it is broadcast and
     the round before the previous one is drained, whichever comes last; the chunk has to be fetched,
-    which takes 3 cycles.
+    which takes 4 cycles.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -63,7 +63,7 @@ class Broadcasts(wiring.Component):
             tile.advance.eq(self.start & last),
             ahead.eq(rounds - self.drained),
             last.eq(left == 0),
-            frees.eq((layer.chunks != 1) | tile.last_tile),
+            frees.eq((layer.chunks != 1) | tile.last_round),
             self.start.eq(
                 self.enable
                 & fetched
@@ -77,9 +77,10 @@ class Broadcasts(wiring.Component):
         with m.Elif(self.marker):
             m.d.sync += broadcasting.eq(0)
 
-        # A fetch: the address is there, the table's data, `chunk`.
+        # A fetch: the address is there, the table's data, those of the second word, `chunk`.
+        second = Signal()
         m.d.comb += self.chunk_read.eq(behind)
-        m.d.sync += [behind.eq(0), arrives.eq(behind)]
+        m.d.sync += [behind.eq(0), second.eq(behind), arrives.eq(second)]
         with m.If(arrives):
             m.d.sync += fetched.eq(1)
         with m.If(self.start):
@@ -89,7 +90,7 @@ class Broadcasts(wiring.Component):
                 left.eq(left - 1),
                 fetched.eq(0),
                 behind.eq(~(last & tile.last)),
-                self.chunk_address.eq(self.chunk_address + 1),
+                self.chunk_address.eq(self.chunk_address + CHUNK_WORDS),
             ]
             with m.If(last):
                 m.d.sync += [left.eq(layer.chunks - 1), self.chunk_address.eq(layer.chunk_base)]
@@ -102,14 +103,14 @@ class Broadcasts(wiring.Component):
 
         with m.If(self.start):
             m.d.sync += [
-                work.segment_number.eq(chunk.segment),
-                work.segment.eq(layer.segments[chunk.segment]),
+                work.segment.eq(chunk.segment),
+                work.kernel.eq(chunk.kernel),
                 work.half.eq(loads[0]),
                 work.round.eq(rounds[0]),
                 work.ends_round.eq(last),
                 work.frees.eq(frees),
                 work.blocks.eq(chunk.blocks),
-                work.entry.eq(chunk.entry),
+                work.entry.eq(chunk.entry + tile.offset),
                 work.top.eq(tile.top),
                 work.left.eq(tile.left),
                 work.height.eq(tile.height),

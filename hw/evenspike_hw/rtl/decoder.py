@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.layouts import COORDINATE_BITS, MAP_BITS, SEGMENT, Layouts
+from evenspike_hw.rtl.layouts import COORDINATE_BITS, MAP_BITS, OFFSET_BITS, SEGMENT, Layouts
 
 ROW_MAX = (1 << MAP_BITS) - 1
 
@@ -15,10 +15,11 @@ ROW_MAX = (1 << MAP_BITS) - 1
 class Axis(wiring.Component):
     """The rows, or the columns, of a source that reach a tile (docs/timing.md, "APU").
 
-    segment: how the source is read. extent: its rows. origin, length: the tile's.
+    segment, kernel: how the source is read; of its offsets `offset` counts, the axis's own.
+    extent: its rows. origin, length: the tile's.
     first, end: the rows from `first` to `end` - 1 reach the tile; none if `first` >= `end`.
-    offset: what to add to a row, divided by the average, for its distance from the first row that
-        reaches the tile, counting those in the padding; modulo 2 ** COORDINATE_BITS.
+    distance: what to add to a row, divided by the average, for its distance from the first row that
+        reaches the tile, counting those outside of the map; modulo 2 ** COORDINATE_BITS.
     limit: rows, at the stride, from one that is the tile's first to the one behind its last.
 
     Registers: outputs belong to the inputs of the cycle before.
@@ -28,12 +29,14 @@ class Axis(wiring.Component):
         super().__init__(
             {
                 "segment": In(SEGMENT),
+                "kernel": In(2),
+                "offset": In(signed(OFFSET_BITS)),
                 "extent": In(MAP_BITS),
                 "origin": In(MAP_BITS),
                 "length": In(MAP_BITS),
                 "first": Out(MAP_BITS),
                 "end": Out(MAP_BITS),
-                "offset": Out(COORDINATE_BITS),
+                "distance": Out(COORDINATE_BITS),
                 "limit": Out(COORDINATE_BITS),
             }
         )
@@ -46,18 +49,18 @@ class Axis(wiring.Component):
         last = Signal(MAP_BITS + 1)
         high = Signal(signed(COORDINATE_BITS + 6))
         m.d.comb += [
-            low.eq((self.origin << segment.log_stride) - segment.padding),
+            low.eq((self.origin << segment.log_stride) + self.offset),
             first.eq(low << segment.log_average),
             last.eq(self.origin + self.length - 1),
             high.eq(
-                ((last << segment.log_stride) - segment.padding + 2 * segment.kernel + 1)
+                ((last << segment.log_stride) + self.offset + 2 * self.kernel + 1)
                 << segment.log_average
             ),
         ]
         m.d.sync += [
             self.first.eq(Mux(low < 0, 0, Mux(first > ROW_MAX, ROW_MAX, first))),
             self.end.eq(Mux(high < 0, 0, Mux(high < self.extent, high, self.extent))),
-            self.offset.eq(-low),
+            self.distance.eq(-low),
             self.limit.eq(self.length << segment.log_stride),
         ]
         return m

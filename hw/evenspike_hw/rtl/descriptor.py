@@ -3,9 +3,9 @@
 The table is a memory of 64-bit words that the accelerator fills from its port before the first
 image. Layer n has the `LAYER_WORDS` words from `LAYER_WORDS` * n on. Behind the last layer follow
 
-- the list of passes, one word each, in the order in which the port reads them: the host's currents
+- the list of passes, one word each, in the order in which the port reads them: the input's spikes
   are the first, a word of zero is the end; it starts at the `pass_base` of the command block;
-- a list of chunks for each layer, one word each, from the layer's `chunk_base` on.
+- a list of chunks for each layer, `CHUNK_WORDS` each, from the layer's `chunk_base` on.
 
 Strides are in entries of the spike memory, so that the hardware adds where it would multiply.
 """
@@ -18,20 +18,30 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from amaranth.hdl import Shape, signed
 from amaranth.lib import data
 
-from evenspike_core.arch import DESCRIPTOR_WORDS, SEGMENTS_MAX, TABLE_BITS, Arch
+from evenspike_core.arch import CHUNK_WORDS, DESCRIPTOR_WORDS, TABLE_BITS, Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed
+from evenspike_core.program import Readout
 from evenspike_hw.rtl.layouts import (
     ENTRY_BITS,
     LANE_BITS,
+    LEAK_BITS,
     MAP_BITS,
     PSUM_BITS,
     SEGMENT,
     SLOT_BITS,
+    TIMESTEP_BITS,
     WORD_BITS,
 )
+
+READOUTS = (None, Readout.PSUM, Readout.COUNT, Readout.MEMBRANE)
+"""What a layer writes, in the order of its code: spikes, or one of the numbers of a last layer."""
+
+GROUPS_MAX = 32
+"""Groups of timesteps that a network can have, which is one for each timestep at most."""
 
 LAYER_WORDS = DESCRIPTOR_WORDS
 LAYER = data.StructLayout(
@@ -39,15 +49,15 @@ LAYER = data.StructLayout(
         # Word 0 is all that the loader reads.
         "host": 1,
         "last": 1,
-        "loads": TABLE_BITS[
-            "loads"
-        ],  # times that the chunk list is loaded; host layer: words of currents
+        "loads": TABLE_BITS["loads"],  # times that the chunk list is loaded; host: words of input
         "chunk_base": 16,
         "chunks": TABLE_BITS["chunks"],
         "reserved": 10,
         # The sequencer reads the rest, too.
-        "timesteps": 4,
-        "passes": TABLE_BITS["passes"],
+        "groups": GROUPS_MAX.bit_length(),
+        "timesteps": TIMESTEP_BITS,  # of the last group; the others have all
+        "region": ENTRY_BITS,  # entries from a map of a group to that of the next
+        "passes": TABLE_BITS["passes"],  # host layer: blocks
         "height": MAP_BITS,
         "width": MAP_BITS,
         "log_tile_height": 4,
@@ -55,29 +65,33 @@ LAYER = data.StructLayout(
         "log_slots": 3,
         "slots_last": SLOT_BITS + 1,  # of the last pass; the others use all
         "pool": 1,  # 2x2
-        "leak": 2,
-        "soft": 1,
+        "readout": 2,  # in READOUTS
+        "leak": LEAK_BITS,  # what a timestep leaves of the membrane
+        "hard": 1,  # a spike sets the membrane to 0
+        "reset": signed(PSUM_BITS),  # what a spike takes off it
         "threshold": PSUM_BITS,
         "spike_base": ENTRY_BITS,
         "row_stride": MAP_BITS,  # width of the map after pooling
         "block_stride": ENTRY_BITS,  # entries of that map
         "tile_stride": ENTRY_BITS,  # entries of a row of tiles
         "pass_stride": ENTRY_BITS,  # entries of the blocks of a pass
-        "segments": data.ArrayLayout(SEGMENT, SEGMENTS_MAX),
     }
 )
 
 CHUNK = data.StructLayout(
     {
-        "segment": 1,
-        "lead": LANE_BITS,  # lane of its first channel
-        "kernel": 2,
+        # Word 0 is all that the loader reads.
+        "kernel": 2,  # code: side 2 * code + 1
         "log_slots": 3,
+        "lead": LANE_BITS,  # lane of its first channel
         "biases": 1,  # last chunk of the pass
         "blocks": 9,  # that it touches
-        "entry": ENTRY_BITS,  # where row 0 of the first block starts
+        "entry": ENTRY_BITS,  # where row 0 of the first block starts, in the map of group 0
+        "reserved": WORD_BITS - ENTRY_BITS - LANE_BITS - 15,
+        "segment": SEGMENT,
     }
 )
+assert CHUNK["segment"].offset == WORD_BITS  # noqa: S101  (a format)
 
 PASS = data.StructLayout({"words": 32, "repeats": TABLE_BITS["repeats"]})
 """words: of the stream, contiguous. repeats: times that the port reads them."""
@@ -99,9 +113,9 @@ def encode(packed: Packed) -> Tables:
     """
     count = len(packed.layers)
     pass_base = LAYER_WORDS * count
-    passes = [_bits("host currents", PASS, {"words": _host_words(packed), "repeats": 1})]
+    passes = [_bits("input", PASS, {"words": input_size(packed), "repeats": 1})]
     for layer in packed.layers[1:]:
-        repeats = 1 if _resident(layer) else _tiles(layer)
+        repeats = 1 if _resident(layer) else _tiles(layer) * packed.groups
         passes += [
             _bits(layer.name, PASS, {"words": size, "repeats": repeats}) for _, size in layer.passes
         ]
@@ -111,9 +125,9 @@ def encode(packed: Packed) -> Tables:
     chunks: list[int] = []
     for layer in packed.layers:
         fields = _layer(packed, layer) | {"chunk_base": chunk_base + len(chunks)}
-        value = _bits(layer.name, LAYER, fields)
-        layers += [value >> WORD_BITS * n & (1 << WORD_BITS) - 1 for n in range(LAYER_WORDS)]
-        chunks += [_chunk(packed.arch, layer, n) for n in range(len(layer.chunks))]
+        layers += _words(_bits(layer.name, LAYER, fields), LAYER_WORDS)
+        for number in range(len(layer.chunks)):
+            chunks += _words(_chunk(packed.arch, layer, number), CHUNK_WORDS)
     words = np.array([*layers, *passes, *chunks], dtype=np.uint64)
     return Tables(words, pass_base, count)
 
@@ -126,21 +140,25 @@ def _resident(layer: Descriptor) -> bool:
     return len(layer.chunks) == 1
 
 
-def _host_words(packed: Packed) -> int:
+def input_size(packed: Packed) -> int:
+    """Words of the input's spikes."""
     layer = packed.layers[0]
-    return sum(layer.slots_used) * layer.size[0] * layer.size[1] * packed.arch.current_words
+    positions = layer.blocks.shape[0] * layer.size[0] * layer.size[1]
+    return packed.groups * positions * packed.arch.input_words
 
 
 def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
     count = len(layer.slots_used)
     height, width = (n // layer.pool for n in layer.size)
-    loads = count if _resident(layer) else count * _tiles(layer)
+    loads = count if _resident(layer) else count * _tiles(layer) * packed.groups
     return {
         "host": layer.host,
         "last": layer.last,
-        "loads": _host_words(packed) if layer.host else loads,
+        "loads": input_size(packed) if layer.host else loads,
         "chunks": len(layer.chunks),
-        "timesteps": packed.timesteps,
+        "groups": packed.groups,
+        "timesteps": packed.last_timesteps,
+        "region": packed.region if packed.groups > 1 else 0,
         "passes": count,
         "height": layer.size[0],
         "width": layer.size[1],
@@ -149,28 +167,16 @@ def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
         "log_slots": _log(layer.slots),
         "slots_last": layer.slots_used[-1],
         "pool": layer.pool == 2,
-        "leak": layer.leak.code,
-        "soft": layer.reset == "soft",
+        "readout": READOUTS.index(layer.readout),
+        "leak": layer.leak,
+        "hard": layer.hard,
+        "reset": layer.reset,
         "threshold": layer.threshold,
         "spike_base": layer.spike_base,
         "row_stride": width,
         "block_stride": height * width,
         "tile_stride": layer.tile[0] // layer.pool * width,
         "pass_stride": layer.slots * height * width,
-        "segments": [
-            {
-                "kernel": s.kernel // 2,
-                "log_stride": _log(s.stride),
-                "padding": s.padding,
-                "log_average": _log(s.average),
-                "height": s.height,
-                "width": s.width,
-                "block_stride": s.height * s.width,
-            }
-            if not layer.host
-            else {}
-            for s in layer.segments
-        ],
     }
 
 
@@ -182,13 +188,21 @@ def _chunk(arch: Arch, layer: Descriptor, number: int) -> int:
         layer.name,
         CHUNK,
         {
-            "segment": segment,
-            "lead": start % arch.pes,
             "kernel": source.kernel // 2,
             "log_slots": _log(layer.slots),
+            "lead": start % arch.pes,
             "biases": number == len(layer.chunks) - 1,
             "blocks": -(-end // arch.pes) - first,
             "entry": source.spike_base + first * source.height * source.width,
+            "segment": {
+                "log_stride": _log(source.stride),
+                "offset_y": source.offset[0],
+                "offset_x": source.offset[1],
+                "log_average": _log(source.average),
+                "height": source.height,
+                "width": source.width,
+                "block_stride": source.height * source.width,
+            },
         },
     )
 
@@ -197,9 +211,25 @@ def _log(value: int) -> int:
     return value.bit_length() - 1
 
 
+def _words(value: int, count: int) -> list[int]:
+    return [value >> WORD_BITS * n & (1 << WORD_BITS) - 1 for n in range(count)]
+
+
 def _bits(name: str, layout: data.StructLayout, fields: Mapping[str, Any]) -> int:
-    for key, value in fields.items():
-        width = layout[key].width
-        if isinstance(value, (bool, int)) and not 0 <= int(value) < 1 << width:
-            raise EvenspikeError(f"layer {name}: {key} is {int(value)}, its field has {width} bits")
+    _check(name, layout, fields)
     return layout.const(fields).as_bits()
+
+
+def _check(name: str, layout: data.StructLayout, fields: Mapping[str, Any]) -> None:
+    """Raises EvenspikeError for a value that its field cannot hold."""
+    for key, value in fields.items():
+        shape = layout[key].shape
+        if isinstance(shape, data.StructLayout):
+            _check(name, shape, value)
+            continue
+        field = Shape.cast(shape)
+        bits, low = (field.width - 1, -1) if field.signed else (field.width, 0)
+        if not low << bits <= int(value) < 1 << bits:
+            raise EvenspikeError(
+                f"layer {name}: {key} is {int(value)}, its field has {field.width} bits"
+            )

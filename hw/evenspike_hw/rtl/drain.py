@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.descriptor import LAYER
-from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS, SLOT_BITS, Layouts
+from evenspike_core.program import Readout
+from evenspike_hw.rtl.descriptor import LAYER, READOUTS
+from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS, SLOT_BITS, TIMESTEP_BITS, Layouts
 from evenspike_hw.rtl.tiles import TileCounter
 
 
@@ -20,18 +21,20 @@ class Drain(wiring.Component):
     layer: the descriptor; stable from the cycle of `start` on.
     start: begin with the layer's first round, from the next cycle on.
     begin: in the cycle before the round's first drain cycle; ignored while it drains.
-    block: a drain cycle of the host layer: a block of currents is complete.
     half: of the scratchpad that holds the biases.
     drains: this is a drain cycle. ends_round, ends_pass, ends_layer: it is the last of the round;
         of a round that ends the pass, the layer.
     read: what all PEs read in this cycle; the row is 0 without its enable.
     bias_low, bias_high: the weight bank's output is the low or the high half of the slot's biases.
-    valid: a row that was read, or a host's block, enters the LIF (the cycle after the drain cycle).
-    place, logits: what comes out of the LIF in this cycle, `timesteps` + 2 cycles after the drain
-        cycle: a position for the collector, or of the last layer for the logits.
+    valid: a row that was read enters the LIF (the cycle after the drain cycle). timesteps, carries:
+        how many the round's group has; whether the row's membranes are needed for the next.
+    place, logits: what comes out of the LIF in this cycle, 2 * `Arch.timesteps` + 1 cycles after
+        the drain cycle: a position for the collector, or of the last layer for the logits.
+    carry: the row that gets in this cycle, `Arch.carry_latency` after it was read, what its neurons
+        leave to the next group.
 
     One position a cycle; 2 cycles more for each slot (its bias); in the last layer `logit_words`
-    cycles a position.
+    cycles a position. A round that carries has `Arch.carry_latency` more behind its last position.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -43,7 +46,6 @@ class Drain(wiring.Component):
                 "layer": In(LAYER),
                 "start": In(1),
                 "begin": In(1),
-                "block": In(1),
                 "half": In(1),
                 "drains": Out(1),
                 "ends_round": Out(1),
@@ -53,8 +55,11 @@ class Drain(wiring.Component):
                 "bias_low": Out(1),
                 "bias_high": Out(1),
                 "valid": Out(1),
+                "timesteps": Out(TIMESTEP_BITS),
+                "carries": Out(1),
                 "place": Out(layouts.place),
                 "logits": Out(1),
+                "carry": Out(layouts.row_read),
             }
         )
 
@@ -66,11 +71,13 @@ class Drain(wiring.Component):
             tile.layer.eq(layer),
             tile.start.eq(self.start),
             tile.advance.eq(self.ends_round),
-            self.ends_pass.eq(self.ends_round & tile.last_tile),
+            self.ends_pass.eq(self.ends_round & tile.last_round),
             self.ends_layer.eq(self.ends_round & tile.last),
         ]
         active = Signal()
-        phase = Signal(2)  # 0 and 1: the bias is read; 2: positions
+        phase = Signal(2)  # 0 and 1: the bias is read; 2: positions; 3: until the last is carried
+        behind = Signal(range(self.arch.carry_latency))  # cycles of the last phase so far
+        carries = Signal()
         beat = Signal(range(max(2, self.arch.logit_words)))
         slot = Signal(SLOT_BITS)
         # A window of the pool, or a single position, and the position in it.
@@ -81,22 +88,33 @@ class Drain(wiring.Component):
 
         item, step = Signal(), Signal()
         last_beat, closes, last_column, last_row, last_slot = (Signal() for _ in range(5))
+        last_position = Signal()
         side = Signal(2)
         m.d.comb += [
             side.eq(Mux(layer.pool, 2, 1)),
             last_beat.eq(~layer.last | (beat == self.arch.logit_words - 1)),
-            item.eq(self.block | (active & (phase == 2) & (beat == 0))),
-            step.eq(self.block | (active & (phase == 2) & last_beat)),
+            item.eq(active & (phase == 2) & (beat == 0)),
+            step.eq(active & (phase == 2) & last_beat),
             closes.eq(~layer.pool | (inner == 3)),
             # With a pool the map and so its tiles are even, and a window ends at an odd place.
             last_column.eq((left | layer.pool) == tile.last_column),
             last_row.eq((top | layer.pool) == tile.last_row),
             last_slot.eq(slot == tile.last_slot),
-            self.drains.eq(active | self.block),
-            self.ends_round.eq(step & closes & last_column & last_row & last_slot),
+            last_position.eq(step & closes & last_column & last_row & last_slot),
+            carries.eq(~tile.last_group & (layer.readout != READOUTS.index(Readout.PSUM))),
+            self.drains.eq(active),
+            self.ends_round.eq(
+                Mux(
+                    carries,
+                    active & (phase == 3) & (behind == self.arch.carry_latency - 1),
+                    last_position,
+                )
+            ),
         ]
-        with m.If(active & (phase != 2)):
+        with m.If(active & ~phase[1]):
             m.d.sync += phase.eq(phase + 1)
+        with m.If(active & (phase == 3)):
+            m.d.sync += behind.eq(behind + 1)
         with m.If(active & (phase == 2)):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
         with m.If(step):
@@ -117,19 +135,24 @@ class Drain(wiring.Component):
                         row_offset.eq(slot_offset + layer.block_stride),
                         phase.eq(0),
                     ]
+        with m.If(last_position):
+            m.d.sync += [slot.eq(0), slot_offset.eq(0), row_offset.eq(0), behind.eq(0)]
+            with m.If(carries):
+                m.d.sync += phase.eq(3)
         with m.If(self.ends_round):
-            m.d.sync += [slot.eq(0), slot_offset.eq(0), row_offset.eq(0), active.eq(0)]
+            m.d.sync += [active.eq(0), phase.eq(0)]
         with m.If(self.begin & ~active):
             m.d.sync += active.eq(1)
 
         log_tile, row = Signal(5), Signal(self.layouts.row_bits)
         m.d.comb += [
             log_tile.eq(layer.log_tile_height + layer.log_tile_width),
-            self.read.bias.eq(active & (phase != 2)),
+            self.read.bias.eq(active & ~phase[1]),
             self.read.high.eq(phase[0]),
             self.read.half.eq(self.half),
             self.read.slot.eq(slot),
-            self.read.read.eq(item & ~self.block),
+            self.read.read.eq(item),
+            self.read.keep.eq(carries),
             row.eq(
                 (slot << log_tile) | ((top + inner[1]) << layer.log_tile_width) | (left + inner[0])
             ),
@@ -140,27 +163,43 @@ class Drain(wiring.Component):
             self.bias_high.eq(active & (phase == 1)),
         ]
 
-        # What goes along with the neurons: a register for the RAM, one for each stage of the LIF.
-        flight = data.StructLayout({"place": self.layouts.place, "item": 1, "logits": 1})
-        stages = [Signal(flight, name=f"stage{n}") for n in range(self.arch.timesteps + 2)]
+        place = Signal(self.layouts.place)
         column = Signal(MAP_BITS)
-        m.d.comb += column.eq(tile.left + left)
-        m.d.sync += [
-            stages[0].item.eq(item),
-            stages[0].logits.eq(item & layer.last),
-            stages[0].place.valid.eq(item & ~layer.last),
-            stages[0].place.opens.eq(inner == 0),
-            stages[0].place.closes.eq(closes),
-            stages[0].place.restarts.eq(column == 0),
-            stages[0].place.row_start.eq(left == 0),
-            stages[0].place.entry.eq(tile.entry + row_offset),
-            stages[0].place.column.eq(Mux(layer.pool, column >> 1, column)),
+        m.d.comb += [
+            column.eq(tile.left + left),
+            place.valid.eq(item & ~layer.last),
+            place.opens.eq(inner == 0),
+            place.closes.eq(closes),
+            place.restarts.eq(column == 0),
+            place.row_start.eq(left == 0),
+            place.entry.eq(tile.entry + row_offset + tile.offset),
+            place.column.eq(Mux(layer.pool, column >> 1, column)),
         ]
-        for before, after in pairwise(stages):
+        m.d.sync += [
+            self.valid.eq(item),
+            self.timesteps.eq(Mux(tile.last_group, layer.timesteps, self.arch.timesteps)),
+            self.carries.eq(carries),
+        ]
+        self._fly(m, place, item & layer.last, item & carries)
+        return m
+
+    def _fly(self, m: Module, place: Signal, logits: Value, carries: Value) -> None:
+        """What goes along with the neurons: a register for the RAM, and one a stage of the LIF."""
+        flight = data.StructLayout({"place": self.layouts.place, "logits": 1})
+        stages = [Signal(flight, name=f"stage{n}") for n in range(2 * self.arch.timesteps + 1)]
+        rows = [
+            Signal(self.layouts.row_read, name=f"row{n}") for n in range(self.arch.carry_latency)
+        ]
+        m.d.sync += [
+            stages[0].place.eq(place),
+            stages[0].logits.eq(logits),
+            rows[0].enable.eq(carries),
+            rows[0].row.eq(self.read.row),
+        ]
+        for before, after in (*pairwise(stages), *pairwise(rows)):
             m.d.sync += after.eq(before)
         m.d.comb += [
-            self.valid.eq(stages[0].item),
             self.place.eq(stages[-1].place),
             self.logits.eq(stages[-1].logits),
+            self.carry.eq(rows[-1]),
         ]
-        return m

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from evenspike_core.arch import LAYERS_MAX, Arch
+from evenspike_core.arch import CHUNK_WORDS, LAYERS_MAX, Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
 from evenspike_hw.rtl.layouts import WORD_BITS
 from evenspike_hw.rtl.table import table_read
@@ -20,13 +20,13 @@ FETCHED_WORDS = -(-LAYER.size // WORD_BITS)
 
 
 class Fetch(wiring.Component):
-    """Keeps the descriptor of one layer, and one chunk.
+    """Keeps the descriptor of one layer, and one chunk, which has two words.
 
     table_read, table: the data come in the cycle after a read.
     read: fetch the descriptor of layer `number`. layer: it, while `valid`; valid again
-        `FETCHED_WORDS` + 2 cycles after `read`, and a cycle later for each chunk read meanwhile.
-    chunk_read, chunk_address: fetch a chunk, which goes first. chunk: it, from two cycles after
-        the read on.
+        `FETCHED_WORDS` + 2 cycles after `read`, and two later for each chunk read meanwhile.
+    chunk_read, chunk_address: fetch a chunk, which goes first; the address stays for a cycle more,
+        in which there is no other read. chunk: it, from three cycles after the read on.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -50,21 +50,26 @@ class Fetch(wiring.Component):
         number = Signal(LAYER_BITS)
         asked = Signal(range(FETCHED_WORDS + 1), init=FETCHED_WORDS)
         arrived = Signal.like(asked)
+        second = Signal()  # the chunk's second word is read
         # What the table's data of this cycle are.
         for_layer, for_chunk = Signal(), Signal()
-        asks = Signal()
+        asks, asks_chunk = Signal(), Signal()
         m.d.comb += [
             self.layer.as_value().eq(Cat(*words)),
             self.valid.eq(arrived == FETCHED_WORDS),
-            asks.eq(~self.chunk_read & (asked != FETCHED_WORDS)),
-            self.table_read.enable.eq(self.chunk_read | asks),
+            asks_chunk.eq(self.chunk_read | second),
+            asks.eq(~asks_chunk & (asked != FETCHED_WORDS)),
+            self.table_read.enable.eq(asks_chunk | asks),
             self.table_read.address.eq(Cat(asked[: exact_log2(LAYER_WORDS)], number)),
         ]
-        with m.If(self.chunk_read):
-            m.d.comb += self.table_read.address.eq(self.chunk_address)
-        m.d.sync += [for_layer.eq(asks), for_chunk.eq(self.chunk_read)]
+        with m.If(asks_chunk):
+            m.d.comb += self.table_read.address.eq(self.chunk_address + second)
+        m.d.sync += [second.eq(self.chunk_read), for_layer.eq(asks), for_chunk.eq(asks_chunk)]
+        # The first word moves down when the second comes.
+        chunk = Signal(CHUNK_WORDS * WORD_BITS)
+        m.d.comb += self.chunk.as_value().eq(chunk)
         with m.If(for_chunk):
-            m.d.sync += self.chunk.eq(self.table)
+            m.d.sync += chunk.eq(Cat(chunk[WORD_BITS:], self.table))
         with m.If(for_layer):
             m.d.sync += arrived.eq(arrived + 1)
             for at, word in enumerate(words):

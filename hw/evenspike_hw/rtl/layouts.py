@@ -43,6 +43,15 @@ PSUM_BITS = 24
 PSUM_MIN, PSUM_MAX = -(1 << PSUM_BITS - 1), (1 << PSUM_BITS - 1) - 1
 """Where psums and membranes saturate."""
 
+LEAK_FRACTION = 12
+LEAK_ONE = 1 << LEAK_FRACTION
+"""A leak counts LEAK_ONE-ths and is LEAK_ONE at most."""
+
+LEAK_BITS = LEAK_FRACTION + 1
+
+TIMESTEP_BITS = 4
+"""Bits of the number of a group's timesteps."""
+
 LOGIT_BITS = 32
 WEIGHT_BITS = 16
 UNIT_BITS = 16
@@ -60,18 +69,21 @@ LANE_BITS = 6
 ENTRY_BITS = exact_log2(ENTRIES_MAX)
 """Bits of an entry of the spike memory, and of a stride in it."""
 
+OFFSET_BITS = 9
+"""Bits of a segment's offset along an axis, signed."""
+
 SEGMENT = data.StructLayout(
     {
-        "kernel": 2,  # code: side 2 * code + 1
         "log_stride": 1,
-        "padding": 3,
+        "offset_y": signed(OFFSET_BITS),  # of the source's row, and its column, that kernel
+        "offset_x": signed(OFFSET_BITS),  # position (0, 0) of output (0, 0) reads
         "log_average": 2,
         "height": MAP_BITS,
         "width": MAP_BITS,
         "block_stride": ENTRY_BITS,  # height * width
     }
 )
-"""One input of a layer: how a kernel reads its source, whose map is height x width."""
+"""One input of a layer: how its kernels read their source, whose map is height x width."""
 
 
 def join_header(wsp: Value, slot: Value, side: int) -> Value:
@@ -147,11 +159,12 @@ class Layouts:
         marker: the chunk's end; of the fields that follow, only those up to `round` count.
         ends_round, frees: the marker ends its round; gives up its half of the scratchpad.
         round: low bit of the number of the round.
-        half: of the scratchpad. segment: which of the layer's two inputs.
-        line: of the channel table. mask: bit t = timestep t.
+        half: of the scratchpad. kernel, log_stride: of the segment; code 0 to 3 for the sides
+            1, 3, 5, 7, and log2.
+        line: of the channel table. mask: bit t = timestep t of the group.
         rows, columns: kernel rows r and columns s that connect the activation to a position of the
             tile, so PID r * K + s matches where rows[r] and columns[s].
-        y, x: row + padding - origin * stride; the position for kernel row r is (y - r) / stride.
+        y, x: row - offset - origin * stride; the position for kernel row r is (y - r) / stride.
         """
         return data.StructLayout(
             {
@@ -160,7 +173,8 @@ class Layouts:
                 "frees": 1,
                 "round": 1,
                 "half": 1,
-                "segment": 1,
+                "kernel": 2,
+                "log_stride": 1,
                 "line": self.line_bits,
                 "mask": self.arch.timesteps,
                 "rows": KERNEL_MAX,
@@ -174,15 +188,16 @@ class Layouts:
     def broadcast(self) -> data.StructLayout:
         """What the APU has to know of the chunk that it broadcasts to a tile.
 
-        segment_number, segment: the layer's input that it belongs to, and how that is read.
-        half, round, ends_round, frees: as in `activation`.
-        blocks: that the chunk touches. entry: where row 0 of the first of them starts.
+        segment: the layer's input that it belongs to. kernel, half, round, ends_round, frees: as in
+            `activation`.
+        blocks: that the chunk touches. entry: where row 0 of the first of them starts, in the map
+            of the round's group.
         top, left, height, width: the tile, clipped to the map.
         """
         return data.StructLayout(
             {
-                "segment_number": 1,
                 "segment": SEGMENT,
+                "kernel": 2,
                 "half": 1,
                 "round": 1,
                 "ends_round": 1,
@@ -198,7 +213,7 @@ class Layouts:
 
     @property
     def place(self) -> data.StructLayout:
-        """What the collector has to know of the position whose masks leave the LIF.
+        """What the collector has to know of the position whose masks leave the LIF, or come in.
 
         opens, closes: it is the first, the last position of its pooling window.
         restarts: the window is the first of its row of the map; row_start: of its row of the tile.
@@ -220,6 +235,7 @@ class Layouts:
     def matched(self) -> data.StructLayout:
         """An entry of the match queue: the matches of one fetch of headers, or a marker.
 
+        kernel, log_stride: as in `activation`.
         pids, wsp: matched and living kernel positions, bit PID of the fetch's first kernel, bit
             PAIR_OFFSET + PID of its second (K <= 3). Zero for a header of another channel.
         base: address of the weight of the lowest bit of `wsp`.
@@ -230,7 +246,8 @@ class Layouts:
                 "marker": 1,
                 "ends_round": 1,
                 "frees": 1,
-                "segment": 1,
+                "kernel": 2,
+                "log_stride": 1,
                 "pids": PATTERN_BITS,
                 "wsp": PATTERN_BITS,
                 "base": self.weight_address_bits,
@@ -343,11 +360,21 @@ class Layouts:
         return data.StructLayout({"enable": 1, "row": self.row_bits})
 
     @property
+    def row_drain(self) -> data.StructLayout:
+        """keep: the row is not cleared."""
+        return data.StructLayout({"enable": 1, "keep": 1, "row": self.row_bits})
+
+    @property
+    def row_carry(self) -> data.StructLayout:
+        """A neuron's first psum, which is what its last group of timesteps leaves to the next."""
+        return data.StructLayout({"enable": 1, "row": self.row_bits, "value": signed(PSUM_BITS)})
+
+    @property
     def drain_read(self) -> data.StructLayout:
         """What all PEs read in a drain cycle: a half of a bias, or an accumulator row.
 
-        bias, high: read unit `high` of the bias of `slot`, in `half`. row: read and clear it; 0
-        without `read`.
+        bias, high: read unit `high` of the bias of `slot`, in `half`. row: read and, without
+        `keep`, clear it; 0 without `read`.
         """
         return data.StructLayout(
             {
@@ -356,6 +383,7 @@ class Layouts:
                 "half": 1,
                 "slot": SLOT_BITS,
                 "read": 1,
+                "keep": 1,
                 "row": self.row_bits,
             }
         )

@@ -1,4 +1,4 @@
-"""Loader: hands the stream's words to the host layer, to its own counts, and to the PEs in turn."""
+"""Loader: hands the stream's words to the input, to its own counts, and to the PEs in turn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
-from evenspike_core.arch import COUNT_BITS, Arch
+from evenspike_core.arch import CHUNK_WORDS, COUNT_BITS, Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
 from evenspike_hw.rtl.fifo import Fifo
 from evenspike_hw.rtl.layouts import WORD_BITS, Layouts
@@ -49,11 +49,11 @@ class Loader(wiring.Component):
     prepared: words may come, at most 15 cycles after `prepare` and until the next.
     table_read, table: descriptors of layers and chunks; data in the cycle after, where they stay.
     word: the stream. Taken in the cycle in which it is handed on, which it is in order:
-        - the host layer's words always;
+        - the input's words always;
         - a chunk's first count word when its half of the scratchpad is free, the others at once;
         - a PE's word when the PE is ready. PEs take turns, those without words left are passed by.
         `ready` depends on registers and on `ready` of the PEs only.
-    current: a word of the host layer, in the cycle in which it is taken.
+    input: a word of the input's spikes, in the cycle in which it is taken.
     words, send: a PE's word, likewise, and which PE it is for.
     ready: PEs whose holding register is free.
     free: pulse; the half that has been occupied for longer is free from the next cycle on.
@@ -69,7 +69,7 @@ class Loader(wiring.Component):
                 "table_read": Out(table_read(arch)),
                 "table": In(WORD_BITS),
                 "word": In(stream.Signature(WORD_BITS)),
-                "current": Out(data.StructLayout({"valid": 1, "data": WORD_BITS})),
+                "input": Out(data.StructLayout({"valid": 1, "data": WORD_BITS})),
                 "words": Out(self.layouts.load_word),
                 "send": Out(arch.pes),
                 "ready": In(arch.pes),
@@ -84,15 +84,16 @@ class Loader(wiring.Component):
         # An inference that was broken off may have left something in the queue.
         contexts = Fifo(context, CONTEXTS)
         m.submodules.contexts = ResetInserter(self.prepare)(contexts)
-        host = Signal(LAYER["loads"].width)  # words of the host layer still to come
+        host = Signal(LAYER["loads"].width)  # words of the input still to come
         self._walk(m, contexts.w, host)
         self._hand_on(m, contexts.r, host)
         return m
 
     def _walk(self, m: Module, contexts: Any, host: Signal) -> None:
         """The table's walker: layers, their loads, and the chunks of each load."""
-        layer = data.View(LAYER, Cat(self.table, C(0, LAYER.size - WORD_BITS)))  # word 0 is enough
-        chunk = data.View(CHUNK, self.table[: CHUNK.size])
+        # Word 0 of both is enough.
+        layer = data.View(LAYER, Cat(self.table, C(0, LAYER.size - WORD_BITS)))
+        chunk = data.View(CHUNK, Cat(self.table, C(0, CHUNK.size - WORD_BITS)))
         step = Signal(Step)
         address, shift = ceil_log2(self.arch.table_words), exact_log2(LAYER_WORDS)
         number = Signal(address - shift, reset_less=True)  # of the next layer
@@ -131,7 +132,7 @@ class Loader(wiring.Component):
                 m.d.comb += contexts.valid.eq(1)
                 with m.If(contexts.ready):
                     m.d.sync += [
-                        next_chunk.eq(next_chunk + 1),
+                        next_chunk.eq(next_chunk + CHUNK_WORDS),
                         chunks_left.eq(chunks_left - 1),
                         step.eq(Step.CHUNK),
                     ]
@@ -172,8 +173,8 @@ class Loader(wiring.Component):
         m.d.comb += [
             self.word.ready.eq(may),
             taken.eq(may & self.word.valid),
-            self.current.valid.eq(taken & (host != 0)),
-            self.current.data.eq(self.word.payload),
+            self.input.valid.eq(taken & (host != 0)),
+            self.input.data.eq(self.word.payload),
             self.words.units.eq(self.word.payload),
             self.words.first.eq(~begun.bit_select(target, 1)),
             self.words.last.eq(left[target] == 1),

@@ -20,8 +20,8 @@ class MemoryPort(wiring.Component):
     prepare: pulse; what was requested before has been taken. Reads the first two passes of the
         list. prepared: `go` may come, from two cycles after `prepare` until `go`.
     go: pulse, cycle 0 of the network. The first request is in the cycle after.
-    currents, weights: addresses of the words of pass 0, and of all others, which are contiguous.
-    pass_base: address of the list in the table. currents, weights, pass_base: stable from
+    input, weights: addresses of the words of pass 0, and of all others, which are contiguous.
+    pass_base: address of the list in the table. input, weights, pass_base: stable from
         `prepare` to two cycles after it.
     table_read, table: a pass (`descriptor.PASS`); the data come in the cycle after and stay. A
         pass of `repeats` r is read r times before the next; one of no words ends the list. The
@@ -43,7 +43,7 @@ class MemoryPort(wiring.Component):
                 "prepare": In(1),
                 "prepared": Out(1),
                 "go": In(1),
-                "currents": In(ADDRESS_BITS),
+                "input": In(ADDRESS_BITS),
                 "weights": In(ADDRESS_BITS),
                 "pass_base": In(ceil_log2(arch.table_words)),
                 "table_read": Out(table_read(arch)),
@@ -117,8 +117,8 @@ class MemoryPort(wiring.Component):
             ]
         with m.If(first):
             m.d.sync += [
-                base.eq(self.currents),
-                address.eq(self.currents),
+                base.eq(self.input),
+                address.eq(self.input),
                 following_base.eq(self.weights),
                 listed.eq(1),
                 self.prepared.eq(1),

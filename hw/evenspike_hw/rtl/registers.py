@@ -24,8 +24,8 @@ class Register(IntEnum):
 
     CONTROL = 0
     """written: bit 0 starts an inference, bit 1 fills the table. Read: `Status`."""
-    CURRENTS = 1
-    """where the host's currents are"""
+    INPUT = 1
+    """where the input's spikes are"""
     WEIGHTS = 2
     """where the weight stream is"""
     LOGITS = 3
@@ -71,7 +71,7 @@ class Registers(wiring.Component):
                 "read": Out(REGISTER_BITS),
                 "start": Out(1),
                 "fill": Out(1),
-                "currents": Out(REGISTER_BITS),
+                "input": Out(REGISTER_BITS),
                 "weights": Out(REGISTER_BITS),
                 "logits": Out(REGISTER_BITS),
                 "table": Out(REGISTER_BITS),
@@ -97,7 +97,7 @@ class Registers(wiring.Component):
             self.fill.eq(control & self.bus.data[1] & ~self.bus.data[0]),
         ]
         stored = {
-            Register.CURRENTS: self.currents,
+            Register.INPUT: self.input,
             Register.WEIGHTS: self.weights,
             Register.LOGITS: self.logits,
             Register.TABLE: self.table,

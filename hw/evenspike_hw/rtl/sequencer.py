@@ -9,17 +9,17 @@ from amaranth.utils import exact_log2
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.broadcasts import Broadcasts
-from evenspike_hw.rtl.descriptor import LAYER, LAYER_WORDS
+from evenspike_hw.rtl.descriptor import GROUPS_MAX, LAYER, LAYER_WORDS
 from evenspike_hw.rtl.fetch import LAYER_BITS, Fetch
-from evenspike_hw.rtl.layouts import MAP_BITS, WORD_BITS, Layouts
+from evenspike_hw.rtl.layouts import LEAK_ONE, MAP_BITS, WORD_BITS, Layouts
 from evenspike_hw.rtl.table import table_read
 
-SETUP = 4
+SETUP = 5
 """Cycles from a layer's last write to the first action of the next."""
 
 
 class Sequencer(wiring.Component):
-    """Layers in order, and in each `for pass: for tile: for chunk` (docs/timing.md).
+    """Layers in order, and in each `for pass: for tile: for group: for chunk` (docs/timing.md).
 
     prepare: read the first two descriptors; `prepared` rises when `go` may come.
     go: cycle 0 of an inference. running: from cycle 1 to the last layer's last write.
@@ -31,6 +31,7 @@ class Sequencer(wiring.Component):
     loaded, worked, rounds: modulo 4, over all PEs: chunks unpacked, markers issued that free a half
         in the middle of a round, markers issued that end a round.
     ends_round, ends_pass, ends_layer: this is the last drain cycle of a round; of a pass, a layer.
+        The input ends its layer only.
     marker: the APU broadcasts a marker in this cycle.
     start, work: as in `Broadcasts`. begin: the drain begins in the next cycle.
     free: the older half of the scratchpad is free from the next cycle on. half: it, which at the
@@ -100,14 +101,14 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             self.begin.eq(self.rounds != self.drained),
             early.eq(self.worked != freed),
-            late.eq(~layer.host & Mux(layer.chunks == 1, self.ends_pass, self.ends_round)),
+            late.eq(Mux(layer.chunks == 1, self.ends_pass, self.ends_round)),
             self.free.eq(early | late),
         ]
         m.d.sync += [
             freed.eq(freed + early),
             self.half.eq(self.half ^ self.free),
             self.seen.eq(self.loaded),
-            self.drained.eq(self.drained + (self.ends_round & ~layer.host)),
+            self.drained.eq(self.drained + self.ends_round),
         ]
         return m
 
@@ -127,7 +128,8 @@ class Sequencer(wiring.Component):
         ]
         m.d.sync += self.switched.eq(switch)
         with m.If(self.ends_layer):
-            m.d.sync += tail.eq(self.arch.drain_latency)
+            # The input's spikes are at the collector in their drain cycle.
+            m.d.sync += tail.eq(Mux(layer.host, 1, self.arch.drain_latency))
         with m.Elif(self.tail):
             m.d.sync += tail.eq(tail - 1)
         with m.If(self.last_write):
@@ -158,7 +160,10 @@ class Sequencer(wiring.Component):
             "last": layer.host & layer.last,
             "more_layers": ~layer.last
             & (number == min(arch.table_words // LAYER_WORDS, 1 << LAYER_BITS) - 1),
+            "readout": layer.last != layer.readout.any(),
             "timesteps": (layer.timesteps == 0) | (layer.timesteps > arch.timesteps),
+            "groups": (layer.groups == 0) | (layer.groups > GROUPS_MAX),
+            "leak": layer.leak > LEAK_ONE,
             "neurons": layer.log_tile_height + layer.log_tile_width + layer.log_slots
             > exact_log2(arch.accumulators),
             "tile": (layer.log_tile_height >= MAP_BITS) | (layer.log_tile_width >= MAP_BITS),
@@ -174,7 +179,6 @@ class Sequencer(wiring.Component):
                 | (layer.log_tile_width == 0)
             ),
             "chunks": ~layer.host & (layer.chunks == 0),
-            "padding": Cat(s.padding > 2 * s.kernel for s in layer.segments).any(),
         }
         faults = []
         for name, reason in reasons.items():

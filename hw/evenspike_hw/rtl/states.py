@@ -24,7 +24,7 @@ class State(IntEnum):
 
 
 class States(wiring.Component):
-    """Combinational. From the sequencer: drains, tail, host (the host layer runs), drained, seen;
+    """Combinational. From the sequencer: drains, tail, host (the input comes in), drained, seen;
     from each PE: busy, rounds, finished (counters modulo 4). state, out: `State` of each PE.
     """
 

@@ -1,4 +1,4 @@
-"""Tile counter: the round, that is the tile of a pass, at which a block works."""
+"""Tile counter: the round, that is a group of a tile of a pass, at which a block works."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS, SLOT_BITS
 
 
 class TileCounter(wiring.Component):
-    """Counts `for pass: for tile` of a layer; tiles go row by row.
+    """Counts `for pass: for tile: for group` of a layer; tiles go row by row.
 
     layer: the descriptor; stable from the cycle of `start` on.
     start: back to the first tile of the first pass, visible in the next cycle.
     advance: on to the next round, visible in the next cycle.
     top, left, height, width: of the tile, clipped to the map.
     last_row, last_column: the tile's, counted from its top left. last_slot: the pass's.
-    first_tile, last_tile: of the pass. last: of the layer.
-    entry: where the tile's first row of the first block starts in the spike memory.
+    last_group: of the tile. last_round: of the pass. last: of the layer.
+    entry: where the tile's first row of the first block starts in the spike memory, in the map of
+        group 0. offset: entries from there to the map of the round's group.
 
     Nothing is told before the first start.
     """
@@ -37,15 +38,16 @@ class TileCounter(wiring.Component):
                 "last_row": Out(MAP_BITS),
                 "last_column": Out(MAP_BITS),
                 "last_slot": Out(SLOT_BITS),
-                "first_tile": Out(1),
-                "last_tile": Out(1),
+                "last_group": Out(1),
+                "last_round": Out(1),
                 "last": Out(1),
                 "entry": Out(ENTRY_BITS),
+                "offset": Out(ENTRY_BITS),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
-        """All outputs are registers: what the next tile will be is worked out while this one is at
+        """All outputs are registers: what the next round will be is worked out while this one is at
         work, so that `advance`, which comes late, only lets it in.
         """
         m = Module()
@@ -53,6 +55,8 @@ class TileCounter(wiring.Component):
         number, pass_entry = Signal(LAYER["passes"].width), Signal(ENTRY_BITS)
         rows, columns = Signal(MAP_BITS), Signal(MAP_BITS)  # what is left of the map
         ends_map_row = Signal()  # the tile is the last one beside the others
+        ends_map = Signal()  # and below them
+        group = Signal(LAYER["groups"].width)
         tile_height, tile_width = Signal(MAP_BITS), Signal(MAP_BITS)
         m.d.comb += [
             tile_height.eq(1 << layer.log_tile_height),
@@ -63,33 +67,45 @@ class TileCounter(wiring.Component):
         next_rows, next_columns = Signal(MAP_BITS), Signal(MAP_BITS)
         next_number = Signal.like(number)
         next_pass, next_entry = Signal(ENTRY_BITS), Signal(ENTRY_BITS)
+        next_group, next_offset = Signal.like(group), Signal(ENTRY_BITS)
         m.d.comb += [
             next_top.eq(self.top),
             next_rows.eq(rows),
-            next_left.eq(self.left + tile_width),
-            next_columns.eq(columns - tile_width),
+            next_left.eq(self.left),
+            next_columns.eq(columns),
             next_number.eq(number),
             next_pass.eq(pass_entry),
             next_entry.eq(self.entry),
+            next_group.eq(group + 1),
+            next_offset.eq(self.offset + layer.region),
         ]
-        with m.If(ends_map_row):
+        with m.If(self.last_group):
             m.d.comb += [
-                next_left.eq(0),
-                next_columns.eq(layer.width),
-                next_top.eq(self.top + tile_height),
-                next_rows.eq(rows - tile_height),
-                next_entry.eq(self.entry + layer.tile_stride),
+                next_group.eq(0),
+                next_offset.eq(0),
+                next_left.eq(self.left + tile_width),
+                next_columns.eq(columns - tile_width),
             ]
-        with m.If(self.last_tile):
-            m.d.comb += [
-                next_top.eq(0),
-                next_rows.eq(layer.height),
-                next_number.eq(number + 1),
-                next_pass.eq(pass_entry + layer.pass_stride),
-                next_entry.eq(pass_entry + layer.pass_stride),
-            ]
+            with m.If(ends_map_row):
+                m.d.comb += [
+                    next_left.eq(0),
+                    next_columns.eq(layer.width),
+                    next_top.eq(self.top + tile_height),
+                    next_rows.eq(rows - tile_height),
+                    next_entry.eq(self.entry + layer.tile_stride),
+                ]
+            with m.If(ends_map):
+                m.d.comb += [
+                    next_top.eq(0),
+                    next_rows.eq(layer.height),
+                    next_number.eq(number + 1),
+                    next_pass.eq(pass_entry + layer.pass_stride),
+                    next_entry.eq(pass_entry + layer.pass_stride),
+                ]
         with m.If(self.start):
             m.d.comb += [
+                next_group.eq(0),
+                next_offset.eq(0),
                 next_top.eq(0),
                 next_rows.eq(layer.height),
                 next_left.eq(0),
@@ -99,12 +115,13 @@ class TileCounter(wiring.Component):
                 next_entry.eq(layer.spike_base),
             ]
 
-        ends_column, ends_row, ends_pass = Signal(), Signal(), Signal()
+        ends_column, ends_row, ends_pass, ends_group = (Signal() for _ in range(4))
         next_height, next_width = Signal(MAP_BITS), Signal(MAP_BITS)
         m.d.comb += [
             ends_column.eq(next_columns <= tile_width),
             ends_row.eq(next_rows <= tile_height),
             ends_pass.eq(next_number == layer.passes - 1),
+            ends_group.eq(next_group == layer.groups - 1),
             next_height.eq(Mux(ends_row, next_rows, tile_height)),
             next_width.eq(Mux(ends_column, next_columns, tile_width)),
         ]
@@ -117,14 +134,17 @@ class TileCounter(wiring.Component):
                 number.eq(next_number),
                 pass_entry.eq(next_pass),
                 self.entry.eq(next_entry),
+                group.eq(next_group),
+                self.offset.eq(next_offset),
                 ends_map_row.eq(ends_column),
+                ends_map.eq(ends_row & ends_column),
                 self.height.eq(next_height),
                 self.width.eq(next_width),
                 self.last_row.eq(next_height - 1),
                 self.last_column.eq(next_width - 1),
-                self.first_tile.eq((next_top == 0) & (next_left == 0)),
-                self.last_tile.eq(ends_row & ends_column),
-                self.last.eq(ends_row & ends_column & ends_pass),
+                self.last_group.eq(ends_group),
+                self.last_round.eq(ends_row & ends_column & ends_group),
+                self.last.eq(ends_row & ends_column & ends_group & ends_pass),
                 self.last_slot.eq(Mux(ends_pass, layer.slots_last, 1 << layer.log_slots) - 1),
             ]
         return m

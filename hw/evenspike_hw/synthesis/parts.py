@@ -13,9 +13,9 @@ from evenspike_hw.rtl.apu import Apu
 from evenspike_hw.rtl.array import Array
 from evenspike_hw.rtl.collector import Collector
 from evenspike_hw.rtl.control import Control
-from evenspike_hw.rtl.currents import Currents
 from evenspike_hw.rtl.drain import Drain
 from evenspike_hw.rtl.fifo import Fifo
+from evenspike_hw.rtl.input import InputWriter
 from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.loader import Loader
 from evenspike_hw.rtl.logits import LogitWriter
@@ -66,7 +66,7 @@ PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
     "table": TableMemory,
     "port": MemoryPort,
     "loader": Loader,
-    "currents": Currents,
+    "input": InputWriter,
     "logits": LogitWriter,
     "control": Control,
     "registers": Registers,

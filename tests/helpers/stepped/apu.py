@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from evenspike_core.pack import SegmentDescriptor
 from tests.helpers.stepped.order import Work
 from tests.helpers.stepped.storage import Ram, Reg
 
@@ -54,8 +53,8 @@ def reach(work: Work, axis: int) -> tuple[int, int]:
     segment = work.segment
     origin, length = work.tile[axis], work.tile[axis + 2]
     extent = (segment.height, segment.width)[axis]
-    first = max(0, origin * segment.stride - segment.padding)
-    end = (origin + length - 1) * segment.stride - segment.padding + segment.kernel
+    first = max(0, origin * segment.stride + segment.offset[axis])
+    end = (origin + length - 1) * segment.stride + segment.offset[axis] + segment.kernel
     return first * segment.average, min(extent, end * segment.average)
 
 
@@ -139,13 +138,13 @@ class Apu:
             following = self._next_row(visit)
             if visit.row >= 0 and visit.done < counts:
                 if free:
-                    base = self.machine.memory.row(visit.work.segment, visit.block, visit.row)
+                    base = self.machine.memory.row(visit.work, visit.block, visit.row)
                     self.machine.memory.entries.read(base + visit.done)
                     entry = Entry(visit.work, visit.row, visit.block, False)
                     self.visit.set(replace(visit, done=visit.done + 1))
             elif following is not None:
                 row, block = following
-                at = self.machine.memory.row(visit.work.segment, block, row)
+                at = self.machine.memory.row(visit.work, block, row)
                 self.machine.memory.counts.read(at)
                 self.visit.set(Visit(visit.work, row, block, 0))
             elif free:
@@ -168,7 +167,7 @@ class Apu:
 class SpikeMemory:
     """CSR spikes of all layers: entries {column, masks}, and a count for each row.
 
-    A row is addressed by its first entry.
+    A row is addressed by its first entry; each group of timesteps has a region of its own.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -176,7 +175,10 @@ class SpikeMemory:
         silent: tuple[int, tuple[int, ...]] = (0, (0,) * arch.pes)
         self.entries = Ram(clock, arch.spike_entries, silent)
         self.counts = Ram(clock, arch.spike_entries, 0)
+        self.region = machine.packed.region
 
-    @staticmethod
-    def row(segment: SegmentDescriptor, block: int, row: int) -> int:
-        return segment.spike_base + (block * segment.height + row) * segment.width
+    def row(self, work: Work, block: int, row: int) -> int:
+        """Where a row of the source begins, of the spikes of the work's group."""
+        segment = work.segment
+        first = segment.spike_base + work.group * self.region
+        return first + (block * segment.height + row) * segment.width

@@ -1,12 +1,12 @@
-"""The drain, the OR-pool and the collector, which writes spikes as CSR."""
+"""The drain: the neurons of a round, from the accumulators through all that their timesteps do."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tests.helpers.stepped.lif import Neurons, lif
-from tests.helpers.stepped.order import Place, places
+from tests.helpers.stepped.lif import Neurons, add, clipped, multiply
+from tests.helpers.stepped.order import Place, Round, places
 from tests.helpers.stepped.storage import Reg
 
 if TYPE_CHECKING:
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Position:
-    """Registers of the drain: phases 0 and 1 read the bias, 2 positions; beats are logit writes."""
+    """Registers of the drain: phases 0 and 1 read the bias, 2 positions, 3 waits for the carries.
+
+    beat: counts the writes of logits, and the cycles of phase 3.
+    """
 
     round: int
     slot: int = 0
@@ -25,132 +28,122 @@ class Position:
 
 
 class Drain:
-    """Drain counters, one LIF stage a timestep, OR-pool and CSR write.
+    """Drain counters and LIF: two stages a timestep, one that multiplies and one that adds.
 
-    An item that is read in cycle d is in pipe[n] in d + 1 + n: [0] has the RAM's data, [1] to
-    [timesteps] are the LIF, then the OR-pool, and pipe[timesteps + 2] writes.
+    An item that is read in cycle d is in pipe[n] in d + 1 + n: [0] has the RAM's data, [1] the
+    drives, [2] the first timestep's membrane, and then by turns a product and a membrane. The last
+    membrane is in pipe[2 * timesteps], at the collector; what it leaves to the next group is in
+    pipe[2 * timesteps + 2], and written.
     """
 
-    def __init__(self, machine: Machine, host: list[Place]) -> None:
+    def __init__(self, machine: Machine) -> None:
         self.machine = machine
         clock, arch = machine.clock, machine.arch
-        self.host = host
-        self.host_at = Reg(clock, 0)
-        self.current: Reg[tuple[int, ...]] = Reg(clock, ())
-        self.block: Reg[tuple[int, ...] | None] = Reg(clock, None)
         self.at: Reg[Position | None] = Reg(clock, None)
         self.captures = Reg(clock, -1)  # phase of the read whose data is at the RAM's output
         self.capture_half = Reg(clock, 0)
         self.low: Reg[tuple[int, ...]] = Reg(clock, (0,) * arch.pes)
         self.biases: Reg[tuple[int, ...]] = Reg(clock, (0,) * arch.pes)
-        self.pipe: Reg[tuple[Neurons | None, ...]] = Reg(clock, (None,) * (arch.timesteps + 3))
-        self.pool: Reg[tuple[int, ...]] = Reg(clock, ())
-        self.logits: dict[int, int] = {}
+        self.out = 2 * arch.timesteps
+        self.pipe: Reg[tuple[Neurons | None, ...]] = Reg(clock, (None,) * (self.out + 3))
+        self.logits: dict[tuple[int, int], int] = {}
         self.spots = [
-            places(machine.packed.layers[r.layer], r.layer, r.number, r.tile)
+            places(machine.packed.layers[r.layer], r.layer, r.number, r.group, r.tile)
             for r in machine.plan.rounds
         ]
 
     # Wires.
 
-    def drains(self) -> bool:
-        return self.at.q is not None or self.block.q is not None
+    def round(self, at: Position) -> Round:
+        return self.machine.plan.rounds[at.round]
 
-    def beats(self, number: int) -> int:
-        layer = self.machine.packed.layers[self.machine.plan.rounds[number].layer]
+    def beats(self, at: Position) -> int:
+        """Cycles of a position, or of the wait behind the last one."""
+        if at.phase == 3:
+            return 2 * self.machine.arch.timesteps + 3
+        layer = self.machine.packed.layers[self.round(at).layer]
         return self.machine.arch.logit_words if layer.last else 1
 
     def row(self) -> int | None:
         """The accumulator row that all PEs read in this cycle."""
         at = self.at.q
-        if at is None or at.phase < 2 or at.beat:
+        if at is None or at.phase != 2 or at.beat:
             return None
         return self.spots[at.round][at.slot][at.index].at
 
+    def carries(self) -> bool:
+        """The round that is drained leaves its neurons to the next."""
+        return self.at.q is not None and self.round(self.at.q).carries
+
+    def carried(self, lane: int) -> tuple[int, int] | None:
+        """The row that a PE writes in this cycle, and psum 0 of it."""
+        neurons = self.pipe.q[-1]
+        if neurons is None or not neurons.carries:
+            return None
+        return neurons.place.at, clipped(neurons.left[lane])
+
     def ends_round(self) -> bool:
-        """The last drain cycle of a round; of the host layer: of the layer."""
-        if self.block.q is not None:
-            return self.host_at.q == len(self.host) - 1
+        """The last drain cycle of a round."""
         at = self.at.q
-        if at is None or at.phase < 2:
+        if at is None or at.beat < self.beats(at) - 1:
             return False
+        if self.round(at).carries:
+            return at.phase == 3
         slots = self.spots[at.round]
-        return (
-            at.slot == len(slots) - 1
-            and at.index == len(slots[at.slot]) - 1
-            and at.beat == self.beats(at.round) - 1
-        )
+        return at.phase == 2 and at.slot == len(slots) - 1 and at.index == len(slots[at.slot]) - 1
 
     def ends_layer(self) -> bool:
-        at = self.at.q
-        return self.ends_round() and (at is None or self.machine.plan.rounds[at.round].ends_layer)
+        return self.ends_round() and self.at.q is not None and self.round(self.at.q).ends_layer
 
-    def take_current(self, word: int) -> None:
-        """A word of the host's currents is handed on in this cycle."""
-        words = (*self.current.q, word)
-        full = len(words) == self.machine.arch.current_words
-        self.current.set(() if full else words)
-        if full:
-            self.block.set(words)
+    def leaves(self) -> tuple[Place, tuple[int, ...]] | None:
+        """The position whose masks are at the collector in this cycle."""
+        neurons = self.pipe.q[self.out]
+        if neurons is None or self.machine.packed.layers[neurons.place.layer].last:
+            return None
+        return neurons.place, neurons.masks
 
     def step(self) -> None:
-        machine = self.machine
         item: Neurons | None = None
-        if self.block.q is not None:
-            item = Neurons(self.host[self.host_at.q], self._currents(self.block.q), self._no_bias())
-            self.host_at.set(self.host_at.q + 1)
-            if not machine.loader.completes_block():
-                self.block.set(None)
-        elif self.at.q is not None:
+        if self.at.q is not None:
             item = self._read(self.at.q)
             self.at.set(self._advance(self.at.q))
-        elif machine.sequencer.barrier():
-            self.at.set(Position(machine.sequencer.drained.q))
+        elif self.machine.sequencer.barrier():
+            self.at.set(Position(self.machine.sequencer.drained.q))
         self._capture()
         self._flow(item)
 
-    def _no_bias(self) -> tuple[int, ...]:
-        return (0,) * self.machine.arch.pes
-
-    def _currents(self, words: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-        bits = sum(word << 64 * n for n, word in enumerate(words))
-        found = []
-        for lane in range(self.machine.arch.pes):
-            value = bits >> 24 * lane & 0xFFFFFF
-            value -= value >> 23 << 24
-            found.append((value,) * self.machine.arch.timesteps)
-        return tuple(found)
-
     def _read(self, at: Position) -> Neurons | None:
         """The reads of a drain cycle."""
-        half = self.machine.plan.rounds[at.round].half
+        one = self.round(at)
         if at.phase < 2:
             for pe in self.machine.pes:
-                base = pe.unpacker.bias_base[half].q
-                pe.banks.weight[half].read(base + 2 * at.slot + at.phase)
+                base = pe.unpacker.bias_base[one.half].q
+                pe.banks.weight[one.half].read(base + 2 * at.slot + at.phase)
             return None
-        if at.beat:
+        if at.phase == 3 or at.beat:
             return None
         place = self.spots[at.round][at.slot][at.index]
-        return Neurons(place)  # each PE reads its row
+        return Neurons(place, one.timesteps, one.carries)  # each PE reads its row
 
     def _advance(self, at: Position) -> Position | None:
         if at.phase < 2:
             return replace(at, phase=at.phase + 1)
-        if at.beat < self.beats(at.round) - 1:
+        if at.beat < self.beats(at) - 1:
             return replace(at, beat=at.beat + 1)
+        if at.phase == 3:
+            return None
         if at.index < len(self.spots[at.round][at.slot]) - 1:
             return replace(at, index=at.index + 1, beat=0)
         if at.slot < len(self.spots[at.round]) - 1:
             return Position(at.round, at.slot + 1)
-        return None
+        return replace(at, phase=3, beat=0) if self.round(at).carries else None
 
     def _capture(self) -> None:
         """The biases: low unit, then high unit, one cycle behind their reads."""
         at = self.at.q
         self.captures.set(-1 if at is None else at.phase)
         if at is not None:
-            self.capture_half.set(self.machine.plan.rounds[at.round].half)
+            self.capture_half.set(self.round(at).half)
         data = tuple(pe.banks.weight[self.capture_half.q].out for pe in self.machine.pes)
         if self.captures.q == 0:
             self.low.set(data)
@@ -167,44 +160,41 @@ class Drain:
         for stage, neurons in enumerate(pipe[:-1]):
             shifted.append(None if neurons is None else self._stage(stage, neurons))
         self.pipe.set(tuple(shifted))
-        self._write(pipe[-1])
+        out = pipe[self.out]
+        if out is not None and self.machine.packed.layers[out.place.layer].last:
+            self._write(out)
 
-    def _stage(self, stage: int, neurons: Neurons) -> Neurons | None:
-        time = self.machine.packed.timesteps
+    def _stage(self, stage: int, neurons: Neurons) -> Neurons:
+        """From pipe[stage] to the next."""
         layer = self.machine.packed.layers[neurons.place.layer]
         if stage == 0:
-            if not layer.host:
-                sums = tuple(pe.rows.out for pe in self.machine.pes)
-                neurons = replace(neurons, sums=sums, biases=self.biases.q)
-            zero = self._no_bias()
-            return replace(neurons, membranes=zero, masks=zero)
-        if stage <= self.machine.arch.timesteps:
-            return neurons if layer.last or stage > time else lif(layer, neurons, stage - 1)
-        if layer.last:
+            sums = tuple(pe.rows.out for pe in self.machine.pes)
+            zero = (0,) * self.machine.arch.pes
+            return replace(
+                neurons, sums=sums, biases=self.biases.q, membranes=zero, left=zero, masks=zero
+            )
+        time, adds = divmod(stage, 2)
+        if layer.readout == "psum":
             return neurons
-        pooled = neurons.masks
-        if not neurons.place.opens:
-            pooled = tuple(a | b for a, b in zip(pooled, self.pool.q, strict=True))
-        self.pool.set(pooled)
-        return replace(neurons, masks=pooled) if neurons.place.closes else None
+        if adds:
+            return add(layer, neurons, time) if time < neurons.timesteps else neurons
+        if time > neurons.timesteps:
+            return neurons
+        # The last register only holds what the last timestep leaves.
+        return multiply(layer, neurons, time - 1) if stage <= self.out else neurons
 
-    def _write(self, neurons: Neurons | None) -> None:
-        if neurons is None:
-            return
-        place, memory = neurons.place, self.machine.memory
+    def _write(self, neurons: Neurons) -> None:
+        """What the last layer gives for a group."""
+        place = neurons.place
         layer = self.machine.packed.layers[place.layer]
-        if layer.last:
-            for lane, number in enumerate(layer.blocks[place.block].tolist()):
-                sums = neurons.sums[lane][: self.machine.packed.timesteps]
-                if number >= 0:
-                    self.logits[number] = sum(s + neurons.biases[lane] for s in sums)
-            return
-        height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
-        row = layer.spike_base + (place.block * height + place.row) * width
-        # The count of the row is a register: the row's other tiles left theirs in the memory, which
-        # is read while the position is in the LIF.
-        count = 0 if place.restarts else memory.counts.cells[row]
-        fired = any(neurons.masks)
-        if fired:
-            memory.entries.write(row + count, (place.column, neurons.masks))
-        memory.counts.write(row, count + fired)
+        for lane, number in enumerate(layer.blocks[place.block].tolist()):
+            if number < 0:
+                continue
+            if layer.readout == "psum":
+                sums = neurons.sums[lane][: neurons.timesteps]
+                value = sum(s + neurons.biases[lane] for s in sums)
+            elif layer.readout == "count":
+                value = neurons.masks[lane].bit_count()
+            else:
+                value = neurons.membranes[lane]
+            self.logits[place.group, number] = value

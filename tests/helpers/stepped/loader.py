@@ -47,13 +47,13 @@ class Word:
 
 
 class Loader:
-    """Hands the words of the stream on: to the host layer, to the counts, to the PEs in turn."""
+    """Hands the words of the stream on: to the input, to the counts, to the PEs in turn."""
 
-    def __init__(self, machine: Machine, host_words: int) -> None:
+    def __init__(self, machine: Machine, input_words: int) -> None:
         self.machine = machine
         clock, arch = machine.clock, machine.arch
         self.heads = -(-arch.pes // 8)
-        self.host = Reg(clock, host_words)
+        self.input = Reg(clock, input_words)
         self.load = Reg(clock, 0)
         self.head = Reg(clock, 0)
         self.counts: Reg[tuple[int, ...]] = Reg(clock, ())
@@ -66,18 +66,13 @@ class Loader:
         machine = self.machine
         if machine.port.fifo.empty:
             return False
-        if self.host.q:
+        if self.input.q:
             return True
         if self.head.q == 0:  # its first word: not before its half is free
             return not self.occupied[machine.plan.loads[self.load.q].half].q
         if self.head.q < self.heads:
             return True
         return machine.pes[self.target.q].unpacker.hold.q is None
-
-    def completes_block(self) -> bool:
-        """Wire: the last word of a block of the host's currents is handed on in this cycle."""
-        held = len(self.machine.drain.current.q)
-        return self.host.q > 0 and held == self.machine.arch.current_words - 1 and self.takes()
 
     def step(self) -> None:
         freed = self.machine.sequencer.frees()
@@ -87,9 +82,9 @@ class Loader:
             return
         word = self.machine.port.fifo.head
         self.machine.port.fifo.pop()
-        if self.host.q:
-            self.host.set(self.host.q - 1)
-            self.machine.drain.take_current(word)
+        if self.input.q:
+            self.input.set(self.input.q - 1)
+            self.machine.input.take(word)
         elif self.head.q < self.heads:
             self._count(word)
         else:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.arch import Arch
+from evenspike_core.fixed import mask_type
 from evenspike_core.pack import Descriptor, Packed
 from tests.helpers.stepped.apu import Apu, SpikeMemory
+from tests.helpers.stepped.collector import Collector
 from tests.helpers.stepped.drain import Drain
+from tests.helpers.stepped.input import Input, input_places, input_words
 from tests.helpers.stepped.loader import Loader, Port
-from tests.helpers.stepped.order import host_words, places, schedule, tiles
+from tests.helpers.stepped.order import schedule
 from tests.helpers.stepped.pe import Pe
 from tests.helpers.stepped.sequencer import Sequencer
 from tests.helpers.stepped.storage import Clock
@@ -32,38 +36,38 @@ class LayerTrace:
     waiting: list[int]
     loading: list[int]
     draining: list[int]
-    masks: npt.NDArray[np.uint8]
+    masks: npt.NDArray[np.unsignedinteger[Any]]
     logits: npt.NDArray[np.int64] | None = None
 
 
 class Machine:
-    """The accelerator, with an image in its memory and the host's currents at the head of it.
+    """The accelerator, with a network in its memory and the spikes of an input at the head of it.
+
+    spikes: masks [channels, height, width] of the first layer, of all timesteps.
 
     shuffle: a seed; the blocks then step in another order in every cycle, which must not matter.
     """
 
     def __init__(
-        self, packed: Packed, currents: npt.NDArray[np.int32], shuffle: int | None = None
+        self,
+        packed: Packed,
+        spikes: npt.NDArray[np.unsignedinteger[Any]],
+        shuffle: int | None = None,
     ) -> None:
         self.packed = packed
         self.arch: Arch = packed.arch
         self.clock = Clock()
         self.plan = schedule(packed)
-        host = packed.layers[0]
-        order = [
-            place
-            for number in range(len(host.slots_used))
-            for tile in tiles(host)
-            for slot in places(host, 0, number, tile)
-            for place in slot
-        ]
-        words = list(host_words(packed, currents, order))
+        order = list(input_places(packed))
+        words = list(input_words(packed, spikes, order))
         self.memory = SpikeMemory(self)
         self.port = Port(self, words + self.plan.words)
         self.loader = Loader(self, len(words))
-        self.pes = [Pe(self) for _ in range(self.arch.pes)]
+        self.pes = [Pe(self, number) for number in range(self.arch.pes)]
         self.apu = Apu(self)
-        self.drain = Drain(self, order)
+        self.input = Input(self, order)
+        self.drain = Drain(self)
+        self.collector = Collector(self)
         self.sequencer = Sequencer(self)
         self.cycle = 0
         self._random = None if shuffle is None else np.random.default_rng(shuffle)
@@ -88,18 +92,19 @@ class Machine:
                 layer.name, span, busy, starved, waiting, loading, draining, self.masks(layer)
             )
             if layer.last:
-                values = [self.drain.logits[n] for n in range(layer.filters)]
-                trace.logits = np.array(values, dtype=np.int64)
+                trace.logits = self.logits(layer)
             found.append(trace)
         return found
 
     def step(self) -> None:
-        blocks: list[Port | Loader | Pe | Apu | Drain | Sequencer] = [
+        blocks: list[Port | Loader | Pe | Apu | Input | Drain | Collector | Sequencer] = [
             self.port,
             self.loader,
             *self.pes,
             self.apu,
+            self.input,
             self.drain,
+            self.collector,
             self.sequencer,
         ]
         order = (
@@ -114,7 +119,7 @@ class Machine:
     def state(self, pe: Pe) -> str:
         """What a PE does in this cycle, from the registers alone."""
         sequencer, drain = self.sequencer, self.drain
-        if drain.drains():
+        if drain.at.q is not None or self.input.block.q is not None:
             return "draining"
         if sequencer.tail.q or pe.rounds.q > sequencer.drained.q:
             return "waiting"
@@ -126,23 +131,35 @@ class Machine:
             return "loading"
         return "starved"
 
-    def masks(self, layer: Descriptor) -> npt.NDArray[np.uint8]:
+    def logits(self, layer: Descriptor) -> npt.NDArray[np.int64]:
+        """What the last layer's groups give together."""
+        values = []
+        for number in range(layer.filters):
+            groups = [self.drain.logits[group, number] for group in range(self.packed.groups)]
+            values.append(groups[-1] if layer.readout == "membrane" else sum(groups))
+        return np.array(values, dtype=np.int64)
+
+    def masks(self, layer: Descriptor) -> npt.NDArray[np.unsignedinteger[Any]]:
         """The layer's spikes out of the spike memory, [filters, H, W]; zeros for the last layer."""
         height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
-        dense = np.zeros((layer.filters, height, width), dtype=np.uint8)
+        kind = mask_type(self.packed.timesteps)
+        dense = np.zeros((layer.filters, height, width), dtype=kind)
         if layer.last:
             return dense
-        for block, lanes in enumerate(layer.blocks.tolist()):
+        steps, region = self.arch.timesteps, self.packed.region
+        for group, (block, lanes) in product(
+            range(self.packed.groups), list(enumerate(layer.blocks.tolist()))
+        ):
             for y in range(height):
-                row = layer.spike_base + (block * height + y) * width
+                row = layer.spike_base + group * region + (block * height + y) * width
                 entries = self.memory.entries.cells[row : row + self.memory.counts.cells[row]]
                 assert all(a[0] < b[0] for a, b in pairwise(entries)), "columns do not ascend"
                 for column, masks in entries:
                     for number, mask in zip(lanes, masks, strict=True):
                         if number >= 0:
-                            dense[number, y, column] = mask
+                            dense[number, y, column] |= kind.type(mask << group * steps)
         return dense
 
 
-def run(packed: Packed, currents: npt.NDArray[np.int32]) -> list[LayerTrace]:
-    return Machine(packed, currents).run()
+def run(packed: Packed, spikes: npt.NDArray[np.unsignedinteger[Any]]) -> list[LayerTrace]:
+    return Machine(packed, spikes).run()

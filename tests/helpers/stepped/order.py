@@ -5,11 +5,8 @@ A register then holds an index into these lists.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 
 from evenspike_core.pack import Descriptor, Packed, SegmentDescriptor
 
@@ -26,10 +23,16 @@ class Load:
 
 @dataclass(frozen=True)
 class Round:
-    """A tile of a pass: broadcasts up to a barrier, then a drain. `half` has its biases."""
+    """A tile and group of a pass: broadcasts up to a barrier, then a drain.
+
+    half: has its biases. timesteps: of the group. carries: its neurons go on in the next round.
+    """
 
     layer: int
     number: int
+    group: int
+    timesteps: int
+    carries: bool
     slots: int
     tile: tuple[int, int, int, int]
     half: int
@@ -41,6 +44,7 @@ class Work:
     """The broadcast of one chunk to one tile; whether it ends its round, and gives up its half."""
 
     layer: int
+    group: int
     segment: SegmentDescriptor
     start: int
     end: int
@@ -54,9 +58,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Place:
-    """One output position of one block, in drain order."""
+    """One position of one block in one group of timesteps, in the order in which it leaves."""
 
     layer: int
+    group: int
     block: int
     slot: int
     at: int
@@ -91,8 +96,9 @@ def schedule(packed: Packed) -> Schedule:
         areas = list(tiles(layer))
         resident = len(layer.chunks) == 1
         for number, (address, size) in enumerate(layer.passes):
-            for turn, tile in enumerate(areas):
-                ends_pass = turn == len(areas) - 1
+            turns = [(tile, group) for tile in areas for group in range(packed.groups)]
+            for turn, (tile, group) in enumerate(turns):
+                ends_pass = turn == len(turns) - 1
                 if turn == 0 or not resident:
                     plan.words += packed.stream[address : address + size].tolist()
                 for position, (segment, start, end) in enumerate(layer.chunks):
@@ -102,6 +108,7 @@ def schedule(packed: Packed) -> Schedule:
                     plan.works.append(
                         Work(
                             index,
+                            group,
                             layer.segments[segment],
                             start,
                             end,
@@ -114,13 +121,25 @@ def schedule(packed: Packed) -> Schedule:
                         )
                     )
                 ends = ends_pass and number == len(layer.passes) - 1
-                half = plan.loads[-1].half
-                plan.rounds.append(Round(index, number, layer.slots_used[number], tile, half, ends))
+                last_group = group == packed.groups - 1
+                plan.rounds.append(
+                    Round(
+                        index,
+                        number,
+                        group,
+                        packed.last_timesteps if last_group else packed.arch.timesteps,
+                        not last_group and layer.readout != "psum",
+                        layer.slots_used[number],
+                        tile,
+                        plan.loads[-1].half,
+                        ends,
+                    )
+                )
     return plan
 
 
 def places(
-    layer: Descriptor, index: int, number: int, tile: tuple[int, int, int, int]
+    layer: Descriptor, index: int, number: int, group: int, tile: tuple[int, int, int, int]
 ) -> list[list[Place]]:
     """For each slot that the pass uses, the positions of the tile in drain order."""
     top, left, height, width = tile
@@ -135,6 +154,7 @@ def places(
                     column.append(
                         Place(
                             index,
+                            group,
                             number * layer.slots + slot,
                             slot,
                             (slot * layer.tile[0] + y) * layer.tile[1] + x,
@@ -147,21 +167,3 @@ def places(
                     )
         found.append(column)
     return found
-
-
-def host_words(
-    packed: Packed, currents: npt.NDArray[np.int32], order: Sequence[Place]
-) -> Iterator[int]:
-    """The host's part of the stream: `pes` currents of 24 bits a place, low lane first."""
-    layer = packed.layers[0]
-    for place in order:
-        y, x = divmod(place.at - place.slot * layer.tile[0] * layer.tile[1], layer.tile[1])
-        y += place.row * layer.pool - (y - y % layer.pool)
-        x += place.column * layer.pool - (x - x % layer.pool)
-        word = 0
-        for lane, number in enumerate(layer.blocks[place.block].tolist()):
-            if number >= 0:
-                word |= (int(currents[number, y, x]) & 0xFFFFFF) << 24 * lane
-        for _ in range(packed.arch.current_words):
-            yield word & (1 << 64) - 1
-            word >>= 64

@@ -48,11 +48,11 @@ def output(item: Activation, pid: int) -> tuple[int, int] | None:
     work = item.work
     segment = work.segment
     found = []
-    for at, shift, origin, length in (
-        (item.y, pid // segment.kernel, work.tile[0], work.tile[2]),
-        (item.x, pid % segment.kernel, work.tile[1], work.tile[3]),
+    for at, shift, offset, origin, length in (
+        (item.y, pid // segment.kernel, segment.offset[0], work.tile[0], work.tile[2]),
+        (item.x, pid % segment.kernel, segment.offset[1], work.tile[1], work.tile[3]),
     ):
-        quotient, rest = divmod(at + segment.padding - shift, segment.stride)
+        quotient, rest = divmod(at - offset - shift, segment.stride)
         if rest or not origin <= quotient < origin + length:
             return None
         found.append(quotient - origin)
@@ -67,8 +67,8 @@ def position_mask(item: Activation) -> int:
 class Pe:
     """FIFO, M0, M1, M2, match queue, gates and accumulators of one processing element."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, machine: Machine, number: int) -> None:
+        self.machine, self.number = machine, number
         clock, arch = machine.clock, machine.arch
         self.banks = Banks(machine)
         self.unpacker = Unpacker(machine, self.banks)
@@ -85,7 +85,7 @@ class Pe:
         self.marked = Reg(clock, 0)  # broadcasts worked off
         self.rounds = Reg(clock, 0)  # rounds worked off
         self.adder: Reg[tuple[int, Activation] | None] = Reg(clock, None)
-        self.clear: Reg[int | None] = Reg(clock, None)  # the row that was read for the drain
+        self.clear: Reg[int | None] = Reg(clock, None)  # the row that was drained for good
         self.forward: Reg[tuple[int, tuple[int, ...]] | None] = Reg(clock, None)
         self.zero = (0,) * arch.timesteps
         self.rows = Ram(clock, arch.accumulators, self.zero)
@@ -237,8 +237,13 @@ class Pe:
             self.rows.read(drained)
         if self.clear.q is not None:
             self.rows.write(self.clear.q, self.zero)
-        if self.clear.q != drained:
-            self.clear.set(drained)
+        carried = self.machine.drain.carried(self.number)
+        if carried is not None:
+            row, left = carried
+            self.rows.write(row, (left, *self.zero[1:]))
+        cleared = None if self.machine.drain.carries() else drained
+        if self.clear.q != cleared:
+            self.clear.set(cleared)
         job = self.adder.q
         if job is None:
             if self.forward.q is not None:

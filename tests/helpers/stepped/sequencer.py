@@ -83,12 +83,14 @@ class Sequencer:
         if machine.drain.at.q is not None and machine.drain.ends_round():
             self.drained.set(self.drained.q + 1)
         if machine.drain.ends_layer():
-            self.tail.set(machine.arch.timesteps + 3)
+            self.tail.set(2 * machine.arch.timesteps + 2)
+        elif machine.input.ends_layer():
+            self.tail.set(1)
         elif self.tail.q:
             self.tail.set(self.tail.q - 1)
         if self.last_write():
             self.layer.set(self.layer.q + 1)
-            self.gap.set(3)
+            self.gap.set(4)
         elif self.gap.q:
             self.gap.set(self.gap.q - 1)
         if self.starts():

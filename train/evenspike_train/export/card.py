@@ -1,4 +1,4 @@
-"""The card of a shipped ticket: what it is, what it scores, how to make it again."""
+"""The card of a Program: a ticket's scores and how to make it again, or an import's proof."""
 
 from __future__ import annotations
 
@@ -70,4 +70,38 @@ def card(program: Program) -> str:
             "",
         ]
     lines += ["## Recipe", "", "```toml", p["recipe"].rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def import_card(program: Program, proof: str) -> str:
+    """The Markdown card of a Program that was imported. proof: the table of its comparison."""
+    p = program.provenance
+    encoder, last = program.encoder, program.layers[-1]
+    rows = [
+        ("source", f"`{p['source']}`"),
+        ("examples", p["dataset"] or "given"),
+        ("input", f"{' x '.join(map(str, program.shape))} bytes, {encoder.coding} coding"),
+        ("timesteps", str(program.timesteps)),
+        ("layers", str(len(program.layers))),
+        ("read-out", f"{last.readout} of {program.classes} classes"),
+        (
+            "weights",
+            f"{program.nnz:,} of {program.weights:,} alive ({program.sparsity:.2%} sparse)",
+        ),
+        ("weights rounded to zero", str(p["weights_rounded_to_zero"])),
+        ("digest", f"`{program.digest()}`"),
+    ]
+    lines = [f"# {program.name}", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in rows]
+    lines += [
+        "",
+        "## The integers beside the network",
+        "",
+        "Each layer is judged on the network's own spikes of the layer before.",
+        "",
+        "```",
+        proof,
+        "```",
+        "",
+    ]
     return "\n".join(lines)

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evenspike_core.data import DATA_SETS
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import TIMESTEPS_MAX, Program
 from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.export.integer import quantised_forward
 from evenspike_train.export.quantize import quantise
+from evenspike_train.lowering import Network, import_network
+from evenspike_train.lowering.proof import LIMIT, Proof, prove
 from evenspike_train.recipes.recipe import Recipe
 
 ACTIVITY_IMAGES = 256
@@ -23,12 +24,7 @@ ACTIVITY_IMAGES = 256
 
 def impossible(recipe: Recipe) -> str:
     """Why no Program can be made of what the recipe trains; empty where one can."""
-    data, steps = DATA_SETS[recipe.data.name], recipe.network.timesteps
-    if data.frames:
-        return (
-            f"{data.name} has frames of events, another input at each timestep; a Program holds "
-            "networks of still images, whose first layer the host computes once"
-        )
+    steps = recipe.network.timesteps
     if steps > TIMESTEPS_MAX:
         return f"the network has {steps} timesteps; a Program holds {TIMESTEPS_MAX} at most"
     return ""
@@ -41,22 +37,70 @@ def check_possible(recipe: Recipe) -> None:
         raise EvenspikeError(f"{recipe.name}: cannot be exported: {reason}")
 
 
+def to_program(
+    network: Network,
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    keep_living: bool = False,
+    limit: float = LIMIT,
+) -> tuple[Program, Proof]:
+    """The integer network, and the proof that it does what the module does.
+
+    keep_living : weights that would round to zero become +1 or -1.
+    limit : share of a layer's spike bits that may differ.
+
+    Raises EvenspikeError where there is none, or one that differs by more.
+    """
+    quantised = quantise(network, keep_living)
+    program = Program(
+        name=network.name,
+        timesteps=network.timesteps,
+        shape=network.shape,
+        layers=quantised.layers,
+        provenance={
+            **(provenance or {}),
+            "weights_rounded_to_zero": sum(quantised.lost.values()),
+        },
+    )
+    proof = prove(network, program, quantised.exponents, quantised.lost, limit)
+    proof.check()
+    return program, proof
+
+
+def follow(
+    model: networks.SpikingNetwork, examples: Tensor | None = None, name: str = ""
+) -> Network:
+    """One of our networks in real numbers.
+
+    examples : uint8, [B, C, H, W] or frames [B, T, C, H, W]; noise unless given.
+    """
+    if examples is None:
+        shape = (2, model.config.in_channels, networks.IMAGE_SIZE, networks.IMAGE_SIZE)
+        generator = torch.Generator().manual_seed(0)
+        examples = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    if examples.dim() == 5:
+        examples = examples[:, : model.timesteps]
+    return import_network(
+        model, examples, name=name or model.config.name, names=model.layer_names, time_axis=1
+    )
+
+
 def make_program(
-    recipe: Recipe, model: networks.SpikingNetwork, provenance: Mapping[str, Any]
+    recipe: Recipe,
+    model: networks.SpikingNetwork,
+    provenance: Mapping[str, Any],
+    examples: Tensor | None = None,
 ) -> Program:
     """The integer network; a balanced mask stays balanced to the last weight.
+
+    examples : uint8, on which it is compared with the model; noise unless given.
 
     Raises EvenspikeError where there can be none.
     """
     check_possible(recipe)
-    quantised = quantise(model, keep_living=recipe.method.balancing != "none")
-    return Program(
-        name=recipe.name,
-        timesteps=recipe.network.timesteps,
-        shape=(recipe.network.in_channels, networks.IMAGE_SIZE, networks.IMAGE_SIZE),
-        layers=quantised.layers,
-        provenance={**provenance, "weights_rounded_to_zero": sum(quantised.lost.values())},
-    )
+    network = follow(model, examples, recipe.name)
+    keep = recipe.method.balancing != "none"
+    return to_program(network, provenance, keep_living=keep)[0]
 
 
 @torch.no_grad()
@@ -65,7 +109,8 @@ def activity(
 ) -> dict[str, list[float]]:
     """Share of active neurons (at least one spike) of each channel, by layer: for the mapper.
 
-    images: uint8 [B, C, 32, 32], of the training set; the mapper must not know the test set.
+    images: uint8 [B, C, H, W], or frames [B, T, C, H, W], of the training set; the mapper must not
+    know the test set.
     """
     sums: dict[str, Tensor] = {}
     for number, part in enumerate(images.split(batch)):

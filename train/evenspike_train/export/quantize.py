@@ -1,13 +1,12 @@
-"""From a folded network to integers: scale, round once.
+"""From a network in real numbers to integers: scale, round once.
 
-Scale: one power of two per layer, shared by its segments, so that the threshold is that power of
-two (times the neuron's threshold) and the leak remains a shift.  It is the largest for which
-weights fit 16 bits and the range proof holds: no membrane of any filter can leave 24 bits,
-whatever fires.
+Scale: one power of two per layer, shared by its segments, so that a threshold of 1 is that power of
+two. It is the largest for which weights fit 16 bits and the range proof holds: no membrane of any
+filter can leave 24 bits, whatever fires.
 
-Round: half to even, once, here.  At run time only the leak rounds.
+Round: half to even, once, here. At run time only the leak rounds.
 
-The first layer is computed by the host from pixel bytes in 32 bits, at a finer scale of its own,
+A direct encoder is computed by the host from pixel bytes in 32 bits, at a finer scale of its own,
 and shifted down to the 24-bit current of its neurons.
 """
 
@@ -15,16 +14,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.fixed import ACCUMULATOR_BITS, WEIGHT_BITS, Leak, Reset, membrane_bound
-from evenspike_core.program import HOST_BIAS_BITS, Layer, Segment
-from evenspike_train.export.folding import FloatArray, FoldedLayer, FoldedSegment, fold
-from evenspike_train.networks import IMAGE_SIZE, SpikingNetwork
+from evenspike_core.fixed import ACCUMULATOR_BITS, LEAK_ONE, WEIGHT_BITS, Neuron
+from evenspike_core.program import HOST_BIAS_BITS, Coding, Layer, Readout, Segment
+from evenspike_train.lowering import FloatLayer, FloatSegment, Network, NeuronModel, Reset
+
+FloatArray = npt.NDArray[np.float64]
 
 _WEIGHT_MAX = 2 ** (WEIGHT_BITS - 1) - 1
 _MEMBRANE_LIMIT = 2 ** (ACCUMULATOR_BITS - 1)
@@ -34,29 +33,56 @@ _EXPONENTS = range(30, -16, -1)
 
 @dataclass(frozen=True)
 class Quantised:
-    """Integer layers, and by layer the number of living weights that became zero."""
+    """Integer layers, and by layer the number of living weights that became zero.
+
+    exponents: of each layer's neurons: an integer u stands for u / 2^exponent.
+    """
 
     layers: tuple[Layer, ...]
     lost: dict[str, int]
+    exponents: dict[str, int]
 
 
-def _leak_of(value: float) -> Leak:
-    for leak in Leak:
-        if leak.fraction == Fraction(value):
-            return leak
-    possible = ", ".join(leak.value for leak in Leak)
-    raise EvenspikeError(f"neuron: leak {value} has no shift form; possible are {possible}")
+def neuron_of(model: NeuronModel, exponent: int) -> Neuron:
+    """The integer neurons at a scale.
+
+    Where a membrane at the threshold stays silent, the integers' threshold is one higher. One that
+    is infinite is the highest there is, which the range proof keeps every membrane below.
+    """
+    if math.isinf(model.threshold):
+        return Neuron(_MEMBRANE_LIMIT - 1, model.n, model.reset is Reset.HARD, 0)
+    exact = math.ldexp(model.threshold, exponent)
+    threshold = max(round(exact), 1)
+    reset = {
+        Reset.SOFT: round(model.n * threshold / LEAK_ONE),
+        Reset.DELAYED: threshold,
+    }.get(model.reset, 0)
+    fires = math.floor(exact) + 1 if model.strict else threshold
+    return Neuron(fires, model.n, model.reset is Reset.HARD, reset)
 
 
-def _fits(magnitude: npt.NDArray[np.int64], leak: Leak, timesteps: int) -> bool:
-    return max(membrane_bound(magnitude, leak, timesteps)) < _MEMBRANE_LIMIT
+def _fits(
+    magnitude: npt.NDArray[np.int64], layer: FloatLayer, exponent: int, timesteps: int
+) -> bool:
+    """Whether no membrane can leave its bits, for drives of at most `magnitude`, [filters].
+
+    That of the sum of its drives: a geometric series, of as many terms as there are timesteps.
+    """
+    share = layer.neuron.n / LEAK_ONE
+    series = min(timesteps, 1 / (1 - share)) if share < 1 else timesteps
+    if float(magnitude.max()) * series >= _MEMBRANE_LIMIT:
+        return False
+    if layer.readout is Readout.PSUM:
+        return True
+    bound = neuron_of(layer.neuron, exponent).bound(magnitude, timesteps)
+    return int(bound.max()) < _MEMBRANE_LIMIT
 
 
 def _round(values: FloatArray, exponent: int) -> FloatArray:
     return np.rint(np.ldexp(values, exponent))
 
 
-def _magnitude(layer: FoldedLayer, exponent: int) -> npt.NDArray[np.int64]:
+def _magnitude(layer: FloatLayer, exponent: int) -> npt.NDArray[np.int64]:
     """The largest |current| of each filter at a scale, int64 [filters]."""
     total = np.abs(_round(layer.bias, exponent))
     for segment in layer.segments:
@@ -66,38 +92,42 @@ def _magnitude(layer: FoldedLayer, exponent: int) -> npt.NDArray[np.int64]:
     return np.minimum(total, 2.0**62).astype(np.int64)
 
 
-def _largest_weight(layer: FoldedLayer, exponent: int) -> float:
-    return max(float(np.abs(_round(s.weight, exponent)).max(initial=0)) for s in layer.segments)
+def _largest_weight(layer: FloatLayer) -> FloatArray:
+    """The largest |weight|, as an array of one number."""
+    largest = [np.abs(segment.weight).max(initial=0) for segment in layer.segments]
+    return np.array([max(largest, default=0.0)])
 
 
-def _host_scale(
-    layer: FoldedLayer, threshold: float, leak: Leak, timesteps: int
-) -> tuple[int, int]:
-    """(exponent of the weights, shift down to the scale of the neurons) of the first layer."""
+def _threshold_fits(model: NeuronModel, exponent: int) -> bool:
+    if math.isinf(model.threshold):
+        return True
+    return math.ldexp(model.threshold, exponent) < _MEMBRANE_LIMIT - 1
+
+
+def _scale(layer: FloatLayer, timesteps: int) -> tuple[int, int]:
+    """(exponent of the weights, shift down to the scale of the neurons); 0 but for an encoder."""
+    largest = _largest_weight(layer)
     for exponent in _EXPONENTS:
+        if _round(largest, exponent)[0] > _WEIGHT_MAX:
+            continue
+        if not layer.coding and not _threshold_fits(layer.neuron, exponent):
+            continue
         magnitude = _magnitude(layer, exponent)
-        if _largest_weight(layer, exponent) > _WEIGHT_MAX or magnitude.max() > _HOST_MAX:
+        if not layer.coding:
+            if _fits(magnitude, layer, exponent, timesteps):
+                return exponent, 0
+            continue
+        if magnitude.max() > _HOST_MAX:
             continue
         for shift in range(HOST_BIAS_BITS):
-            high = math.ldexp(threshold, exponent - shift)
-            if high < _MEMBRANE_LIMIT and _fits((magnitude >> shift) + 1, leak, timesteps):
+            if not _threshold_fits(layer.neuron, exponent - shift):
+                continue
+            if _fits((magnitude >> shift) + 1, layer, exponent - shift, timesteps):
                 return exponent, shift
     raise EvenspikeError(f"layer {layer.name}: no scale fits 16-bit weights and 24-bit membranes")
 
 
-def _scale(layer: FoldedLayer, threshold: float, leak: Leak, timesteps: int) -> int:
-    """Exponent of a layer's scale."""
-    for exponent in _EXPONENTS:
-        if _largest_weight(layer, exponent) > _WEIGHT_MAX:
-            continue
-        if math.ldexp(threshold, exponent) >= _MEMBRANE_LIMIT:
-            continue
-        if _fits(_magnitude(layer, exponent), leak, timesteps):
-            return exponent
-    raise EvenspikeError(f"layer {layer.name}: no scale fits 16-bit weights and 24-bit membranes")
-
-
-def _integers(segment: FoldedSegment, exponent: int, keep_living: bool) -> tuple[Segment, int]:
+def _integers(segment: FloatSegment, exponent: int, keep_living: bool) -> tuple[Segment, int]:
     """A segment at its layer's scale, and the number of living weights that became zero."""
     weight = _round(segment.weight, exponent)
     gone = segment.mask & (weight == 0)
@@ -108,45 +138,60 @@ def _integers(segment: FoldedSegment, exponent: int, keep_living: bool) -> tuple
         segment.source,
         weight.astype(np.int16),
         segment.stride,
-        segment.padding,
+        segment.offset,
         segment.average,
+        segment.dense,
     )
     return integers, int(gone.sum())
 
 
-def quantise(model: SpikingNetwork, keep_living: bool = False, side: int = IMAGE_SIZE) -> Quantised:
-    """Integer layers of a trained network, for images [C, side, side].
+def quantise(network: Network, keep_living: bool = False) -> Quantised:
+    """Integer layers of a network.
 
     A living weight that rounds to zero is pruned by that and counted in ``lost``; with
     ``keep_living`` it becomes +1 or -1 instead, so that a balanced mask stays balanced.
 
-    Raises EvenspikeError for values that are not finite, a leak without a shift form, and a
-    layer for which no scale satisfies the range proof.
+    Raises EvenspikeError for a layer for which no scale satisfies the range proof.
     """
-    neuron, timesteps = model.config.neuron, model.config.timesteps
-    leak, reset = _leak_of(neuron.leak), Reset(neuron.reset)
-    layers, lost = [], {}
-    for index, layer in enumerate(fold(model, side)):
-        shift = 0
-        if index == 0:
-            exponent, shift = _host_scale(layer, neuron.threshold, leak, timesteps)
-        else:
-            exponent = _scale(layer, neuron.threshold, leak, timesteps)
-        parts = [_integers(segment, exponent, keep_living) for segment in layer.segments]
-        lost[layer.name] = sum(gone for _, gone in parts)
-        threshold = max(round(math.ldexp(neuron.threshold, exponent - shift)), 1)
-        layers.append(
-            Layer(
-                name=layer.name,
-                segments=tuple(segment for segment, _ in parts),
-                bias=_round(layer.bias, exponent).astype(np.int32),
-                size=layer.size,
-                threshold=threshold,
-                leak=leak,
-                reset=reset,
-                pool=layer.pool,
-                last=layer.last,
-                shift=shift,
-            )
+    layers, lost, exponents = [], {}, {}
+    for layer in network.layers:
+        integers, gone, exponent = _layer(layer, network.timesteps, keep_living)
+        layers.append(integers)
+        lost[layer.name] = gone
+        exponents[layer.name] = exponent
+    return Quantised(tuple(layers), lost, exponents)
+
+
+def _layer(layer: FloatLayer, timesteps: int, keep_living: bool) -> tuple[Layer, int, int]:
+    """(integer layer, living weights that became zero, exponent of its neurons)."""
+    if layer.coding not in (None, Coding.DIRECT):
+        encoder = Layer(
+            layer.name,
+            (),
+            np.zeros(layer.filters, np.int32),
+            layer.size,
+            1,
+            coding=layer.coding,
+            seed=layer.seed,
         )
-    return Quantised(tuple(layers), lost)
+        return encoder, 0, 0
+    exponent, shift = _scale(layer, timesteps)
+    parts = [_integers(segment, exponent, keep_living) for segment in layer.segments]
+    neuron = neuron_of(layer.neuron, exponent - shift)
+    summed = layer.readout is Readout.PSUM
+    integers = Layer(
+        name=layer.name,
+        segments=tuple(segment for segment, _ in parts),
+        bias=_round(layer.bias, exponent).astype(np.int32),
+        size=layer.size,
+        threshold=neuron.threshold,
+        leak=neuron.leak,
+        hard=neuron.hard,
+        reset=0 if summed else neuron.reset,
+        pool=layer.pool,
+        readout=layer.readout,
+        coding=layer.coding,
+        shift=shift,
+        pool_first=layer.pool_first,
+    )
+    return integers, sum(gone for _, gone in parts), exponent - shift

@@ -17,7 +17,6 @@ from evenspike_train.networks.base import (
     channels_last,
     prunable,
 )
-from evenspike_train.networks.graph import Branch, Graph, GraphLayer
 from evenspike_train.networks.resnet19 import ResNet19
 from evenspike_train.networks.vgg16 import VGG16
 
@@ -26,10 +25,7 @@ __all__ = [
     "NETWORKS",
     "PIXEL_SCALE",
     "VGG16",
-    "Branch",
     "ConvNorm",
-    "Graph",
-    "GraphLayer",
     "NetworkConfig",
     "ResNet19",
     "SpikingConv",

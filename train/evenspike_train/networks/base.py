@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from evenspike_core.errors import EvenspikeError
 from evenspike_train.kernels.neuron import LIF, LIFParameters
-from evenspike_train.networks.graph import Graph
+from evenspike_train.networks.source import names_a_source
 
 IMAGE_SIZE = 32
 PIXEL_SCALE = 256
@@ -37,7 +37,7 @@ class NetworkConfig:
 
     Parameters
     ----------
-    name : key of `NETWORKS`.
+    name : key of `NETWORKS`, or FILE.py:CLASS of a module of the user's (`own.OwnNetwork`).
     width : base width, the filters of the first convolution; 64 is the published network, 8 or
         16 train on a CPU in minutes.
     in_channels, classes : of the data set.
@@ -53,8 +53,11 @@ class NetworkConfig:
     neuron: LIFParameters = LIFParameters()
 
     def __post_init__(self) -> None:
-        if self.name not in NETWORKS:
-            raise ValueError(f"network: name must be one of {sorted(NETWORKS)}, not {self.name!r}")
+        if self.name not in NETWORKS and not names_a_source(self.name):
+            raise ValueError(
+                f"network: name must be one of {sorted(NETWORKS)} or FILE.py:CLASS, not "
+                f"{self.name!r}"
+            )
         for field in ("width", "in_channels", "classes", "timesteps"):
             if getattr(self, field) < 1:
                 raise ValueError(f"network: {field} must be at least 1, not {getattr(self, field)}")
@@ -121,12 +124,13 @@ class SpikingNetwork(nn.Module, ABC):
 
         images : uint8, [B, C, H, W], or frames [B, T, C, H, W], one for each timestep.
         record : collects the spikes of each layer but the last, before its pool, in the order of
-            `graph`: [T*B, F, H, W], with a map of 1x1 behind a linear layer.
+            `layer_names`: [T*B, F, H, W], with a map of 1x1 behind a linear layer.
         """
 
+    @property
     @abstractmethod
-    def graph(self, side: int = IMAGE_SIZE) -> Graph:
-        """The layers, as export and the hardware see them, for images [C, side, side]."""
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers in the exported Program, in the order of the forward pass."""
 
     def encode(self, images: Tensor, first: ConvNorm) -> Tensor:
         """Current [T, B, F, H, W] of the first layer; of an image it is computed once.
@@ -157,6 +161,10 @@ def keep(record: list[Tensor] | None, spikes: Tensor) -> None:
 
 def build(config: NetworkConfig) -> SpikingNetwork:
     """A freshly initialised network; the caller seeds torch."""
+    if names_a_source(config.name):
+        from evenspike_train.networks.own import OwnNetwork  # noqa: PLC0415 - it is one of these
+
+        return OwnNetwork(config)
     return NETWORKS[config.name](config)
 
 

@@ -7,14 +7,10 @@ layer, so that layer alone does not read zeros and ones.
 
 from __future__ import annotations
 
-from typing import cast
-
 from torch import Tensor, nn
 
-from evenspike_core.program import PIXELS
 from evenspike_train.kernels.neuron import LIF, LIFParameters
 from evenspike_train.networks.base import (
-    IMAGE_SIZE,
     NETWORKS,
     ConvNorm,
     NetworkConfig,
@@ -22,7 +18,6 @@ from evenspike_train.networks.base import (
     SpikingNetwork,
     keep,
 )
-from evenspike_train.networks.graph import Branch, Graph, GraphLayer
 
 #: (blocks, filters in units of the base width) of each stage; its first block has stride 2.
 STAGES = ((3, 2), (3, 4), (2, 8))
@@ -88,27 +83,11 @@ class ResNet19(SpikingNetwork):
         keep(record, spikes[:, :, None, None])
         return self.classifier(spikes).unflatten(0, time)
 
-    def graph(self, side: int = IMAGE_SIZE) -> Graph:
-        stem = Branch(PIXELS, "stem.conv", "stem.norm")
-        layers = [GraphLayer("conv1", (stem,), (side, side))]
-        for index, block in enumerate(cast("list[BasicBlock]", list(self.blocks))):
-            at, source = f"blocks.{index}", len(layers) - 1
-            stride = cast("tuple[int, int]", block.first.conv.stride)[0]
-            side = (side - 1) // stride + 1
-            name, size = f"block{index + 1}", (side, side)
-            first = Branch(source, f"{at}.first.conv", f"{at}.first.norm")
-            second = Branch(source + 1, f"{at}.second.conv", f"{at}.second.norm")
-            shortcut = (
-                Branch(source, None)
-                if block.shortcut is None
-                else Branch(source, f"{at}.shortcut.conv", f"{at}.shortcut.norm")
-            )
-            layers.append(GraphLayer(f"{name}.conv1", (first,), size))
-            layers.append(GraphLayer(f"{name}.conv2", (second, shortcut), size))
-        mean = Branch(len(layers) - 1, "fc1", average=side)
-        layers.append(GraphLayer("fc1", (mean,), (1, 1)))
-        read_out = Branch(len(layers) - 1, "classifier")
-        return (*layers, GraphLayer("fc2", (read_out,), (1, 1), last=True))
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        blocks = range(1, len(self.blocks) + 1)
+        body = (f"block{number}.conv{half}" for number in blocks for half in (1, 2))
+        return ("conv1", *body, "fc1", "fc2")
 
 
 NETWORKS["resnet19"] = ResNet19

@@ -7,14 +7,12 @@ from typing import cast
 from torch import Tensor, nn
 
 from evenspike_train.networks.base import (
-    IMAGE_SIZE,
     NETWORKS,
     NetworkConfig,
     SpikingConv,
     SpikingNetwork,
     keep,
 )
-from evenspike_train.networks.graph import Branch, Graph, GraphLayer
 
 #: Channels in units of the base width; "M" is a 2x2 max-pool after the neurons.
 VGG16_LAYOUT: tuple[int | str, ...] = (
@@ -72,15 +70,9 @@ class VGG16(SpikingNetwork):
         keep(record, spikes)
         return layer.pooled(spikes)
 
-    def graph(self, side: int = IMAGE_SIZE) -> Graph:
-        layers = []
-        for index, layer in enumerate(self.blocks()):
-            pool = 1 if layer.pool is None else 2
-            branch = Branch(index - 1, f"layers.{index}.conv", f"layers.{index}.norm")
-            layers.append(GraphLayer(f"conv{index + 1}", (branch,), (side, side), pool))
-            side //= pool
-        read_out = Branch(len(layers) - 1, "classifier")
-        return (*layers, GraphLayer("fc", (read_out,), (1, 1), last=True))
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return (*(f"conv{index + 1}" for index in range(len(self.layers))), "fc")
 
 
 NETWORKS["vgg16"] = VGG16

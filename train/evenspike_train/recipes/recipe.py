@@ -17,7 +17,6 @@ from typing import Any, get_type_hints
 from evenspike_core.data import DATA_SETS
 from evenspike_core.documents import parse_toml, read_text
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.fixed import Leak
 from evenspike_train.data import Augmentation
 from evenspike_train.kernels.neuron import LIFParameters
 from evenspike_train.networks import IMAGE_SIZE, NetworkConfig
@@ -236,13 +235,6 @@ class Recipe:
                 raise ValueError(
                     f"network: {name} must be at most {limit}, not {getattr(network, name)}"
                 )
-        leak = network.neuron.leak
-        if leak not in [float(form.fraction) for form in Leak]:
-            possible = ", ".join(str(float(form.fraction)) for form in Leak)
-            raise ValueError(
-                f"neuron: leak {leak} has no shift form and cannot be exported; "
-                f"possible are {possible}"
-            )
 
     def _check_augmentation(self) -> None:
         """A shift or a square beyond the image would leave nothing of it."""

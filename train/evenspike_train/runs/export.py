@@ -6,6 +6,7 @@ again from the file.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import platform
 from collections.abc import Container, Mapping
@@ -27,6 +28,7 @@ from evenspike_train.data import Dataset
 from evenspike_train.export.card import card
 from evenspike_train.export.integer import integer_accuracy
 from evenspike_train.export.programs import ACTIVITY_IMAGES, activity, make_program
+from evenspike_train.lowering.importing import EXAMPLES
 from evenspike_train.recipes import recipe
 from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs import checkpoint, run_log, run_state
@@ -138,9 +140,14 @@ def load_ticket(directory: Path) -> Ticket:
     )
 
 
-def to_program(ticket: Ticket, provenance: Mapping[str, Any]) -> Program:
-    """The ticket's integer network; raises EvenspikeError where there can be none."""
-    return make_program(ticket.recipe, ticket.model, provenance)
+def to_program(
+    ticket: Ticket, provenance: Mapping[str, Any], examples: Tensor | None = None
+) -> Program:
+    """The ticket's integer network, compared with the float one on examples (noise unless given).
+
+    Raises EvenspikeError where there can be none.
+    """
+    return make_program(ticket.recipe, ticket.model, provenance, examples)
 
 
 def _accuracy_after(history: list[dict[str, Any]], phase: str) -> float | None:
@@ -186,7 +193,7 @@ def export(
     """
     ticket = load_ticket(directory)
     device = data.test.images.device
-    program = to_program(ticket, {})
+    program = to_program(ticket, {}, data.train.images[:EXAMPLES])
     model = networks.channels_last(ticket.model.to(device))
     tested = evaluate(model, data.test, batch=100, progress=progress, what="test accuracy")
     pes = ticket.recipe.method.pes
@@ -230,7 +237,7 @@ def export(
     }
     if ticket.recipe.data.name == "fmnist":
         provenance["shipped_predictions"] = shipped_predictions(model)
-    program = to_program(ticket, provenance)
+    program = dataclasses.replace(program, provenance={**program.provenance, **provenance})
     path = out if out.suffix == ".safetensors" else out / f"{program.name}.safetensors"
     files.check_folder(path.parent)
     program.save(path)

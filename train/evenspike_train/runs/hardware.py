@@ -21,6 +21,7 @@ from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.data import Dataset
 from evenspike_train.export.programs import activity, impossible, make_program
+from evenspike_train.lowering.importing import EXAMPLES
 from evenspike_train.networks import twin
 from evenspike_train.recipes.recipe import Recipe
 
@@ -79,7 +80,8 @@ class Hardware:
         if reason:
             raise EvenspikeError(reason)
         arch = arch_for(self.recipe.method.pes, self.recipe.network.timesteps)
-        program = make_program(self.recipe, model, {})
+        examples = self.data.train.images[:EXAMPLES]
+        program = make_program(self.recipe, model, {}, examples)
         shares = activity(program, self.data.train.images[:ROUND_ACTIVITY_IMAGES], progress)
         program = dataclasses.replace(program, provenance={"activity": shares})
         images = self.data.validation.images[:count].cpu().numpy()

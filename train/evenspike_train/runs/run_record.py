@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evenspike_core.errors import EvenspikeError
+from evenspike_train.export.programs import follow
 from evenspike_train.recipes import recipe as recipes
 from evenspike_train.runs import export
 from evenspike_train.tickets import masks as weight_masks
@@ -74,14 +75,14 @@ def layers(directory: Path) -> list[dict[str, Any]]:
     masks = weight_masks.read(ticket.model)
     counted = set(balanced_layers(masks))
     found = []
-    for layer in ticket.model.graph():
-        for branch in layer.branches:
-            if branch.weight not in counted:
+    for layer in follow(ticket.model).layers:
+        for module in layer.modules:
+            if module not in counted:
                 continue
-            mask = masks[branch.weight]
+            mask = masks[module]
             found.append(
                 {
-                    "name": layer.name if len(layer.branches) == 1 else branch.weight,
+                    "name": layer.name if len(layer.segments) == 1 else module,
                     "weights": mask.numel(),
                     "positions": layer.size[0] * layer.size[1],
                     "filters": mask.flatten(1).sum(1).tolist(),

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evenspike_train.export.programs import follow
 from evenspike_train.kernels import sparse_kernels
 from evenspike_train.kernels.neuron import LIFParameters
 from evenspike_train.kernels.sparse_kernels import Rows
@@ -129,10 +130,10 @@ def work_share(model: SpikingNetwork) -> float:
     """
     masks = weight_masks.read(model)
     left, dense = 0, 0
-    for layer in model.graph()[1:]:
-        for branch in layer.branches:
-            if branch.weight is not None and masks[branch.weight].dim() == 4:
-                mask, positions = masks[branch.weight], layer.size[0] * layer.size[1]
+    for layer in follow(model).layers[1:]:
+        for module in layer.modules:
+            if masks[module].dim() == 4:
+                mask, positions = masks[module], layer.size[0] * layer.size[1]
                 left += int(mask.sum()) * positions
                 dense += mask.numel() * positions
     return left / dense

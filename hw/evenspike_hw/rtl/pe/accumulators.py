@@ -15,8 +15,10 @@ class Accumulators(wiring.Component):
     """A row of `timesteps` psums for each neuron, with one saturating adder a timestep.
 
     issue: a weight is on its way to this row; its `addends` come in the next cycle.
-    drain: read this row and clear it. Never in a cycle with `issue`. The row of
+    drain: read this row and, unless it is kept, clear it. Never in a cycle with `issue`. The row of
         each is 0 in a cycle of the other: a choice would lengthen the longest path of the PE.
+    carry: this row gets `value` for its first psum, 0 for the others. Never in the cycle after an
+        issue or after a drain that clears.
     addends: signed; of the issue of the cycle before.
     sums: the row that was read in the cycle before; stays until the next read.
     overflow: an adder has saturated since `clear_overflow`, which a new saturation outweighs.
@@ -25,7 +27,7 @@ class Accumulators(wiring.Component):
     g + 2 on. A drain in cycle d gives `sums` in d + 1, in which the row is cleared. One issue or
     drain a cycle, the same row again included; no back-pressure. Only between issues is a sum
     forwarded: a row is drained no earlier than 2 cycles after an issue to it, and issued or drained
-    again no earlier than 2 cycles after a drain; the barrier takes longer.
+    again no earlier than 2 cycles after a drain, or 1 after a carry; the barrier takes longer.
 
     docs/timing.md, "Gates and accumulators"; u-Ticket section IV-B.
     """
@@ -37,7 +39,8 @@ class Accumulators(wiring.Component):
         super().__init__(
             {
                 "issue": In(layouts.row_read),
-                "drain": In(layouts.row_read),
+                "drain": In(layouts.row_drain),
+                "carry": In(layouts.row_carry),
                 "addends": In(data.ArrayLayout(signed(WEIGHT_BITS), arch.timesteps)),
                 "clear_overflow": In(1),
                 "sums": Out(layouts.sums),
@@ -57,7 +60,10 @@ class Accumulators(wiring.Component):
             read.addr.eq(self.issue.row | self.drain.row),
             self.sums.eq(read.data),
         ]
-        m.d.sync += [adds.eq(self.issue.enable), clears.eq(self.drain.enable)]
+        m.d.sync += [
+            adds.eq(self.issue.enable),
+            clears.eq(self.drain.enable & ~self.drain.keep),
+        ]
         with m.If(read.en):
             m.d.sync += row.eq(read.addr)
 
@@ -77,10 +83,13 @@ class Accumulators(wiring.Component):
                 saturates[time].eq(total[-1] != total[-2]),
                 sums[time].eq(Mux(saturates[time], Mux(total[-1], PSUM_MIN, PSUM_MAX), total)),
             ]
+        # The sums come last, so that theirs is the shortest way: a gate for whether they count, one
+        # for what is carried.
+        carried = self.carry.value.as_unsigned()  # the psums of the other timesteps are 0
         m.d.comb += [
-            write.en.eq(adds | clears),
-            write.addr.eq(row),
-            write.data.eq(Mux(clears, 0, sums.as_value())),
+            write.en.eq(adds | clears | self.carry.enable),
+            write.addr.eq(Mux(self.carry.enable, self.carry.row, row)),
+            write.data.eq(Mux(adds, sums.as_value(), 0) | Mux(self.carry.enable, carried, 0)),
         ]
         with m.If(adds):
             m.d.sync += written.eq(sums)

@@ -1,4 +1,4 @@
-"""LIF: the neurons of a PE, one stage a timestep."""
+"""LIF: the neurons of a PE, two stages a timestep."""
 
 from __future__ import annotations
 
@@ -7,27 +7,45 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.layouts import LOGIT_BITS, PSUM_BITS, PSUM_MAX, PSUM_MIN, UNIT_BITS, Layouts
+from evenspike_core.program import Readout
+from evenspike_hw.rtl.bits import popcount
+from evenspike_hw.rtl.descriptor import READOUTS
+from evenspike_hw.rtl.layouts import (
+    LEAK_BITS,
+    LEAK_FRACTION,
+    LOGIT_BITS,
+    PSUM_BITS,
+    PSUM_MAX,
+    PSUM_MIN,
+    TIMESTEP_BITS,
+    UNIT_BITS,
+    Layouts,
+)
+
+PSUM, COUNT = (READOUTS.index(readout) for readout in (Readout.PSUM, Readout.COUNT))
 
 
 class Lif(wiring.Component):
-    """Leak, add, compare and reset of one neuron a cycle, over all its timesteps.
+    """Leak, add, compare and reset of one neuron a cycle, over all timesteps of a group.
 
-    threshold, leak, soft, timesteps, last: of the layer; stable while its neurons are in flight.
-        threshold: unsigned. leak: keeps 1/4, 1/2, 3/4 or all of the membrane (codes 0 to 3).
-        soft: a spike takes the threshold off the membrane, else it sets it to 0.
-        last: psums and biases are summed to a logit; no leak, spike or saturation.
-    valid: a neuron enters. sums: its psums. host: the drive of every timestep is `current` instead,
-        without bias.
+    threshold, leak, hard, reset, readout: of the layer; stable while its neurons are in flight.
+        threshold: unsigned. leak: LEAK_ONE-ths that a timestep leaves of the membrane, rounded
+        down. hard: a spike sets the membrane to 0. reset: what the timestep after a spike takes off
+        it. readout: in `READOUTS`; of psums the sum is read, without leak, spike or saturation.
+    valid: a neuron enters. sums: its psums. timesteps: how many of its group run. carries: what it
+        leaves to the next group is wanted.
     bias_unit: the weight bank's output; bits 15:0 of a bias with bias_low, bits 23:16 in its bits
         7:0 with bias_high, which completes it for the neurons that enter from the next cycle on.
     mask: bit t = spike at timestep t; 0 for t >= `timesteps`.
-    logit: of a neuron of the last layer; of another its membrane after the last timestep.
-    overflow: a membrane has saturated since `clear_overflow`, which a new saturation outweighs.
+    logit: what the read-out says of the neuron; its membrane where there is none.
+    carry: of a neuron whose timesteps all run, the membrane that the next group begins with.
+    overflow: a membrane, or a carry that is wanted, has saturated since `clear_overflow`, which a
+        new saturation outweighs.
 
-    A neuron that enters in cycle c leaves in c + arch.timesteps + 1, whatever `timesteps` is; the
-    outputs stay until the next neuron leaves. One neuron a cycle, no back-pressure. A saturation at
-    timestep t shows in `overflow` from c + t + 2 on.
+    A neuron that enters in cycle c leaves in c + 2 * arch.timesteps, whatever `timesteps` is, and
+    its carry two cycles later; the outputs stay until the next neuron's. One neuron a cycle, no
+    back-pressure. A saturation at timestep t shows in `overflow` from c + 2 * t + 2 on; a carry
+    counts as one timestep more.
 
     docs/timing.md, "Barrier, drain, LIF, collector"; u-Ticket section IV-B.
     """
@@ -39,20 +57,21 @@ class Lif(wiring.Component):
         super().__init__(
             {
                 "threshold": In(PSUM_BITS),
-                "leak": In(2),
-                "soft": In(1),
-                "timesteps": In(4),
-                "last": In(1),
+                "leak": In(LEAK_BITS),
+                "hard": In(1),
+                "reset": In(signed(PSUM_BITS)),
+                "readout": In(2),
                 "valid": In(1),
-                "host": In(1),
-                "current": In(signed(PSUM_BITS)),
                 "sums": In(layouts.sums),
+                "timesteps": In(TIMESTEP_BITS),
+                "carries": In(1),
                 "bias_unit": In(UNIT_BITS),
                 "bias_low": In(1),
                 "bias_high": In(1),
                 "clear_overflow": In(1),
                 "mask": Out(arch.timesteps),
                 "logit": Out(signed(LOGIT_BITS)),
+                "carry": Out(signed(PSUM_BITS)),
                 "overflow": Out(1),
             }
         )
@@ -69,44 +88,52 @@ class Lif(wiring.Component):
             m.d.sync += bias.eq(Cat(low, self.bias_unit[: PSUM_BITS - UNIT_BITS]))
 
         # What is added at each timestep is known when the neuron enters; of these, the neuron takes
-        # along those that it still needs.
+        # along those that it still needs. So it does with which of the timesteps run, for a neuron
+        # of another group may be right behind it. The first always does; the carry is one more
+        # timestep, at which nothing is added.
         valid = Signal()
         drives = [Signal(signed(PSUM_BITS + 1), name=f"drive{t}") for t in range(times)]
+        behind = Signal(times)  # which timesteps behind the first run
         m.d.sync += valid.eq(self.valid)
         with m.If(self.valid):
-            for time, drive in enumerate(drives):
-                with m.If(time < self.timesteps):
-                    m.d.sync += drive.eq(Mux(self.host, self.current, self.sums[time] + bias))
-                with m.Else():
-                    m.d.sync += drive.eq(0)
-
-        value: Value = Const(0, signed(LOGIT_BITS))  # membrane; in the last layer the sum so far
-        mask: Value = Const(0, times)
-        saturated = Signal(times)
-        for time in range(times):
-            after = Signal(signed(LOGIT_BITS), name=f"value{time}")
-            spike = Signal(name=f"spike{time}")
-            saturates = Signal(name=f"saturates{time}")
-            self._stage(m, time, value, drives[0], after, spike, saturates)
-            m.d.comb += saturated[time].eq(valid & saturates)
-
-            # To the next stage.
-            next_valid = Signal(name=f"valid{time}")
-            next_value = Signal(signed(LOGIT_BITS), name=f"held{time}")
-            next_mask = Signal(times, name=f"mask{time}")
-            next_drives = [
-                Signal(signed(PSUM_BITS + 1), name=f"drive{time}_{t}")
-                for t in range(time + 1, times)
+            m.d.sync += [
+                behind.eq(Cat(*(t < self.timesteps for t in range(1, times)), self.carries)),
+                *(
+                    drive.eq(Mux(t < self.timesteps, self.sums[t] + bias, 0))
+                    for t, drive in enumerate(drives)
+                ),
             ]
-            m.d.sync += next_valid.eq(valid)
-            with m.If(valid):
-                m.d.sync += [
-                    next_value.eq(after),
-                    next_mask.eq(mask | spike << time),
-                    *(a.eq(b) for a, b in zip(next_drives, drives[1:], strict=True)),
+
+        saturated = Signal(times + 1)
+        left: Value = Const(0, signed(LOGIT_BITS))  # of the membrane; or the sum of psums so far
+        addend: Value = drives[0]
+        runs: Value = Const(1, 1)
+        kept: dict[str, Value] = {"mask": Const(0, 0), "behind": behind}
+        kept |= {f"drive{t}": drives[t] for t in range(1, times)}
+        for time in range(times):
+            value, spike, saturates = self._add(m, f"{time}", left, addend, runs)
+            m.d.comb += saturated[time].eq(valid & saturates)
+            kept |= {"value": value, "mask": Cat(kept["mask"], spike)}
+            valid, kept = _register(m, f"added{time}", valid, kept)
+            if time == times - 1:
+                m.d.comb += [
+                    self.mask.eq(kept["mask"]),
+                    self.logit.eq(
+                        Mux(self.readout == COUNT, popcount(kept["mask"]), kept["value"])
+                    ),
                 ]
-            valid, value, mask, drives = next_valid, next_value, next_mask, next_drives
-        m.d.comb += [self.mask.eq(mask), self.logit.eq(value)]
+            drive = kept.pop(f"drive{time + 1}", Const(0, signed(PSUM_BITS + 1)))
+            left, addend = self._multiply(m, f"{time}", kept, drive)
+            del kept["value"]
+            kept |= {"left": left, "addend": addend}
+            valid, kept = _register(m, f"multiplied{time}", valid, kept)
+            left, addend = kept.pop("left"), kept.pop("addend")
+            runs, kept["behind"] = kept["behind"][0], kept["behind"][1:]
+
+        carry, _, saturates = self._add(m, "_carry", left, addend, runs)
+        m.d.comb += saturated[times].eq(valid & saturates)
+        with m.If(valid):
+            m.d.sync += self.carry.eq(carry)
 
         with m.If(saturated.any()):
             m.d.sync += self.overflow.eq(1)
@@ -114,45 +141,54 @@ class Lif(wiring.Component):
             m.d.sync += self.overflow.eq(0)
         return m
 
-    def _stage(
-        self,
-        m: Module,
-        time: int,
-        value: Value,
-        drive: Signal,
-        after: Signal,
-        spike: Signal,
-        saturates: Signal,
-    ) -> None:
-        """The arithmetic of timestep `time`: from `value` and `drive` to `after` and `spike`.
+    def _add(
+        self, m: Module, name: str, left: Value, addend: Value, runs: Value
+    ) -> tuple[Signal, Signal, Signal]:
+        """The stage that adds: membrane behind the reset, spike, and whether it saturates.
 
-        A timestep that the layer does not have leaves the value as it is: nothing leaks or is
-        added, so nothing saturates, and it does not fire.
+        A timestep that does not run gets the membrane as it is and 0 to add. So does a sum of
+        psums, which has more bits and neither fires nor saturates.
         """
-        membrane = value[:PSUM_BITS].as_signed()
-        left = Signal(signed(LOGIT_BITS), name=f"left{time}")
-        total = Signal(signed(LOGIT_BITS), name=f"total{time}")
-        clipped = Signal(signed(LOGIT_BITS), name=f"clipped{time}")
-        rest = Signal(signed(PSUM_BITS + 2), name=f"rest{time}")
-        runs = Signal(name=f"runs{time}")
-        with m.If(self.last):
-            m.d.comb += left.eq(value)
-        with m.Else(), m.Switch(self.leak | (~runs).replicate(2)):
-            with m.Case(0):
-                m.d.comb += left.eq(membrane >> 2)
-            with m.Case(1):
-                m.d.comb += left.eq(membrane >> 1)
-            with m.Case(2):
-                m.d.comb += left.eq(membrane - (membrane >> 2))
-            with m.Case(3):
-                m.d.comb += left.eq(membrane)
+        total = Signal(signed(LOGIT_BITS), name=f"total{name}")
+        clipped = Signal(signed(LOGIT_BITS), name=f"clipped{name}")
+        margin = Signal(signed(PSUM_BITS + 2), name=f"margin{name}")
+        value = Signal(signed(LOGIT_BITS), name=f"value{name}")
+        spike, saturates = Signal(name=f"spike{name}"), Signal(name=f"saturates{name}")
+        neuron = runs & (self.readout != PSUM)
         top = total[PSUM_BITS - 1 :]
         m.d.comb += [
-            runs.eq(time < self.timesteps),
-            total.eq(left + drive),
-            saturates.eq(~self.last & top.any() & ~top.all()),
+            total.eq(left + addend),
+            saturates.eq(neuron & top.any() & ~top.all()),
             clipped.eq(Mux(saturates, Mux(total[-1], PSUM_MIN, PSUM_MAX), total)),
-            rest.eq(clipped[:PSUM_BITS].as_signed() - self.threshold),
-            spike.eq(runs & ~self.last & ~rest[-1]),
-            after.eq(Mux(spike, Mux(self.soft, rest, 0), clipped)),
+            margin.eq(clipped[:PSUM_BITS].as_signed() - self.threshold),
+            spike.eq(neuron & ~margin[-1]),
+            value.eq(Mux(spike & self.hard, 0, clipped)),
         ]
+        return value, spike, saturates
+
+    def _multiply(
+        self, m: Module, name: str, kept: dict[str, Value], drive: Value
+    ) -> tuple[Signal, Signal]:
+        """The stage that multiplies: what is left of the membrane, and what comes to it."""
+        value, spike, runs = kept["value"], kept["mask"][-1], kept["behind"][0]
+        product = Signal(signed(PSUM_BITS + LEAK_BITS + 1), name=f"product{name}")
+        left = Signal(signed(LOGIT_BITS), name=f"left{name}")
+        addend = Signal(signed(PSUM_BITS + 2), name=f"addend{name}")
+        m.d.comb += [
+            product.eq(value[:PSUM_BITS].as_signed() * self.leak),
+            left.eq(Mux(runs & (self.readout != PSUM), product >> LEAK_FRACTION, value)),
+            addend.eq(drive - Mux(spike & runs, self.reset, 0)),
+        ]
+        return left, addend
+
+
+def _register(
+    m: Module, name: str, valid: Signal, values: dict[str, Value]
+) -> tuple[Signal, dict[str, Value]]:
+    """The registers between two stages; they stay until the next neuron."""
+    next_valid = Signal(name=f"{name}_valid")
+    held = {key: Signal(value.shape(), name=f"{name}_{key}") for key, value in values.items()}
+    m.d.sync += next_valid.eq(valid)
+    with m.If(valid):
+        m.d.sync += [held[key].eq(value) for key, value in values.items()]
+    return next_valid, dict(held)

@@ -19,7 +19,7 @@ from evenspike_hw.rtl.layouts import (
     split_header,
 )
 
-PASSED_ON = ("marker", "ends_round", "frees", "segment", "mask", "y", "x")
+PASSED_ON = ("marker", "ends_round", "frees", "kernel", "log_stride", "mask", "y", "x")
 """What an entry of the match queue has from the activation."""
 
 
@@ -28,7 +28,6 @@ class Matcher(wiring.Component):
 
     activation: the head of the FIFO, markers included. round: low bit of the current round; an
         activation of another round waits.
-    kernels: kernel code of each segment of the layer.
     table_read, line: the channel table; its line comes in the next cycle and stays until the next
         read. header_read, header: the header bank, likewise.
     matched: to the match queue; an entry for each fetch with a match, and for each marker.
@@ -51,7 +50,6 @@ class Matcher(wiring.Component):
             {
                 "activation": In(stream.Signature(layouts.activation)),
                 "round": In(1),
-                "kernels": In(data.ArrayLayout(2, 2)),
                 "table_read": Out(layouts.table_read),
                 "line": In(layouts.table_line),
                 "header_read": Out(layouts.header_read),
@@ -74,7 +72,8 @@ class Matcher(wiring.Component):
                 "marker": 1,
                 "ends_round": 1,
                 "frees": 1,
-                "segment": 1,
+                "kernel": 2,
+                "log_stride": 1,
                 "opens": 1,
                 "low": 1,
                 "high": 1,
@@ -115,9 +114,8 @@ class Matcher(wiring.Component):
         # `item` is the activation, `number` its fetch.
         item = Signal(self.layouts.activation)
         number = Signal(FETCH_BITS)
-        kernel = self.kernels[item.segment]
         start = Signal(len(self.header_read.word))  # the first word of the channel's headers
-        with m.Switch(kernel):
+        with m.Switch(item.kernel):
             with m.Case(0, 1):
                 m.d.comb += start.eq(self.line.first >> 1)
             with m.Case(2):
@@ -136,15 +134,15 @@ class Matcher(wiring.Component):
         with m.Elif(m1_leaves):
             m.d.sync += [m1_valid.eq(~m1_ends), number.eq(number + 1)]
 
-        positions = position_mask(m, kernel, item.rows, item.columns)
+        positions = position_mask(m, item.kernel, item.rows, item.columns)
         found = {
             # The first header may be the second of its word, the last one the first.
             "low": (number != 0) | ~self.line.first[0],
             "high": ~m1_ends | self.line.full,
-            "completes": (kernel == 3) & number[0],
+            "completes": (item.kernel == 3) & number[0],
             "positions": positions,
         }
-        found["word"] = word_mask(m, kernel, **found)
+        found["word"] = word_mask(m, item.kernel, **found)
 
         # --- stage M2: compares the headers with the mask, counts the weights, sends the matches --
 
@@ -165,7 +163,7 @@ class Matcher(wiring.Component):
         # here, since the header comes late in its own cycle; and the first half of one (K = 7).
         last_base, last_wsp = Signal.like(base), Signal.like(wsp)
         first_half, first_matches = Signal(2 * UNIT_BITS), Signal()
-        with m.Switch(self.kernels[fetch.segment]):
+        with m.Switch(fetch.kernel):
             for code in range(4):
                 with m.Case(code):
                     self._decode(m, 2 * code + 1, fetch, first_half, wsp, slots)

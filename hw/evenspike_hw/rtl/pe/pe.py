@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Value, signed
+from amaranth.hdl import Module, Mux, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.fifo import Fifo
-from evenspike_hw.rtl.layouts import LOGIT_BITS, PSUM_BITS, Layouts
+from evenspike_hw.rtl.layouts import LEAK_BITS, LOGIT_BITS, PSUM_BITS, TIMESTEP_BITS, Layouts
 from evenspike_hw.rtl.pe.accumulators import Accumulators
 from evenspike_hw.rtl.pe.channel_table import ChannelTable
 from evenspike_hw.rtl.pe.gates import Gates
@@ -20,15 +20,13 @@ from evenspike_hw.rtl.pe.unpacker import Unpacker
 
 PE_LAYER = data.StructLayout(
     {
-        "kernels": data.ArrayLayout(2, 2),
-        "log_strides": data.ArrayLayout(1, 2),
         "log_tile_width": 4,
         "log_tile": 4,
         "threshold": PSUM_BITS,
-        "leak": 2,
-        "soft": 1,
-        "timesteps": 4,
-        "last": 1,
+        "leak": LEAK_BITS,
+        "hard": 1,
+        "reset": signed(PSUM_BITS),
+        "readout": 2,
     }
 )
 """What a PE has to know of the layer; stable while its neurons are in flight."""
@@ -37,15 +35,13 @@ PE_LAYER = data.StructLayout(
 def pe_layer(layer: data.View) -> dict[str, Value]:
     """Returns the fields of `PE_LAYER` out of a layer descriptor."""
     return {
-        "kernels": Cat(s.kernel for s in layer.segments),
-        "log_strides": Cat(s.log_stride for s in layer.segments),
         "log_tile_width": layer.log_tile_width,
         "log_tile": layer.log_tile_height + layer.log_tile_width,
         "threshold": layer.threshold,
         "leak": layer.leak,
-        "soft": layer.soft,
-        "timesteps": layer.timesteps,
-        "last": layer.last,
+        "hard": layer.hard,
+        "reset": layer.reset,
+        "readout": layer.readout,
     }
 
 
@@ -55,7 +51,8 @@ class Pe(wiring.Component):
     word: words of the weight stream. activation: what the APU broadcasts; ready: FIFO not full.
     presence_read, presence: which lanes of a block it has weights of, for the APU.
     layer: see `PE_LAYER`. round: parity of the round whose activations may be popped.
-    drain: what is read in this cycle; bias_low, bias_high, valid, host, current: `Lif`.
+    drain: what is read in this cycle; bias_low, bias_high, valid, timesteps, carries: `Lif`.
+    carry: the row that gets what has left the LIF for the next group.
     mask, logit: of the neuron that has left the LIF.
     busy: a matched weight issues. unpacked, rounds, worked, finished: counters modulo 4.
     accumulator_overflow, membrane_overflow: sticky until `clear_overflow`.
@@ -79,8 +76,9 @@ class Pe(wiring.Component):
                 "bias_low": In(1),
                 "bias_high": In(1),
                 "valid": In(1),
-                "host": In(1),
-                "current": In(signed(PSUM_BITS)),
+                "timesteps": In(TIMESTEP_BITS),
+                "carries": In(1),
+                "carry": In(layouts.row_read),
                 "clear_overflow": In(1),
                 "mask": Out(arch.timesteps),
                 "logit": Out(signed(LOGIT_BITS)),
@@ -122,13 +120,10 @@ class Pe(wiring.Component):
         connect(m, queue.r, selector.matched)
         m.d.comb += [
             matcher.round.eq(self.round),
-            matcher.kernels.eq(layer.kernels),
             table.table_read.eq(matcher.table_read),
             matcher.line.eq(table.line),
             scratchpad.header_read.eq(matcher.header_read),
             matcher.header.eq(scratchpad.header),
-            selector.kernels.eq(layer.kernels),
-            selector.log_strides.eq(layer.log_strides),
             selector.log_tile_width.eq(layer.log_tile_width),
             selector.log_tile.eq(layer.log_tile),
             self.busy.eq(selector.busy),
@@ -153,17 +148,21 @@ class Pe(wiring.Component):
             accumulators.addends.eq(gates.addends),
             accumulators.issue.eq(selector.row_read),
             accumulators.drain.enable.eq(self.drain.read),
+            accumulators.drain.keep.eq(self.drain.keep),
             accumulators.drain.row.eq(self.drain.row),
+            accumulators.carry.enable.eq(self.carry.enable),
+            accumulators.carry.row.eq(self.carry.row),
+            accumulators.carry.value.eq(lif.carry),
             accumulators.clear_overflow.eq(self.clear_overflow),
             self.accumulator_overflow.eq(accumulators.overflow),
             lif.threshold.eq(layer.threshold),
             lif.leak.eq(layer.leak),
-            lif.soft.eq(layer.soft),
-            lif.timesteps.eq(layer.timesteps),
-            lif.last.eq(layer.last),
+            lif.hard.eq(layer.hard),
+            lif.reset.eq(layer.reset),
+            lif.readout.eq(layer.readout),
             lif.valid.eq(self.valid),
-            lif.host.eq(self.host),
-            lif.current.eq(self.current),
+            lif.timesteps.eq(self.timesteps),
+            lif.carries.eq(self.carries),
             lif.sums.eq(accumulators.sums),
             lif.bias_unit.eq(scratchpad.weight),
             lif.bias_low.eq(self.bias_low),

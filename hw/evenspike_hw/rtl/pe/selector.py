@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
@@ -20,7 +20,6 @@ class Selector(wiring.Component):
     """Priority encoder over the matches of a fetch: address of the weight, row of its psums.
 
     matched: the head of the match queue; taken with its last weight.
-    kernels, log_strides: kernel code and log2 of the stride of each segment of the layer.
     log_tile_width, log_tile: log2 of the width of a tile, and of its neurons.
     weight_read, row_read: read the weight bank and the accumulators in this cycle. Address and row
         are 0 while the queue is empty.
@@ -44,8 +43,6 @@ class Selector(wiring.Component):
         super().__init__(
             {
                 "matched": In(stream.Signature(layouts.matched)),
-                "kernels": In(data.ArrayLayout(2, 2)),
-                "log_strides": In(data.ArrayLayout(1, 2)),
                 "log_tile_width": In(SHIFT_BITS),
                 "log_tile": In(SHIFT_BITS),
                 "weight_read": Out(layouts.weight_read),
@@ -147,7 +144,7 @@ class Selector(wiring.Component):
         of the two shifted right: there is one for each kernel row r, and the choice selects.
         """
         entry = self.matched.payload
-        log_stride = self.log_strides[entry.segment]
+        log_stride = entry.log_stride
         rows, columns, second = self._position(m, chosen, lows)
         width = self.layouts.row_bits
         high, low, slot, row = (Signal(width, name=n) for n in ("high", "low", "slot", "row"))
@@ -194,7 +191,7 @@ class Selector(wiring.Component):
                     columns[place].eq(Cat(in_column).any()),
                 ]
 
-        with m.Switch(self.kernels[self.matched.payload.segment]):
+        with m.Switch(self.matched.payload.kernel):
             with m.Case(0):
                 m.d.comb += [rows.eq(1), columns.eq(1), second.eq(one_hot[PAIR_OFFSET])]
             with m.Case(1):

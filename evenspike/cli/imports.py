@@ -1,0 +1,59 @@
+"""`evenspike import`: bring a network of torch, SpikingJelly, snnTorch or NIR in as a Program."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NAME = "import"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    parser.add_argument(
+        "source", help="FILE.py:CLASS, a torch module without arguments; or a NIR file (.nir, .h5)"
+    )
+    parser.add_argument(
+        "--example",
+        help="a .npy file of examples, [B, C, H, W] or with frames, or a data set's name; the "
+        "shipped images without one",
+    )
+    parser.add_argument("--timesteps", type=int, help="T, where the network does not say it")
+    parser.add_argument(
+        "--encoder", choices=("direct", "rate", "latency", "frames"), help="of the input's spikes"
+    )
+    parser.add_argument("--scale", type=float, help="what the network gets for a byte of 1")
+    parser.add_argument("--time-axis", type=int, default=0, choices=(0, 1), help="of frames")
+    parser.add_argument(
+        "--readout", choices=("psum", "count", "membrane"), help="of the last layer"
+    )
+    parser.add_argument("--dt", type=float, help="seconds of a timestep of a NIR file")
+    parser.add_argument("--seed", type=int, default=0, help="of rate coding")
+    parser.add_argument(
+        "--limit", type=float, help="percent of a layer's spikes that may differ (1)"
+    )
+    parser.add_argument("--name", help="of the Program; the class's without one")
+    parser.add_argument("--out", type=Path, default=Path("build/import"), help="folder or file")
+    parser.set_defaults(extras="train")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Import it."""
+    from evenspike.flows.imports import import_network
+
+    found = import_network(
+        arguments.source,
+        arguments.example,
+        timesteps=arguments.timesteps,
+        name=arguments.name,
+        encoder=arguments.encoder,
+        scale=arguments.scale,
+        time_axis=arguments.time_axis,
+        readout=arguments.readout,
+        dt=arguments.dt,
+        seed=arguments.seed,
+        limit=None if arguments.limit is None else arguments.limit / 100,
+    )
+    print(found.proof)
+    print(f"wrote {found.save(arguments.out)}")
+    return 0

@@ -1,0 +1,160 @@
+"""Imports: a network of somebody else's as a Program, proved on examples before it is kept."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evenspike.flows.images import SHIPPED, Images, examples, images
+from evenspike_core import files
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import PIXEL_MAX, Program
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from evenspike_train.lowering.proof import Proof
+
+EXAMPLES = 4
+"""Examples of a data set on which a network is followed."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A network that came in.
+
+    program: its integers. proof: what they were compared with, layer by layer; `print` shows it.
+    images: the examples, as the Program takes them.
+    """
+
+    program: Program
+    proof: Proof
+    images: Images
+
+    def __repr__(self) -> str:
+        worst = max(one.different for one in self.proof.layers)
+        return (
+            f"<Imported {self.program.name}: {len(self.program.layers)} layers, "
+            f"{self.program.timesteps} timesteps, at most {worst:.2%} of a layer's spikes differ>"
+        )
+
+    def save(self, path: Path | str) -> Path:
+        """Write the Program, its card and its examples (.npy); returns the Program's file."""
+        from evenspike_train.export.card import import_card  # noqa: PLC0415 - torch
+
+        place = Path(path)
+        if place.suffix != ".safetensors":
+            place = place / f"{self.program.name}.safetensors"
+        files.check_folder(place.parent)
+        self.program.save(place)
+        files.write(place.with_suffix(".md"), import_card(self.program, str(self.proof)))
+        examples = io.BytesIO()
+        np.save(examples, self.images.pixels)
+        files.write(place.with_suffix(".npy"), examples.getvalue())
+        return place
+
+
+def import_network(
+    module: nn.Module | str | Path,
+    example: Tensor | np.ndarray | Images | str | Path | None = None,
+    *,
+    timesteps: int | None = None,
+    name: str | None = None,
+    encoder: str | None = None,
+    scale: float | None = None,
+    time_axis: int = 0,
+    readout: str | None = None,
+    dt: float | None = None,
+    seed: int = 0,
+    limit: float | None = None,
+    provenance: dict[str, Any] | None = None,
+) -> Imported:
+    """A feed-forward spiking network as a Program, compared with the network itself on the way.
+
+    Parameters
+    ----------
+    module : a torch module of our, SpikingJelly's or snnTorch's neurons; FILE.py:CLASS, which makes
+        one; or a NIR graph, or a file of one (.nir, .h5).
+    example : images [B, C, H, W] or frames, as the module takes them; a .npy file of them; `Images`
+        or the name of a data set, whose first test images are taken, and which the module gets as
+        numbers from 0 to 1; the shipped images without one.
+    timesteps, encoder, scale, time_axis, readout, seed : as `evenspike_train.lowering` has them.
+    name : of the Program; the class's name without one.
+    dt : seconds of a timestep of a NIR graph.
+    limit : share of a layer's spike bits that may differ; 1 % unless given.
+
+    Raises EvenspikeError for what has no integer form, naming the module's path and what would do,
+    and where the integers differ by more than the limit, naming layer, filter and cause.
+    """
+    from evenspike_train.export.programs import to_program  # noqa: PLC0415 - torch
+    from evenspike_train.lowering import import_network as follow  # noqa: PLC0415
+    from evenspike_train.lowering.proof import LIMIT  # noqa: PLC0415
+
+    given = _example(example)
+    said = str(module) if isinstance(module, (str, Path)) else type(module).__qualname__
+    if _is_nir(module):
+        from evenspike_train.lowering.nir import import_nir  # noqa: PLC0415
+
+        network = import_nir(
+            module,
+            dt,
+            given,
+            timesteps=timesteps,
+            name=name,
+            encoder=encoder,
+            scale=scale,
+            seed=seed,
+        )
+    else:
+        if dt is not None:
+            raise EvenspikeError(f"{said}: dt is of NIR graphs; a module has no seconds")
+        if isinstance(module, (str, Path)):
+            from evenspike_train.networks.source import construct, names_a_source  # noqa: PLC0415
+
+            if not names_a_source(str(module)):
+                raise EvenspikeError(f"{module}: neither FILE.py:CLASS nor a NIR file (.nir, .h5)")
+            name = name or str(module).rpartition(":")[2]
+            module = construct(str(module))
+        network = follow(
+            module,
+            given,
+            timesteps=timesteps,
+            name=name,
+            encoder=encoder,
+            scale=scale,
+            time_axis=time_axis,
+            readout=readout,
+            seed=seed,
+        )
+    origin = {"source": said, "dataset": _dataset(example), **(provenance or {})}
+    program, proof = to_program(network, origin, limit=LIMIT if limit is None else limit)
+    return Imported(program, proof, Images(network.inputs))
+
+
+def _is_nir(module: object) -> bool:
+    if isinstance(module, (str, Path)):
+        return Path(str(module)).suffix in (".nir", ".h5", ".hdf5")
+    return type(module).__module__.partition(".")[0] == "nir"
+
+
+def _dataset(example: object) -> str:
+    if example is None:
+        return SHIPPED
+    if isinstance(example, Images):
+        return example.dataset
+    return example if isinstance(example, str) and not example.endswith(".npy") else ""
+
+
+def _example(example: object) -> Any:
+    """Examples as the module takes them; a data set's bytes are numbers from 0 to 1."""
+    if isinstance(example, (str, Path)) and Path(example).suffix == ".npy":
+        return examples(Path(example))
+    if example is None or isinstance(example, (str, Path)):
+        example = images(EXAMPLES, SHIPPED if example is None else str(example))
+    if isinstance(example, Images):
+        return example.pixels.astype(np.float32) / np.float32(PIXEL_MAX)
+    return example

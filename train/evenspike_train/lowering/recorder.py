@@ -1,0 +1,385 @@
+"""Recorder: a network run once on an example, and what happened on the way.
+
+The forward pass is run as it is, on tensors with numbers, so loops over time, shapes and containers
+need no special treatment. Every torch function that touches a tensor of known content says what comes
+out (`functions`), every module in the registry is a layer of neurons. A branch on the numbers of an
+activation would be followed silently for this example alone; it is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import Function
+from torch.nn.modules import module as torch_modules
+from torch.overrides import TorchFunctionMode
+
+from evenspike_core.errors import EvenspikeError
+from evenspike_train.lowering import functions, registry
+from evenspike_train.lowering.axes import Dims, canonical, expected, flat
+from evenspike_train.lowering.forms import Form, Impossible, Pooled, Source, identity
+from evenspike_train.lowering.values import Broken, Content, Membrane, Neurons, Value
+
+_LIBRARIES = ("torch", "spikingjelly", "snntorch", "sinabs", "norse")
+
+
+def tensors(tree: Any) -> Iterator[Tensor]:
+    """The tensors in nested arguments or results."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for one in tree.values():
+            yield from tensors(one)
+    elif isinstance(tree, (list, tuple)):
+        for one in tree:
+            yield from tensors(one)
+
+
+def user_line() -> str:
+    """File and line of the code that is running, outside of torch and this package."""
+    here = Path(__file__).parent
+    frame = sys._getframe(1)  # noqa: SLF001 - a stack of names and lines costs a second
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        library = any(f"site-packages/{name}/" in path.as_posix() for name in _LIBRARIES)
+        if not library and here not in path.parents and not path.name.startswith("<"):
+            return f"{path.name}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""
+
+
+class Recorder(TorchFunctionMode):
+    """Follows the tensors of one network through one or several forward passes."""
+
+    def __init__(self, module: nn.Module, timesteps: int | None) -> None:
+        super().__init__()
+        self.timesteps = timesteps
+        self.layers: list[Neurons] = []
+        self._names = {id(one): name for name, one in module.named_modules()}
+        self._root = type(module).__name__
+        self._modules = [module]
+        self._inside = 0  # of how many modules of neurons
+        self._busy = False
+        self._written: dict[int, tuple[Tensor, dict[int, Value]]] = {}
+        self._pixels: Source | None = None
+        self._pools: dict[int, Source] = {}
+        self._values: dict[int, tuple[Tensor, Value]] = {}
+        self._contents: dict[Any, Content] = {}
+        self._kept: list[Any] = []
+        self._layers: dict[int, Neurons] = {}
+        self._calls: dict[int, int] = {}
+        held = [*module.parameters(), *module.buffers()]
+        self._held = {id(one) for one in held}
+
+    # ---- tensors and what they hold -----------------------------------------------------------
+
+    def __getitem__(self, tensor: Tensor) -> Value | None:
+        found = self._values.get(id(tensor))
+        return found[1] if found else None
+
+    def __setitem__(self, tensor: Tensor, value: Value) -> None:
+        self._values[id(tensor)] = tensor, value
+
+    def known(self, tree: Any) -> list[Value]:
+        """Values of the tensors in nested arguments."""
+        values = [self[one] for one in tensors(tree)]
+        return [value for value in values if value is not None]
+
+    def steps_of(self, target: Tensor) -> dict[int, Value]:
+        """What has been written into a tensor, entry by entry."""
+        return self._written.setdefault(id(target), (target, {}))[1]
+
+    @property
+    def path(self) -> str:
+        """Path of the innermost module that is running."""
+        return self._names.get(id(self._modules[-1]), "") or self._root
+
+    @property
+    def module(self) -> nn.Module:
+        """The innermost module that is running."""
+        return self._modules[-1]
+
+    def broken(self, reason: str, dims: Dims = ()) -> Value:
+        line = user_line()
+        return Value(Broken(f"{self.path}: {reason}" + (f" ({line})" if line else "")), dims)
+
+    def pixels(self, source: Source) -> None:
+        """The input holds pixels, not spikes."""
+        self._pixels = source
+
+    def is_pixels(self, source: Source) -> bool:
+        return source is self._pixels
+
+    def pooled(self, source: Source) -> Source:
+        """The 2x2 max-pool of a source; what is over of an odd map is left out."""
+        if id(source) not in self._pools:
+            channels, height, width = source.shape
+            shape = channels, height // 2, width // 2
+            self._pools[id(source)] = Source(source.name, shape, source.changes, source)
+        return self._pools[id(source)]
+
+    def time(self, steps: int) -> None:
+        """There is an axis of this many timesteps; raises `Impossible` where there was another."""
+        if self.timesteps is not None and self.timesteps != steps:
+            raise Impossible(f"{steps} timesteps here, {self.timesteps} elsewhere")
+        self.timesteps = steps
+
+    def content(self, key: Sequence[Any], make: Callable[[], Content]) -> Content:
+        """What an operation makes: one object for all timesteps at which it is the same one.
+
+        key: of the operation; contents and tensors in it are told apart by what they are.
+        """
+        wanted = self.path, *(self._key(part) for part in key)
+        if wanted not in self._contents:
+            self._contents[wanted] = make()
+            self._kept.append(key)
+        return self._contents[wanted]
+
+    def _key(self, part: Any) -> Any:
+        if isinstance(part, (list, tuple)):
+            return tuple(self._key(one) for one in part)
+        if isinstance(part, Tensor):
+            if id(part) in self._held:
+                return id(part)
+            # Computed on the way, as a masked weight is: the same numbers are the same tensor.
+            data = part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+            return part.dtype, tuple(part.shape), hashlib.sha256(data).digest()
+        if isinstance(part, (Form, Pooled, Membrane, Broken, Source)):
+            return id(part)
+        return part
+
+    # ---- functions ----------------------------------------------------------------------------
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self._inside or self._busy:
+            return func(*args, **kwargs)
+        given = self.known((args, kwargs))
+        if not given:
+            return func(*args, **kwargs)
+        name = functions.name_of(func)
+        if name in functions.LEAVES:
+            raise EvenspikeError(
+                f"{self.path}: forward takes the numbers of an activation ({name.strip('_')}) at "
+                f"{user_line()}; what it does must not depend on them"
+            )
+        result = func(*args, **kwargs)
+        if name == "__setitem__":
+            functions.written(self, *args)
+        elif any(True for _ in tensors(result)):
+            for tensor, value in functions.follow(self, name, args, kwargs, given, result):
+                self[tensor] = value
+        return result
+
+    # ---- modules ------------------------------------------------------------------------------
+
+    def _enter(self, module: nn.Module, _: Any) -> None:
+        self._modules.append(module)
+        self._inside += registry.find(module) is not None
+
+    def _leave(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
+        self._busy = True
+        try:
+            handler = registry.find(module)
+            if handler is not None:
+                self._inside -= 1
+                if not self._inside:
+                    self._fire(module, handler, args, kwargs, result)
+                return
+            if self._inside:
+                return
+            self._judge(module, self.known((args, kwargs)), list(tensors(result)))
+        finally:
+            self._modules.pop()
+            self._busy = False
+
+    def _judge(self, module: nn.Module, given: list[Value], results: list[Tensor]) -> None:
+        """Another module has run: where what it gives is not known, say why."""
+        if not given or any(isinstance(value.content, Broken) for value in given):
+            return
+        found = [self[one] for one in results]
+        if found and all(value is None for value in found):
+            reason = registry.refusal(module) or (
+                f"what {type(module).__name__} gives is computed where it cannot be followed; if it "
+                "is a layer of neurons, register it (evenspike_train.lowering.register)"
+            )
+        elif any(value is not None and isinstance(value.content, Broken) for value in found):
+            reason = registry.refusal(module)
+        else:
+            return
+        if reason:
+            for one in results:
+                self[one] = self.broken(reason)
+
+    def _fire(
+        self, module: nn.Module, handler: registry.Handler, args: Any, kwargs: Any, result: Any
+    ) -> None:
+        """A layer of neurons has run."""
+        outputs = list(tensors(result))
+        inputs = list(tensors((args, kwargs)))
+        value = self[inputs[0]] if inputs else None
+        if value is None:
+            return
+        try:
+            found = self._neurons(module, handler, inputs, value)
+        except Impossible as error:
+            for one in outputs:
+                self[one] = self.broken(str(error))
+            return
+        neurons, at = found
+        if neurons is None:
+            for one in outputs:
+                self[one] = value
+            return
+        spikes = outputs[0]
+        dims = value.dims
+        if len(value.dims) != spikes.dim() or spikes.shape != inputs[0].shape:
+            self[spikes] = self.broken("spikes of another shape than the drive")
+            return
+        shape = neurons.drive.shape
+        neurons.spikes[at] = canonical(spikes, dims, shape).numpy()
+        neurons.drives[at] = canonical(inputs[0], dims, shape).numpy()
+        when = None if at < 0 else at
+        content = self.content(("spikes", neurons.source), lambda: identity(neurons.source))
+        self[spikes] = Value(content, dims, when)
+        last = at if at >= 0 else (self.timesteps or 1) - 1
+        rest = dims[1:] if at < 0 else dims
+        for membrane in outputs[1:]:
+            self._membrane(membrane, neurons, handler.membrane, module, last, rest)
+        kept = handler.membrane(module) if handler.membrane else None
+        if kept is not None and self[kept] is None:
+            self[kept] = Value(Membrane(neurons, last), rest, last)
+
+    def _membrane(
+        self, tensor: Tensor, neurons: Neurons, read: Any, module: Any, at: int, dims: Dims
+    ) -> None:
+        value = Value(Membrane(neurons, at), dims, at)
+        if read is None or read(module) is None:
+            # It may go back into the neuron, but says something else than the machine's.
+            value = Value(Membrane(neurons, at), dims, at, final=True)
+        self[tensor] = value
+
+    def _neurons(
+        self, module: nn.Module, handler: registry.Handler, inputs: list[Tensor], value: Value
+    ) -> tuple[Neurons | None, int]:
+        """The layer that a call belongs to, and the timestep (-1: all of them)."""
+        content, call = value.content, self._calls.get(id(module), 0)
+        if isinstance(content, Broken):
+            return None, 0
+        if isinstance(content, Membrane) or isinstance(value.when, frozenset):
+            raise Impossible("neurons get something else than currents of one timestep")
+        name = type(module).__name__
+        every = handler.steps(module)
+        names = flat(value.dims)
+        if names not in self._layouts(content.shape):
+            raise Impossible(
+                f"{name} gets a tensor whose dimensions are not timesteps, examples, channels, "
+                f"rows and columns in this order, but {names}"
+            )
+        if every:
+            steps = inputs[0].shape[0]
+            if "T" not in flat(value.dims[:1]) and (steps > 1 or self.timesteps not in (None, 1)):
+                raise Impossible(
+                    f"{name} takes all timesteps at once, [T, B, ...], and gets a tensor without "
+                    'an axis of them; give it one, or set step_mode="s"'
+                )
+            if flat(value.dims[:1]) not in ("T", ""):
+                raise Impossible(
+                    f"{name} takes all timesteps at once, [T, B, ...], and gets them folded into "
+                    "the batch"
+                )
+            self.time(steps)
+            if call:
+                raise Impossible(f"{name} runs twice; each layer of neurons needs a module")
+            at = -1
+        else:
+            if "T" in names:
+                raise Impossible(
+                    f"{name} takes one timestep a call, and gets a tensor with an axis of them"
+                )
+            if value.when not in (None, call):
+                raise Impossible(
+                    f"{name} gets timestep {value.when} in its call number {call}; each call is a "
+                    "timestep, and each layer of neurons needs a module"
+                )
+            self._state(module, inputs[1:], call)
+            at = call
+        self._calls[id(module)] = call + 1
+        if id(module) not in self._layers:
+            model = handler.describe(module, self.path)
+            model.check(self.path)
+            path = self.path
+            source = Source(path, content.shape)
+            self._layers[id(module)] = Neurons(path, content, model, source)
+            self.layers.append(self._layers[id(module)])
+        neurons = self._layers[id(module)]
+        if neurons.drive is not content:
+            raise Impossible(
+                f"{name} gets something else in timestep {call} than before: recurrence, or a module "
+                "that serves two layers; each layer of neurons needs a module of its own"
+            )
+        return neurons, at
+
+    @staticmethod
+    def _layouts(shape: tuple[int, int, int]) -> set[str]:
+        base = expected(shape, "CHW")
+        return {lead + base for lead in ("", "B", "TB", "T")}
+
+    def _state(self, module: nn.Module, states: list[Tensor], call: int) -> None:
+        """Check the membrane that the caller of a neuron hands back."""
+        for state in states:
+            value = self[state]
+            if value is None:
+                if bool((state != 0).any()):
+                    raise Impossible("a membrane that does not start at 0")
+                if call:
+                    raise Impossible(f"its membrane starts anew in timestep {call}")
+                continue
+            content = value.content
+            layer = self._layers.get(id(module))
+            if not isinstance(content, Membrane) or content.neurons is not layer:
+                raise Impossible("a membrane that is not its own of the timestep before")
+            if content.at != call - 1:
+                raise Impossible(f"its membrane of timestep {content.at} in timestep {call}")
+
+    @property
+    def single_steps(self) -> bool:
+        """Whether neurons that take one timestep a call have run, each of them once."""
+        once = [self._calls[key] == 1 for key in self._layers]
+        return bool(once) and all(once) and all(-1 not in one.spikes for one in self.layers)
+
+    # ---- the pass -----------------------------------------------------------------------------
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Follow what runs in this context."""
+        before = Function.__dict__["apply"]
+
+        def apply(kind: Any, *args: Any, **kwargs: Any) -> Any:
+            result = before.__get__(None, kind)(*args, **kwargs)
+            if not self._inside and self.known((args, kwargs)):
+                for one in tensors(result):
+                    self[one] = self.broken(
+                        f"{kind.__name__} is a function with a derivative of its own; if a layer of "
+                        "neurons does so, register it (evenspike_train.lowering.register)"
+                    )
+            return result
+
+        with ExitStack() as stack:
+            enter = torch_modules.register_module_forward_pre_hook(self._enter)
+            stack.callback(enter.remove)
+            leave = torch_modules.register_module_forward_hook(self._leave, with_kwargs=True)
+            stack.callback(leave.remove)
+            Function.apply = classmethod(apply)  # type: ignore[method-assign,assignment]
+            stack.callback(setattr, Function, "apply", before)
+            with self:
+                yield

@@ -133,7 +133,7 @@ def test_full_width_at_98_percent_fits_and_is_balanced() -> None:
     paper = check_paper_convention(program)
     assert paper.layer_mean == pytest.approx(1, abs=1e-3)
     packed = pack(program, choose(program, Arch()), Arch())
-    assert [len(layer.segments) for layer in packed.layers] == [1, *[1, 2] * 8, 1, 1]
+    assert [len(layer.segments) for layer in packed.layers] == [0, *[1, 2] * 8, 1, 1]
     highest = max(
         layer.spike_base + layer.blocks.shape[0] * layer.size[0] * layer.size[1]
         for layer in packed.layers[:-1]

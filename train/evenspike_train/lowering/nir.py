@@ -303,14 +303,14 @@ def _read(path: Path) -> tuple[Any, tuple[int, ...]]:
 
 def import_nir(
     graph: Any,
-    dt: float,
-    *,
+    dt: float | None,
     example: Tensor | np.ndarray | None = None,
+    *,
     timesteps: int | None = None,
     reset: Reset | str | None = None,
     encoder: Coding | str | None = None,
     scale: float | None = None,
-    name: str = "nir",
+    name: str | None = None,
     seed: int = 0,
 ) -> Network:
     """A graph (`nir.NIRGraph`) or the path of its file as a `Network`.
@@ -324,8 +324,10 @@ def import_nir(
 
     Raises EvenspikeError for what has no integer form, naming the node.
     """
-    if not dt > 0:
-        raise EvenspikeError(f"{name}: a timestep dt of {dt}; one above 0 is possible")
+    name = name or (Path(graph).stem if isinstance(graph, (str, Path)) else "nir")
+    if dt is None or not dt > 0:
+        said = "a graph states no timestep" if dt is None else f"a timestep of {dt}"
+        raise EvenspikeError(f"{name}: {said}; give dt=, above 0, in its unit of time")
     version: tuple[int, ...] = ()
     if isinstance(graph, (str, Path)):
         graph, version = _read(Path(graph))

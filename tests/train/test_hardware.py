@@ -146,7 +146,9 @@ def test_the_accelerator_that_a_round_is_measured_on() -> None:
 def test_wrong_images_and_mapping_are_named(sets: data.Dataset, tmp_path: Path) -> None:
     Trainer(recipe.parse(LADDER), sets, tmp_path).run()
     program = to_program(load_ticket(tmp_path), {})
-    with pytest.raises(EvenspikeError, match=r"tiny: takes pixels \(1, 32, 32\) or \(2, 1, 32, 32\)"):
+    with pytest.raises(
+        EvenspikeError, match=r"tiny: takes pixels \(1, 32, 32\) or \(2, 1, 32, 32\)"
+    ):
         measure(program, np.zeros((1, 3, 32, 32), np.uint8), Arch(), "cost")
     with pytest.raises(EvenspikeError, match="no mapping 'best'; there are cost, natural"):
         measure(program, np.zeros((1, 1, 32, 32), np.uint8), Arch(), "best")

@@ -15,7 +15,7 @@ PEERS = build/peers
 # In the order of `make help`; the first ones are what a newcomer needs.
 FIRST = sim compare cosim train synth
 VERBS = $(FIRST) report export sweep results area bitstream bench bench-train \
-	test cosim-random cocotb mutants baselines gates lint docs lock clean help
+	test test-peers cosim-random cocotb mutants baselines gates lint docs lock clean help
 .PHONY: $(VERBS) compiler icarus
 
 # ---- settings: each verb says below what it does and takes; help, check and options read that ----
@@ -151,6 +151,10 @@ test.does = run all tests but those of gates
 test: compiler $(VENV)/dev icarus
 	@$(BIN)/python -m pytest -n auto --durations=10 $(ARGS)
 
+test-peers.does = import networks of SpikingJelly, snnTorch and NIR, and compare spike by spike
+test-peers: $(PEERS)/installed
+	@$(PEERS)/bin/python -m pytest tests/peers $(ARGS)
+
 cosim-random.does = compare random networks (N=$(N)) on the RTL and on the cycle model
 cosim-random.takes = N SEED ARCH OUT
 cosim-random: compiler $(VENV)/hw
@@ -241,12 +245,13 @@ $(SETS:%=$(VENV)/%): $(VENV)/made-in pyproject.toml $(LOCK)
 	@for tool in $(tools); do $(BIN)/yowasp-$$tool --help >/dev/null 2>&1 || true; done
 	@touch $(holds:%=$(VENV)/%)
 
-# The peers of `make bench-train`, with our torch: in an environment of their own, as nothing here
-# depends on them.
+# The peers of `make bench-train` and `make test-peers`, with our torch: in an environment of their
+# own, as nothing here depends on them.
 $(PEERS)/installed: $(VENV)/made-in Makefile $(LOCK)
-	@echo 'Installing SpikingJelly and snnTorch into $(PEERS); this takes some minutes.' >&2
+	@echo 'Installing SpikingJelly, snnTorch and NIR into $(PEERS); this takes some minutes.' >&2
 	@rm -rf $(PEERS) && $(BIN)/python -m venv $(PEERS)
-	@$(PEERS)/bin/$(PIP) -c $(LOCK) torch spikingjelly==2.0.0 snntorch==1.0.0
+	@$(PEERS)/bin/$(PIP) -c $(LOCK) -e '.[train]' pytest hypothesis \
+		spikingjelly==2.0.0 snntorch==1.0.0 nir==1.0.8 nirtorch==2.6
 	@touch $@
 
 # What pip does not bring. Root gets it from the system's packages, anybody else is told its name.

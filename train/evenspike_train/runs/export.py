@@ -29,7 +29,7 @@ from evenspike_train.export.card import card
 from evenspike_train.export.integer import integer_accuracy
 from evenspike_train.export.programs import ACTIVITY_IMAGES, activity, make_program
 from evenspike_train.lowering import states
-from evenspike_train.lowering.importing import EXAMPLES
+from evenspike_train.lowering.inputs import EXAMPLES
 from evenspike_train.recipes import recipe
 from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs import checkpoint, run_log, run_state

@@ -188,9 +188,9 @@ class Still(nn.Module):
 
 @pytest.mark.parametrize("steps", [1, 3, 11])
 def test_an_image_is_direct_coded(steps: int) -> None:
-    model = exact(Still(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), steps=steps, flat=4 * 36))
+    model = exact(Still(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), steps=steps, flat=4 * 36), 1)
     with torch.no_grad():
-        model.hidden.weight.div_(16)
+        model.get_parameter("hidden.weight").div_(16)
     network, program = imported(model, pixels(3, 1, 8, 8))
     first = program.layers[0]
     assert (first.coding, first.pool_first, program.timesteps) == (Coding.DIRECT, False, steps)

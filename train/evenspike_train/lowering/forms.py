@@ -1,20 +1,20 @@
 """Forms: what a tensor in front of neurons is, as a linear function of spikes.
 
-A form is a sum of terms and a bias. A term is a kernel over the spikes of one layer (or the pixels):
-output (y, x) of filter f sums
+A form is a sum of terms and a bias. A term is a kernel over the spikes of one layer (or the
+pixels): output (y, x) of filter f sums
 
     weight[f, c, r, s] * map[c, y * stride[0] + r + offset[0], x * stride[1] + s + offset[1]]
 
-where `map` is the source, in blocks of average x average positions added up, and 0 outside. Whatever
-is linear (convolution, batch norm, average pool, sum, concatenation) makes a form of a form, exactly,
-or raises `Impossible` with the reason.
+where `map` is the source, in blocks of average x average positions added up, and 0 outside.
+Whatever is linear (convolution, batch norm, average pool, sum, concatenation) makes a form of a
+form, exactly, or raises `Impossible` with the reason.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from evenspike_core.program import AVERAGES, KERNELS
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 Pair = tuple[int, int]
+_T = TypeVar("_T", bound=np.generic)
 
 
 class Impossible(Exception):  # noqa: N818 - it becomes part of a message, not an error of its own
@@ -185,9 +186,9 @@ def convolve(form: Form, kernel: Kernel, share: float = 1.0) -> Form:
     padded = kernel.padding != (0, 0)
     if padded and form.bias.any():
         raise Impossible(
-            "a convolution with padding behind a shift (a bias or a mean that is taken off): at the "
-            "border the shift would be missing; give the first of the two its padding, or put the "
-            "shift behind"
+            "a convolution with padding behind a shift (a bias or a mean that is taken off): at "
+            "the border the shift would be missing; give the first of the two its padding, or put "
+            "the shift behind"
         )
     bias = share * kernel.bias
     if form.bias.any():
@@ -270,24 +271,34 @@ def joined(forms: list[Form]) -> Form:
     filters = sum(form.channels for form in forms)
     terms, first = [], 0
     for form in forms:
+        rows = slice(first, first + form.channels)
         for term in form.terms:
-            arrays = []
-            for array in term.dense():
-                out = np.zeros((filters, *array.shape[1:]), dtype=array.dtype)
-                out[first : first + form.channels] = array
-                arrays.append(out)
-            weight, alive, real = arrays
-            terms.append(replace(term, weight=weight, alive=alive, real=real))
+            weight, alive, real = term.dense()
+            terms.append(
+                replace(
+                    term,
+                    weight=_among(weight, rows, filters),
+                    alive=_among(alive, rows, filters),
+                    real=_among(real, rows, filters),
+                )
+            )
         first += form.channels
     return Form(tuple(terms), np.concatenate([form.bias for form in forms]), forms[0].size)
+
+
+def _among(array: npt.NDArray[_T], rows: slice, filters: int) -> npt.NDArray[_T]:
+    """Some rows of an array whose others are 0."""
+    out = np.zeros((filters, *array.shape[1:]), dtype=array.dtype)
+    out[rows] = array
+    return out
 
 
 def selected(form: Form, rows: slice) -> Form:
     """Some of the channels."""
     terms = []
     for term in form.terms:
-        weight, alive, real = (array[rows] for array in term.dense())
-        terms.append(replace(term, weight=weight, alive=alive, real=real))
+        weight, alive, real = term.dense()
+        terms.append(replace(term, weight=weight[rows], alive=alive[rows], real=real[rows]))
     return Form(tuple(terms), form.bias[rows], form.size)
 
 
@@ -372,7 +383,7 @@ def _spread(pattern: Bool, window: Pair, step: Pair = (1, 1)) -> Bool:
 
 
 def linear(form: Form, weight: Float, alive: Bool, modules: tuple[str, ...]) -> Kernel:
-    """A linear layer over all of a map, [F, C * H * W] in the order of `form.shape`, as a kernel."""
+    """A linear layer over all of a map, [F, C * H * W] in its order, as a kernel."""
     shape = (weight.shape[0], *form.shape)
     return Kernel(
         weight.reshape(shape), alive.reshape(shape), None, np.zeros(shape[0]), modules=modules

@@ -15,7 +15,7 @@ from evenspike_train.lowering.registry import refuse, register, scalar
 # ---- ours -------------------------------------------------------------------------------------
 
 
-def _ours(module: LIF, where: str) -> NeuronModel:
+def _ours(module: LIF, _: str) -> NeuronModel:
     p = module.neuron
     return NeuronModel(p.leak, p.threshold, p.gain, reset=Reset(p.reset))
 

@@ -28,7 +28,8 @@ from evenspike_train.data import Dataset
 from evenspike_train.export.card import card
 from evenspike_train.export.integer import integer_accuracy
 from evenspike_train.export.programs import ACTIVITY_IMAGES, activity, make_program
-from evenspike_train.lowering.importing import EXAMPLES
+from evenspike_train.lowering import states
+from evenspike_train.lowering.inputs import EXAMPLES
 from evenspike_train.recipes import recipe
 from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs import checkpoint, run_log, run_state
@@ -65,18 +66,16 @@ class Ticket:
 
 
 def load_model(
-    network: networks.NetworkConfig, state: Mapping[str, Tensor]
+    network: networks.NetworkConfig, state: Mapping[str, Any]
 ) -> networks.SpikingNetwork:
-    """Network with these weights; masks come from the state, whichever way they are stored.
+    """Network with these weights; masks come from the state, whichever way they are stored, and
+    whatever training has wrapped around it (`lowering.states`).
 
     Raises EvenspikeError, naming the tensor, for one that is missing, unknown, of the wrong
     shape, or holds values that are not finite.
     """
-    for key, tensor in state.items():
-        if not isinstance(key, str) or not isinstance(tensor, Tensor):
-            raise EvenspikeError(f"checkpoint: {key!r} is no named tensor")
-    state = weight_masks.from_torch_prune(state)
     model = networks.build(network)
+    state = weight_masks.from_torch_prune(states.plain(state, "checkpoint", model.state_dict()))
     if any(".parametrizations." in key for key in state):
         weight_masks.attach(model)
         # A layer that was never pruned may come as a plain weight.

@@ -131,22 +131,27 @@ def from_torch_prune(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a `torch.nn.utils.prune` state dict to that of a model with masks attached.
 
     ``x.weight_orig`` and ``x.weight_mask`` become the parametrization's entries; a
-    weight without a mask gets an all-True one.  Other state dicts pass unchanged.
+    weight without a mask gets an all-True one.  A pruned bias becomes one with zeros.
+    Other state dicts pass unchanged.
     """
-    if not any(key.endswith("weight_orig") for key in state):
-        return dict(state)
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
-        stem = key.rsplit(".", 1)[0]
-        prefix = f"{stem}.parametrizations.weight."
-        if key.endswith(".weight_orig"):
-            if f"{stem}.weight_mask" not in state:
-                raise EvenspikeError(f"checkpoint: {key} has no {stem}.weight_mask beside it")
-            renamed[prefix + "original"] = value
-        elif key.endswith(".weight_mask"):
-            if not bool(((value == 0) | (value == 1)).all()):
-                raise EvenspikeError(f"checkpoint: {key} holds values other than 0 and 1")
-            renamed[prefix + "0.mask"] = value.to(torch.bool)
-        else:
+        part = key.removesuffix("_orig").removesuffix("_mask")
+        if part == key:
             renamed[key] = value
+            continue
+        if f"{part}_orig" not in state:  # a name of the network's own
+            renamed[key] = value
+            continue
+        if f"{part}_mask" not in state:
+            raise EvenspikeError(f"checkpoint: {key} has no {part}_mask beside it")
+        mask = state[f"{part}_mask"]
+        if not bool(((mask == 0) | (mask == 1)).all()):
+            raise EvenspikeError(f"checkpoint: {part}_mask holds values other than 0 and 1")
+        if not part.endswith(".weight"):
+            renamed[part] = state[f"{part}_orig"] * mask
+            continue
+        prefix = f"{part.removesuffix('weight')}parametrizations.weight."
+        renamed[prefix + "original"] = state[f"{part}_orig"]
+        renamed[prefix + "0.mask"] = mask.to(torch.bool)
     return renamed

@@ -128,15 +128,15 @@ def paper_metrics(program: Program, pes: int = 16) -> PaperMetrics:
 
 def convolution_cycles(program: Program, layer: Layer, index: int, pes: int) -> ConvolutionCycles:
     """The paper's convention for one segment of one layer."""
-    weights = layer.segments[index].weights
-    groups = filter_groups(weights, pes)
+    segment = layer.segments[index]
+    groups = filter_groups(segment.weights, pes)
     slowest = groups.max(axis=1)
     positions = layer.size[0] * layer.size[1]
     cycles = positions * program.timesteps
     return ConvolutionCycles(
         layer=layer.name,
         segment=index,
-        parameters=int(weights.size),
+        parameters=segment.dense,
         nnz=int(groups.sum()),
         positions=positions,
         work=int(groups.sum()) * cycles,

@@ -80,22 +80,36 @@ def test_derived_values() -> None:
     assert arch.weight_words == 288  # 1024 / 2 - 224
     assert arch.chunk_channels == 128
     assert arch.port_words == 4
-    assert arch.current_words == 6  # 16 * 24 bit of 64
+    assert arch.input_words == 1  # 16 * 4 bit of 64
     assert arch.logit_words == 8  # 16 * 32 bit of 64
-    assert arch.drain_latency == 7  # read, four steps of LIF, pool, write
+    assert arch.drain_latency == 10  # read, drives, seven stages of LIF, pool and write
+    assert arch.carry_latency == 11  # the same up to LIF, a leak, a register
+    assert changed(timesteps=1).drain_latency == 4
 
 
 @pytest.mark.parametrize(
-    ("pes", "currents", "logits", "channels"),
-    [(1, 1, 1, 8), (2, 1, 1, 16), (4, 2, 2, 32), (8, 3, 4, 64), (64, 24, 32, 512)],
+    ("pes", "logits", "channels"),
+    [(1, 1, 8), (2, 1, 16), (4, 2, 32), (8, 4, 64), (64, 32, 512)],
 )
-def test_words_of_a_block_of_lanes(pes: int, currents: int, logits: int, channels: int) -> None:
+def test_words_of_a_block_of_lanes(pes: int, logits: int, channels: int) -> None:
     arch = replace(Arch(), pes=pes)
-    assert (arch.current_words, arch.logit_words, arch.chunk_channels) == (
-        currents,
-        logits,
-        channels,
-    )
+    assert (arch.logit_words, arch.chunk_channels) == (logits, channels)
+
+
+@pytest.mark.parametrize(
+    ("pes", "timesteps", "words"),
+    [(1, 1, 1), (1, 8, 1), (8, 8, 1), (16, 4, 1), (16, 5, 2), (32, 8, 4), (64, 3, 3), (64, 8, 8)],
+)
+def test_words_of_a_position_of_the_input(pes: int, timesteps: int, words: int) -> None:
+    assert changed(pes=pes, timesteps=timesteps).input_words == words
+
+
+@pytest.mark.parametrize(
+    ("own", "timesteps", "groups"),
+    [(4, 1, 1), (4, 4, 1), (4, 5, 2), (4, 32, 8), (1, 32, 32), (5, 32, 7)],
+)
+def test_groups_of_timesteps(own: int, timesteps: int, groups: int) -> None:
+    assert changed(timesteps=own).groups(timesteps) == groups
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -13,9 +13,16 @@ import pytest
 from evenspike_core import mapping
 from evenspike_core.arch import HEADER_UNITS, PID_BITS, Arch
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.mapping import LayerMapping, assign, candidates, choose, filter_cost
+from evenspike_core.mapping import (
+    LayerMapping,
+    assign,
+    candidates,
+    choose,
+    filter_cost,
+    input_mapping,
+)
 from evenspike_core.pack import pack
-from evenspike_core.program import PIXELS, Layer, Program, Segment
+from evenspike_core.program import PIXELS, Coding, Layer, Program, Readout, Segment
 from tests.helpers.archs import random_arch, random_mapping
 from tests.helpers.networks import random_program
 from tests.helpers.tiny import layer, segment
@@ -26,11 +33,12 @@ SMALL = Arch(pes=4, slots=8, accumulators=64)
 
 def plain(filters: int, channels: int = 2, side: int = 8, kernel: int = 3) -> Program:
     """One hidden layer of dense weights between a host layer and a last one."""
-    first = layer("first", segment(PIXELS, (channels, 1, 1, 1), 0), (side, side))
-    weights = (filters, channels, kernel, kernel)
-    body = layer("body", segment(0, weights, padding=kernel // 2), (side, side))
-    last = (1, filters, 1, 1)
-    shrink = layer("shrink", segment(1, last, 0, average=side), (1, 1), last=True, threshold=0)
+    image = segment(PIXELS, (channels, 1, 1, 1), 0)
+    first = layer("first", image, (side, side), coding=Coding.DIRECT)
+    weights, padding = (filters, channels, kernel, kernel), -(kernel // 2)
+    body = layer("body", segment(0, weights, offset=(padding, padding)), (side, side))
+    ends = segment(1, (1, filters, 1, 1), 0, average=side)
+    shrink = layer("shrink", ends, (1, 1), readout=Readout.PSUM)
     return Program("plain", 4, (1, side, side), (first, body, shrink))
 
 
@@ -134,7 +142,8 @@ def matches(program: Program, one: Layer, rates: Sequence[npt.NDArray[np.float64
         side = part.average
         alive = part.weights != 0
         for y, x, r, s in np.ndindex(*one.size, part.kernel, part.kernel):
-            row, column = y * part.stride + r - part.padding, x * part.stride + s - part.padding
+            row = y * part.stride + r + part.offset[0]
+            column = x * part.stride + s + part.offset[1]
             if 0 <= row < height // side and 0 <= column < width // side:
                 for f in range(one.filters):
                     reached = alive[f, :, r, s] * rates[part.source]
@@ -336,8 +345,7 @@ def test_the_biases_get_a_chunk_of_their_own_if_they_must() -> None:
 
 
 def first(program: Program) -> LayerMapping:
-    filters = program.layers[0].filters
-    return LayerMapping((1, 1), np.arange(filters, dtype=np.int32).reshape(1, filters, 1))
+    return input_mapping(program.layers[0], Arch(pes=1))
 
 
 def test_slots_are_halved_until_a_channel_fits() -> None:
@@ -348,7 +356,7 @@ def test_slots_are_halved_until_a_channel_fits() -> None:
     assert choose(program, narrow)[1].slots == 1
     assert choose(program, wide)[1].slots == 4
     one = program.layers[1]
-    mapped = [LayerMapping((4, 4), assign(np.ones(2), 1, Arch()))]
+    mapped = [input_mapping(program.layers[0], Arch())]
     assert mapping.candidate(one, mapped, (4, 4), 2, narrow, np.ones(64)) is None
 
 
@@ -402,8 +410,23 @@ def test_the_cheapest_candidate_is_taken(seed: int, natural: bool) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_without_a_cost_the_largest_tile_is_taken(seed: int) -> None:
     program, arch = random_program(seed), random_arch(seed)
-    for one, plan in zip(program.layers, choose(program, arch), strict=True):
+    found = choose(program, arch)
+    for one, plan in zip(program.layers[1:], found[1:], strict=True):
         assert plan.tile == candidates(one, arch)[0][0]
+
+
+@pytest.mark.parametrize("natural", [False, True])
+@pytest.mark.parametrize("seed", range(10))
+def test_the_input_keeps_its_order(seed: int, natural: bool) -> None:
+    """The encoder's channels are blocks as they come, whatever they cost; nothing is chosen."""
+    program, arch = random_program(seed), random_arch(seed)
+    found = choose(program, arch, natural=natural)[0]
+    channels = program.layers[0].filters
+    assert found.assignment.shape == (-(-channels // arch.pes), 1, arch.pes)
+    lanes = found.assignment.reshape(-1)
+    assert lanes.tolist() == [n if n < channels else -1 for n in range(lanes.size)]
+    assert np.array_equal(found.blocks.reshape(-1), lanes)
+    assert (found.chunks, found.tile, found.slots) == ((), (1, 1), 1)
 
 
 def test_natural_choice_keeps_the_order_of_the_filters() -> None:
@@ -413,7 +436,7 @@ def test_natural_choice_keeps_the_order_of_the_filters() -> None:
         assert used[used >= 0].tolist() == sorted(used[used >= 0])
     skewed = program.layers[1].segments[0].weights.copy()
     skewed[:20] = 0
-    body = replace(program.layers[1], segments=(Segment(0, skewed, padding=1),))
+    body = replace(program.layers[1], segments=(Segment(0, skewed, offset=(-1, -1)),))
     program = replace(program, layers=(program.layers[0], body, program.layers[2]))
     balanced = choose(program, SMALL)[1].assignment
     assert sorted(balanced[:5].reshape(-1)) == list(range(20, 40)), "the heavy filters first"
@@ -425,7 +448,7 @@ def test_activity_of_the_source_decides_the_balance() -> None:
     weights[:] = 0
     for f in range(8):
         weights[f, f] = 1  # every filter has nine weights, each from another channel
-    body = replace(program.layers[1], segments=(Segment(0, weights, padding=1),))
+    body = replace(program.layers[1], segments=(Segment(0, weights, offset=(-1, -1)),))
     program = replace(program, layers=(program.layers[0], body, program.layers[2]))
     rates = [np.linspace(0.1, 0.8, 8), None, None]
     arch = Arch(pes=4, slots=1)
@@ -442,31 +465,49 @@ def refused(program: Program, arch: Arch) -> str:
     return str(caught.value)
 
 
-def test_too_many_timesteps() -> None:
-    program = replace(plain(4), timesteps=5)
-    assert refused(program, Arch()) == "plain: 5 timesteps, Arch timesteps is 4"
-
-
 def test_too_large_a_map() -> None:
     side = 257
-    one = layer("wide", segment(PIXELS, (1, 1, 1, 1), 0), (1, side))
+    one = layer("wide", segment(PIXELS, (1, 1, 1, 1), 0), (1, side), coding=Coding.DIRECT)
     body = layer("body", segment(0, (1, 1, 1, 1), 0), (1, side))
-    more = [layer("narrow", segment(1, (1, 1, 3, 3), 0, stride=2, padding=1), (1, 129))]
-    width = 129
-    while width > 1:
-        width = (width + 1) // 2
-        source = segment(len(more) + 1, (1, 1, 3, 3), 0, stride=2, padding=1)
-        last = width == 1
-        more.append(layer(f"to{width}", source, (1, width), last=last, threshold=int(not last)))
-    program = Program("p", 4, (1, 1, side), (one, body, *more))
+    last = layer("last", segment(1, (1, 1, 1, 1), 0), (1, 1), readout=Readout.PSUM)
+    program = Program("p", 4, (1, 1, side), (one, body, last))
     assert refused(program, Arch()) == "layer wide: map (1, 257), the limit is 256"
+    narrow = replace(program, layers=(replace(one, size=(1, 256)), body, last))
+    assert refused(narrow, Arch()) == "layer body: map (1, 257), the limit is 256"
 
 
-def test_too_many_spikes() -> None:
-    program = plain(33, side=8)
-    message = "layer body: its spikes take 192 entries, Arch spike_entries is 191"
-    assert refused(program, replace(Arch(), spike_entries=191)) == message
-    assert len(choose(program, replace(Arch(), spike_entries=192))) == 3
+def test_of_an_encoder_the_map_behind_its_pool_counts() -> None:
+    image = segment(PIXELS, (1, 1, 1, 1), 0)
+    one = layer("wide", image, (2, 512), pool=2, coding=Coding.DIRECT)
+    last = layer("last", segment(0, (1, 1, 1, 1), 0), (1, 1), readout=Readout.PSUM)
+    program = Program("p", 4, (1, 2, 512), (one, last))
+    assert len(choose(program, Arch())) == 2
+    wider = replace(program, layers=(replace(one, size=(2, 514)), last))
+    assert refused(wider, Arch()) == "layer wide: map (2, 514), the limit is 256"
+
+
+@pytest.mark.parametrize(
+    ("timesteps", "entries", "room"),
+    [
+        (4, 191, "Arch spike_entries is 191"),
+        (
+            5,
+            383,
+            "Arch spike_entries is 383, of which each of the 2 groups of 4 timesteps has 191",
+        ),
+        (
+            32,
+            8 * 192 - 1,
+            "Arch spike_entries is 1535, of which each of the 8 groups of 4 timesteps has 191",
+        ),
+    ],
+)
+def test_too_many_spikes(timesteps: int, entries: int, room: str) -> None:
+    """A map of 192 entries in each group of timesteps."""
+    program = replace(plain(33, side=8), timesteps=timesteps)
+    message = f"layer body: its spikes take 192 entries; {room}"
+    assert refused(program, replace(Arch(), spike_entries=entries)) == message
+    assert len(choose(program, replace(Arch(), spike_entries=entries + 1))) == 3
 
 
 def test_a_channel_that_fits_no_bank() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from evenspike_core.metrics import (
     paper_metrics,
     spike_sparsity,
 )
-from evenspike_core.program import PIXELS, Layer, Program, Segment
+from evenspike_core.program import PIXELS, Coding, Layer, Program, Readout, Segment
 from tests.helpers.networks import random_program
 
 
@@ -30,20 +31,22 @@ def weights(counts: list[int], channels: int, kernel: int) -> Segment:
     array = np.zeros((len(counts), channels * kernel**2), dtype=np.int16)
     for f, count in enumerate(counts):
         array[f, :count] = 1 + f
-    return Segment(0, array.reshape(-1, channels, kernel, kernel), padding=kernel // 2)
+    padding = -(kernel // 2)
+    return Segment(0, array.reshape(-1, channels, kernel, kernel), offset=(padding, padding))
 
 
 def by_hand(*layers: tuple[Segment, ...]) -> Program:
     """A host layer of three filters, `layers` that read it on a 4x2 map, and a last one; T = 4."""
     host = Segment(PIXELS, np.ones((3, 1, 1, 1), dtype=np.int16))
-    made = [Layer("host", (host,), np.zeros(3, dtype=np.int32), (4, 2), 1)]
+    zero = np.zeros(3, dtype=np.int32)
+    made = [Layer("host", (host,), zero, (4, 2), 1, coding=Coding.DIRECT)]
     for index, segments in enumerate(layers):
         bias = np.zeros(segments[0].weights.shape[0], dtype=np.int32)
         made.append(Layer(f"conv{index}", segments, bias, (4, 2), 1, pool=2))
-    small = Segment(0, np.ones((2, 3, 3, 3), dtype=np.int16), 2, 1, average=2)
-    made.append(Layer("narrow", (small,), np.zeros(2, dtype=np.int32), (1, 1), 1))
+    small = Segment(0, np.ones((2, 3, 3, 3), dtype=np.int16), 2, (-1, -1), 2)
+    made.append(Layer("narrow", (small,), zero[:2], (1, 1), 1))
     last = Segment(len(made) - 1, np.ones((2, 2, 1, 1), dtype=np.int16))
-    made.append(Layer("last", (last,), np.zeros(2, dtype=np.int32), (1, 1), 0, last=True))
+    made.append(Layer("last", (last,), zero[:2], (1, 1), 0, readout=Readout.PSUM))
     return Program("by hand", 4, (1, 4, 2), tuple(made))
 
 
@@ -68,6 +71,13 @@ def test_one_layer_by_hand() -> None:
     )
     assert (metrics.work, metrics.idle, metrics.latency) == (14 * 32, 4 * 32, 9 * 32)
     assert metrics.pooled == pytest.approx(1 - (9 - 7) / 9 * 2)
+
+
+def test_parameters_are_the_weights_before_pruning() -> None:
+    """Not what a 2x2 kernel's 3x3 pattern has room for."""
+    segment = replace(weights([3, 1], 3, 3), dense=2 * 3 * 4)
+    (only,) = paper_metrics(by_hand((segment,)), pes=2).convolutions
+    assert only.parameters == 24
 
 
 def test_network_figures_by_hand() -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from evenspike_core.arch import PID_BITS, Arch
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.mapping import LayerMapping, choose
+from evenspike_core.mapping import LayerMapping, choose, input_mapping
 from evenspike_core.pack import Descriptor, Packed, pack, pack_layer, split_chunk
-from evenspike_core.program import PIXELS, Program, Segment
+from evenspike_core.program import PIXELS, Coding, Layer, Program, Readout, Segment
 from evenspike_core.unpack import unpack
 from tests.helpers.archs import random_arch, random_mapping
 from tests.helpers.networks import random_program
@@ -44,12 +44,21 @@ def test_the_programs_of_the_round_trip_have_every_feature() -> None:
     layers = [one for program in programs for one in program.layers[1:]]
     parts = [part for one in layers for part in one.segments]
     assert {part.kernel for part in parts} == {1, 3, 5, 7}
-    assert max(len(one.segments) for one in layers) == 2
+    assert {len(one.segments) for one in layers} == {1, 2, 3}
+    assert {one.hard for one in layers} == {True, False}
+    assert {np.sign(one.reset) for one in layers} == {-1, 0, 1}
+    assert {one.readout for one in layers} == {None, *Readout}
+    assert {program.encoder.coding for program in programs} == set(Coding)
+    assert any(part.offset[0] != part.offset[1] for part in parts)
+    assert any(part.offset[0] > 0 for part in parts)
     assert any(int(one.bias.min()) < 0 for one in layers)
     assert any(not part.weights.any() for part in parts)
     assert any((part.weights == -(1 << 15)).any() for part in parts)
     archs = [random_arch(seed) for seed in range(160)]
     assert {arch.pes for arch in archs} == {1, 2, 4, 8, 16, 32}
+    groups = {arch.groups(program.timesteps) for program, arch in zip(programs, archs, strict=True)}
+    assert {1, 2, 3} < groups
+    assert max(groups) > 8
     chunks = [
         len(plan.chunks)
         for seed in range(40)
@@ -92,18 +101,120 @@ def test_descriptors_say_what_the_program_and_the_mapping_say(seed: int) -> None
     mapping = random_mapping(program, arch, seed)
     packed = pack(program, mapping, arch)
     for one, plan, found in zip(program.layers, mapping, packed.layers, strict=True):
-        for name in ("name", "host", "last", "size", "pool", "threshold", "leak", "reset"):
+        same_fields = ["name", "host", "last", "readout", "threshold", "leak", "hard", "reset"]
+        same_fields += [] if one.host else ["size", "pool"]
+        for name in same_fields:
             assert getattr(found, name) == getattr(one, name)
         assert (found.tile, found.slots, found.chunks) == (plan.tile, plan.slots, plan.chunks)
         assert found.filters == one.filters
         assert found.blocks.tolist() == plan.blocks.tolist()
+        if one.host:
+            continue
         for part, described in zip(one.segments, found.segments, strict=True):
-            for name in ("source", "kernel", "stride", "padding", "average"):
+            for name in ("source", "kernel", "stride", "offset", "average"):
                 assert getattr(described, name) == getattr(part, name)
             assert (described.height, described.width) == program.source_shape(part)[1:]
-            if part.source != PIXELS:
-                assert described.blocks == mapping[part.source].blocks.shape[0]
-                assert described.spike_base == packed.layers[part.source].spike_base
+            assert described.blocks == mapping[part.source].blocks.shape[0]
+            assert described.spike_base == packed.layers[part.source].spike_base
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_input_is_the_encoders_output_in_its_own_order(seed: int) -> None:
+    """What the encoder is, a pool included, is the host's; the machine gets its map of spikes."""
+    program, arch = random_program(seed), random_arch(seed)
+    packed = pack(program, random_mapping(program, arch, seed), arch)
+    found, (channels, height, width) = packed.layers[0], program.encoder.output
+    assert packed.host is program.encoder
+    assert (found.size, found.pool, found.filters) == ((height, width), 1, channels)
+    assert (found.segments, found.chunks, found.passes) == ((), (), ())
+    lanes = found.blocks.reshape(-1).tolist()
+    assert lanes == [*range(channels), *[-1] * (-channels % arch.pes)]
+
+
+# --- groups of timesteps ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own", "timesteps", "groups", "last"),
+    [
+        (4, 1, 1, 1),
+        (4, 4, 1, 4),
+        (4, 5, 2, 1),
+        (4, 32, 8, 4),
+        (1, 32, 32, 1),
+        (8, 32, 4, 8),
+        (5, 32, 7, 2),
+        (8, 31, 4, 7),
+        (7, 8, 2, 1),
+    ],
+)
+def test_groups_share_the_spike_memory(own: int, timesteps: int, groups: int, last: int) -> None:
+    program = replace(residual(), timesteps=timesteps)
+    arch = Arch(pes=1, timesteps=own, spike_entries=48 * groups + groups - 1)
+    packed = pack(program, choose(program, arch), arch)
+    assert (packed.timesteps, packed.groups, packed.last_timesteps) == (timesteps, groups, last)
+    assert packed.region == 48, "what the division leaves is nobody's"
+    assert max(extent(one)[1] for one in packed.layers[:-1]) == 48
+    assert same(unpack(packed), replace(program, provenance={}))
+
+
+def test_a_spike_memory_too_small_for_the_groups_names_the_layer() -> None:
+    program = replace(residual(), timesteps=9)
+    arch = Arch(pes=1, spike_entries=143)
+    with pytest.raises(EvenspikeError) as caught:
+        pack(program, choose(program, arch), arch)
+    assert str(caught.value) == (
+        "layer b: no room for 16 entries of spikes beside those still needed; Arch spike_entries "
+        "is 143, of which each of the 3 groups of 4 timesteps has 47"
+    )
+    one_less = replace(program, timesteps=8)
+    assert pack(one_less, choose(one_less, arch), arch).region == 71
+    with pytest.raises(EvenspikeError, match=r"^layer first: its spikes take 16 entries; Arch"):
+        pack(program, choose(program, arch), replace(arch, spike_entries=47))
+
+
+# --- any number of segments ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("count", [3, 4, 9])
+def test_many_segments_pack_and_unpack(count: int, seed: int) -> None:
+    """Of one source or of several, of every kernel, each with chunks of its own."""
+    rng = np.random.default_rng((count, seed))
+    filters = [int(n) for n in rng.integers(1, 40, 3)]
+    zero = [np.zeros(n, dtype=np.int32) for n in filters]
+    first = Layer("first", (), zero[0], (3, 5), 1, coding=Coding.FRAMES)
+    second = layer("second", segment(0, (filters[1], filters[0], 1, 1), 3), (3, 5))
+    parts = []
+    for number in range(count):
+        source, kernel = int(rng.integers(2)), int(rng.choice((1, 3, 5, 7)))
+        weights = rng.integers(-99, 99, (filters[2], filters[source], kernel, kernel))
+        weights[rng.random(weights.shape) < 0.7] = 0
+        offset = int(rng.integers(-255, 256)), int(rng.integers(-7, 8))
+        stride = int(rng.integers(1, 3))
+        parts.append(Segment(source, weights.astype(np.int16) * (number % 4 != 3), stride, offset))
+    last = Layer("last", tuple(parts), zero[2], (1, 1), 9, readout=Readout.COUNT)
+    program = Program("many", 3, (filters[0], 3, 5), (first, second, last))
+    arch = Arch(pes=4, chunk_blocks=2)
+    packed = pack(program, random_mapping(program, arch, seed), arch)
+    assert len(packed.layers[2].segments) == count
+    assert [part for part, _, _ in packed.layers[2].chunks] == sorted(
+        part for part, _, _ in packed.layers[2].chunks
+    )
+    assert same(unpack(replace(packed, program=Untouchable())), program)
+
+
+def test_what_was_never_there_is_not_in_the_words() -> None:
+    """`dense` is the Program's alone: unpacked, every weight of an array counts."""
+    program = single([{(0, 0): 1}], [0], 3, 2)
+    few = replace(program.layers[1].segments[0], dense=4)
+    changed = replace(
+        program, layers=(program.layers[0], replace(program.layers[1], segments=(few,)))
+    )
+    packed = [pack(one, choose(one, Arch()), Arch()) for one in (program, changed)]
+    assert np.array_equal(packed[0].stream, packed[1].stream)
+    assert changed.layers[1].weights == 4
+    assert unpack(packed[1]) == program
 
 
 # --- the words, by hand ---------------------------------------------------------------------
@@ -115,18 +226,22 @@ def single(filters: Sequence[Weights], bias: list[int], kernel: int, channels: i
     for f, values in enumerate(filters):
         for (channel, pid), value in values.items():
             weights[f, channel, pid] = value
-    source = Segment(
-        0, weights.reshape(len(filters), channels, kernel, kernel), padding=kernel // 2
-    )
+    padding = -(kernel // 2)
+    shaped = weights.reshape(len(filters), channels, kernel, kernel)
+    source = Segment(0, shaped, offset=(padding, padding))
+    last = layer("last", source, (1, 1), bias=np.array(bias, dtype=np.int32), readout=Readout.PSUM)
     return Program(
         "single",
         1,
         (1, 1, 1),
-        (
-            layer("first", segment(PIXELS, (channels, 1, 1, 1), 0), (1, 1)),
-            layer("last", source, (1, 1), bias=np.array(bias, dtype=np.int32), last=True),
-        ),
+        (encoder("first", channels, (1, 1)), last),
     )
+
+
+def encoder(name: str, channels: int, size: tuple[int, int]) -> Layer:
+    """A direct one, of one channel and 1x1 kernels without weights."""
+    image = segment(PIXELS, (channels, 1, 1, 1), 0)
+    return layer(name, image, size, coding=Coding.DIRECT)
 
 
 def words(program: Program, arch: Arch) -> list[int]:
@@ -251,10 +366,9 @@ def test_counts_and_round_robin(pes: int) -> None:
 def test_a_count_that_its_byte_cannot_hold_names_the_layer() -> None:
     arch = Arch(pes=1, slots=1, scratchpad_words=8192, header_words=256, chunk_blocks=256)
     program = single([{(c, p): 1 for c in range(256) for p in range(9)}], [0], 3, 256)
-    lanes = np.arange(256, dtype=np.int32).reshape(256, 1, 1)
     chunks = ((0, 0, 256),)
     mapping = (
-        LayerMapping((1, 1), lanes),
+        input_mapping(program.layers[0], arch),
         LayerMapping((1, 1), np.zeros((1, 1, 1), dtype=np.int32), chunks),
     )
     with pytest.raises(EvenspikeError) as caught:
@@ -297,7 +411,8 @@ def test_spikes_that_are_alive_together_never_overlap(seed: int) -> None:
     packed = pack(program, random_mapping(program, arch, seed), arch)
     assert overlaps(packed) == []
     assert all(extent(one)[0] >= 0 for one in packed.layers)
-    assert all(extent(one)[1] <= arch.spike_entries for one in packed.layers[:-1])
+    assert packed.region * packed.groups <= arch.spike_entries
+    assert all(extent(one)[1] <= packed.region for one in packed.layers[:-1])
 
 
 def test_the_programs_of_the_spike_memory_hold_maps_for_later_readers() -> None:
@@ -312,11 +427,11 @@ def test_the_programs_of_the_spike_memory_hold_maps_for_later_readers() -> None:
 def residual(side: int = 4) -> Program:
     """first -> a -> b -> c, and c reads `first` too: its spikes live while b is written."""
     names = [("a", 0), ("b", 1), ("c", 2)]
-    layers = [layer("first", segment(PIXELS, (1, 1, 1, 1), 0), (side, side))]
+    layers = [encoder("first", 1, (side, side))]
     layers += [layer(name, segment(source, (1, 1, 1, 1)), (side, side)) for name, source in names]
     shortcut = (*layers[3].segments, segment(0, (1, 1, 1, 1)))
     layers[3] = replace(layers[3], segments=shortcut)
-    last = layer("last", segment(3, (1, 1, 1, 1), average=side), (1, 1), last=True, threshold=0)
+    last = layer("last", segment(3, (1, 1, 1, 1), average=side), (1, 1), readout=Readout.PSUM)
     return Program("residual", 1, (1, side, side), (*layers, last))
 
 
@@ -351,43 +466,33 @@ def test_pack_checks_the_program_against_the_arch() -> None:
 
 def chain(layers: int) -> Program:
     """A network of 1x1 maps with one neuron a layer."""
-    parts = [layer("layer0", segment(PIXELS, (1, 1, 1, 1), 0), (1, 1))]
+    parts = [encoder("layer0", 1, (1, 1))]
     for number in range(1, layers):
-        last = number == layers - 1
+        readout = Readout.PSUM if number == layers - 1 else None
         source = segment(number - 1, (1, 1, 1, 1), 0)
-        parts.append(layer(f"layer{number}", source, (1, 1), last=last, threshold=int(not last)))
+        parts.append(layer(f"layer{number}", source, (1, 1), readout=readout))
     return Program("chain", 1, (1, 1, 1), tuple(parts))
 
 
 def wide(first: int, filters: int, pool: int = 2) -> Program:
     """`filters` filters on a map of 256 x 256 of `first` channels, with 1x1 kernels."""
-    host = layer("host", segment(PIXELS, (first, 1, 1, 1), 0), (256, 256))
     body = layer("body", segment(0, (filters, first, 1, 1), 0), (256, 256), pool=pool)
-    parts, side = [host, body], 256 // pool
-    while side > 1:
-        narrower = segment(len(parts) - 1, (1, parts[-1].filters, 1, 1), 0, average=2)
-        side //= 2
-        last = side == 1
-        parts.append(layer(f"to{side}", narrower, (side, side), last=last, threshold=int(not last)))
-    return Program("wide", 1, (1, 256, 256), tuple(parts))
+    last = layer("last", segment(1, (1, filters, 1, 1), 0), (1, 1), readout=Readout.PSUM)
+    return Program("wide", 1, (1, 256, 256), (encoder("host", first, (256, 256)), body, last))
+
+
+def chunked_twice(channels: int) -> Program:
+    """A last layer that reads `channels` single neurons with two segments."""
+    program = single([{}], [0], 1, channels)
+    last = program.layers[1]
+    doubled = replace(last, segments=last.segments * 2)
+    return replace(program, layers=(program.layers[0], doubled))
 
 
 MANY = Arch(pes=1, slots=1, accumulators=4, spike_entries=1 << 24, table_words=1 << 16)
 """One filter a pass and 2 x 2 neurons a tile."""
 
 EXCESSES: dict[str, tuple[Program, Arch, str]] = {
-    "segments": (
-        replace(
-            residual(),
-            layers=(
-                *residual().layers[:3],
-                replace(residual().layers[3], segments=residual().layers[3].segments * 2),
-                residual().layers[4],
-            ),
-        ),
-        Arch(),
-        "layer c: 4 segments, the limit is 2",
-    ),
     "layers": (chain(257), MANY, "chain: 257 layers, the limit is 256"),
     "passes": (
         single([{}] * 4096, [0] * 4096, 1, 1),
@@ -395,7 +500,7 @@ EXCESSES: dict[str, tuple[Program, Arch, str]] = {
         "layer last: 4096 passes, the limit is 4095; raise Arch accumulators, slots or pes",
     ),
     "chunks": (
-        single([{}], [0], 1, 4096),
+        chunked_twice(2048),
         replace(MANY, chunk_blocks=1),
         "layer last: 4096 chunks, the limit is 4095; raise Arch scratchpad_words or chunk_blocks",
     ),
@@ -404,13 +509,33 @@ EXCESSES: dict[str, tuple[Program, Arch, str]] = {
         replace(MANY, chunk_blocks=1),
         "layer body: 16777216 loads of its chunks, the limit is 16777215; raise Arch accumulators",
     ),
-    "currents": (
+    "loads of groups": (
+        replace(wide(2, 32), timesteps=32),
+        replace(MANY, chunk_blocks=1, timesteps=1),
+        "layer body: 16777216 loads of its chunks, the limit is 16777215; raise Arch accumulators",
+    ),
+    "input": (
         wide(256, 1),
         MANY,
-        "layer host: 16777216 words of currents, the limit is 16777215",
+        "layer host: 16777216 words of spikes, the limit is 16777215",
+    ),
+    "input's groups": (
+        replace(wide(8, 1), timesteps=32),
+        replace(MANY, timesteps=1),
+        "layer host: 16777216 words of spikes, the limit is 16777215",
+    ),
+    "input's blocks": (
+        single([{}], [0], 1, 4096),
+        MANY,
+        "layer first: 4096 blocks of channels, the limit is 4095; raise Arch pes",
+    ),
+    "tiles": (
+        replace(wide(2, 1), timesteps=16),
+        replace(MANY, chunk_blocks=1, timesteps=4),
+        "layer body: 65536 tiles and groups, the limit is 65535; raise Arch accumulators",
     ),
     "table": (
-        single([{}] * 46, [0] * 46, 1, 1),
+        single([{}] * 45, [0] * 45, 1, 1),
         replace(MANY, table_words=64),
         "single: its layers, passes and chunks take 65 words of the table, Arch table_words is 64",
     ),
@@ -429,16 +554,23 @@ def test_one_less_is_packed() -> None:
         (chain(256), MANY),
         (single([{}] * 4095, [0] * 4095, 1, 1), MANY),
         (single([{}], [0], 1, 4095), replace(MANY, chunk_blocks=1)),
-        (single([{}] * 45, [0] * 45, 1, 1), replace(MANY, table_words=64)),
+        (single([{}] * 44, [0] * 44, 1, 1), replace(MANY, table_words=64)),
     ):
         pack(program, choose(program, arch), arch)
+    for program, arch in (
+        (replace(wide(7, 1), timesteps=32), replace(MANY, timesteps=1)),
+        (single([{}], [0], 1, 4095), MANY),
+        (replace(wide(2, 1), timesteps=12), replace(MANY, chunk_blocks=1)),
+    ):
+        choose(program, arch)
 
 
 def test_a_tile_too_many_is_refused() -> None:
     program, arch = wide(2, 1, 1), replace(MANY, chunk_blocks=1)
     mapping = list(choose(program, arch))
     mapping[1] = replace(mapping[1], tile=(1, 1))
-    with pytest.raises(EvenspikeError, match=r"^layer body: 65536 tiles, the limit is 65535;"):
+    says = r"^layer body: 65536 tiles and groups, the limit is 65535;"
+    with pytest.raises(EvenspikeError, match=says):
         pack(program, tuple(mapping), arch)
 
 
@@ -481,19 +613,32 @@ WRONG: dict[str, tuple[LayerMapping, str]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_mapping_of_something_else_is_refused(name: str) -> None:
-    """Tiles and assignments are tried on the host layer, chunks on the one behind it."""
     plan, says = WRONG[name]
-    dense = segment(0, (6, 6, 3, 3), padding=1)
-    last = layer("last", segment(1, (1, 6, 1, 1), 0, average=4), (1, 1), last=True, threshold=0)
-    host = layer("host", segment(PIXELS, (6, 1, 1, 1), 0), (4, 4))
-    program = Program("p", 1, (1, 4, 4), (host, layer("body", dense, (4, 4)), last))
+    program = dense_body()
     mapping = list(choose(program, SMALL))
-    index = int("cover" in says or "chunk" in says)
-    mapping[index] = plan
+    mapping[1] = plan
     with pytest.raises(EvenspikeError) as caught:
         pack(program, tuple(mapping), SMALL)
-    assert str(caught.value).startswith(f"layer {program.layers[index].name}: ")
+    assert str(caught.value).startswith("layer body: ")
     assert says in str(caught.value)
+
+
+def dense_body() -> Program:
+    body = layer("body", segment(0, (6, 6, 3, 3), offset=(-1, -1)), (4, 4))
+    last = layer("last", segment(1, (1, 6, 1, 1), 0, average=4), (1, 1), readout=Readout.PSUM)
+    return Program("p", 1, (1, 4, 4), (encoder("host", 6, (4, 4)), body, last))
+
+
+def test_a_mapping_that_changes_the_order_of_the_input_is_refused() -> None:
+    program = dense_body()
+    mapping = list(choose(program, SMALL))
+    order = mapping[0].assignment.copy()
+    order[0, 0, 0], order[0, 0, 1] = order[0, 0, 1], order[0, 0, 0]
+    for plan in (replace(mapping[0], assignment=order), PLAN):
+        mapping[0] = plan
+        with pytest.raises(EvenspikeError) as caught:
+            pack(program, tuple(mapping), SMALL)
+        assert str(caught.value) == "layer host: the mapping changes the order of the input"
 
 
 def test_what_is_packed_cannot_be_changed() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from evenspike_core import program as programs
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import PIXELS, Coding, Layer, Program, Readout, Segment
 from tests.helpers.networks import random_program
@@ -313,6 +314,13 @@ def test_every_field_changes_the_digest() -> None:
     ]
     digests = {replace(TINY, **change).digest() for change in changes}
     assert len(digests) == len(changes)
+
+
+def test_the_format_is_in_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a mapping kept for a Program is never taken for one of another format."""
+    before = replace(TINY).digest()
+    monkeypatch.setattr(programs, "FORMAT", programs.FORMAT + 1)
+    assert replace(TINY).digest() != before
 
 
 def test_save_where_it_cannot(tmp_path: Path) -> None:

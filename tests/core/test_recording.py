@@ -16,6 +16,7 @@ import pytest
 
 from evenspike_core import recording
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import mask_type
 from evenspike_core.recording import FORMS, read_trace
 from evenspike_core.topology import INPUT
 from evenspike_core.workload import draw
@@ -57,7 +58,7 @@ def refused(arrays: Arrays, **options: Any) -> str:
     return str(caught.value).removeprefix("trace: ")
 
 
-def planes(masks: npt.NDArray[np.uint8], timesteps: int) -> npt.NDArray[np.uint8]:
+def planes(masks: npt.NDArray[Any], timesteps: int) -> npt.NDArray[np.uint8]:
     return np.array([masks >> t & 1 for t in range(timesteps)], dtype=np.uint8)
 
 
@@ -81,16 +82,45 @@ def test_a_file_is_read_in_its_order(tmp_path: Path, compress: bool) -> None:
 
 @pytest.mark.parametrize("kind", [bool, np.uint8, np.int8, np.int64, np.float16, np.float32])
 @pytest.mark.parametrize("batch", [False, True])
-@pytest.mark.parametrize("timesteps", [1, 2, 4, 8])
+@pytest.mark.parametrize("timesteps", [1, 2, 4, 8, 9, 16, 17, 32])
 def test_planes_are_masks(kind: type, batch: bool, timesteps: int) -> None:
     """As SpikingJelly and snnTorch record them; the last of the timesteps may be silent."""
-    masks = {name: array % (1 << timesteps - 1) for name, array in GOOD.items()}
+    wide = {name: array.astype(mask_type(timesteps)) for name, array in GOOD.items()}
+    masks = {name: array % (1 << timesteps - 1) for name, array in wide.items()}
+    if timesteps > 8:
+        masks = {name: array << timesteps - 6 for name, array in masks.items()}
     given: Arrays = {name: planes(array, timesteps).astype(kind) for name, array in masks.items()}
     trace = read_trace({k: v[:, None] for k, v in given.items()} if batch else given)
     assert trace.timesteps == timesteps
     for one, array in zip(trace.spikes.values(), masks.values(), strict=True):
-        assert one.dtype == np.uint8
+        assert one.dtype == mask_type(timesteps)
         assert np.array_equal(one.reshape(array.shape), array)
+
+
+@pytest.mark.parametrize(
+    ("kind", "timesteps"),
+    [
+        (kind, timesteps)
+        for kind in (np.uint8, np.uint16, np.uint32, np.uint64)
+        for timesteps in range(1, min(8 * kind().itemsize, 32) + 1)
+    ],
+)
+def test_masks_of_any_unsigned_type(kind: type, timesteps: int) -> None:
+    """What is handed out is of the type of their timesteps, whatever held them."""
+    array = np.arange(2 * 4 * 4, dtype=kind).reshape(2, 4, 4) % kind(1 << min(timesteps, 5))
+    array[1, 3, 3] = (1 << timesteps) - 1
+    for given in (
+        {"a_in": array},
+        {"a_in": array.astype(">u8")},
+        {"a_in": array, "b_in": array[:1]},
+    ):
+        trace = read_trace(given)
+        assert trace.timesteps == timesteps
+        found = trace.spikes[INPUT]
+        assert found.dtype == mask_type(timesteps)
+        assert found.tolist() == array.tolist()
+        assert draw(trace, 50.0).outputs[0].dtype == mask_type(timesteps)
+    assert read_trace({"a_in": array}, timesteps=32).spikes[INPUT].dtype == np.uint32
 
 
 @pytest.mark.parametrize(
@@ -99,6 +129,8 @@ def test_planes_are_masks(kind: type, batch: bool, timesteps: int) -> None:
         (15, None, None, 4),
         (2, None, None, 2),
         (255, None, None, 8),
+        (2, None, 9, 9),
+        (2, 32, None, 32),
         (2, None, 4, 4),
         (2, 3, None, 3),
         (0, 3, 3, 3),
@@ -140,14 +172,20 @@ NAN = np.full((4, 2, 4, 4), np.nan)
         ({"a_in": FULL[None], "b_in": FULL}, "array b_in is uint8 (2, 4, 4): of planes [T, B"),
         ({"a_in": FULL[None], "b_in": ones(2)}, f"array b_in is uint8 (2,), neither {FORMS}"),
         ({"a_in": ones(2, 5), "b_in": ones(4, 5)}, "array a_in has 2 timesteps, array b_in has 4"),
-        ({"a_in": ones(9, 2, 4, 4)}, "array a_in has 9 timesteps, 1 to 8 are possible"),
+        ({"a_in": ones(33, 2, 4, 4)}, "array a_in has 33 timesteps, 1 to 32 are possible"),
         ({"a_in": ones(4, 2, 4, 4) * 3}, "array a_in holds 3, planes hold 0 and 1; a layer that"),
         ({"a_in": ones(4, 2, 4, 4) / 2}, "array a_in holds 0.5, planes hold 0 and 1"),
         ({"a_in": -ones(4, 2, 4, 4).astype(np.int8)}, "array a_in holds -1, planes hold 0 and 1"),
         ({"a_in": NAN}, "array a_in holds nan, planes hold 0 and 1"),
         ({"a_in": FULL * 0}, "masks without a spike: state their timesteps"),
-        ({"a_in": FULL, "timesteps": np.array(9)}, "the array `timesteps`: 9, 1 to 8 timesteps"),
-        ({"a_in": FULL, "timesteps": np.array(0)}, "the array `timesteps`: 0, 1 to 8 timesteps"),
+        ({"a_in": FULL.astype(np.uint64) << 32}, "masks of 33 timesteps, 1 to 32 are possible"),
+        ({"a_in": FULL.astype(np.uint64) << 63}, "masks of 64 timesteps, 1 to 32 are possible"),
+        (
+            {"a_in": FULL.astype(np.uint64) << 40, "timesteps": np.array(32)},
+            "array a_in has a mask of 1099511627776, 32 timesteps reach 4294967295",
+        ),
+        ({"a_in": FULL, "timesteps": np.array(33)}, "the array `timesteps`: 33, 1 to 32 timesteps"),
+        ({"a_in": FULL, "timesteps": np.array(0)}, "the array `timesteps`: 0, 1 to 32 timesteps"),
         ({"a_in": FULL, "timesteps": np.array(2.0)}, "timesteps is float64 (), not a number"),
         ({"a_in": FULL, "timesteps": ones(1)}, "timesteps is uint8 (1,), not a number"),
         (
@@ -166,13 +204,13 @@ def test_what_a_trace_may_not_hold(tmp_path: Path, arrays: Arrays, says: str) ->
         assert message(tmp_path / "t.npz", packed(arrays)).startswith(says)
 
 
-@pytest.mark.parametrize("timesteps", [0, -1, 9, 2])
+@pytest.mark.parametrize("timesteps", [0, -1, 33, 2])
 def test_timesteps_that_are_stated_wrongly(timesteps: int) -> None:
     says = refused({"a_in": FULL[None].repeat(4, 0)}, timesteps=timesteps)
     if timesteps == 2:
         assert says == "its planes: 4 timesteps, the option `timesteps`: 2"
     else:
-        assert says == f"the option `timesteps`: {timesteps}, 1 to 8 timesteps are possible"
+        assert says == f"the option `timesteps`: {timesteps}, 1 to 32 timesteps are possible"
 
 
 # --- files ----------------------------------------------------------------------------------

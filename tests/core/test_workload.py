@@ -12,6 +12,7 @@ import pytest
 from evenspike_core import reference
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import mask_type
 from evenspike_core.mapping import choose
 from evenspike_core.recording import Trace, read_trace
 from evenspike_core.topology import Topology, described, stacked
@@ -62,6 +63,20 @@ def test_one_density_less_leaves_the_last_array_for_its_shape() -> None:
 def test_a_workload_prints_in_one_line() -> None:
     load = draw(trace((2, 4, 4)), 100)
     assert repr(load) == "<Workload trace: 1 layers, 1 timesteps, 36 of 36 weights, 32 spikes>"
+
+
+@pytest.mark.parametrize("timesteps", [1, 8, 9, 16, 17, 32])
+def test_a_workload_of_any_timesteps_runs(timesteps: int) -> None:
+    load = draw(draw_spikes(RESIDUAL, timesteps, 100, 0), 50)
+    assert f"6 layers, {timesteps} timesteps" in repr(load)
+    spikes = sum(int(np.prod(shape)) for shape in list(RESIDUAL.shapes.values())[:-1]) * timesteps
+    assert repr(load).endswith(f" {spikes:,} spikes>")
+    for index, masks in enumerate(load.inputs, start=1):
+        sources = [s.source for s in load.program.layers[index].segments]
+        found = reference.run_layer(load.program, index, dict(zip(sources, masks, strict=True)))
+        assert found.masks is not None
+        assert found.masks.dtype == mask_type(timesteps)
+    choose(load.program, Arch())
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 5, 7), (1, 1, 1), (20, 1, 9), (4, 3, 3)])
@@ -132,11 +147,11 @@ def test_percents_outside_their_range(value: float) -> None:
     assert str(caught.value) == f"rate {value} is outside 0 to 100 percent"
 
 
-@pytest.mark.parametrize("timesteps", [0, -1, 9])
+@pytest.mark.parametrize("timesteps", [0, -1, 33])
 def test_timesteps_outside_their_range(timesteps: int) -> None:
     with pytest.raises(EvenspikeError) as caught:
         draw_spikes(VGG16, timesteps, 5, 0)
-    assert str(caught.value) == f"{timesteps} timesteps, 1 to 8 are possible"
+    assert str(caught.value) == f"{timesteps} timesteps, 1 to 32 are possible"
 
 
 def test_negative_numbers() -> None:
@@ -184,12 +199,12 @@ def test_weights_have_the_density(density: float) -> None:
         assert abs(np.abs(living).mean() - 64) < 2
 
 
-@pytest.mark.parametrize("timesteps", [1, 2, 4, 8])
+@pytest.mark.parametrize("timesteps", [1, 2, 4, 8, 9, 16, 17, 32])
 @pytest.mark.parametrize("rate", [0.0, 5.0, 50.0, 100.0])
 def test_spikes_have_the_rate_at_every_timestep(rate: float, timesteps: int) -> None:
     topology = stacked(["a"], [(32, 32, 32)])
     masks = draw_spikes(topology, timesteps, rate, 5).spikes["input"]
-    assert masks.dtype == np.uint8
+    assert masks.dtype == mask_type(timesteps)
     assert int(masks.max()) >> timesteps == 0
     fired = np.array([(masks >> t & 1).mean() for t in range(timesteps)])
     sigma = (rate / 100 * (1 - rate / 100) / masks.size) ** 0.5

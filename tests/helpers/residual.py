@@ -15,10 +15,11 @@ from evenspike_train.networks import NetworkConfig
 from evenspike_train.tickets import masks
 
 
-def images(count: int, seed: int, side: int = 32) -> torch.Tensor:
-    """uint8 [count, 1, side, side]: noise."""
+def images(count: int, seed: int, side: int = 32, channels: int = 1) -> torch.Tensor:
+    """uint8 [count, channels, side, side]: noise."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 1, side, side), dtype=torch.uint8, generator=generator)
+    shape = (count, channels, side, side)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
 def calibrated(
@@ -45,5 +46,6 @@ def calibrated(
 
 
 def program_of(model: networks.ResNet19, side: int = 32, *, keep_living: bool = False) -> Program:
-    network = follow(model, images(4, 99, side), "residual")
+    noise = images(4, 99, side, model.config.in_channels)
+    network = follow(model, noise, "residual")
     return to_program(network, keep_living=keep_living)[0]

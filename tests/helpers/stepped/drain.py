@@ -176,12 +176,10 @@ class Drain:
         time, adds = divmod(stage, 2)
         if layer.readout == "psum":
             return neurons
+        # Behind the last timestep the stages only hold what it leaves.
         if adds:
             return add(layer, neurons, time) if time < neurons.timesteps else neurons
-        if time > neurons.timesteps:
-            return neurons
-        # The last register only holds what the last timestep leaves.
-        return multiply(layer, neurons, time - 1) if stage <= self.out else neurons
+        return multiply(layer, neurons, time - 1) if time <= neurons.timesteps else neurons
 
     def _write(self, neurons: Neurons) -> None:
         """What the last layer gives for a group."""

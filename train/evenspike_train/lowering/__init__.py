@@ -5,6 +5,7 @@ from __future__ import annotations
 from evenspike_train.lowering.importing import import_network
 from evenspike_train.lowering.network import FloatLayer, Network
 from evenspike_train.lowering.neurons import NeuronModel, Reset
+from evenspike_train.lowering.nir_graph import import_nir
 from evenspike_train.lowering.registry import register
 from evenspike_train.lowering.segments import FloatSegment
 
@@ -15,5 +16,6 @@ __all__ = [
     "NeuronModel",
     "Reset",
     "import_network",
+    "import_nir",
     "register",
 ]

@@ -72,6 +72,7 @@ _REGROUPED = frozenset(
 _PERMUTED = frozenset(
     ("permute", "transpose", "movedim", "moveaxis", "swapaxes", "swapdims", "t", "get.T", "get.mT")
 )
+_LAYOUTS = frozenset(("stack", "cat", "__getitem__", "select", "unbind"))
 _DROPOUTS = frozenset(
     ("dropout", "dropout2d", "dropout1d", "dropout3d", "alpha_dropout", "feature_dropout")
 )
@@ -149,7 +150,7 @@ def _found(
         return [value.of(value.content, _permuted(name, value.dims, args, kwargs))]
     if name not in _RULES:
         raise Impossible(_NO_RULE.get(name, f"{name} has no form as a convolution of spikes"))
-    if any(v.final for v in recorder.known((args, kwargs))):
+    if name not in _LAYOUTS and any(v.final for v in recorder.known((args, kwargs))):
         raise Impossible(f"{name} works on what can only be an output")
     outcome = _RULES[name](recorder, outputs, *args, **kwargs)
     return [outcome] if isinstance(outcome, Value) else list(outcome)
@@ -612,6 +613,35 @@ def _adaptive_avg_pool2d(
         )
     window = (map_[0] // size[0], map_[1] // size[1])
     return _avg_pool2d(recorder, outputs, input, window)  # type: ignore[return-value]
+
+
+@_rule("avg_pool1d")
+def _avg_pool1d(
+    recorder: Recorder,
+    outputs: list[Tensor],
+    input: Tensor,  # noqa: A002 - torch's own name
+    kernel_size: Any,
+    stride: Any = None,
+    *_: Any,
+    **__: Any,
+) -> Value:
+    """The mean over channels that are neighbours: the votes for a class."""
+    value = cast("Value", _value(recorder, input))
+    form = _form(value, "an average over channels")
+    window = _pair(kernel_size)[0]
+    step = window if stride is None or stride == () else _pair(stride)[0]
+    votes = int(outputs[0].shape[-1])
+    if flat(value.dims[-1:]) != "C" or form.size != (1, 1) or step != window:
+        raise Impossible("an average over one dimension that is not the channels in groups")
+
+    def make() -> Content:
+        pattern = np.zeros((votes, form.channels, 1, 1), dtype=np.bool_)
+        for one in range(votes):
+            pattern[one, one * window : (one + 1) * window] = True
+        return forms.convolve(form, Kernel(pattern / window, pattern, pattern, np.zeros(votes)))
+
+    content = recorder.content(("votes", form, window), make)
+    return value.of(content, (*value.dims[:-1], *named("C", [votes])))
 
 
 @_rule("max_pool2d")

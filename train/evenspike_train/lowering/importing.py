@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -79,17 +79,10 @@ def import_network(
     with _quiet(module):
         run = _run(module, entry)
     recorder = run.recorder
-    steps = recorder.timesteps
-    if steps is None:
-        raise EvenspikeError(f"{label}: no timesteps are to be seen; say timesteps=")
+    value, tensor = _chosen(run, wanted, label)
+    steps = recorder.timesteps or 1
     if steps > TIMESTEPS_MAX:
         raise EvenspikeError(f"{label}: {steps} timesteps; a Program holds {TIMESTEPS_MAX} at most")
-    if not recorder.layers:
-        raise EvenspikeError(
-            f"{label}: has no neurons that are known; register their module "
-            "(evenspike_train.lowering.register)"
-        )
-    value, tensor = _chosen(run, wanted, label)
     content = value.content
     assert isinstance(content, (Form, Membrane))
     assembler = Assembler(recorder, entry.source, entry.coding, entry.spikes, seed, names)
@@ -279,16 +272,12 @@ def _run(module: nn.Module, entry: _Input) -> _Run:
     try:
         run = _passes(module, entry, 1, single=False)
     except EvenspikeError:
-        raise
-    except Exception as error:
         if not (several and entry.frames):
-            raise _failed(module, error) from error
-        try:
-            return _by_steps(module, entry)
-        except EvenspikeError:
             raise
-        except Exception:  # noqa: BLE001 - the first error says more
-            raise _failed(module, error) from error
+        with suppress(EvenspikeError):  # what the first attempt said is the reason
+            return _by_steps(module, entry)
+        raise
+    run.recorder.settle()
     if run.recorder.single_steps:
         if steps is None:
             raise EvenspikeError(
@@ -328,8 +317,13 @@ def _passes(module: nn.Module, entry: _Input, count: int, *, single: bool) -> _R
             tensor = tensor.clone()
         when = t if single and entry.frames else None
         recorder[tensor] = entry.value(recorder, tensor, when, single=single)
-        with recorder.following():
-            results.append(module(tensor))
+        try:
+            with recorder.following():
+                results.append(module(tensor))
+        except EvenspikeError:
+            raise
+        except Exception as error:
+            raise _failed(module, error) from error
     return _Run(recorder, results)
 
 
@@ -342,7 +336,7 @@ def _parts(result: Any) -> list[Any]:
 
 def _chosen(run: _Run, wanted: Readout | None, label: str) -> tuple[Value, Tensor]:
     """The output that is read, with its numbers: [T, B, classes] or [B, classes]."""
-    candidates = []
+    candidates: list[tuple[Value | None, Tensor]] = []
     for index in range(len(_parts(run.results[0]))):
         parts = [_parts(result)[index] for result in run.results]
         found = list(tensors(parts))
@@ -357,6 +351,13 @@ def _chosen(run: _Run, wanted: Readout | None, label: str) -> tuple[Value, Tenso
         value, tensor = membranes[0]
     else:
         value, tensor = candidates[0]
+    if value is not None and isinstance(value.content, Broken):
+        raise EvenspikeError(value.content.reason)
+    if not run.recorder.layers:
+        raise EvenspikeError(
+            f"{label}: has no neurons that are known; register their module "
+            "(evenspike_train.lowering.register)"
+        )
     if value is None:
         raise EvenspikeError(
             f"{label}: what it gives does not depend on the example in a way that can be followed"
@@ -388,8 +389,6 @@ def _together(
 def _readable(recorder: Recorder, value: Value, tensor: Tensor, label: str) -> tuple[Value, Tensor]:
     """Check that the output is something that a last layer gives."""
     content, steps = value.content, recorder.timesteps or 1
-    if isinstance(content, Broken):
-        raise EvenspikeError(content.reason)
     if isinstance(content, Membrane):
         if value.final:
             raise EvenspikeError(

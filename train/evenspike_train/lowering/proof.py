@@ -155,7 +155,17 @@ def _encoded(
     if program.encoder.coding is not Coding.DIRECT:
         return spikes, None, False
     frames = [reference.host_currents(program, one) for one in network.inputs]
-    return spikes, np.stack(frames, 1).astype(np.float64), False
+    drives = np.stack(frames, 1).astype(np.float64)
+    return spikes, _largest(drives) if program.encoder.pool_first else drives, False
+
+
+def _largest(maps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The largest of each 2x2 window of maps [..., height, width]."""
+    *front, height, width = maps.shape
+    found: npt.NDArray[np.float64] = maps.reshape(*front, height // 2, 2, width // 2, 2).max(
+        axis=(-3, -1)
+    )
+    return found
 
 
 def _run(
@@ -248,7 +258,8 @@ def _cause(
         return "an accumulator saturates"
     theta = layer.neuron.threshold if math.isfinite(layer.neuron.threshold) else 1.0
     if layer.drives is not None:
-        off = np.abs(currents(network, index) - layer.drives)
+        said = currents(network, index)
+        off = np.abs((_largest(said) if layer.pool_first else said) - layer.drives)
         if off.max(initial=0) > _FLOAT_NOISE * max(theta, float(np.abs(layer.drives).max())):
             at = int(off.max(axis=(0, 1, 3, 4)).argmax())
             return (
@@ -256,11 +267,11 @@ def _cause(
                 f"say (by {off.max():.3g}, most in filter {at}); a pool, a padding or a function in "
                 "front of it is not what it seems"
             )
-        if layer.spikes is not None and not layer.pool_first:
-            said = _share(layer, layer.neuron)
-            if said > LIMIT / 2:
+        if layer.spikes is not None:
+            share = _share(layer, layer.neuron)
+            if share > LIMIT / 2:
                 return (
-                    f"the neurons of {layer.path} do not do what is known of them ({said:.2%} of "
+                    f"the neurons of {layer.path} do not do what is known of them ({share:.2%} of "
                     "the bits differ in real numbers already): leak, threshold or reset"
                 )
             rounded = NeuronModel(
@@ -276,7 +287,7 @@ def _share(layer: FloatLayer, neuron: NeuronModel) -> float:
     assert layer.drives is not None
     assert layer.spikes is not None
     spikes = neuron.run(layer.drives)
-    if layer.pool > 1:
+    if layer.pool > 1 and not layer.pool_first:
         *front, height, width = spikes.shape
         spikes = spikes.reshape(*front, height // 2, 2, width // 2, 2).any(axis=(-3, -1))
     return float((spikes != layer.spikes).mean())

@@ -25,6 +25,7 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_train.lowering import functions, registry
 from evenspike_train.lowering.axes import Dims, canonical, expected, flat
 from evenspike_train.lowering.forms import Form, Impossible, Pooled, Source, identity
+from evenspike_train.lowering.neurons import NeuronModel
 from evenspike_train.lowering.values import Broken, Content, Membrane, Neurons, Value
 
 _LIBRARIES = ("torch", "spikingjelly", "snntorch", "sinabs", "norse")
@@ -49,6 +50,8 @@ def user_line() -> str:
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         library = any(f"site-packages/{name}/" in path.as_posix() for name in _LIBRARIES)
+        if path.parent == here and frame.f_code.co_name == "_passes":
+            return ""  # what comes now has called the network, not made it
         if not library and here not in path.parents and not path.name.startswith("<"):
             return f"{path.name}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
@@ -73,6 +76,7 @@ class Recorder(TorchFunctionMode):
         self._values: dict[int, tuple[Tensor, Value]] = {}
         self._contents: dict[Any, Content] = {}
         self._kept: list[Any] = []
+        self._models: dict[int, NeuronModel] = {}
         self._layers: dict[int, Neurons] = {}
         self._calls: dict[int, int] = {}
         held = [*module.parameters(), *module.buffers()]
@@ -102,13 +106,19 @@ class Recorder(TorchFunctionMode):
         return self._names.get(id(self._modules[-1]), "") or self._root
 
     @property
+    def where(self) -> str:
+        """The innermost module that is running, for a message: its path and its class."""
+        kind = type(self._modules[-1]).__name__
+        return kind if self.path == kind else f"{self.path} ({kind})"
+
+    @property
     def module(self) -> nn.Module:
         """The innermost module that is running."""
         return self._modules[-1]
 
     def broken(self, reason: str, dims: Dims = ()) -> Value:
         line = user_line()
-        return Value(Broken(f"{self.path}: {reason}" + (f" ({line})" if line else "")), dims)
+        return Value(Broken(f"{self.where}: {reason}" + (f" ({line})" if line else "")), dims)
 
     def pixels(self, source: Source) -> None:
         """The input holds pixels, not spikes."""
@@ -169,7 +179,7 @@ class Recorder(TorchFunctionMode):
         name = functions.name_of(func)
         if name in functions.LEAVES:
             raise EvenspikeError(
-                f"{self.path}: forward takes the numbers of an activation ({name.strip('_')}) at "
+                f"{self.where}: forward takes the numbers of an activation ({name.strip('_')}) at "
                 f"{user_line()}; what it does must not depend on them"
             )
         result = func(*args, **kwargs)
@@ -184,7 +194,16 @@ class Recorder(TorchFunctionMode):
 
     def _enter(self, module: nn.Module, _: Any) -> None:
         self._modules.append(module)
-        self._inside += registry.find(module) is not None
+        handler = registry.find(module)
+        if handler is None:
+            return
+        if not self._inside and id(module) not in self._models:
+            self._busy = True
+            model = handler.describe(module, self.where)
+            model.check(self.where)
+            self._models[id(module)] = model
+            self._busy = False
+        self._inside += 1
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
         self._busy = True
@@ -273,6 +292,7 @@ class Recorder(TorchFunctionMode):
     ) -> tuple[Neurons | None, int]:
         """The layer that a call belongs to, and the timestep (-1: all of them)."""
         content, call = value.content, self._calls.get(id(module), 0)
+        self._calls[id(module)] = call + 1
         if isinstance(content, Broken):
             return None, 0
         if isinstance(content, Membrane) or isinstance(value.when, frozenset):
@@ -313,13 +333,10 @@ class Recorder(TorchFunctionMode):
                 )
             self._state(module, inputs[1:], call)
             at = call
-        self._calls[id(module)] = call + 1
         if id(module) not in self._layers:
-            model = handler.describe(module, self.path)
-            model.check(self.path)
-            path = self.path
-            source = Source(path, content.shape)
-            self._layers[id(module)] = Neurons(path, content, model, source)
+            source = Source(self.path, content.shape)
+            model = self._models[id(module)]
+            self._layers[id(module)] = Neurons(self.path, content, model, source)
             self.layers.append(self._layers[id(module)])
         neurons = self._layers[id(module)]
         if neurons.drive is not content:
@@ -350,6 +367,12 @@ class Recorder(TorchFunctionMode):
                 raise Impossible("a membrane that is not its own of the timestep before")
             if content.at != call - 1:
                 raise Impossible(f"its membrane of timestep {content.at} in timestep {call}")
+
+    def settle(self) -> None:
+        """Take the number of timesteps from that of the neurons' calls, where nothing else says it."""
+        counts = {self._calls[key] for key in self._layers}
+        if self.timesteps is None and len(counts) == 1 and max(counts) > 1:
+            self.timesteps = counts.pop()
 
     @property
     def single_steps(self) -> bool:

@@ -1,0 +1,236 @@
+"""Graphs of NIR: read as its semantics are, and as SpikingJelly writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+nir = pytest.importorskip("nir")
+
+import torch
+
+from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import Coding, Program, Readout
+from evenspike_train.export.programs import to_program
+from evenspike_train.lowering import Network, import_nir
+
+RNG = np.random.default_rng(0)
+
+
+def eighths(*shape: int) -> Any:
+    return RNG.integers(-4, 6, shape) / 8
+
+
+def convolution(filters: int, channels: int, kernel: int = 3, side: int = 8, **changed: Any) -> Any:
+    fields = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1} | changed
+    weight = eighths(filters, channels // fields["groups"], kernel, kernel)
+    return nir.Conv2d((side, side), weight=weight, bias=eighths(filters) / 2, **fields)
+
+
+def lif(*shape: int, **changed: float) -> Any:
+    fields = {"tau": 2e-4, "r": 2.0, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0} | changed
+    return nir.LIF(**{name: np.full(shape, value) for name, value in fields.items()})
+
+
+def chain(*nodes: Any, shape: tuple[int, ...] = (2, 8, 8)) -> Any:
+    named = {f"n{i}": node for i, node in enumerate(nodes)}
+    every = {"input": nir.Input(np.array(shape)), **named, "output": nir.Output(np.array([4]))}
+    order = list(every)
+    return nir.NIRGraph(every, list(zip(order[:-1], order[1:], strict=True)), type_check=False)
+
+
+def network(window: Any = 2, **neuron: float) -> Any:
+    """A chain of everything; a scalar window is what some writers leave of an average pool's."""
+    pool = nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0]))
+    return chain(
+        convolution(6, 2),
+        lif(6, 8, 8, **neuron),
+        pool,
+        nir.Threshold(np.full((6, 4, 4), 0.5)),
+        convolution(8, 6, side=4, groups=2),
+        lif(8, 4, 4, **neuron),
+        nir.AvgPool2d(np.array(window), np.array(window), 0 * np.array(window)),
+        nir.Flatten({"input": np.array([8, 2, 2])}, 0),
+        nir.Affine(eighths(4, 32), eighths(4)),
+        lif(4, **(neuron | {"v_threshold": 0.25})),
+    )
+
+
+def by_hand(graph: Any, spikes: np.ndarray, dt: float) -> np.ndarray:
+    """Output spikes [T, B, classes] of a chain, by forward Euler in numpy and torch's functions."""
+    from torch.nn import functional as f
+
+    steps = spikes.shape[0]
+    state: dict[str, Any] = {}
+    found = []
+    for t in range(steps):
+        x = torch.from_numpy(spikes[t])
+        for name, node in graph.nodes.items():
+            kind = type(node).__name__
+            if kind == "Conv2d":
+                weight, bias = torch.from_numpy(node.weight), torch.from_numpy(node.bias)
+                x = f.conv2d(x, weight, bias, padding=1, groups=int(node.groups))
+            elif kind == "LIF":
+                v = state.get(name, torch.zeros_like(x))
+                v = v + dt / torch.from_numpy(node.tau) * (
+                    torch.from_numpy(node.v_leak) - v + torch.from_numpy(node.r) * x
+                )
+                x = (v > torch.from_numpy(node.v_threshold)).double()
+                state[name] = torch.where(x > 0, torch.from_numpy(node.v_reset), v)
+            elif kind == "SumPool2d":
+                x = f.avg_pool2d(x, 2) * 4
+            elif kind == "Threshold":
+                x = (x > 0.5).double()
+            elif kind == "AvgPool2d":
+                x = f.avg_pool2d(x, 2)
+            elif kind == "Flatten":
+                x = x.flatten(1)
+            elif kind == "Affine":
+                x = f.linear(x, torch.from_numpy(node.weight), torch.from_numpy(node.bias))
+        found.append(x.numpy())
+    return np.stack(found)
+
+
+def exact(graph: Any, dt: float = 1e-4, **options: Any) -> tuple[Network, Program]:
+    read = import_nir(graph, dt, **({"timesteps": 6} | options))
+    program, proof = to_program(read, limit=0.0)
+    assert sum(one.spikes for one in proof.layers[1:]) > 100
+    return read, program
+
+
+@pytest.mark.parametrize("neuron", [{}, {"v_leak": 0.25}, {"v_leak": -0.25, "v_reset": -0.25}])
+def test_a_graph_is_what_its_equations_say(neuron: dict[str, float]) -> None:
+    graph = network(**neuron)
+    read, program = exact(graph)
+    assert [layer.name for layer in program.layers] == ["input", "n0", "n4", "n8"]
+    assert program.layers[1].pool == 2
+    assert program.layers[-1].readout is Readout.COUNT
+    assert all(layer.threshold & 1 for layer in program.layers[1:])  # strictly above
+    if "v_reset" not in neuron:
+        given = np.moveaxis(read.inputs, 1, 0).astype(np.float64)
+        assert np.array_equal(by_hand(graph, given, 1e-4).sum(0), read.outputs)
+
+
+def test_a_file_is_the_graph(tmp_path: Path) -> None:
+    graph = network([2, 2])
+    nir.write(tmp_path / "net.nir", graph)
+    read, given = (exact(one)[1] for one in (tmp_path / "net.nir", graph))
+    assert read == given
+    with pytest.raises(EvenspikeError, match="other.nir: not a readable NIR file"):
+        import_nir(tmp_path / "other.nir", 1e-4, timesteps=3)
+
+
+def test_an_early_file_must_be_told_its_reset(tmp_path: Path) -> None:
+    import h5py
+
+    nir.write(tmp_path / "net.nir", network([2, 2]))
+    with h5py.File(tmp_path / "net.nir", "r+") as file:
+        del file["version"]
+        file["version"] = "1.0.4"
+    with pytest.raises(EvenspikeError, match=r"a file of NIR 1\.0\.4 has no v_reset"):
+        import_nir(tmp_path / "net.nir", 1e-4, timesteps=3)
+    soft = exact(tmp_path / "net.nir", reset="soft")[1]
+    assert not any(layer.hard for layer in soft.layers[1:])
+
+
+def test_edges_that_meet_add_up_and_graphs_lie_in_graphs() -> None:
+    inner = chain(convolution(6, 6), lif(6, 8, 8), shape=(6, 8, 8))
+    nodes = {
+        "input": nir.Input(np.array([2, 8, 8])),
+        "first": convolution(6, 2),
+        "one": lif(6, 8, 8),
+        "inner": inner,
+        "scale": nir.Scale(np.full((6, 8, 8), 0.5)),
+        "last": convolution(3, 6),
+        "two": lif(3, 8, 8),
+        "flat": nir.Flatten({"input": np.array([3, 8, 8])}, 0),
+        "read": nir.Linear(eighths(4, 192)),
+        "output": nir.Output(np.array([4])),
+    }
+    edges = [("input", "first"), ("first", "one"), ("one", "inner"), ("one", "scale")]
+    edges += [("inner", "last"), ("scale", "last"), ("last", "two"), ("two", "flat")]
+    edges += [("flat", "read"), ("read", "output")]
+    _, program = exact(nir.NIRGraph(nodes, edges, type_check=False))
+    assert [len(layer.segments) for layer in program.layers] == [0, 1, 1, 2, 4]
+    assert program.layers[-1].readout is Readout.PSUM
+
+
+def test_an_image_is_direct_coded() -> None:
+    image = torch.randint(0, 256, (3, 2, 8, 8)).double() / 256
+    _, program = exact(network(), example=image, scale=1 / 256)
+    assert program.encoder.coding is Coding.DIRECT
+
+
+def test_what_spikingjelly_writes(tmp_path: Path) -> None:
+    pytest.importorskip("spikingjelly")
+    from spikingjelly.activation_based import functional, layer, neuron, nir_exchange
+
+    net = torch.nn.Sequential(
+        layer.Conv2d(2, 6, 3, padding=1),
+        neuron.LIFNode(tau=2.0),
+        layer.AvgPool2d(2),
+        layer.Flatten(),
+        layer.Linear(6 * 16, 4),
+        neuron.LIFNode(tau=2.0, v_threshold=0.25),
+    )
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(4)
+    functional.set_step_mode(net, "s")
+    given = (torch.rand(6, 4, 2, 8, 8) < 0.4).float()
+    graph = nir_exchange.export_to_nir(net, given[0], dt=1e-4)
+    nir.write(tmp_path / "jelly.nir", graph)
+    read = import_nir(tmp_path / "jelly.nir", 1e-4, example=given)
+    to_program(read)
+    functional.reset_net(net)
+    with torch.no_grad():
+        theirs = sum(net(x) for x in given)
+    assert theirs.sum() > 10
+    assert np.abs(read.outputs - theirs.numpy()).sum() <= 0.01 * 6 * theirs.numel()
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (
+            lambda: chain(convolution(6, 2, stride=3), lif(6, 3, 3), nir.Linear(eighths(4, 54))),
+            "n0: stride 3 of rows and 3 of columns; 1 and 2, the same for both",
+        ),
+        (
+            lambda: chain(nir.CubaLIF(*[np.ones((2, 8, 8))] * 5)),
+            r"n0 \(CubaLIF\): its current decays by itself",
+        ),
+        (
+            lambda: chain(convolution(6, 2), lif(6, 8, 8, tau=1e-5)),
+            r"n1 \(LIF\): tau 1e-05 with a step dt of 0.0001; a step of at most tau",
+        ),
+        (
+            lambda: chain(convolution(6, 2), lif(6, 8, 8, v_reset=0.5)),
+            r"n1 \(LIF\): v_reset 0.5 is neither 0 nor v_leak",
+        ),
+        (
+            lambda: chain(convolution(6, 2), nir.Threshold(np.full((6, 8, 8), 0.5))),
+            r"n1 \(Threshold\): only behind a SumPool2d",
+        ),
+    ],
+)
+def test_refusals(graph: Any, reason: str) -> None:
+    with pytest.raises(EvenspikeError, match=reason):
+        import_nir(graph(), 1e-4, timesteps=4)
+
+
+def test_neurons_that_differ_are_refused() -> None:
+    neurons = lif(6, 8, 8)
+    neurons.tau[0] *= 2
+    with pytest.raises(EvenspikeError, match="n1: its tau differs between neurons"):
+        import_nir(chain(convolution(6, 2), neurons), 1e-4, timesteps=4)
+
+
+def test_a_cycle_is_recurrence() -> None:
+    graph = chain(convolution(2, 2), lif(2, 8, 8))
+    graph.edges.append(("n1", "n0"))
+    with pytest.raises(EvenspikeError, match="recurrence; feed-forward graphs are possible"):
+        import_nir(graph, 1e-4, timesteps=4)

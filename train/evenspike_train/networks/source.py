@@ -29,12 +29,12 @@ def construct(name: str, offered: Mapping[str, Any] | None = None) -> nn.Module:
     Raises EvenspikeError, with the line of the file, where it cannot be made.
     """
     file, _, attribute = name.rpartition(":")
-    path = Path(file)
+    path = Path(file).resolve()
     if not path.is_file():
-        raise EvenspikeError(f"{name}: {path} is no file")
+        raise EvenspikeError(f"{name}: {file} is no file")
     found = getattr(_load(path, name), attribute, None)
     if not callable(found):
-        raise EvenspikeError(f"{name}: {path} has no class or function {attribute!r}")
+        raise EvenspikeError(f"{name}: {file} has no class or function {attribute!r}")
     accepted = inspect.signature(found).parameters
     arguments = {key: value for key, value in (offered or {}).items() if key in accepted}
     try:
@@ -48,12 +48,12 @@ def construct(name: str, offered: Mapping[str, Any] | None = None) -> nn.Module:
 
 def _load(path: Path, name: str) -> Any:
     """The file as a module; its folder is where it imports its neighbours from."""
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
     spec = importlib.util.spec_from_file_location(f"{path.stem}_{digest}", path)
     if spec is None or spec.loader is None:
-        raise EvenspikeError(f"{name}: {path} is no Python file")
+        raise EvenspikeError(f"{name}: {path.name} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    folder = str(path.resolve().parent)
+    folder = str(path.parent)
     sys.modules[spec.name] = module  # dataclasses and pickles of the file look it up
     sys.path.insert(0, folder)
     try:
@@ -67,8 +67,9 @@ def _load(path: Path, name: str) -> Any:
 
 def _reason(error: Exception, path: Path) -> str:
     """The error's kind and first line, and the line of the file in which it came up."""
-    said = next(iter(str(error).splitlines()), "")
-    line = error.lineno if isinstance(error, SyntaxError) else None
+    said, line = next(iter(str(error).splitlines()), ""), None
+    if isinstance(error, SyntaxError):
+        said, line = error.msg, error.lineno
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == str(path):

@@ -240,7 +240,8 @@ def test_damaged_data(
 def test_more_images_than_the_data_set_has(refused: Refused, ticket: Path, tmp_path: Path) -> None:
     folder = data(tmp_path / "d", IMAGES, LABELS)
     message = "images: 20; 1 to 3 are possible"
-    assert refused("sim", "--model", ticket, "--data", folder) == message
+    options = ("--data", folder, "--images", 20)
+    assert refused("sim", "--model", ticket, *options) == message
 
 
 def test_a_network_for_other_pixels(refused: Refused, tmp_path: Path) -> None:

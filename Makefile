@@ -14,8 +14,8 @@ PEERS = build/peers
 
 # In the order of `make help`; the first ones are what a newcomer needs.
 FIRST = sim compare cosim train synth
-VERBS = $(FIRST) report export sweep results area bitstream bench bench-train \
-	test cosim-random cocotb mutants baselines gates lint docs lock clean help
+VERBS = $(FIRST) report import export sweep results area bitstream bench bench-train \
+	test test-peers cosim-random cocotb mutants baselines gates lint docs lock clean help
 .PHONY: $(VERBS) compiler icarus
 
 # ---- settings: each verb says below what it does and takes; help, check and options read that ----
@@ -99,6 +99,11 @@ report.takes = OUT
 report: $(VENV)/base
 	@$(BIN)/evenspike report $(call options,$(report.takes))
 
+import.does = bring in a network: SOURCE=net.py:Net of torch, SpikingJelly, snnTorch, or a NIR file
+import.takes = SOURCE EXAMPLE TIMESTEPS ENCODER SCALE READOUT DT NAME LIMIT OUT
+import: $(VENV)/train
+	@$(BIN)/evenspike import $(call quote,$(SOURCE)) $(call options,$(filter-out SOURCE,$(import.takes)))
+
 export.does = turn a trained run into a Program
 export.takes = RUN DATA OUT NOTES
 export: $(VENV)/train
@@ -150,6 +155,10 @@ bench-train: $(VENV)/train $(PEERS)/installed
 test.does = run all tests but those of gates
 test: compiler $(VENV)/dev icarus
 	@$(BIN)/python -m pytest -n auto --durations=10 $(ARGS)
+
+test-peers.does = test imports of SpikingJelly, snnTorch and NIR, up to the RTL
+test-peers: compiler $(PEERS)/installed
+	@$(PEERS)/bin/python -m pytest tests/peers --durations=5 $(ARGS)
 
 cosim-random.does = compare random networks (N=$(N)) on the RTL and on the cycle model
 cosim-random.takes = N SEED ARCH OUT
@@ -241,12 +250,13 @@ $(SETS:%=$(VENV)/%): $(VENV)/made-in pyproject.toml $(LOCK)
 	@for tool in $(tools); do $(BIN)/yowasp-$$tool --help >/dev/null 2>&1 || true; done
 	@touch $(holds:%=$(VENV)/%)
 
-# The peers of `make bench-train`, with our torch: in an environment of their own, as nothing here
-# depends on them.
-$(PEERS)/installed: $(VENV)/made-in Makefile $(LOCK)
-	@echo 'Installing SpikingJelly and snnTorch into $(PEERS); this takes some minutes.' >&2
+# Those that imports and `make bench-train` are held against, beside our own: in an environment of
+# their own, as nothing here depends on them.
+$(PEERS)/installed: $(VENV)/made-in pyproject.toml $(LOCK)
+	@echo 'Installing SpikingJelly, snnTorch and NIR into $(PEERS); this takes some minutes.' >&2
 	@rm -rf $(PEERS) && $(BIN)/python -m venv $(PEERS)
-	@$(PEERS)/bin/$(PIP) -c $(LOCK) torch spikingjelly==2.0.0 snntorch==1.0.0
+	@$(PEERS)/bin/$(PIP) -c $(LOCK) -e '.[train,hw,cosim,test]' \
+		spikingjelly==2.0.0 snntorch==1.0.0 nir==1.0.8 nirtorch==2.6
 	@touch $@
 
 # What pip does not bring. Root gets it from the system's packages, anybody else is told its name.

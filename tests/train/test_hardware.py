@@ -100,7 +100,7 @@ def test_the_last_line_is_the_cycle_models_on_the_exported_program(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ({"timesteps = 2": "timesteps = 9"}, "the network has 9 timesteps; a Program holds 8 at"),
+        ({"timesteps = 2": "timesteps = 33"}, "the network has 33 timesteps; a Program holds 32"),
         ({"pes = 2": "pes = 3"}, "Arch pes is 3, not a power of two"),
     ],
 )
@@ -138,6 +138,7 @@ def test_nothing_is_measured_where_it_is_not_asked_for(sets: data.Dataset, tmp_p
 def test_the_accelerator_that_a_round_is_measured_on() -> None:
     assert arch_for(16, 4) == arch_for(16, 2) == Arch()
     assert arch_for(4, 8) == Arch(preset="custom", pes=4, timesteps=8, spike_entries=32768)
+    assert arch_for(16, 10) == Arch()  # in groups
     with pytest.raises(EvenspikeError, match="Arch pes is 128"):
         arch_for(128, 4)
 
@@ -145,7 +146,9 @@ def test_the_accelerator_that_a_round_is_measured_on() -> None:
 def test_wrong_images_and_mapping_are_named(sets: data.Dataset, tmp_path: Path) -> None:
     Trainer(recipe.parse(LADDER), sets, tmp_path).run()
     program = to_program(load_ticket(tmp_path), {})
-    with pytest.raises(EvenspikeError, match=r"tiny: takes pixels \(1, 32, 32\), the images are"):
+    with pytest.raises(
+        EvenspikeError, match=r"tiny: takes pixels \(1, 32, 32\) or \(2, 1, 32, 32\)"
+    ):
         measure(program, np.zeros((1, 3, 32, 32), np.uint8), Arch(), "cost")
     with pytest.raises(EvenspikeError, match="no mapping 'best'; there are cost, natural"):
         measure(program, np.zeros((1, 1, 32, 32), np.uint8), Arch(), "best")

@@ -73,7 +73,9 @@ def test_spellings(name: str, tmp_path: Path) -> None:
             assert torch.equal(loaded.get_parameter(key), tensor)
     other = networks.build(SMALL)
     states.load_state(other, tmp_path / "weights.pt")
-    assert all(torch.equal(a, b) for a, b in zip(other.parameters(), model.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(other.parameters(), model.parameters(), strict=True)
+    )
 
 
 def test_a_safetensors_file(tmp_path: Path) -> None:
@@ -130,10 +132,16 @@ def bad(change: Callable[[State], Any]) -> Any:
         (lambda s: {"teacher": s, "student": s}, r"several state dicts \('teacher', 'student'\)"),
         (lambda s: s | {"epoch": 3}, "'epoch' is no named tensor"),
         (lambda s: s | {"classifier.bias": s["classifier.bias"].to(torch.complex64)}, "complex64"),
-        (lambda s: s | {"classifier.bias": torch.full((10,), torch.inf)}, "classifier.bias holds val"),
+        (
+            lambda s: s | {"classifier.bias": torch.full((10,), torch.inf)},
+            "classifier.bias holds val",
+        ),
         (lambda s: s | {"classifier.bias": torch.ones(3)}, r"classifier.bias has shape \(3,\)"),
         (lambda s: s | {"head": torch.ones(3)}, "head is unknown"),
-        (lambda s: {k: v for k, v in s.items() if k != "classifier.bias"}, "classifier.bias is mis"),
+        (
+            lambda s: {k: v for k, v in s.items() if k != "classifier.bias"},
+            "classifier.bias is mis",
+        ),
     ],
 )
 def test_refusals(change: Callable[[State], Any], reason: str) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenspike_core.data import DATA_SETS
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.program import TIMESTEPS_MAX, Program
+from evenspike_core.program import TIMESTEPS_MAX, Coding, Program
 from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.export.integer import quantised_forward
@@ -70,19 +71,34 @@ def to_program(
 def follow(
     model: networks.SpikingNetwork, examples: Tensor | None = None, name: str = ""
 ) -> Network:
-    """One of our networks in real numbers.
+    """One of our networks in real numbers, with all its timesteps.
 
     examples : uint8, [B, C, H, W] or frames [B, T, C, H, W]; noise unless given.
     """
     if examples is None:
-        shape = (2, model.config.in_channels, networks.IMAGE_SIZE, networks.IMAGE_SIZE)
-        generator = torch.Generator().manual_seed(0)
-        examples = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        examples = noise(model)
+    steps = model.config.timesteps
     if examples.dim() == 5:
-        examples = examples[:, : model.timesteps]
-    return import_network(
-        model, examples, name=name or model.config.name, names=model.layer_names, time_axis=1
-    )
+        examples = examples[:, :steps]
+    searched, model.timesteps = model.timesteps, steps  # a search may run on fewer
+    try:
+        return import_network(
+            model,
+            examples,
+            name=name or model.config.name,
+            encoder=Coding.DIRECT,
+            names=model.layer_names,
+            time_axis=1,
+        )
+    finally:
+        model.timesteps = searched
+
+
+def noise(model: networks.SpikingNetwork, side: int = networks.IMAGE_SIZE) -> Tensor:
+    """Images of noise, uint8 [2, C, side, side], the same each time."""
+    shape = (2, model.config.in_channels, side, side)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
 def make_program(
@@ -98,6 +114,8 @@ def make_program(
     Raises EvenspikeError where there can be none.
     """
     check_possible(recipe)
+    if examples is None:
+        examples = noise(model, DATA_SETS[recipe.data.name].side)
     network = follow(model, examples, recipe.name)
     keep = recipe.method.balancing != "none"
     return to_program(network, provenance, keep_living=keep)[0]

@@ -99,7 +99,9 @@ def _unwrapped(given: Any, where: str) -> Mapping[Any, Any]:
     if len(models) == 1:
         return _unwrapped(inner[models[0]], where)
     if not models:
-        raise EvenspikeError(f"{where}: holds no tensors, but {', '.join(map(repr, given)) or 'nothing'}")
+        raise EvenspikeError(
+            f"{where}: holds no tensors, but {', '.join(map(repr, given)) or 'nothing'}"
+        )
     raise EvenspikeError(
         f"{where}: holds several state dicts ({', '.join(map(repr, models))}); give the network's alone"
     )

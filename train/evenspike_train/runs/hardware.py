@@ -37,12 +37,18 @@ ROUND_ACTIVITY_IMAGES = 64
 """Training images that show the mapper the activity: fewer than at export, as it is every round."""
 
 
+GATES_MAX = 8
+"""Timesteps that a PE of an Arch can have gates for."""
+
+
 def arch_for(pes: int, timesteps: int) -> Arch:
-    """The default accelerator with so many PEs, as much memory, and gates for the timesteps.
+    """The default accelerator with so many PEs, as much memory, and gates for the timesteps; more
+    of them than it can have run in groups.
 
     Raises EvenspikeError where there is none.
     """
     base = Arch()
+    timesteps = timesteps if timesteps <= GATES_MAX else base.timesteps
     same = pes == base.pes and timesteps <= base.timesteps
     return dataclasses.replace(
         base,

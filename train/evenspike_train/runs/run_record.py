@@ -6,8 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from evenspike_core.data import DATA_SETS
 from evenspike_core.errors import EvenspikeError
-from evenspike_train.export.programs import follow
+from evenspike_train.export.programs import follow, noise
 from evenspike_train.recipes import recipe as recipes
 from evenspike_train.runs import export
 from evenspike_train.tickets import masks as weight_masks
@@ -74,8 +75,9 @@ def layers(directory: Path) -> list[dict[str, Any]]:
     ticket = export.load_ticket(directory)
     masks = weight_masks.read(ticket.model)
     counted = set(balanced_layers(masks))
+    side = DATA_SETS[ticket.recipe.data.name].side
     found = []
-    for layer in follow(ticket.model).layers:
+    for layer in follow(ticket.model, noise(ticket.model, side)).layers:
         for module in layer.modules:
             if module not in counted:
                 continue

@@ -20,6 +20,11 @@ def names_a_source(name: str) -> bool:
     return ".py:" in name
 
 
+def file_of(name: str) -> Path:
+    """The file that `FILE.py:CLASS` names."""
+    return Path(name.rpartition(":")[0]).resolve()
+
+
 def construct(name: str, offered: Mapping[str, Any] | None = None) -> nn.Module:
     """The module that `FILE.py:CLASS` names, freshly made.
 
@@ -29,7 +34,7 @@ def construct(name: str, offered: Mapping[str, Any] | None = None) -> nn.Module:
     Raises EvenspikeError, with the line of the file, where it cannot be made.
     """
     file, _, attribute = name.rpartition(":")
-    path = Path(file).resolve()
+    path = file_of(name)
     if not path.is_file():
         raise EvenspikeError(f"{name}: {file} is no file")
     found = getattr(_load(path, name), attribute, None)
@@ -40,7 +45,7 @@ def construct(name: str, offered: Mapping[str, Any] | None = None) -> nn.Module:
     try:
         made = found(**arguments)
     except Exception as error:
-        raise EvenspikeError(f"{name}: cannot be made: {_reason(error, path)}") from error
+        raise EvenspikeError(f"{name}: cannot be made: {reason(error, path)}") from error
     if not isinstance(made, nn.Module):
         raise EvenspikeError(f"{name}: is a {type(made).__name__}, no torch.nn.Module")
     return made
@@ -59,13 +64,13 @@ def _load(path: Path, name: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise EvenspikeError(f"{name}: does not run: {_reason(error, path)}") from error
+        raise EvenspikeError(f"{name}: does not run: {reason(error, path)}") from error
     finally:
         sys.path.remove(folder)
     return module
 
 
-def _reason(error: Exception, path: Path) -> str:
+def reason(error: Exception, path: Path) -> str:
     """The error's kind and first line, and the line of the file in which it came up."""
     said, line = next(iter(str(error).splitlines()), ""), None
     if isinstance(error, SyntaxError):

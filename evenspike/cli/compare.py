@@ -12,10 +12,8 @@ from pathlib import Path
 
 from evenspike.cli import terminal
 from evenspike.cli.bar import Bar
-from evenspike.cli.parser import DATA_HELP, parallel_options
+from evenspike.cli.parser import INPUTS_HELP, parallel_options
 from evenspike_core.errors import EvenspikeError
-
-IMAGES = 5
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +29,8 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE,...",
         help="another field of the Arch, once for each: fifo_depth=16,64",
     )
-    parser.add_argument("--images", type=int, default=IMAGES, help=f"(default: {IMAGES})")
-    parser.add_argument("--data", type=Path, help=f"{DATA_HELP}; default: shipped images")
+    parser.add_argument("--images", type=int, help="how many (default: 5, or all there are)")
+    parser.add_argument("--data", type=Path, help=INPUTS_HELP)
     parser.add_argument("--mapping", default="cost", choices=("cost", "natural"))
     parallel_options(parser, "loky")
     parser.add_argument("--out", type=Path, default=Path("build/compare"))

@@ -22,7 +22,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--model", default="vgg16", help="a ticket, a run or a .safetensors file (default: vgg16)"
     )
     parser.add_argument(
-        "--images", type=int, default=IMAGES, help=f"how many test images (default: {IMAGES})"
+        "--images", type=int, help=f"how many (default: {IMAGES}, or all there are)"
     )
     machine_options(parser)
     parser.add_argument("--out", type=Path, default=Path("build/cosim"))
@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     arch, program = preset(arguments.arch), load(arguments.model)
     given = images(arguments.images, program, arguments.data)
+    if arguments.images is None:
+        given = given[:IMAGES]
     check_name(program)
     check_folder(arguments.out)
     target = arguments.out / f"{program.name}.json"

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
+
+from evenspike.cli import terminal
 
 NAME = "import"
 
@@ -54,6 +58,19 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         limit=None if arguments.limit is None else arguments.limit / 100,
     )
-    print(found.proof)
-    print(f"wrote {found.save(arguments.out)}")
+    file = found.save(arguments.out)
+    if found.silent:
+        print(
+            f"evenspike: {', '.join(found.silent)}: no spike in these examples, so that little is "
+            "compared behind; give others (--example)",
+            file=sys.stderr,
+        )
+    console = terminal.console()
+    console.print(str(found.proof), soft_wrap=True)
+    console.print(f"written: {file} (beside it: {file.stem}.md, {file.stem}.npy)", soft_wrap=True)
+    inputs = (
+        [] if found.program.provenance["dataset"] else ["--data", str(file.with_suffix(".npy"))]
+    )
+    command = shlex.join(["evenspike", "sim", "--model", str(file), *inputs])
+    console.print(f"next: {command}", soft_wrap=True)
     return 0

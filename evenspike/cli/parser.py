@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 ARCH_HELP = "preset of the accelerator (packed, paper), and fields that differ: packed,pes=8"
 DATA_HELP = "folder with the data set's files"
+INPUTS_HELP = f"{DATA_HELP}, or a .npy file of inputs; default: shipped images"
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,7 +45,7 @@ def machine_options(parser: argparse.ArgumentParser) -> None:
     """The options of every verb that runs a network: on what, and how it is laid out."""
     parser.add_argument("--arch", default="packed", help=ARCH_HELP)
     parser.add_argument("--mapping", default="cost", choices=("cost", "natural"))
-    parser.add_argument("--data", type=Path, help=f"{DATA_HELP}; default: shipped images")
+    parser.add_argument("--data", type=Path, help=INPUTS_HELP)
 
 
 def parallel_options(parser: argparse.ArgumentParser, backend: str = "threading") -> None:

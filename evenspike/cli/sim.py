@@ -32,7 +32,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", help=f"a ticket, a run or a .safetensors file (default: {MODEL})"
     )
-    parser.add_argument("--images", type=int, help=f"how many test images (default: {IMAGES})")
+    parser.add_argument(
+        "--images", type=int, help=f"how many (default: {IMAGES}, or all there are)"
+    )
     machine_options(parser)
     parser.add_argument("--out", type=Path, default=Path("build/sim"), help="folder of the reports")
     parallel_options(parser)
@@ -84,8 +86,9 @@ def _model(arguments: argparse.Namespace) -> int:
     arch = preset(arguments.arch)
     program = load(MODEL if arguments.model is None else arguments.model)
     with Bar() as progress:
-        count = IMAGES if arguments.images is None else arguments.images
-        given = images(count, program, arguments.data, progress)
+        given = images(arguments.images, program, arguments.data, progress)
+    if arguments.images is None:
+        given = given[:IMAGES]
     check_name(program)
     folder = arguments.out / program.name
     check_folder(folder)

@@ -27,6 +27,9 @@ from evenspike_core.mapping import KINDS
 from evenspike_core.program import Program
 from evenspike_core.progress import Progress, silent
 
+IMAGES = 5
+"""Images that each network runs, if nobody says how many."""
+
 POINTS_MAX = 4096
 """Machines times networks of one grid."""
 
@@ -139,7 +142,7 @@ def grid(arch: str = "packed", fields: Mapping[str, Sequence[Any]] | None = None
 def compare(
     models: Sequence[Program | str] | Program | str,
     archs: Sequence[Arch | str] | Arch | str,
-    images: Images | Pixels | int = 5,
+    images: Images | Pixels | int | None = None,
     *,
     mapping: str = "cost",
     jobs: int = 1,
@@ -153,8 +156,10 @@ def compare(
     ----------
     models : Programs, or what `load` takes.
     archs : machines, or what `preset` takes; see `grid`.
-    images : what each network runs, or how many of the images of its data set.
-    folder : with the files of the networks' data sets, where `images` is a number.
+    images : what each network runs, or how many of the images of its data set; the first five, or
+        all there are, without one.
+    folder : with the files of the networks' data sets, or a .npy file of inputs, where `images` is
+        no images.
     mapping : "cost" or "natural".
     jobs, backend : points at a time and where, as in `simulate`.
 
@@ -180,7 +185,7 @@ def compare(
     varied = _varied(machines)
     tasks = []
     for program in programs:
-        given = shipped_images(images, program, folder) if isinstance(images, int) else images
+        given = _given(images, program, folder)
         tasks += [(program, machine, given, mapping, varied) for machine in machines]
     points: list[Point] = []
     progress("comparing machines", 0, len(tasks))
@@ -190,6 +195,14 @@ def compare(
     if all(point.error for point in points):
         raise EvenspikeError(f"compare: no machine runs a network; the first: {points[0].error}")
     return Comparison(tuple(_speed_ups(points)))
+
+
+def _given(
+    images: Images | Pixels | int | None, program: Program, folder: Path | str | None
+) -> Images | Pixels:
+    if images is None:
+        return shipped_images(None, program, folder)[:IMAGES]
+    return shipped_images(images, program, folder) if isinstance(images, int) else images
 
 
 def _varied(machines: Sequence[Arch]) -> tuple[str, ...]:

@@ -84,14 +84,15 @@ def images(
     folder: Path | str | None = None,
     progress: Progress = silent,
 ) -> Images:
-    """Test images of a data set.
+    """Test images of a data set, or a file's.
 
     Parameters
     ----------
     count : how many, from the front; None for all there are.
     of : name of the data set, or a Program, which names the one it was trained on.
-    folder : with the data set's files, or a .npy file of inputs, bytes. Without one, Fashion-MNIST gives the shipped hundred (one
-        of each class in turn), any other data set what the system or the cache has of it.
+    folder : with the data set's files, or a .npy file of inputs, bytes. Without one, Fashion-MNIST
+        gives the shipped hundred (one of each class in turn), any other data set what the system or
+        the cache has of it.
     progress : told of downloading and decoding.
 
     Raises EvenspikeError for a data set that is not there, for more images than there are, and for
@@ -123,13 +124,16 @@ def images(
 
 
 def examples(path: Path) -> npt.NDArray[Any]:
-    """An array of numpy's; raises EvenspikeError for a file that holds none."""
+    """An array of numbers in a file of numpy's; raises EvenspikeError for one that holds none."""
     if not path.is_file():
         raise EvenspikeError(f"{path}: no such file of examples")
     try:
         found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise EvenspikeError(f"{path}: no array of numpy: {error}") from error
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
+        kind = found.dtype if isinstance(found, np.ndarray) else "several arrays"
+        raise EvenspikeError(f"{path}: holds {kind}, not one array of numbers")
     return found
 
 

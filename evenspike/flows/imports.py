@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evenspike.flows.images import SHIPPED, Images, examples, images
+from evenspike.flows.models import check_name
 from evenspike_core import files
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.program import PIXEL_MAX, Program
+from evenspike_core.program import PIXEL_MAX, TIMESTEPS_MAX, Program
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,10 +44,16 @@ class Imported:
             f"{self.program.timesteps} timesteps, at most {worst:.2%} of a layer's spikes differ>"
         )
 
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """Layers that fire nowhere in the examples: what is behind them was compared in vain."""
+        return tuple(one.name for one in self.proof.layers if one.bits and not one.spikes)
+
     def save(self, path: Path | str) -> Path:
         """Write the Program, its card and its examples (.npy); returns the Program's file."""
         from evenspike_train.export.card import import_card  # noqa: PLC0415 - torch
 
+        check_name(self.program)
         place = Path(path)
         if place.suffix != ".safetensors":
             place = place / f"{self.program.name}.safetensors"
@@ -94,6 +102,7 @@ def import_network(
     from evenspike_train.lowering import import_network as follow  # noqa: PLC0415
     from evenspike_train.lowering.proof import LIMIT  # noqa: PLC0415
 
+    _check(timesteps, scale, seed, limit)
     given = _example(example)
     said = str(module) if isinstance(module, (str, Path)) else type(module).__qualname__
     if _is_nir(module):
@@ -135,6 +144,18 @@ def import_network(
     return Imported(program, proof, Images(network.inputs))
 
 
+def _check(timesteps: int | None, scale: float | None, seed: int, limit: float | None) -> None:
+    """Raise EvenspikeError for a number that nothing could be done with."""
+    if timesteps is not None and not 1 <= timesteps <= TIMESTEPS_MAX:
+        raise EvenspikeError(f"timesteps: {timesteps}; 1 to {TIMESTEPS_MAX} are possible")
+    if scale is not None and not 0 < scale < math.inf:
+        raise EvenspikeError(f"scale: {scale}; a number above 0 is needed")
+    if seed < 0:
+        raise EvenspikeError(f"seed: {seed}; 0 or more")
+    if limit is not None and not 0 <= limit <= 1:
+        raise EvenspikeError(f"limit: {limit:.4g}; a share from 0 to 1 is possible")
+
+
 def _is_nir(module: object) -> bool:
     if isinstance(module, (str, Path)):
         return Path(str(module)).suffix in (".nir", ".h5", ".hdf5")
@@ -150,9 +171,11 @@ def _dataset(example: object) -> str:
 
 
 def _example(example: object) -> Any:
-    """Examples as the module takes them; a data set's bytes are numbers from 0 to 1."""
+    """Examples as the module takes them; a data set's bytes, and truths, as numbers up to 1."""
     if isinstance(example, (str, Path)) and Path(example).suffix == ".npy":
-        return examples(Path(example))
+        example = examples(Path(example))
+    if isinstance(example, np.ndarray) and example.dtype == bool:
+        return example.astype(np.float32)
     if example is None or isinstance(example, (str, Path)):
         example = images(EXAMPLES, SHIPPED if example is None else str(example))
     if isinstance(example, Images):

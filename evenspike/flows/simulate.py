@@ -30,6 +30,7 @@ from evenspike.flows.outcome import (
     untimed,
 )
 from evenspike.flows.prepare import pack
+from evenspike.flows.thumbnail import thumbnail
 from evenspike.report.accuracy import accuracy
 from evenspike.report.contents import contents, natural_order
 from evenspike.report.pages import Report
@@ -189,7 +190,7 @@ class Run(Figures):
         if self.natural is not None:
             found["natural_order"] = self.natural
         shown = [
-            (pixels, one.label, one.prediction)
+            (thumbnail(pixels), one.label, one.prediction)
             for pixels, one in zip(self.images.pixels, self.outcomes, strict=True)
         ]
         return Report(found, shown, perfetto(self.spans) if self.spans else None)

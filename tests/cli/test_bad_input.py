@@ -116,9 +116,13 @@ def test_a_network_that_the_accelerator_cannot_run(
     refused: Refused, program: Program, tmp_path: Path
 ) -> None:
     path = tmp_path / "p.safetensors"
-    replace(program, timesteps=5).save(path)
-    message = "small: 5 timesteps, Arch timesteps is 4"
-    assert refused("sim", "--model", path, "--images", 1) == message
+    replace(program, timesteps=9).save(path)
+    message = (
+        "layer first: its spikes take 64 entries; Arch spike_entries is 120, of which each of the "
+        "3 groups of 4 timesteps has 40"
+    )
+    options = ("--images", 1, "--arch", "packed,spike_entries=120")
+    assert refused("sim", "--model", path, *options) == message
 
 
 # --- options --------------------------------------------------------------------------------
@@ -236,14 +240,15 @@ def test_damaged_data(
 def test_more_images_than_the_data_set_has(refused: Refused, ticket: Path, tmp_path: Path) -> None:
     folder = data(tmp_path / "d", IMAGES, LABELS)
     message = "images: 20; 1 to 3 are possible"
-    assert refused("sim", "--model", ticket, "--data", folder) == message
+    options = ("--data", folder, "--images", 20)
+    assert refused("sim", "--model", ticket, *options) == message
 
 
 def test_a_network_for_other_pixels(refused: Refused, tmp_path: Path) -> None:
     load = trace({"a_in": np.ones((2, 4, 4), dtype=np.uint8)}, density=50)
     path = tmp_path / "p.safetensors"
     load.program.save(path)
-    message = "trace: takes pixels (1, 4, 4), the images are (1, 32, 32)"
+    message = "trace: takes pixels (1, 2, 4, 4), the images are (1, 32, 32)"
     assert refused("sim", "--model", path) == message
 
 

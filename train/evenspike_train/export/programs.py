@@ -94,6 +94,15 @@ def follow(
         model.timesteps = searched
 
 
+def unfollowable(model: networks.SpikingNetwork, examples: Tensor) -> str:
+    """Why a network has no integer form, as far as one look tells; empty where it has one."""
+    try:
+        follow(model, examples)
+    except EvenspikeError as error:
+        return str(error)
+    return ""
+
+
 def noise(model: networks.SpikingNetwork, side: int = networks.IMAGE_SIZE) -> Tensor:
     """Images of noise, uint8 [2, C, side, side], the same each time."""
     shape = (2, model.config.in_channels, side, side)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from evenspike_core.errors import EvenspikeError
 from evenspike_train.lowering import registry
-from evenspike_train.networks.base import NetworkConfig, SpikingNetwork, keep
-from evenspike_train.networks.source import construct
+from evenspike_train.networks.base import NetworkConfig, SpikingNetwork, keep, prunable
+from evenspike_train.networks.source import construct, file_of, reason
 
 BYTE = 255
 """What a byte of 255 is in the module's input: 1."""
@@ -21,7 +23,8 @@ class OwnNetwork(SpikingNetwork):
     It takes frames [T, B, C, H, W] with values 0 to 1 and gives logits [T, B, classes]; an image is
     the same frame at each timestep. Of `in_channels`, `classes`, `width`, `timesteps` and `neuron`
     its constructor gets those that it has parameters for. Its neurons are those that import knows:
-    ours, SpikingJelly's and snnTorch's, or what is registered.
+    ours, SpikingJelly's and snnTorch's, or what is registered. Its convolutions and linear layers
+    are pruned; the first convolution of its constructor is taken for the one that sees pixels.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -31,6 +34,44 @@ class OwnNetwork(SpikingNetwork):
         self._neurons = [one for one in self.network.modules() if registry.find(one) is not None]
         if not self._neurons:
             raise EvenspikeError(f"{config.name}: has no neurons that are known")
+
+    @torch.no_grad()
+    def check(self, images: Tensor, timesteps: Iterable[int]) -> None:
+        """Try it on some images with each of these T, as the whole data set would come too late.
+
+        Raises EvenspikeError for a forward pass that fails, that gives something else than logits
+        of each timestep, or that leaves out neurons or weights.
+        """
+        idle = dict(prunable(self))
+        if not idle:
+            raise EvenspikeError(f"{self.config.name}: has no convolution and no linear layer")
+        hooks = [
+            module.register_forward_hook(lambda *_, name=name: idle.pop(name, None) and None)
+            for name, module in idle.items()
+        ]
+        mode, steps = self.training, self.timesteps
+        record: list[Tensor] = []
+        try:
+            self.eval()
+            for self.timesteps in timesteps:
+                self(images, record)
+        except EvenspikeError:
+            raise
+        except Exception as error:
+            why = reason(error, file_of(self.config.name))
+            raise EvenspikeError(f"{self.config.name}: does not run: {why}") from error
+        finally:
+            self.train(mode)
+            self.timesteps = steps
+            for hook in hooks:
+                hook.remove()
+        if idle:
+            raise EvenspikeError(
+                f"{self.config.name}: its forward pass calls no {', '.join(idle)}; weights of "
+                "modules that are not called cannot be pruned"
+            )
+        if not record:
+            raise EvenspikeError(f"{self.config.name}: its forward pass calls no neurons")
 
     def forward(self, images: Tensor, record: list[Tensor] | None = None) -> Tensor:
         steps = self.timesteps
@@ -47,6 +88,7 @@ class OwnNetwork(SpikingNetwork):
         try:
             logits = self.network(x)
         finally:
+            self._clear()  # a membrane is no part of the weights that are kept
             for hook in hooks:
                 hook.remove()
         shape = (steps, x.shape[1], self.config.classes)

@@ -20,6 +20,11 @@ def names_a_source(name: str) -> bool:
     return ".py:" in name
 
 
+def file_of(name: str) -> Path:
+    """The file that `FILE.py:CLASS` names."""
+    return Path(name.rpartition(":")[0]).resolve()
+
+
 def construct(name: str, offered: Mapping[str, Any] | None = None) -> nn.Module:
     """The module that `FILE.py:CLASS` names, freshly made.
 
@@ -29,18 +34,18 @@ def construct(name: str, offered: Mapping[str, Any] | None = None) -> nn.Module:
     Raises EvenspikeError, with the line of the file, where it cannot be made.
     """
     file, _, attribute = name.rpartition(":")
-    path = Path(file)
+    path = file_of(name)
     if not path.is_file():
-        raise EvenspikeError(f"{name}: {path} is no file")
+        raise EvenspikeError(f"{name}: {file} is no file")
     found = getattr(_load(path, name), attribute, None)
     if not callable(found):
-        raise EvenspikeError(f"{name}: {path} has no class or function {attribute!r}")
+        raise EvenspikeError(f"{name}: {file} has no class or function {attribute!r}")
     accepted = inspect.signature(found).parameters
     arguments = {key: value for key, value in (offered or {}).items() if key in accepted}
     try:
         made = found(**arguments)
     except Exception as error:
-        raise EvenspikeError(f"{name}: cannot be made: {_reason(error, path)}") from error
+        raise EvenspikeError(f"{name}: cannot be made: {reason(error, path)}") from error
     if not isinstance(made, nn.Module):
         raise EvenspikeError(f"{name}: is a {type(made).__name__}, no torch.nn.Module")
     return made
@@ -48,27 +53,28 @@ def construct(name: str, offered: Mapping[str, Any] | None = None) -> nn.Module:
 
 def _load(path: Path, name: str) -> Any:
     """The file as a module; its folder is where it imports its neighbours from."""
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
     spec = importlib.util.spec_from_file_location(f"{path.stem}_{digest}", path)
     if spec is None or spec.loader is None:
-        raise EvenspikeError(f"{name}: {path} is no Python file")
+        raise EvenspikeError(f"{name}: {path.name} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    folder = str(path.resolve().parent)
+    folder = str(path.parent)
     sys.modules[spec.name] = module  # dataclasses and pickles of the file look it up
     sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise EvenspikeError(f"{name}: does not run: {_reason(error, path)}") from error
+        raise EvenspikeError(f"{name}: does not run: {reason(error, path)}") from error
     finally:
         sys.path.remove(folder)
     return module
 
 
-def _reason(error: Exception, path: Path) -> str:
+def reason(error: Exception, path: Path) -> str:
     """The error's kind and first line, and the line of the file in which it came up."""
-    said = next(iter(str(error).splitlines()), "")
-    line = error.lineno if isinstance(error, SyntaxError) else None
+    said, line = next(iter(str(error).splitlines()), ""), None
+    if isinstance(error, SyntaxError):
+        said, line = error.msg, error.lineno
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == str(path):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from torch import nn
 
 from evenspike_train.kernels.neuron import LIF, LIFParameters
+from evenspike_train.networks.own import OwnNetwork
 
 
 def to_relu(model: nn.Module) -> None:
@@ -24,7 +25,10 @@ def to_spiking(model: nn.Module, neuron: LIFParameters) -> None:
 
 
 def is_twin(model: nn.Module) -> bool:
-    return any(isinstance(module, nn.ReLU) for module in model.modules())
+    """Whether it is one; a module of the user's, which may hold a ReLU of its own, never is."""
+    return not isinstance(model, OwnNetwork) and any(
+        isinstance(module, nn.ReLU) for module in model.modules()
+    )
 
 
 def _exchange(model: nn.Module, old: type[nn.Module], new: Callable[[], nn.Module]) -> None:

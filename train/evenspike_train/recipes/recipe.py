@@ -20,6 +20,7 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_train.data import Augmentation
 from evenspike_train.kernels.neuron import LIFParameters
 from evenspike_train.networks import IMAGE_SIZE, NetworkConfig
+from evenspike_train.networks.source import names_a_source
 from evenspike_train.tickets import METHODS, MethodConfig, fit
 from evenspike_train.tickets.config import check_given
 
@@ -215,7 +216,8 @@ class Recipe:
                 raise ValueError(
                     f"network: {key} is {getattr(network, key)}, but {data.name} has {found}"
                 )
-        if not data.frames and data.side != IMAGE_SIZE:
+        own = names_a_source(network.name)
+        if not own and not data.frames and data.side != IMAGE_SIZE:
             raise ValueError(
                 f"network: {network.name} takes still images of {IMAGE_SIZE}x{IMAGE_SIZE} pixels, "
                 f"but {data.name} has {list(data.shape)}"
@@ -229,6 +231,10 @@ class Recipe:
             raise ValueError(
                 f"method: {self.method.name} searches on a twin with one timestep, but {data.name} "
                 f"has another frame at each of {data.frames}"
+            )
+        if own and METHODS[self.method.name].on_twin:
+            raise ValueError(
+                f"method: {self.method.name} searches on a twin, which {network.name} has not"
             )
         for name, limit in (("timesteps", _TIMESTEPS_MAX), ("width", _WIDTH_MAX)):
             if getattr(network, name) > limit:

@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 
+from evenspike_core.data import DATA_SETS
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Program
 from evenspike_core.progress import Progress, silent
 from evenspike_train.data import Dataset, load_dataset
-from evenspike_train.export.programs import check_possible, impossible
+from evenspike_train.export.programs import check_possible, impossible, noise, unfollowable
+from evenspike_train.networks.source import names_a_source
 from evenspike_train.recipes import recipe as recipes
 from evenspike_train.recipes.derive import NO_CHANGES, Changes, derive
 from evenspike_train.recipes.recipe import Recipe
@@ -163,8 +165,13 @@ def kept_recipe(recipe: Recipe, directory: Path) -> Recipe:
 
 
 def unexportable(directory: Path) -> str:
-    """Return why the run in a folder gives no Program; empty where it does."""
-    return impossible(recipes.load(directory / "recipe.toml"))
+    """Return why the finished run in a folder gives no Program; empty where it does."""
+    recipe = recipes.load(directory / "recipe.toml")
+    reason = impossible(recipe)
+    if reason or not names_a_source(recipe.network.name):
+        return reason
+    model = exporting.load_ticket(directory).model
+    return unfollowable(model, noise(model, DATA_SETS[recipe.data.name].side))
 
 
 def export(

@@ -105,15 +105,16 @@ class NetworkProbe(Probe):
     def _weight_work(self) -> dict[str, WeightWork]:
         totals: dict[str, Tensor] = {}
         windows: dict[str, list[Tensor]] = {}
+        seen: dict[str, Tensor] = {}  # whether a neuron of the batch spikes at all, [B, C, H, W]
+        images = 0  # of the batch
 
         def watch(name: str, module: nn.Conv2d) -> torch.utils.hooks.RemovableHandle:
-            def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-                active = (inputs[0].unflatten(0, (self.timesteps, -1)).amax(0) > 0).double()
-                totals[name] = totals.get(name, 0.0) + active.sum(0)
-                known = windows.setdefault(name, [])
-                known.append(_window_work(active, sum(map(len, known)), module))
+            def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                # A call brings all timesteps, or one of them.
+                spikes = inputs[0].unflatten(0, (-1, images)).amax(0) > 0
+                seen[name] = spikes | seen[name] if name in seen else spikes
 
-            return module.register_forward_pre_hook(count)
+            return module.register_forward_pre_hook(look)
 
         convolutions = {
             name: module
@@ -125,7 +126,13 @@ class NetworkProbe(Probe):
         try:
             with self._borrowed(training=False):
                 for pixels, *_ in self._batches(PROBE_IMAGES, "activity of the channels"):
+                    images = len(pixels)
                     self.model(pixels)
+                    for name, module in spiking.items():
+                        active = seen.pop(name).double()
+                        totals[name] = totals.get(name, 0.0) + active.sum(0)
+                        known = windows.setdefault(name, [])
+                        known.append(_window_work(active, sum(map(len, known)), module))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -140,15 +147,35 @@ def _gradient(weight: Tensor) -> Tensor:
     return torch.zeros_like(weight) if weight.grad is None else weight.grad
 
 
+def _padding(module: nn.Conv2d) -> tuple[int, int, int, int]:
+    """Zeros (left, right, above, below) that a convolution adds to its input."""
+    if isinstance(module.padding, str):
+        total = [0, 0]
+        if module.padding == "same":
+            total = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        (above, below), (left, right) = ((n // 2, n - n // 2) for n in total)
+        return left, right, above, below
+    rows, columns = cast("tuple[int, int]", module.padding)
+    return columns, columns, rows, rows
+
+
+def _of_weights(work: Tensor, module: nn.Conv2d) -> Tensor:
+    """Work by channel, [..., C, K, K], as a filter's weights have it, [..., C / groups, K, K].
+
+    Groups of a convolution share one figure, the mean.
+    """
+    return work.unflatten(-3, (module.groups, -1)).mean(-4)
+
+
 def _reached(active: Tensor, module: nn.Conv2d) -> Tensor:
     """Active neurons that meet a weight, [C, K, K]; `active` is their share by place, [C, H, W]."""
     columns = functional.unfold(
-        active[None],
+        functional.pad(active, _padding(module))[None],
         kernel_size=module.kernel_size,
-        padding=cast("tuple[int, ...]", module.padding),  # of numbers: no "same" is built
+        dilation=module.dilation,
         stride=module.stride,
     )
-    return columns[0].sum(1).view(active.shape[0], *module.kernel_size)
+    return _of_weights(columns[0].sum(1).view(active.shape[0], *module.kernel_size), module)
 
 
 def _window_work(active: Tensor, first: int, module: nn.Conv2d) -> Tensor:
@@ -157,19 +184,22 @@ def _window_work(active: Tensor, first: int, module: nn.Conv2d) -> Tensor:
     Image b gives its row `first` + b, counted around.
     """
     batch, channels, height, _ = active.shape
+    left, right, above, below = _padding(module)
     row = (first + torch.arange(batch, device=active.device)) % height
+    line = active[torch.arange(batch, device=active.device), :, row].unsqueeze(2)
     across = functional.unfold(
-        active[torch.arange(batch, device=active.device), :, row].unsqueeze(2),
+        functional.pad(line, (left, right)),
         kernel_size=(1, module.kernel_size[1]),
-        padding=(0, cast("tuple[int, ...]", module.padding)[1]),
+        dilation=(1, module.dilation[1]),
         stride=(1, module.stride[1]),
     )
     columns = across.sum(2).view(batch, channels, 1, module.kernel_size[1])
     rows = torch.eye(height, device=active.device, dtype=active.dtype)[row]  # where the row is
     down = functional.unfold(
-        rows.view(batch, 1, height, 1),
+        functional.pad(rows.view(batch, 1, height, 1), (0, 0, above, below)),
         kernel_size=(module.kernel_size[0], 1),
-        padding=(cast("tuple[int, ...]", module.padding)[0], 0),
+        dilation=(module.dilation[0], 1),
         stride=(module.stride[0], 1),
     )
-    return columns * down.sum(2).view(batch, 1, module.kernel_size[0], 1)
+    work = columns * down.sum(2).view(batch, 1, module.kernel_size[0], 1)
+    return _of_weights(work, module)

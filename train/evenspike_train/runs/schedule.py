@@ -35,6 +35,13 @@ def phases(recipe: Recipe, method: Method) -> list[Phase]:
     return [Phase("dense", 0, dense), *rounds, Phase("final", last, recipe.final)]
 
 
+def tried(recipe: Recipe) -> list[int]:
+    """Numbers of timesteps with which a run may call its network."""
+    phases = (recipe.dense, recipe.round, recipe.final)
+    shortest = [2] if recipe.method.early_time else []
+    return sorted({*(phase.timesteps for phase in phases), recipe.network.timesteps, *shortest})
+
+
 def timesteps(phase: Phase, recipe: Recipe, method: Method, early: int | None) -> int:
     """Return the timesteps that a phase is trained with.
 

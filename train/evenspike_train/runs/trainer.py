@@ -23,8 +23,9 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_core.progress import Progress, silent
 from evenspike_train import networks, tickets
 from evenspike_train.data import Augmentation, Dataset, check_fits, generator_for
-from evenspike_train.export.programs import impossible
+from evenspike_train.export.programs import impossible, unfollowable
 from evenspike_train.networks import twin
+from evenspike_train.networks.own import OwnNetwork
 from evenspike_train.networks.shared_norm import share_statistics
 from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs import checkpoint, dense_phase, run_state, schedule
@@ -40,6 +41,9 @@ from evenspike_train.tickets import early_time, fit
 from evenspike_train.tickets import masks as weight_masks
 from evenspike_train.tickets.figures import figures_of
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
+
+TRIED = 2
+"""Images on which a module of the user's is tried before it is trained."""
 
 _ORDER, _AUGMENT, _MASK, _PROBE = 1, 2, 3, 4  # streams of random numbers
 
@@ -78,6 +82,8 @@ class Trainer:
         self.method = tickets.build(recipe.method)
         torch.manual_seed(recipe.seed)
         self.model = networks.build(recipe.network).to(self.device)
+        if isinstance(self.model, OwnNetwork):
+            self.model.check(data.train.images[:TRIED], schedule.tried(recipe))
         if self.device.type != "cpu" or recipe.compute.precision != "fp32":
             networks.channels_last(self.model)
         share_statistics(self.model, team.size)
@@ -265,12 +271,11 @@ class Trainer:
 
         detached = self.recipe.network.neuron.detach_reset  # the kernels know nothing else
         if (
-            twin.is_twin(self.model)
+            not isinstance(self.model, networks.VGG16)  # theirs are 3x3 maps without shortcuts
+            or twin.is_twin(self.model)
             or not detached
             or sparse_cpu.work_share(self.model) >= compute.sparse_below
         ):
-            return self.model
-        if not isinstance(self.model, networks.VGG16):  # theirs are 3x3 maps without shortcuts
             return self.model
         return sparse_cpu.SparseForward(self.model)
 
@@ -321,7 +326,7 @@ class Trainer:
         """Spiking neurons with the phase's timesteps, or the twin's; and what computes them."""
         if self.method.on_twin and not phase.final:
             twin.to_relu(self.model)
-        else:
+        elif self.method.on_twin:
             twin.to_spiking(self.model, self.recipe.network.neuron)
         self.model.timesteps = schedule.timesteps(
             phase, self.recipe, self.method, self.early_timesteps
@@ -501,7 +506,7 @@ class Trainer:
             self._cut_log(0)  # of a run that was killed before its first checkpoint
             if self.team.leads:
                 files.write(self._path("recipe.toml"), self.recipe.text)
-            reason = impossible(self.recipe)
+            reason = impossible(self.recipe) or self._impossible()
             if reason:
                 self.log("notice", text=f"this run will give no Program: {reason}")
             if self._dense is not None:
@@ -535,6 +540,12 @@ class Trainer:
             self.ema = None  # an average of this phase's weights says nothing about the next's
             self.save()
         return self.finish()
+
+    def _impossible(self) -> str:
+        """Why a module of the user's has no integer form; empty where nothing speaks against it."""
+        if not isinstance(self.model, OwnNetwork):
+            return ""
+        return unfollowable(self.model, self.data.train.images[:TRIED])
 
     # --- results ---------------------------------------------------------------
 

@@ -47,8 +47,7 @@ Pixels = npt.NDArray[np.uint8]
 class LayerOutput:
     """What one layer computes for one image.
 
-    psum: int64 [T, filters, height, width], before pooling; 24-bit values. The bias is not in
-        them, except in a direct encoder, whose currents they are.
+    psum: int64 [T, filters, height, width], before pooling; 24-bit values, without the bias.
     masks: [filters, height / pool, width / pool]; None for the last layer.
     overflow: whether an accumulator saturated (the sticky flag of the hardware, per layer).
     logits: int64 [classes] of the last layer, by its read-out; None for the others.

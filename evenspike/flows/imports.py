@@ -159,6 +159,34 @@ def _check(
         raise EvenspikeError(f"limit: {limit:.4g}; a share from 0 to 1 is possible")
 
 
+def import_checkpoint(
+    path: Path | str, recipe: Path | str, *, data: Path | str | None = None
+) -> Imported:
+    """Weights in a file, of a network of ours or of a recipe's own, as a Program.
+
+    Parameters
+    ----------
+    path : a state dict of torch or .safetensors, however its training has wrapped it.
+    recipe : a shipped recipe's name or a .toml file; it says which network it is.
+    data : folder of the recipe's data set, whose first images the two are compared on; noise where
+        there is none.
+
+    Raises EvenspikeError where the weights are not this network's, and as `import_network` does.
+    """
+    from evenspike_train.recipes.recipe import load  # noqa: PLC0415 - torch
+    from evenspike_train.runs.export import from_checkpoint  # noqa: PLC0415
+
+    made_by = load(recipe)
+    try:
+        given = images(EXAMPLES, made_by.data.name, data).pixels
+    except EvenspikeError:
+        if data is not None:
+            raise
+        given = None
+    program, proof, inputs = from_checkpoint(Path(path), made_by, given)
+    return Imported(program, proof, Images(inputs))
+
+
 def _is_nir(module: object) -> bool:
     if isinstance(module, (str, Path)):
         return Path(str(module)).suffix in (".nir", ".h5", ".hdf5")

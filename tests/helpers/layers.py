@@ -29,7 +29,9 @@ def layer(bench: Bench, log_neurons: int, side: int, **given: Any) -> Layer:
     log_neurons: bound of the neurons of a tile in all its slots. side: bound of the map's sides.
     """
     pick = bench.random.randrange
-    fields = {"pool": pick(2), "passes": pick(1, 4), "host": 0, "last": 0, "timesteps": 1} | given
+    fields = {"pool": pick(2), "passes": pick(1, 4), "host": 0, "last": 0, "timesteps": 1}
+    fields |= {"groups": bench.random.choice((1, 1, 2, 3)), "leak": pick(4097)} | given
+    fields.setdefault("readout", pick(1, 4) if fields["last"] else 0)
     least = int(fields["pool"])
     height = given.get("log_tile_height", least + pick(min(8, log_neurons - least) + 1 - least))
     room = log_neurons - height
@@ -47,24 +49,28 @@ def layer(bench: Bench, log_neurons: int, side: int, **given: Any) -> Layer:
 
 @dataclass(frozen=True)
 class Round:
-    """A tile of a pass. first, last: of the pass; ends_layer: last of the last pass.
+    """A group of a tile of a pass. first_tile, last: of the pass; last_group: of the tile;
+    ends_layer: last of the last pass.
 
-    entry: where the tile's first row of the pass's first block starts in the spike memory.
+    entry: where the tile's first row of the pass's first block starts in the spike memory, in the
+    map of group 0. offset: entries from there to the map of the group.
     """
 
     top: int
     left: int
     height: int
     width: int
-    first: bool
+    first_tile: bool
+    last_group: bool
     last: bool
     ends_layer: bool
     slots: int
     entry: int
+    offset: int
 
 
 def rounds(layer: Layer) -> Iterator[Round]:
-    """`for pass: for tile`."""
+    """`for pass: for tile: for group`."""
     side_y, side_x = 1 << layer["log_tile_height"], 1 << layer["log_tile_width"]
     for number in range(layer["passes"]):
         last_pass = number == layer["passes"] - 1
@@ -72,23 +78,27 @@ def rounds(layer: Layer) -> Iterator[Round]:
             entry = layer["spike_base"] + number * layer["pass_stride"]
             entry += top // side_y * layer["tile_stride"]
             for left in range(0, layer["width"], side_x):
-                last = top + side_y >= layer["height"] and left + side_x >= layer["width"]
-                yield Round(
-                    top,
-                    left,
-                    min(side_y, layer["height"] - top),
-                    min(side_x, layer["width"] - left),
-                    top == left == 0,
-                    last,
-                    last and last_pass,
-                    layer["slots_last"] if last_pass else 1 << layer["log_slots"],
-                    entry & ENTRIES,
-                )
+                last_tile = top + side_y >= layer["height"] and left + side_x >= layer["width"]
+                for group in range(layer["groups"]):
+                    last_group = group == layer["groups"] - 1
+                    yield Round(
+                        top,
+                        left,
+                        min(side_y, layer["height"] - top),
+                        min(side_x, layer["width"] - left),
+                        top == left == 0,
+                        last_group,
+                        last_tile and last_group,
+                        last_tile and last_group and last_pass,
+                        layer["slots_last"] if last_pass else 1 << layer["log_slots"],
+                        entry & ENTRIES,
+                        group * layer["region"] & ENTRIES,
+                    )
 
 
 @dataclass(frozen=True)
 class Work:
-    """The broadcast of one chunk to one tile.
+    """The broadcast of one chunk in one round.
 
     chunk: its place in the layer's list. load, round: loads and rounds of the layer before it.
     """
@@ -102,7 +112,7 @@ class Work:
 
 
 def works(layer: Layer) -> Iterator[Work]:
-    """`for pass: for tile: for chunk`; a single chunk stays for all tiles of a pass."""
+    """`for pass: for tile: for group: for chunk`; a single chunk stays for all rounds of a pass."""
     load = 0
     for number, turn in enumerate(rounds(layer)):
         for chunk in range(layer["chunks"]):

@@ -3,8 +3,8 @@
 Every simulator is tested on these: kernels 1, 3, 5, 7; strides; offsets of either sign that differ
 between the axes; odd and non-square maps, long strips among them; 1 to 40 filters and channels;
 pools of both kinds; one to three segments, identities among them; empty filters and channels;
-extreme weights; every coding and read-out; leaks from 0 to 1, hard resets and amounts of either sign;
-1 to 32 timesteps. The same seed gives the same Program.
+extreme weights; every coding and read-out; leaks from 0 to 1, hard resets and amounts of either
+sign; 1 to 32 timesteps. The same seed gives the same Program.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import CHUNK_WORDS, Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
 from evenspike_hw.rtl.layouts import WORD_BITS, Layouts
 from tests.helpers.driver import pack
-from tests.helpers.layers import Layer, Work, works
+from tests.helpers.layers import ENTRIES, Layer, Work, works
 
 WORDS = -(-LAYER.size // WORD_BITS)
 CHUNK_MASK = (1 << CHUNK.size) - 1
@@ -28,7 +28,8 @@ class FetchModel:
         self.number = 0
         self.left = 0  # words of the descriptor that are not read
         self.words = [0] * WORDS
-        self.chunk = 0
+        self.chunk: list[int] = [0, 0]
+        self.second: int | None = None  # address of the chunk's second word, in the cycle of it
         self.asks: tuple[str, int] | None = None  # what is read in this cycle, and its address
         self.asked: str | None = None  # what was read in the cycle before
 
@@ -45,11 +46,16 @@ class FetchModel:
         """chunk_address: of the chunk that is to be read in this cycle, if any."""
         self.asks = None
         if chunk_address is not None:
+            assert self.second is None
             self.asks = "chunk", chunk_address & self.mask
+        elif self.second is not None:
+            self.asks = "chunk", self.second & self.mask
         elif self.left:
             at = self.number * LAYER_WORDS + WORDS - self.left
             self.asks = "layer", at & self.mask
-        expected = {"valid": int(self.valid), "chunk": self.chunk}
+        expected = {"valid": int(self.valid)}
+        if len(self.chunk) == CHUNK_WORDS:
+            expected["chunk"] = (self.chunk[0] | self.chunk[1] << WORD_BITS) & CHUNK_MASK
         if self.valid:
             expected["layer"] = self.layer()
         return expected
@@ -59,7 +65,11 @@ class FetchModel:
         if self.asked == "layer":
             self.words.append(table)
         if self.asked == "chunk":
-            self.chunk = table & CHUNK_MASK
+            self.chunk = [*self.chunk[len(self.chunk) == CHUNK_WORDS and CHUNK_WORDS :], table]
+        whole = self.second is not None
+        self.second = None
+        if self.asks is not None and self.asks[0] == "chunk" and not whole:
+            self.second = self.asks[1] + 1
         self.asked = self.asks[0] if self.asks is not None else None
         if self.asked == "layer":
             self.left -= 1
@@ -93,7 +103,7 @@ class BroadcastModel:
         self.plan = works(layer) if runs and not layer["host"] else iter(())
         self.next = next(self.plan, None)
         self.layer_loads, self.layer_rounds = self.loads, self.rounds
-        self.due = self.now + 3
+        self.due = self.now + 4
         self.reads = None
 
     @property
@@ -136,14 +146,14 @@ class BroadcastModel:
         self.broadcasting = True
         chunk = self.chunks[work.chunk]
         fields = {
-            "segment_number": chunk["segment"],
-            "segment": self.layer["segments"][chunk["segment"]],
+            "segment": chunk["segment"],
+            "kernel": chunk["kernel"],
             "half": (self.layer_loads + work.load) % 2,
             "round": (self.layer_rounds + work.round) % 2,
             "ends_round": int(work.ends_round),
             "frees": int(work.frees),
             "blocks": chunk["blocks"],
-            "entry": chunk["entry"],
+            "entry": chunk["entry"] + work.turn.offset & ENTRIES,
             "top": work.turn.top,
             "left": work.turn.left,
             "height": work.turn.height,
@@ -153,6 +163,6 @@ class BroadcastModel:
         self.loads += work.frees
         self.rounds += work.ends_round
         self.next = next(self.plan, None)
-        self.due = self.now + 3
+        self.due = self.now + 4
         if self.next is not None:
-            self.reads = self.layer["chunk_base"] + self.next.chunk & ADDRESSES
+            self.reads = self.layer["chunk_base"] + CHUNK_WORDS * self.next.chunk & ADDRESSES

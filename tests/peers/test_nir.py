@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-nir = pytest.importorskip("nir")
+pytest.importorskip("nir")
 
+import nir
 import torch
 
 from evenspike_core.errors import EvenspikeError
@@ -39,7 +41,7 @@ def chain(*nodes: Any, shape: tuple[int, ...] = (2, 8, 8)) -> Any:
     named = {f"n{i}": node for i, node in enumerate(nodes)}
     every = {"input": nir.Input(np.array(shape)), **named, "output": nir.Output(np.array([4]))}
     order = list(every)
-    return nir.NIRGraph(every, list(zip(order[:-1], order[1:], strict=True)), type_check=False)
+    return nir.NIRGraph(every, list(pairwise(order)), type_check=False)
 
 
 def network(window: Any = 2, **neuron: float) -> Any:
@@ -119,7 +121,7 @@ def test_a_file_is_the_graph(tmp_path: Path) -> None:
     nir.write(tmp_path / "net.nir", graph)
     read, given = (exact(one, name="net")[1] for one in (tmp_path / "net.nir", graph))
     assert read == given
-    with pytest.raises(EvenspikeError, match="other.nir: not a readable NIR file"):
+    with pytest.raises(EvenspikeError, match=r"other\.nir: not a readable NIR file"):
         import_nir(tmp_path / "other.nir", 1e-4, timesteps=3)
 
 

@@ -40,7 +40,7 @@ class Loop(nn.Module):
         self.fc = nn.Linear(24, 4)
         self.lif3 = snn.Leaky(beta=0.5, threshold=0.5, **options)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> Any:
         mem1, mem2, mem3 = (one.reset_mem() for one in (self.lif1, self.lif2, self.lif3))
         spikes, membranes = [], []
         for step in range(self.steps):
@@ -146,7 +146,7 @@ def test_spikes_of_an_image(encoder: str) -> None:
 class Recurrent(Loop):
     """Spikes come back into the layer that sent them."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         mem = self.lif1.reset_mem()
         spk = torch.zeros(x.shape[1], 6, 8, 8, dtype=x.dtype)
         for step in range(self.steps):
@@ -157,7 +157,7 @@ class Recurrent(Loop):
 class PerStep(Loop):
     """Another input at the last timestep."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         mem = self.lif1.reset_mem()
         found = []
         for step in range(self.steps):
@@ -169,7 +169,7 @@ class PerStep(Loop):
 class Unread(Loop):
     """Gives the spikes of the last timestep alone."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         spikes, _ = super().forward(x)
         return spikes[-1]
 
@@ -186,8 +186,8 @@ class Unread(Loop):
             lambda: Loop(frames=True, state_quant=lambda m: m.round()),
             r"lif1 \(Leaky\): state_quant",
         ),
-        (lambda: Recurrent(), r"Recurrent: a sum of different timesteps: recurrence, or a delay"),
-        (lambda: PerStep(), r"lif1 \(Leaky\): Leaky gets timestep 0 in its call number 4"),
+        (Recurrent, r"Recurrent: a sum of different timesteps: recurrence, or a delay"),
+        (PerStep, r"lif1 \(Leaky\): Leaky gets timestep 0 in its call number 4"),
         (
             lambda: Unread(frames=True),
             "the output is that of timestep 4 of 0 to 4; the sum or mean",

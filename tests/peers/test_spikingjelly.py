@@ -19,7 +19,7 @@ from evenspike_train.export.programs import to_program
 from evenspike_train.lowering import import_network
 from tests.helpers.lowered import exact, frames, imported, pixels
 
-Neurons = Callable[[], nn.Module]
+Neurons = Callable[[], Any]
 
 NEURONS: dict[str, Neurons] = {
     "LIF": lambda: neuron.LIFNode(tau=2.0),
@@ -35,7 +35,7 @@ NEURONS: dict[str, Neurons] = {
 }
 
 
-def stack(make: Neurons, read_out: nn.Module | None = None) -> nn.Sequential:
+def stack(make: Neurons, read_out: nn.Module | None = None) -> Any:
     """Layers of one timestep or of all, by their step_mode."""
     return nn.Sequential(
         layer.Conv2d(2, 6, 3, padding=1, bias=False),

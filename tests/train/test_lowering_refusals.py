@@ -1,4 +1,4 @@
-"""What has no integer form is refused by name, with the line of the forward pass and what would do."""
+"""What has no integer form is refused by name, with the line of `forward` and what would do."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Forward(nn.Module):
         return (current > 1.0).float()
 
     def _surrogate(self, spikes: Tensor, flat: Tensor) -> Tensor:
-        fired: Tensor = ArctanSpike.apply(self.conv(spikes) - 1.0, 2.0)
+        fired: Tensor = ArctanSpike.apply(self.conv(spikes) - 1.0, 2.0)  # type: ignore[no-untyped-call]
         return fired
 
     def _positions(self, spikes: Tensor, flat: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ def test_forwards(what: str) -> None:
         import_network(Forward(what), frames(3, 2, 2, 8, 8).float())
 
 
-def still(*layers: nn.Module, steps: int = 4) -> nn.Module:
+def still(*layers: nn.Module, steps: int = 4) -> Any:
     class Still(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -245,7 +245,7 @@ def test_a_mean_taken_off_in_front_of_padding_is_refused() -> None:
 def test_weights_that_are_not_finite_are_named() -> None:
     module = Chain(conv())
     with torch.no_grad():
-        module.body[0].weight[0, 0, 0, 0] = torch.nan
+        module.get_parameter("body.0.weight")[0, 0, 0, 0] = torch.nan
     with pytest.raises(
         EvenspikeError, match=r"body\.0\.weight: holds 1 values that are not finite"
     ):
@@ -285,7 +285,7 @@ def test_a_layer_of_neurons_can_be_registered() -> None:
     given = frames(4, 2, 2, 8, 8)
     with pytest.raises(EvenspikeError, match=r"1 \(Mine\): a comparison: neurons that forward wri"):
         import_network(model(Mine()), given)
-    register(Mine, lambda module, where: NeuronModel(0.5))
+    register(Mine, lambda _module, _where: NeuronModel(0.5))
     mine, ours = (imported(model(one), given, name="net")[1] for one in (Mine(), lif()))
     assert mine == ours
     with pytest.raises(

@@ -116,7 +116,9 @@ def test_our_masks_in_a_plain_network() -> None:
     other = networks.build(SMALL)
     states.load_state(other, model.state_dict())
     for name, module in networks.prunable(model):
-        assert torch.equal(torch.as_tensor(other.get_submodule(name).weight), module.weight)
+        assert torch.equal(
+            torch.as_tensor(other.get_submodule(name).weight), torch.as_tensor(module.weight)
+        )
 
 
 def bad(change: Callable[[State], Any]) -> Any:
@@ -126,9 +128,9 @@ def bad(change: Callable[[State], Any]) -> Any:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda s: list(s), "holds a list, not a state dict"),
-        (lambda s: nn.Linear(2, 2), r"holds a Linear, not a state dict; save its state_dict\(\)"),
-        (lambda s: {"epoch": 3, "acc": 1.0}, "holds no tensors, but 'epoch', 'acc'"),
+        (list, "holds a list, not a state dict"),
+        (lambda _: nn.Linear(2, 2), r"holds a Linear, not a state dict; save its state_dict\(\)"),
+        (lambda _: {"epoch": 3, "acc": 1.0}, "holds no tensors, but 'epoch', 'acc'"),
         (lambda s: {"teacher": s, "student": s}, r"several state dicts \('teacher', 'student'\)"),
         (lambda s: s | {"epoch": 3}, "'epoch' is no named tensor"),
         (lambda s: s | {"classifier.bias": s["classifier.bias"].to(torch.complex64)}, "complex64"),

@@ -44,10 +44,12 @@ def images(count: int, seed: int | None = None) -> torch.Tensor:
     return torch.randint(0, 256, (count, 1, 32, 32), dtype=torch.uint8, generator=generator)
 
 
-def program_of(model: networks.SpikingNetwork, **options: bool) -> tuple[Program, dict[str, int]]:
+def program_of(
+    model: networks.SpikingNetwork, *, keep_living: bool = False
+) -> tuple[Program, dict[str, int]]:
     network = follow(model, images(4, seed=3), "test")
-    quantised = quantise(network, **options)
-    program, _ = to_program(network, **options)
+    quantised = quantise(network, keep_living)
+    program, _ = to_program(network, keep_living=keep_living)
     return program, quantised.lost
 
 

@@ -15,7 +15,10 @@ LOW, HIGH = -(1 << 23), (1 << 23) - 1
 
 
 class Model:
-    """What is in the rows; an issue or drain waits one cycle in `job`."""
+    """What is in the rows; what was read in the cycle before is written in this one.
+
+    A read is an "issue", a "drain", or a drain that keeps the row: "keep".
+    """
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
@@ -25,6 +28,8 @@ class Model:
         self.sums: list[int] | None = None  # what the RAM shows; None: not known
         self.overflow = 0
         self.saturated = False
+        self.carried = -1  # the row that was carried to in the cycle before
+        self.row_bits = (bench.arch.accumulators - 1).bit_length()
 
     def may(self, kind: str, row: int) -> bool:
         """Whether the docstring allows it after the cycle before."""
@@ -32,17 +37,33 @@ class Model:
         return row != busy or (kind == "issue" and before == "issue")
 
     async def cycle(
-        self, kind: str = "", row: int = 0, addends: list[int] | None = None, clear: bool = False
+        self,
+        kind: str = "",
+        row: int = 0,
+        addends: list[int] | None = None,
+        clear: bool = False,
+        carry: tuple[int, int] | None = None,
     ) -> None:
-        """kind: issue, drain or nothing. addends: for the issue of the cycle before."""
+        """kind: what is read, if anything. addends: for the issue of the cycle before. carry: a row
+        and what it gets.
+        """
         bench = self.bench
-        bits = bench.bits
+        bits, drains = bench.bits, kind in {"drain", "keep"}
         if addends is None:
             addends = [bits(16) for _ in self.zero]
             addends = [value - (value >> 15 << 16) for value in addends]
         out = await bench.cycle(
             issue={"enable": kind == "issue", "row": row if kind == "issue" else 0},
-            drain={"enable": kind == "drain", "row": row if kind == "drain" else 0},
+            drain={
+                "enable": drains,
+                "keep": kind == "keep" if drains else bench.random.getrandbits(1),
+                "row": row if drains else 0,
+            },
+            carry={
+                "enable": carry is not None,
+                "row": bits(self.row_bits) if carry is None else carry[0],
+                "value": bits(24) - (1 << 23) if carry is None else carry[1],
+            },
             addends=addends,
             clear_overflow=clear,
         )
@@ -52,6 +73,22 @@ class Model:
         bench.check(out, expected)
         self._corners(kind, row, clear)
         self._step(kind, row, addends, clear)
+        if carry is not None:
+            self._carry(*carry)
+
+    def may_carry(self, to: int, kind: str, row: int) -> bool:
+        """Whether a row may be carried to in the cycle of such a read."""
+        return self.last[0][0] in {"", "keep"} and not (kind and row == to)
+
+    def _carry(self, row: int, value: int) -> None:
+        cover, rows = self.bench.cover, self.rows
+        reads, read = self.last[0]
+        cover("carry in the cycle of an issue to another row", reads == "issue" and read != row)
+        cover("carry in the cycle of a drain that keeps its row", reads == "keep")
+        cover("carry to a row with psums", any(rows[row]))
+        cover("carry below 0", value < 0)
+        self.rows = [*rows[:row], [value, *self.zero[1:]], *rows[row + 1 :]]
+        self.carried = row
 
     def _step(self, kind: str, row: int, addends: list[int], clear: bool) -> None:
         before, busy = self.last[0]
@@ -72,6 +109,7 @@ class Model:
         self.saturated = over
         self.rows = written
         self.last = [(kind, row), *self.last[:2]]
+        self.carried = -1
 
     def _totals(self, row: int, total: list[int], clipped: list[int]) -> None:
         cover = self.bench.cover
@@ -92,21 +130,27 @@ class Model:
         if not kind:
             cover("sums stay without a read", self.sums is not None)
         elif kind == "issue":
+            cover("issue to a row in the cycle behind its carry", row == self.carried)
             if (one, first) == (kind, row):
                 cover("same row in the next cycle")
                 cover("same row three times on end", (two, second) == (kind, row))
             elif one == kind:
                 cover("another row in the next cycle")
-            if second == row and first != row:
+            if second == row and first != row and two != "keep":
                 cover(
                     "same row in the cycle after the next"
                     if two == kind
                     else "issue two cycles behind a drain of the row"
                 )
-        elif one == kind:
+        elif one == kind == "drain":
             cover("drain behind a drain")
-        elif one:
+        elif one == kind:
+            cover("drain that keeps its row behind such")
+        elif one == "issue":
             cover("drain behind an issue to another row")
+        cover(
+            "drain of a row in the cycle behind its carry", kind == "drain" and row == self.carried
+        )
         cover(
             "drain two cycles behind an issue to the row",
             kind == "drain" and (two, second) == ("issue", row),
@@ -150,6 +194,17 @@ async def latency(bench: Bench) -> None:
     await bench.cycle(issue=0, addends=[-5] * times)
     await bench.cycle(drain={"enable": 1, "row": 2}, addends=[100] * times)
     bench.check(await bench.cycle(drain=0), {"sums": [-2] * times, "overflow": 0})
+    await bench.cycle(drain={"enable": 1, "keep": 1, "row": 2})
+    bench.check(await bench.cycle(drain=0), {"sums": [0] * times})
+    # A row that is kept stays until it is carried to, which counts from the next cycle on.
+    await bench.cycle(issue={"enable": 1, "row": 2})
+    await bench.cycle(issue=0, addends=[7] * times)
+    for _ in range(2):
+        await bench.cycle(drain={"enable": 1, "keep": 1, "row": 2})
+        bench.check(await bench.cycle(drain=0), {"sums": [7] * times})
+    await bench.cycle(carry={"enable": 1, "row": 2, "value": -9})
+    await bench.cycle(carry=0, drain={"enable": 1, "row": 2})
+    bench.check(await bench.cycle(drain=0), {"sums": [-9] + [0] * (times - 1)})
     await bench.cycle(drain={"enable": 1, "row": 2})
     bench.check(await bench.cycle(drain=0), {"sums": [0] * times})
     # The overflow shows two cycles behind the issue whose addition saturates.
@@ -198,13 +253,20 @@ async def random_traffic(bench: Bench) -> None:
         kinds = [random.choice(("high", "low", "any", "any", "small")) for _ in made.zero]
         rate = random.choice((0.3, 0.8, 1.0))
         drains = random.choice((0.0, 0.02, 0.3))
+        keeps, carries = random.choice((0.0, 0.5, 1.0)), random.choice((0.0, 0.3, 1.0))
         for _ in range(random.randrange(5, 700)):
             kind = "" if not bench.chance(rate) else "drain" if bench.chance(drains) else "issue"
-            row = random.choice(rows)
+            if kind == "drain" and bench.chance(keeps):
+                kind = "keep"
+            row, carry = random.choice(rows), None
             if kind and not made.may(kind, row):
                 kind = ""
+            if bench.chance(carries):
+                carry = random.choice(rows), bench.bits(24) - (1 << 23)
+                if not made.may_carry(carry[0], kind, row):
+                    carry = None
             addends = [_addend(bench, style) for style in kinds]
-            await made.cycle(kind, row, addends, clear=bench.chance(0.2))
+            await made.cycle(kind, row, addends, clear=bench.chance(0.2), carry=carry)
             done += kind != ""
     await made.drain_all()
 

@@ -8,7 +8,7 @@ from evenspike_core.arch import Arch
 from evenspike_hw.rtl.broadcasts import Broadcasts
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER
 from tests.helpers.driver import Bench, pack, test, unpack
-from tests.helpers.layers import Layer, layer
+from tests.helpers.layers import ENTRIES, Layer, layer
 from tests.helpers.sequencing import ADDRESSES, BroadcastModel
 
 component = Broadcasts
@@ -48,9 +48,8 @@ class Rig:
         """One cycle; whether a broadcast starts in the next."""
         bench, model = self.bench, self.model
         marker = model.broadcasting and bench.chance(self.mark)
-        # A round ends when its last marker was broadcast; the host's rounds end without one.
-        host = bool(model.layer.get("host"))
-        ends = bench.chance(self.drain) and (host or self.drained < self.marked)
+        # A round ends when its last marker was broadcast.
+        ends = bench.chance(self.drain) and self.drained < self.marked
         chunk = bench.random.getrandbits(CHUNK.size)
         if model.next is not None and model.fetched:
             chunk = pack(CHUNK, model.chunks[model.next.chunk])
@@ -80,7 +79,7 @@ class Rig:
             self.before = model.now
         if bench.chance(self.load) and self.loaded < model.loads + 2:
             self.loaded += 1
-        if ends and not host:
+        if ends:
             self.drained += 1
         model.step(starts, marker, switched)
         return starts
@@ -89,7 +88,6 @@ class Rig:
         cover = self.bench.cover
         model, work = self.model, self.model.next
         cover("host layer", model.layer.get("host"))
-        cover("host layer drains", model.layer.get("host") and ends)
         cover("layer ends, more is loaded", work is None and enable and self.loaded > model.loads)
         cover("held back by enable", not enable and not waits)
         cover("two chunks loaded", self.loaded == model.loads + 2)
@@ -103,15 +101,16 @@ class Rig:
             ahead = model.rounds - self.drained
             cover("starts in the cycle of the marker", marker)
             cover("starts in the cycle in which a round ends", ends and ahead == 2)
-            cover("starts three cycles after a start", self.before == model.now - 3)
+            cover("starts four cycles after a start", self.before == model.now - 4)
             cover("two rounds ahead", ahead == 1 and work.ends_round)
-            cover("single chunk stays for a tile", not several and not work.frees)
+            cover("single chunk stays for a round", not several and not work.frees)
             cover("single chunk is given up", not several and work.frees)
-            cover("several chunks, several tiles", several and work.round and not work.turn.first)
-            cover("second segment", model.chunks[work.chunk]["segment"])
+            cover("several chunks, several tiles", several and not work.turn.first_tile)
+            cover("several chunks, several groups", several and work.turn.offset)
+            cover("entry wraps", model.chunks[work.chunk]["entry"] + work.turn.offset > ENTRIES)
             cover("half 1", (model.layer_loads + work.load) % 2)
             cover("more than 2048 chunks", work.chunk > 2048)
-            cover("chunk addresses wrap", model.layer["chunk_base"] + work.chunk > ADDRESSES)
+            cover("chunk addresses wrap", model.layer["chunk_base"] + 2 * work.chunk > ADDRESSES)
 
     async def run(self, fields: Layer, gap: int = 3) -> None:
         """A layer from the cycle in which it is switched to its last drain."""
@@ -134,7 +133,7 @@ class Rig:
         base = bench.random.choice((ADDRESSES - 1, bench.bits(16)))
         given = {"chunks": chunks, "chunk_base": base} | given
         fields = layer(bench, 6, bench.random.choice((1, 6, 14)), **given)
-        fields["log_tile_height"] += 1  # fewer rounds; the number of neurons does not count here
+        fields["log_tile_height"] += 1  # fewer tiles; the number of neurons does not count here
         return fields
 
 
@@ -150,7 +149,8 @@ async def idle(bench: Bench) -> None:
 @test
 async def latency(bench: Bench) -> None:
     """A start in the cycle in which the last of its conditions is met, a read in the one after."""
-    fields = layer(bench, 4, 1, chunks=2, chunk_base=77, passes=1, height=4, width=4, pool=0)
+    shape = {"height": 4, "width": 4, "pool": 0, "groups": 1}
+    fields = layer(bench, 4, 1, chunks=2, chunk_base=77, passes=1, **shape)
     fields |= {"log_tile_height": 0, "log_tile_width": 2}
     bits = pack(LAYER, fields)
     out = await bench.cycle(layer=bits, switched=1, enable=1, loaded=2, chunk=0)
@@ -167,12 +167,12 @@ async def latency(bench: Bench) -> None:
             log.append(("start", now, 0))
     assert log == [
         ("read", 1, 77),
-        ("start", 3, 0),
-        ("read", 4, 78),
+        ("start", 4, 0),
+        ("read", 5, 79),
         ("start", 20, 0),
         ("read", 21, 77),
         ("start", 30, 0),
-        ("read", 31, 78),
+        ("read", 31, 79),
         ("start", 45, 0),
         ("read", 46, 77),
     ], log
@@ -189,14 +189,17 @@ async def long_counts(bench: Bench) -> None:
     made = Rig(bench)
     one = {"height": 1, "width": 1, "log_tile_height": 0, "log_tile_width": 0, "pool": 0}
     for chunks, base in ((0xAAB, 0xFC00), (0x556, 0x5555), (0x1, 0xAAAA)):
-        fields = layer(bench, 4, 1, **one, chunks=chunks, chunk_base=base, passes=1)
+        fields = layer(bench, 4, 1, **one, chunks=chunks, chunk_base=base, passes=1, groups=1)
         await made.run(fields)
     for passes in (0xAAB, 0x555):
-        fields = layer(bench, 4, 1, **one, chunks=1, chunk_base=1, passes=passes)
+        fields = layer(bench, 4, 1, **one, chunks=1, chunk_base=1, passes=passes, groups=1)
+        await made.run(fields)
+    for groups in (32, 21):
+        fields = layer(bench, 4, 1, **one, chunks=2, chunk_base=1, passes=2, groups=groups)
         await made.run(fields)
     for side in ("height", "width"):
         for log in (8, 5):
-            fields = layer(bench, 4, 1, passes=1, chunks=1, chunk_base=1, pool=0)
+            fields = layer(bench, 4, 1, passes=1, chunks=1, chunk_base=1, pool=0, groups=1)
             fields |= {"height": 1, "width": 1, side: 511, f"log_tile_{side}": log}
             await made.run(fields)
 

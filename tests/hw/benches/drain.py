@@ -21,30 +21,39 @@ VARIANTS = {
 }
 
 
+PSUM = 1
+"""The read-out without neurons."""
+
+
 @dataclass(frozen=True)
 class Step:
     """A drain cycle. bias: which half of the slot's biases is read. place: fields of `Drain.place`,
-    None if it is no position's first cycle.
+    None if it is no position's first cycle. carries: the row is kept, and carried to. timesteps: of
+    the group.
     """
 
     slot: int
     bias: int | None = None
     row: int = 0
     place: dict[str, int] | None = None
+    carries: bool = False
+    timesteps: int = 0
 
 
 def steps(arch: Arch, layer: Layer, turn: Round) -> Iterator[Step]:
-    """The drain cycles of a round; of the host layer without biases."""
+    """The drain cycles of a round."""
     side = 2 if layer["pool"] else 1
     area = 1 << layer["log_tile_height"] + layer["log_tile_width"]
     beats = arch.logit_words if layer["last"] else 1
+    carries = not turn.last_group and layer["readout"] != PSUM
+    timesteps = layer["timesteps"] if turn.last_group else arch.timesteps
     for slot in range(turn.slots):
-        if not layer["host"]:
-            yield Step(slot, 0)
-            yield Step(slot, 1)
+        yield Step(slot, 0)
+        yield Step(slot, 1)
         for window in range(turn.height // side * (turn.width // side)):
             y, x = divmod(window, turn.width // side)
             entry = turn.entry + slot * layer["block_stride"] + y * layer["row_stride"]
+            entry += turn.offset
             for inner in range(side * side):
                 row = (y * side + inner // side << layer["log_tile_width"]) + x * side
                 place = {
@@ -56,9 +65,13 @@ def steps(arch: Arch, layer: Layer, turn: Round) -> Iterator[Step]:
                     "entry": entry & ENTRIES,
                     "column": x + turn.left // side,
                 }
-                yield Step(slot, None, slot * area + row + inner % side, place)
+                row += inner % side
+                yield Step(slot, None, slot * area + row, place, carries, timesteps)
                 for _ in range(beats - 1):
                     yield Step(slot)
+    if carries:
+        for _ in range(2 * arch.timesteps + 3):
+            yield Step(turn.slots)
 
 
 class Rig:
@@ -72,26 +85,36 @@ class Rig:
     def reset(self) -> None:
         self.layer: Layer = {}
         self.turns: deque[Round] = deque()
-        self.left: deque[Step] = deque()  # of the round that is drained, or of the host layer's
+        self.left: deque[Step] = deque()  # of the round that is drained
         self.active = False
         self.before: Step | None = None
-        self.flight: deque[Step | None] = deque([None] * (self.arch.timesteps + 2))
-        self.last_layer: deque[bool] = deque([False] * (self.arch.timesteps + 2))
+        latency = 2 * self.arch.timesteps + 1  # from the read to what leaves the LIF
+        self.flight: deque[Step | None] = deque([None] * latency)
+        self.last_layer: deque[bool] = deque([False] * latency)
+        self.rows: deque[Step | None] = deque([None] * (latency + 2))
         self.positions = 0
 
-    async def cycle(self, start: bool = False, begin: bool = False, block: bool = False) -> bool:
+    async def cycle(self, start: bool = False, begin: bool = False) -> bool:
         """One cycle; whether it ended the round."""
         bench = self.bench
         half = bench.random.getrandbits(1)
         drive: dict[str, Any] = {"start": int(start), "begin": int(begin), "half": half}
-        drive["block"] = int(block)
         if start:
             drive["layer"] = pack(LAYER, self.layer)
         out = await bench.cycle(**drive)
-        drains = self.active or block
+        drains = self.active
         step = self.left.popleft() if drains else None
         ends = drains and not self.left
         turn = self.turns[0] if drains else None
+        before, carried = self.before, self.rows[0]
+        enters = before is not None and before.place is not None
+        if before is not None and enters:
+            bench.check(out, {"timesteps": before.timesteps, "carries": int(before.carries)})
+        carry = bench.fields("carry", out["carry"])
+        carries = carried is not None and carried.carries
+        assert carry["enable"] == carries, f"cycle {bench.now - 1}: carry, expected {carried}"
+        if carried is not None and carries:
+            assert carry["row"] == carried.row, f"cycle {bench.now - 1}: {carry}, {carried}"
         bench.check(
             out,
             {
@@ -99,17 +122,19 @@ class Rig:
                 "ends_round": int(ends),
                 "ends_pass": int(bool(ends and turn and turn.last)),
                 "ends_layer": int(bool(ends and turn and turn.ends_layer)),
-                "valid": int(self.before is not None and self.before.place is not None),
-                "bias_low": int(self.before is not None and self.before.bias == 0),
-                "bias_high": int(self.before is not None and self.before.bias == 1),
+                "valid": int(enters),
+                "bias_low": int(before is not None and before.bias == 0),
+                "bias_high": int(before is not None and before.bias == 1),
             },
         )
-        self._check_read(bench.fields("read", out["read"]), step, half, block)
+        self._check_read(bench.fields("read", out["read"]), step, half)
         self._check_place(out)
         self.before = step
         self.flight.append(step)
         self.last_layer.append(bool(self.layer.get("last")))
         self.flight.popleft()
+        self.rows.append(step)
+        self.rows.popleft()
         self.last_layer.popleft()
         if step is not None and step.place is not None:
             self.positions += 1
@@ -122,8 +147,6 @@ class Rig:
             self.active = False
         if ends:
             self.turns.popleft()
-            if block and self.turns:
-                self.open()
         return ends
 
     def open(self) -> None:
@@ -131,15 +154,17 @@ class Rig:
         self.left = deque(steps(self.arch, self.layer, self.turns[0]))
         self._corners(self.turns[0])
 
-    def _check_read(self, read: dict[str, int], step: Step | None, half: int, block: bool) -> None:
+    def _check_read(self, read: dict[str, int], step: Step | None, half: int) -> None:
         found = f"cycle {self.bench.now - 1}: read is {read}, expected {step}"
         assert read["half"] == half, found
         biases = step is not None and step.bias is not None
-        rows = step is not None and step.place is not None and not block
+        rows = step is not None and step.place is not None
         assert read["bias"] == biases, found
         assert read["read"] == rows, found
         if step is not None and biases:
             assert (read["slot"], read["high"]) == (step.slot, step.bias), found
+        if step is not None and rows:
+            assert read["keep"] == step.carries, found
         assert read["row"] == (step.row if step is not None and rows else 0), found
 
     def _check_place(self, out: dict[str, int]) -> None:
@@ -165,9 +190,13 @@ class Rig:
         cover("64 slots", turn.slots == 64)
         cover("last pass of fewer slots", turn.ends_layer and turn.slots < 1 << layer["log_slots"])
         cover("2048 passes", turn.last and layer["passes"] > 2048)
-        cover("host layer", layer["host"])
-        cover("host layer with a pool", layer["host"] and pool)
-        cover("last layer", layer["last"])
+        last = layer["last"]
+        cover("last layer of psums", last and layer["readout"] == PSUM and not turn.last_group)
+        cover("last layer that carries", last and layer["readout"] != PSUM and not turn.last_group)
+        cover("round that carries", not last and not turn.last_group)
+        fewer = self.left[2].timesteps < self.arch.timesteps
+        cover("last group of fewer timesteps", fewer or self.arch.timesteps == 1)
+        cover("32 groups", turn.last_group and layer["groups"] == 32)
         cover("last layer of many positions", layer["last"] and len(entries) > 8)
         cover("entry wraps", min(entries) < layer["spike_base"])
 
@@ -177,9 +206,6 @@ class Rig:
         """A layer from its start to its last drain cycle; returns the drain cycles."""
         self.layer = fields
         self.turns = deque(rounds(fields))
-        return await (self._host(pause, flush) if fields["host"] else self._rounds(pause, flush))
-
-    async def _rounds(self, pause: float, flush: bool) -> int:
         bench = self.bench
         drained = 0
         early = bench.chance(0.3)  # all PEs have worked off the round before it is drained
@@ -199,23 +225,9 @@ class Rig:
         await self._flush(flush)
         return drained
 
-    async def _host(self, pause: float, flush: bool) -> int:
-        bench = self.bench
-        await self.cycle(start=True)
-        self.open()
-        drained, before = 0, False
-        while self.turns:
-            block = not bench.chance(pause)
-            bench.cover("host blocks in two cycles in a row", block and before)
-            before = block
-            drained += block
-            await self.cycle(block=block)
-        await self._flush(flush)
-        return drained
-
     async def _flush(self, flush: bool) -> None:
         self.bench.cover("layer right after a layer", not flush)
-        for _ in range(flush * (self.arch.timesteps + 4)):
+        for _ in range(flush * (2 * self.arch.timesteps + 4)):
             await self.cycle()
 
 
@@ -226,6 +238,7 @@ async def idle(bench: Bench) -> None:
         bench.inputs["layer"].handle.value = pack(LAYER, layer(bench, 8, 511))
         out = await bench.cycle(half=0)
         place, read = out.pop("place"), bench.fields("read", out.pop("read"))
+        del out["timesteps"], out["carries"]  # of whoever enters, which nobody does
         assert not any(out.values()), out
         assert not place & 1
         assert not read["bias"]
@@ -240,31 +253,30 @@ async def latency_and_throughput(bench: Bench) -> None:
     arch = made.arch
     shape = {"height": 6, "width": 10, "log_tile_height": 2, "log_tile_width": 3, "log_slots": 2}
     shape |= {"slots_last": 3, "passes": 2, "timesteps": 1}
-    positions, slots = 60 * (4 + 3), 4 * (4 + 3)
+    positions, slots, rounds_ = 60 * (4 + 3), 4 * (4 + 3), 2 * 2 * 2
+    behind = rounds_ * (2 * arch.timesteps + 3)  # of a group that carries
     for pool in (0, 1):
-        plain = layer(bench, 8, 1, **shape, pool=pool)
-        assert await made.run(plain) == positions + 2 * slots
-        last = layer(bench, 8, 1, **shape, pool=pool, last=1)
-        assert await made.run(last) == positions * arch.logit_words + 2 * slots
-        host = layer(bench, 8, 1, **shape, pool=pool, host=1)
-        assert await made.run(host) == positions
-    # From a host's block in cycle 0 and from the first row that is read.
-    for fields in (host, last):
-        await bench.reset()
-        made.reset()
-        await bench.cycle(layer=pack(LAYER, fields), start=1, block=0, begin=0)
-        drive = {"block": 1} if fields["host"] else {"begin": 1}
-        out = await bench.cycle(start=0, **drive)
-        bench.check(out, {"drains": fields["host"], "valid": 0})
-        for now in range(1, arch.timesteps + 5):
-            out = await bench.cycle(block=0, begin=0)
-            if fields["host"]:
-                assert out["valid"] == (now == 1)
-                assert out["place"] & 1 == (now == arch.timesteps + 2)
-            else:
-                # Bias reads in cycles 1 and 2, the first row in cycle 3.
-                assert (out["bias_low"], out["bias_high"]) == (now == 2, now == 3)
-                assert bool(out["valid"]) == (now >= 4 and (now - 4) % arch.logit_words == 0)
+        for groups in (1, 3):
+            shape |= {"pool": pool, "groups": groups}
+            carried = behind * (groups - 1)
+            plain = layer(bench, 8, 1, **shape)
+            assert await made.run(plain) == (positions + 2 * slots) * groups + carried
+            for readout in (PSUM, 2, 3):
+                last = layer(bench, 8, 1, **shape, last=1, readout=readout)
+                cycles = (positions * arch.logit_words + 2 * slots) * groups
+                assert await made.run(last) == cycles + (readout != PSUM) * carried
+    # From the first row that is read, in cycle 3: the bias is read in cycles 1 and 2.
+    fields = layer(bench, 8, 1, **shape, last=0, readout=0)
+    await bench.reset()
+    made.reset()
+    await bench.cycle(layer=pack(LAYER, fields), start=1, begin=0)
+    bench.check(await bench.cycle(start=0, begin=1), {"drains": 0, "valid": 0})
+    for now in range(1, 2 * arch.timesteps + 8):
+        out = await bench.cycle(begin=0)
+        assert (out["bias_low"], out["bias_high"]) == (now == 2, now == 3)
+        assert out["valid"] == (now >= 4)
+        assert out["place"] & 1 == (now >= 3 + 2 * arch.timesteps + 1)
+        assert out["carry"] & 1 == (now >= 3 + 2 * arch.timesteps + 3)
 
 
 @test
@@ -272,18 +284,22 @@ async def long_counts(bench: Bench) -> None:
     """Every bit of the counters: passes, sides, slots, rows."""
     made = Rig(bench)
     one = {"height": 1, "width": 1, "log_tile_height": 0, "log_tile_width": 0, "pool": 0}
+    one |= {"groups": 1}
     passes = 0xFFF if bench.transactions > 1000 else 0x801
-    host = layer(bench, 6, 1, **one, passes=passes, host=1, log_slots=0, slots_last=1)
-    assert await made.run(host) == passes
+    many = layer(bench, 6, 1, **one, passes=passes, log_slots=0, slots_last=1)
+    assert await made.run(many) == 3 * passes
+    for groups in (32, 21):
+        await made.run(layer(bench, 6, 1, **one | {"groups": groups}, passes=2, log_slots=0))
     for slots_last in (64, 21):
         await made.run(layer(bench, 8, 1, **one, passes=2, log_slots=6, slots_last=slots_last))
-    thin = {"passes": 1, "log_slots": 0, "slots_last": 1}
+    thin = {"passes": 1, "log_slots": 0, "slots_last": 1, "groups": 1}
     for pool in (0, 1):
         shape = thin | {"pool": pool, "log_tile_width": 8, "log_tile_height": pool}
         await made.run(layer(bench, 10, 1, **shape, height=1, width=511 - pool))
         shape = thin | {"pool": pool, "log_tile_height": 8, "log_tile_width": pool}
         await made.run(layer(bench, 10, 1, **shape, width=1, height=511 - pool))
     full = {"log_tile_height": 2, "log_tile_width": 2, "log_slots": 6, "slots_last": 64}
+    full |= {"groups": 1}
     await made.run(layer(bench, 10, 1, **full, height=4, width=4, passes=1, pool=0))
     await made.run(layer(bench, 10, 1, **full, height=4, width=4, passes=1, pool=1))
 
@@ -293,8 +309,8 @@ async def random_layers(bench: Bench) -> None:
     """Layers of all kinds and shapes, with and without pauses between rounds, and layers."""
     made = Rig(bench)
     while made.positions < bench.transactions:
-        kind = bench.random.choice(("plain", "plain", "plain", "host", "last"))
-        given = {} if kind == "plain" else {kind: 1}
+        given = {"last": int(bench.chance(0.25))}
+        given["timesteps"] = bench.random.randrange(1, made.arch.timesteps + 1)
         log = bench.random.randrange(2, 7)
         fields = layer(bench, log, bench.random.choice((2, 9, 17)), **given)
         await made.run(fields, bench.random.choice((0.0, 0.1, 0.6)), bench.chance(0.5))
@@ -307,7 +323,7 @@ async def reset(bench: Bench) -> None:
     shape = {"height": 4, "width": 6, "log_tile_height": 1, "log_tile_width": 2, "log_slots": 1}
     shape |= {"slots_last": 2, "passes": 2, "timesteps": 1, "pool": 1}
     for length in range(1, 60):
-        made.layer = layer(bench, 8, 1, **shape, last=length % 2)
+        made.layer = layer(bench, 8, 1, **shape, last=length % 2, groups=1 + length % 3)
         made.turns = deque(rounds(made.layer))
         await made.cycle(start=True)
         for _ in range(length):
@@ -316,6 +332,6 @@ async def reset(bench: Bench) -> None:
         await bench.cycle(begin=0)
         await bench.reset()
         made.reset()
-        for _ in range(made.arch.timesteps + 4):
+        for _ in range(2 * made.arch.timesteps + 4):
             await made.cycle()
         await made.run(layer(bench, 4, 5, passes=1))

@@ -7,7 +7,7 @@ from collections import defaultdict
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.fetch import Fetch
 from tests.helpers.driver import Bench, test
-from tests.helpers.sequencing import WORDS, FetchModel
+from tests.helpers.sequencing import CHUNK_MASK, WORDS, FetchModel
 
 component = Fetch
 ARCH = Arch(pes=4, table_words=1 << 16)
@@ -32,7 +32,11 @@ class Rig:
         bench, model = self.bench, self.model
         # A table that gives its data in the one cycle in which they count.
         table = bench.bits(64) if self.data is None else self.data
-        address = {} if chunk is None else {"chunk_address": chunk}
+        address = {}
+        if chunk is not None:
+            address["chunk_address"] = chunk
+        elif model.second is None:  # (else it stays)
+            address["chunk_address"] = bench.bits(16)
         number = bench.bits(8) if read is None else read
         expected = model.outputs(chunk)
         out = await bench.cycle(
@@ -57,12 +61,18 @@ class Rig:
     def _corners(self, read: int | None, chunk: int | None) -> None:
         cover = self.bench.cover
         model = self.model
-        self.row = self.row + 1 if chunk is not None else 0
+        reads = model.asks is not None and model.asks[0] == "chunk"
+        self.row = self.row + 1 if reads else 0
         last = model.asked == "chunk" and model.valid and not model.left
         cover("chunk while no descriptor is fetched", chunk is not None and model.valid)
         cover("chunk goes before a word of the descriptor", chunk is not None and model.left)
         cover("chunk read with the descriptor", chunk is not None and read is not None)
-        cover("chunks in three cycles in a row", self.row == 3)
+        cover("read between the words of a chunk", model.second is not None and read is not None)
+        cover("chunks in five cycles in a row", self.row == 5)
+        cover(
+            "second word has another address bit",
+            model.asks and chunk is not None and chunk % 4 == 3,
+        )
         cover("read again while it fetches", read is not None and model.left)
         cover("read in the cycle of a word's arrival", read is not None and model.asked == "layer")
         cover("read as soon as it is valid", read is not None and model.valid)
@@ -71,8 +81,8 @@ class Rig:
 
 @test
 async def latency(bench: Bench) -> None:
-    """The docstring's numbers, as numbers: WORDS + 2 cycles, one more a chunk, two of a chunk."""
-    for chunks in ([], [1], [2, 3, 4], [8], [0, 12], [9]):
+    """The docstring's numbers, as numbers: WORDS + 2 cycles, two more a chunk, three of a chunk."""
+    for chunks in ([], [1], [2, 4], [8], [0, 12], [5]):
         out = await bench.cycle(read=1, number=3, chunk_read=int(0 in chunks), chunk_address=5)
         came = None
         for now in range(1, 20):
@@ -80,10 +90,11 @@ async def latency(bench: Bench) -> None:
             out = await bench.cycle(read=0, chunk_read=int(chunk), table=now)
             if out["valid"] and came is None:
                 came = now
-            if now - 2 in chunks:
-                assert out["chunk"] == now - 1, "what the table gave in the cycle before"
-        late = sum(1 <= now <= WORDS for now in chunks)
-        late += chunks == [9] and WORDS >= 9
+            if now - 3 in chunks:
+                # What the table gave in the two cycles before.
+                assert out["chunk"] == ((now - 2) | (now - 1) << 64) & CHUNK_MASK
+        # Of a chunk with the descriptor only the second word comes in between.
+        late = 2 * sum(1 <= now <= WORDS for now in chunks) + (0 in chunks)
         assert came == WORDS + 2 + late, (chunks, came)
 
 
@@ -97,6 +108,7 @@ async def every_number(bench: Bench) -> None:
         for _ in range(WORDS + 3):
             await made.cycle()
         await made.cycle(chunk=bench.bits(16))
+        await made.cycle()
     for value in (0, (1 << 64) - 1, 0x5555555555555555, 0xAAAAAAAAAAAAAAAA, 0):
         made.table.clear()
         for at in range(1 << 16):
@@ -109,7 +121,7 @@ async def every_number(bench: Bench) -> None:
 
 @test
 async def random_traffic(bench: Bench) -> None:
-    """Reads at any time, and chunks as often as every cycle."""
+    """Reads at any time, and chunks as often as every other cycle."""
     made = Rig(bench)
     while made.reads < bench.transactions:
         often, busy = bench.random.choice((0.01, 0.1, 0.3)), bench.random.choice((0.0, 0.2, 0.7))
@@ -118,7 +130,7 @@ async def random_traffic(bench: Bench) -> None:
             if bench.chance(0.2) and made.model.valid:
                 read = bench.bits(8)
             chunk = bench.bits(16) if bench.chance(busy) else None
-            await made.cycle(read, chunk)
+            await made.cycle(read, chunk if made.model.second is None else None)
 
 
 @test
@@ -128,7 +140,8 @@ async def reset(bench: Bench) -> None:
     for length in range(WORDS + 4):
         await made.cycle(read=bench.bits(8), chunk=bench.bits(16))
         for _ in range(length):
-            await made.cycle(chunk=bench.bits(16) if bench.chance(0.1) else None)
+            reads = bench.chance(0.1) and made.model.second is None
+            await made.cycle(chunk=bench.bits(16) if reads else None)
         bench.cover("reset while it fetches", made.model.left)
         await bench.cycle(read=0, chunk_read=0)
         await bench.reset()

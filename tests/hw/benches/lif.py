@@ -16,24 +16,32 @@ VARIANTS = {
     "eight-timesteps": Arch(pes=4, timesteps=8),
 }
 LOW, HIGH = -(1 << 23), (1 << 23) - 1
-CORNERS = LEAKS = ("leak 1/4", "leak 1/2", "leak 3/4", "no leak")
+NEURONS, PSUM, COUNT, MEMBRANE = range(4)
+READOUTS = ("no read-out", "read-out of psums", "read-out of counts", "read-out of membranes")
+CORNERS = READOUTS
+NEVER = (1 << 24) - 1
+"""A threshold above every membrane."""
 
 
 @dataclass
 class Neuron:
+    """carries: its carry is wanted. spiked: at the timestep before."""
+
     drives: list[int]
+    timesteps: int
+    carries: bool
     value: int = 0
     mask: int = 0
-    fired: int = 0
+    spiked: bool = False
 
 
 @dataclass
 class Layer:
     threshold: int = 0
     leak: int = 0
-    soft: int = 0
-    timesteps: int = 0
-    last: int = 0
+    hard: int = 0
+    reset: int = 0
+    readout: int = 0
 
     def drive(self) -> dict[str, int]:
         return dict(vars(self))
@@ -41,7 +49,9 @@ class Layer:
 
 @dataclass
 class Model:
-    """One register at the entry, one behind each stage; `stages[t]` is about to run timestep t."""
+    """One register at the entry, two behind each timestep: one that a multiplier follows, and one
+    behind that. `stages[2 * t]` is about to add at timestep t; the last is about to be carried.
+    """
 
     bench: Bench
     layer: Layer = field(default_factory=Layer)
@@ -52,20 +62,21 @@ class Model:
 
     def clear(self) -> None:
         """What a reset does."""
-        self.stages: list[Neuron | None] = [None] * self.times
+        self.stages: list[Neuron | None] = [None] * (2 * self.times + 1)
         self.low = self.bias = 0
-        self.mask = self.logit = self.overflow = 0
+        self.mask = self.value = self.overflow = 0
+        self.carry: int | None = 0
 
     async def cycle(self, **given: Any) -> None:
-        """valid, host, sums, current, bias_low, bias_high, bias_unit, clear_overflow; the rest is
-        random.
+        """valid, sums, timesteps, carries, bias_low, bias_high, bias_unit, clear_overflow; the rest
+        is random.
         """
         bench = self.bench
         drive: dict[str, Any] = {
             "valid": 0,
-            "host": bench.random.getrandbits(1),
             "sums": [_signed(bench) for _ in range(self.times)],
-            "current": _signed(bench),
+            "timesteps": bench.bits(4),
+            "carries": bench.random.getrandbits(1),
             "bias_low": 0,
             "bias_high": 0,
             "bias_unit": bench.bits(16),
@@ -73,7 +84,11 @@ class Model:
         }
         drive |= given
         out = await bench.cycle(**drive, **self.layer.drive())
-        expected = {"mask": self.mask, "logit": self.logit, "overflow": self.overflow}
+        counts = self.layer.readout == COUNT
+        logit = self.mask.bit_count() if counts else self.value
+        expected = {"mask": self.mask, "logit": logit, "overflow": self.overflow}
+        if self.carry is not None:
+            expected["carry"] = self.carry
         bench.check(out, expected)
         self._step(drive)
 
@@ -81,15 +96,19 @@ class Model:
         cover = self.bench.cover
         stages = self.stages
         saturations = [
-            neuron is not None and self._stage(time, neuron) for time, neuron in enumerate(stages)
+            neuron is not None and self._add(time, neuron)
+            for time, neuron in enumerate(stages[:-1:2])
         ]
+        saturations.append(self._carries(stages[-1]))
         over, clear = any(saturations), drive["clear_overflow"]
-        left = stages[-1]
+        left = stages[-3]
         if left is not None:
-            self.mask, self.logit = left.mask, left.value
+            self.mask, self.value = left.mask, left.value
+        groups = {neuron.timesteps for neuron in stages if neuron is not None}
         cover("neurons in every stage", all(stages))
-        cover("gap between neurons", self.times == 1 or (stages[0] and not stages[1]))
-        cover("fires at every timestep", left is not None and left.fired == self.times)
+        cover("gap between neurons", stages[0] and not stages[1])
+        cover("neurons of two groups in flight", self.times == 1 or len(groups) > 1)
+        cover("fires at every timestep", left and left.mask == (1 << self.times) - 1)
         cover("saturates at a single timestep", sum(saturations) == 1)
         cover("saturates in the cycle of the clear", over and clear)
         cover("clears the overflow", clear and self.overflow and not over)
@@ -106,52 +125,76 @@ class Model:
         cover = self.bench.cover
         if not drive["valid"]:
             return None
-        host = drive["host"]
-        cover("host", host)
-        cover("host ignores the bias", host and self.bias)
-        cover("negative bias", not host and self.bias < 0)
+        cover("negative bias", self.bias < 0)
         cover("enters in the cycle that completes a bias", drive["bias_high"])
-        if host:
-            return Neuron([drive["current"]] * self.times)
-        return Neuron([value + self.bias for value in drive["sums"]])
+        drives = [value + self.bias for value in drive["sums"]]
+        return Neuron(drives, drive["timesteps"], bool(drive["carries"]))
 
-    def _stage(self, time: int, neuron: Neuron) -> bool:
-        """Whether the membrane saturates."""
-        cover = self.bench.cover
-        layer, old = self.layer, neuron.value
-        drive, one = neuron.drives[time], self.times == 1  # one: there are no stages after
-        beyond = not LOW <= old + drive <= HIGH
-        runs = time < layer.timesteps
-        cover("fewer timesteps than stages", not runs)
-        cover("beyond the limit after the timesteps", not runs and (beyond or one))
-        cover("all stages run", runs and time == self.times - 1)
-        cover("beyond the limit in the last layer", runs and layer.last and (beyond or one))
+    def _left(self, neuron: Neuron, drive: int) -> int:
+        """What a timestep behind the first makes of the membrane before it saturates."""
+        layer = self.layer
+        product = layer.leak * neuron.value
+        self.bench.cover("a leak is rounded down below 0", product < 0 and product % 4096)
+        self.bench.cover("a leak is rounded down above 0", product > 0 and product % 4096)
+        return product // 4096 - (layer.reset if neuron.spiked else 0) + drive
+
+    def _add(self, time: int, neuron: Neuron) -> bool:
+        """Timestep `time`; whether the membrane saturates."""
+        cover, layer = self.bench.cover, self.layer
+        drive, one = neuron.drives[time], self.times == 1  # one: there are no timesteps after
+        runs = time < neuron.timesteps or not time
+        if layer.readout == PSUM:
+            neuron.value += drive if time < neuron.timesteps else 0
+            cover(READOUTS[PSUM])
+            cover("a sum beyond 24 bits", one or not LOW <= neuron.value <= HIGH)
+            return False
+        cover("fewer timesteps than the accelerator's", one or not runs)
+        beyond = not LOW <= neuron.value + drive <= HIGH
+        cover("beyond the limit after the timesteps", one or (beyond and not runs))
+        cover("all timesteps run", runs and time == self.times - 1)
         if not runs:
             return False
-        if layer.last:
-            neuron.value += drive
-            return False
-        # What 1/4, 1/2, 3/4 and all of it leave; // rounds down, as an arithmetic shift does.
-        total = (old // 4, old // 2, old - old // 4, old)[layer.leak] + drive
-        u = max(LOW, min(HIGH, total))
-        fires = u >= layer.threshold
-        if fires:
-            neuron.value = u - layer.threshold if layer.soft else 0
-            neuron.mask |= 1 << time
-            neuron.fired += 1
+        if time:
+            total = self._left(neuron, drive)
         else:
-            neuron.value = u
-        cover(LEAKS[layer.leak])
-        cover("negative membrane leaks", old < 0 or one)
+            total = drive if neuron.timesteps else 0
+        u = max(LOW, min(HIGH, total))
+        neuron.spiked = u >= layer.threshold
+        neuron.mask |= neuron.spiked << time
+        neuron.value = 0 if neuron.spiked and layer.hard else u
+        self._corners(neuron, u, total)
+        return u != total
+
+    def _corners(self, neuron: Neuron, u: int, total: int) -> None:
+        cover, layer = self.bench.cover, self.layer
+        cover(READOUTS[layer.readout])
         cover("saturates high", total > HIGH)
         cover("saturates low", total < LOW)
         cover("threshold 0", layer.threshold == 0)
         cover("threshold above every membrane", layer.threshold > HIGH)
         cover("membrane equals the threshold", u == layer.threshold)
         cover("membrane is one below the threshold", u == layer.threshold - 1)
-        cover("soft reset", fires and layer.soft)
-        cover("hard reset", fires and not layer.soft)
-        return u != total
+        cover("hard reset", neuron.spiked and layer.hard)
+        cover("reset by a negative amount", neuron.spiked and layer.reset < 0)
+        cover("hard reset and an amount", neuron.spiked and layer.hard and layer.reset)
+        cover("nothing leaks", layer.leak == 4096)
+        cover("all leaks", layer.leak == 0)
+
+    def _carries(self, neuron: Neuron | None) -> bool:
+        """What leaves with the last register; whether it saturates and is wanted."""
+        if neuron is None:
+            return False
+        cover = self.bench.cover
+        if self.layer.readout == PSUM or not neuron.carries:
+            self.carry = None
+            return False
+        total = self._left(neuron, 0)
+        self.carry = max(LOW, min(HIGH, total))
+        cover("a carry", self.carry)
+        cover("a carry behind a spike", neuron.spiked and self.carry)
+        cover("a carry saturates high", total > HIGH)
+        assert total >= LOW  # who fires is at 0 at least
+        return self.carry != total
 
     async def settle(self) -> None:
         """Nothing is in flight any more: the layer may change."""
@@ -167,9 +210,9 @@ class Model:
         assert self.bias == bias
 
     async def enter(self, *sums: int, **given: Any) -> None:
-        """A neuron with these psums; 0 for the timesteps after."""
+        """A neuron of all timesteps with these psums; 0 for the timesteps after."""
         padded = [*sums, *[0] * self.times][: self.times]
-        await self.cycle(valid=1, host=0, sums=padded, **given)
+        await self.cycle(**{"valid": 1, "timesteps": self.times, "sums": padded} | given)
 
 
 def _signed(bench: Bench) -> int:
@@ -179,22 +222,27 @@ def _signed(bench: Bench) -> int:
 
 @test
 async def latency(bench: Bench) -> None:
-    """Out timesteps + 1 cycles after it entered; a neuron a cycle; the bias counts from the cycle
-    after its high half on.
+    """Out 2 * timesteps cycles after it entered, its carry two cycles later; a neuron a cycle; the
+    bias counts from the cycle after its high half on.
     """
     times = bench.arch.timesteps
-    layer = {"threshold": 100, "leak": 3, "soft": 0, "timesteps": times, "last": 0}
-    await bench.cycle(bias_low=1, bias_unit=0x0007, **layer)
+    layer = {"threshold": 100, "leak": 4096, "hard": 1, "reset": 0, "readout": 0, "carries": 1}
+    await bench.cycle(bias_low=1, bias_unit=0x0007, timesteps=times, **layer)
     await bench.cycle(bias_low=0, bias_high=1, bias_unit=0xAB00)
     psums = [93, 92, 193, -100]
     outputs = []
-    for psum in (*psums, *[None] * (times + 1)):
+    for psum in (*psums, *[None] * (2 * times + 2)):
         sums = [psum or 0] * times
         outputs.append(await bench.cycle(valid=psum is not None, sums=sums, bias_high=0))
     every = (1 << times) - 1
     alternate = sum(2 << t for t in range(0, times - 1, 2))  # 99 stays below, twice 99 does not
-    assert [out["mask"] for out in outputs[times + 1 :]] == [every, alternate, every, 0]
-    assert all(out["mask"] == 0 and out["logit"] == 0 for out in outputs[: times + 1])
+    masks = [out["mask"] for out in outputs]
+    assert masks[2 * times : 2 * times + 4] == [every, alternate, every, 0]
+    assert all(mask == 0 for mask in masks[: 2 * times])
+    assert all(out["logit"] == 0 for out in outputs[: 2 * times + 1])
+    left = [0, 99 * (times % 2), 0, -93 * times]
+    assert [out["carry"] for out in outputs[2 * times + 2 :]] == [n % (1 << 24) for n in left]
+    assert all(out["carry"] == 0 for out in outputs[: 2 * times + 2])
 
 
 @test
@@ -202,11 +250,12 @@ async def neighbours_of_the_threshold(bench: Bench) -> None:
     """One below, at, and one above each power of two that is a threshold, at every timestep."""
     model = Model(bench)
     for bit in range(24):
-        for soft in (0, 1):
+        for hard in (0, 1):
             await model.settle()
             threshold = 1 << bit
-            leak = bench.random.randrange(4)
-            model.layer = Layer(threshold, leak, soft, model.times, 0)
+            leak = bench.random.choice((0, 4096, bench.bits(12)))
+            reset = bench.random.choice((0, threshold >> 1, -threshold >> 1))
+            model.layer = Layer(threshold, leak, hard, reset)
             bias = _signed(bench) >> bench.random.choice((0, 8, 16))
             await model.set_bias(bias)
             for time in range(model.times):
@@ -219,12 +268,27 @@ async def neighbours_of_the_threshold(bench: Bench) -> None:
 
 
 @test
-async def limits(bench: Bench) -> None:
-    """Each stage alone goes to its limit and one beyond it, up and down."""
+async def leaks(bench: Bench) -> None:
+    """Every bit of a leak and of a membrane; a product is rounded down, also below 0."""
     model = Model(bench)
-    for leak in range(4):
+    every = [*(1 << n for n in range(13)), *(4096 - (1 << n) for n in range(12)), 3686, 0]
+    for leak in every:
         await model.settle()
-        model.layer = Layer((1 << 24) - 1, leak, 0, model.times, 0)  # never fires
+        model.layer = Layer(NEVER, leak, bench.random.getrandbits(1), _signed(bench))
+        await model.set_bias(0)
+        for bit in range(24):
+            for value in ((1 << bit) - 1, -(1 << bit), -(1 << bit) - 1, 9, -9):
+                if LOW <= value <= HIGH:
+                    await model.enter(value, carries=1)
+
+
+@test
+async def limits(bench: Bench) -> None:
+    """Each timestep alone goes to its limit and one beyond it, up and down; so does a carry."""
+    model = Model(bench)
+    for leak in (0, 1024, 4096):
+        await model.settle()
+        model.layer = Layer(NEVER, leak, 0, 0)
         for bias, sign in ((1, 1), (-1, -1), (HIGH, 1), (LOW, -1)):
             await model.settle()
             await model.set_bias(bias)
@@ -234,42 +298,59 @@ async def limits(bench: Bench) -> None:
                     psum = edge - bias + sign * off
                     if LOW <= psum <= HIGH and LOW <= -bias <= HIGH:
                         await model.enter(*[-bias] * time, psum)
-                        for _ in range(model.times + 1):
+                        for _ in range(2 * model.times + 1):
                             await model.cycle()
                         await model.cycle(clear_overflow=1)
+    for value, amount in ((0, HIGH), (HIGH, 0), (HIGH, LOW + 1), (0, LOW + 1), (1, LOW + 2)):
+        for reset in (amount - 1, amount, min(HIGH, amount + 1)):
+            for wanted in (0, 1):
+                await model.settle()
+                model.layer = Layer(0, 4096, 0, reset)
+                await model.set_bias(0)
+                await model.enter(*[0] * (model.times - 1), value, carries=wanted)
+                for _ in range(2 * model.times + 3):
+                    await model.cycle()
+                await model.cycle(clear_overflow=1)
     await model.settle()
 
 
 @test
 async def random_neurons(bench: Bench) -> None:
-    """Layers of a few neurons each; psums of all sizes, or such that membranes meet thresholds."""
+    """Layers of a few neurons each; psums of all sizes, or such that membranes meet thresholds;
+    groups of other timesteps behind each other.
+    """
     model = Model(bench)
     random = bench.random
     done = 0
     while done < bench.transactions:
         await model.settle()
         threshold = random.choice(
-            (0, 1, 1 << 23, (1 << 24) - 1, bench.bits(24), bench.bits(24) >> random.randrange(24))
+            (0, 1, 1 << 23, NEVER, bench.bits(24), bench.bits(24) >> random.randrange(24))
         )
         model.layer = Layer(
             threshold,
-            random.randrange(4),
+            random.choice((0, 4096, 1024, 3686, bench.bits(12))),
             random.getrandbits(1),
-            random.choice((random.randrange(1, model.times + 1), model.times, bench.bits(4))),
-            int(bench.chance(0.2)),
+            random.choice((0, _signed(bench), min(threshold, HIGH), _signed(bench) >> 10)),
+            random.choice((NEURONS, NEURONS, PSUM, COUNT, MEMBRANE)),
         )
         rate = random.choice((0.3, 0.8, 1.0))
         scale = random.choice((0, 0, 4, 12, 20))
-        host = bench.chance(0.2)
+        mixed = random.choice((0.0, 0.1, 1.0))
         lows = random.choice((0.0, 0.1))
+        timesteps, carries = model.times, 0
         for _ in range(random.randrange(1, 60)):
+            if bench.chance(mixed):
+                # Whoever carries has all timesteps.
+                carries = random.getrandbits(1)
+                timesteps = model.times if carries else random.randrange(1, model.times + 1)
             sums = [_psum(bench, threshold, scale) for _ in range(model.times)]
             valid = bench.chance(rate)
             await model.cycle(
                 valid=valid,
-                host=host,
                 sums=sums,
-                current=_psum(bench, threshold, scale),
+                timesteps=timesteps,
+                carries=carries,
                 bias_low=bench.chance(lows),
                 bias_high=bench.chance(lows),
                 clear_overflow=bench.chance(0.3),
@@ -289,16 +370,17 @@ async def reset(bench: Bench) -> None:
     """A reset takes back the outputs, the bias and the neurons in flight."""
     model = Model(bench)
     times = model.times
-    for wait in range(times + 2):
-        model.layer = Layer(5, 3, 1, times, 0)
+    for wait in range(2 * times + 3):
+        model.layer = Layer(5, 4096, 0, 5)
         for value in (-1, 0, 0x555555, HIGH):
             await model.set_bias(value)
-        await model.enter(*[HIGH] * times)
-        for _ in range(times + 1):
+        await model.enter(*[HIGH] * times, carries=1)
+        for _ in range(2 * times + 2):
             await model.cycle()
         assert model.overflow
         assert model.mask
-        await model.enter(*[HIGH] * times)
+        assert model.carry
+        await model.enter(*[HIGH] * times, carries=1)
         for _ in range(wait):
             await model.cycle()
         await bench.cycle(valid=0, bias_low=0, bias_high=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import CHUNK_WORDS, Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
 from evenspike_hw.rtl.loader import Loader
 from tests.helpers.driver import Bench, pack, test, unpack
@@ -49,12 +49,12 @@ class Network:
             yield LAYER_WORDS * number, False
             for _ in range(loads if number else 0):
                 for chunk in range(chunks):
-                    yield (base + chunk) % ARCH.table_words, True
+                    yield (base + CHUNK_WORDS * chunk) % ARCH.table_words, True
 
     def contexts(self) -> Iterator[dict[str, int]]:
         for address, is_chunk in self.walk():
             if is_chunk:
-                yield unpack(CHUNK, self.table[address] & (1 << CHUNK.size) - 1)
+                yield unpack(CHUNK, self.table[address])
 
 
 class Model:
@@ -94,9 +94,9 @@ class Model:
         word = drive["word__payload"]
         expected: dict[str, Any] = {"word__ready": int(may), "send": 0}
         if self.host:
-            expected["current"] = int(taken) | word << 1
+            expected["input"] = int(taken) | word << 1
             if not taken:
-                del expected["current"]
+                del expected["input"]
         elif taken and self.head == self.heads:
             assert self.context is not None
             expected["send"] = 1 << self.target
@@ -220,8 +220,8 @@ class Rig:
         else:
             expected["prepared"] = int(self.prepared)
         bench.check(found, expected)
-        if "current" not in expected:
-            assert not found["current"] & 1, f"cycle {bench.now}: a current"
+        if "input" not in expected:
+            assert not found["input"] & 1, f"cycle {bench.now}: a word of the input"
         self._table(found["table_read"])
         self._corners(drive, expected)
         self._after(drive, expected)

@@ -70,7 +70,6 @@ class Model:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.kernels = [0, 0]
         self.table = [[{"first": 0, "headers": 1, "weight": 0}] * 8 for _ in range(2)]
         self.units = [[0] * 400 for _ in range(2)]
         self.line = {"first": 0, "headers": 1, "weight": 0}
@@ -92,7 +91,7 @@ class Model:
     # What the contract says about a fetch.
 
     def side(self, item: dict[str, Any]) -> int:
-        return 2 * self.kernels[item["segment"]] + 1
+        return 2 * int(item["kernel"]) + 1
 
     def span(self, item: dict[str, Any]) -> range:
         """The 32-bit words of the channel's headers."""
@@ -137,7 +136,6 @@ class Model:
             activation__valid=head is not None,
             activation__payload=payload,
             round=self.round,
-            kernels=self.kernels,
             line=self.line_bits,
             header=self.header,
             matched__ready=ready,
@@ -246,7 +244,7 @@ class Model:
         if not matches:
             return None, base, headers
         positions = self.positions(item)
-        entry = {name: item[name] for name in ("marker", "segment", "mask", "y", "x")}
+        entry = {name: item[name] for name in ("marker", "kernel", "log_stride", "mask", "y", "x")}
         entry |= {"base": base, "pids": 0, "wsp": 0}
         matched = []
         for number, slot, wsp in headers:
@@ -290,11 +288,10 @@ class Model:
     def fill(self, density: float, longest: int) -> None:
         """Other kernels, tables and headers; nothing may be in flight."""
         bench, random = self.bench, self.bench.random
-        self.kernels = [random.randrange(4), random.randrange(4)]
         # A chunk has one segment, so a half has the headers of one kernel.
-        self.segments = [random.getrandbits(1), random.getrandbits(1)]
+        self.kernels = [random.randrange(4), random.randrange(4)]
         for half in range(2):
-            side = 2 * self.kernels[self.segments[half]] + 1
+            side = 2 * self.kernels[half] + 1
             self.units[half] = self._headers(side, density)
             room = 400 // HEADER_UNITS[side]
             lines = []
@@ -326,7 +323,8 @@ class Model:
             "frees": random.getrandbits(1),
             "round": self.round ^ bench.chance(0.1),
             "half": half,
-            "segment": self.segments[half],
+            "kernel": self.kernels[half],
+            "log_stride": random.getrandbits(1),
             "line": random.randrange(8),
             "mask": bench.bits(4),
             "rows": random.choice(some),
@@ -354,7 +352,7 @@ async def latency(bench: Bench) -> None:
     pops: list[int] = []
     reads: list[tuple[int, int]] = []
     entries: list[int] = []
-    inputs: dict[str, Any] = {"kernels": [0, 1], "header": 0x00030005, "matched__ready": 1}
+    inputs: dict[str, Any] = {"header": 0x00030005, "matched__ready": 1}
     for now in range(2 * count + 4):
         out = await bench.cycle(
             activation__valid=len(pops) < count, activation__payload=activation, line=line, **inputs
@@ -382,7 +380,6 @@ async def throughput(bench: Bench) -> None:
     for half in range(2):
         made.table[half] = [{"first": 2, "headers": 1, "weight": 7}] * 8
         made.kernels = [1, 0]
-        made.segments = [0, 1]
     for count in range(200):
         made.offer(made.activation(0.2) | {"round": made.round})
         await made.cycle()

@@ -15,7 +15,7 @@ component = MemoryPort
 ARCH = Arch(pes=4, stream_depth=7, table_words=64)
 VARIANTS = {"one-credit": Arch(pes=4, stream_depth=1, table_words=64)}
 WORD = (1 << 32) - 1
-STABLE = ("currents", "weights", "pass_base", "fill_address", "fill_words")
+STABLE = ("input", "weights", "pass_base", "fill_address", "fill_words")
 
 
 class Model:
@@ -35,10 +35,10 @@ class Model:
         self.age = 0  # cycles since prepare, up to the second
         self.prepared = False
 
-    def prepare(self, passes: list[tuple[int, int]], currents: int, weights: int) -> None:
+    def prepare(self, passes: list[tuple[int, int]], first: int, weights: int) -> None:
         self.plan.clear()
         for number, (words, repeats) in enumerate(passes):
-            self.plan.append((weights if number else currents, words, repeats))
+            self.plan.append((weights if number else first, words, repeats))
             if number:
                 weights = weights + words & WORD
         self.done = self.round = 0
@@ -199,10 +199,10 @@ class Rig:
         for number, (words, repeats) in enumerate([*passes, (0, bench.bits(16))]):
             entry = pack(PASS, {"words": words, "repeats": repeats})
             self.table[(base + number) % size] = entry | bench.bits(16) << PASS.size
-        stable = {"currents": self.address(), "weights": self.address(), "pass_base": base}
+        stable = {"input": self.address(), "weights": self.address(), "pass_base": base}
         self.quiet |= stable
         await self.cycle(prepare=1, **stable)
-        self.model.prepare(passes, stable["currents"], stable["weights"])
+        self.model.prepare(passes, stable["input"], stable["weights"])
         await self.cycle(**stable)
         assert self.model.prepared
         if bench.chance(0.3):
@@ -256,7 +256,7 @@ async def latency_and_throughput(bench: Bench) -> None:
     depth = bench.arch.stream_depth
     table = [pack(PASS, {"words": 1, "repeats": 1})] * 2 + [pack(PASS, {"words": 2, "repeats": 3})]
     table += [pack(PASS, {"words": 1, "repeats": 4}), 0, 0]
-    out = await bench.cycle(prepare=1, currents=100, weights=1000, pass_base=0)
+    out = await bench.cycle(prepare=1, input=100, weights=1000, pass_base=0)
     assert out["table_read"] == 1
     out = await bench.cycle(prepare=0, table=table[0])
     assert not out["prepared"]

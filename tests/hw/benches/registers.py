@@ -26,7 +26,7 @@ PULSES = ("busy", "running", "done", "error", "overflow")
 class Model:
     def __init__(self, arch: Arch) -> None:
         self.widths = {
-            Register.CURRENTS: 32,
+            Register.INPUT: 32,
             Register.WEIGHTS: 32,
             Register.LOGITS: 32,
             Register.TABLE: 32,
@@ -189,7 +189,7 @@ async def random_traffic(bench: Bench) -> None:
 async def reset(bench: Bench) -> None:
     """All registers, the counter, the status and what was read are 0."""
     made = Rig(bench)
-    for address in (Register.CURRENTS, Register.DIGEST):
+    for address in (Register.INPUT, Register.DIGEST):
         for register in Register:
             await made.cycle(register, WORD if register else 0, write=1)
         await made.cycle(address, running=1, done=1, overflow=1)

@@ -27,17 +27,13 @@ KERNELS = (1, 3, 5, 7)
 
 @dataclass(frozen=True)
 class Layer:
-    """Sides and strides of the segments; the tile's height and width, powers of two."""
+    """The tile's height and width, powers of two."""
 
-    sides: tuple[int, int]
-    strides: tuple[int, int]
     log_height: int
     log_width: int
 
     def drive(self) -> dict[str, Any]:
         return {
-            "kernels": [side // 2 for side in self.sides],
-            "log_strides": [stride - 1 for stride in self.strides],
             "log_tile_width": self.log_width,
             "log_tile": self.log_height + self.log_width,
         }
@@ -54,7 +50,8 @@ class Kernel:
 class Entry:
     """An entry of the match queue; no kernels: a marker."""
 
-    segment: int
+    side: int
+    stride: int
     kernels: tuple[Kernel, ...]
     base: int
     mask: int
@@ -79,7 +76,8 @@ class Entry:
             LAYOUTS.matched,
             fields
             | {
-                "segment": self.segment,
+                "kernel": self.side // 2,
+                "log_stride": self.stride - 1,
                 "pids": sum(k.pids << PAIR_OFFSET * n for n, k in enumerate(self.kernels)),
                 "wsp": sum(k.wsp << PAIR_OFFSET * n for n, k in enumerate(self.kernels)),
                 "base": self.base,
@@ -93,7 +91,7 @@ class Entry:
 
 def weights(entry: Entry, layer: Layer) -> list[tuple[int, int]]:
     """Address and accumulator row of each matched weight, in the order in which they issue."""
-    side, stride = layer.sides[entry.segment], layer.strides[entry.segment]
+    side, stride = entry.side, entry.stride
     height, width = 1 << layer.log_height, 1 << layer.log_width
     address, found = entry.base, []
     for kernel in entry.kernels:
@@ -126,7 +124,7 @@ class Model:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.layer = Layer((1, 1), (1, 1), 0, 0)
+        self.layer = Layer(0, 0)
         self.seen: dict[int, set[int]] = {side: set() for side in KERNELS}
         self.issued = 0
         self.entries = 0
@@ -197,9 +195,8 @@ class Model:
 
     def _weight_corners(self, row: int) -> None:
         assert self.head is not None
-        cover, layer, segment = self.bench.cover, self.layer, self.head.segment
-        side = layer.sides[segment]
-        cover(f"K = {side}, stride {layer.strides[segment]}")
+        cover, layer = self.bench.cover, self.layer
+        cover(f"K = {self.head.side}, stride {self.head.stride}")
         cover("last row of the accumulators", row == (1 << LOG_ROWS) - 1)
         cover("tile of one neuron", layer.log_height + layer.log_width == 0)
         cover("tile of all accumulators", layer.log_height + layer.log_width == LOG_ROWS)
@@ -219,8 +216,11 @@ class Model:
             cover("marker behind a weight, in the next cycle", behind_weight and marker)
             cover("marker behind a marker", marker and not behind_weight)
             cover(
-                "another segment in the next cycle",
-                behind_weight and weight and head.segment != before.segment,
+                "another kernel and stride in the next cycle",
+                behind_weight
+                and weight
+                and head.side != before.side
+                and head.stride != before.stride,
             )
         if weight and self.fresh:
             self._first_cycle(head)
@@ -228,7 +228,7 @@ class Model:
 
     def _first_cycle(self, head: Entry) -> None:
         cover = self.bench.cover
-        side = self.layer.sides[head.segment]
+        side = head.side
         area = side * side
         pids = [kernel.pids for kernel in head.kernels]
         for pattern in pids:
@@ -252,8 +252,6 @@ class Model:
         log_tile = random.choice((LOG_ROWS, 0, 1, random.randint(0, LOG_ROWS)))
         log_width = random.choice((0, log_tile, random.randint(0, log_tile)))
         self.layer = Layer(
-            (random.choice(KERNELS), random.choice(KERNELS)),
-            (random.choice((1, 2)), random.choice((1, 2))),
             log_tile - log_width,
             log_width,
         )
@@ -261,8 +259,7 @@ class Model:
     def entry(self, density: float, matching: float) -> Entry:
         """With at least one match."""
         bench, random, layer = self.bench, self.bench.random, self.layer
-        segment = random.getrandbits(1)
-        side, stride = layer.sides[segment], layer.strides[segment]
+        side, stride = random.choice(KERNELS), random.choice((1, 2))
         found: list[list[int]] = []  # kernel rows, and columns, that match
         at = []
         for log_length in (layer.log_height, layer.log_width):
@@ -290,7 +287,8 @@ class Model:
             # The first header of the word is another channel's.
             kernels = [Kernel(random.randrange(64), 0, 0), *kernels]
         return Entry(
-            segment,
+            side,
+            stride,
             tuple(kernels),
             bench.bits(LAYOUTS.weight_address_bits),
             bench.bits(ARCH.timesteps),
@@ -307,7 +305,7 @@ class Model:
 
     def marker(self) -> Entry:
         random = self.bench.random
-        return Entry(0, (), 0, 0, 0, 0, random.getrandbits(1), random.getrandbits(1))
+        return Entry(1, 1, (), 0, 0, 0, 0, random.getrandbits(1), random.getrandbits(1))
 
     async def settle(self) -> None:
         while self.head is not None:
@@ -319,8 +317,9 @@ async def latency(bench: Bench) -> None:
     """An entry issues in the cycle in which it is the head; its mask shows in the next, a marker's
     count, too.
     """
-    layer = {"kernels": [1, 0], "log_strides": [0, 0], "log_tile_width": 2, "log_tile": 4}
-    entry = {"pids": 0b101, "wsp": 0b111, "base": 8, "slots": [3, 0], "mask": 5, "y": 2, "x": 3}
+    layer = {"log_tile_width": 2, "log_tile": 4}
+    entry = {"kernel": 1, "log_stride": 0}
+    entry |= {"pids": 0b101, "wsp": 0b111, "base": 8, "slots": [3, 0], "mask": 5, "y": 2, "x": 3}
     await bench.cycle(**layer)
     out = await bench.cycle(matched__valid=1, matched__payload=entry)
     expected = {"busy": 1, "weight_read": 1 | 8 << 1, "row_read": 1 | (48 + 8 + 3) << 1}
@@ -341,10 +340,10 @@ async def all_positions(bench: Bench) -> None:
     model = Model(bench)
     for side in KERNELS:
         for stride in (1, 2):
-            model.layer = Layer((side, 1), (stride, 1), 3, 3)
+            model.layer = Layer(3, 3)
             if side == 7 and stride == 1:
                 whole = (1 << 49) - 1
-                model.offer(Entry(0, (Kernel(1, whole, whole),), 5, 15, 7, 7))
+                model.offer(Entry(side, stride, (Kernel(1, whole, whole),), 5, 15, 7, 7))
                 await model.settle()
             whole = (1 << side * side) - 1
             for pid in range(side * side):
@@ -352,7 +351,8 @@ async def all_positions(bench: Bench) -> None:
                 for second in range(2 if side <= 3 else 1):
                     dead = Kernel(2, whole if bench.chance(0.5) else 0, 0)
                     kernels = (dead,) * second + (Kernel(3, whole, 1 << pid),)
-                    model.offer(Entry(0, kernels, bench.bits(11), bench.bits(4), y, x))
+                    base, mask = bench.bits(11), bench.bits(4)
+                    model.offer(Entry(side, stride, kernels, base, mask, y, x))
                     await model.settle()
 
 
@@ -360,19 +360,19 @@ async def all_positions(bench: Bench) -> None:
 async def all_pairs(bench: Bench) -> None:
     """Every two kernel positions of K = 7, the weights between them living or not."""
     model = Model(bench)
-    model.layer = Layer((3, 7), (2, 1), 3, 3)
+    model.layer = Layer(3, 3)
     for low, high in combinations(range(49), 2):
         pids = 1 << low | 1 << high
         wsp = pids | bench.bits(49)
         model.offer(
-            Entry(1, (Kernel(bench.bits(2), wsp, pids),), bench.bits(11), bench.bits(4), 7, 7)
+            Entry(7, 1, (Kernel(bench.bits(2), wsp, pids),), bench.bits(11), bench.bits(4), 7, 7)
         )
         await model.settle()
 
 
 @test
 async def random_traffic(bench: Bench) -> None:
-    """Layers of all kernels, strides and tiles; entries come at random rates."""
+    """Layers of all tiles; entries of all kernels and strides come at random rates."""
     model = Model(bench)
     random = bench.random
     while model.entries < bench.transactions:
@@ -397,9 +397,9 @@ async def reset(bench: Bench) -> None:
         for _ in range(bench.random.randrange(1, 4)):
             model.offer(model.marker())
             await model.settle()
-        model.layer = Layer((7, 3), (1, 1), 4, 4)
+        model.layer = Layer(4, 4)
         whole = (1 << 49) - 1
-        model.offer(Entry(0, (Kernel(0, whole, whole),), 0, 15, 9, 9))
+        model.offer(Entry(7, 1, (Kernel(0, whole, whole),), 0, 15, 9, 9))
         for _ in range(bench.random.randrange(1, 20)):
             await model.cycle()
         bench.cover("reset between the weights of an entry")

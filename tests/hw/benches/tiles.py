@@ -26,10 +26,11 @@ def outputs(turn: Round) -> dict[str, int]:
         "last_row": turn.height - 1,
         "last_column": turn.width - 1,
         "last_slot": turn.slots - 1,
-        "first_tile": int(turn.first),
-        "last_tile": int(turn.last),
+        "last_group": int(turn.last_group),
+        "last_round": int(turn.last),
         "last": int(turn.ends_layer),
         "entry": turn.entry,
+        "offset": turn.offset,
     }
 
 
@@ -50,7 +51,7 @@ async def walk(bench: Bench, fields: Layer, pause: float, rest: int | None = Non
             before = go
             if go or (turn.ends_layer and not stays):
                 break
-            bench.cover("pause at the layer's last tile", stays)
+            bench.cover("pause at the layer's last round", stays)
         _corners(bench, fields, turn)
         found += 1
         if found == rest:
@@ -77,6 +78,9 @@ def _corners(bench: Bench, fields: Layer, turn: Round) -> None:
         turn.top == rows and turn.entry != fields["spike_base"] + fields["tile_stride"] & ENTRIES,
     )
     cover("entry wraps", turn.entry < fields["spike_base"])
+    cover("32 groups", turn.last and fields["groups"] == 32)
+    cover("several groups of several tiles", turn.last_group and turn.offset and turn.left)
+    cover("offset wraps", turn.offset < fields["region"] and turn.last_group and turn.offset)
 
 
 @test
@@ -86,10 +90,11 @@ async def after_a_reset(bench: Bench) -> None:
     bench.check(await bench.cycle(), nothing)
     for length in range(1, 8):
         # A reset in the middle of the third row of tiles of the second pass.
-        fields = layer(bench, 4, 40, passes=3, log_tile_height=1, log_tile_width=1, width=6)
+        shape = {"log_tile_height": 1, "log_tile_width": 1, "width": 6, "groups": 1 + length % 2}
+        fields = layer(bench, 4, 40, passes=3, **shape)
         fields |= {"height": 6, "pool": 0}
         await begin(bench, fields)
-        await walk(bench, fields, 0, 9 + length)
+        await walk(bench, fields, 0, (9 + length) * fields["groups"])
         await bench.cycle(advance=0)
         await bench.reset()
         bench.check(await bench.cycle(), nothing)
@@ -99,17 +104,22 @@ async def after_a_reset(bench: Bench) -> None:
 
 @test
 async def long_counts(bench: Bench) -> None:
-    """Every bit of the counters: passes, the sides of a map and of a tile, slots."""
+    """Every bit of the counters: passes, the sides of a map and of a tile, slots, groups."""
     one = {"height": 1, "width": 1, "log_tile_height": 0, "log_tile_width": 0, "pool": 0}
     long = 0xFFF if bench.transactions > 1000 else 0x801
     for passes in (long, 0x555, 1, 2):
-        fields = noise(bench, **one, passes=passes, log_slots=6, slots_last=37)
+        fields = noise(bench, **one, passes=passes, log_slots=6, slots_last=37, groups=1)
         await begin(bench, fields)
         assert await walk(bench, fields, 0) == passes
+    for groups in (32, 21, 10, 1):
+        shape = {"passes": 2, "height": 2, "width": 2}
+        fields = layer(bench, 2, 2, **one | shape, groups=groups)
+        await begin(bench, fields)
+        assert await walk(bench, fields, 0) == 8 * groups
     for size in (511, 256, 257, 255):
         for log in (8, 7, 3):
             for side in ("height", "width"):
-                fields = layer(bench, 20, 40, passes=2, log_slots=6, **{side: size})
+                fields = layer(bench, 20, 40, passes=2, log_slots=6, groups=1, **{side: size})
                 fields |= {"pool": 0, side: size, f"log_tile_{side}": log, "slots_last": 64}
                 await begin(bench, fields)
                 await walk(bench, fields, 0)
@@ -128,7 +138,7 @@ async def start_at_any_time(bench: Bench) -> None:
     # Without an advance nothing moves, whatever a block shows of its fields that do not count.
     fields = layer(bench, 8, 60, passes=2)
     await begin(bench, fields)
-    free = ("host", "loads", "chunks", "chunk_base", "timesteps", "leak", "soft", "threshold")
+    free = ("host", "loads", "chunks", "chunk_base", "timesteps", "leak", "hard", "threshold")
     for _ in range(50):
         fields |= {name: value for name, value in noise(bench).items() if name in free}
         out = await bench.cycle(layer=pack(LAYER, fields), start=0, advance=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -86,7 +87,7 @@ class Assembler:
             raise EvenspikeError(f"{len(self._given)} names for {len(self.layers)} layers")
         return tuple(self.layers)
 
-    # ---- the order --------------------------------------------------------------------------------
+    # ---- the order ------------------------------------------------------------------------------
 
     def _output(self, output: Form | Membrane) -> tuple[Readout, Neurons | None, Form]:
         """(read-out, its neurons if it has any, the form that is read)."""
@@ -144,7 +145,7 @@ class Assembler:
     # ---- layers ---------------------------------------------------------------------------------
 
     def _add(self, layer: Neurons, wanted: list[Source]) -> None:
-        """A layer of neurons, with its pool; once for each of both if it is read with and without."""
+        """A layer of neurons with its pool; twice, if it is read with and without."""
         whole = [source for source in wanted if source.whole is None]
         pooled = [source for source in wanted if source.whole is not None]
         form = layer.drive.form if isinstance(layer.drive, Pooled) else layer.drive
@@ -198,8 +199,7 @@ class Assembler:
 
     def _relay(self, source: Source) -> None:
         """A layer that sends on the spikes of another one, pooled."""
-        whole = source.whole
-        assert whole is not None
+        whole = cast("Source", source.whole)
         if id(whole) not in self._index:
             self._relay(whole)
         at = self._index[id(whole)]
@@ -258,7 +258,7 @@ class Assembler:
     def _segments(
         self, form: Form, size: tuple[int, int], gain: float, path: str
     ) -> tuple[FloatSegment, ...]:
-        found = []
+        found: list[FloatSegment] = []
         for number, term in enumerate(form.terms):
             if term.source is self._entry and self._direct:
                 source = PIXELS
@@ -273,7 +273,7 @@ class Assembler:
                 raise EvenspikeError(f"{_where(term, path)}: {error}") from error
         return tuple(found)
 
-    # ---- names and records ------------------------------------------------------------------------
+    # ---- names and records ----------------------------------------------------------------------
 
     def _name(self, wanted: str) -> str:
         at = len(self.layers)
@@ -317,5 +317,4 @@ def _pool(spikes: np.ndarray) -> np.ndarray:
     *front, height, width = spikes.shape
     cut = spikes[..., : height // 2 * 2, : width // 2 * 2]
     windows = cut.reshape(*front, height // 2, 2, width // 2, 2)
-    pooled: np.ndarray = windows.any(axis=(-3, -1))
-    return pooled
+    return np.asarray(windows.any(axis=(-3, -1)))

@@ -23,9 +23,7 @@ def currents(network: Network, index: int) -> FloatArray:
             frames = network.inputs if network.inputs.ndim == 5 else network.inputs[:, None]
             maps = np.moveaxis(frames, 1, 0).astype(np.float64)
         else:
-            spikes = network.layers[segment.source].spikes
-            assert spikes is not None  # of all layers but the last
-            maps = spikes.astype(np.float64)
+            maps = np.asarray(network.layers[segment.source].spikes, dtype=np.float64)
         total = total + _convolved(torch.from_numpy(np.ascontiguousarray(maps)), segment, layer)
     shape = (network.timesteps, len(network.inputs), layer.filters, *layer.size)
     found: FloatArray = np.broadcast_to(total.numpy(), shape)

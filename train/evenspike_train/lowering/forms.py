@@ -1,20 +1,20 @@
 """Forms: what a tensor in front of neurons is, as a linear function of spikes.
 
-A form is a sum of terms and a bias. A term is a kernel over the spikes of one layer (or the pixels):
-output (y, x) of filter f sums
+A form is a sum of terms and a bias. A term is a kernel over the spikes of one layer (or the
+pixels): output (y, x) of filter f sums
 
     weight[f, c, r, s] * map[c, y * stride[0] + r + offset[0], x * stride[1] + s + offset[1]]
 
-where `map` is the source, in blocks of average x average positions added up, and 0 outside. Whatever
-is linear (convolution, batch norm, average pool, sum, concatenation) makes a form of a form, exactly,
-or raises `Impossible` with the reason.
+where `map` is the source, in blocks of average x average positions added up, and 0 outside.
+Whatever is linear (convolution, batch norm, average pool, sum, concatenation) makes a form of a
+form, exactly, or raises `Impossible` with the reason.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from evenspike_core.program import AVERAGES, KERNELS
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 Pair = tuple[int, int]
+_T = TypeVar("_T", bound=np.generic)
 
 
 class Impossible(Exception):  # noqa: N818 - it becomes part of a message, not an error of its own
@@ -36,12 +37,14 @@ class Source:
 
     changes : whether its values differ from timestep to timestep; a still image's do not.
     whole : the source of which this is the 2x2 max-pool.
+    pixels : whether it holds bytes, not spikes; the host has no average pool for them.
     """
 
     name: str
     shape: tuple[int, int, int]
     changes: bool = True
     whole: Source | None = None
+    pixels: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +85,14 @@ class Term:
         real = np.ones(self.weight.shape, dtype=np.bool_) if self.real is None else self.real
         return self.weight, alive, real
 
-    def covers(self, size: Pair) -> bool:
-        """Whether a pointwise term on a map of `size` reads all of its source."""
+    def bounded(self, size: Pair) -> bool:
+        """Whether outputs beyond a map of `size` would read nothing of the source: zeros, then."""
+        sides = self.window if self.weight is None else self.weight.shape[2:]
         extents = (n // self.average for n in self.source.shape[1:])
+        axes = zip(self.offset, self.stride, sides, size, extents, strict=True)
         return all(
-            at <= 0 and at + n >= extent
-            for at, n, extent in zip(self.offset, size, extents, strict=True)
+            at - step + side - 1 < 0 and at + n * step >= extent
+            for at, step, side, n, extent in axes
         )
 
 
@@ -185,9 +190,9 @@ def convolve(form: Form, kernel: Kernel, share: float = 1.0) -> Form:
     padded = kernel.padding != (0, 0)
     if padded and form.bias.any():
         raise Impossible(
-            "a convolution with padding behind a shift (a bias or a mean that is taken off): at the "
-            "border the shift would be missing; give the first of the two its padding, or put the "
-            "shift behind"
+            "a convolution with padding behind a shift (a bias or a mean that is taken off): at "
+            "the border the shift would be missing; give the first of the two its padding, or put "
+            "the shift behind"
         )
     bias = share * kernel.bias
     if form.bias.any():
@@ -202,7 +207,7 @@ def _composed(term: Term, size: Pair, kernel: Kernel, padded: bool) -> Term:
         for at, pad, step in zip(term.offset, kernel.padding, term.stride, strict=True)
     )
     stride = tuple(one * two for one, two in zip(term.stride, kernel.stride, strict=True))
-    if padded and not (term.pointwise and term.covers(size)):
+    if padded and not term.bounded(size):
         raise Impossible(
             "a convolution with padding behind another convolution, without neurons between them: "
             "at the border the two are not one; put neurons between, or give it padding 0"
@@ -270,37 +275,53 @@ def joined(forms: list[Form]) -> Form:
     filters = sum(form.channels for form in forms)
     terms, first = [], 0
     for form in forms:
+        rows = slice(first, first + form.channels)
         for term in form.terms:
-            arrays = []
-            for array in term.dense():
-                out = np.zeros((filters, *array.shape[1:]), dtype=array.dtype)
-                out[first : first + form.channels] = array
-                arrays.append(out)
-            weight, alive, real = arrays
-            terms.append(replace(term, weight=weight, alive=alive, real=real))
+            weight, alive, real = term.dense()
+            terms.append(
+                replace(
+                    term,
+                    weight=_among(weight, rows, filters),
+                    alive=_among(alive, rows, filters),
+                    real=_among(real, rows, filters),
+                )
+            )
         first += form.channels
     return Form(tuple(terms), np.concatenate([form.bias for form in forms]), forms[0].size)
+
+
+def _among(array: npt.NDArray[_T], rows: slice, filters: int) -> npt.NDArray[_T]:
+    """Some rows of an array whose others are 0."""
+    out = np.zeros((filters, *array.shape[1:]), dtype=array.dtype)
+    out[rows] = array
+    return out
 
 
 def selected(form: Form, rows: slice) -> Form:
     """Some of the channels."""
     terms = []
     for term in form.terms:
-        weight, alive, real = (array[rows] for array in term.dense())
-        terms.append(replace(term, weight=weight, alive=alive, real=real))
+        weight, alive, real = term.dense()
+        terms.append(replace(term, weight=weight[rows], alive=alive[rows], real=real[rows]))
     return Form(tuple(terms), form.bias[rows], form.size)
 
 
 def padded(form: Form, before: Pair, after: Pair) -> Form:
     """Zeros around a map; negative numbers cut it."""
-    if form.bias.any() or not all(t.pointwise and t.covers(form.size) for t in form.terms):
+    if form.bias.any() or not all(t.bounded(form.size) for t in form.terms):
         raise Impossible(
             "zeros around anything but spikes; use the padding of the convolution behind"
         )
     if min(*before, *after) < 0:
         raise Impossible("a map that is cut at its border")
     terms = tuple(
-        replace(term, offset=(term.offset[0] - before[0], term.offset[1] - before[1]))
+        replace(
+            term,
+            offset=(
+                term.offset[0] - before[0] * term.stride[0],
+                term.offset[1] - before[1] * term.stride[1],
+            ),
+        )
         for term in form.terms
     )
     height, width = form.size
@@ -324,7 +345,8 @@ def _averaged(term: Term, map_: Pair, window: Pair, stride: Pair, size: Pair) ->
     left: Pair = window
     whole = all(n % w == 0 for n, w in zip(map_, window, strict=True))
     alone = size == (1, 1) and window == map_
-    if term.pointwise and term.offset == (0, 0) and whole and (stride == window or alone):
+    blocks = term.pointwise and term.offset == (0, 0) and not term.source.pixels
+    if blocks and whole and (stride == window or alone):
         sides = reversed([a for a in AVERAGES if term.average * a in AVERAGES])
         for side in sides:  # blocks that the machine adds up itself
             rest = [n // side for n in window]
@@ -372,7 +394,7 @@ def _spread(pattern: Bool, window: Pair, step: Pair = (1, 1)) -> Bool:
 
 
 def linear(form: Form, weight: Float, alive: Bool, modules: tuple[str, ...]) -> Kernel:
-    """A linear layer over all of a map, [F, C * H * W] in the order of `form.shape`, as a kernel."""
+    """A linear layer over all of a map, [F, C * H * W] in its order, as a kernel."""
     shape = (weight.shape[0], *form.shape)
     return Kernel(
         weight.reshape(shape), alive.reshape(shape), None, np.zeros(shape[0]), modules=modules

@@ -4,9 +4,9 @@ Batch norm, input gain and pixel scale are in the weights and biases,
 
     w' = gain * w * gamma / sigma        b' = gain * ((b - mean) * gamma / sigma + beta)
 
-A shortcut is a further segment of its layer: its own batch norm folds into its weights, and its bias
-into the layer's. An identity is a diagonal. A mean over positions divides the weights behind it by
-its area.
+A shortcut is a further segment of its layer: its own batch norm folds into its weights, and its
+bias into the layer's. An identity is a diagonal. A mean over positions divides the weights behind
+it by its area.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class FloatLayer:
     neuron: what its neurons do; of a sum of currents (`Readout.PSUM`), which has none, that of the
         layer before, and only its scale counts.
     pool, readout, coding, pool_first, seed: as in the Program's `Layer`.
-    spikes, drives: what it did on the examples, [T, B, C, H, W]: the spikes as they leave it, and the
-        drives in front of its neurons and its pool, with the gain. None where nothing was recorded.
+    spikes, drives: what it did on the examples, [T, B, C, H, W]: the spikes as they leave it, and
+        the drives of its neurons, with the gain. None where nothing was recorded.
     """
 
     name: str
@@ -70,8 +70,8 @@ class Network:
 
     shape: [C, H, W] of the input, in bytes.
     inputs: the examples as the Program takes them, uint8 [B, ...].
-    outputs: what the module gave for them, [B, classes], as a sum over the timesteps, or as the last
-        membrane. Behind a softmax (`ranks`) only their order counts.
+    outputs: what the module gave for them, [B, classes], as a sum over the timesteps, or as the
+        last membrane. Behind a softmax (`ranks`) only their order counts.
     """
 
     name: str

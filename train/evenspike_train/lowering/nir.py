@@ -6,8 +6,8 @@ forward Euler, as the frameworks that write it do:
     v <- v + dt / tau * (v_leak - v + R * I);   s = v > v_threshold;   v <- v_reset where s
 
 The graph becomes a module of torch, which is then followed like any other, so that the same proof
-judges it. It has no batch norm, max-pool or sum: what comes by several edges adds up, and the sum over
-2x2 spikes behind a threshold below 1 is a max-pool.
+judges it. It has no batch norm, max-pool or sum: what comes by several edges adds up, and the sum
+over 2x2 spikes behind a threshold below 1 is a max-pool.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from torch.nn import functional
 
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Coding
-from evenspike_train.lowering.importing import EXAMPLES, import_network
+from evenspike_train.lowering.importing import import_network
+from evenspike_train.lowering.inputs import EXAMPLES
 from evenspike_train.lowering.network import Network
 from evenspike_train.lowering.neurons import NeuronModel, Reset
 from evenspike_train.lowering.registry import register
@@ -99,23 +100,28 @@ class _Step(nn.Module):
             return functional.conv2d(x, self.weight, self.bias, step, pad, gap, groups)
         if self.kind in ("Linear", "Affine"):
             return functional.linear(x.flatten(1), self.weight, self.bias)
-        if self.kind in ("AvgPool2d", "SumPool2d"):
-            window, step, pad = _pair(node.kernel_size), _pair(node.stride), _pair(node.padding)
-            mean = functional.avg_pool2d(x, window, step, pad)
-            return mean if self.kind == "AvgPool2d" else mean * (window[0] * window[1])
+        if self.kind == "Scale":
+            return self._scaled(x)
+        return self._pooled(x) if "Pool" in self.kind else x.flatten(1)
+
+    def _pooled(self, x: Tensor) -> Tensor:
         if self.kind == "MaxPool2d":
             return functional.max_pool2d(x, 2)
-        if self.kind == "Scale":
-            scale = np.asarray(node.scale, dtype=np.float64)
-            if (scale == scale.flat[0]).all():
-                return x * float(scale.flat[0])
-            each = scale.reshape(scale.shape[0], -1)
-            if not (each == each[:, :1]).all():
-                raise EvenspikeError(
-                    "its factors differ within a channel; one for each is possible"
-                )
-            return x * torch.from_numpy(each[:, 0]).reshape(-1, *[1] * (x.dim() - 2)).to(x)
-        return x.flatten(1)  # Flatten
+        node = self.node
+        window, step, pad = _pair(node.kernel_size), _pair(node.stride), _pair(node.padding)
+        mean = functional.avg_pool2d(x, window, step, pad)
+        return mean if self.kind == "AvgPool2d" else mean * (window[0] * window[1])
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        scale = np.asarray(self.node.scale, dtype=np.float64)
+        if (scale == scale.flat[0]).all():
+            return x * float(scale.flat[0])
+        each = scale.reshape(scale.shape[0], -1)
+        if not (each == each[:, :1]).all():
+            raise EvenspikeError(
+                "Scale: its factors differ within a channel; one for each is possible"
+            )
+        return x * torch.from_numpy(each[:, 0]).reshape(-1, *[1] * (x.dim() - 2)).to(x)
 
 
 class NirModule(nn.Module):
@@ -179,9 +185,9 @@ class NirModule(nn.Module):
 
     def _threshold(self, name: str, nodes: Mapping[str, Any]) -> nn.Module:
         before = self.sources[name]
-        if len(before) == 1 and self.kinds[before[0]] == "SumPool2d":
-            if self._pools(before[0], nodes):
-                return nn.Identity()
+        summed = len(before) == 1 and self.kinds[before[0]] == "SumPool2d"
+        if summed and self._pools(before[0], nodes):
+            return nn.Identity()
         raise EvenspikeError(
             f"{name} (Threshold): only behind a SumPool2d, at 0 to 1, it is something that the "
             "machine has: a max-pool"

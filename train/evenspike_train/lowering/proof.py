@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +33,8 @@ class LayerProof:
     """What rounding did to one layer.
 
     spikes: that the module gave. bits: of all neurons and timesteps.
-    different: share of the bits that differ; of a read-out without spikes, share of the outputs that
-        are off by more than a hundredth of the largest one.
+    different: share of the bits that differ; of a read-out without spikes, share of the outputs
+        that are off by more than a hundredth of the largest one.
     overflow: whether an accumulator or membrane saturated.
     lost, living: weights that became zero, of those that live.
     error: largest difference of a drive, in thresholds; of a read-out, in its largest output.
@@ -86,6 +87,11 @@ class Proof:
             ).rstrip()
             for row in rows
         ]
+        silent = [one.name for one in self.layers if one.bits and not one.spikes]
+        if silent:
+            lines.append(
+                f"no spike in {', '.join(silent)}: the examples prove nothing of what is behind"
+            )
         lines.append(f"{self.changed} of {self.images} examples get another class")
         return "\n".join(lines)
 
@@ -133,7 +139,7 @@ def prove(
         name, fired, bits, different, error, filter_ = judged
         cause = ""
         if different > limit:
-            cause = _cause(network, index, integers, exponent, gone, living, filter_, overflow)
+            cause = _cause(network, index, integers, exponent, gone, living, overflow)
         found.append(
             LayerProof(name, fired, bits, different, overflow, gone, living, error, filter_, cause)
         )
@@ -172,15 +178,15 @@ def _run(
     network: Network,
     program: Program,
     index: int,
-    masks: list[list[npt.NDArray[np.integer]] | None],
+    masks: list[list[npt.NDArray[np.unsignedinteger[Any]]] | None],
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64], bool, npt.NDArray[np.int64] | None]:
     """Spikes, drives and logits of a layer on the module's own spikes."""
     layer = program.layers[index]
     spikes, drives, logits, overflow = [], [], [], False
     for b in range(len(network.inputs)):
         sources = {segment.source for segment in layer.segments}
-        inputs = {source: masks[source][b] for source in sources}  # type: ignore[index]
-        out = reference.run_layer(program, index, inputs)  # type: ignore[arg-type]
+        inputs = {source: one[b] for source in sources if (one := masks[source]) is not None}
+        out = reference.run_layer(program, index, inputs)
         overflow = overflow or out.overflow
         drives.append(out.psum + layer.bias.astype(np.int64)[:, None, None])
         if out.masks is not None:
@@ -204,15 +210,21 @@ def _judge_spikes(
     drives: npt.NDArray[np.float64] | None,
     exponent: int,
 ) -> Judged:
-    assert layer.spikes is not None
-    wrong = spikes != layer.spikes
+    wrong = spikes != cast("npt.NDArray[np.bool_]", layer.spikes)
     by_filter = wrong.sum(axis=(0, 1, 3, 4))
     error = 0.0
     if drives is not None and layer.drives is not None and math.isfinite(layer.neuron.threshold):
         off = np.abs(np.ldexp(drives, -exponent) - layer.drives).max(initial=0)
         error = float(off) / layer.neuron.threshold
     guilty = int(by_filter.argmax()) if wrong.any() else -1
-    return layer.name, int(layer.spikes.sum()), wrong.size, float(wrong.mean()), error, guilty
+    return (
+        layer.name,
+        int(np.count_nonzero(np.asarray(layer.spikes))),
+        wrong.size,
+        float(wrong.mean()),
+        error,
+        guilty,
+    )
 
 
 def _judge_output(
@@ -249,7 +261,6 @@ def _cause(
     exponent: int,
     lost: int,
     living: int,
-    guilty: int,
     overflow: bool,
 ) -> str:
     """Why a layer differs, in words: what it computes, its neurons, or what rounding took."""
@@ -264,8 +275,8 @@ def _cause(
             at = int(off.max(axis=(0, 1, 3, 4)).argmax())
             return (
                 f"what is in front of {layer.path} does not compute the currents that its weights "
-                f"say (by {off.max():.3g}, most in filter {at}); a pool, a padding or a function in "
-                "front of it is not what it seems"
+                f"say (by {off.max():.3g}, most in filter {at}); a pool, a padding or a function "
+                "in front of it is not what it seems"
             )
         if layer.spikes is not None:
             share = _share(layer, layer.neuron)
@@ -279,23 +290,20 @@ def _cause(
             )
             if _share(layer, rounded) > LIMIT / 2:
                 return f"its leak {layer.neuron.leak:.6g} is {layer.neuron.n} of {LEAK_ONE}"
-    return _scale_cause(layer, integers, exponent, lost, living, guilty)
+    return _scale_cause(layer, integers, exponent, lost, living)
 
 
 def _share(layer: FloatLayer, neuron: NeuronModel) -> float:
     """Share of a layer's bits in which neurons on its own drives differ from it."""
-    assert layer.drives is not None
-    assert layer.spikes is not None
-    spikes = neuron.run(layer.drives)
+    spikes = neuron.run(cast("npt.NDArray[np.float64]", layer.drives))
     if layer.pool > 1 and not layer.pool_first:
         *front, height, width = spikes.shape
-        spikes = spikes.reshape(*front, height // 2, 2, width // 2, 2).any(axis=(-3, -1))
-    return float((spikes != layer.spikes).mean())
+        windows = spikes.reshape(*front, height // 2, 2, width // 2, 2)
+        spikes = np.asarray(windows.any(axis=(-3, -1)))
+    return float(np.mean(spikes != layer.spikes))
 
 
-def _scale_cause(
-    layer: FloatLayer, integers: Layer, exponent: int, lost: int, living: int, guilty: int
-) -> str:
+def _scale_cause(layer: FloatLayer, integers: Layer, exponent: int, lost: int, living: int) -> str:
     largest, at = 0.0, 0
     for segment in layer.segments:
         by_filter = np.abs(segment.weight).max(axis=(1, 2, 3))

@@ -1,9 +1,9 @@
 """Recorder: a network run once on an example, and what happened on the way.
 
 The forward pass is run as it is, on tensors with numbers, so loops over time, shapes and containers
-need no special treatment. Every torch function that touches a tensor of known content says what comes
-out (`functions`), every module in the registry is a layer of neurons. A branch on the numbers of an
-activation would be followed silently for this example alone; it is refused.
+need no special treatment. Every torch function that touches a tensor of known content says what
+comes out (`functions`), every module in the registry is a layer of neurons. A branch on the
+numbers of an activation would be followed silently for this example alone; it is refused.
 """
 
 from __future__ import annotations
@@ -71,7 +71,6 @@ class Recorder(TorchFunctionMode):
         self._inside = 0  # of how many modules of neurons
         self._busy = False
         self._written: dict[int, tuple[Tensor, dict[int, Value]]] = {}
-        self._pixels: Source | None = None
         self._pools: dict[int, Source] = {}
         self._values: dict[int, tuple[Tensor, Value]] = {}
         self._contents: dict[Any, Content] = {}
@@ -96,6 +95,13 @@ class Recorder(TorchFunctionMode):
         values = [self[one] for one in tensors(tree)]
         return [value for value in values if value is not None]
 
+    def pooled_form(self, form: Form) -> Pooled:
+        """The 2x2 max-pool of currents."""
+        found = self.content(("max", form), lambda: Pooled(form))
+        if not isinstance(found, Pooled):
+            raise Impossible("a max-pool of something else")
+        return found
+
     def steps_of(self, target: Tensor) -> dict[int, Value]:
         """What has been written into a tensor, entry by entry."""
         return self._written.setdefault(id(target), (target, {}))[1]
@@ -119,13 +125,6 @@ class Recorder(TorchFunctionMode):
     def broken(self, reason: str, dims: Dims = ()) -> Value:
         line = user_line()
         return Value(Broken(f"{self.where}: {reason}" + (f" ({line})" if line else "")), dims)
-
-    def pixels(self, source: Source) -> None:
-        """The input holds pixels, not spikes."""
-        self._pixels = source
-
-    def is_pixels(self, source: Source) -> bool:
-        return source is self._pixels
 
     def pooled(self, source: Source) -> Source:
         """The 2x2 max-pool of a source; what is over of an odd map is left out."""
@@ -160,7 +159,7 @@ class Recorder(TorchFunctionMode):
                 return id(part)
             # Computed on the way, as a masked weight is: the same numbers are the same tensor.
             data = part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-            return part.dtype, tuple(part.shape), hashlib.sha256(data).digest()
+            return part.dtype, tuple(part.shape), hashlib.sha256(data.tobytes()).digest()
         if isinstance(part, (Form, Pooled, Membrane, Broken, Source)):
             return id(part)
         return part
@@ -228,8 +227,8 @@ class Recorder(TorchFunctionMode):
         found = [self[one] for one in results]
         if found and all(value is None for value in found):
             reason = registry.refusal(module) or (
-                f"what {type(module).__name__} gives is computed where it cannot be followed; if it "
-                "is a layer of neurons, register it (evenspike_train.lowering.register)"
+                f"what {type(module).__name__} gives is computed where it cannot be followed; if "
+                "it is a layer of neurons, register it (evenspike_train.lowering.register)"
             )
         elif any(value is not None and isinstance(value.content, Broken) for value in found):
             reason = registry.refusal(module)
@@ -341,8 +340,8 @@ class Recorder(TorchFunctionMode):
         neurons = self._layers[id(module)]
         if neurons.drive is not content:
             raise Impossible(
-                f"{name} gets something else in timestep {call} than before: recurrence, or a module "
-                "that serves two layers; each layer of neurons needs a module of its own"
+                f"{name} gets something else in timestep {call} than before: recurrence, or a "
+                "module that serves two layers; each layer of neurons needs a module of its own"
             )
         return neurons, at
 
@@ -369,7 +368,7 @@ class Recorder(TorchFunctionMode):
                 raise Impossible(f"its membrane of timestep {content.at} in timestep {call}")
 
     def settle(self) -> None:
-        """Take the number of timesteps from that of the neurons' calls, where nothing else says it."""
+        """Take the number of timesteps from that of the neurons' calls, if nothing else says it."""
         counts = {self._calls[key] for key in self._layers}
         if self.timesteps is None and len(counts) == 1 and max(counts) > 1:
             self.timesteps = counts.pop()
@@ -392,8 +391,8 @@ class Recorder(TorchFunctionMode):
             if not self._inside and self.known((args, kwargs)):
                 for one in tensors(result):
                     self[one] = self.broken(
-                        f"{kind.__name__} is a function with a derivative of its own; if a layer of "
-                        "neurons does so, register it (evenspike_train.lowering.register)"
+                        f"{kind.__name__} is a function with a derivative of its own; if a layer "
+                        "of neurons does so, register it (evenspike_train.lowering.register)"
                     )
             return result
 

@@ -60,7 +60,8 @@ def segments_of(
     shortcut = term.weight is None and term.window == (1, 1) and not first
     if max(sides) > _LARGEST:
         rows, columns = (_read(term, axis, size[axis], stride, sides[axis]) for axis in (0, 1))
-        weight, alive, real = (one[:, :, rows, columns] for one in (weight, alive, real))
+        at = (slice(None), slice(None), rows, columns)
+        weight, alive, real = weight[at], alive[at], real[at]
         offset = (offset[0] + rows.start, offset[1] + columns.start)
     for top, height in _parts(weight.shape[2]):
         for left, width in _parts(weight.shape[3]):
@@ -87,8 +88,8 @@ def _stride(stride: Pair, size: Pair) -> int:
     found = {step for step, outputs in zip(stride, size, strict=True) if outputs > 1}
     if len(found) > 1 or not found <= set(STRIDES):
         raise Impossible(
-            f"stride {stride[0]} of rows and {stride[1]} of columns; {STRIDES[0]} and {STRIDES[1]}, "
-            "the same for both, are possible"
+            f"stride {stride[0]} of rows and {stride[1]} of columns; {STRIDES[0]} and "
+            f"{STRIDES[1]}, the same for both, are possible"
         )
     return found.pop() if found else 1
 

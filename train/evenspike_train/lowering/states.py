@@ -99,12 +99,10 @@ def _unwrapped(given: Any, where: str) -> Mapping[Any, Any]:
     if len(models) == 1:
         return _unwrapped(inner[models[0]], where)
     if not models:
-        raise EvenspikeError(
-            f"{where}: holds no tensors, but {', '.join(map(repr, given)) or 'nothing'}"
-        )
-    raise EvenspikeError(
-        f"{where}: holds several state dicts ({', '.join(map(repr, models))}); give the network's alone"
-    )
+        found = ", ".join(map(repr, given)) or "nothing"
+        raise EvenspikeError(f"{where}: holds no tensors, but {found}")
+    found = ", ".join(map(repr, models))
+    raise EvenspikeError(f"{where}: holds several state dicts ({found}); give the network's alone")
 
 
 def _holds_tensors(tree: Mapping[Any, Any]) -> bool:

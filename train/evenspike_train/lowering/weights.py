@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
@@ -22,13 +24,13 @@ def array_of(tensor: Tensor, name: str) -> npt.NDArray[np.float64]:
 def alive_of(
     module: nn.Module, weight: Tensor, numbers: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
-    """Where a module's weight lives: the mask of a parametrization, as ours are, or torch's own; else
+    """Where a module's weight lives: by a parametrization's mask, as ours are, or torch's own; else
     where it is not 0.
     """
     mask: Tensor | None = None
     if parametrize.is_parametrized(module, "weight"):
-        every = module.parametrizations["weight"]  # type: ignore[index, union-attr]
-        held = (getattr(one, "mask", None) for one in every)  # type: ignore[union-attr]
+        every = cast("nn.ModuleDict", module.parametrizations)["weight"]
+        held = (getattr(one, "mask", None) for one in every.children())
         mask = next((one for one in held if isinstance(one, Tensor)), None)
     else:
         mask = dict(module.named_buffers(recurse=False)).get("weight_mask")

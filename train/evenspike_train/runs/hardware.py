@@ -21,7 +21,7 @@ from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.data import Dataset
 from evenspike_train.export.programs import activity, impossible, make_program
-from evenspike_train.lowering.importing import EXAMPLES
+from evenspike_train.lowering.inputs import EXAMPLES
 from evenspike_train.networks import twin
 from evenspike_train.recipes.recipe import Recipe
 

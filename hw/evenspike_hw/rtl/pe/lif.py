@@ -111,7 +111,8 @@ class Lif(wiring.Component):
         kept: dict[str, Value] = {"mask": Const(0, 0), "behind": behind}
         kept |= {f"drive{t}": drives[t] for t in range(1, times)}
         for time in range(times):
-            value, spike, saturates = self._add(m, f"{time}", left, addend, runs)
+            membrane, saturates = self._add(m, f"{time}", left, addend, runs)
+            value, spike = self._fire(m, f"{time}", membrane, runs)
             m.d.comb += saturated[time].eq(valid & saturates)
             kept |= {"value": value, "mask": Cat(kept["mask"], spike)}
             valid, kept = _register(m, f"added{time}", valid, kept)
@@ -130,7 +131,7 @@ class Lif(wiring.Component):
             left, addend = kept.pop("left"), kept.pop("addend")
             runs, kept["behind"] = kept["behind"][0], kept["behind"][1:]
 
-        carry, _, saturates = self._add(m, "_carry", left, addend, runs)
+        carry, saturates = self._add(m, "_carry", left, addend, runs)
         m.d.comb += saturated[times].eq(valid & saturates)
         with m.If(valid):
             m.d.sync += self.carry.eq(carry)
@@ -143,28 +144,34 @@ class Lif(wiring.Component):
 
     def _add(
         self, m: Module, name: str, left: Value, addend: Value, runs: Value
-    ) -> tuple[Signal, Signal, Signal]:
-        """The stage that adds: membrane behind the reset, spike, and whether it saturates.
+    ) -> tuple[Signal, Signal]:
+        """What the stage that adds begins with: the membrane, and whether it saturates.
 
         A timestep that does not run gets the membrane as it is and 0 to add. So does a sum of
-        psums, which has more bits and neither fires nor saturates.
+        psums, which has more bits and does not saturate.
         """
         total = Signal(signed(LOGIT_BITS), name=f"total{name}")
         clipped = Signal(signed(LOGIT_BITS), name=f"clipped{name}")
-        margin = Signal(signed(PSUM_BITS + 2), name=f"margin{name}")
-        value = Signal(signed(LOGIT_BITS), name=f"value{name}")
-        spike, saturates = Signal(name=f"spike{name}"), Signal(name=f"saturates{name}")
-        neuron = runs & (self.readout != PSUM)
+        saturates = Signal(name=f"saturates{name}")
         top = total[PSUM_BITS - 1 :]
         m.d.comb += [
             total.eq(left + addend),
-            saturates.eq(neuron & top.any() & ~top.all()),
+            saturates.eq(runs & (self.readout != PSUM) & top.any() & ~top.all()),
             clipped.eq(Mux(saturates, Mux(total[-1], PSUM_MIN, PSUM_MAX), total)),
-            margin.eq(clipped[:PSUM_BITS].as_signed() - self.threshold),
-            spike.eq(neuron & ~margin[-1]),
-            value.eq(Mux(spike & self.hard, 0, clipped)),
         ]
-        return value, spike, saturates
+        return clipped, saturates
+
+    def _fire(self, m: Module, name: str, membrane: Signal, runs: Value) -> tuple[Signal, Signal]:
+        """And what it ends with: the membrane behind a hard reset, and whether the neuron fires."""
+        margin = Signal(signed(PSUM_BITS + 2), name=f"margin{name}")
+        value = Signal(signed(LOGIT_BITS), name=f"value{name}")
+        spike = Signal(name=f"spike{name}")
+        m.d.comb += [
+            margin.eq(membrane[:PSUM_BITS].as_signed() - self.threshold),
+            spike.eq(runs & (self.readout != PSUM) & ~margin[-1]),
+            value.eq(Mux(spike & self.hard, 0, membrane)),
+        ]
+        return value, spike
 
     def _multiply(
         self, m: Module, name: str, kept: dict[str, Value], drive: Value

@@ -1,0 +1,1 @@
+"""Rules: what each torch function makes of tensors of known content."""

@@ -46,11 +46,6 @@ class Imported:
             f"{self.program.timesteps} timesteps, at most {worst:.2%} of a layer's spikes differ>"
         )
 
-    @property
-    def silent(self) -> tuple[str, ...]:
-        """Layers that fire nowhere in the examples: what is behind them was compared in vain."""
-        return tuple(one.name for one in self.proof.layers if one.bits and not one.spikes)
-
     def save(self, path: Path | str) -> Path:
         """Write the Program, its card and its examples (.npy); returns the Program's file."""
         check_name(self.program)

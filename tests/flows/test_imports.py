@@ -41,7 +41,8 @@ class Frames(nn.Module):
         steps = x.shape[0]
         x = self.fire(self.conv(x.flatten(0, 1)).unflatten(0, (steps, -1)))
         x = self.second_fire(self.second(x.flatten(0, 1)).unflatten(0, (steps, -1)))
-        return self.head(x.flatten(2)).sum(0)
+        logits: Tensor = self.head(x.flatten(2)).sum(0)
+        return logits
 
 
 def frames(axis: int = 0, count: int = 3, steps: int = 9) -> Tensor:
@@ -51,7 +52,7 @@ def frames(axis: int = 0, count: int = 3, steps: int = 9) -> Tensor:
 
 def check_runs(found: es.Imported) -> None:
     """Its examples fire, and the cycle model agrees, also in groups."""
-    assert found.silent == ()
+    assert all(one.spikes for one in found.proof.layers if one.bits)
     assert found.proof.changed == 0
     for arch in ("packed,pes=4,spike_entries=16384", "packed,timesteps=2,spike_entries=65536"):
         run = es.simulate(es.pack(found.program, arch), found.images)

@@ -70,7 +70,8 @@ class Rig:
         cover("read between the words of a chunk", model.second is not None and read is not None)
         cover("chunks in five cycles in a row", self.row == 5)
         cover(
-            "second word has another address bit", model.asks and chunk is not None and chunk % 4 == 3
+            "second word has another address bit",
+            model.asks and chunk is not None and chunk % 4 == 3,
         )
         cover("read again while it fetches", read is not None and model.left)
         cover("read in the cycle of a word's arrival", read is not None and model.asked == "layer")

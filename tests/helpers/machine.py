@@ -20,18 +20,28 @@ from amaranth.lib import data
 from evenspike_core import reference
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.fixed import ACCUMULATOR_BITS, Leak, Reset
+from evenspike_core.fixed import ACCUMULATOR_BITS, LEAK_ONE, mask_type
 from evenspike_core.mapping import choose
 from evenspike_core.pack import Descriptor, Packed, pack
-from evenspike_core.program import KERNELS, PIXELS, Layer, Program, Segment
-from evenspike_hw.rtl.layouts import KERNEL_MAX, LOGIT_BITS, Layouts
+from evenspike_core.program import (
+    KERNELS,
+    PIXELS,
+    Coding,
+    Layer,
+    Program,
+    Readout,
+    Segment,
+)
+from evenspike_hw.rtl.layouts import KERNEL_MAX, LOGIT_BITS, PSUM_BITS, TIMESTEP_BITS, Layouts
 from evenspike_hw.rtl.pe.pe import PE_LAYER
 from tests.helpers import stepped
 from tests.helpers.archs import random_mapping
 from tests.helpers.driver import Bench
 from tests.helpers.networks import random_pixels, random_program
 
-Currents = npt.NDArray[np.int32]
+Masks = npt.NDArray[np.unsignedinteger[Any]]
+
+READOUTS = [None, Readout.PSUM, Readout.COUNT, Readout.MEMBRANE]
 
 SMALL = Arch(
     pes=4,
@@ -54,11 +64,11 @@ SMALL = Arch(
 
 @dataclass(frozen=True)
 class Network:
-    """A packed network and the host's currents of an image. program: what it was made of."""
+    """A packed network and the spikes of an input. program: what it was made of."""
 
     program: Program
     packed: Packed
-    currents: Currents
+    spikes: Masks
 
 
 def random_network(
@@ -73,6 +83,8 @@ def random_network(
     while True:
         seed = pick(1 << 30)
         time = pick(1, bench.arch.timesteps + 1)
+        if bench.chance(0.5):  # several groups
+            time += bench.arch.timesteps * pick(1, 3)
         program = random_program(
             seed, timesteps=time, max_side=pick(1, side + 1), max_filters=pick(1, filters + 1)
         )
@@ -86,7 +98,7 @@ def random_network(
         except EvenspikeError:
             continue
         if len(stepped.schedule(packed).words) <= words:
-            return Network(program, packed, _currents(program, seed, wild))
+            return Network(program, packed, _spikes(program, seed, wild))
 
 
 def _has(program: Program, kernel: int) -> bool:
@@ -94,21 +106,19 @@ def _has(program: Program, kernel: int) -> bool:
     return any(s.kernel == kernel and np.count_nonzero(s.weights) > 20 for s in segments)
 
 
-def _currents(program: Program, seed: int, wild: bool) -> Currents:
+def _spikes(program: Program, seed: int, wild: bool) -> Masks:
     if not wild:
-        return reference.host_currents(program, random_pixels(program, seed))
+        return reference.encode(program, random_pixels(program, seed))
     rng = np.random.default_rng((1, seed))
-    layer = program.layers[0]
-    high = 1 << int(rng.integers(8, ACCUMULATOR_BITS))
-    low = -high if rng.random() < 0.5 else high // 4
-    values = rng.integers(low, high, (layer.filters, *layer.size))
-    return np.asarray(values, dtype=np.int32)
+    masks = rng.integers(0, 1 << program.timesteps, program.encoder.output, dtype=np.uint32)
+    silent = rng.random(masks.shape) < float(rng.choice((0.0, 0.5, 0.9)))
+    return np.where(silent, 0, masks).astype(mask_type(program.timesteps))
 
 
 def _wild(program: Program, seed: int) -> Program:
     """Extreme weights, biases and thresholds where the network has some."""
     rng = np.random.default_rng((2, seed))
-    layers = [_wild_layer(layer, rng) for layer in program.layers]
+    layers = [layer if layer.host else _wild_layer(layer, rng) for layer in program.layers]
     object.__setattr__(program, "layers", tuple(layers))
     return program
 
@@ -118,14 +128,15 @@ def _wild_layer(layer: Layer, rng: np.random.Generator) -> Layer:
     bias = rng.integers(-high - 1, high + 1, layer.filters) >> int(rng.integers(0, 20))
     if rng.random() < 0.3:
         bias = rng.choice((-high - 1, high, 0), layer.filters)
-    leak = list(Leak)[int(rng.integers(len(Leak)))]
-    reset = list(Reset)[int(rng.integers(len(Reset)))]
     threshold = 1 + int(rng.integers(high)) >> int(rng.choice((0, 4, 8, 16)))
     changed = replace(
-        layer, bias=bias.astype(np.int32), leak=leak, reset=reset, threshold=max(1, threshold)
+        layer,
+        bias=bias.astype(np.int32),
+        leak=int(rng.choice((0, LEAK_ONE, int(rng.integers(LEAK_ONE))))),
+        hard=bool(rng.random() < 0.5),
+        reset=int(rng.choice((0, -high - 1, high, int(rng.integers(-high, high))))),
+        threshold=max(1, threshold),
     )
-    if layer.host:
-        return changed
     segments = []
     for segment in layer.segments:
         weights = rng.integers(-(1 << 15), 1 << 15, segment.weights.shape)
@@ -155,19 +166,19 @@ def loud_network(bench: Bench, quiet: int | None = None, inputs: int = 270) -> N
         np.zeros(inputs, dtype=np.int32),
         (1, 1),
         1,
-        Leak.ONE,
+        coding=Coding.DIRECT,
     )
     bias = rng.choice((-(1 << 23), (1 << 23) - 1, 0), filters).astype(np.int32)
-    wide = Layer("wide", (Segment(0, weights),), bias, (1, 1), 1 << 22, Leak.ONE)
+    wide = Layer("wide", (Segment(0, weights),), bias, (1, 1), 1 << 22, LEAK_ONE)
     classes = bench.arch.slots * bench.arch.pes
     few = rng.integers(-high, high, (classes, filters, 1, 1)).astype(np.int16)
     sums = rng.integers(-(1 << 23), 1 << 23, classes).astype(np.int32)
-    last = Layer("last", (Segment(1, few),), sums, (1, 1), 1, last=True)
+    last = Layer("last", (Segment(1, few),), sums, (1, 1), 1, readout=Readout.PSUM)
     program = Program("loud", time, (1, 1, 1), (host, _quiet(wide), _quiet(last)))
     object.__setattr__(program, "layers", (host, wide, last))  # (goes round the range proof)
     mapping = choose(program, bench.arch, natural=True)
     packed = pack(program, mapping, bench.arch)
-    return Network(program, packed, np.full((inputs, 1, 1), 100, dtype=np.int32))
+    return Network(program, packed, np.full((inputs, 1, 1), (1 << time) - 1, mask_type(time)))
 
 
 def _quiet(layer: Layer) -> Layer:
@@ -226,11 +237,11 @@ class Machine(stepped.Machine):
     """The stepped model; `goes` says what does not pause in this cycle."""
 
     def __init__(self, bench: Bench, network: Network, pauses: Pauses) -> None:
-        super().__init__(network.packed, network.currents)
+        super().__init__(network.packed, network.spikes)
         self.bench = bench
         self.pauses = pauses
         self.goes: dict[str, bool] = {}
-        self.loader = _Loader(self, self.loader.host.q)
+        self.loader = _Loader(self, self.loader.input.q)
         self.apu = _Apu(self)
         self.sequencer = _Sequencer(self)
         self._draw()
@@ -293,6 +304,7 @@ class Core:
         layouts = Layouts(self.arch)
         self._packets = {
             "activation": Packet(layouts.activation),
+            "carry": Packet(layouts.row_read),
             "drain": Packet(layouts.drain_read),
             "layer": Packet(PE_LAYER),
             "presence": Packet(layouts.presence_read),
@@ -353,7 +365,9 @@ class Core:
             "bias_low": drain.captures.q == 0,
             "bias_high": drain.captures.q == 1,
             "valid": item is not None,
-            "host": self.packed.layers[index].host,
+            "timesteps": bench.bits(TIMESTEP_BITS) if item is None else item.timesteps,
+            "carries": bench.random.getrandbits(1) if item is None else item.carries,
+            "carry": self._carry(),
             "clear_overflow": clear,
         }
 
@@ -362,35 +376,42 @@ class Core:
         packet = self._packets[name]
         return packet.bits(self.bench.random.getrandbits(packet.width), fields)
 
+    def _carry(self) -> int:
+        found = self.machine.drain.carried(0)
+        return self._bits(
+            "carry", {"enable": 0} if found is None else {"enable": 1, "row": found[0]}
+        )
+
     def _drain(self) -> int:
         drain = self.machine.drain
         row, at = drain.row(), drain.at.q
         fields = {"bias": int(at is not None and at.phase < 2), "read": int(row is not None)}
         fields["row"] = 0 if row is None else row
+        if row is not None:
+            fields["keep"] = drain.carries()
         if at is not None and at.phase < 2:
             half = self.machine.plan.rounds[at.round].half
             fields |= {"high": at.phase, "half": half, "slot": at.slot}
         return self._bits("drain", fields)
 
     def _layer(self, layer: Descriptor) -> int:
-        fields: dict[str, int] = {"timesteps": self.packed.timesteps, "last": layer.last}
+        fields: dict[str, int] = {}
         if not layer.host:
-            for number, segment in enumerate(layer.segments):
-                fields[f"kernels.{number}"] = segment.kernel // 2
-                fields[f"log_strides.{number}"] = segment.stride - 1
             height, width = layer.tile
             fields["log_tile_width"] = width.bit_length() - 1
             fields["log_tile"] = (height * width).bit_length() - 1
-        if not layer.last:
+            fields["readout"] = READOUTS.index(layer.readout)
+        if layer.readout is not Readout.PSUM:
             fields["threshold"] = layer.threshold
-            fields["leak"] = layer.leak.code
-            fields["soft"] = layer.reset is Reset.SOFT
+            fields["leak"] = layer.leak
+            fields["hard"] = layer.hard
+            fields["reset"] = layer.reset & (1 << PSUM_BITS) - 1
         return self._bits("layer", fields)
 
     def word(self) -> tuple[int, int, bool] | None:
         """A word of the stream at a PE: number of the PE, the word, whether it is taken."""
         machine, loader = self.machine, self.machine.loader
-        if loader.host.q or loader.head.q < loader.heads or machine.port.fifo.empty:
+        if loader.input.q or loader.head.q < loader.heads or machine.port.fifo.empty:
             return None
         pe, load = loader.target.q, machine.plan.loads[loader.load.q]
         left, count = loader.left.q[pe], loader.counts.q[pe]
@@ -425,10 +446,9 @@ class Core:
             fields |= {"ends_round": work.ends_round, "frees": work.frees}
             return self._bits("activation", fields)
         segment = work.segment
-        segments = self.packed.layers[work.layer].segments
         at = []
         for axis, position in enumerate((item.y, item.x)):
-            at.append(position + segment.padding - work.tile[axis] * segment.stride)
+            at.append(position - segment.offset[axis] - work.tile[axis] * segment.stride)
         sides = [
             sum(1 << n for n in range(KERNEL_MAX) if self._reaches(at[axis] - n, work, axis))
             for axis in range(2)
@@ -438,7 +458,8 @@ class Core:
         noise = [self.bench.random.getrandbits(KERNEL_MAX) & ~mask for _ in sides]
         fields |= {
             "half": work.half,
-            "segment": next(n for n, s in enumerate(segments) if s is segment),
+            "kernel": segment.kernel // 2,
+            "log_stride": segment.stride - 1,
             "line": item.channel + work.start % self.arch.pes,
             "mask": item.mask,
             "rows": sides[0] & mask | noise[0],
@@ -452,13 +473,6 @@ class Core:
     def _reaches(distance: int, work: stepped.Work, axis: int) -> bool:
         quotient, rest = divmod(distance, work.segment.stride)
         return not rest and 0 <= quotient < work.tile[axis + 2]
-
-    def current(self, pe: int) -> int:
-        """Of the host, for the neuron that enters the LIF; random where there is none."""
-        item = self.machine.drain.pipe.q[0]
-        if item is None or not self.packed.layers[item.place.layer].host:
-            return self.bench.bits(ACCUMULATOR_BITS)
-        return item.sums[pe][0] & (1 << ACCUMULATOR_BITS) - 1
 
     @property
     def reads_block(self) -> int:
@@ -489,16 +503,28 @@ class Core:
             "accumulator_overflow": self.accumulator_overflow[number],
             "membrane_overflow": self.membrane_overflow[number],
         }
-        item = self.machine.drain.pipe.q[self.arch.timesteps + 1]
+        item = self.leaves
         if item is not None:
-            found["mask"] = item.masks[number]
-            if self.packed.layers[item.place.layer].last:
+            layer = self.packed.layers[item.place.layer]
+            found["mask"] = 0 if layer.readout is Readout.PSUM else item.masks[number]
+            if layer.last:
                 found["logit"] = self.logit(item, number)
         return found
 
+    @property
+    def leaves(self) -> stepped.Neurons | None:
+        """Who leaves the LIF in this cycle."""
+        return self.machine.drain.pipe.q[2 * self.arch.timesteps]
+
     def logit(self, item: stepped.Neurons, pe: int) -> int:
-        """In its bits."""
-        total = sum(s + item.biases[pe] for s in item.sums[pe][: self.packed.timesteps])
+        """Of a group, in its bits."""
+        readout = self.packed.layers[item.place.layer].readout
+        if readout is Readout.PSUM:
+            total = sum(s + item.biases[pe] for s in item.sums[pe][: item.timesteps])
+        elif readout is Readout.COUNT:
+            total = item.masks[pe].bit_count()
+        else:
+            total = item.membranes[pe]
         return total & (1 << LOGIT_BITS) - 1
 
     # Time.
@@ -526,32 +552,29 @@ class Core:
         self._read, self.clears = None, False
 
     def _membranes(self) -> list[bool]:
-        """Whether a membrane of each PE saturates in this cycle."""
+        """Whether a membrane of each PE saturates in this cycle, or what it carries."""
         found = [False] * self.arch.pes
-        for stage, item in self._stages():
+        for time, item in self._adding():
             layer = self.packed.layers[item.place.layer]
-            if layer.last:
-                continue
-            for lane, u in enumerate(item.membranes):
-                total = item.sums[lane][stage - 1] + item.biases[lane]
-                if layer.leak is Leak.QUARTER:
-                    total += u >> 2
-                elif layer.leak is Leak.HALF:
-                    total += u >> 1
-                elif layer.leak is Leak.THREE_QUARTERS:
-                    total += u - (u >> 2)
-                else:
-                    total += u
+            for lane in range(self.arch.pes):
+                total = 0
+                if time < self.arch.timesteps:
+                    total = item.sums[lane][time] + item.biases[lane]
+                if time:
+                    total += layer.leak * item.membranes[lane] // LEAK_ONE
+                    total -= layer.reset * (item.masks[lane] >> time - 1 & 1)
                 found[lane] |= not stepped.LOW <= total <= stepped.HIGH
         return found
 
-    def _stages(self) -> Iterator[tuple[int, stepped.Neurons]]:
-        """Neurons in the stages of the LIF that are in use."""
+    def _adding(self) -> Iterator[tuple[int, stepped.Neurons]]:
+        """Neurons whose membrane changes in this cycle, and the timestep; a carry is one more."""
         pipe = self.machine.drain.pipe.q
-        for stage in range(1, self.packed.timesteps + 1):
-            item = pipe[stage]
-            if item is not None:
-                yield stage, item
+        for time in range(self.arch.timesteps + 1):
+            item = pipe[1 + 2 * time]
+            if item is None or self.packed.layers[item.place.layer].readout is Readout.PSUM:
+                continue
+            if time < item.timesteps or (time == self.arch.timesteps and item.carries):
+                yield time, item
 
 
 # --- the component beside it -----------------------------------------------------------------

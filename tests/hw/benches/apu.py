@@ -195,11 +195,11 @@ class Model:
         assert scene is not None
         work, segment = scene.work, scene.work.segment
         return {
-            "segment_number": work.layer,
+            "kernel": segment.kernel // 2,
             "segment": {
-                "kernel": segment.kernel // 2,
                 "log_stride": segment.stride - 1,
-                "padding": segment.padding,
+                "offset_y": segment.offset[0],
+                "offset_x": segment.offset[1],
                 "log_average": segment.average.bit_length() - 1,
                 "height": segment.height,
                 "width": segment.width,
@@ -226,7 +226,8 @@ class Model:
             "marker": 0,
             "round": work.round % 2,
             "half": work.half,
-            "segment": work.layer,
+            "kernel": work.segment.kernel // 2,
+            "log_stride": work.segment.stride - 1,
             "line": item.channel + work.start % self.pes,
             "mask": item.mask,
             "rows": rows,
@@ -239,11 +240,12 @@ class Model:
     def reached(work: stepped.Work, axis: int, at: int) -> tuple[int, int]:
         """Distance from the tile's first row, and the kernel rows that lead to one of its rows."""
         segment, origin, length = work.segment, work.tile[axis], work.tile[axis + 2]
+        behind = at - segment.offset[axis]
         rows = 0
         for r in range(KERNEL_MAX):
-            quotient, rest = divmod(at + segment.padding - r, segment.stride)
+            quotient, rest = divmod(behind - r, segment.stride)
             rows |= (rest == 0 and origin <= quotient < origin + length) << r
-        return at + segment.padding - origin * segment.stride, rows
+        return behind - origin * segment.stride, rows
 
     def _check(self, found: dict[str, int], marker: bool, visit: stepped.Visit | None) -> None:
         send = sum(bool(fifo.pushed) << n for n, fifo in enumerate(self.fifos))
@@ -370,11 +372,16 @@ class Model:
         work, segment = scene.work, scene.work.segment
         first, end = stepped.reach(work, 0)
         top, _, height, _ = work.tile
-        behind = (top + height - 1) * segment.stride - segment.padding + segment.kernel
+        before = top * segment.stride + segment.offset[0]
+        behind = (top + height - 1) * segment.stride + segment.offset[0] + segment.kernel
         cover("stride of 2", segment.stride == 2)
         cover("average of 8", segment.average == 8 and first < end)
-        cover("first rows in the padding", top * segment.stride < segment.padding and first < end)
-        cover("last rows in the padding", behind * segment.average > segment.height and first < end)
+        cover("first rows above the map", before < 0 and first < end)
+        cover("last rows below the map", behind * segment.average > segment.height and first < end)
+        cover("first row of the map is not read", segment.offset[0] > 0 and first < end)
+        cover("offset of 255", 255 in segment.offset and first < end)
+        cover("offset of -255", -255 in segment.offset and first < end)
+        cover("axes with other offsets", segment.offset[0] * segment.offset[1] < 0 and first < end)
         cover("map of 256 rows and columns", segment.height == segment.width == 256)
         cover("tile of 256 rows and columns", work.tile[2:] == (256, 256))
         cover(
@@ -396,21 +403,27 @@ class Model:
         bench, random = self.bench, self.bench.random
         kernel, stride, average = (random.choice(n) for n in ((1, 3, 5, 7), (1, 2), (1, 2, 4, 8)))
         padding = random.choice((0, kernel // 2, random.randrange(8)))
+        offset = -padding, -padding
+        if bench.chance(0.4):
+            choices = (-255, 255, random.randrange(-255, 256), random.randrange(-9, 10))
+            offset = random.choice(choices), random.choice(choices)
         sides = [random.choice((1, 8, 256, 511, random.randrange(1, 257))) for _ in range(2)]
         tile = [0] * 4
         for axis, side in enumerate(sides):
-            out = max(1, (side // average + 2 * padding - kernel) // stride + 1)
+            reached = side // average - offset[axis] + padding - kernel
+            out = max(1, min(reached // stride + 1, 256))
             origin = random.randrange(min(out, 256)) if bench.chance(0.95) else bench.bits(8)
             length = random.choice((1, 4, 8, 256)) if axis or bench.chance(0.05) else 1
             tile[axis], tile[axis + 2] = origin, max(1, min(length, max(out, 1), 256) - origin)
             if axis == 0 and length == 1:
                 tile[axis + 2] = random.choice((1, 1, 2, 3))
-        segment = SegmentDescriptor(0, kernel, stride, padding, average, 0, sides[0], sides[1], 0)
+        segment = SegmentDescriptor(0, kernel, stride, offset, average, 0, sides[0], sides[1], 0)
         most = bench.arch.chunk_channels
         lead = random.choice((0, random.randrange(self.pes)))
         many = random.choice((1, self.pes, 2 * self.pes, random.randrange(1, most + 1)))
         work = stepped.Work(
-            random.randrange(2),  # its number of the segment
+            0,
+            random.randrange(4),
             segment,
             random.randrange(50) * self.pes + lead,
             0,
@@ -442,8 +455,10 @@ class Model:
 
     def simple(self, counts: tuple[int, ...], rows: int, full_masks: bool = True) -> Scene:
         """A block of an 8 x 8 map whose every entry is wanted by all PEs, or by none."""
-        segment = SegmentDescriptor(0, 1, 1, 0, 1, 1, 8, 8, 0)
-        work = stepped.Work(1, segment, 0, self.pes, (0, 0, max(rows, 1), 8), 1, 0, 1, True, True)
+        segment = SegmentDescriptor(0, 1, 1, (0, 0), 1, 1, 8, 8, 0)
+        work = stepped.Work(
+            1, 0, segment, 0, self.pes, (0, 0, max(rows, 1), 8), 1, 0, 1, True, True
+        )
         if not rows:
             work = replace(work, tile=(8, 0, 1, 8))
         mask = (1 << self.timesteps) - 1 if full_masks else 0
@@ -506,8 +521,8 @@ async def an_entry_of_no_use_takes_a_cycle(bench: Bench) -> None:
 async def large_maps_and_chunks(bench: Bench) -> None:
     model = Model(bench)
     most = bench.arch.chunk_channels
-    segment = SegmentDescriptor(0, 7, 1, 3, 1, 1, 256, 256, 0)
-    work = stepped.Work(0, segment, 0, bench.arch.pes, (0, 0, 256, 256), 0, 0, 0, False, True)
+    segment = SegmentDescriptor(0, 7, 1, (-3, -3), 1, 1, 256, 256, 0)
+    work = stepped.Work(0, 0, segment, 0, bench.arch.pes, (0, 0, 256, 256), 0, 0, 0, False, True)
     every = (1 << most) - 1
     ones = (1 << bench.arch.timesteps) - 1
 
@@ -516,12 +531,12 @@ async def large_maps_and_chunks(bench: Bench) -> None:
 
     await model.run(Scene(work, 0, 65536, (every,) * bench.arch.pes, (0, 0, 0, 1), entry))
     one_row = replace(work, end=most, tile=(255, 0, 1, 256))
-    flat = replace(segment, height=1, padding=0)
+    flat = replace(segment, height=1, offset=(0, 0))
     for base in range(2):
         tall = replace(one_row, segment=flat, tile=(0, 0, 1, 256), half=base)
         scene = Scene(tall, 1 << 23, 255, (every,) * bench.arch.pes, (1,), entry)
         await model.run(scene)
-    wide = replace(segment, kernel=1, padding=0, height=1)
+    wide = replace(segment, kernel=1, offset=(0, 0), height=1)
     long = replace(work, segment=wide, tile=(0, 0, 1, 256))
     await model.run(Scene(long, 7, 1, (every,) * bench.arch.pes, (256,), entry))
     await model.finish()
@@ -537,11 +552,12 @@ async def first_and_last_columns(bench: Bench) -> None:
             1 << number // 2 % 4,
             1 + 2 * bench.random.randrange(4),
         )
-        segment = SegmentDescriptor(0, kernel, stride, kernel // 2, average, 1, 1, 256, 0)
+        offset = -(kernel // 2) if number % 3 else bench.random.randrange(-255, 256)
+        segment = SegmentDescriptor(0, kernel, stride, (0, offset), average, 1, 1, 256, 0)
         most = min(255, 256 // (stride * average))
         left = min(most, bench.bits(8)) if bench.chance(0.6) else bench.random.randrange(256)
         tile = (0, left, 1, min(bench.random.choice((1, 2, 16)), 256 - left))
-        work = stepped.Work(0, segment, 0, bench.arch.pes, tile, 0, 0, 0, True, True)
+        work = stepped.Work(0, 0, segment, 0, bench.arch.pes, tile, 0, 0, 0, True, True)
         first, end = stepped.reach(work, 1)
         # A first column behind the map is not one of its lower bits.
         edges = [first - 1, first, end - 1, end, first & 511, first & 255, 255, 0]

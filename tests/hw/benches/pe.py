@@ -36,7 +36,6 @@ class Rig(NetworkRig):
         word, activation = self._word(core, number), self._activation(core, number)
         out = await bench.cycle(
             **core.shared(clear=clear),
-            current=core.current(number),
             word__valid=word is not None,
             word__payload=bench.random.getrandbits(self._width("word")) if word is None else word,
             activation__valid=activation is not None,
@@ -108,15 +107,13 @@ class Rig(NetworkRig):
             half = machine.plan.rounds[at.round].half
             cover("bias out of the second half" if half else "bias out of the first half")
         cover("last slot", at is not None and at.slot == self.bench.arch.slots - 1)
-        cover(
-            "host's current enters", item is not None and core.packed.layers[item.place.layer].host
-        )
-        item = drain.pipe.q[-2]
+        carried = drain.carried(self.number)
+        cover("a membrane is carried", carried is not None and carried[1])
+        cover("a row is read while another is carried to", carried is not None and drain.row())
+        item = core.leaves
         if item is not None:
             cover("logit leaves", core.packed.layers[item.place.layer].last)
-            cover(
-                "fewer timesteps than the PE has", core.packed.timesteps < self.bench.arch.timesteps
-            )
+            cover("fewer timesteps than the PE has", item.timesteps < self.bench.arch.timesteps)
 
     def _issues(self, core: Core, number: int) -> None:
         pe, cover = core.machine.pes[number], self.bench.cover
@@ -131,6 +128,7 @@ class Rig(NetworkRig):
         cover(
             "second segment issues", work.segment is not core.packed.layers[work.layer].segments[0]
         )
+        cover("later group issues", work.group)
         cover("stride 2 issues", work.segment.stride == 2)
         cover("chunk begins in the middle of a block", work.start % self.bench.arch.pes)
         cover(
@@ -174,8 +172,8 @@ WEIGHT, BIAS, THRESHOLD = 1000, -70_000, 100
 
 def layer(**fields: int) -> dict[str, Any]:
     """One filter with a kernel of one weight, a tile of 2 x 2."""
-    plain = {"kernels": [1, 1], "log_tile_width": 1, "log_tile": 2, "leak": 3}
-    return plain | {"timesteps": ARCH.timesteps, "threshold": THRESHOLD} | fields
+    plain = {"log_tile_width": 1, "log_tile": 2, "leak": 4096, "hard": 1}
+    return plain | {"threshold": THRESHOLD} | fields
 
 
 def chunk(half: int) -> list[dict[str, Any]]:
@@ -204,7 +202,7 @@ async def load(bench: Bench, half: int, unpacked: int) -> None:
 def activation(half: int, y: int, x: int, mask: int, **fields: int) -> dict[str, int]:
     """At (y, x) of the tile."""
     plain = {"half": half, "rows": 0b010, "columns": 0b010, "y": y + 1, "x": x + 1, "mask": mask}
-    return plain | fields
+    return plain | {"kernel": 1} | fields
 
 
 @test
@@ -233,25 +231,41 @@ async def latency(bench: Bench) -> None:
             },
         )
     psum = count * WEIGHT
-    for last in (0, 1):
-        # Bias low, bias high, two rows: the neuron, and its neighbour without psums.
-        fields = layer(last=last)
-        steps: list[dict[str, Any]] = [
-            {"drain": {"bias": 1, "half": 1}},
-            {"drain": {"bias": 1, "half": 1, "high": 1}, "bias_low": 1},
-            {"drain": {"read": 1, "row": 2}, "bias_low": 0, "bias_high": 1},
-            {"drain": {"read": 1, "row": 3}, "bias_high": 0, "valid": 1},
-            {"drain": 0},
-            {"valid": 0},
-        ]
-        found = []
-        for number in range(3 + times + 3):
-            given = steps[number] if number < len(steps) else {}
-            found.append(await bench.cycle(layer=fields, **given))
-        sums = [psum + BIAS, BIAS] if not last else [BIAS, BIAS]
-        for number, total in enumerate(sums):
-            expected = {"logit": times * total} if last else {"mask": every * (total >= THRESHOLD)}
-            bench.check(found[3 + number + times + 1], expected)
+    # The neuron with the psums, and its neighbour without: what each gives for a read-out, then what
+    # is left of it. The first time it is kept, and carried to: only the neighbour has a membrane.
+    left = [0, times * BIAS]
+    for readout, results in (
+        (0, [every * (psum + BIAS >= THRESHOLD), 0]),
+        (1, [times * BIAS, left[1] + times * BIAS]),
+        (2, [0, 0]),
+        (3, [times * BIAS, times * BIAS]),
+    ):
+        found = await drained(bench, layer(readout=readout), keep=int(not readout))
+        for number, result in enumerate(results):
+            name = "logit" if readout else "mask"
+            bench.check(found[3 + number + 2 * times], {name: result})
+
+
+async def drained(bench: Bench, fields: dict[str, Any], keep: int) -> list[dict[str, int]]:
+    """Bias low, bias high, rows 2 and 3, and what comes out. keep: the rows carry."""
+    row = {"read": 1, "keep": keep}
+    steps: dict[int, dict[str, Any]] = {
+        0: {"drain": {"bias": 1, "half": 1}},
+        1: {"drain": {"bias": 1, "half": 1, "high": 1}, "bias_low": 1},
+        2: {"drain": row | {"row": 2}, "bias_low": 0, "bias_high": 1},
+        3: {"drain": row | {"row": 3}, "bias_high": 0, "valid": 1, "carries": keep},
+        4: {"drain": 0},
+        5: {"valid": 0},
+    }
+    behind = 2 * bench.arch.timesteps + 3
+    for number in (2, 3):
+        steps.setdefault(number + behind, {"carry": {"enable": keep, "row": number}})
+    steps[4 + behind] = {"carry": 0}
+    times = bench.arch.timesteps
+    return [
+        await bench.cycle(layer=fields, timesteps=times, **steps.get(number, {}))
+        for number in range(6 + behind)
+    ]
 
 
 @test

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import Any
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import CHUNK_WORDS, Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
 from evenspike_hw.rtl.layouts import WORD_BITS
 from evenspike_hw.rtl.sequencer import Sequencer
@@ -26,13 +26,15 @@ FAULTS = (
     "host",
     "last",
     "more layers",
+    "readout",
     "timesteps",
+    "groups",
+    "leak",
     "neurons",
     "slots",
     "empty",
     "pool",
     "chunks",
-    "padding",
 )
 CORNERS = tuple(f"fault: {name}" for name in FAULTS)
 
@@ -47,13 +49,15 @@ def faults(arch: Arch, layer: Layer, number: int) -> set[str]:
         "host": bool(layer["host"]) != (number == 0),
         "last": layer["host"] and layer["last"],
         "more layers": not layer["last"] and number == layers - 1,
+        "readout": bool(layer["last"]) != (layer["readout"] != 0),
         "timesteps": not 1 <= layer["timesteps"] <= arch.timesteps,
+        "groups": not 1 <= layer["groups"] <= 32,
+        "leak": layer["leak"] > 4096,
         "neurons": sides[0] * sides[1] * slots > arch.accumulators or max(sides) > 256,
         "slots": slots > arch.slots or not 1 <= layer["slots_last"] <= slots,
         "empty": 0 in (*size, layer["passes"]),
         "pool": odd,
         "chunks": not layer["host"] and layer["chunks"] == 0,
-        "padding": any(s["padding"] > 2 * s["kernel"] for s in layer["segments"]),
     }
     return {name for name, met in reasons.items() if met}
 
@@ -89,7 +93,7 @@ class Model:
         self.starts = enable and not waits
         self.frees_early = drive["worked"] > self.early
         late = drive["ends_pass"] if layer.get("chunks") == 1 else ends
-        self.frees_late = bool(late) and not self.host
+        self.frees_late = bool(late)
         self.writes_last = self.running and self.tail == 1
         loads_first = self.waits == "first" and self.fetch.valid
         self.switches = loads_first or (self.writes_last and not layer["last"])
@@ -127,7 +131,7 @@ class Model:
         self.seen = drive["loaded"]
         self.early += self.frees_early
         self.freed += self.frees_early or self.frees_late
-        self.drained += bool(drive["ends_round"]) and not self.host
+        self.drained += bool(drive["ends_round"])
         self._count(drive)
         if drive["go"]:
             self.running, self.prepared = True, False
@@ -141,7 +145,7 @@ class Model:
 
     def _count(self, drive: dict[str, Any]) -> None:
         if self.writes_last:
-            self.gap = 3
+            self.gap = 4
             if self.layer["last"]:
                 self.running = False
             else:
@@ -149,7 +153,7 @@ class Model:
         elif self.gap:
             self.gap -= 1
         if drive["ends_layer"]:
-            self.tail = self.arch.drain_latency
+            self.tail = 1 if self.host else 2 * self.arch.timesteps + 2
         elif self.tail:
             self.tail -= 1
 
@@ -164,8 +168,10 @@ class Model:
         chunks = []
         if runs and not self.layer["host"]:
             base = self.layer["chunk_base"]
-            words = [self.table[base + n & self.fetch.mask] for n in range(self.layer["chunks"])]
-            chunks = [unpack(CHUNK, word & CHUNK_MASK) for word in words]
+            for number in range(self.layer["chunks"]):
+                at = base + CHUNK_WORDS * number
+                words = [self.table[at + n & self.fetch.mask] for n in range(CHUNK_WORDS)]
+                chunks.append(unpack(CHUNK, (words[0] | words[1] << WORD_BITS) & CHUNK_MASK))
         self.walk.begin(self.layer, chunks, runs)
 
 
@@ -188,7 +194,7 @@ class Rig:
         self.ended: Work | None = None  # worked off by all PEs, its round is not drained yet
         self.turn: Work | None = None  # of the round that is drained
         self.left = 0  # drain cycles of it
-        self.host_rounds = 0
+        self.input_ends = 0  # cycles to the input's last drain cycle
         self.events = 0
         self.idle = 0  # cycles since the last drain
         self.speeds(1.0)
@@ -226,10 +232,8 @@ class Rig:
         bench, model = self.bench, self.model
         ends = {"ends_round": 0, "ends_pass": 0, "ends_layer": 0}
         ready = model.fetch.valid and bench.chance(self.drain)
-        if model.host and self.host_rounds and model.running and ready:
-            last = self.host_rounds == 1
-            ends = {"ends_round": 1, "ends_pass": int(last or bench.chance(0.5))}
-            ends["ends_layer"] = int(last)
+        if model.host and self.input_ends and model.running and ready:
+            ends["ends_layer"] = int(self.input_ends == 1)
         elif self.turn is not None and self.left == 0:
             turn = self.turn.turn
             if ready or not turn.ends_layer:
@@ -254,8 +258,8 @@ class Rig:
             self.under = work, model.walk.layer_rounds + work.round
             self.events += 1
         self.idle += 1
-        if drive["ends_round"] and model.host:
-            self.host_rounds -= 1
+        if model.host and self.input_ends and model.running:
+            self.input_ends -= drive["ends_layer"] or self.input_ends > 1
         elif drive["ends_round"]:
             self.turn, self.idle = None, 0
             self.events += 1
@@ -321,8 +325,6 @@ class Rig:
             given["chunks"] = 1
         while True:
             fields = layer(bench, 6, bench.random.choice((1, 3, 8)), **given)
-            for segment in fields["segments"]:
-                segment["padding"] = pick(2 * segment["kernel"] + 1)
             if not faults(bench.arch, fields, number) and sum(1 for _ in works(fields)) < 60:
                 return fields
 
@@ -339,7 +341,7 @@ class Rig:
         for number, fields in enumerate(layers):
             if not fields["host"]:
                 fields["chunk_base"] = free
-                for _ in range(min(fields["chunks"], 16)):
+                for _ in range(CHUNK_WORDS * min(fields["chunks"], 16)):
                     table[free & mask] = self.bench.random.getrandbits(64)
                     free += 1
             bits = pack(LAYER, fields)
@@ -362,7 +364,7 @@ class Rig:
             self.bench.cover("go long after prepared")
             for _ in range(self.bench.random.randrange(1, 9)):
                 await self.cycle()
-        self.host_rounds = self.bench.random.randrange(1, 6)
+        self.input_ends = self.bench.random.randrange(1, 6)
         await self.cycle(go=True)
 
     async def run(self, layers: list[Layer]) -> None:
@@ -401,7 +403,7 @@ async def most_layers(bench: Bench) -> None:
             fields["chunks"] = 1
     await _run_in_room(made, layers)
     bench.cover("as many layers as the table has room for")
-    layers[-1]["last"] = 0
+    layers[-1] |= {"last": 0, "readout": 0}
     assert "more layers" in faults(bench.arch, layers[-1], count - 1)
     await _run_in_room(made, layers)
     bench.cover("fault: more layers")
@@ -410,7 +412,7 @@ async def most_layers(bench: Bench) -> None:
 
 async def _run_in_room(made: Rig, layers: list[Layer]) -> None:
     mask = made.model.fetch.mask
-    if len(layers) * LAYER_WORDS + len(layers) <= mask + 1:
+    if len(layers) * LAYER_WORDS + CHUNK_WORDS * len(layers) <= mask + 1:
         await made.run(layers)
         return
     # All layers share the words that are left at the table's end.
@@ -432,6 +434,9 @@ async def _run_in_room(made: Rig, layers: list[Layer]) -> None:
 
 BAD: tuple[tuple[str, dict[str, Any]], ...] = (
     ("timesteps", {"timesteps": 0}),
+    *(("readout", {"readout": n}) for n in range(4)),
+    *(("groups", {"groups": n}) for n in (0, 1, 2, 31, 32, 33, 34, 48, 63)),
+    *(("leak", {"leak": n}) for n in (0, 4095, 4096, *(4096 + (1 << n) for n in range(12)))),
     *(("timesteps", {"timesteps": n}) for n in range(2, 16)),
     *(("neurons", {"log_tile_height": n}) for n in range(1, 16)),
     *(("neurons", {"log_tile_width": n}) for n in range(1, 16)),
@@ -461,13 +466,8 @@ async def faulty_layers(bench: Bench) -> None:
     for _, fields in BAD:
         cases += [(number, fields) for number in (0, 1)]
     cases += [(0, {"host": 0}), (1, {"host": 1}), (2, {"host": 1}), (0, {"last": 1})]
-    cases += [
-        (1, {"segment": n, "kernel": k, "padding": p})
-        for n in (0, 1)
-        for k, p in ((k, p) for k in range(4) for p in range(8))
-    ]
     # One bit alone: every other field is 0 where a fault asks for 0, or for a limit.
-    for name in ("height", "width", "passes", "chunks"):
+    for name in ("height", "width", "passes", "chunks", "groups"):
         width = LAYER[name].width
         cases += [(0, {"bit": name, "value": 1 << n}) for n in range(width)]
     for number, change in cases:
@@ -476,10 +476,7 @@ async def faulty_layers(bench: Bench) -> None:
         bad = layers[number]
         plain = {"log_tile_height": 1, "log_tile_width": 1, "log_slots": 0, "slots_last": 1}
         plain |= {"height": 2, "width": 2, "passes": 1, "pool": 0}
-        if "segment" in change:
-            segment = bad["segments"][change["segment"]]
-            segment |= {name: change[name] for name in ("kernel", "padding")}
-        elif "bit" in change:
+        if "bit" in change:
             bad |= plain | {change["bit"]: change["value"], "log_tile_height": 0}
         else:
             bad |= (plain if "neurons" not in change else {}) | change

@@ -8,6 +8,8 @@ from evenspike_hw.rtl.layouts import WORD_BITS
 FAULTS = {
     "host": 1,
     "timesteps": 0,
+    "groups": 0,
+    "leak": 4097,
     "log_tile_height": 15,
     "log_slots": 7,
     "slots_last": 0,

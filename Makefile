@@ -105,7 +105,7 @@ import: $(VENV)/train
 	@$(BIN)/evenspike import $(call quote,$(SOURCE)) $(call options,$(filter-out SOURCE,$(import.takes)))
 
 export.does = turn a trained run into a Program
-export.takes = RUN DATA OUT NOTES
+export.takes = RUN CHECKPOINT RECIPE DATA OUT NOTES
 export: $(VENV)/train
 	@$(BIN)/evenspike export $(call options,$(export.takes))
 

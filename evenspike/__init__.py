@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evenspike.flows.cosim import cosim
     from evenspike.flows.explore import Exploration, explore, trace
     from evenspike.flows.images import Images, images
-    from evenspike.flows.imports import Imported, import_network
+    from evenspike.flows.imports import Imported, import_checkpoint, import_network
     from evenspike.flows.models import load
     from evenspike.flows.prepare import pack
     from evenspike.flows.results import results
@@ -45,7 +45,7 @@ _PLACES = {
     "evenspike.flows.cosim": ("cosim",),
     "evenspike.flows.explore": ("Exploration", "explore", "trace"),
     "evenspike.flows.images": ("Images", "images"),
-    "evenspike.flows.imports": ("Imported", "import_network"),
+    "evenspike.flows.imports": ("Imported", "import_checkpoint", "import_network"),
     "evenspike.flows.models": ("load",),
     "evenspike.flows.prepare": ("pack",),
     "evenspike.flows.results": ("results",),
@@ -79,6 +79,7 @@ __all__ = [
     "export",
     "grid",
     "images",
+    "import_checkpoint",
     "import_network",
     "load",
     "pack",

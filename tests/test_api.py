@@ -62,7 +62,12 @@ def test_a_simulation_needs_neither_torch_nor_amaranth() -> None:
 
 @pytest.mark.parametrize(
     ("name", "package", "extras"),
-    [("cosim", "amaranth", "hw,cosim"), ("train", "torch", "train"), ("synth", "amaranth", "hw")],
+    [
+        ("cosim", "amaranth", "hw,cosim"),
+        ("train", "torch", "train"),
+        ("import_network", "torch", "train"),
+        ("synth", "amaranth", "hw"),
+    ],
 )
 def test_what_is_missing_says_how_to_get_it(name: str, package: str, extras: str) -> None:
     code = (

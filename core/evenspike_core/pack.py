@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,7 @@ from evenspike_core.arch import (
     Arch,
 )
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import mask_type
 from evenspike_core.mapping import (
     BIAS_WORDS,
     Chunk,
@@ -146,6 +148,11 @@ class Packed(Rebuilt):
     def last_timesteps(self) -> int:
         """Timesteps of the last group; the others have all that the Arch can."""
         return self.timesteps - (self.groups - 1) * self.arch.timesteps
+
+    @property
+    def mask_type(self) -> np.dtype[np.unsignedinteger[Any]]:
+        """Type of a spike mask of all timesteps."""
+        return mask_type(self.timesteps)
 
     @property
     def region(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 
 from evenspike.cli import terminal
@@ -59,12 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
         limit=None if arguments.limit is None else arguments.limit / 100,
     )
     file = found.save(arguments.out)
-    if found.silent:
-        print(
-            f"evenspike: {', '.join(found.silent)}: no spike in these examples, so that little is "
-            "compared behind; give others (--example)",
-            file=sys.stderr,
-        )
     console = terminal.console()
     console.print(str(found.proof), soft_wrap=True)
     console.print(f"written: {file} (beside it: {file.stem}.md, {file.stem}.npy)", soft_wrap=True)

@@ -131,10 +131,15 @@ def examples(path: Path) -> npt.NDArray[Any]:
         found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise EvenspikeError(f"{path}: no array of numpy: {error}") from error
+    check_numbers(found, str(path))
+    return found
+
+
+def check_numbers(found: object, where: str) -> None:
+    """Raise EvenspikeError for what is no array of real numbers."""
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
         kind = found.dtype if isinstance(found, np.ndarray) else "several arrays"
-        raise EvenspikeError(f"{path}: holds {kind}, not one array of numbers")
-    return found
+        raise EvenspikeError(f"{where}: holds {kind}, not one array of numbers")
 
 
 def _shipped() -> Images:

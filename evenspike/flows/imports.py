@@ -6,20 +6,22 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from torch import Tensor, nn
 
-from evenspike.flows.images import SHIPPED, Images, examples, images
+from evenspike.flows.images import SHIPPED, Images, check_numbers, examples, images
 from evenspike.flows.models import check_name
 from evenspike_core import files
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.program import PIXEL_MAX, TIMESTEPS_MAX, Program
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from evenspike_train.lowering.proof import Proof
+from evenspike_core.program import PIXEL_MAX, TIMESTEPS_MAX, Coding, Program, Readout
+from evenspike_train.export.card import import_card
+from evenspike_train.export.programs import to_program
+from evenspike_train.lowering import import_network as follow
+from evenspike_train.lowering import import_nir
+from evenspike_train.lowering.proof import LIMIT, Proof
+from evenspike_train.networks.source import construct, names_a_source
 
 EXAMPLES = 4
 """Examples of a data set on which a network is followed."""
@@ -44,15 +46,8 @@ class Imported:
             f"{self.program.timesteps} timesteps, at most {worst:.2%} of a layer's spikes differ>"
         )
 
-    @property
-    def silent(self) -> tuple[str, ...]:
-        """Layers that fire nowhere in the examples: what is behind them was compared in vain."""
-        return tuple(one.name for one in self.proof.layers if one.bits and not one.spikes)
-
     def save(self, path: Path | str) -> Path:
         """Write the Program, its card and its examples (.npy); returns the Program's file."""
-        from evenspike_train.export.card import import_card  # noqa: PLC0415 - torch
-
         check_name(self.program)
         place = Path(path)
         if place.suffix != ".safetensors":
@@ -89,7 +84,7 @@ def import_network(
         one; or a NIR graph, or a file of one (.nir, .h5).
     example : images [B, C, H, W] or frames, as the module takes them; a .npy file of them; `Images`
         or the name of a data set, whose first test images are taken, and which the module gets as
-        numbers from 0 to 1; the shipped images without one.
+        numbers from 0 to 1, frames with their time in `time_axis`; the shipped images without one.
     timesteps, encoder, scale, time_axis, readout, seed : as `evenspike_train.lowering` has them.
     name : of the Program; the class's name without one.
     dt : seconds of a timestep of a NIR graph.
@@ -98,16 +93,13 @@ def import_network(
     Raises EvenspikeError for what has no integer form, naming the module's path and what would do,
     and where the integers differ by more than the limit, naming layer, filter and cause.
     """
-    from evenspike_train.export.programs import to_program  # noqa: PLC0415 - torch
-    from evenspike_train.lowering import import_network as follow  # noqa: PLC0415
-    from evenspike_train.lowering.proof import LIMIT  # noqa: PLC0415
-
-    _check(timesteps, scale, seed, limit)
-    given = _example(example)
+    _check(timesteps, scale, time_axis, seed, limit)
+    for what, value, known in (("encoder", encoder, Coding), ("readout", readout, Readout)):
+        if value is not None and value not in list(known):
+            raise EvenspikeError(f"{what}: {value!r}; there are {', '.join(known)}")
+    given = _example(example, time_axis, timesteps)
     said = str(module) if isinstance(module, (str, Path)) else type(module).__qualname__
     if _is_nir(module):
-        from evenspike_train.lowering.nir import import_nir  # noqa: PLC0415
-
         network = import_nir(
             module,
             dt,
@@ -122,12 +114,14 @@ def import_network(
         if dt is not None:
             raise EvenspikeError(f"{said}: dt is of NIR graphs; a module has no seconds")
         if isinstance(module, (str, Path)):
-            from evenspike_train.networks.source import construct, names_a_source  # noqa: PLC0415
-
             if not names_a_source(str(module)):
                 raise EvenspikeError(f"{module}: neither FILE.py:CLASS nor a NIR file (.nir, .h5)")
             name = name or str(module).rpartition(":")[2]
             module = construct(str(module))
+        if not isinstance(module, nn.Module):
+            raise EvenspikeError(
+                f"{said}: no torch.nn.Module, no FILE.py:CLASS and no graph of NIR"
+            )
         network = follow(
             module,
             given,
@@ -144,16 +138,48 @@ def import_network(
     return Imported(program, proof, Images(network.inputs))
 
 
-def _check(timesteps: int | None, scale: float | None, seed: int, limit: float | None) -> None:
+def _check(
+    timesteps: int | None, scale: float | None, time_axis: int, seed: int, limit: float | None
+) -> None:
     """Raise EvenspikeError for a number that nothing could be done with."""
     if timesteps is not None and not 1 <= timesteps <= TIMESTEPS_MAX:
         raise EvenspikeError(f"timesteps: {timesteps}; 1 to {TIMESTEPS_MAX} are possible")
     if scale is not None and not 0 < scale < math.inf:
         raise EvenspikeError(f"scale: {scale}; a number above 0 is needed")
+    if time_axis not in (0, 1):
+        raise EvenspikeError(f"time_axis: {time_axis}; 0 or 1")
     if seed < 0:
         raise EvenspikeError(f"seed: {seed}; 0 or more")
     if limit is not None and not 0 <= limit <= 1:
         raise EvenspikeError(f"limit: {limit:.4g}; a share from 0 to 1 is possible")
+
+
+def import_checkpoint(
+    path: Path | str, recipe: Path | str, *, data: Path | str | None = None
+) -> Imported:
+    """Weights in a file, of a network of ours or of a recipe's own, as a Program.
+
+    Parameters
+    ----------
+    path : a state dict of torch or .safetensors, however its training has wrapped it.
+    recipe : a shipped recipe's name or a .toml file; it says which network it is.
+    data : folder of the recipe's data set, whose first images the two are compared on; noise where
+        there is none.
+
+    Raises EvenspikeError where the weights are not this network's, and as `import_network` does.
+    """
+    from evenspike_train.recipes.recipe import load  # noqa: PLC0415 - torch
+    from evenspike_train.runs.export import from_checkpoint  # noqa: PLC0415
+
+    made_by = load(recipe)
+    try:
+        given = images(EXAMPLES, made_by.data.name, data).pixels
+    except EvenspikeError:
+        if data is not None:
+            raise
+        given = None
+    program, proof, inputs = from_checkpoint(Path(path), made_by, given)
+    return Imported(program, proof, Images(inputs))
 
 
 def _is_nir(module: object) -> bool:
@@ -170,14 +196,16 @@ def _dataset(example: object) -> str:
     return example if isinstance(example, str) and not example.endswith(".npy") else ""
 
 
-def _example(example: object) -> Any:
+def _example(example: object, time_axis: int, timesteps: int | None) -> Any:
     """Examples as the module takes them; a data set's bytes, and truths, as numbers up to 1."""
     if isinstance(example, (str, Path)) and Path(example).suffix == ".npy":
         example = examples(Path(example))
-    if isinstance(example, np.ndarray) and example.dtype == bool:
-        return example.astype(np.float32)
+    if isinstance(example, np.ndarray):
+        check_numbers(example, "example")
+        return example.astype(np.float32) if example.dtype == bool else example
     if example is None or isinstance(example, (str, Path)):
         example = images(EXAMPLES, SHIPPED if example is None else str(example))
     if isinstance(example, Images):
-        return example.pixels.astype(np.float32) / np.float32(PIXEL_MAX)
+        numbers = example.pixels.astype(np.float32) / np.float32(PIXEL_MAX)
+        return numbers if numbers.ndim == 4 else np.moveaxis(numbers[:, :timesteps], 1, time_axis)
     return example

@@ -120,7 +120,9 @@ def test_a_silent_layer_is_said(cli: Cli, tmp_path: Path, out: Path) -> None:
     write(tmp_path, (WEIGHTS, "self.second.weight *= 0.01"))
     done = cli("import", "own.py:Small", "--out", out)
     assert done.status == 0
-    assert done.err.startswith("evenspike: second: no spike in these examples")
+    line = "no spike in second: the examples prove nothing of what is behind"
+    assert line in done.out.splitlines()
+    assert line in (out / "Small.md").read_text(encoding="utf-8")
 
 
 LINES: dict[str, tuple[tuple[str, str], ...]] = {

@@ -24,7 +24,7 @@ from evenspike_core.compare import Divergence
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import choose
 from evenspike_core.pack import Packed, pack
-from evenspike_core.program import PIXELS, Layer, Program, Segment
+from evenspike_core.program import PIXELS, Coding, Layer, Program, Readout, Segment
 from evenspike_hw.engine import compiled
 from evenspike_hw.engine.interpreted import InterpretedSimulator
 from evenspike_hw.engine.simulator import MemoryBehaviour, Simulator, Waves
@@ -35,13 +35,13 @@ from tests.helpers.networks import random_pixels, random_program
 from tests.helpers.random_networks import ARCHS
 
 SMALL = ARCHS["small"]
-SEED = 28
-"""Of a network in which every layer fires."""
+SEED = 124
+"""Of a network in which every layer fires, in two groups of timesteps."""
 
 
 @pytest.fixture
 def program() -> Program:
-    return random_program(SEED, timesteps=4, max_side=5, max_filters=5)
+    return random_program(SEED, timesteps=10, max_side=5, max_filters=5)
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def packed(program: Program) -> Packed:
     return pack(program, choose(program, SMALL), SMALL)
 
 
-def currents_of(program: Program) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    return reference.host_currents(program, random_pixels(program, 0))
+def spikes_of(program: Program) -> reference.Masks:
+    return reference.encode(program, random_pixels(program, 0))
 
 
 def test_the_shipped_ticket() -> None:
@@ -65,10 +65,10 @@ def test_the_shipped_ticket() -> None:
 
 
 def test_a_second_image_starts_from_a_clean_core(program: Program, packed: Packed) -> None:
-    currents = currents_of(program)
-    runs = Accelerator(packed).run(currents)
+    spikes = spikes_of(program)
+    runs = Accelerator(packed).run(spikes)
     with Simulator(packed) as simulator:
-        first, second = simulator.run(currents), simulator.run(currents)
+        first, second = simulator.run(spikes), simulator.run(spikes)
     assert difference(packed, runs, first) is None
     assert difference(packed, runs, second) is None
 
@@ -77,17 +77,17 @@ def test_amaranths_own_simulator_agrees() -> None:
     program = random_program(3, timesteps=2, max_side=3, max_filters=3)
     arch = ARCHS["single"]
     packed = pack(program, choose(program, arch), arch)
-    currents = currents_of(program)
-    traces = InterpretedSimulator(packed).run(currents)
-    assert difference(packed, Accelerator(packed).run(currents), traces) is None
+    spikes = spikes_of(program)
+    traces = InterpretedSimulator(packed).run(spikes)
+    assert difference(packed, Accelerator(packed).run(spikes), traces) is None
 
 
 def test_a_stalling_memory_changes_cycles_and_nothing_else(
     program: Program, packed: Packed
 ) -> None:
-    currents = currents_of(program)
+    spikes = spikes_of(program)
     with Simulator(packed) as simulator:
-        fast, slow = simulator.run(currents), simulator.run(currents, MemoryBehaviour(0.5, 1))
+        fast, slow = simulator.run(spikes), simulator.run(spikes, MemoryBehaviour(0.5, 1))
     assert sum(t.cycles for t in slow) > sum(t.cycles for t in fast)
     for one, two in zip(fast, slow, strict=True):
         assert np.array_equal(one.masks, two.masks)
@@ -98,16 +98,16 @@ def test_a_stalling_memory_changes_cycles_and_nothing_else(
 
 
 def test_a_memory_that_stalls_for_ever_is_given_up(program: Program, packed: Packed) -> None:
-    currents = currents_of(program)
-    runs = Accelerator(packed).run(currents)
+    spikes = spikes_of(program)
+    runs = Accelerator(packed).run(spikes)
     second = runs[0].cycles + 1
     cases = {0: "; the table is not full", second: f", at layer {runs[1].name} (number 1), cycle "}
     for since, place in cases.items():
         with Simulator(packed) as simulator:
             with pytest.raises(EvenspikeError) as caught:
-                simulator.run(currents, MemoryBehaviour(1.0, since=since))
+                simulator.run(spikes, MemoryBehaviour(1.0, since=since))
             assert str(caught.value).startswith(f"RTL: nothing has moved for 20000 cycles{place}")
-            assert difference(packed, runs, simulator.run(currents)) is None  # and works again
+            assert difference(packed, runs, simulator.run(spikes)) is None  # and works again
 
 
 @pytest.mark.parametrize(
@@ -125,12 +125,12 @@ def test_a_descriptor_that_cannot_run_stops_at_its_layer(
     name = packed.layers[number].name
     message = rf"RTL: stopped with its error bit at layer {name} \(number {number}\), cycle \d+"
     with pytest.raises(EvenspikeError, match=message):
-        simulator.run(currents_of(program))
+        simulator.run(spikes_of(program))
 
 
 def test_overflow_sets_the_flag_of_its_pe() -> None:
     """Weights that went round the range proof: both sides saturate, and say on which PE."""
-    program = random_program(SEED, timesteps=4, max_side=5, max_filters=5)
+    program = random_program(SEED, timesteps=10, max_side=5, max_filters=5)
     layers = list(program.layers)
     for index in range(1, len(layers) - 1):
         segments = tuple(
@@ -141,10 +141,10 @@ def test_overflow_sets_the_flag_of_its_pe() -> None:
         layers[index] = replace(layers[index], segments=segments, bias=bias)
     object.__setattr__(program, "layers", tuple(layers))
     packed = pack(program, choose(program, SMALL), SMALL)
-    currents = currents_of(program)
-    runs = Accelerator(packed).run(currents)
+    spikes = spikes_of(program)
+    runs = Accelerator(packed).run(spikes)
     with Simulator(packed) as simulator:
-        traces = simulator.run(currents)
+        traces = simulator.run(spikes)
     assert any(run.membrane_overflow.any() for run in runs)
     assert difference(packed, runs, traces) is None
 
@@ -160,15 +160,17 @@ def test_a_partial_sum_saturates_on_both_and_in_the_report() -> None:
         np.zeros(channels, dtype=np.int32),
         (1, 1),
         1,
+        coding=Coding.DIRECT,
     )
-    head = Layer("head", (Segment(0, weights),), np.zeros(1, dtype=np.int32), (1, 1), 0, last=True)
+    zero = np.zeros(1, dtype=np.int32)
+    head = Layer("head", (Segment(0, weights),), zero, (1, 1), 0, readout=Readout.PSUM)
     for name, value in {"shape": (1, 1, 1), "layers": (first, head)}.items():
         object.__setattr__(program, name, value)
     packed = pack(program, choose(program, SMALL), SMALL)
-    currents = reference.host_currents(program, pixels)
-    runs = Accelerator(packed).run(currents)
+    spikes = reference.encode(program, pixels)
+    runs = Accelerator(packed).run(spikes)
     with Simulator(packed) as simulator:
-        traces = simulator.run(currents)
+        traces = simulator.run(spikes)
     assert runs[1].accumulator_overflow.tolist() == [True, False, False, False]
     assert difference(packed, runs, traces) is None
     assert traces[1].accumulator_overflow.tolist() == [True, False, False, False]
@@ -187,9 +189,9 @@ def test_wrong_weights_are_a_difference(program: Program, packed: Packed) -> Non
         for layer in program.layers[1:]
     ]
     other = replace(program, layers=(program.layers[0], *layers))
-    currents = currents_of(program)
+    spikes = spikes_of(program)
     with Simulator(pack(other, choose(other, SMALL), SMALL)) as simulator:
-        found = difference(packed, Accelerator(packed).run(currents), simulator.run(currents))
+        found = difference(packed, Accelerator(packed).run(spikes), simulator.run(spikes))
     assert found is not None
     assert found.layer != program.layers[0].name
 
@@ -197,18 +199,18 @@ def test_wrong_weights_are_a_difference(program: Program, packed: Packed) -> Non
 def test_a_wrong_spike_is_located_by_pass_tile_pe_and_cycle(
     program: Program, packed: Packed
 ) -> None:
-    currents = currents_of(program)
-    runs = Accelerator(packed).run(currents)
+    spikes = spikes_of(program)
+    runs = Accelerator(packed).run(spikes)
     with Simulator(packed) as simulator:
-        traces = simulator.run(currents)
-    masks = runs[0].masks.copy()
+        traces = simulator.run(spikes)
+    masks = runs[1].masks.copy()
     masks[0, 0, 0] ^= 2
-    wrong = [replace(runs[0], masks=masks), *runs[1:]]
+    wrong = [runs[0], replace(runs[1], masks=masks), *runs[2:]]
     found = difference(packed, wrong, traces)
     assert found is not None
-    assert found.cycle == int(traces[0].closed[0])
+    assert found.cycle == int(traces[1].closed[0])
     assert re.search(
-        r"filter 0, y 0, x 0, timestep 1.*; pass 0, tile 0, PE \d+, slot 0, "
+        r"filter 0, y 0, x 0, timestep 1.*; pass 0, tile 0, group 0, PE \d+, slot 0, "
         rf"written by the RTL in cycle {found.cycle}$",
         str(found),
     )
@@ -218,10 +220,10 @@ def test_a_waveform_of_the_cycles_in_question(
     program: Program, packed: Packed, tmp_path: Path
 ) -> None:
     waves = Waves(tmp_path / "waves.vcd", 100, 150)
-    currents = currents_of(program)
+    spikes = spikes_of(program)
     with Simulator(packed, trace=True) as simulator:
-        traces = simulator.run(currents, waves=waves)
-    assert difference(packed, Accelerator(packed).run(currents), traces) is None
+        traces = simulator.run(spikes, waves=waves)
+    assert difference(packed, Accelerator(packed).run(spikes), traces) is None
     text = waves.path.read_text()
     times = [int(line[1:]) for line in text.splitlines() if line.startswith("#")]
     assert times[-1] - times[0] == 2 * (waves.last - waves.first) + 1
@@ -287,16 +289,16 @@ def test_without_a_compiler_a_small_network_is_interpreted(
 
 
 def test_cycles_that_part_are_located_by_round(program: Program, packed: Packed) -> None:
-    currents = currents_of(program)
-    runs = Accelerator(packed).run(currents)
+    spikes = spikes_of(program)
+    runs = Accelerator(packed).run(spikes)
     with Simulator(packed) as simulator:
-        traces = simulator.run(currents)
+        traces = simulator.run(spikes)
     late = replace(traces[1], closed=traces[1].closed + 3, cycles=traces[1].cycles + 3)
     found = difference(packed, runs, [traces[0], late, *traces[2:]])
     assert found is not None
     begin = runs[1].drains[0]
     assert str(found).endswith(
-        f"pass 0, tile 0: the drain begins in cycle {begin} in model, {begin + 3} in RTL"
+        f"pass 0, tile 0, group 0: the drain begins in cycle {begin} in model, {begin + 3} in RTL"
     )
     assert found.cycle == begin + 3
 

@@ -41,7 +41,7 @@ def test_the_rtl_agrees_with_model_and_reference(arch: str, tmp_path: Path) -> N
             pytest.fail(report(case, program, tmp_path))
 
 
-def features(  # noqa: C901, PLR0912  (a list of what there is)
+def features(  # noqa: C901, PLR0912, PLR0915  (a list of what there is)
     case: Case, program: Program, packed: Packed
 ) -> Iterator[str]:
     """What of the descriptor space a case visits."""

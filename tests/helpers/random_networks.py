@@ -150,7 +150,8 @@ def difference(case: Case, program: Program) -> str | None:
     for masks, trace in zip(expected.masks, traces, strict=False):
         if not np.array_equal(masks, trace.masks):
             return f"layer {trace.name}: spikes differ from the reference"
-    if not np.array_equal(expected.logits, traces[-1].logits):
+    logits = traces[-1].logits
+    if logits is None or not np.array_equal(expected.logits, logits):
         return f"layer {traces[-1].name}: logits differ from the reference"
     found = differences.difference(packed, runs, traces, stalls=case.stall > 0)
     return None if found is None else str(found)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 pytest.importorskip("amaranth")
@@ -31,7 +30,7 @@ from evenspike_hw.board.client import FILL, START, Client
 from evenspike_hw.board.memory import BoardMemory
 from evenspike_hw.board.system import System
 from evenspike_hw.board.uart import UartReceiver, UartTransmitter
-from evenspike_hw.engine.host import MemoryMap
+from evenspike_hw.engine.host import Masks, MemoryMap
 from evenspike_hw.rtl.descriptor import LAYER_WORDS, encode
 from evenspike_hw.rtl.registers import Register, Registers
 from evenspike_sim.accelerator import Accelerator
@@ -53,20 +52,22 @@ ARCH = Arch(
     table_words=128,
 )
 NEXT_CYCLE = replace(ARCH, memory_latency=1, stream_depth=2)
-SEED = 3
-"""Of a network of three layers, of which two fire, with three filters in the last."""
+SEED = 266
+"""Of a network of three layers, of which two fire, with three filters in the last; one layer is
+carried from one group of timesteps to the other.
+"""
 
 DIVISOR = 4
 WORDS = 128
-PROGRAM = random_program(SEED, timesteps=2, max_side=3, max_filters=3)
+PROGRAM = random_program(SEED, timesteps=3, max_side=3, max_filters=3)
 
 
 def image_for(arch: Arch) -> Packed:
     return pack(PROGRAM, choose(PROGRAM, arch), arch)
 
 
-def currents_of(seed: int) -> npt.NDArray[np.int32]:
-    return reference.host_currents(PROGRAM, random_pixels(PROGRAM, seed))
+def spikes_of(seed: int) -> Masks:
+    return reference.encode(PROGRAM, random_pixels(PROGRAM, seed))
 
 
 class Line:
@@ -222,8 +223,8 @@ def test_a_network_over_the_uart_is_that_of_the_model(arch: Arch) -> None:
     model = Accelerator(packed)
     client.load(packed)
     for seed in (SEED, SEED + 1):
-        runs = model.run(currents_of(seed))
-        result = client.run(currents_of(seed))
+        runs = model.run(spikes_of(seed))
+        result = client.run(spikes_of(seed))
         assert result.logits.tolist() == runs[-1].logits.tolist()  # type: ignore[union-attr]
         assert result.cycles == sum(run.cycles for run in runs)
         assert not result.overflow
@@ -248,19 +249,19 @@ def test_a_run_that_stops_names_its_layer_and_the_next_is_right() -> None:
     client.write_memory(LAYER_WORDS, np.zeros(LAYER_WORDS, dtype=np.uint64))
     client.write_register(Register.CONTROL, FILL)
     with pytest.raises(EvenspikeError, match=r"stopped .* at layer layer1 \(number 1\)"):
-        client.run(currents_of(SEED))
+        client.run(spikes_of(SEED))
     client.read_register(Register.CYCLES)
     assert line.lamps == (0, 1)
     client.load(packed)
-    runs = Accelerator(packed).run(currents_of(SEED))
-    result = client.run(currents_of(SEED))
+    runs = Accelerator(packed).run(spikes_of(SEED))
+    result = client.run(spikes_of(SEED))
     assert result.logits.tolist() == runs[-1].logits.tolist()  # type: ignore[union-attr]
     assert result.cycles == sum(run.cycles for run in runs)
     client.read_register(Register.CYCLES)
     assert line.lamps == (0, 0)
     client.write_register(Register.LOGITS, WORDS)
     with pytest.raises(EvenspikeError, match=r"beyond its 128 words .* \(the accelerator's own"):
-        client.run(currents_of(SEED))
+        client.run(spikes_of(SEED))
 
 
 # --- memory and registers --------------------------------------------------------------------
@@ -310,7 +311,7 @@ def test_what_the_bridge_does_not_know_is_refused() -> None:
         with pytest.raises(EvenspikeError, match=f"refuses WRITE_REGISTER {register:02x} 01"):
             client.write_register(register, 1)
     assert client.read_memory(0, WORDS).tolist() == list(range(WORDS))
-    assert client.read_register(Register.CURRENTS) == 0
+    assert client.read_register(Register.INPUT) == 0
 
 
 def test_a_command_that_was_cut_off_is_left_behind() -> None:
@@ -321,9 +322,9 @@ def test_a_command_that_was_cut_off_is_left_behind() -> None:
     with pytest.raises(EvenspikeError, match="no answer to READ_REGISTER within"):
         client.read_register(Register.DIGEST)
     client.synchronise()
-    line.write(bytes([3, Register.CURRENTS, 1]))
+    line.write(bytes([3, Register.INPUT, 1]))
     client.synchronise()
-    assert client.read_register(Register.CURRENTS) == 1
+    assert client.read_register(Register.INPUT) == 1
     assert client.read_register(Register.DIGEST) == int(ARCH.digest[:8], 16)
 
 
@@ -339,8 +340,9 @@ def test_an_image_for_another_arch_is_refused() -> None:
 
 def test_the_last_word_of_an_image_has_to_fit() -> None:
     packed = image_for(ARCH)
-    read = MemoryMap(packed, encode(packed)).words(currents_of(SEED)).size
-    needed = read + len(packed.layers[-1].blocks) * ARCH.logit_words  # of a map of one position
+    read = MemoryMap(packed, encode(packed)).words(spikes_of(SEED)).size
+    blocks = packed.groups * len(packed.layers[-1].blocks)  # of a map of one position
+    needed = read + blocks * ARCH.logit_words
     with pytest.raises(
         EvenspikeError, match=f"take {needed} words, the board's memory has {needed - 1}"
     ):
@@ -352,7 +354,7 @@ def test_a_start_of_which_nothing_comes_is_an_error() -> None:
     client = Client(ByteLine())
     client.load(image_for(ARCH))
     with pytest.raises(EvenspikeError, match="no inference has been done"):
-        client.run(currents_of(SEED))
+        client.run(spikes_of(SEED))
 
 
 def test_an_inference_without_an_end_is_given_up() -> None:
@@ -361,23 +363,23 @@ def test_an_inference_without_an_end_is_given_up() -> None:
     client.load(packed)
     message = r"still busy after 0.05 s, {} \(layer 1\)"
     with pytest.raises(EvenspikeError, match=message.format("in an inference")):
-        client.run(currents_of(SEED), seconds=0.05)
+        client.run(spikes_of(SEED), seconds=0.05)
     with pytest.raises(EvenspikeError, match=message.format("before the inference")):
-        client.run(currents_of(SEED), seconds=0.05)
+        client.run(spikes_of(SEED), seconds=0.05)
     with pytest.raises(EvenspikeError, match=message.format("before a Program is loaded")):
         client.load(packed, seconds=0.05)
     with pytest.raises(EvenspikeError, match="no Program is loaded"):
-        client.run(currents_of(SEED))
+        client.run(spikes_of(SEED))
 
 
-def test_currents_of_another_shape_are_refused() -> None:
+def test_spikes_of_another_shape_are_refused() -> None:
     client = Client(ByteLine())
     client.load(image_for(ARCH))
-    shape = currents_of(SEED).shape
+    shape = spikes_of(SEED).shape
     with pytest.raises(
-        EvenspikeError, match=rf"layer layer0: currents are .*, not {re.escape(str(shape))}"
+        EvenspikeError, match=rf"layer encoder: its spikes are .*, not {re.escape(str(shape))}"
     ):
-        client.run(currents_of(SEED)[:, :-1])
+        client.run(spikes_of(SEED)[:, :-1])
 
 
 @dataclass

@@ -210,8 +210,10 @@ def test_garbage_is_named(run: Path, sets: data.Dataset, name: str, content: byt
         (lambda t: t.update(recipe=b"x"), "recipe is of type bytes"),
         (lambda t: t.update(recipe="name = "), "not valid TOML"),
         (lambda t: t.update(model={3: torch.ones(1)}), "checkpoint: 3 is no named tensor"),
-        (lambda t: t.update(model={"x": 3}), "checkpoint: 'x' is no named tensor"),
-        (lambda t: t.update(model={}), "is missing"),
+        (lambda t: t.update(model={"x": 3}), "checkpoint: holds no tensors, but 'x'"),
+        (lambda t: t["model"].update(x=3), "checkpoint: 'x' is no named tensor"),
+        (lambda t: t.update(model={}), "checkpoint: holds no tensors, but nothing"),
+        (lambda t: t["model"].__delitem__("classifier.bias"), r"classifier\.bias is missing"),
     ],
 )
 def test_wrong_ticket_is_named(run: Path, how: Change, says: str) -> None:
@@ -309,7 +311,7 @@ def test_impossible_machine_is_named(
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("width = 2", "width = 2\nneuron = {leak = 0.3}"),
+        ("width = 2", "width = 2\nneuron = {leak = 1.3}"),
         ('name = "tiny"', 'name = "tiny"\nseed = -1'),
         ("validation = 8", "validation = 40"),
     ],

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from evenspike_core.program import Coding, Readout
+from evenspike_train.export.programs import to_program
+from evenspike_train.lowering import import_network
 from tests.helpers.lowered import Folded, exact, frames, imported, lif, pixels
 
 
@@ -206,7 +208,67 @@ def test_the_encoder_may_pool_before_its_neurons() -> None:
     assert (first.pool_first, first.pool, first.size) == (True, 2, (6, 6))
 
 
+def test_an_average_in_front_of_the_first_layer() -> None:
+    layers = [nn.AvgPool2d(2), nn.Conv2d(1, 4, 3, padding=1)]
+    _, program = imported(exact(Still(*layers, steps=4, flat=4 * 16), 1), pixels(3, 1, 8, 8))
+    assert [s.average for s in program.layers[0].segments] == [1]
+
+
 def test_a_linear_layer_may_read_the_pixels() -> None:
     model = Still(nn.Flatten(), nn.Linear(100, 6), steps=4, flat=6)
     _, program = imported(exact(model), pixels(3, 1, 10, 10))
     assert len(program.layers[0].segments) == 4
+
+
+class Ends(nn.Module):
+    """What a network may end in."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.first, self.one = Folded(nn.MaxPool2d(2), nn.Conv2d(2, 4, 3)), lif()
+        self.second, self.two = nn.Linear(16, 6), lif(threshold=0.25)
+        self.third = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.two(self.second(self.one(self.first(x)).flatten(2)))
+        if self.kind == "spikes":
+            return spikes
+        if self.kind == "half of them":
+            return 0.5 * spikes.mean(0)
+        if self.kind == "spikes and currents":
+            return (spikes + self.third(spikes)).sum(0)
+        if self.kind == "linear of the mean":
+            return self.third(spikes.mean(0))
+        return torch.softmax(self.third(spikes).mean(0), 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "readout", "layers"),
+    [
+        ("spikes", Readout.COUNT, 4),
+        ("half of them", Readout.COUNT, 4),
+        ("spikes and currents", Readout.PSUM, 5),
+        ("linear of the mean", Readout.PSUM, 5),
+    ],
+)
+def test_ends(kind: str, readout: Readout, layers: int) -> None:
+    """The frames are pooled first, by a layer that sends on what it gets."""
+    _, program = imported(exact(Ends(kind), 3), frames(4, 3, 2, 8, 8))
+    assert len(program.layers) == layers
+    assert program.layers[-1].readout is readout
+    assert (program.layers[1].name, program.layers[1].pool) == ("input.pool", 2)
+
+
+def test_a_softmax_at_the_end_changes_no_decision() -> None:
+    network = import_network(exact(Ends("softmax"), 3), frames(4, 3, 2, 8, 8))
+    program, proof = to_program(network, limit=0.0)
+    assert network.ranks
+    assert program.layers[-1].readout is Readout.PSUM
+    assert proof.changed == 0
+
+
+def test_pools_behind_each_other() -> None:
+    pools = [nn.MaxPool2d(2), nn.MaxPool2d(2), nn.Conv2d(4, 6, 2)]
+    _, program = imported(exact(Body(*pools), 1), frames(4, 3, 2, 8, 8, rate=0.1))
+    assert [layer.pool for layer in program.layers] == [1, 2, 2, 1, 1]

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.fixed import mask_type
 from evenspike_core.pack import Descriptor, Packed
 from evenspike_core.program import Readout
 from evenspike_hw.engine.host import Masks
@@ -129,7 +128,7 @@ class Buffers:
     ) -> Masks:
         """Returns the spikes of a layer, [filters, H, W], its groups put together."""
         packed, room = self.packed, _entries(layer)
-        kind = mask_type(packed.timesteps)
+        kind = packed.mask_type
         height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
         found = np.zeros((layer.filters, height, width), dtype=kind)
         if layer.last:

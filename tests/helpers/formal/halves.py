@@ -34,18 +34,18 @@ class HandOver(Elaboratable):
         m.d.comb += [
             taken.eq(dut.word.valid & dut.word.ready),
             sent.eq(dut.send.any()),
-            counted.eq(taken & ~dut.current.valid & ~sent),
+            counted.eq(taken & ~dut.input.valid & ~sent),
             begins.eq(counted & ~loads),
             ends.eq(sent & (device["remaining"] == 0)),
             Assume(~dut.free | (in_use > loads)),
             Assume(~dut.prepare | ~taken),
             # Every word has one receiver, that is ready for it, and the right half.
-            Assert(~(dut.current.valid | sent) | taken),
-            Assert(~(dut.current.valid & sent)),
+            Assert(~(dut.input.valid | sent) | taken),
+            Assert(~(dut.input.valid & sent)),
             Assert((dut.send & (dut.send - 1)) == 0),
             Assert((dut.send & ~dut.ready) == 0),
             Assert(~sent | (dut.words.units == dut.word.payload)),
-            Assert(~dut.current.valid | (dut.current.data == dut.word.payload)),
+            Assert(~dut.input.valid | (dut.input.data == dut.word.payload)),
             # No half is begun while both are in use; a PE's word belongs to the one begun last.
             Assert(~begins | (in_use != 2)),
             Assert(~sent | loads),
@@ -108,11 +108,10 @@ class GivenUp(Elaboratable):
             gives.eq(dut.worked != worked),
         ]
         late = Signal()
-        with m.If(~dut.layer.host):
-            with m.If(dut.layer.chunks == 1):
-                m.d.comb += late.eq(dut.ends_pass)
-            with m.Else():
-                m.d.comb += late.eq(dut.ends_round)
+        with m.If(dut.layer.chunks == 1):
+            m.d.comb += late.eq(dut.ends_pass)
+        with m.Else():
+            m.d.comb += late.eq(dut.ends_round)
         m.d.comb += [
             Assume(~(late & gives)),
             Assert(dut.free == (gives | late)),

@@ -86,7 +86,7 @@ class Requests(Elaboratable):
         queue = Opened(fifo)
         free(
             m,
-            *(dut.prepare, dut.go, dut.fill, dut.currents, dut.weights, dut.pass_base, dut.table),
+            *(dut.prepare, dut.go, dut.fill, dut.input, dut.weights, dut.pass_base, dut.table),
             *(dut.fill_address, dut.fill_words, dut.request.ready, dut.word.ready),
             *(dut.response, dut.response_valid),
         )

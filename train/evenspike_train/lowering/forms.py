@@ -37,12 +37,14 @@ class Source:
 
     changes : whether its values differ from timestep to timestep; a still image's do not.
     whole : the source of which this is the 2x2 max-pool.
+    pixels : whether it holds bytes, not spikes; the host has no average pool for them.
     """
 
     name: str
     shape: tuple[int, int, int]
     changes: bool = True
     whole: Source | None = None
+    pixels: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +85,14 @@ class Term:
         real = np.ones(self.weight.shape, dtype=np.bool_) if self.real is None else self.real
         return self.weight, alive, real
 
-    def covers(self, size: Pair) -> bool:
-        """Whether a pointwise term on a map of `size` reads all of its source."""
+    def bounded(self, size: Pair) -> bool:
+        """Whether outputs beyond a map of `size` would read nothing of the source: zeros, then."""
+        sides = self.window if self.weight is None else self.weight.shape[2:]
         extents = (n // self.average for n in self.source.shape[1:])
+        axes = zip(self.offset, self.stride, sides, size, extents, strict=True)
         return all(
-            at <= 0 and at + n >= extent
-            for at, n, extent in zip(self.offset, size, extents, strict=True)
+            at - step + side - 1 < 0 and at + n * step >= extent
+            for at, step, side, n, extent in axes
         )
 
 
@@ -203,7 +207,7 @@ def _composed(term: Term, size: Pair, kernel: Kernel, padded: bool) -> Term:
         for at, pad, step in zip(term.offset, kernel.padding, term.stride, strict=True)
     )
     stride = tuple(one * two for one, two in zip(term.stride, kernel.stride, strict=True))
-    if padded and not (term.pointwise and term.covers(size)):
+    if padded and not term.bounded(size):
         raise Impossible(
             "a convolution with padding behind another convolution, without neurons between them: "
             "at the border the two are not one; put neurons between, or give it padding 0"
@@ -304,14 +308,20 @@ def selected(form: Form, rows: slice) -> Form:
 
 def padded(form: Form, before: Pair, after: Pair) -> Form:
     """Zeros around a map; negative numbers cut it."""
-    if form.bias.any() or not all(t.pointwise and t.covers(form.size) for t in form.terms):
+    if form.bias.any() or not all(t.bounded(form.size) for t in form.terms):
         raise Impossible(
             "zeros around anything but spikes; use the padding of the convolution behind"
         )
     if min(*before, *after) < 0:
         raise Impossible("a map that is cut at its border")
     terms = tuple(
-        replace(term, offset=(term.offset[0] - before[0], term.offset[1] - before[1]))
+        replace(
+            term,
+            offset=(
+                term.offset[0] - before[0] * term.stride[0],
+                term.offset[1] - before[1] * term.stride[1],
+            ),
+        )
         for term in form.terms
     )
     height, width = form.size
@@ -335,7 +345,8 @@ def _averaged(term: Term, map_: Pair, window: Pair, stride: Pair, size: Pair) ->
     left: Pair = window
     whole = all(n % w == 0 for n, w in zip(map_, window, strict=True))
     alone = size == (1, 1) and window == map_
-    if term.pointwise and term.offset == (0, 0) and whole and (stride == window or alone):
+    blocks = term.pointwise and term.offset == (0, 0) and not term.source.pixels
+    if blocks and whole and (stride == window or alone):
         sides = reversed([a for a in AVERAGES if term.average * a in AVERAGES])
         for side in sides:  # blocks that the machine adds up itself
             rest = [n // side for n in window]

@@ -134,14 +134,14 @@ def _snn_clear(module: Any) -> None:
     module.mem = torch.zeros(0, device=module.mem.device)
 
 
-def snn_membrane_is_ours(module: Any) -> bool:
+def _snn_membrane_is_ours(module: Any) -> bool:
     """Whether what the module calls its membrane is v: before the subtraction, after the zero."""
     late = bool(module.reset_delay)
     return {"zero": not late, "none": True}.get(module.reset_mechanism, late)
 
 
 def _snn_membrane(module: Any) -> Tensor | None:
-    return module.mem if snn_membrane_is_ours(module) else None
+    return module.mem if _snn_membrane_is_ours(module) else None
 
 
 register(f"{_SNN}.leaky.Leaky", _snn_leaky, steps=False, clear=_snn_clear, membrane=_snn_membrane)

@@ -81,6 +81,8 @@ def import_network(
     assembler = Assembler(recorder, entry.source, entry.coding, entry.spikes, seed, names)
     layers = assembler.run(content)
     outputs = _outputs(value, tensor)
+    if isinstance(content, Form) and layers[-1].readout is Readout.COUNT:
+        outputs = outputs / content.terms[0].scale  # spikes, whatever the module makes of them
     return Network(label, steps, entry.source.shape, layers, entry.inputs, outputs, value.final)
 
 

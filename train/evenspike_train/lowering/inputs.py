@@ -63,7 +63,7 @@ class Input:
         front = ordered.shape[: ordered.dim() - len(shape)]
         self.inputs: np.ndarray = ordered.reshape(*front, *full).cpu().numpy()
         self.spikes: np.ndarray | None = None
-        self.source = Source("input", full, self.frames)
+        self.source = Source("input", full, self.frames, pixels=coding is Coding.DIRECT)
         tensor = given
         if coding is Coding.FRAMES:
             self.spikes = np.moveaxis(self.inputs, 1, 0)
@@ -105,8 +105,7 @@ class Input:
 
     def value(self, recorder: Recorder, tensor: Tensor, when: int | None, *, single: bool) -> Value:
         """The value of the tensor that the module gets."""
-        if self.coding is Coding.DIRECT:
-            recorder.pixels(self.source)
+        if self.source.pixels:
             form = forms.identity(self.source, self.scale)
         else:
             form = forms.identity(self.source)

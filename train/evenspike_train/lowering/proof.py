@@ -87,6 +87,11 @@ class Proof:
             ).rstrip()
             for row in rows
         ]
+        silent = [one.name for one in self.layers if one.bits and not one.spikes]
+        if silent:
+            lines.append(
+                f"no spike in {', '.join(silent)}: the examples prove nothing of what is behind"
+            )
         lines.append(f"{self.changed} of {self.images} examples get another class")
         return "\n".join(lines)
 

@@ -71,7 +71,6 @@ class Recorder(TorchFunctionMode):
         self._inside = 0  # of how many modules of neurons
         self._busy = False
         self._written: dict[int, tuple[Tensor, dict[int, Value]]] = {}
-        self._pixels: Source | None = None
         self._pools: dict[int, Source] = {}
         self._values: dict[int, tuple[Tensor, Value]] = {}
         self._contents: dict[Any, Content] = {}
@@ -126,13 +125,6 @@ class Recorder(TorchFunctionMode):
     def broken(self, reason: str, dims: Dims = ()) -> Value:
         line = user_line()
         return Value(Broken(f"{self.where}: {reason}" + (f" ({line})" if line else "")), dims)
-
-    def pixels(self, source: Source) -> None:
-        """The input holds pixels, not spikes."""
-        self._pixels = source
-
-    def is_pixels(self, source: Source) -> bool:
-        return source is self._pixels
 
     def pooled(self, source: Source) -> Source:
         """The 2x2 max-pool of a source; what is over of an odd map is left out."""

@@ -14,22 +14,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from evenspike_core import files
-from evenspike_core.data import shipped
+from evenspike_core.data import DATA_SETS, shipped
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.metrics import paper_metrics
 from evenspike_core.program import Program
 from evenspike_core.progress import Progress, silent
 from evenspike_train import __version__, networks
 from evenspike_train.data import Dataset
+from evenspike_train.export import programs
 from evenspike_train.export.card import card
 from evenspike_train.export.integer import integer_accuracy
-from evenspike_train.export.programs import ACTIVITY_IMAGES, activity, make_program
+from evenspike_train.export.programs import (
+    ACTIVITY_IMAGES,
+    activity,
+    check_possible,
+    follow,
+    make_program,
+    noise,
+)
 from evenspike_train.lowering import states
 from evenspike_train.lowering.inputs import EXAMPLES
+from evenspike_train.lowering.proof import Proof
 from evenspike_train.recipes import recipe
 from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs import checkpoint, run_log, run_state
@@ -147,6 +158,34 @@ def to_program(
     Raises EvenspikeError where there can be none.
     """
     return make_program(ticket.recipe, ticket.model, provenance, examples)
+
+
+def from_checkpoint(
+    path: Path, made_by: Recipe, examples: npt.NDArray[np.uint8] | None = None
+) -> tuple[Program, Proof, npt.NDArray[np.uint8]]:
+    """The integer network of weights that lie in a file, its proof, and the inputs of that.
+
+    path : of a state dict of torch or .safetensors, in any spelling (`lowering.states`).
+    made_by : the recipe, of which the network, the data set and the method's balance count.
+    examples : images or frames on which the two are compared; noise without them.
+
+    Raises EvenspikeError where the weights are not this network's, and where there is no Program.
+    """
+    check_possible(made_by)
+    model = load_model(made_by.network, states.read_state(path))
+    given = noise(model, DATA_SETS[made_by.data.name].side)
+    network = follow(model, given if examples is None else torch.from_numpy(examples), made_by.name)
+    provenance = {
+        "source": str(path.name),
+        "dataset": made_by.data.name,
+        "recipe": made_by.text,
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "version": __version__,
+        "torch": torch.__version__,
+    }
+    keep = made_by.method.balancing != "none"
+    program, proof = programs.to_program(network, provenance, keep_living=keep)
+    return program, proof, network.inputs
 
 
 def _accuracy_after(history: list[dict[str, Any]], phase: str) -> float | None:

@@ -127,11 +127,11 @@ def _max_pool2d(
         raise Impossible(f"a max-pool of a map of {form.size}")
     spikes = form.spikes
     content: Form | Pooled
-    if spikes is not None and not call.recorder.is_pixels(spikes):
+    if spikes is not None and not spikes.pixels:
         content = call.form(
             ("max", form), lambda: forms.identity(call.recorder.pooled(spikes), form.terms[0].scale)
         )
-    elif all(call.recorder.is_pixels(term.source) for term in form.terms):
+    elif all(term.source.pixels for term in form.terms):
         content = call.recorder.pooled_form(form)
     else:
         raise Impossible(

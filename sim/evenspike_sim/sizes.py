@@ -22,6 +22,6 @@ def quantities(arch: Arch) -> dict[str, float]:
         "port_bits": arch.port_bits,
         "pe_kilobytes": sum(m.bytes for m in found if m.in_pe) / 1024,
         "shared_kilobytes": sum(m.bytes for m in found if not m.in_pe) / 1024,
-        "pe_flip_flops": 872 + 75 * t + 13 * t**2,
+        "pe_flip_flops": 921 + 98 * t + 27 * t**2,
         "shared_flip_flops": 2205 + 39 * t + 2 * t * pes + 90 * pes + pes**2,
     }

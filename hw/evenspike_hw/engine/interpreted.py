@@ -175,12 +175,5 @@ class _Driver:
         for kind, flags in enumerate((self.top.accumulator_overflow, self.top.membrane_overflow)):
             bits = ctx.get(flags)
             results.overflow[layer, kind] = [bits >> n & 1 for n in range(self.packed.arch.pes)]
-        start, room = results.part(layer).start, int(results.room[layer])
-        for group in range(self.packed.groups):
-            base = int(results.base[layer]) + group * self.packed.region
-            source = slice(base, base + room)
-            part = slice(start + group * room, start + (group + 1) * room)
-            results.counts[part] = self._counts[source]
-            results.columns[part] = self._columns[source]
-            results.masks[part] = self._masks[source]
+        results.take(layer, self._counts, self._columns, self._masks)
         self._start, self._windows = self.cycle, 0

@@ -71,6 +71,23 @@ class Buffers:
         end = self.packed.groups * int(self.room[: index + 1].sum())
         return slice(end - self.packed.groups * int(self.room[index]), end)
 
+    def take(
+        self,
+        index: int,
+        counts: npt.NDArray[np.uint16],
+        columns: npt.NDArray[np.uint16],
+        masks: npt.NDArray[np.uint8],
+    ) -> None:
+        """Takes a layer's entries out of the whole spike memory, at the layer's last write."""
+        start, room = self.part(index).start, int(self.room[index])
+        for group in range(self.packed.groups):
+            base = int(self.base[index]) + group * self.packed.region
+            source = slice(base, base + room)
+            part = slice(start + group * room, start + (group + 1) * room)
+            self.counts[part] = counts[source]
+            self.columns[part] = columns[source]
+            self.masks[part] = masks[source]
+
     def traces(self, status: int) -> list[LayerTrace]:
         """Returns what the layers have shown. status: the register at the end of the inference.
 

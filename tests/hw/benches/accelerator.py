@@ -16,7 +16,7 @@ import numpy as np
 
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import KERNELS
-from evenspike_hw.engine.host import current_words
+from evenspike_hw.engine.host import input_words
 from evenspike_hw.engine.results import Buffers
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.accelerator import Accelerator
@@ -27,14 +27,26 @@ from tests.helpers import stepped
 from tests.helpers.differences import difference
 from tests.helpers.driver import Bench, test
 from tests.helpers.faulty_layers import FAULTS, with_fault
-from tests.helpers.machine import SMALL, Core, Network, Packet, Pauses, loud_network, random_network
+from tests.helpers.machine import (
+    READOUTS,
+    SMALL,
+    Core,
+    Network,
+    Packet,
+    Pauses,
+    loud_network,
+    random_network,
+)
 
 component = Accelerator
 ARCH = replace(SMALL, memory_latency=3, stream_depth=6, spike_entries=512, table_words=256)
-CORNERS = tuple(f"a PE is {state.name.lower()}" for state in State)
+CORNERS = (
+    *(f"a PE is {state.name.lower()}" for state in State),
+    *(f"read-out: {readout}" for readout in READOUTS),
+)
 ADDRESS = (1 << 32) - 1
 STORED = {
-    Register.CURRENTS: ADDRESS,
+    Register.INPUT: ADDRESS,
     Register.WEIGHTS: ADDRESS,
     Register.LOGITS: ADDRESS,
     Register.TABLE: ADDRESS,
@@ -77,7 +89,8 @@ def addresses(network: Network) -> list[int]:
     found: list[int] = []
     for layer in network.packed.layers:
         across = [-(-n // side) for n, side in zip(layer.size, layer.tile, strict=True)]
-        repeats = 1 if len(layer.chunks) == 1 else across[0] * across[1]
+        rounds = across[0] * across[1] * network.packed.groups
+        repeats = 1 if len(layer.chunks) == 1 else rounds
         for address, size in layer.passes:
             found += [*range(address, address + size)] * repeats
     return found
@@ -105,11 +118,11 @@ class Inference:
         self.packed = network.packed
         self.core = Core(rig.bench, network, Pauses())
         self.machine = self.core.machine
-        host = current_words(network.packed, network.currents).size
+        count = input_words(network.packed, network.spikes).size
         port = self.port = Port(self.machine, self.machine.port.words)
         self.machine.port = port
-        base, weights = rig.stored[Register.CURRENTS], rig.stored[Register.WEIGHTS]
-        self.reads = [base + n for n in range(host)]
+        base, weights = rig.stored[Register.INPUT], rig.stored[Register.WEIGHTS]
+        self.reads = [base + n for n in range(count)]
         self.reads += [weights + n for n in addresses(network)]
         assert len(self.reads) == len(port.words)
         self.results = Buffers(network.packed)
@@ -229,7 +242,7 @@ class Rig:
 
     def _running(self, run: Inference) -> dict[str, Any]:
         machine, core = run.machine, run.core
-        drain, port = machine.drain, run.port
+        port = run.port
         self.number = machine.sequencer.layer.q
         expected: dict[str, Any] = {
             "running": 1,
@@ -251,7 +264,7 @@ class Rig:
         )
         if run.writes:
             expected["write_address"], expected["write_data"] = run.writes.popleft()
-        item = drain.pipe.q[-2]
+        item = core.leaves
         if item is not None and run.packed.layers[item.place.layer].last:
             logits = sum(core.logit(item, pe) << 32 * pe for pe in range(len(machine.pes)))
             for n in range(run.packed.arch.logit_words):
@@ -263,18 +276,20 @@ class Rig:
     def _collected(self, run: Inference) -> dict[str, Any]:
         """What the collector writes."""
         machine = run.machine
-        item = machine.drain.pipe.q[-1]
-        if item is None or run.packed.layers[item.place.layer].last:
+        place, masks = machine.collector.closed.q, machine.collector.pool.q
+        if place is None:
             return {}
-        place, layer = item.place, run.packed.layers[item.place.layer]
+        layer = run.packed.layers[place.layer]
         height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
         row = layer.spike_base + (place.block * height + place.row) * width
+        row += place.group * run.packed.region
+        self.bench.cover("input of a later group", layer.host and place.group)
         count = 0 if place.restarts else machine.memory.counts.cells[row]
         self.bench.cover(
             "row goes on in a later tile",
-            place.column and place.column * layer.pool % layer.tile[1] == 0,
+            not layer.host and place.column and place.column * layer.pool % layer.tile[1] == 0,
         )
-        fired = any(item.masks)
+        fired = any(masks)
         found = {
             "count_write": self.packets["count_write"].bits(
                 0, {"enable": 1, "address": row, "data": count + fired}
@@ -282,7 +297,7 @@ class Rig:
         }
         if fired:
             fields = {"enable": 1, "address": row + count, "data.column": place.column}
-            fields |= {f"data.masks.{n}": mask for n, mask in enumerate(item.masks)}
+            fields |= {f"data.masks.{n}": mask for n, mask in enumerate(masks)}
             found["entry_write"] = self.packets["entry_write"].bits(0, fields)
         return found
 
@@ -332,12 +347,7 @@ class Rig:
                 results.overflow[layer, kind] = [out[name] >> pe & 1 for pe in range(pes)]
             self.bench.cover("membrane saturates" if kind else "psum saturates", out[name])
         if out["last_write"]:
-            part = results.part(layer)
-            base = int(results.base[layer])
-            source = slice(base, base + part.stop - part.start)
-            results.counts[part] = run.counts[source]
-            results.columns[part] = run.columns[source]
-            results.masks[part] = run.masks[source]
+            results.take(layer, run.counts, run.columns, run.masks)
             run.windows = 0
 
     # From one cycle to the next.
@@ -463,9 +473,9 @@ class Rig:
         await self.command(FILL)
 
     async def start(self, network: Network, faulty: int | None = None) -> Inference:
-        """The host's currents, and the start; the table has been filled."""
-        words = [int(n) for n in current_words(network.packed, network.currents)]
-        await self.set({Register.CURRENTS: self.place(words), Register.LOGITS: self.bench.bits(32)})
+        """The input's spikes, and the start; the table has been filled."""
+        words = [int(n) for n in input_words(network.packed, network.spikes)]
+        await self.set({Register.INPUT: self.place(words), Register.LOGITS: self.bench.bits(32)})
         self.following = run = Inference(self, network, faulty)
         value = START | (FILL if self.bench.chance(0.3) else 0)
         self.bench.cover("fill and start at once", value & FILL)
@@ -479,7 +489,7 @@ class Rig:
             await self.cycle()
         overflow = int(run.results.overflow.any())
         traces = run.results.traces(overflow << Status.OVERFLOW)
-        model = cycle_model.Accelerator(network.packed).run(network.currents)
+        model = cycle_model.Accelerator(network.packed).run(network.spikes)
         self.bench.cover("memory never stalls", not self.stall)
         found = difference(network.packed, model, traces, stalls=self.stall > 0)
         assert found is None, found
@@ -487,7 +497,10 @@ class Rig:
 
     def _features(self, network: Network) -> None:
         cover = self.bench.cover
+        groups = network.packed.groups
+        cover("several groups", groups > 1)
         for layer in network.packed.layers:
+            cover(f"read-out: {layer.readout}", groups > 1)
             cover("layers with two segments", len(layer.segments) > 1)
             cover("layers with several passes", len(layer.passes) > 1)
             cover("layers with several chunks", len(layer.chunks) > 1)
@@ -522,8 +535,8 @@ async def random_networks(bench: Bench) -> None:
         await rig.fill(network)
         await rig.infer(network)
         if bench.chance(0.3):
-            currents = np.roll(network.currents, 1, axis=0)[:, ::-1] >> 1
-            await rig.infer(replace(network, currents=np.ascontiguousarray(currents)))
+            spikes = np.roll(network.spikes, 1, axis=0)[:, ::-1] >> 1
+            await rig.infer(replace(network, spikes=np.ascontiguousarray(spikes)))
             bench.cover("second image without filling the table again")
         await rig.idle(bench.random.randrange(3))
         bench.cover("network after network without a reset")
@@ -610,7 +623,7 @@ async def reset(bench: Bench) -> None:
         if turn % 2:
             await rig.fill(network)
             await rig.start(network)
-            # While the host layer runs there are no psums, which a reset leaves as they are.
+            # While the input comes in there are no psums, which a reset leaves as they are.
             for _ in range(bench.random.randrange(60)):
                 if rig.run is not None and rig.run.machine.sequencer.layer.q:
                     break

@@ -142,7 +142,7 @@ class Model:
         """Timestep `time`; whether the membrane saturates."""
         cover, layer = self.bench.cover, self.layer
         drive, one = neuron.drives[time], self.times == 1  # one: there are no timesteps after
-        runs = time < neuron.timesteps or not time
+        runs = time < neuron.timesteps
         if layer.readout == PSUM:
             neuron.value += drive if time < neuron.timesteps else 0
             cover(READOUTS[PSUM])
@@ -154,10 +154,7 @@ class Model:
         cover("all timesteps run", runs and time == self.times - 1)
         if not runs:
             return False
-        if time:
-            total = self._left(neuron, drive)
-        else:
-            total = drive if neuron.timesteps else 0
+        total = self._left(neuron, drive) if time else drive
         u = max(LOW, min(HIGH, total))
         neuron.spiked = u >= layer.threshold
         neuron.mask |= neuron.spiked << time

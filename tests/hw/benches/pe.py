@@ -231,8 +231,8 @@ async def latency(bench: Bench) -> None:
             },
         )
     psum = count * WEIGHT
-    # The neuron with the psums, and its neighbour without: what each gives for a read-out, then what
-    # is left of it. The first time it is kept, and carried to: only the neighbour has a membrane.
+    # What the neuron with the psums and its neighbour without give for each read-out. The first
+    # time they are kept, and carried to: only the neighbour has something left.
     left = [0, times * BIAS]
     for readout, results in (
         (0, [every * (psum + BIAS >= THRESHOLD), 0]),

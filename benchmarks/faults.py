@@ -64,7 +64,11 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         ("saturates at the wrong end", "PSUM_MIN, PSUM_MAX)", "PSUM_MAX, PSUM_MIN)"),
         ("lower limit off by one", "total[-1], PSUM_MIN,", "total[-1], PSUM_MIN + 1,"),
-        ("a drained row is not cleared", "clears, 0,", "clears, read.data.as_value(),"),
+        ("a drained row is not cleared", "adds | clears | self.carry", "adds | self.carry"),
+        ("a row is cleared that its round carries", " & ~self.drain.keep", ""),
+        ("a carry is not written", "clears | self.carry.enable", "clears"),
+        ("a carry goes to the row that was read last", "self.carry.row, row", "row, row"),
+        ("a negative carry goes to all timesteps", "carry.value.as_unsigned()", "carry.value"),
         (
             "clearing outweighs a saturation",
             "with m.If(adds & saturates.any()):",
@@ -96,25 +100,45 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
     ],
     "lif": [
-        ("fires above the threshold only", "& ~rest[-1]", "& ~rest[-1] & (rest != 0)"),
-        ("leak 1/4 shifts once", "left.eq(membrane >> 2)", "left.eq(membrane >> 1)"),
-        ("leak without the sign", "left.eq(membrane >> 1)", "left.eq(membrane.as_unsigned() >> 1)"),
+        ("fires above the threshold only", "& ~margin[-1]", "& ~margin[-1] & (margin != 0)"),
+        (
+            "a leak rounds towards 0",
+            "product >> LEAK_FRACTION",
+            "(product + Mux(product[-1], (1 << LEAK_FRACTION) - 1, 0)) >> LEAK_FRACTION",
+        ),
+        (
+            "leak without the sign",
+            "value[:PSUM_BITS].as_signed() * self",
+            "value[:PSUM_BITS] * self",
+        ),
+        ("a leak of one leaves nothing", "* self.leak", "* self.leak[:LEAK_FRACTION]"),
         (
             "high byte of the bias dropped",
             "Cat(low, self.bias_unit[: PSUM_BITS - UNIT_BITS])",
             "low",
         ),
-        ("soft reset to 0", "Mux(self.soft, rest, 0)", "0"),
-        ("a saturation in a stage that does not run", "+= drive.eq(0)", "+= drive.eq(drive)"),
+        ("a hard reset leaves the membrane", "Mux(spike & self.hard, 0, membrane)", "membrane"),
+        ("every reset is hard", "Mux(spike & self.hard, 0,", "Mux(spike, 0,"),
+        ("the amount of a reset is added", "drive - Mux(", "drive + Mux("),
+        ("amount of a reset without the sign", "self.reset, 0)", "self.reset.as_unsigned(), 0)"),
+        ("an amount is taken off for another timestep's spike", '["mask"][-1]', '["mask"][0]'),
+        ("an amount is taken off behind the last timestep", "Mux(spike & runs,", "Mux(spike,"),
+        ("one timestep too many", "Cat(*(t < self.timesteps", "Cat(*(t <= self.timesteps"),
         (
-            "one timestep too many",
-            "runs.eq(time < self.timesteps)",
-            "runs.eq(time <= self.timesteps)",
+            "timesteps are those of the neuron behind",
+            '"behind": behind}',
+            '"behind": Cat(*(t < self.timesteps for t in range(1, times)), self.carries)}',
         ),
         (
-            "the host's neurons get a bias",
-            "Mux(self.host, self.current, self.sums[time] + bias)",
-            "Mux(self.host, self.current, self.sums[time]) + bias",
+            "a carry that nobody wants saturates",
+            "range(1, times)), self.carries)",
+            "range(1, times)), 1)",
+        ),
+        ("a sum of psums saturates", "runs & (self.readout != PSUM) & top", "runs & top"),
+        (
+            "the last timestep is not counted",
+            'popcount(kept["mask"])',
+            'popcount(kept["mask"][:-1])',
         ),
     ],
     "matcher": [
@@ -160,6 +184,11 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             "may.eq(contexts.valid)",
         ),
         ("the half that was filled last is freed", "(oldest, 1).eq(0)", "(~half, 1).eq(0)"),
+        (
+            "a chunk's second word is taken for a chunk",
+            "next_chunk + CHUNK_WORDS",
+            "next_chunk + 1",
+        ),
         ("a PE with no words left gets one", "left[pe] != 1, left[pe] != 0", "left[pe] != 1, 1"),
     ],
     "port": [
@@ -173,6 +202,11 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "apu": [
         ("full FIFOs are not waited for", "(valid & ~(receivers & self.full).any())", "(valid)"),
+        (
+            "columns by the offset of the rows",
+            "columns, segment.offset_x",
+            "columns, segment.offset_y",
+        ),
         ("the last column of the tile is left out", "entry.column <", "entry.column + 1 <"),
         ("the last lane of an entry is dropped", "valid | (sends & ~rest.any())", "valid | sends"),
     ],
@@ -206,8 +240,56 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
     "tiles": [
         ("the last tile is not clipped", "Mux(ends_row, next_rows, tile_height)", "tile_height"),
         ("a map that ends with a tile gets another", "next_columns <=", "next_columns <"),
+        ("all groups have the first one's map", "self.offset + layer.region", "self.offset"),
+        (
+            "the next tile begins with the last group's map",
+            "next_offset.eq(0),\n                next_left.eq(self.left + tile_width)",
+            "next_left.eq(self.left + tile_width)",
+        ),
+        (
+            "a pass ends with the first group of its last tile",
+            "last_round.eq(ends_row & ends_column & ends_group)",
+            "last_round.eq(ends_row & ends_column)",
+        ),
+    ],
+    "fetch": [
+        ("a chunk's second word is its first", "self.chunk_address + second", "self.chunk_address"),
+        (
+            "a chunk's second word is missed",
+            "for_chunk.eq(asks_chunk)",
+            "for_chunk.eq(self.chunk_read)",
+        ),
+    ],
+    "broadcasts": [
+        ("all groups read the first one's map", "chunk.entry + tile.offset", "chunk.entry"),
+        (
+            "a chunk's second word is taken for a chunk",
+            "self.chunk_address + CHUNK_WORDS",
+            "self.chunk_address + 1",
+        ),
     ],
     "drain": [
+        ("all groups write the first one's map", "row_offset + tile.offset", "row_offset"),
+        (
+            "every group is as short as the last",
+            "Mux(tile.last_group, layer.timesteps, self.arch.timesteps)",
+            "layer.timesteps",
+        ),
+        (
+            "sums of psums are carried",
+            "~tile.last_group & (layer.readout != READOUTS.index(Readout.PSUM))",
+            "~tile.last_group",
+        ),
+        (
+            "a round ends before its last row is carried",
+            "behind == self.arch.carry_latency - 1",
+            "behind == self.arch.carry_latency - 2",
+        ),
+        (
+            "a row gets the carry of the one behind it",
+            "for n in range(self.arch.carry_latency)",
+            "for n in range(self.arch.carry_latency + 1)",
+        ),
         ("a tile's last row is left out", "(top | layer.pool) ==", "(top | layer.pool) + 2 >="),
         ("high and low half of a bias swapped", "(phase[0])", "(~phase[0])"),
     ],
@@ -219,12 +301,28 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         (
             "a layer ends a cycle too early",
-            "tail.eq(self.arch.drain_latency)",
-            "tail.eq(self.arch.drain_latency - 1)",
+            "Mux(layer.host, 1, self.arch.drain_latency)",
+            "Mux(layer.host, 1, self.arch.drain_latency - 1)",
+        ),
+        (
+            "the input ends as late as a drain",
+            "Mux(layer.host, 1, self.arch.drain_latency)",
+            "self.arch.drain_latency",
         ),
     ],
-    "currents": [
-        ("the block is complete one word early", "(at == count - 1)", "(at == count - 2)"),
+    "input": [
+        ("a position is complete one word early", "(at == count - 1)", "(at == count - 2)"),
+        ("rows are written over each other", "row_entry + layer.row_stride", "row_entry"),
+        (
+            "a group is written over the one before",
+            "row_entry.eq(map_entry + layer.region)",
+            "row_entry.eq(map_entry)",
+        ),
+        (
+            "the third group is written over the second",
+            "map_entry.eq(map_entry + layer.region)",
+            "map_entry.eq(map_entry)",
+        ),
     ],
     "spikes": [
         ("the collector reads the APU's row", ", self.resume_read,", ", self.count_read,"),

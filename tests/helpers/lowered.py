@@ -27,8 +27,8 @@ class Folded(nn.Sequential):
     """Modules of one timestep on [T, B, ...], with time folded into the batch."""
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = super().forward(x.flatten(0, 1))
-        return found.unflatten(0, x.shape[:2])
+        found: Tensor = super().forward(x.flatten(0, 1))  # type: ignore[no-untyped-call]
+        return found.unflatten(0, x.shape[:2])  # type: ignore[no-untyped-call]
 
 
 def exact(module: nn.Module, seed: int = 0) -> nn.Module:

@@ -1,8 +1,8 @@
 """Networks as their frameworks' users build them, from the module to the RTL.
 
 Reference, cycle model, stepped model and RTL must agree in every spike, logit, counter and cycle.
-The networks are small, since the stepped model takes them cycle by cycle in Python, and keep what makes
-them what they are: layers, neurons, resets, pools and timesteps.
+The networks are small, since the stepped model takes them cycle by cycle in Python, and keep what
+makes them what they are: layers, neurons, resets, pools and timesteps.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ def quantities(arch: Arch) -> dict[str, float]:
     """Widths, KiB of memory and flip-flops, by the names that an energy table may use.
 
     The flip-flops are fitted to `evenspike synth` of `pe` and of the shared blocks: exact for a PE
-    of 1, 2, 4 and 8 timesteps, within 4 % for 1 to 64 PEs; the shared ones within 2 % for 1 to 64
-    PEs and 1 to 8 timesteps. The LIF's stages make them grow with the square of the timesteps, the
-    APU's registers with that of the PEs.
+    of 1, 2, 4 and 8 timesteps; the shared ones within 2 % for 2 to 32 PEs of 4 timesteps, and 4 PEs
+    of 8. The LIF's stages make them grow with the square of the timesteps, the APU's registers with
+    that of the PEs.
     """
     t, pes, found = arch.timesteps, arch.pes, memories(arch)
     return {
@@ -23,5 +23,5 @@ def quantities(arch: Arch) -> dict[str, float]:
         "pe_kilobytes": sum(m.bytes for m in found if m.in_pe) / 1024,
         "shared_kilobytes": sum(m.bytes for m in found if not m.in_pe) / 1024,
         "pe_flip_flops": 921 + 98 * t + 27 * t**2,
-        "shared_flip_flops": 2205 + 39 * t + 2 * t * pes + 90 * pes + pes**2,
+        "shared_flip_flops": 2380 + 96 * t + 3 * t * pes + 22 * pes + 2.4 * pes**2,
     }

@@ -14,22 +14,21 @@ BASELINES = Path(__file__).parents[1] / "baselines"
 TOLERANCE = 0.01
 
 PES = {
-    "packed": 502_788,
-    "packed,timesteps=1": 321_614,
-    "packed,timesteps=2": 381_426,
-    "packed,timesteps=8": 754_654,
-    "packed,accumulators=1024": 1_093_172,
-    "packed,scratchpad_words=4096,header_words=896": 905_376,
-    "packed,fifo_depth=16,match_depth=8": 487_832,
+    "packed": 565_910,
+    "packed,timesteps=1": 339_854,
+    "packed,timesteps=2": 413_498,
+    "packed,timesteps=8": 886_966,
+    "packed,accumulators=1024": 1_155_814,
+    "packed,scratchpad_words=4096,header_words=896": 968_774,
+    "packed,fifo_depth=16,match_depth=8": 550_262,
 }
 TOPS = {
-    "packed,pes=2": 3_669_474,
-    "packed,pes=4": 5_137_062,
-    "packed,pes=8": 8_160_264,
-    "packed": 14_553_774,
-    "packed,pes=32": 28_716_632,
-    "packed,pes=64": 62_525_220,
-    "packed,pes=4,timesteps=8": 7_195_462,
+    "packed,pes=2": 3_809_608,
+    "packed,pes=4": 5_398_484,
+    "packed,pes=8": 8_663_750,
+    "packed": 15_541_940,
+    "packed,pes=32": 30_667_626,
+    "packed,pes=4,timesteps=8": 7_738_498,
 }
 
 

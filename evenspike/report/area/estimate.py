@@ -2,7 +2,7 @@
 
 RAM is exact, from the memories that the RTL declares. Logic is a fit to syntheses in generic gates
 (`make synth ARCH=...`, PART=pe and PART=top; Yosys 0.70): the PE's at 1, 2, 4 and 8 timesteps, what
-is around the PEs at 2 to 64 of them (`make area`). Transistors are counted as docs/area.md counts
+is around the PEs at 2 to 32 of them (`make area`). Transistors are counted as docs/area.md counts
 them, and no more of area than there is in them.
 """
 
@@ -17,14 +17,14 @@ RAM_BIT = 6
 PORT = 2
 """Transistors of a bit with one port, and of each port more."""
 
-PE_LOGIC = (48_500, 8_310, 421)
+PE_LOGIC = (51_180, 22_150, 702)
 """Of a PE: constant, by timesteps, and by their square (a LIF stage hands over all later sums)."""
 
 APU_LOGIC = (17_400, 47)
 """Of the APU: constant, and by the square of the PEs, whose lanes it searches."""
 
-REST_LOGIC = (87_300, 3_450)
-"""Of what else is around the PEs: constant, and for each PE."""
+REST_LOGIC = (96_300, 1_790, 790, 62)
+"""Of what else is around the PEs: constant, by timesteps, for each PE, and by their square."""
 
 
 @dataclass(frozen=True)
@@ -48,5 +48,6 @@ def estimate(arch: Arch) -> Area:
     constant, linear, square = PE_LOGIC
     pes = in_pe + n * (constant + linear * t + square * t**2)
     around = sum(ram.values()) - in_pe
-    around += APU_LOGIC[0] + APU_LOGIC[1] * n**2 + REST_LOGIC[0] + REST_LOGIC[1] * n
+    around += APU_LOGIC[0] + APU_LOGIC[1] * n**2
+    around += sum(a * b for a, b in zip(REST_LOGIC, (1, t, n, n**2), strict=True))
     return Area(pes // n, pes + around, sum(memory.bits for memory in ram))

@@ -318,7 +318,7 @@ async def latency(bench: Bench) -> None:
     count, too.
     """
     layer = {"log_tile_width": 2, "log_tile": 4}
-    entry: dict[str, object] = {"kernel": 1, "log_stride": 0}
+    entry: dict[str, Any] = {"kernel": 1, "log_stride": 0}
     entry |= {"pids": 0b101, "wsp": 0b111, "base": 8, "slots": [3, 0], "mask": 5, "y": 2, "x": 3}
     await bench.cycle(**layer)
     out = await bench.cycle(matched__valid=1, matched__payload=entry)

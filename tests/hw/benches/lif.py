@@ -302,7 +302,7 @@ async def limits(bench: Bench) -> None:
         for reset in (amount - 1, amount, min(HIGH, amount + 1)):
             for wanted in (0, 1):
                 await model.settle()
-                model.layer = Layer(0, 4096, 0, reset)
+                model.layer = Layer(min(1, value), 4096, 0, reset)  # 1: it fires at the last only
                 await model.set_bias(0)
                 await model.enter(*[0] * (model.times - 1), value, carries=wanted)
                 for _ in range(2 * model.times + 3):

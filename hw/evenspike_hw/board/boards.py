@@ -26,8 +26,7 @@ class Board:
     arch: as `evenspike_core.arch.preset` takes it; its clock is the accelerator's: the
     oscillator's, or on ECP5 what its PLL makes of it. words: 64-bit words of its memory, in block
     RAM, of which the device has `block_rams`. seeds: how many placements are tried; the fastest
-    stays. options: of nextpnr. fits: whether its file is kept; a design that has grown beyond its
-    device is refused by nextpnr, with what there is too much of.
+    stays. options: of nextpnr. kept: whether bitstreams/ has its file.
     """
 
     device: str
@@ -38,7 +37,7 @@ class Board:
     block_rams: int
     seeds: int = 2
     options: str = ""
-    fits: bool = True
+    kept: bool = True
 
     def make_platform(self) -> Any:
         module, name = self.platform
@@ -62,6 +61,7 @@ BOARDS = {
         ULX3S,
         arch="packed,pes=8,spike_entries=4096,table_words=256,clock_mhz=37.5",
         words=27392,
+        kept=False,  # not placed yet since timesteps run in groups
     ),
     "ice40-hx8k": Board(
         "iCE40HX8K",
@@ -74,7 +74,7 @@ BOARDS = {
         block_rams=32,
         # 919 of 7,680 logic cells too many since neurons leak by a multiplier, which this device
         # makes of logic: with patterns of 3x3 at most it will fit again.
-        fits=False,
+        kept=False,
     ),
 }
 

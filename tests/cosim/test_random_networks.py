@@ -135,7 +135,7 @@ def test_the_cases_reach_the_whole_descriptor_space() -> None:
     found = {
         feature
         for arch in ARCHS
-        for case, program, packed in islice(possible(arch), 60)
+        for case, program, packed in islice(possible(arch), 90)
         for feature in features(case, program, packed)
     }
     assert not FEATURES - found

@@ -26,6 +26,9 @@ COUNT_BITS = 8
 HEADER_UNITS = {1: 1, 3: 1, 5: 2, 7: 4}
 """16-bit units that a kernel header (slot and WSP) takes in the scratchpad, by kernel size."""
 
+KERNEL_MAX = max(HEADER_UNITS)
+"""Largest kernel side that an Arch can be built for."""
+
 SLOTS_MAX = 64
 """Filters per PE and pass that the 6-bit slot field of a kernel header can tell apart."""
 
@@ -48,9 +51,12 @@ WEIGHTS_MIN = 64
 CLOCK_MAX = 100_000
 
 
-def _range(default: int, low: int, high: int | None, *, power: bool = False) -> int:
+def _range(
+    default: int, low: int, high: int | None, *, power: bool = False, odd: bool = False
+) -> int:
     """A field of whole numbers; `high` None: what the scratchpad leaves. power: of two."""
-    found: int = field(default=default, metadata={"low": low, "high": high, "power": power})
+    metadata = {"low": low, "high": high, "power": power, "odd": odd}
+    found: int = field(default=default, metadata=metadata)
     return found
 
 
@@ -75,6 +81,7 @@ class Arch:
     stream_depth: words of the loader's FIFO behind the port; its credits.
     spike_entries: CSR entries (one position of `pes` channels) of the on-chip spike memory.
     table_words: 64-bit words of the table memory: layer descriptors, passes and chunks.
+    kernel_max: largest kernel side that the PEs are built for. No cycle depends on it.
     clock_mhz: only turns cycles into seconds and leakage into energy.
     """
 
@@ -93,6 +100,7 @@ class Arch:
     stream_depth: int = _range(32, 1, 4096)
     spike_entries: int = _range(8192, 1, ENTRIES_MAX)
     table_words: int = _range(1024, 64, 1 << 16)
+    kernel_max: int = _range(KERNEL_MAX, 3, KERNEL_MAX, odd=True)
     clock_mhz: float = 400.0
 
     def __post_init__(self) -> None:
@@ -105,6 +113,8 @@ class Arch:
                     )
                 if one.metadata["power"] and value.bit_count() != 1:
                     raise EvenspikeError(f"Arch {one.name} is {value}, not a power of two")
+                if one.metadata["odd"] and value % 2 == 0:
+                    raise EvenspikeError(f"Arch {one.name} is {value}, not odd")
         clock = self.clock_mhz
         if type(clock) not in (int, float) or not 0 < clock <= CLOCK_MAX:
             raise EvenspikeError(
@@ -189,9 +199,15 @@ class Arch:
 
     @property
     def digest(self) -> str:
-        """First 12 hex digits of a SHA-256 over every field but the preset's name."""
+        """First 12 hex digits of a SHA-256 over every field but the preset's name.
+
+        `kernel_max` counts where it is not its default: what was built before there was the field
+        is what the default describes, and keeps its digest.
+        """
         fields = dataclasses.asdict(self)
         del fields["preset"]
+        if self.kernel_max == KERNEL_MAX:
+            del fields["kernel_max"]
         fields["clock_mhz"] = float(self.clock_mhz)
         text = json.dumps(fields | {"weight_bits": WEIGHT_BITS}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

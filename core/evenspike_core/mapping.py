@@ -368,6 +368,11 @@ def check(program: Program, arch: Arch) -> None:
         )
     for layer in program.layers:
         channels, height, width = layer.output
+        kernel = 0 if layer.host else max(segment.kernel for segment in layer.segments)
+        if kernel > arch.kernel_max:
+            raise EvenspikeError(
+                f"layer {layer.name}: kernel {kernel}, Arch kernel_max is {arch.kernel_max}"
+            )
         side = max(height, width) if layer.host else max(layer.size)
         if side > MAP_MAX:
             raise EvenspikeError(f"layer {layer.name}: map {layer.size}, the limit is {MAP_MAX}")

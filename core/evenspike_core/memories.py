@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from evenspike_core.arch import HEADER_UNITS, MAP_MAX, SLOTS_MAX, Arch
 from evenspike_core.fixed import ACCUMULATOR_BITS, WEIGHT_BITS
 
-KERNEL_MAX = max(HEADER_UNITS)
-PATTERN_BITS = KERNEL_MAX**2
+PAIR_BITS = 18
+"""Of the patterns of two kernels of 3 x 3, which a fetch brings at once."""
 MAP_BITS = MAP_MAX.bit_length()
 """Of a row or a column of a map."""
 COORDINATE_BITS = MAP_BITS + 1
 """Of an activation's row or column, counted from the first that reaches the tile."""
 SLOT_BITS = (SLOTS_MAX - 1).bit_length()
-FETCH_BITS = SLOT_BITS + 1
-"""Of the number of fetches that a channel's headers take."""
 WORD_BITS = 64
-"""Of the memory port, the table and a line of headers."""
+"""Of the memory port and the table."""
+UNIT_BITS = 16
+"""Of a unit of a line of headers."""
+FETCH_UNITS = 2
+"""Of a line of headers that are read at once."""
 
 QUEUES = ("fifo", "match_queue", "stream")
 """Of one entry they are a register and not a RAM."""
@@ -62,15 +64,21 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
     """All memories of the accelerator, one for each name."""
     lane = _log2(arch.pes)
     line = _log2(arch.chunk_blocks) + lane
-    header_lines = -(-arch.header_words // 4)
+    longest = HEADER_UNITS[arch.kernel_max]  # header, in units
+    header_units = max(longest, FETCH_UNITS)  # of a line
+    header_lines = -(-arch.header_words // header_units)
     weight = _log2(2 * arch.weight_words)
-    activation = 8 + line + arch.timesteps + 2 * KERNEL_MAX + 2 * COORDINATE_BITS
-    matched = 6 + 2 * PATTERN_BITS + weight + 2 * SLOT_BITS + arch.timesteps + 2 * COORDINATE_BITS
-    table_line = _log2(4 * header_lines + 1) + FETCH_BITS + 1 + weight
+    kernel = (arch.kernel_max // 2).bit_length()  # its code
+    pattern = max(arch.kernel_max**2, PAIR_BITS)
+    fetches = SLOT_BITS + _log2(header_units // FETCH_UNITS)  # their number, of a channel
+    activation = 6 + kernel + line + arch.timesteps + 2 * arch.kernel_max + 2 * COORDINATE_BITS
+    matched = 4 + kernel + 2 * pattern + weight + 2 * SLOT_BITS + arch.timesteps
+    matched += 2 * COORDINATE_BITS
+    table_line = _log2(header_units * header_lines + 1) + fetches + 1 + weight
     return (
         Memory("accumulators", arch.pes, arch.accumulators, ACCUMULATOR_BITS * arch.timesteps),
         Memory("weights", arch.pes, 2 * arch.weight_words, WEIGHT_BITS),
-        Memory("headers", arch.pes, 2 * header_lines, WORD_BITS),
+        Memory("headers", arch.pes, 2 * header_lines, header_units * UNIT_BITS),
         Memory("channel_table", arch.pes, 2 * arch.chunk_channels, table_line),
         Memory("presence", arch.pes, 2 * arch.chunk_blocks, arch.pes),
         Memory("fifo", arch.pes, arch.fifo_depth, activation),
@@ -79,7 +87,7 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
         Memory("row_counts", 1, arch.spike_entries, MAP_BITS, 2, False),
         Memory("table", 1, arch.table_words, WORD_BITS, 3, False),
         Memory("stream", 1, arch.stream_depth, WORD_BITS, 1, False),
-        Memory("loader", 1, 2, 6 + lane, 1, False),
+        Memory("loader", 1, 2, 4 + kernel + lane, 1, False),
     )
 
 

@@ -37,6 +37,7 @@ OTHER: dict[str, int | float] = {
     "stream_depth": 31,
     "spike_entries": 8191,
     "table_words": 2048,
+    "kernel_max": 5,
     "clock_mhz": 400.5,
 }
 """Another valid value of each field that has more than one."""
@@ -128,6 +129,12 @@ def test_digest_is_of_every_field_but_the_name() -> None:
     assert replace(Arch(), clock_mhz=400).digest == Arch().digest  # an int, the same clock
 
 
+def test_what_was_built_before_there_was_kernel_max_keeps_its_digest() -> None:
+    assert Arch().digest == "02fb6162e66f"
+    boards = "packed,pes=4,spike_entries=5120,table_words=256,clock_mhz=37.5"
+    assert preset(boards).digest == "53551c1599ce"
+
+
 LIMITS = {
     "pes": (1, 64),
     "timesteps": (1, 8),
@@ -143,6 +150,7 @@ LIMITS = {
     "stream_depth": (1, 4096),
     "spike_entries": (1, 16777216),
     "table_words": (64, 65536),
+    "kernel_max": (3, 7),
 }
 
 
@@ -168,6 +176,11 @@ def test_powers_of_two(name: str) -> None:
     low, _ = LIMITS[name]
     value = 3 * max(low, 1)
     assert message(**{name: value}) == f"Arch {name} is {value}, not a power of two"
+
+
+@pytest.mark.parametrize("value", [4, 6])
+def test_kernels_are_odd(value: int) -> None:
+    assert message(kernel_max=value) == f"Arch kernel_max is {value}, not odd"
 
 
 def test_header_words_leave_a_weight_bank() -> None:
@@ -215,9 +228,10 @@ def test_every_field_is_on_its_page_with_its_range_and_default() -> None:
     expected = {}
     for one in fields(Arch):
         if one.name in INTEGERS:
-            low, high, power = (one.metadata[key] for key in ("low", "high", "power"))
+            low, high = one.metadata["low"], one.metadata["high"]
             top = "`scratchpad_words` / 2 - 64" if high is None else high
-            text = f"{low} to {top}" + (", a power of two" if power else "")
+            text = f"{low} to {top}" + (", a power of two" if one.metadata["power"] else "")
+            text += ", odd" if one.metadata["odd"] else ""
             expected[one.name] = [text, f"{one.default}"]
     expected["clock_mhz"] = [f"above 0 to {CLOCK_MAX}", f"{Arch().clock_mhz:g}"]
     assert found == expected

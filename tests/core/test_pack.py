@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -547,6 +548,29 @@ def test_what_the_table_cannot_hold_is_refused(name: str) -> None:
     program, arch, message = EXCESSES[name]
     with pytest.raises(EvenspikeError, match=rf"^{message}"):
         pack(program, choose(program, arch), arch)
+
+
+@pytest.mark.parametrize(("kernel", "most"), [(5, 3), (7, 3), (7, 5)])
+def test_a_kernel_that_the_pes_are_not_built_for_is_refused(kernel: int, most: int) -> None:
+    program = single([{(0, 0): 1}], [0], kernel, 1)
+    mapping = choose(program, MANY)
+    says = rf"^layer last: kernel {kernel}, Arch kernel_max is {most}$"
+    for refuses in (partial(pack, program, mapping), partial(choose, program)):
+        with pytest.raises(EvenspikeError, match=says):
+            refuses(replace(MANY, kernel_max=most))
+        refuses(replace(MANY, kernel_max=kernel))
+
+
+def test_the_memory_does_not_depend_on_kernel_max() -> None:
+    for seed in range(20):
+        program = random_program(seed, kernel_max=3)
+        arch = random_arch(seed)
+        mapping = random_mapping(program, arch, seed)
+        wide = pack(program, mapping, arch)
+        for side in (3, 5):
+            narrow = pack(program, mapping, replace(arch, kernel_max=side))
+            assert np.array_equal(narrow.stream, wide.stream)
+            assert [one.chunks for one in narrow.layers] == [one.chunks for one in wide.layers]
 
 
 def test_one_less_is_packed() -> None:

@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evenspike.flows.locate import rtl_statement
+from evenspike.flows.outcome import model_statement
 from evenspike_core import reference
+from evenspike_core.compare import first_divergence
 from evenspike_core.fixed import LEAK_ONE
 from evenspike_core.pack import Packed
 from evenspike_core.program import Coding, Program, Readout
 from evenspike_hw.engine.simulator import Simulator
+from evenspike_sim.accelerator import Accelerator
 from tests.helpers import random_networks
 from tests.helpers.networks import random_pixels
 from tests.helpers.random_networks import ARCHS, Case, cases, difference, image_of, report, shrink
@@ -39,6 +43,25 @@ def test_the_rtl_agrees_with_model_and_reference(arch: str, tmp_path: Path) -> N
     for case, program, _ in islice(possible(arch), NETWORKS):
         if difference(case, program):
             pytest.fail(report(case, program, tmp_path))
+
+
+def test_no_cycle_depends_on_kernel_max() -> None:
+    """A network of kernels of 3 x 3 at most on PEs for 3 x 3, 5 x 5 and 7 x 7."""
+    compared = 0
+    for case, program, packed in islice(possible("single"), 20):
+        spikes = reference.encode(program, random_pixels(program, case.seed))
+        found = []
+        for side in (3, 5, 7):
+            other = replace(packed, arch=replace(packed.arch, kernel_max=side))
+            with Simulator(other) as simulator:
+                rtl = [rtl_statement(trace) for trace in simulator.run(spikes)]
+            model = [model_statement(run) for run in Accelerator(other).run(spikes)]
+            assert first_divergence(model, rtl) is None
+            found.append(rtl)
+        assert first_divergence(found[0], found[1]) is None
+        assert first_divergence(found[0], found[2]) is None
+        compared += sum(s.kernel == 3 for layer in program.layers[1:] for s in layer.segments)
+    assert compared > 10
 
 
 def features(  # noqa: C901, PLR0912, PLR0915  (a list of what there is)

@@ -137,9 +137,10 @@ def unpack(layout: Any, bits: int) -> Any:
 # --- functional coverage ---------------------------------------------------------------------
 
 
-def corners(bench: Any) -> set[str]:
-    """The names of a bench's corners. bench: its module."""
-    found = set(getattr(bench, "CORNERS", ()))
+def corners(bench: Any, arch: Arch) -> set[str]:
+    """The names of a bench's corners. bench: its module; its CORNERS can depend on the Arch."""
+    named = getattr(bench, "CORNERS", ())
+    found = set(named(arch) if callable(named) else named)
     for node in ast.walk(ast.parse(Path(bench.__file__).read_text())):
         if isinstance(node, ast.Call) and node.args:
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
@@ -230,7 +231,7 @@ class Bench:
         self.transactions = int(os.environ.get("BENCH_TRANSACTIONS", "10000"))
         if _coverage is None:
             path = os.environ.get("BENCH_COVERAGE")
-            _coverage = Coverage(corners(module), Path(path) if path else None)
+            _coverage = Coverage(corners(module, self.arch), Path(path) if path else None)
         self.cover = _coverage.cover
         self.inputs: dict[str, Port] = {}
         self.outputs: dict[str, Port] = {}

@@ -24,7 +24,6 @@ from evenspike_core.fixed import ACCUMULATOR_BITS, LEAK_ONE, mask_type
 from evenspike_core.mapping import choose
 from evenspike_core.pack import Descriptor, Packed, pack
 from evenspike_core.program import (
-    KERNELS,
     PIXELS,
     Coding,
     Layer,
@@ -32,7 +31,7 @@ from evenspike_core.program import (
     Readout,
     Segment,
 )
-from evenspike_hw.rtl.layouts import KERNEL_MAX, LOGIT_BITS, PSUM_BITS, TIMESTEP_BITS, Layouts
+from evenspike_hw.rtl.layouts import LOGIT_BITS, PSUM_BITS, TIMESTEP_BITS, Layouts
 from evenspike_hw.rtl.pe.pe import PE_LAYER
 from tests.helpers import stepped
 from tests.helpers.archs import random_mapping
@@ -86,7 +85,11 @@ def random_network(
         if bench.chance(0.5):  # several groups
             time += bench.arch.timesteps * pick(1, 3)
         program = random_program(
-            seed, timesteps=time, max_side=pick(1, side + 1), max_filters=pick(1, filters + 1)
+            seed,
+            timesteps=time,
+            max_side=pick(1, side + 1),
+            max_filters=pick(1, filters + 1),
+            kernel_max=bench.arch.kernel_max,
         )
         if kernel and not _has(program, kernel):
             continue
@@ -449,13 +452,14 @@ class Core:
         at = []
         for axis, position in enumerate((item.y, item.x)):
             at.append(position - segment.offset[axis] - work.tile[axis] * segment.stride)
+        largest = self.arch.kernel_max
         sides = [
-            sum(1 << n for n in range(KERNEL_MAX) if self._reaches(at[axis] - n, work, axis))
+            sum(1 << n for n in range(largest) if self._reaches(at[axis] - n, work, axis))
             for axis in range(2)
         ]
         mask = (1 << segment.kernel) - 1
         # Kernel rows that the kernel does not have are of no use to anybody.
-        noise = [self.bench.random.getrandbits(KERNEL_MAX) & ~mask for _ in sides]
+        noise = [self.bench.random.getrandbits(largest) & ~mask for _ in sides]
         fields |= {
             "half": work.half,
             "kernel": segment.kernel // 2,
@@ -604,7 +608,7 @@ class NetworkRig:
 
     async def random_networks(self, filters: int, words: int, wild: float) -> None:
         """Networks of every kind of layer, each from a reset on. wild: the share of such."""
-        bench, kernels = self.bench, itertools.cycle(KERNELS)
+        bench, kernels = self.bench, itertools.cycle(Layouts(self.bench.arch).sides)
         while self.done < bench.transactions:
             odd = bench.chance(wild)
             network = random_network(

@@ -49,7 +49,12 @@ class Geometry:
 
 
 def random_program(
-    seed: int, *, timesteps: int | None = None, max_side: int = 12, max_filters: int = 17
+    seed: int,
+    *,
+    timesteps: int | None = None,
+    max_side: int = 12,
+    max_filters: int = 17,
+    kernel_max: int = max(KERNELS),
 ) -> Program:
     """A valid Program: an encoder, one to five hidden layers (more if the map has to shrink), and a
     last one with a 1x1 map.
@@ -59,6 +64,7 @@ def random_program(
     timesteps: 1 to 32; drawn if None, seldom above 8.
     max_side: largest height and width of the input; of a strip, one in ten, one is thrice that.
     max_filters: largest number of filters of a layer, and of channels of the input.
+    kernel_max: largest kernel of the layers that the accelerator runs.
     """
     rng = np.random.default_rng(seed)
     time = timesteps
@@ -73,10 +79,10 @@ def random_program(
     shape = (channels, *side)
     layers = [_encoder(rng, shape, time, max_filters)]
     for _ in range(int(rng.choice((1, 2, 3, 5), p=(0.35, 0.35, 0.2, 0.1)))):
-        layers.append(_layer(rng, layers, time, max_filters))
-    while not _geometries(layers, (1, 1)):
-        layers.append(_layer(rng, layers, time, max_filters, shrink=True))
-    layers.append(_layer(rng, layers, time, max_filters, last=True))
+        layers.append(_layer(rng, layers, time, max_filters, kernel_max))
+    while not _geometries(layers, kernel_max, (1, 1)):
+        layers.append(_layer(rng, layers, time, max_filters, kernel_max, shrink=True))
+    layers.append(_layer(rng, layers, time, max_filters, kernel_max, last=True))
     return Program(f"random-{seed}", time, shape, tuple(layers), {"seed": seed})
 
 
@@ -136,11 +142,14 @@ def _reads(source: int, shape: tuple[int, int, int]) -> list[Geometry]:
     return found
 
 
-def _geometries(layers: list[Layer], size: tuple[int, int] | None = None) -> list[Geometry]:
+def _geometries(
+    layers: list[Layer], kernel_max: int, size: tuple[int, int] | None = None
+) -> list[Geometry]:
     """Every way in which the next layer can read an earlier one, to a map of `size` if given."""
     found = []
     for source, layer in enumerate(layers):
-        found += [g for g in _reads(source, layer.output) if size in (None, g.size)]
+        reads = (g for g in _reads(source, layer.output) if g.kernel <= kernel_max)
+        found += [g for g in reads if size in (None, g.size)]
     return found
 
 
@@ -175,11 +184,12 @@ def _layer(
     layers: list[Layer],
     time: int,
     max_filters: int,
+    kernel_max: int,
     *,
     last: bool = False,
     shrink: bool = False,
 ) -> Layer:
-    options = _geometries(layers, (1, 1) if last else None)
+    options = _geometries(layers, kernel_max, (1, 1) if last else None)
     if shrink:
         smallest = min(g.size[0] * g.size[1] for g in options)
         options = [g for g in options if g.size[0] * g.size[1] == smallest]
@@ -191,7 +201,7 @@ def _layer(
     filters = int(rng.choice([f for f in FILTERS if f <= max_filters]))
     geometries = [first]
     for chance in (0.35, 0.3):
-        others = _geometries(layers, first.size)
+        others = _geometries(layers, kernel_max, first.size)
         if not others or rng.random() >= chance:
             break
         other = _pick(rng, others, len(layers) - 1)

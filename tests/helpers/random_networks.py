@@ -62,6 +62,7 @@ ARCHS = {
         match_depth=2,
         spike_entries=1 << 16,
         table_words=1 << 14,
+        kernel_max=3,
     ),
     "wide": Arch(
         pes=32,
@@ -72,6 +73,7 @@ ARCHS = {
         fifo_depth=16,
         memory_latency=9,
         spike_entries=1 << 13,
+        kernel_max=5,
     ),
 }
 """Few, since each is compiled; what they do not vary, the models' own tests do."""
@@ -98,6 +100,7 @@ class Case:
             timesteps=self.timesteps,
             max_side=self.max_side,
             max_filters=self.max_filters,
+            kernel_max=ARCHS[self.arch].kernel_max,
         )
 
 

@@ -19,6 +19,8 @@ ARCHS = [
     "packed,pes=4,fifo_depth=1,match_depth=1,stream_depth=1",
     "packed,timesteps=2,header_words=90,table_words=256",
     "packed,pes=1,timesteps=1,accumulators=16,scratchpad_words=256,header_words=32,spike_entries=9",
+    "packed,pes=4,kernel_max=3,header_words=41,scratchpad_words=256",
+    "packed,pes=2,kernel_max=5,header_words=31",
     "packed,pes=32,timesteps=8,accumulators=64,chunk_blocks=3,scratchpad_words=4096,match_depth=5",
 ]
 

@@ -18,6 +18,8 @@ PES = {
     "packed,timesteps=1": 339_854,
     "packed,timesteps=2": 413_498,
     "packed,timesteps=8": 886_966,
+    "packed,kernel_max=3": 537_246,
+    "packed,kernel_max=5": 545_894,
     "packed,accumulators=1024": 1_155_814,
     "packed,scratchpad_words=4096,header_words=896": 968_774,
     "packed,fifo_depth=16,match_depth=8": 550_262,

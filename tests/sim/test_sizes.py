@@ -21,8 +21,9 @@ def baseline(part: str) -> dict[str, float]:
     return {name: metric["value"] for name, metric in found["metrics"].items()}
 
 
-def test_flip_flops_grow_with_the_timesteps(tmp_path: Path) -> None:
-    arch = preset("packed,timesteps=8")
+@pytest.mark.parametrize("text", ["packed,timesteps=8", "packed,timesteps=1,kernel_max=3"])
+def test_flip_flops_grow_with_timesteps_and_kernels(text: str, tmp_path: Path) -> None:
+    arch = preset(text)
     found = synthesize(Request("pe", arch=arch), tmp_path)["blocks"]["resources"]["flip_flops"]
     assert quantities(arch)["pe_flip_flops"] == pytest.approx(found, rel=0.01)
 

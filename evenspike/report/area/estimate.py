@@ -1,9 +1,9 @@
 """Estimate: the area of a whole machine from its Arch, without synthesising it.
 
 RAM is exact, from the memories that the RTL declares. Logic is a fit to syntheses in generic gates
-(`make synth ARCH=...`, PART=pe and PART=top; Yosys 0.70): the PE's at 1, 2, 4 and 8 timesteps, what
-is around the PEs at 2 to 32 of them (`make area`). Transistors are counted as docs/area.md counts
-them, and no more of area than there is in them.
+(`make synth ARCH=...`, PART=pe and PART=top; Yosys 0.70): the PE's at 1, 2, 4 and 8 timesteps and,
+with each `kernel_max`, at 4; what is around the PEs at 2 to 32 of them (`make area`). Transistors
+are counted as docs/area.md counts them, and no more of area than there is in them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ RAM_BIT = 6
 PORT = 2
 """Transistors of a bit with one port, and of each port more."""
 
-PE_LOGIC = (51_180, 22_150, 702)
-"""Of a PE: constant, by timesteps, and by their square (a LIF stage hands over all later sums)."""
+PE_LOGIC = (22_150, 702)
+"""Of a PE: by timesteps, and by their square (a LIF stage hands over all later sums)."""
+
+PE_CONSTANT = {3: 31_190, 5: 36_800, 7: 51_180}
+"""Of a PE, whatever its timesteps, by the largest kernel that it is built for."""
 
 APU_LOGIC = (17_400, 47)
 """Of the APU: constant, and by the square of the PEs, whose lanes it searches."""
@@ -45,8 +48,8 @@ def estimate(arch: Arch) -> Area:
         if not memory.register
     }
     in_pe = sum(transistors for memory, transistors in ram.items() if memory.in_pe)
-    constant, linear, square = PE_LOGIC
-    pes = in_pe + n * (constant + linear * t + square * t**2)
+    linear, square = PE_LOGIC
+    pes = in_pe + n * (PE_CONSTANT[arch.kernel_max] + linear * t + square * t**2)
     around = sum(ram.values()) - in_pe
     around += APU_LOGIC[0] + APU_LOGIC[1] * n**2
     around += sum(a * b for a, b in zip(REST_LOGIC, (1, t, n, n**2), strict=True))

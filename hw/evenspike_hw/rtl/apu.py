@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.bits import encode, lowest
 from evenspike_hw.rtl.decoder import Axis, Decoder
-from evenspike_hw.rtl.layouts import COORDINATE_BITS, KERNEL_MAX, MAP_BITS, Layouts
+from evenspike_hw.rtl.layouts import COORDINATE_BITS, MAP_BITS, Layouts
 
 
 class Apu(wiring.Component):
@@ -155,20 +155,22 @@ class Apu(wiring.Component):
                     for time in range(self.arch.timesteps)
                 )
             ),
-            self.activation.rows.eq(_connected(m, y, rows.limit, segment.log_stride)),
-            self.activation.columns.eq(_connected(m, x, columns.limit, segment.log_stride)),
+            self.activation.rows.eq(self._connected(m, y, rows.limit)),
+            self.activation.columns.eq(self._connected(m, x, columns.limit)),
             self.activation.y.eq(y),
             self.activation.x.eq(x),
         ]
         return m
 
-
-def _connected(m: Module, distance: Signal, limit: Value, log_stride: Value) -> Value:
-    """A bit for each kernel row r: (distance - r) / stride is an integer inside the tile."""
-    # Behind the tile's last row there are less than KERNEL_MAX others that reach it.
-    behind = Signal(signed(COORDINATE_BITS + 1))
-    m.d.comb += behind.eq(distance - limit)
-    return Cat(
-        (distance >= r) & (behind[-1] | (behind[:3] < r)) & ~(log_stride & (distance[0] ^ (r % 2)))
-        for r in range(KERNEL_MAX)
-    )
+    def _connected(self, m: Module, distance: Signal, limit: Value) -> Value:
+        """A bit for each kernel row r: (distance - r) / stride is an integer inside the tile."""
+        log_stride = self.work.segment.log_stride
+        # Behind the tile's last row there are less than `kernel_max` others that reach it.
+        behind = Signal(signed(COORDINATE_BITS + 1))
+        m.d.comb += behind.eq(distance - limit)
+        return Cat(
+            (distance >= r)
+            & (behind[-1] | (behind[:3] < r))
+            & ~(log_stride & (distance[0] ^ (r % 2)))
+            for r in range(self.arch.kernel_max)
+        )

@@ -12,13 +12,7 @@ from amaranth.hdl import Value, signed
 from amaranth.lib import data
 from amaranth.utils import ceil_log2, exact_log2
 
-from evenspike_core.arch import ENTRIES_MAX, MAP_MAX, SLOTS_MAX, Arch
-
-KERNEL_MAX = 7
-"""Largest kernel side; a kernel code 0 to 3 stands for the sides 1, 3, 5, 7."""
-
-PATTERN_BITS = KERNEL_MAX**2
-"""Bits of the widest WSP."""
+from evenspike_core.arch import ENTRIES_MAX, HEADER_UNITS, MAP_MAX, SLOTS_MAX, Arch
 
 PAIR_OFFSET = 9
 """Where the second kernel of a fetch starts in a pattern: two fit one fetch for K <= 3 only."""
@@ -57,10 +51,10 @@ WEIGHT_BITS = 16
 UNIT_BITS = 16
 """One 16-bit unit of a weight stream: a count, a pair of tokens, a weight or half a bias."""
 
-SLOT_BITS = exact_log2(SLOTS_MAX)
+FETCH_UNITS = 2
+"""Units of the header bank that are read at once: two headers for K <= 3, half of one for K = 7."""
 
-FETCH_BITS = SLOT_BITS + 1
-"""Bits of the number of a fetch: a channel has at most SLOTS_MAX headers, of two words (K = 7)."""
+SLOT_BITS = exact_log2(SLOTS_MAX)
 
 LANE_BITS = 6
 """Bits of a lane in the table memory: at most 64 PEs."""
@@ -103,6 +97,33 @@ class Layouts:
     arch: Arch
 
     @property
+    def sides(self) -> tuple[int, ...]:
+        """Kernel sides that there are; the kernel code is the place of one of them."""
+        return tuple(range(1, self.arch.kernel_max + 1, 2))
+
+    @property
+    def kernel_bits(self) -> int:
+        """Bits of a kernel code."""
+        return ceil_log2(len(self.sides))
+
+    @property
+    def wsp_bits(self) -> int:
+        """Bits of the widest WSP."""
+        return self.arch.kernel_max**2
+
+    @property
+    def pattern_bits(self) -> int:
+        """Bits of the kernel positions of a fetch: the widest WSP, or those of two kernels."""
+        return max(self.wsp_bits, 2 * PAIR_OFFSET)
+
+    @property
+    def fetch_bits(self) -> int:
+        """Bits of the number of a fetch: a channel has at most SLOTS_MAX headers, each of which is
+        of two words for K = 7.
+        """
+        return SLOT_BITS + exact_log2(self.header_line_units // FETCH_UNITS)
+
+    @property
     def lane_bits(self) -> int:
         """Bits of a lane of a spike block, which is the number of a PE."""
         return exact_log2(self.arch.pes)
@@ -125,12 +146,17 @@ class Layouts:
     @property
     def header_unit_bits(self) -> int:
         """Bits of a 16-bit unit of one half of the header bank, or of the number of them."""
-        return ceil_log2(self.header_lines * 4 + 1)
+        return ceil_log2(self.header_lines * self.header_line_units + 1)
+
+    @property
+    def header_line_units(self) -> int:
+        """Units of a line of the header bank: those of the longest header, or of a fetch."""
+        return max(HEADER_UNITS[self.arch.kernel_max], FETCH_UNITS)
 
     @property
     def header_lines(self) -> int:
-        """64-bit lines of one half of the header bank."""
-        return -(-self.arch.header_words // 4)
+        """Lines of one half of the header bank."""
+        return -(-self.arch.header_words // self.header_line_units)
 
     @property
     def row_bits(self) -> int:
@@ -173,12 +199,12 @@ class Layouts:
                 "frees": 1,
                 "round": 1,
                 "half": 1,
-                "kernel": 2,
+                "kernel": self.kernel_bits,
                 "log_stride": 1,
                 "line": self.line_bits,
                 "mask": self.arch.timesteps,
-                "rows": KERNEL_MAX,
-                "columns": KERNEL_MAX,
+                "rows": self.arch.kernel_max,
+                "columns": self.arch.kernel_max,
                 "y": COORDINATE_BITS,
                 "x": COORDINATE_BITS,
             }
@@ -197,7 +223,7 @@ class Layouts:
         return data.StructLayout(
             {
                 "segment": SEGMENT,
-                "kernel": 2,
+                "kernel": self.kernel_bits,
                 "half": 1,
                 "round": 1,
                 "ends_round": 1,
@@ -246,10 +272,10 @@ class Layouts:
                 "marker": 1,
                 "ends_round": 1,
                 "frees": 1,
-                "kernel": 2,
+                "kernel": self.kernel_bits,
                 "log_stride": 1,
-                "pids": PATTERN_BITS,
-                "wsp": PATTERN_BITS,
+                "pids": self.pattern_bits,
+                "wsp": self.pattern_bits,
                 "base": self.weight_address_bits,
                 "slots": data.ArrayLayout(SLOT_BITS, 2),
                 "mask": self.arch.timesteps,
@@ -266,7 +292,13 @@ class Layouts:
         lead: lane of the chunk's first channel. biases: the pass's last chunk, with the biases.
         """
         return data.StructLayout(
-            {"kernel": 2, "log_slots": 3, "lead": self.lane_bits, "biases": 1, "half": 1}
+            {
+                "kernel": self.kernel_bits,
+                "log_slots": 3,
+                "lead": self.lane_bits,
+                "biases": 1,
+                "half": 1,
+            }
         )
 
     @property
@@ -285,7 +317,7 @@ class Layouts:
         return data.StructLayout(
             {
                 "first": self.header_unit_bits,
-                "last": FETCH_BITS,
+                "last": self.fetch_bits,
                 "full": 1,
                 "weight": self.weight_address_bits,
             }
@@ -303,7 +335,13 @@ class Layouts:
         units that a header of this kernel takes.
         """
         return data.StructLayout(
-            {"enable": 1, "half": 1, "unit": self.header_unit_bits, "kernel": 2, "data": 64}
+            {
+                "enable": 1,
+                "half": 1,
+                "unit": self.header_unit_bits,
+                "kernel": self.kernel_bits,
+                "data": HEADER_UNITS[self.arch.kernel_max] * UNIT_BITS,
+            }
         )
 
     @property

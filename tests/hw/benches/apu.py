@@ -15,7 +15,7 @@ from typing import Any, cast
 from evenspike_core.arch import Arch
 from evenspike_core.pack import SegmentDescriptor
 from evenspike_hw.rtl.apu import Apu
-from evenspike_hw.rtl.layouts import ENTRY_BITS, KERNEL_MAX, MAP_BITS, Layouts
+from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS, Layouts
 from tests.helpers import stepped
 from tests.helpers.driver import Bench, test
 
@@ -24,6 +24,7 @@ ARCH = Arch(pes=4, timesteps=3, chunk_blocks=256, spike_entries=1 << ENTRY_BITS)
 VARIANTS = {
     "pes1": Arch(pes=1, timesteps=1, chunk_blocks=1, spike_entries=100),
     "pes16": Arch(pes=16, timesteps=4, chunk_blocks=8),
+    "kernel3": Arch(pes=4, timesteps=3, chunk_blocks=8, spike_entries=1000, kernel_max=3),
 }
 
 
@@ -82,7 +83,7 @@ class Model:
         self.bench = bench
         self.pes, self.timesteps = bench.arch.pes, bench.arch.timesteps
         self.addresses = 1 << (bench.arch.spike_entries - 1).bit_length()
-        activation = Layouts(bench.arch).activation
+        activation, self.sides = Layouts(bench.arch).activation, Layouts(bench.arch).sides
         self.fields = {name: (at.offset, (1 << at.width) - 1) for name, at in activation}
         self.one = self.pes == 1
         clock = self.clock = stepped.Clock()
@@ -236,13 +237,12 @@ class Model:
             "x": x,
         }
 
-    @staticmethod
-    def reached(work: stepped.Work, axis: int, at: int) -> tuple[int, int]:
+    def reached(self, work: stepped.Work, axis: int, at: int) -> tuple[int, int]:
         """Distance from the tile's first row, and the kernel rows that lead to one of its rows."""
         segment, origin, length = work.segment, work.tile[axis], work.tile[axis + 2]
         behind = at - segment.offset[axis]
         rows = 0
-        for r in range(KERNEL_MAX):
+        for r in range(self.bench.arch.kernel_max):
             quotient, rest = divmod(behind - r, segment.stride)
             rows |= (rest == 0 and origin <= quotient < origin + length) << r
         return behind - origin * segment.stride, rows
@@ -401,7 +401,7 @@ class Model:
 
     def random(self) -> Scene:
         bench, random = self.bench, self.bench.random
-        kernel, stride, average = (random.choice(n) for n in ((1, 3, 5, 7), (1, 2), (1, 2, 4, 8)))
+        kernel, stride, average = (random.choice(n) for n in (self.sides, (1, 2), (1, 2, 4, 8)))
         padding = random.choice((0, kernel // 2, random.randrange(8)))
         offset = -padding, -padding
         if bench.chance(0.4):
@@ -521,7 +521,8 @@ async def an_entry_of_no_use_takes_a_cycle(bench: Bench) -> None:
 async def large_maps_and_chunks(bench: Bench) -> None:
     model = Model(bench)
     most = bench.arch.chunk_channels
-    segment = SegmentDescriptor(0, 7, 1, (-3, -3), 1, 1, 256, 256, 0)
+    side = bench.arch.kernel_max
+    segment = SegmentDescriptor(0, side, 1, (-(side // 2), -(side // 2)), 1, 1, 256, 256, 0)
     work = stepped.Work(0, 0, segment, 0, bench.arch.pes, (0, 0, 256, 256), 0, 0, 0, False, True)
     every = (1 << most) - 1
     ones = (1 << bench.arch.timesteps) - 1
@@ -550,7 +551,7 @@ async def first_and_last_columns(bench: Bench) -> None:
         stride, average, kernel = (
             1 + number % 2,
             1 << number // 2 % 4,
-            1 + 2 * bench.random.randrange(4),
+            bench.random.choice(model.sides),
         )
         offset = -(kernel // 2) if number % 3 else bench.random.randrange(-255, 256)
         segment = SegmentDescriptor(0, kernel, stride, (0, offset), average, 1, 1, 256, 0)

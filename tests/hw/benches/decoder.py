@@ -12,7 +12,10 @@ from tests.helpers.driver import Bench, test
 
 component = Decoder
 ARCH = Arch(pes=4, timesteps=3, chunk_blocks=256, spike_entries=1 << ENTRY_BITS)
-VARIANTS = {"block1": Arch(pes=4, timesteps=3, chunk_blocks=1, spike_entries=100)}
+VARIANTS = {
+    "block1": Arch(pes=4, timesteps=3, chunk_blocks=1, spike_entries=100),
+    "kernel3": Arch(pes=4, timesteps=3, chunk_blocks=2, spike_entries=1000, kernel_max=3),
+}
 
 COUNT_MAX = (1 << MAP_BITS) - 1
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -14,19 +15,30 @@ from tests.helpers.layers import table_line
 
 component = Matcher
 ARCH = Arch(pes=4, chunk_blocks=2, scratchpad_words=2048, header_words=400)
-CORNERS = (
-    *(f"K = {side} with a match" for side in (1, 3, 5, 7)),
-    *(f"K = {side} without a match" for side in (1, 3, 5, 7)),
-    *(f"K = {side} with 64 headers" for side in (1, 3, 5, 7)),
-)
-SIDES = (1, 3, 5, 7)
-LAYOUTS = Layouts(ARCH)
-ADDRESSES = 1 << LAYOUTS.weight_address_bits
+VARIANTS = {f"kernel{side}": replace(ARCH, kernel_max=side) for side in (3, 5)}
 ALL_SLOTS = 1 << 6
-FIELDS = {name: (field.offset, field.width) for name, field in LAYOUTS.matched} | {
-    f"slot {n}": (LAYOUTS.matched["slots"].offset + 6 * n, 6) for n in range(2)
-}
-ROUND = LAYOUTS.activation["round"].offset
+
+
+def CORNERS(arch: Arch) -> Iterator[str]:  # noqa: N802  (as where it is a constant)
+    for side in Layouts(arch).sides:
+        yield f"K = {side} with a match"
+        yield f"K = {side} without a match"
+        yield f"K = {side} with 64 headers"
+
+
+class Packets:
+    """The layouts that the model packs, made once. fields: offset and width in `matched`."""
+
+    def __init__(self, arch: Arch) -> None:
+        layouts = Layouts(arch)
+        self.sides = layouts.sides
+        self.address_bits = layouts.weight_address_bits
+        self.activation, self.table_line = layouts.activation, layouts.table_line
+        self.round = self.activation["round"].offset
+        matched = layouts.matched
+        self.fields = {name: (field.offset, field.width) for name, field in matched} | {
+            f"slot {n}": (matched["slots"].offset + 6 * n, 6) for n in range(2)
+        }
 
 
 @cache
@@ -70,10 +82,12 @@ class Model:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
+        self.packets = Packets(bench.arch)
+        self.every = (1 << bench.arch.kernel_max) - 1  # row, or column, of a kernel
         self.table = [[{"first": 0, "headers": 1, "weight": 0}] * 8 for _ in range(2)]
         self.units = [[0] * 400 for _ in range(2)]
         self.line = {"first": 0, "headers": 1, "weight": 0}
-        self.line_bits = pack(LAYOUTS.table_line, table_line(**self.line, side=1))
+        self.line_bits = pack(self.packets.table_line, table_line(**self.line, side=1))
         self.header = 0
         self.round = 0
         self.head: dict[str, Any] | None = None
@@ -126,12 +140,12 @@ class Model:
         """The head, if there is one, is at the FIFO; ready: of the match queue."""
         bench, head = self.bench, self.head
         if head is None:
-            payload = bench.random.getrandbits(LAYOUTS.activation.size)
+            payload = bench.random.getrandbits(self.packets.activation.size)
         elif self.packed is None:
-            payload = self.packed = pack(LAYOUTS.activation, head)
+            payload = self.packed = pack(self.packets.activation, head)
         else:
             payload = self.packed
-        wires = self._wires((payload >> ROUND & 1) == self.round, ready)
+        wires = self._wires((payload >> self.packets.round & 1) == self.round, ready)
         out = await bench.cycle(
             activation__valid=head is not None,
             activation__payload=payload,
@@ -203,9 +217,10 @@ class Model:
             if not self.m2.item["marker"]:
                 weights = sum(wsp.bit_count() for _, _, wsp in self.m2.headers or [])
                 self.bench.cover(
-                    "address of a weight wraps", self.m2.base + weights >= ADDRESSES and weights
+                    "address of a weight wraps",
+                    self.m2.base + weights >= 1 << self.packets.address_bits and weights,
                 )
-                self.seen = (self.m2.base + weights) % ADDRESSES
+                self.seen = (self.m2.base + weights) % (1 << self.packets.address_bits)
                 self.low = self.header
             self.m2 = None
         if self.m1 is not None and wires.m1_leaves:
@@ -220,7 +235,7 @@ class Model:
             self.line = self.table[half][line]
             assert self.head is not None
             side = self.side(self.head)
-            self.line_bits = pack(LAYOUTS.table_line, table_line(**self.line, side=side))
+            self.line_bits = pack(self.packets.table_line, table_line(**self.line, side=side))
         if self.head is not None and wires.pops:
             self.m1 = self.head, 0
             self.head = self.packed = None
@@ -277,7 +292,7 @@ class Model:
 
     def _check_entry(self, found: int, wanted: dict[str, Any]) -> None:
         for name, value in wanted.items():
-            offset, width = FIELDS[name]
+            offset, width = self.packets.fields[name]
             shown = found >> offset & (1 << width) - 1
             assert shown == value, (
                 f"cycle {self.bench.now}: matched {name} is {shown:#x}, expected {value:#x}"
@@ -289,7 +304,7 @@ class Model:
         """Other kernels, tables and headers; nothing may be in flight."""
         bench, random = self.bench, self.bench.random
         # A chunk has one segment, so a half has the headers of one kernel.
-        self.kernels = [random.randrange(4), random.randrange(4)]
+        self.kernels = [random.randrange(len(self.packets.sides)) for _ in range(2)]
         for half in range(2):
             side = 2 * self.kernels[half] + 1
             self.units[half] = self._headers(side, density)
@@ -298,7 +313,7 @@ class Model:
             for _ in range(8):
                 headers = min(random.choice((1, 1, 2, random.randint(1, longest))), room)
                 first = random.choice((0, room - headers, random.randint(0, room - headers)))
-                weight = bench.bits(LAYOUTS.weight_address_bits)
+                weight = bench.bits(self.packets.address_bits)
                 lines.append({"first": first, "headers": headers, "weight": weight})
             self.table[half] = lines
 
@@ -316,7 +331,14 @@ class Model:
     def activation(self, markers: float) -> dict[str, Any]:
         bench, random = self.bench, self.bench.random
         half = random.getrandbits(1)
-        some = (0x7F, 1 << random.randrange(7), 0, random.getrandbits(7), random.getrandbits(7))
+        side = bench.arch.kernel_max
+        some = (
+            self.every,
+            1 << random.randrange(side),
+            0,
+            random.getrandbits(side),
+            random.getrandbits(side),
+        )
         return {
             "marker": int(bench.chance(markers)),
             "ends_round": random.getrandbits(1),
@@ -328,7 +350,7 @@ class Model:
             "line": random.randrange(8),
             "mask": bench.bits(4),
             "rows": random.choice(some),
-            "columns": random.choice((0x7F, *some)),
+            "columns": random.choice((self.every, *some)),
             "y": bench.bits(10),
             "x": bench.bits(10),
         }
@@ -412,7 +434,7 @@ async def random_traffic(bench: Bench) -> None:
 async def long_channels(bench: Bench) -> None:
     """Channels with 64 headers, for each kernel, at the ends of the header bank."""
     made = Model(bench)
-    for code in range(4):
+    for code in range(len(made.packets.sides)):
         for density in (0.02, 1.0):
             made.fill(density, 64)
             made.kernels = [code, code]
@@ -426,8 +448,8 @@ async def long_channels(bench: Bench) -> None:
             ):
                 line = {"first": first, "headers": 64, "weight": bench.bits(11)}
                 made.table[half] = [line] * 8
-                whole = {"half": half, "round": made.round, "rows": 0x7F, "columns": 0x7F}
-                made.offer(made.activation(0.0) | whole)
+                whole = {"rows": made.every, "columns": made.every}
+                made.offer(made.activation(0.0) | {"half": half, "round": made.round} | whole)
                 for _ in range(4):
                     await made.cycle(ready=bench.chance(0.5))
                 await made.settle()
@@ -440,7 +462,8 @@ async def reset(bench: Bench) -> None:
     for _ in range(20):
         made.fill(1.0, 4)
         for _ in range(bench.random.randrange(1, 8)):
-            made.offer(made.activation(0.3) | {"round": made.round, "rows": 0x7F, "columns": 0x7F})
+            whole = {"rows": made.every, "columns": made.every}
+            made.offer(made.activation(0.3) | {"round": made.round} | whole)
             await made.cycle(ready=False)
         bench.cover("reset with all stages full", made.m1 is not None and made.m2 is not None)
         made.head = None

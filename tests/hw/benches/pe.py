@@ -5,19 +5,24 @@ Of all PEs of the model one has the RTL at its side; `tests/helpers/machine.py` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from evenspike_core.program import KERNELS
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.pe.pe import PE_LAYER, Pe
 from tests.helpers.driver import Bench, pack, test
 from tests.helpers.machine import SMALL, Core, NetworkRig, Pauses, loud_network, random_pauses
 
 component = Pe
 ARCH = replace(SMALL, slots=16)
+VARIANTS = {"kernel3": replace(ARCH, kernel_max=3)}
 
-CORNERS = (*(f"kernel {side} issues" for side in KERNELS), "reset in the middle of a layer")
+
+def CORNERS(arch: Arch) -> Iterator[str]:  # noqa: N802  (as where it is a constant)
+    yield "reset in the middle of a layer"
+    yield from (f"kernel {side} issues" for side in Layouts(arch).sides)
 
 
 class Rig(NetworkRig):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evenspike_core.arch import HEADER_UNITS, Arch
+from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.pe.scratchpad import Scratchpad
 from tests.helpers.driver import Bench, test
 
 component = Scratchpad
 ARCH = Arch(pes=4, scratchpad_words=256, header_words=27)  # neither bank is a power of two
+VARIANTS = {f"kernel{side}": replace(ARCH, kernel_max=side) for side in (3, 5)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,10 @@ class Model:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.weight_words = 2 * bench.arch.weight_words
-        self.units = -(-bench.arch.header_words // 4) * 4
+        self.sides = Layouts(bench.arch).sides
+        self.line = line = max(2, HEADER_UNITS[self.sides[-1]])  # units of a line
+        self.data_bits = 16 * HEADER_UNITS[self.sides[-1]]
+        self.units = -(-bench.arch.header_words // line) * line
         self.weights = dict.fromkeys(range(self.weight_words), 0)
         self.headers = {(half, n): 0 for half in (0, 1) for n in range(self.units)}
         self.weight: int | None = 0
@@ -44,8 +49,12 @@ class Model:
         self.weight_address: int | None = None
         self.word: tuple[int, int] | None = None
         self.seen: set[tuple[str | int, ...]] = set()
-        half, last = self.weight_words // 2, self.units // 4 - 1
-        places = {(code, n) for code in range(4) for n in range(0, 4, HEADER_UNITS[2 * code + 1])}
+        half, last = self.weight_words // 2, self.units // line - 1
+        places = {
+            (code, n)
+            for code, side in enumerate(self.sides)
+            for n in range(0, line, HEADER_UNITS[side])
+        }
         self.weight_ends = {("weight", n) for n in (0, half - 1, half, 2 * half - 1)}
         self.line_ends = {("line", h, line) for h in (0, 1) for line in (0, last)}
         self.places = {("place", *p) for p in places}
@@ -86,7 +95,7 @@ class Model:
             low, high = (self.headers[fetch.half, 2 * fetch.unit + n] for n in (0, 1))
             self.header = low | high << 16
             if header is not None and any(
-                half == fetch.half and unit // 4 == 2 * fetch.unit // 4
+                half == fetch.half and unit // self.line == 2 * fetch.unit // self.line
                 for half, unit in header.spread()
             ):
                 self.header = None
@@ -108,11 +117,11 @@ class Model:
         words = {(half, unit // 2 * 2) for half, unit in units}
         word = None if fetch is None else (fetch.half, 2 * fetch.unit)
         if header is not None:
-            self.seen.add(("place", header.kernel, header.unit % 4))
+            self.seen.add(("place", header.kernel, header.unit % self.line))
         if read is not None:
             self.seen.add(("weight", read))
         if word is not None:
-            self.seen |= {("line", word[0], word[1] // 4), ("word", word[1] % 4)}
+            self.seen |= {("line", word[0], word[1] // self.line), ("word", word[1] % self.line)}
         cover("weight read in the cycle of its write", address is not None and address == read)
         cover(
             "weight held while it is overwritten",
@@ -125,21 +134,21 @@ class Model:
         cover("first and last weight of each half", self.weight_ends <= self.seen)
         cover("first and last header line of each half", self.line_ends <= self.seen)
         cover("header of each kernel at each place of a line", self.places <= self.seen)
-        cover("each word of a line", {("word", 0), ("word", 2)} <= self.seen)
+        cover("each word of a line", {("word", n) for n in range(0, self.line, 2)} <= self.seen)
 
     def _beside(self, header: Header) -> bool:
         """The header shares its line with units that are not 0."""
-        first = header.unit // 4 * 4
-        line = {(header.half, first + n) for n in range(4)}
+        first = header.unit // self.line * self.line
+        line = {(header.half, first + n) for n in range(self.line)}
         return any(self.headers[place] for place in line - set(header.spread()))
 
     def random_header(self) -> Header:
         bench = self.bench
-        kernel = bench.random.randrange(4)
+        kernel = bench.random.randrange(len(self.sides))
         units = HEADER_UNITS[2 * kernel + 1]
         # What is above the header's units does not count.
         unit = bench.random.randrange(self.units // units) * units
-        return Header(bench.random.randrange(2), unit, kernel, bench.bits(64))
+        return Header(bench.random.randrange(2), unit, kernel, bench.bits(self.data_bits))
 
     def random_fetch(self) -> Header:
         return Header(self.bench.random.randrange(2), self.bench.random.randrange(self.units // 2))
@@ -167,8 +176,8 @@ async def every_address_takes_zeros_and_ones(bench: Bench) -> None:
             await model.cycle(write=(address, value))
         for address in reversed(range(model.weight_words)):
             await model.cycle(read=address)
-        bits = value * 0x0001000100010001
-        for kernel in (3, 2, 1, 0):
+        bits = value * 0x0001000100010001 & (1 << model.data_bits) - 1
+        for kernel in reversed(range(len(model.sides))):
             units = HEADER_UNITS[2 * kernel + 1]
             for half in (0, 1):
                 for unit in range(0, model.units, units):
@@ -184,9 +193,10 @@ async def every_address_has_a_cell_of_its_own(bench: Bench) -> None:
     model = await begin(bench)
     for address in range(model.weight_words):
         await model.cycle(write=(address, address * 321 % 65536))
+    above = 0xAAAA_AAAA_AAAA_0000 & (1 << model.data_bits) - 1
     for half in (0, 1):
         for unit in range(model.units):
-            await model.cycle(header=Header(half, unit, 0, 0xAAAA_AAAA_AAAA_0000 | 257 * unit))
+            await model.cycle(header=Header(half, unit, 0, above | 257 * unit))
     for address in range(model.weight_words):
         await model.cycle(read=address)
     for word in range(model.units // 2):
@@ -198,7 +208,8 @@ async def every_address_has_a_cell_of_its_own(bench: Bench) -> None:
 @test
 async def reset_keeps_contents_and_outputs(bench: Bench) -> None:
     model = await begin(bench)
-    await model.cycle(write=(5, 0xFFFD), header=Header(1, 4, 3, 0x0123_4567_89AB_CDEF))
+    whole = 0x0123_4567_89AB_CDEF & (1 << model.data_bits) - 1
+    await model.cycle(write=(5, 0xFFFD), header=Header(1, 4, len(model.sides) - 1, whole))
     await model.cycle(read=5, fetch=Header(1, 3))
     await model.cycle()
     await bench.reset()

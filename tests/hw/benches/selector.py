@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from typing import Any
+
+from amaranth.lib import data
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.layouts import PAIR_OFFSET, Layouts
@@ -15,14 +17,22 @@ from tests.helpers.driver import Bench, pack, test
 
 component = Selector
 ARCH = Arch(pes=4, scratchpad_words=2048)
-CORNERS = (
-    *(f"K = {side}, stride {stride}" for side in (1, 3, 5, 7) for stride in (1, 2)),
-    *(f"every position of K = {side}" for side in (1, 3, 5, 7)),
-)
-LAYOUTS = Layouts(ARCH)
-ADDRESSES = 1 << LAYOUTS.weight_address_bits
-LOG_ROWS = LAYOUTS.row_bits
-KERNELS = (1, 3, 5, 7)
+VARIANTS = {f"kernel{side}": replace(ARCH, kernel_max=side) for side in (3, 5)}
+ADDRESS_BITS = Layouts(ARCH).weight_address_bits
+LOG_ROWS = Layouts(ARCH).row_bits
+
+
+def CORNERS(arch: Arch) -> Iterator[str]:  # noqa: N802  (as where it is a constant)
+    for side in Layouts(arch).sides:
+        yield f"every position of K = {side}"
+        for stride in (1, 2):
+            yield f"K = {side}, stride {stride}"
+
+
+@cache  # of the same layout: to compare two costs more than a cycle
+def layout(arch: Arch) -> data.StructLayout:
+    """Of an entry of the match queue."""
+    return Layouts(arch).matched
 
 
 @dataclass(frozen=True)
@@ -66,14 +76,13 @@ class Entry:
             "ends_round": self.ends_round,
             "frees": self.frees,
         }
+        matched = layout(bench.arch)
         if not self.kernels:  # of a marker nothing else counts
-            below = pack(LAYOUTS.matched, dict.fromkeys(fields, 1)).bit_length()
-            return pack(LAYOUTS.matched, fields) | (
-                bench.random.getrandbits(LAYOUTS.matched.size - below) << below
-            )
+            below = pack(matched, dict.fromkeys(fields, 1)).bit_length()
+            return pack(matched, fields) | (bench.random.getrandbits(matched.size - below) << below)
         slots = [kernel.slot for kernel in self.kernels]
         return pack(
-            LAYOUTS.matched,
+            matched,
             fields
             | {
                 "kernel": self.side // 2,
@@ -106,7 +115,7 @@ def weights(entry: Entry, layer: Layer) -> list[tuple[int, int]]:
                 assert 0 <= y < height
                 assert 0 <= x < width
                 row = (kernel.slot * height + y) * width + x
-                found.append((address % ADDRESSES, row))
+                found.append((address % (1 << ADDRESS_BITS), row))
             address += 1
     return found
 
@@ -125,7 +134,8 @@ class Model:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.layer = Layer(0, 0)
-        self.seen: dict[int, set[int]] = {side: set() for side in KERNELS}
+        self.sides = Layouts(bench.arch).sides
+        self.seen: dict[int, set[int]] = {side: set() for side in self.sides}
         self.issued = 0
         self.entries = 0
         self.before: Entry | None = None  # taken in the cycle before
@@ -146,7 +156,7 @@ class Model:
 
     async def cycle(self) -> None:
         bench, head = self.bench, self.head
-        payload = bench.random.getrandbits(LAYOUTS.matched.size) if head is None else self.packed
+        payload = bench.random.getrandbits(layout(bench.arch).size) if head is None else self.packed
         out = await bench.cycle(
             matched__valid=head is not None, matched__payload=payload, **self.layer.drive()
         )
@@ -235,7 +245,8 @@ class Model:
             self.seen[side] |= {n for n in range(area) if pattern >> n & 1}
         first = head.kernels[0]
         cover(f"every position of K = {side}", len(self.seen[side]) == area)
-        cover("all 49 positions match", pids[0] == (1 << 49) - 1)
+        most = head.side == self.sides[-1]
+        cover("all positions of the largest kernel match", most and pids[0] == (1 << area) - 1)
         cover("a single match", len(self.left) == 1)
         cover("both kernels match", len(pids) == 2 and all(pids))
         cover("only the second kernel matches", len(pids) == 2 and not pids[0])
@@ -259,7 +270,7 @@ class Model:
     def entry(self, density: float, matching: float) -> Entry:
         """With at least one match."""
         bench, random, layer = self.bench, self.bench.random, self.layer
-        side, stride = random.choice(KERNELS), random.choice((1, 2))
+        side, stride = random.choice(self.sides), random.choice((1, 2))
         found: list[list[int]] = []  # kernel rows, and columns, that match
         at = []
         for log_length in (layer.log_height, layer.log_width):
@@ -290,7 +301,7 @@ class Model:
             side,
             stride,
             tuple(kernels),
-            bench.bits(LAYOUTS.weight_address_bits),
+            bench.bits(ADDRESS_BITS),
             bench.bits(ARCH.timesteps),
             at[0],
             at[1],
@@ -338,14 +349,13 @@ async def latency(bench: Bench) -> None:
 async def all_positions(bench: Bench) -> None:
     """Every kernel position alone, with all weights living, for each side and stride."""
     model = Model(bench)
-    for side in KERNELS:
+    for side in model.sides:
         for stride in (1, 2):
             model.layer = Layer(3, 3)
-            if side == 7 and stride == 1:
-                whole = (1 << 49) - 1
+            whole = (1 << side * side) - 1
+            if side == model.sides[-1] and stride == 1:
                 model.offer(Entry(side, stride, (Kernel(1, whole, whole),), 5, 15, 7, 7))
                 await model.settle()
-            whole = (1 << side * side) - 1
             for pid in range(side * side):
                 y, x = pid // side + 2 * stride, pid % side + 5 * stride
                 for second in range(2 if side <= 3 else 1):
@@ -358,15 +368,20 @@ async def all_positions(bench: Bench) -> None:
 
 @test
 async def all_pairs(bench: Bench) -> None:
-    """Every two kernel positions of K = 7, the weights between them living or not."""
+    """Every two positions of a fetch of the largest kernel, the weights between living or not."""
     model = Model(bench)
     model.layer = Layer(3, 3)
-    for low, high in combinations(range(49), 2):
+    side = model.sides[-1]
+    area, count = side * side, 2 if side <= 3 else 1
+    for low, high in combinations(range(count * area), 2):
         pids = 1 << low | 1 << high
-        wsp = pids | bench.bits(49)
-        model.offer(
-            Entry(7, 1, (Kernel(bench.bits(2), wsp, pids),), bench.bits(11), bench.bits(4), 7, 7)
+        wsp = pids | bench.bits(count * area)
+        whole = (1 << area) - 1
+        kernels = tuple(
+            Kernel(bench.bits(2), wsp >> area * n & whole, pids >> area * n & whole)
+            for n in range(count)
         )
+        model.offer(Entry(side, 1, kernels, bench.bits(11), bench.bits(4), 7, 7))
         await model.settle()
 
 
@@ -398,8 +413,10 @@ async def reset(bench: Bench) -> None:
             model.offer(model.marker())
             await model.settle()
         model.layer = Layer(4, 4)
-        whole = (1 << 49) - 1
-        model.offer(Entry(7, 1, (Kernel(0, whole, whole),), 0, 15, 9, 9))
+        side = model.sides[-1]
+        whole = (1 << side * side) - 1
+        kernels = (Kernel(0, whole, whole),) * (2 if side <= 3 else 1)
+        model.offer(Entry(side, 1, kernels, 0, 15, 9, 9))
         for _ in range(bench.random.randrange(1, 20)):
             await model.cycle()
         bench.cover("reset between the weights of an entry")

@@ -5,7 +5,7 @@ against the cycle model's loader.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ from amaranth.lib import wiring
 
 from evenspike_core.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
 from evenspike_core.pack import Descriptor, pack, split_chunk
+from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.pe.unpacker import Unpacker
 from evenspike_sim.loader import LoadedChunk, load_pass
 from tests.helpers import stepped
@@ -25,7 +26,11 @@ from tests.helpers.networks import random_program
 
 ARCH = Arch(pes=4, scratchpad_words=512, header_words=64, spike_entries=1 << 15)
 
-CORNERS = tuple(f"kernel of side {side}" for side in HEADER_UNITS)
+VARIANTS = {f"kernel{side}": replace(ARCH, kernel_max=side) for side in (3, 5)}
+
+
+def CORNERS(arch: Arch) -> Iterator[str]:  # noqa: N802  (as where it is a constant)
+    return (f"kernel of side {side}" for side in Layouts(arch).sides)
 
 
 @cache  # of the same layouts, so that they are found fast: comparing two costs more than a cycle
@@ -75,7 +80,7 @@ class Style:
 def random_chunk(bench: Bench, half: int, style: Style | None = None) -> Chunk:
     random, arch = bench.random, bench.arch
     chunk = Chunk(
-        random.choice(tuple(HEADER_UNITS)),
+        random.choice(Layouts(arch).sides),
         random.randrange(7),
         random.choice((0, random.randrange(arch.pes))),
         bench.chance(0.4),
@@ -199,6 +204,7 @@ class Model:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.arch = bench.arch
+        self.sides = Layouts(bench.arch).sides
         self.clock = stepped.Clock()
         self.writes = Writes(bench.arch)
         machine = cast(stepped.Machine, SimpleNamespace(clock=self.clock))
@@ -395,7 +401,7 @@ class Model:
         )
         cover(
             "header bank full with headers of each size",
-            {("headers", n) for n in (1, 2, 4)} <= self.memory.seen,
+            {("headers", HEADER_UNITS[n]) for n in self.sides} <= self.memory.seen,
         )
 
     def held_skip(self, after: stepped.Unpacking) -> bool:
@@ -568,7 +574,7 @@ async def packed_programs(bench: Bench) -> None:
 
 def packed_chunks(arch: Arch, seed: int) -> Iterator[tuple[list[list[int]], Chunk, LoadedChunk]]:
     """Of a random Program's chunks: the words of each PE, the context, and what they decode to."""
-    program = random_program(seed, timesteps=arch.timesteps)
+    program = random_program(seed, timesteps=arch.timesteps, kernel_max=arch.kernel_max)
     packed = pack(program, random_mapping(program, arch, seed), arch)
     for layer in packed.layers[1:]:
         for number, (address, _) in enumerate(layer.passes):

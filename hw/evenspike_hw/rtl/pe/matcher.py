@@ -10,9 +10,8 @@ from evenspike_core.arch import Arch
 from evenspike_hw.rtl.bits import popcount
 from evenspike_hw.rtl.layouts import (
     COORDINATE_BITS,
-    FETCH_BITS,
+    FETCH_UNITS,
     PAIR_OFFSET,
-    PATTERN_BITS,
     SLOT_BITS,
     UNIT_BITS,
     Layouts,
@@ -53,10 +52,15 @@ class Matcher(wiring.Component):
                 "table_read": Out(layouts.table_read),
                 "line": In(layouts.table_line),
                 "header_read": Out(layouts.header_read),
-                "header": In(2 * UNIT_BITS),
+                "header": In(FETCH_UNITS * UNIT_BITS),
                 "matched": Out(stream.Signature(layouts.matched)),
             }
         )
+
+    @property
+    def in_halves(self) -> bool:
+        """Whether there are headers that take two fetches."""
+        return 7 in self.layouts.sides
 
     @property
     def fetch(self) -> data.StructLayout:
@@ -72,14 +76,14 @@ class Matcher(wiring.Component):
                 "marker": 1,
                 "ends_round": 1,
                 "frees": 1,
-                "kernel": 2,
+                "kernel": self.layouts.kernel_bits,
                 "log_stride": 1,
                 "opens": 1,
                 "low": 1,
                 "high": 1,
-                "completes": 1,
-                "positions": PATTERN_BITS,
-                "word": 2 * UNIT_BITS,
+                **({"completes": 1} if self.in_halves else {}),
+                "positions": self.layouts.pattern_bits,
+                "word": FETCH_UNITS * UNIT_BITS,
                 "weight": self.layouts.weight_address_bits,
                 "mask": self.arch.timesteps,
                 "y": COORDINATE_BITS,
@@ -113,15 +117,8 @@ class Matcher(wiring.Component):
 
         # `item` is the activation, `number` its fetch.
         item = Signal(self.layouts.activation)
-        number = Signal(FETCH_BITS)
-        start = Signal(len(self.header_read.word))  # the first word of the channel's headers
-        with m.Switch(item.kernel):
-            with m.Case(0, 1):
-                m.d.comb += start.eq(self.line.first >> 1)
-            with m.Case(2):
-                m.d.comb += start.eq(self.line.first)
-            with m.Case(3):
-                m.d.comb += start.eq(self.line.first << 1)
+        number = Signal(self.layouts.fetch_bits)
+        start = self._start(m, item.kernel)
         m.d.comb += [
             m1_leaves.eq(m1_valid & ~blocked),
             m1_ends.eq(item.marker | (number == self.line.last)),
@@ -134,15 +131,15 @@ class Matcher(wiring.Component):
         with m.Elif(m1_leaves):
             m.d.sync += [m1_valid.eq(~m1_ends), number.eq(number + 1)]
 
-        positions = position_mask(m, item.kernel, item.rows, item.columns)
-        found = {
+        mask: dict[str, Value] = {
             # The first header may be the second of its word, the last one the first.
             "low": (number != 0) | ~self.line.first[0],
             "high": ~m1_ends | self.line.full,
-            "completes": (item.kernel == 3) & number[0],
-            "positions": positions,
         }
-        found["word"] = word_mask(m, item.kernel, **found)
+        if self.in_halves:
+            mask["completes"] = (item.kernel == 3) & number[0]
+        mask["positions"] = self._positions(m, item)
+        mask["word"] = self._word(m, item.kernel, mask)
 
         # --- stage M2: compares the headers with the mask, counts the weights, sends the matches --
 
@@ -150,30 +147,33 @@ class Matcher(wiring.Component):
         with m.If(m1_leaves):
             m.d.sync += m2_valid.eq(1)
             m.d.sync += [fetch[name].eq(item[name]) for name in PASSED_ON]
-            m.d.sync += [fetch[name].eq(value) for name, value in found.items()]
+            m.d.sync += [fetch[name].eq(value) for name, value in mask.items()]
             m.d.sync += [fetch.opens.eq(number == 0), fetch.weight.eq(self.line.weight)]
         with m.Elif(m2_leaves):
             m.d.sync += m2_valid.eq(0)
 
-        wsp = Signal(PATTERN_BITS)
-        pids = Signal(PATTERN_BITS)
+        wsp = Signal(self.layouts.pattern_bits)
+        pids = Signal(self.layouts.pattern_bits)
         slots = Signal(data.ArrayLayout(SLOT_BITS, 2))
         base = Signal(self.layouts.weight_address_bits)
         # Of the fetch before: where its weights begin and which there are, whose number is counted
         # here, since the header comes late in its own cycle; and the first half of one (K = 7).
         last_base, last_wsp = Signal.like(base), Signal.like(wsp)
-        first_half, first_matches = Signal(2 * UNIT_BITS), Signal()
+        first_half, first_matches = Signal(FETCH_UNITS * UNIT_BITS), Signal()
         with m.Switch(fetch.kernel):
-            for code in range(4):
+            for code, side in enumerate(self.layouts.sides):
                 with m.Case(code):
-                    self._decode(m, 2 * code + 1, fetch, first_half, wsp, slots)
+                    self._decode(m, side, fetch, first_half, wsp, slots)
         # Whether there is a match decides over all stages: it does not wait for the pattern.
         matches = Signal()
         out = self.matched.payload
         m.d.comb += [
             pids.eq(wsp & fetch.positions),
             base.eq(Mux(fetch.opens, fetch.weight, last_base + popcount(last_wsp))),
-            matches.eq((self.header & fetch.word).any() | (fetch.completes & first_matches)),
+            matches.eq(
+                (self.header & fetch.word).any()
+                | (fetch.completes & first_matches if self.in_halves else 0)
+            ),
             self.matched.valid.eq(m2_valid & (fetch.marker | matches)),
             blocked.eq(m2_valid & ~self.matched.ready & (fetch.marker | matches)),
             m2_leaves.eq(m2_valid & ~blocked),
@@ -184,13 +184,27 @@ class Matcher(wiring.Component):
             *(out[name].eq(fetch[name]) for name in PASSED_ON),
         ]
         with m.If(m2_leaves):
-            m.d.sync += [
-                last_base.eq(base),
-                last_wsp.eq(wsp),
-                first_half.eq(self.header),
-                first_matches.eq((self.header & fetch.positions[: len(first_half)]).any()),
-            ]
+            m.d.sync += [last_base.eq(base), last_wsp.eq(wsp)]
+            if self.in_halves:
+                m.d.sync += [
+                    first_half.eq(self.header),
+                    first_matches.eq((self.header & fetch.positions[: len(first_half)]).any()),
+                ]
         return m
+
+    def _start(self, m: Module, kernel: Value) -> Signal:
+        """The first word of the channel's headers."""
+        start = Signal(len(self.header_read.word))
+        with m.Switch(kernel):
+            with m.Case(0, 1):
+                m.d.comb += start.eq(self.line.first >> 1)
+            if 5 in self.layouts.sides:
+                with m.Case(2):
+                    m.d.comb += start.eq(self.line.first)
+            if 7 in self.layouts.sides:
+                with m.Case(3):
+                    m.d.comb += start.eq(self.line.first << 1)
+        return start
 
     def _decode(
         self, m: Module, side: int, fetch: data.View, first_half: Signal, wsp: Signal, slots: Signal
@@ -208,39 +222,38 @@ class Matcher(wiring.Component):
             own, slot = split_header(Cat(first_half, self.header), side)
             m.d.comb += [wsp.eq(Mux(fetch.completes, own, 0)), slots[0].eq(slot)]
 
+    def _positions(self, m: Module, item: data.View) -> Signal:
+        """Bit r * K + s is rows[r] & columns[s]; for K <= 3 that of each of the two kernels."""
+        found = Signal(self.layouts.pattern_bits)
 
-def position_mask(m: Module, kernel: Value, rows: Value, columns: Value) -> Signal:
-    """Bit r * K + s is rows[r] & columns[s]; for K <= 3 that of each of the two kernels."""
-    found = Signal(PATTERN_BITS)
+        def mask(side: int) -> Value:
+            return Cat(item.rows[n // side] & item.columns[n % side] for n in range(side * side))
 
-    def mask(side: int) -> Value:
-        return Cat(rows[n // side] & columns[n % side] for n in range(side * side))
+        with m.Switch(item.kernel):
+            with m.Case(0, 1):  # a pattern of K = 1 has only the first bit of each kernel
+                m.d.comb += found.eq(Cat(mask(3), mask(3)))
+            for code, side in enumerate(self.layouts.sides[2:], 2):
+                with m.Case(code):
+                    m.d.comb += found.eq(mask(side))
+        return found
 
-    with m.Switch(kernel):
-        with m.Case(0, 1):  # a pattern of K = 1 has only the first bit of each kernel
-            m.d.comb += found.eq(Cat(mask(3), mask(3)))
-        with m.Case(2):
-            m.d.comb += found.eq(mask(5))
-        with m.Case(3):
-            m.d.comb += found.eq(mask(7))
-    return found
-
-
-def word_mask(
-    m: Module, kernel: Value, low: Value, high: Value, completes: Value, positions: Signal
-) -> Signal:
-    """The position mask where a word of the header bank has its WSPs."""
-    found = Signal(2 * UNIT_BITS)
-    pair = ((low, positions[:PAIR_OFFSET]), (high, positions[PAIR_OFFSET : 2 * PAIR_OFFSET]))
-    with m.Switch(kernel):
-        for code in range(2):
-            area = (2 * code + 1) ** 2
-            with m.Case(code):
-                for at, (belongs, mask) in enumerate(pair):
-                    bits = found[at * UNIT_BITS :][:area]
-                    m.d.comb += bits.eq(Mux(belongs, mask[:area], 0))
-        with m.Case(2):
-            m.d.comb += found.eq(positions[:25])
-        with m.Case(3):
-            m.d.comb += found.eq(Mux(completes, positions[2 * UNIT_BITS :], 0))
-    return found
+    def _word(self, m: Module, kernel: Value, mask: dict[str, Value]) -> Signal:
+        """The position mask where a word of the header bank has its WSPs."""
+        found = Signal(FETCH_UNITS * UNIT_BITS)
+        positions = mask["positions"]
+        pair = (
+            (mask["low"], positions[:PAIR_OFFSET]),
+            (mask["high"], positions[PAIR_OFFSET : 2 * PAIR_OFFSET]),
+        )
+        with m.Switch(kernel):
+            for code, side in enumerate(self.layouts.sides):
+                with m.Case(code):
+                    if side <= 3:
+                        for at, (belongs, own) in enumerate(pair):
+                            bits = found[at * UNIT_BITS :][: side**2]
+                            m.d.comb += bits.eq(Mux(belongs, own[: side**2], 0))
+                    elif side == 5:
+                        m.d.comb += found.eq(positions[: side**2])
+                    else:
+                        m.d.comb += found.eq(Mux(mask["completes"], positions[len(found) :], 0))
+        return found

@@ -8,14 +8,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from evenspike_core.arch import HEADER_UNITS, Arch
-from evenspike_hw.rtl.layouts import UNIT_BITS, WEIGHT_BITS, Layouts
+from evenspike_hw.rtl.layouts import FETCH_UNITS, UNIT_BITS, WEIGHT_BITS, Layouts
 from evenspike_hw.rtl.ram import Ram
-
-LINE_UNITS = 4
-"""16-bit units of a line of the header bank: the longest header (K = 7)."""
-
-HEADER_BITS = 32
-"""Bits of the header bank that are read at once: two headers for K <= 3, half of one for K = 7."""
 
 
 class Scratchpad(wiring.Component):
@@ -41,7 +35,7 @@ class Scratchpad(wiring.Component):
                 "weight_read": In(layouts.weight_read),
                 "header_read": In(layouts.header_read),
                 "weight": Out(signed(WEIGHT_BITS)),
-                "header": Out(HEADER_BITS),
+                "header": Out(FETCH_UNITS * UNIT_BITS),
             }
         )
 
@@ -70,28 +64,34 @@ class Scratchpad(wiring.Component):
         A header is offered at every place of the line where one of its kernel can be, and the
         enables say which.
         """
-        width = LINE_UNITS * UNIT_BITS
-        m.submodules.headers = memory = Ram(width, 2 * self.layouts.header_lines)
+        line_units = self.layouts.header_line_units
+        m.submodules.headers = memory = Ram(line_units * UNIT_BITS, 2 * self.layouts.header_lines)
         write, read = memory.write_port(granularity=UNIT_BITS), memory.read_port()
         given, wanted = self.header_write, self.header_read
-        m.d.comb += write.addr.eq(Cat(given.half, given.unit[2:]))
+        m.d.comb += write.addr.eq(Cat(given.half, given.unit[exact_log2(line_units) :]))
         with m.Switch(given.kernel):
-            for code in range(4):
-                units = HEADER_UNITS[2 * code + 1]
+            for code, side in enumerate(self.layouts.sides):
+                units = HEADER_UNITS[side]
                 header = given.data[: units * UNIT_BITS]
                 with m.Case(code):
-                    m.d.comb += write.data.eq(header.replicate(LINE_UNITS // units))
-                    for place in range(LINE_UNITS // units):
-                        chosen = given.unit[exact_log2(units) : 2] == place
+                    m.d.comb += write.data.eq(header.replicate(line_units // units))
+                    for place in range(line_units // units):
+                        chosen = given.unit[exact_log2(units) : exact_log2(line_units)] == place
                         m.d.comb += write.en[place * units : (place + 1) * units].eq(
                             (given.enable & chosen).replicate(units)
                         )
 
+        m.d.comb += read.en.eq(wanted.enable)
+        if line_units == FETCH_UNITS:
+            m.d.comb += [
+                read.addr.eq(Cat(wanted.half, wanted.word)),
+                self.header.eq(read.data),
+            ]
+            return
         high = Signal(reset_less=True)  # as the RAM's output, it stays
         with m.If(wanted.enable):
             m.d.sync += high.eq(wanted.word[0])
         m.d.comb += [
-            read.en.eq(wanted.enable),
             read.addr.eq(Cat(wanted.half, wanted.word[1:])),
-            self.header.eq(read.data.word_select(high, HEADER_BITS)),
+            self.header.eq(read.data.word_select(high, FETCH_UNITS * UNIT_BITS)),
         ]

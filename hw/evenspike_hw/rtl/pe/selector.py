@@ -8,12 +8,10 @@ from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.bits import lowest, popcount, select, total
-from evenspike_hw.rtl.layouts import KERNEL_MAX, PAIR_OFFSET, PATTERN_BITS, Layouts
+from evenspike_hw.rtl.layouts import PAIR_OFFSET, Layouts
 
 SHIFT_BITS = 4
 """Bits of the logarithm of a tile's width or area."""
-
-GROUPS = range(KERNEL_MAX)
 
 
 class Selector(wiring.Component):
@@ -55,17 +53,28 @@ class Selector(wiring.Component):
             }
         )
 
+    @property
+    def side(self) -> int:
+        """The largest kernel's."""
+        return self.arch.kernel_max
+
+    @property
+    def groups(self) -> range:
+        """Groups of `side` bits of the pattern."""
+        return range(self.layouts.pattern_bits // self.side)
+
     def elaborate(self, platform: object) -> Module:
-        # The pattern is searched in groups of 7 bits. Each group finds its lowest match, and counts
-        # the living weights before it, while the lowest group with a match is being found: no path
-        # runs through all 49 bits.
+        # The pattern is searched in groups of `kernel_max` bits, 7 of 7 or 6 of 3. Each finds its
+        # lowest match, and counts the living weights before it, while the lowest group with a match
+        # is being found: no path runs through all bits.
         m = Module()
+        side, groups, bits = self.side, self.groups, self.layouts.pattern_bits
         entry = self.matched.payload
         issues, last = Signal(), Signal()
         # Matches of the entry that are left, once the first has issued.
         begun = Signal()
-        left = Signal(PATTERN_BITS)
-        pids = Signal(PATTERN_BITS)
+        left = Signal(bits)
+        pids = Signal(bits)
         m.d.comb += [
             issues.eq(self.matched.valid & ~entry.marker),
             pids.eq(Mux(begun, left, entry.pids)),
@@ -73,18 +82,18 @@ class Selector(wiring.Component):
 
         # --- step 1: the lowest match of each group, and the lowest group with one ----------------
 
-        occupied = Signal(KERNEL_MAX)  # groups with a match
-        chosen = Signal(KERNEL_MAX)  # the lowest of them
-        lows = [Signal(KERNEL_MAX, name=f"low{n}") for n in GROUPS]  # lowest match of each group
-        rest = Signal(PATTERN_BITS)  # all matches but the lowest
-        single = Signal(KERNEL_MAX)  # groups with at most one match
+        occupied = Signal(len(groups))  # groups with a match
+        chosen = Signal(len(groups))  # the lowest of them
+        lows = [Signal(side, name=f"low{n}") for n in groups]  # lowest match of each group
+        rest = Signal(bits)  # all matches but the lowest
+        single = Signal(len(groups))  # groups with at most one match
         for n, low in enumerate(lows):
-            group = pids.word_select(n, KERNEL_MAX)
+            group = pids.word_select(n, side)
             m.d.comb += [
                 occupied[n].eq(group.any()),
                 low.eq(lowest(group)),
                 single[n].eq(~(group & ~low).any()),
-                rest.word_select(n, KERNEL_MAX).eq(group & ~Mux(chosen[n], low, 0)),
+                rest.word_select(n, side).eq(group & ~Mux(chosen[n], low, 0)),
             ]
         m.d.comb += [
             chosen.eq(lowest(occupied)),
@@ -114,22 +123,23 @@ class Selector(wiring.Component):
     def _address(self, m: Module, pids: Signal, chosen: Signal) -> Signal:
         """The first weight of the entry and the living ones before the chosen; 0 without entry."""
         entry, valid = self.matched.payload, self.matched.valid
-        width = self.layouts.weight_address_bits
-        counts = [Signal(3, name=f"count{n}") for n in GROUPS]  # living weights of the group,
-        inner = [Signal(3, name=f"inner{n}") for n in GROUPS]  # and those before its lowest match
-        for n in GROUPS:
-            group = pids.word_select(n, KERNEL_MAX)
-            living = Mux(valid, entry.wsp.word_select(n, KERNEL_MAX), 0)
-            passed = Signal(KERNEL_MAX, name=f"passed{n}")
+        width, side = self.layouts.weight_address_bits, self.side
+        # Living weights of each group, and those before its lowest match.
+        counts = [Signal(range(side + 1), name=f"count{n}") for n in self.groups]
+        inner = [Signal(range(side + 1), name=f"inner{n}") for n in self.groups]
+        for n in self.groups:
+            group = pids.word_select(n, side)
+            living = Mux(valid, entry.wsp.word_select(n, side), 0)
+            passed = Signal(side, name=f"passed{n}")
             m.d.comb += [
-                passed.eq(living & Cat(~group[: bit + 1].any() for bit in range(KERNEL_MAX))),
+                passed.eq(living & Cat(~group[: bit + 1].any() for bit in range(side))),
                 counts[n].eq(popcount(living)),
                 inner[n].eq(popcount(passed)),
             ]
-        bases = [Signal(width, name=f"base{n}") for n in GROUPS]  # of each group
+        bases = [Signal(width, name=f"base{n}") for n in self.groups]  # of each group
         for n, base in enumerate(bases):
             m.d.comb += base.eq(Mux(valid, entry.base, 0) + total(counts[:n]))
-        base, offset, address = Signal(width), Signal(3), Signal(width)
+        base, offset, address = Signal(width), Signal(range(side + 1)), Signal(width)
         m.d.comb += [
             base.eq(select(chosen, bases)),
             offset.eq(select(chosen, inner)),
@@ -152,7 +162,7 @@ class Selector(wiring.Component):
         def distances(name: str, coordinate: Value, shift: Value) -> list[Signal]:
             place = Signal(width, name=name)
             m.d.comb += place.eq((coordinate >> log_stride) << shift)
-            found = [Signal(width, name=f"{name}{r}") for r in range(KERNEL_MAX)]
+            found = [Signal(width, name=f"{name}{r}") for r in range(self.side)]
             for r, distance in enumerate(found):
                 before = ((r >> log_stride) << shift)[:width]
                 m.d.comb += distance.eq(Mux(self.matched.valid, place - before, 0))
@@ -177,8 +187,17 @@ class Selector(wiring.Component):
         self, m: Module, chosen: Signal, lows: list[Signal]
     ) -> tuple[Signal, Signal, Signal]:
         """Kernel row and column of the chosen bit, one-hot; whether it is of the second kernel."""
-        rows, columns, second = Signal(KERNEL_MAX), Signal(KERNEL_MAX), Signal()
-        one_hot = Signal(PATTERN_BITS)
+        rows, columns, second = Signal(self.side), Signal(self.side), Signal()
+        if self.side == 3:
+            # A group is a row of the first or the second kernel; of K = 1 it has the lowest bit.
+            first, other = chosen[:3], chosen[3:]
+            m.d.comb += [
+                rows.eq(first | other),
+                columns.eq(select(chosen, lows)),
+                second.eq(other.any()),
+            ]
+            return rows, columns, second
+        one_hot = Signal(self.layouts.pattern_bits)
         m.d.comb += one_hot.eq(Cat(Mux(c, low, 0) for c, low in zip(chosen, lows, strict=True)))
 
         def places(side: int, kernels: int) -> None:
@@ -197,8 +216,9 @@ class Selector(wiring.Component):
             with m.Case(1):
                 places(3, 2)
                 m.d.comb += second.eq(one_hot[PAIR_OFFSET : 2 * PAIR_OFFSET].any())
-            with m.Case(2):
-                places(5, 1)
-            with m.Case(3):
+            if self.side > 5:
+                with m.Case(2):
+                    places(5, 1)
+            with m.Case(self.side // 2):  # a group is a row of the kernel
                 m.d.comb += [rows.eq(chosen), columns.eq(select(chosen, lows))]
         return rows, columns, second

@@ -9,8 +9,6 @@ from amaranth.utils import exact_log2
 
 from evenspike_core.arch import COUNT_BITS, HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
 from evenspike_hw.rtl.layouts import (
-    FETCH_BITS,
-    PATTERN_BITS,
     SLOT_BITS,
     UNIT_BITS,
     Layouts,
@@ -53,7 +51,7 @@ class Tokens(wiring.Component):
                 "ends": Out(1),
                 "biases": Out(1),
                 "kernel": Out(self.layouts.line_bits + exact_log2(arch.slots)),
-                "pid": Out(max(PID_BITS.values())),
+                "pid": Out(PID_BITS[arch.kernel_max]),
                 "completes": Out(1),
             }
         )
@@ -112,8 +110,8 @@ class Tokens(wiring.Component):
         gap, leap = Signal(TOKEN_BITS), Signal.like(self.kernel)
         kernel, moved = Signal.like(self.kernel), Signal()
         with m.Switch(hold.context.kernel):
-            for code in range(4):
-                pid_bits = PID_BITS[2 * code + 1]
+            for code, side in enumerate(self.layouts.sides):
+                pid_bits = PID_BITS[side]
                 with m.Case(code):
                     m.d.comb += [
                         self.pid.eq(pair[:pid_bits]),
@@ -197,15 +195,15 @@ class Unpacker(wiring.Component):
         # Of the open kernel; `first` and `weight` are of its channel's line, whose end follows
         # from the `headers` when it is written: the matcher has no time for that.
         opened, closes, flush = Signal(), Signal(), Signal()
-        line, slot, wsp = Signal(layouts.line_bits), Signal(SLOT_BITS), Signal(PATTERN_BITS)
+        line, slot, wsp = Signal(layouts.line_bits), Signal(SLOT_BITS), Signal(layouts.wsp_bits)
         written, next_written = Signal(layouts.header_unit_bits), Signal(layouts.header_unit_bits)
         first, weight = Signal(layouts.header_unit_bits), Signal(layouts.weight_address_bits)
         lanes = Signal(self.arch.pes)
-        headers, last = Signal(SLOT_BITS + 1), Signal(FETCH_BITS)
+        headers, last = Signal(SLOT_BITS + 1), Signal(layouts.fetch_bits)
         # Of the kernel of the weight in this cycle.
         next_line, next_lanes = Signal(layouts.line_bits), Signal(self.arch.pes)
         block, next_block = line[layouts.lane_bits :], next_line[layouts.lane_bits :]
-        position = Signal(PATTERN_BITS)
+        position = Signal(layouts.wsp_bits)
         m.d.sync += flush.eq(tokens.ends)
         m.d.comb += [
             closes.eq(flush | (opened & tokens.opens)),
@@ -233,8 +231,7 @@ class Unpacker(wiring.Component):
             self.header_write.kernel.eq(context.kernel),
         ]
         with m.Switch(context.kernel):
-            for code in range(4):
-                side = 2 * code + 1
+            for code, side in enumerate(layouts.sides):
                 with m.Case(code):
                     m.d.comb += [
                         self.header_write.unit.eq(written << exact_log2(HEADER_UNITS[side])),
@@ -244,10 +241,12 @@ class Unpacker(wiring.Component):
         with m.Switch(context.kernel):
             with m.Case(0, 1):
                 m.d.comb += last.eq((headers + first[0] - 1) >> 1)
-            with m.Case(2):
-                m.d.comb += last.eq(headers - 1)
-            with m.Case(3):
-                m.d.comb += last.eq((headers << 1) - 1)
+            if 5 in layouts.sides:
+                with m.Case(2):
+                    m.d.comb += last.eq(headers - 1)
+            if 7 in layouts.sides:
+                with m.Case(3):
+                    m.d.comb += last.eq((headers << 1) - 1)
 
         m.d.sync += written.eq(next_written)
         with m.If(tokens.counts):

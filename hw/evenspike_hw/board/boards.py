@@ -56,10 +56,10 @@ ULX3S = Board(
 
 BOARDS = {
     "ulx3s-85f": ULX3S,
-    # As many PEs as fit: 16 would take all of the logic and more than the block RAM.
+    # Twice the PEs, for kernels of 3x3 at most.
     "ulx3s-85f-8pe": replace(
         ULX3S,
-        arch="packed,pes=8,spike_entries=4096,table_words=256,clock_mhz=37.5",
+        arch="packed,pes=8,spike_entries=4096,table_words=256,kernel_max=3,clock_mhz=37.5",
         words=27392,
         kept=False,  # not placed yet since timesteps run in groups
     ),
@@ -69,12 +69,9 @@ BOARDS = {
         "ice40",
         "packed,pes=1,timesteps=1,accumulators=16,scratchpad_words=256,header_words=32,"
         "chunk_blocks=16,fifo_depth=1,match_depth=1,memory_latency=1,stream_depth=1,"
-        "spike_entries=256,table_words=64,clock_mhz=12",
+        "spike_entries=256,table_words=64,kernel_max=3,clock_mhz=12",
         words=256,
         block_rams=32,
-        # 919 of 7,680 logic cells too many since neurons leak by a multiplier, which this device
-        # makes of logic: with patterns of 3x3 at most it will fit again.
-        kept=False,
     ),
 }
 

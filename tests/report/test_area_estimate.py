@@ -18,7 +18,7 @@ PES = {
     "packed,timesteps=1": 339_854,
     "packed,timesteps=2": 413_498,
     "packed,timesteps=8": 886_966,
-    "packed,kernel_max=3": 537_246,
+    "packed,kernel_max=3": 537_180,
     "packed,kernel_max=5": 545_894,
     "packed,accumulators=1024": 1_155_814,
     "packed,scratchpad_words=4096,header_words=896": 968_774,

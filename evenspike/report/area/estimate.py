@@ -20,7 +20,7 @@ PORT = 2
 PE_LOGIC = (22_150, 702)
 """Of a PE: by timesteps, and by their square (a LIF stage hands over all later sums)."""
 
-PE_CONSTANT = {3: 31_190, 5: 36_800, 7: 51_180}
+PE_CONSTANT = {3: 31_120, 5: 36_800, 7: 51_180}
 """Of a PE, whatever its timesteps, by the largest kernel that it is built for."""
 
 APU_LOGIC = (17_400, 47)

@@ -42,7 +42,6 @@ def test_a_changed_gate_is_refuted(component: str, tmp_path: Path) -> None:
 def test_a_changed_gate_beside_a_multiplier_is_refuted(tmp_path: Path) -> None:
     gate_level.synthesise("lif:one-timestep", tmp_path)
     cut = equivalence.without_multipliers("lif", tmp_path)
-    assert cut is not None
     for folder in gate_level.change("lif", cut, count=2):
         assert equivalence.proved("lif", folder)[0] == REFUTED
 

@@ -17,8 +17,8 @@ pytestmark = [
     pytest.mark.skipif(bool(netlists.missing()), reason=f"needs {netlists.missing()}"),
 ]
 
-BELOW_ARITHMETIC = {"matcher", "pe"}
-"""Those that count the bits of a pattern."""
+BELOW_ARITHMETIC = {"matcher", "pe", "lif"}
+"""Those that count the bits of a pattern, or multiply."""
 
 
 @pytest.mark.parametrize("component", [name for name in bench.names() if name not in TOO_LARGE])
@@ -38,6 +38,13 @@ def test_a_changed_gate_is_refuted(component: str, tmp_path: Path) -> None:
         proof = equivalence.prove(component, folder)
         assert proof.state == REFUTED
         assert proof.reason.startswith("open: ")
+
+
+def test_a_changed_gate_beside_a_multiplier_is_refuted(tmp_path: Path) -> None:
+    gate_level.synthesise("lif:one-timestep", tmp_path)
+    cut = equivalence.without_multipliers("lif", tmp_path)
+    for folder in gate_level.change("lif", cut, count=2):
+        assert equivalence.proved("lif", folder)[0] == REFUTED
 
 
 def edited(component: str, place: Path, old: str, new: str) -> equivalence.Proof:

@@ -242,6 +242,28 @@ async def extremes(bench: Bench) -> None:
 
 
 @test
+async def carries(bench: Bench) -> None:
+    """What is read in the cycles before a carry and behind it, of its row and of another."""
+    made = await model(bench)
+    rows = range(len(made.rows))
+    await made.drain_all()
+    for before in ("", "keep"):
+        for during in ("", "issue", "drain", "keep"):
+            for after in ("issue", "drain", "keep"):
+                to, other = bench.random.sample(rows, 2)
+                for row in rows:
+                    await made.cycle("issue", row)
+                await made.settle()
+                await made.cycle(before, to)
+                await made.cycle(during, other, carry=(to, bench.bits(24) - (1 << 23)))
+                await made.cycle(after, to)
+                await made.settle()
+                await made.cycle("drain", to)
+                await made.settle()
+    await made.drain_all()
+
+
+@test
 async def random_traffic(bench: Bench) -> None:
     """Bursts to few or all rows, with addends of one kind for each timestep, and some drains."""
     made = await model(bench)

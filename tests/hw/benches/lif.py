@@ -312,6 +312,23 @@ async def limits(bench: Bench) -> None:
 
 
 @test
+async def read_outs(bench: Bench) -> None:
+    """Of every kind, of psums that take it beyond its membranes, and of few timesteps."""
+    model = Model(bench)
+    for readout in (NEURONS, PSUM, COUNT, MEMBRANE):
+        for threshold in (0, 1, NEVER):
+            await model.settle()
+            model.layer = Layer(threshold, bench.bits(12), 0, 0, readout)
+            await model.set_bias(_signed(bench) >> 4)
+            for extreme in (LOW, HIGH, 0):
+                for timesteps in range(1, model.times + 1):
+                    sums = [extreme] * model.times
+                    await model.enter(*sums, timesteps=timesteps, carries=0)
+                    await model.enter(*(_signed(bench) for _ in sums), timesteps=timesteps)
+    await model.settle()
+
+
+@test
 async def random_neurons(bench: Bench) -> None:
     """Layers of a few neurons each; psums of all sizes, or such that membranes meet thresholds;
     groups of other timesteps behind each other.

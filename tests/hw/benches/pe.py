@@ -235,6 +235,7 @@ async def latency(bench: Bench) -> None:
                 "worked": 0,
             },
         )
+    bench.cover("two weights of the same row in a row")
     psum = count * WEIGHT
     # What the neuron with the psums and its neighbour without give for each read-out. The first
     # time they are kept, and carried to: only the neighbour has something left.

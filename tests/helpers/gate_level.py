@@ -50,7 +50,7 @@ MORE = {
     "accelerator": 2500,
     "accumulators": 1500,
     "apu:pes1": 600,
-    "apu:pes16": 1200,
+    "apu:pes16": 4000,
     "array": 3000,
     "bridge": 10_000,
     "lif:one-timestep": 600,

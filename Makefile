@@ -14,7 +14,7 @@ PEERS = build/peers
 
 # In the order of `make help`; the first ones are what a newcomer needs.
 FIRST = sim compare cosim train synth
-VERBS = $(FIRST) report import export sweep results area bitstream bench bench-train \
+VERBS = $(FIRST) report import export sweep results area bitstream verilog bench bench-train \
 	test test-peers cosim-random cocotb mutants baselines gates lint docs lock clean help
 .PHONY: $(VERBS) compiler icarus
 
@@ -135,6 +135,11 @@ bitstream.takes = BOARD ARCH WORDS SEEDS OUT
 bitstream: $(VENV)/boards
 	@$(BIN)/evenspike bitstream $(if $(filter ARCH WORDS SEEDS OUT,$(given)),,--keep bitstreams) \
 		$(call options,$(bitstream.takes))
+
+verilog.does = write the accelerator's Verilog, its ports and registers, and a C header
+verilog.takes = ARCH OUT
+verilog: $(VENV)/hw
+	@$(BIN)/evenspike verilog $(call options,$(verilog.takes))
 
 # Real spikes for the benchmark, where they lie beside the checkout.
 SPIKES = $(if $(filter TRACE,$(given)),,$(wildcard ../shared/traces/vgg16-cifar10-spikes.npz))

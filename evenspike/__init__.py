@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from evenspike.flows.sweep import sweep
     from evenspike.flows.synth import bitstream, synth
     from evenspike.flows.train import export, train
+    from evenspike.flows.verilog import verilog
     from evenspike_core.arch import Arch, preset
     from evenspike_core.compare import Divergence
     from evenspike_core.errors import EvenspikeError
@@ -54,9 +55,16 @@ _PLACES = {
     "evenspike.flows.sweep": ("sweep",),
     "evenspike.flows.synth": ("bitstream", "synth"),
     "evenspike.flows.train": ("export", "train"),
+    "evenspike.flows.verilog": ("verilog",),
 }
 _PLACE = {name: module for module, names in _PLACES.items() for name in names}
-_EXTRAS = {"cosim": "hw,cosim", "bitstream": "hw,boards", "synth": "hw", "study": "hw"}
+_EXTRAS = {
+    "cosim": "hw,cosim",
+    "bitstream": "hw,boards",
+    "synth": "hw",
+    "study": "hw",
+    "verilog": "hw",
+}
 """What a name needs beside the base; the others need the extra `train`."""
 
 __all__ = [
@@ -92,6 +100,7 @@ __all__ = [
     "synth",
     "trace",
     "train",
+    "verilog",
 ]
 
 

@@ -80,6 +80,7 @@ def settings() -> dict[str, list[str]]:
         (["results", "DATA=d"], "evenspike results --make vgg16-tiny --data d"),
         (["bitstream", "BOARD=b"], "evenspike bitstream --keep bitstreams --board b"),
         (["bitstream", "SEEDS=2"], "evenspike bitstream --seeds 2"),
+        (["verilog", "ARCH=a", "OUT=o"], "evenspike verilog --arch a --out o"),
         (["cocotb", "COMPONENT=a b"], "python -m tests.helpers.bench a b"),
         (["cocotb", "WAVES=1"], "python -m tests.helpers.bench --waves"),
         (["cosim-random", "N=5", "SEED=2"], "python -m tests.helpers.random_networks 5 --seed 2"),
@@ -200,7 +201,7 @@ def extras(verb: str, tree: Path) -> list[str]:
         *((verb, []) for verb in ("sim", "compare", "report", "bench")),
         *((verb, ["train"]) for verb in ("train", "sweep", "results", "export")),
         *((verb, ["hw", "cosim"]) for verb in ("cosim", "cosim-random", "cocotb", "mutants")),
-        ("baselines", ["hw", "cosim"]),
+        *((verb, ["hw", "cosim"]) for verb in ("baselines", "verilog")),
         *((verb, ["hw", "cosim", "boards"]) for verb in ("synth", "area", "bitstream")),
     ],
 )

@@ -25,11 +25,25 @@ from evenspike.cli import (
     synth,
     terminal,
     train,
+    verilog,
 )
 from evenspike.cli.parser import Parser
 from evenspike_core.errors import EvenspikeError
 
-VERBS = (sim, cosim, compare, train, sweep, results, export, imports, synth, bitstream, report)
+VERBS = (
+    sim,
+    cosim,
+    compare,
+    train,
+    sweep,
+    results,
+    export,
+    imports,
+    synth,
+    bitstream,
+    verilog,
+    report,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,25 +20,37 @@ BUS = data.StructLayout({"write": 1, "address": 4, "data": REGISTER_BITS})
 
 
 class Register(IntEnum):
-    """Addresses of the registers, 32 bits each. Memory addresses count 64-bit words."""
+    """Addresses of the registers, 32 bits each; what each is says `MEANING`."""
 
     CONTROL = 0
-    """written: bit 0 starts an inference, bit 1 fills the table. Read: `Status`."""
     INPUT = 1
-    """where the input's spikes are"""
     WEIGHTS = 2
-    """where the weight stream is"""
     LOGITS = 3
-    """where the logits go"""
     TABLE = 4
-    """where the table's words are"""
     TABLE_WORDS = 5
     PASS_BASE = 6
-    """address of the list of passes in the table"""
     CYCLES = 7
-    """read: of the inference that runs or ran"""
     DIGEST = 8
-    """read: first 32 bits of `Arch.digest`"""
+
+
+MEANING = {
+    Register.CONTROL: "written: a command of `CONTROL`; read: the bits of `Status`",
+    Register.INPUT: "address of the input's spikes",
+    Register.WEIGHTS: "address of the weight stream",
+    Register.LOGITS: "address where the results go",
+    Register.TABLE: "address of the table's words",
+    Register.TABLE_WORDS: "number of the table's words",
+    Register.PASS_BASE: "address of the list of passes in the table",
+    Register.CYCLES: "read only: cycles of the inference that runs or ran",
+    Register.DIGEST: "read only: first 32 bits of the Arch's digest",
+}
+"""In words. Addresses of the memory count 64-bit words."""
+
+CONTROL = {
+    "START": (0, "starts an inference"),
+    "FILL": (1, "fills the table; once for a network"),
+}
+"""Commands: the bit of CONTROL that is written, and what it does. Ignored while busy."""
 
 
 class Status(IntEnum):
@@ -46,13 +58,20 @@ class Status(IntEnum):
 
     BUSY = 0
     DONE = 1
-    """an inference has ended since the last start"""
     ERROR = 2
-    """stopped at a descriptor that the hardware cannot run; LAYER says which"""
     OVERFLOW = 3
-    """a partial sum or a membrane has saturated since the last start"""
     LAYER = 16
-    """from this bit on: the layer that runs, or at which it stopped"""
+
+    @property
+    def meaning(self) -> str:
+        """In words."""
+        return {
+            Status.BUSY: "an inference runs, or the table is being filled",
+            Status.DONE: "an inference has ended since the last start",
+            Status.ERROR: "stopped at a descriptor that cannot be run; LAYER says which",
+            Status.OVERFLOW: "a partial sum or a membrane has saturated since the last start",
+            Status.LAYER: "8 bits from here on: the layer that runs, or at which it stopped",
+        }[self]
 
 
 class Registers(wiring.Component):
@@ -91,10 +110,11 @@ class Registers(wiring.Component):
         cycles = Signal(REGISTER_BITS)
         done, overflow = Signal(), Signal()
         control = Signal()
+        start, fill = (bit for bit, _ in CONTROL.values())
         m.d.comb += [
             control.eq(self.bus.write & (self.bus.address == Register.CONTROL) & ~self.busy),
-            self.start.eq(control & self.bus.data[0]),
-            self.fill.eq(control & self.bus.data[1] & ~self.bus.data[0]),
+            self.start.eq(control & self.bus.data[start]),
+            self.fill.eq(control & self.bus.data[fill] & ~self.bus.data[start]),
         ]
         stored = {
             Register.INPUT: self.input,

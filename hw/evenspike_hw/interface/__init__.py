@@ -1,0 +1,1 @@
+"""What somebody needs who puts the accelerator into a design of their own."""

@@ -1,0 +1,93 @@
+"""Page: ports, protocols, registers and the table's words in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from evenspike_core.arch import Arch
+from evenspike_hw.interface.fields import WORDS, fields
+from evenspike_hw.interface.ports import Port
+from evenspike_hw.rtl.registers import CONTROL, MEANING, Register, Status
+
+_PROTOCOLS = """\
+## Protocols
+
+One clock. Every signal is sampled at its rising edge.
+
+- **Registers.** What `bus` says in a cycle happens in it; `read` has the addressed register in the
+  next. There is no stall. Writes are ignored while busy.
+- **Reads.** A request is taken in a cycle in which `request_valid` and `request_ready` are 1.
+  Answers come in the order of the requests, in any later cycle, at most one a cycle, and at most
+  {depth} are open. An answer cannot be held off: there is always room for it.
+- **Writes.** A word of results is written in each cycle in which `write_valid` is 1; it cannot be
+  held off.
+- **Memory** is of 64-bit words, and all addresses count words.
+
+## A run
+
+1. Write table, weight stream and the input's spikes to memory; their layout is what
+   `evenspike.pack` gives for this Arch.
+2. Write `TABLE`, `TABLE_WORDS`, then `FILL` to `CONTROL`; wait until `BUSY` is 0.
+3. Write `INPUT`, `WEIGHTS`, `LOGITS`, `PASS_BASE`, then `START`; wait until `BUSY` is 0.
+4. `DONE` says that it ended, `ERROR` that it stopped, `CYCLES` how long it took. The results lie at
+   `LOGITS`. For the next input begin at 3.
+"""
+
+_MADE = "Made by `evenspike verilog`."
+
+_ORDER = (
+    "Bits count from bit 0 of a record's first word. Descriptors of layers come first, then the "
+    "list of passes, then the chunk lists."
+)
+
+
+def page(arch: Arch, ports: Iterable[Port]) -> str:
+    """The text for the Arch, of the ports that its Verilog has."""
+    parts = [
+        f"# evenspike, Arch {arch.preset}",
+        f"Digest `{arch.digest}`; {arch.pes} PEs, {arch.timesteps} timesteps at once. {_MADE}",
+        "## Ports",
+        _table(
+            ("port", "direction", "bits", "what"),
+            ((f"`{one.name}`", one.direction, one.width, one.meaning) for one in ports),
+        ),
+        _PROTOCOLS.format(depth=arch.stream_depth).rstrip(),
+        "## Registers",
+        _table(
+            ("number", "name", "what"),
+            ((one.value, f"`{one.name}`", MEANING[one]) for one in Register),
+        ),
+        "Written to `CONTROL`:",
+        _table(
+            ("bit", "command", "what"),
+            ((bit, f"`{name}`", says) for name, (bit, says) in CONTROL.items()),
+        ),
+        "Read from it:",
+        _table(
+            ("bit", "name", "what"), ((one.value, f"`{one.name}`", one.meaning) for one in Status)
+        ),
+        "## The table",
+        _ORDER,
+    ]
+    for kind in WORDS:
+        parts += [
+            f"### A {kind}",
+            _table(
+                ("bits", "field", "signed", "what"),
+                (
+                    (
+                        f"{one.bit + one.width - 1}:{one.bit}",
+                        f"`{one.name}`",
+                        "yes" if one.signed else "",
+                        one.meaning,
+                    )
+                    for one in fields(kind)
+                ),
+            ),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -8,10 +8,11 @@ import sysconfig
 from pathlib import Path
 
 from amaranth._toolchain.yosys import YosysError
-from amaranth.back import verilog
+from amaranth.back import rtlil, verilog
 from amaranth.lib import wiring
 
 from evenspike_core.errors import EvenspikeError
+from evenspike_hw.modules import merge
 
 
 def find_yosys() -> str:
@@ -25,10 +26,13 @@ def find_yosys() -> str:
 def convert(component: wiring.Component, name: str) -> str:
     """Converts the component to one Verilog file whose top module is `name`.
 
-    The same component gives the same text, so that its digest names what is built from it.
+    A module that is instantiated more than once is written once. The same component gives the same
+    text, so that its digest names what is built from it.
     """
     os.environ.setdefault("YOSYS", find_yosys())
     try:
-        return str(verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True))
+        text, _ = merge(rtlil.convert(component, name=name, emit_src=False))
+        # Amaranth's public `convert` has no room between its two halves.
+        return str(verilog._convert_rtlil_text(text, strip_internal_attrs=True))  # noqa: SLF001
     except (YosysError, OSError) as error:
         raise EvenspikeError(f"{name}: Yosys does not convert it: {error}") from error

@@ -74,8 +74,8 @@ def test_a_second_image_starts_from_a_clean_core(program: Program, packed: Packe
 
 
 def test_amaranths_own_simulator_agrees() -> None:
-    program = random_program(3, timesteps=2, max_side=3, max_filters=3)
     arch = ARCHS["single"]
+    program = random_program(3, timesteps=2, max_side=3, max_filters=3, kernel_max=arch.kernel_max)
     packed = pack(program, choose(program, arch), arch)
     spikes = spikes_of(program)
     traces = InterpretedSimulator(packed).run(spikes)

@@ -26,12 +26,14 @@ from importlib import metadata
 from pathlib import Path
 
 import evenspike_core.arch
+import evenspike_hw.modules
 import evenspike_hw.rtl
 import evenspike_hw.verilog
 from evenspike_core import cache as caches
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
-from evenspike_hw.rtl.accelerator import Accelerator
+from evenspike_hw.engine import top as simulated
+from evenspike_hw.engine.top import SimulatedTop
 from evenspike_hw.rtl.layouts import MAP_BITS, Layouts
 from evenspike_hw.verilog import convert, find_yosys
 
@@ -50,6 +52,9 @@ VERILATOR_FLAGS = (
     "fast",
     "--no-timing",
     "--no-assert",
+    # Or the PEs go into one class: more code to compile, and more than a cache holds when it runs.
+    "--inline-mult",
+    "1",
 )
 _DRIVER = Path(__file__).with_name("driver.cpp")
 _RECORD = "build.json"
@@ -139,8 +144,8 @@ def _key(arch: Arch, trace: bool) -> str:
     tools = find_tools()
     rtl = Path(evenspike_hw.rtl.__file__).parent
     sources = sorted(rtl.rglob("*.py"))
-    sources += map(Path, (__file__, evenspike_hw.verilog.__file__, evenspike_core.arch.__file__))
-    sources.append(_DRIVER)
+    others = (simulated, evenspike_hw.verilog, evenspike_hw.modules, evenspike_core.arch)
+    sources += [Path(__file__), *(Path(str(module.__file__)) for module in others), _DRIVER]
     text = hashlib.sha256(arch.digest.encode())
     for source in sources:
         text.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
@@ -188,7 +193,7 @@ def _make(arch: Arch, library: Path, *, trace: bool) -> None:
     """Build a library in its folder, which gets everything between the RTL and it."""
     tools, folder = find_tools(), library.parent
     source = folder / f"{TOP}.v"
-    source.write_text(convert(Accelerator(arch), TOP), encoding="utf-8")
+    source.write_text(convert(SimulatedTop(arch), TOP), encoding="utf-8")
     _call(
         [str(tools.verilator), *_flags(trace), "--Mdir", str(folder), str(source)],
         os.environ | {"VERILATOR_ROOT": str(tools.root)},
@@ -236,13 +241,15 @@ def _compile(tools: Tools, arch: Arch, folder: Path, library: Path, *, trace: bo
         f"-I{include / 'vltstd'}",
     ]
     sources = [*sorted(folder.glob(f"V{TOP}*.cpp")), _DRIVER, *(include / n for n in runtime)]
+    # What Verilator calls slow runs once, at the start.
+    slow = {source for source in sources if source.stem.endswith("__Slow")}
     objects: list[Path] = []
     waiting: list[subprocess.Popen[str]] = []
     for number, source in enumerate(sources):
         objects.append(folder / f"{number}.o")
         waiting.append(
             subprocess.Popen(  # noqa: S603  (a compiler that the user has)
-                [*flags, "-c", str(source), "-o", str(objects[-1])],
+                [*flags, *(["-O0"] if source in slow else []), "-c", source, "-o", objects[-1]],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -12,10 +12,8 @@ from amaranth.hdl import Fragment, Shape
 from amaranth.hdl._mem import MemoryInstance
 from amaranth.lib import wiring
 
-_MODULE = re.compile(
-    r"^(?P<attributes>(?:attribute [^\n]*\n)*)module (?P<name>\\\S+)$(?P<body>.*?)^end$",
-    re.MULTILINE | re.DOTALL,
-)
+from evenspike_hw.modules import MODULE, merge
+
 _CELL = re.compile(r"^ *cell \\(\S+) (\\\S+)$", re.MULTILINE)
 
 
@@ -49,7 +47,7 @@ class Netlist:
     def instances(self) -> dict[str, dict[str, list[str]]]:
         """For each module: the modules that it is made of, and the names of their instances."""
         found: dict[str, dict[str, list[str]]] = {}
-        for module in _MODULE.finditer(self.text):
+        for module in MODULE.finditer(self.text):
             inner = found.setdefault(module["name"].removeprefix("\\"), {})
             for kind, name in _CELL.findall(module["body"]):
                 inner.setdefault(kind, []).append(path(name))
@@ -63,7 +61,8 @@ def netlist(component: wiring.Component, top: str) -> Netlist:
     one, so that sixteen PEs are synthesised once, and are counted sixteen times.
     """
     memories = list(_declared(Fragment.get(component, None), top))
-    text, kept = _merge(rtlil.convert(component, name=top, emit_src=False))
+    text, names = merge(rtlil.convert(component, name=top, emit_src=False))
+    kept = set(map(path, names))
     return Netlist(top, text, tuple(memory for memory in memories if memory.block in kept))
 
 
@@ -86,34 +85,3 @@ def _declared(fragment: Any, path: str) -> Iterator[DeclaredMemory]:
             )
         else:
             yield from _declared(inner, f"{path}.{name or f'U${number}'}")
-
-
-def _merge(text: str) -> tuple[str, set[str]]:
-    """The text with equal modules merged, and the names of the modules that are left."""
-    bodies = {m["name"]: m["body"] for m in _MODULE.finditer(text)}
-    first: dict[str, str] = {}  # body -> the module that stands for all with it
-    instead: dict[str, str] = {}
-
-    def canonical(name: str) -> str:
-        if name not in instead:
-            body = re.sub(
-                r"^(\s*cell )(\\\S+)( )",
-                lambda m: m[1] + (canonical(m[2]) if m[2] in bodies else m[2]) + m[3],
-                bodies[name],
-                flags=re.MULTILINE,
-            )
-            instead[name] = first.setdefault(body, name)
-            bodies[name] = body
-        return instead[name]
-
-    for name in list(bodies):
-        canonical(name)
-
-    def keep(match: re.Match[str]) -> str:
-        name = match["name"]
-        if instead[name] != name:
-            return ""
-        return f"{match['attributes']}module {name}{bodies[name]}end"
-
-    kept = {path(name) for name in instead if instead[name] == name}
-    return _MODULE.sub(keep, text), kept

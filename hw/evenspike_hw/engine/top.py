@@ -1,0 +1,40 @@
+"""Top: the accelerator as it is simulated, with its reset behind a register."""
+
+from __future__ import annotations
+
+from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetInserter, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.accelerator import Accelerator
+
+
+class SimulatedTop(wiring.Component):
+    """The accelerator with the ports that its Verilog has, `clk` and `rst` among them.
+
+    A reset reaches the accelerator one cycle after `rst`. It goes into the next value of every
+    register, and Verilator works out anew, twice a cycle, all that an input of the top goes into; a
+    register it looks at once.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.accelerator = Accelerator(arch)
+        super().__init__(
+            {**dict(self.accelerator.signature.members.items()), "clk": In(1), "rst": In(1)}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = ClockDomain(reset_less=True)
+        reset = Signal(init=1)
+        m.d.comb += ClockSignal().eq(self.clk)
+        m.d.sync += reset.eq(self.rst)
+        m.submodules.accelerator = ResetInserter(reset)(self.accelerator)
+        for name, member in self.accelerator.signature.members.items():
+            inner, outer = getattr(self.accelerator, name), getattr(self, name)
+            if member.flow is In:
+                m.d.comb += inner.eq(outer)
+            else:
+                m.d.comb += outer.eq(inner)
+        return m

@@ -277,8 +277,8 @@ def test_without_a_compiler_a_small_network_is_interpreted(
     assert main(["cosim", "--model", "vgg16-small", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert re.search(r"no C\+\+ compiler .* would take too long for the \d+,\d+ cycles", error)
-    program = random_program(3, timesteps=2, max_side=3, max_filters=3)
     arch = ARCHS["single"]
+    program = random_program(3, timesteps=2, max_side=3, max_filters=3, kernel_max=arch.kernel_max)
     packed = pack(program, choose(program, arch), arch)
     said: list[str] = []
     engine, seconds = choose_engine(

@@ -26,7 +26,7 @@ class Board:
     arch: as `evenspike_core.arch.preset` takes it; its clock is the accelerator's: the
     oscillator's, or on ECP5 what its PLL makes of it. words: 64-bit words of its memory, in block
     RAM, of which the device has `block_rams`. seeds: how many placements are tried; the fastest
-    stays. options: of nextpnr. kept: whether bitstreams/ has its file.
+    stays. options: of nextpnr.
     """
 
     device: str
@@ -37,7 +37,6 @@ class Board:
     block_rams: int
     seeds: int = 2
     options: str = ""
-    kept: bool = True
 
     def make_platform(self) -> Any:
         module, name = self.platform
@@ -61,7 +60,6 @@ BOARDS = {
         ULX3S,
         arch="packed,pes=8,spike_entries=4096,table_words=256,kernel_max=3,clock_mhz=37.5",
         words=27392,
-        kept=False,  # not placed yet since timesteps run in groups
     ),
     "ice40-hx8k": Board(
         "iCE40HX8K",

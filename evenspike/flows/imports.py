@@ -54,7 +54,7 @@ class Imported:
             place = place / f"{self.program.name}.safetensors"
         files.check_folder(place.parent)
         self.program.save(place)
-        files.write(place.with_suffix(".md"), import_card(self.program, str(self.proof)))
+        files.write(place.with_suffix(".md"), import_card(self.program, self.proof))
         examples = io.BytesIO()
         np.save(examples, self.images.pixels)
         files.write(place.with_suffix(".npy"), examples.getvalue())
@@ -88,7 +88,8 @@ def import_network(
     timesteps, encoder, scale, time_axis, readout, seed : as `evenspike_train.lowering` has them.
     name : of the Program; the class's name without one.
     dt : seconds of a timestep of a NIR graph.
-    limit : share of a layer's spike bits that may differ; 1 % unless given.
+    limit : share of a layer's spikes that may differ; 1 % unless given. With 1 anything is taken,
+        a network that never spikes on the examples, too.
 
     Raises EvenspikeError for what has no integer form, naming the module's path and what would do,
     and where the integers differ by more than the limit, naming layer, filter and cause.

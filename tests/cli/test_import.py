@@ -44,12 +44,13 @@ def test_a_module_in_a_file_becomes_a_program_that_runs(
         "layer",
         "spikes",
         "differ",
+        "share",
         "largest error",
         "weights to zero",
         "saturated",
     ]
     assert [row.split()[0] for row in rows] == ["conv", "second", "head"]
-    assert [row.split()[2] for row in rows] == ["0.0000%"] * 3
+    assert [row.split()[2:4] for row in rows] == [["0", "0.0000%"]] * 3
     assert all(int(row.split()[1].replace(",", "")) > 100 for row in rows[:2])
     assert changed == "0 of 4 examples get another class"
     file = out / "Small.safetensors"
@@ -116,13 +117,25 @@ def test_frames_of_spikes_are_frames(cli: Cli, tmp_path: Path, out: Path) -> Non
     assert page.count("<img") == 3
 
 
-def test_a_silent_layer_is_said(cli: Cli, tmp_path: Path, out: Path) -> None:
+def test_a_network_that_is_silent_is_an_error_unless_the_limit_takes_it(
+    cli: Cli, tmp_path: Path, out: Path
+) -> None:
     write(tmp_path, (WEIGHTS, "self.second.weight *= 0.01"))
     done = cli("import", "own.py:Small", "--out", out)
+    assert done.status == 2
+    message = "Small: no neuron of second ever spikes on the examples, which proves nothing; give"
+    assert done.err.startswith(f"evenspike: {message}")
+    assert not out.exists()
+    done = cli("import", "own.py:Small", "--limit", 100, "--out", out)
     assert done.status == 0
-    line = "no spike in second: the examples prove nothing of what is behind"
+    line = (
+        "NOT PROVED: second never spikes on these examples, so their neurons, and the weights of "
+        "what reads them, were not tried"
+    )
     assert line in done.out.splitlines()
-    assert line in (out / "Small.md").read_text(encoding="utf-8")
+    card = (out / "Small.md").read_text(encoding="utf-8")
+    assert f"**{line}.**" in card
+    assert line in card.splitlines()
 
 
 LINES: dict[str, tuple[tuple[str, str], ...]] = {

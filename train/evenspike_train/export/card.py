@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evenspike_core.program import Program
+from evenspike_train.lowering.proof import Proof
 
 _ROUNDS = (
     "Validation accuracy of a round is that of the weights after its (short) training, on the "
@@ -73,8 +74,8 @@ def card(program: Program) -> str:
     return "\n".join(lines)
 
 
-def import_card(program: Program, proof: str) -> str:
-    """The Markdown card of a Program that was imported. proof: the table of its comparison."""
+def import_card(program: Program, proof: Proof) -> str:
+    """The Markdown card of a Program that was imported, with the table of its proof."""
     p = program.provenance
     encoder, last = program.encoder, program.layers[-1]
     rows = [
@@ -93,15 +94,17 @@ def import_card(program: Program, proof: str) -> str:
     ]
     lines = [f"# {program.name}", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in rows]
-    lines += [
-        "",
+    return "\n".join([*lines, "", *_proof_lines(proof)])
+
+
+def _proof_lines(proof: Proof) -> list[str]:
+    """The section about the proof; what it leaves open stands in front of the table."""
+    lines = [
         "## The integers beside the network",
         "",
         "Each layer is judged on the network's own spikes of the layer before.",
         "",
-        "```",
-        proof,
-        "```",
-        "",
     ]
-    return "\n".join(lines)
+    if proof.warning:
+        lines += [f"**{proof.warning}.**", ""]
+    return [*lines, "```", str(proof), "```", ""]

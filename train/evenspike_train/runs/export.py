@@ -184,7 +184,7 @@ def from_checkpoint(
         "torch": torch.__version__,
     }
     keep = made_by.method.balancing != "none"
-    program, proof = programs.to_program(network, provenance, keep_living=keep)
+    program, proof = programs.to_program(network, provenance, keep_living=keep, may_be_silent=True)
     return program, proof, network.inputs
 
 

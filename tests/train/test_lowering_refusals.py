@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -38,7 +40,10 @@ def conv(**options: Any) -> nn.Conv2d:
 
 
 LAYERS: list[tuple[Callable[[], list[nn.Module]], str]] = [
-    (lambda: [conv(stride=3)], r"body\.0: stride 3 of rows and 3 of columns; 1 and 2, the same"),
+    (
+        lambda: [conv(stride=3)],
+        r"body\.0: stride 3 of rows and 3 of columns; .* are possible \(lowered\.py:\d+\)",
+    ),
     (lambda: [conv(stride=(2, 1))], r"body\.0: stride 2 of rows and 1 of columns"),
     (
         lambda: [conv(padding=1, padding_mode="circular")],
@@ -162,6 +167,190 @@ FORWARDS = {
 def test_forwards(what: str) -> None:
     with pytest.raises(EvenspikeError, match=FORWARDS[what]):
         import_network(Forward(what), frames(3, 2, 2, 8, 8).float())
+
+
+class Looking(nn.Module):
+    """A forward pass that goes two ways, by what a function says of its activations."""
+
+    def __init__(self, look: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.look = look
+        self.conv, self.one = Folded(nn.Conv2d(2, 2, 3, padding=1)), lif()
+        self.read = nn.Linear(128, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.one(self.conv(x))
+        if self.look(spikes):
+            spikes = spikes * 2
+        found: Tensor = self.read(spikes.flatten(2))
+        return found
+
+
+LOOKS: dict[str, Callable[[Tensor], Any]] = {
+    "equal": lambda y: torch.equal(y, torch.zeros_like(y)),
+    "allclose": lambda y: torch.allclose(y, torch.zeros_like(y)),
+    "is_nonzero": lambda y: torch.is_nonzero(y.sum()),
+    "contains": lambda y: 1.0 in y,
+    "nonzero": lambda y: torch.nonzero(y).shape[0] > 10,
+    "getitem": lambda y: y[y > 0].numel() > 10,
+    "unique": lambda y: torch.unique(y).numel() == 2,
+    "masked_select": lambda y: y.masked_select(y.bool()).numel() > 10,
+    "argwhere": lambda y: len(torch.argwhere(y)),
+    "complex": lambda y: complex(y.sum()).real > 0,
+    "format": lambda y: "1" in f"{y.sum()}",
+    "repr": lambda y: "1" in repr(y),
+    "dlpack": lambda y: np.from_dlpack(y.detach()).sum() > 0,
+    "numpy": lambda y: y.detach().numpy().sum() > 0,
+    "array": lambda y: np.asarray(y.detach()).sum() > 0,
+    "tolist": lambda y: y.flatten().tolist()[0] > 0,
+    "untyped_storage": lambda y: bytes(y.untyped_storage())[7],
+    "to_sparse": lambda y: y.to_sparse()._nnz() > 10,
+    "bool": lambda y: sum(1 for one in y.flatten() if one),
+    "int": lambda y: int(torch.count_nonzero(y)),
+}
+
+
+@pytest.mark.parametrize("what", LOOKS)
+def test_what_depends_on_the_numbers_of_an_activation(what: str) -> None:
+    message = rf"Looking: forward takes the numbers of an activation \({what}\) at test_lowering_re"
+    with pytest.raises(EvenspikeError, match=message):
+        import_network(Looking(LOOKS[what]), frames(3, 2, 2, 8, 8).float())
+
+
+def test_what_depends_on_them_is_refused_though_forward_catches_it() -> None:
+    def look(y: Tensor) -> bool:
+        try:
+            return bool(y.any())
+        except EvenspikeError:
+            return False
+
+    with pytest.raises(
+        EvenspikeError, match=r"the numbers of an activation \(bool\) at test_lower"
+    ):
+        import_network(Looking(look), frames(3, 2, 2, 8, 8).float())
+
+
+KINDS: list[Callable[[Tensor], Any]] = [
+    lambda y: y.shape[0] > 2 and len(y) > 2 and y.size(1) and y.numel() and y.dim() and y.stride(),
+    lambda y: y.is_floating_point() and y.is_contiguous() and y.dtype == torch.float32,
+    lambda y: y.type() == "torch.FloatTensor" and {y: 1} and y.element_size() and y.data_ptr(),
+    lambda y: torch.is_tensor(y) and torch.numel(y) and torch.result_type(y, y),
+    lambda y: len(y.unbind(0)) + sum(1 for _ in y),
+]
+
+
+@pytest.mark.parametrize("look", KINDS)
+def test_shapes_and_types_are_no_numbers(look: Callable[[Tensor], Any]) -> None:
+    import_network(Looking(look), frames(3, 2, 2, 8, 8).float())
+
+
+class Edited(nn.Module):
+    """A forward pass that changes what it has in place, draws, or makes constants."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.one = Folded(nn.Conv2d(2, 4, 3, padding=1)), lif()
+        self.next, self.two = Folded(nn.Conv2d(4, 4, 3, padding=1)), lif()
+        self.read = nn.Linear(256, 3)
+        self.change = change
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = self.change(self.next(self.one(self.conv(x))))
+        found: Tensor = self.read(self.two(current).flatten(2))
+        return found
+
+
+def _written(z: Tensor) -> Tensor:
+    buffer = torch.zeros_like(z)
+    buffer[:, :, 0].copy_(z[:, :, 0])
+    return buffer
+
+
+def _half_written(z: Tensor) -> Tensor:
+    buffer = torch.zeros_like(z)
+    buffer[0] = z[0]
+    return buffer
+
+
+EDITS: list[tuple[Callable[[Tensor], Tensor], str]] = [
+    (lambda z: (z, z[:, :, :2].mul_(0))[0], "it was changed in place through another view"),
+    (lambda z: (z, z.view(z.shape).mul_(3))[0], "it was changed in place through another view"),
+    (lambda z: (z, z.data.mul_(3))[0], "it was changed in place through another view"),
+    (lambda z: (z, z.detach().zero_())[0], "it was changed in place through another view"),
+    (lambda z: (z.view(z.shape), z.mul_(3))[0], "it was changed in place through another view"),
+    (_written, "a tensor of which a part was written"),
+    (_half_written, "a tensor of which a part was written"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), EDITS)
+def test_what_is_changed_through_a_view(change: Callable[[Tensor], Tensor], reason: str) -> None:
+    message = rf"two \(LIF\): {reason} \(test_lowering_refusals\.py:\d+\)"
+    with pytest.raises(EvenspikeError, match=message):
+        import_network(Edited(change), frames(3, 2, 2, 8, 8).float())
+
+
+def test_spikes_are_kept_as_they_were_when_they_are_changed_in_place() -> None:
+    class Doubled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.one = Folded(nn.Conv2d(2, 4, 3, padding=1)), lif()
+            self.read = nn.Linear(256, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            spikes = self.one(self.conv(x))
+            spikes *= 0.5
+            found: Tensor = self.read(spikes.flatten(2))
+            return found
+
+    imported(exact(Doubled()), frames(3, 2, 2, 8, 8))
+
+
+GENERATOR = torch.Generator()
+DRAWS: list[tuple[Callable[[Tensor], Tensor], str]] = [
+    (lambda z: z + torch.randn(1), "randn"),
+    (nn.functional.dropout, "dropout"),
+    (lambda z: z + torch.rand_like(z), "rand_like"),
+    (lambda z: z * float(np.random.rand()), "mul"),  # noqa: NPY002
+    (lambda z: z * random.random(), "mul"),
+    (lambda z: z + torch.rand(1, generator=GENERATOR), "rand"),
+]
+
+
+@pytest.mark.parametrize(("change", "name"), DRAWS)
+def test_what_draws(change: Callable[[Tensor], Tensor], name: str) -> None:
+    message = rf"Edited: forward draws random numbers \({name}\) at test_lowering_refusals\.py:\d+"
+    with pytest.raises(EvenspikeError, match=message):
+        import_network(Edited(change), frames(3, 2, 2, 8, 8).float())
+
+
+CONSTANTS: list[Callable[[Tensor], Tensor]] = [
+    lambda z: torch.zeros(z.shape).to(z),
+    lambda z: torch.zeros(z.shape).type_as(z),
+    lambda z: torch.zeros(1, dtype=z.dtype).expand_as(z).clone(),
+    lambda z: z.new_zeros(z.shape),
+    lambda z: torch.zeros(z.numel(), dtype=z.dtype).view_as(z),
+]
+
+
+@pytest.mark.parametrize("zeros", CONSTANTS)
+def test_constants_of_an_activation_s_type_or_shape(zeros: Callable[[Tensor], Tensor]) -> None:
+    def change(z: Tensor) -> Tensor:
+        total = zeros(z)
+        total += z
+        return total + zeros(z)
+
+    imported(exact(Edited(change)), frames(3, 2, 2, 8, 8))
+
+
+def test_timesteps_written_into_a_tensor_of_an_activation_s_type() -> None:
+    def change(z: Tensor) -> Tensor:
+        buffer = torch.zeros(z.shape).to(z)
+        for t in range(len(z)):
+            buffer[t - len(z)] = z[t]
+        return buffer
+
+    imported(exact(Edited(change)), frames(3, 2, 2, 8, 8))
 
 
 def still(*layers: nn.Module, steps: int = 4) -> Any:

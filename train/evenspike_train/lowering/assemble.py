@@ -270,7 +270,9 @@ class Assembler:
             try:
                 found += segments_of(term, source, size, gain, first=number == 0)
             except Impossible as error:
-                raise EvenspikeError(f"{_where(term, path)}: {error}") from error
+                where = _where(term, path)
+                lines = "".join(self._recorder.line(one) for one in term.modules or (path,))
+                raise EvenspikeError(f"{where}: {error}{lines}") from error
         return tuple(found)
 
     # ---- names and records ----------------------------------------------------------------------

@@ -151,8 +151,10 @@ def _run(module: nn.Module, entry: Input) -> _Run:
     return run
 
 
-def _failed(module: nn.Module, error: Exception) -> EvenspikeError:
+def _failed(module: nn.Module, error: BaseException) -> EvenspikeError:
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    if isinstance(error, SystemExit):
+        reason = f"it calls sys.exit({'' if error.code is None else repr(error.code)})"
     line, trace = "", error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
@@ -183,8 +185,12 @@ def _passes(module: nn.Module, entry: Input, count: int, *, single: bool) -> _Ru
                 results.append(module(tensor))
         except EvenspikeError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            if recorder.refusal:
+                raise recorder.refusal from error
             raise _failed(module, error) from error
+        if recorder.refusal:  # the module has caught it, and gone another way
+            raise recorder.refusal
     return _Run(recorder, results)
 
 

@@ -143,6 +143,9 @@ LINES: dict[str, tuple[tuple[str, str], ...]] = {
     "syntax": ((STEPS, "STEPS = = 4"),),
     "runs": ((STEPS, "STEPS = 4 / 0"),),
     "makes": ((WEIGHTS, "raise RuntimeError('no weights')"),),
+    "file exits": ((STEPS, "STEPS = exit()"),),
+    "constructor exits": ((WEIGHTS, "raise SystemExit(0)"),),
+    "forward exits": ((BEGIN, f"raise SystemExit('done'); {BEGIN}"),),
     "no module": (
         ("class Small(nn.Module)", "class Small"),
         ("        super().__init__()\n", "        return\n"),
@@ -173,6 +176,18 @@ LINES: dict[str, tuple[tuple[str, str], ...]] = {
             "makes",
             "own.py:Small: cannot be made: RuntimeError: no weights (own.py:{WEIGHTS})",
         ),
+        (
+            "file exits",
+            "own.py:Small: does not run: SystemExit: it calls sys.exit() (own.py:{STEPS})",
+        ),
+        (
+            "constructor exits",
+            "own.py:Small: cannot be made: SystemExit: it calls sys.exit(0) (own.py:{WEIGHTS})",
+        ),
+        (
+            "forward exits",
+            "Small: does not run on the example: it calls sys.exit('done') (own.py:{BEGIN})",
+        ),
         ("no module", "own.py:Small: is a Small, no torch.nn.Module"),
         ("NaN", "second.weight: holds 1 values that are not finite"),
         ("T", "Small: 33 timesteps; a Program holds 32 at most"),
@@ -187,7 +202,7 @@ def test_a_module_that_has_no_integer_form(
     refused: Refused, tmp_path: Path, changes: str, message: str
 ) -> None:
     write(tmp_path, *LINES[changes])
-    lines = {"STEPS": line_of(STEPS), "WEIGHTS": line_of(WEIGHTS)}
+    lines = {"STEPS": line_of(STEPS), "WEIGHTS": line_of(WEIGHTS), "BEGIN": line_of(BEGIN)}
     said = refused("import", "own.py:Small")
     assert said.startswith(message.format(**lines)), said
 

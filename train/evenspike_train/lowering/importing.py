@@ -25,6 +25,7 @@ from evenspike_train.lowering.network import Network
 from evenspike_train.lowering.recorder import Recorder, tensors
 from evenspike_train.lowering.rules.parts import of_time
 from evenspike_train.lowering.values import Broken, Membrane, Value
+from evenspike_train.networks.source import exits
 
 _KNOWN = (frameworks,)
 """Importing them has filled the registry."""
@@ -115,8 +116,12 @@ def _quiet(module: nn.Module) -> Iterator[None]:
 def _clear(module: nn.Module) -> None:
     for one in module.modules():
         handler = registry.find(one)
-        if handler is not None and handler.clear is not None:
+        if handler is None or handler.clear is None:
+            continue
+        try:
             handler.clear(one)
+        except (Exception, SystemExit) as error:
+            raise _failed(one, error) from error
 
 
 class _Run:
@@ -154,7 +159,7 @@ def _run(module: nn.Module, entry: Input) -> _Run:
 def _failed(module: nn.Module, error: BaseException) -> EvenspikeError:
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
     if isinstance(error, SystemExit):
-        reason = f"it calls sys.exit({'' if error.code is None else repr(error.code)})"
+        reason = exits(error)
     line, trace = "", error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename

@@ -54,7 +54,7 @@ class Imported:
             place = place / f"{self.program.name}.safetensors"
         files.check_folder(place.parent)
         self.program.save(place)
-        files.write(place.with_suffix(".md"), import_card(self.program, self.proof))
+        files.write(place.with_suffix(".md"), import_card(self.program, str(self.proof)))
         examples = io.BytesIO()
         np.save(examples, self.images.pixels)
         files.write(place.with_suffix(".npy"), examples.getvalue())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evenspike_core.program import Program
-from evenspike_train.lowering.proof import Proof
+from evenspike_train.lowering.proof import NOT_PROVED
 
 _ROUNDS = (
     "Validation accuracy of a round is that of the weights after its (short) training, on the "
@@ -70,11 +70,13 @@ def card(program: Program) -> str:
             _ROUNDS,
             "",
         ]
+    if p.get("proof"):  # tickets of earlier versions keep none
+        lines += _proof_lines(p["proof"])
     lines += ["## Recipe", "", "```toml", p["recipe"].rstrip(), "```", ""]
     return "\n".join(lines)
 
 
-def import_card(program: Program, proof: Proof) -> str:
+def import_card(program: Program, proof: str) -> str:
     """The Markdown card of a Program that was imported, with the table of its proof."""
     p = program.provenance
     encoder, last = program.encoder, program.layers[-1]
@@ -97,14 +99,17 @@ def import_card(program: Program, proof: Proof) -> str:
     return "\n".join([*lines, "", *_proof_lines(proof)])
 
 
-def _proof_lines(proof: Proof) -> list[str]:
-    """The section about the proof; what it leaves open stands in front of the table."""
-    lines = [
+def _proof_lines(proof: str) -> list[str]:
+    """The section about a proof's table; what it leaves open stands in front of that."""
+    open_ = proof.splitlines()[-1]
+    return [
         "## The integers beside the network",
         "",
         "Each layer is judged on the network's own spikes of the layer before.",
         "",
+        *([f"**{open_}.**", ""] if open_.startswith(NOT_PROVED) else []),
+        "```",
+        proof,
+        "```",
+        "",
     ]
-    if proof.warning:
-        lines += [f"**{proof.warning}.**", ""]
-    return [*lines, "```", str(proof), "```", ""]

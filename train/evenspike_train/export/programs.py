@@ -117,8 +117,8 @@ def make_program(
     model: networks.SpikingNetwork,
     provenance: Mapping[str, Any],
     examples: Tensor | None = None,
-) -> Program:
-    """The integer network; a balanced mask stays balanced to the last weight.
+) -> tuple[Program, Proof]:
+    """The integer network, and its proof; a balanced mask stays balanced to the last weight.
 
     examples : uint8, on which it is compared with the model; noise unless given.
 
@@ -129,7 +129,7 @@ def make_program(
         examples = noise(model, DATA_SETS[recipe.data.name].side)
     network = follow(model, examples, recipe.name)
     keep = recipe.method.balancing != "none"
-    return to_program(network, provenance, keep_living=keep, may_be_silent=True)[0]
+    return to_program(network, provenance, keep_living=keep, may_be_silent=True)
 
 
 @torch.no_grad()

@@ -29,6 +29,9 @@ Networks whose lowering is right differ in 0.12 % at most (VGG-16 with a leak of
 800); what is wrong or ruined, in 6 % and more.
 """
 
+NOT_PROVED = "NOT PROVED"
+"""How the line about layers that never spike begins."""
+
 _SINGLE = 10
 """Spikes among which a single one may differ."""
 
@@ -130,7 +133,7 @@ class Proof:
         if not self.silent:
             return ""
         return (
-            f"NOT PROVED: {', '.join(self.silent)} never spike{'s' * (len(self.silent) == 1)} on "
+            f"{NOT_PROVED}: {', '.join(self.silent)} never spike{'s' * (len(self.silent) == 1)} on "
             "these examples, so their neurons, and the weights of what reads them, were not tried"
         )
 

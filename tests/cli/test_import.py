@@ -99,6 +99,16 @@ def test_examples_of_a_file_are_what_it_is_compared_on(cli: Cli, tmp_path: Path,
     assert done.err == "evenspike: ten: names no data set; give a .npy file of inputs (--data)\n"
 
 
+@pytest.mark.parametrize("kind", [">f4", ">f8", "g", "f2"])
+def test_examples_of_any_type_of_numbers(cli: Cli, tmp_path: Path, out: Path, kind: str) -> None:
+    write(tmp_path)
+    given = np.random.default_rng(3).integers(0, 256, (4, 1, 32, 32))
+    np.save("mine.npy", (given / 255).astype(kind))
+    done = cli("import", "own.py:Small", "--example", "mine.npy", "--out", out)
+    assert (done.status, done.err) == (0, "")
+    np.testing.assert_array_equal(np.load(out / "Small.npy"), given)
+
+
 def test_frames_of_spikes_are_frames(cli: Cli, tmp_path: Path, out: Path) -> None:
     """[T, B, ...] of zeros and ones; the machine gets them as they are."""
     frames = (BEGIN, "x = self.norm(self.conv(x.flatten(0, 1))).unflatten(0, (STEPS, -1))")
@@ -247,6 +257,11 @@ def test_what_names_no_network(refused: Refused, tmp_path: Path, source: str, me
         ("--example none.npy", "Small: the example is empty, or holds numbers that are not finite"),
         ("--example line.npy", "Small: an example of (7,); [B, C, H, W] or [B, F], or"),
         ("--example rgb.npy", "Small: does not run on the example: Given groups=1, weight of"),
+        ("--example complex.npy", "complex.npy: holds complex128, not one array of numbers"),
+        ("--example object.npy", "object.npy: no array of numpy: Object arrays cannot be loaded"),
+        ("--example dates.npy", "dates.npy: holds datetime64[s], not one array of numbers"),
+        ("--example number.npy", "Small: an example of (); [B, C, H, W] or [B, F], or"),
+        ("--example wide.npy", "Small: the example reaches from 6.554e+04 to 6.5 is a byte ti"),
         ("--example mean.npy", "Small: the example reaches from -1 to 0; a pixel is a byte times"),
     ],
 )
@@ -263,6 +278,11 @@ def test_options_and_examples_that_cannot_be(
         "none": image[:0],
         "line": np.zeros(7),
         "rgb": np.zeros((2, 3, 32, 32), np.float32),
+        "complex": image + 0j * np.complex128(1),
+        "object": image.astype(object),
+        "dates": image.astype("M8[s]"),
+        "number": np.array(3.0),
+        "wide": image.astype(">u2") - np.uint16(1),
         "mean": image - np.arange(2).reshape(2, 1, 1, 1),
     }.items():
         np.save(tmp_path / name, array)

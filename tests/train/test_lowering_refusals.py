@@ -510,3 +510,89 @@ def test_a_batch_of_one_image_is_enough() -> None:
         import_network(module, pixels(1, 2, 8, 8))  # bytes where the module wants numbers
     network = import_network(module, pixels(1, 2, 8, 8).double() / 256, scale=1 / 256)
     assert network.inputs.shape == (2, 2, 8, 8)
+
+
+def unit_images() -> np.ndarray[Any, Any]:
+    return pixels(3, 2, 8, 8).numpy() / 255
+
+
+EXAMPLES: list[Callable[[], Any]] = [
+    lambda: unit_images().astype(">f4"),
+    lambda: unit_images().astype(np.longdouble),
+    lambda: unit_images()[:, :, ::-1, ::-1],
+    lambda: np.asfortranarray(unit_images()),
+    lambda: unit_images().tolist(),
+    lambda: torch.from_numpy(unit_images()).to_sparse(),
+    lambda: torch.from_numpy(unit_images()).requires_grad_(),
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_in_any_memory(example: Callable[[], Any]) -> None:
+    network = import_network(still(nn.Conv2d(2, 4, 3)), example())
+    given = pixels(3, 2, 8, 8).numpy()
+    assert np.array_equal(network.inputs, given) or np.array_equal(
+        network.inputs, given[:, :, ::-1, ::-1]
+    )
+
+
+@pytest.mark.parametrize("kind", [">u2", "<u4", "<u8", ">i8", "<i2"])
+def test_bytes_in_wider_integers(kind: str) -> None:
+    class Floats(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = still(nn.Conv2d(2, 4, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.inner(x.float() / 255)
+            return found
+
+    given = pixels(3, 2, 8, 8).numpy()
+    with pytest.raises(EvenspikeError, match="Floats: the example reaches from "):
+        import_network(Floats(), given.astype(kind))
+    network = import_network(Floats(), given.astype(kind), scale=1)
+    np.testing.assert_array_equal(network.inputs, given)
+
+
+@pytest.mark.parametrize(
+    ("example", "reason"),
+    [
+        (lambda: "abc", "Still: an example that is a str; a tensor or an array of numbers is nee"),
+        (lambda: None, "Still: an example that is a NoneType; a tensor or an array of numbers"),
+        (lambda: [[1, 2], [3]], "Still: an example that is a list; a tensor or an array of numb"),
+        (lambda: ramp(0, 1).to("meta"), "Still: the example is on device meta, where it has no n"),
+        (lambda: ramp(0, 1) * 1j, "Still: an example of torch.complex64, not of real numbers"),
+        (lambda: ramp(0, 1).numpy() * 1j, "Still: an example of complex64, not of real numbers"),
+        (lambda: ramp(0, 1).numpy().astype(object), "Still: an example of object, not of real n"),
+        (lambda: np.array(3.0), r"Still: an example of \(\); "),
+        (lambda: ramp(0, 1)[:0], "Still: the example is empty"),
+    ],
+)
+def test_examples_that_hold_no_numbers(example: Callable[[], Any], reason: str) -> None:
+    with pytest.raises(EvenspikeError, match=reason) as caught:
+        import_network(still(nn.Conv2d(2, 4, 3)), example())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"encoder": "foo"}, "encoder: 'foo'; there are direct, rate, latency, frames"),
+        ({"readout": "foo"}, "readout: 'foo'; there are psum, count, membrane"),
+        ({"timesteps": 0}, "timesteps: 0; 1 to 32 are possible"),
+        ({"timesteps": "4"}, "timesteps: '4' is no whole number"),
+        ({"scale": -1.0}, "scale: -1.0; a number above 0 is needed"),
+        ({"scale": "1"}, "scale: 1; a number above 0 is needed"),
+        ({"time_axis": 2}, "time_axis: 2; 0 or 1"),
+        ({"seed": -1}, "seed: -1; 0 or more"),
+    ],
+)
+def test_options_that_cannot_be(options: Any, reason: str) -> None:
+    with pytest.raises(EvenspikeError, match=reason):
+        import_network(still(nn.Conv2d(2, 4, 3)), ramp(0, 1), **options)
+
+
+@pytest.mark.parametrize(("module", "kind"), [(None, "NoneType"), (Looking, "Looking"), (3, "int")])
+def test_what_is_no_module(module: Any, kind: str) -> None:
+    with pytest.raises(EvenspikeError, match=f"{kind}: no torch.nn.Module that has been made"):
+        import_network(module, ramp(0, 1))

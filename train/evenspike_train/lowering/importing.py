@@ -20,7 +20,7 @@ from evenspike_train.lowering import frameworks, registry
 from evenspike_train.lowering.assemble import Assembler
 from evenspike_train.lowering.axes import canonical, expected, flat, named
 from evenspike_train.lowering.forms import Form, Impossible
-from evenspike_train.lowering.inputs import Input
+from evenspike_train.lowering.inputs import Input, check_options, chosen
 from evenspike_train.lowering.network import Network
 from evenspike_train.lowering.recorder import Recorder, tensors
 from evenspike_train.lowering.rules.parts import of_time
@@ -66,10 +66,14 @@ def import_network(
     Raises EvenspikeError for what has no integer form, naming the module's path, the line of the
     forward pass, and what would do.
     """
+    if not isinstance(module, nn.Module):
+        kind = module.__name__ if isinstance(module, type) else type(module).__name__
+        raise EvenspikeError(f"{kind}: no torch.nn.Module that has been made")
+    check_options(timesteps, scale, time_axis, seed)
     module = _unwrapped(module)
     label = name or type(module).__name__
-    coding = None if encoder is None else Coding(encoder)
-    wanted = None if readout is None else Readout(readout)
+    coding = chosen("encoder", encoder, Coding)
+    wanted = chosen("readout", readout, Readout)
     entry = Input(module, example, coding, scale, time_axis, timesteps, seed, label)
     with _quiet(module):
         run = _run(module, entry)

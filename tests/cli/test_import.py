@@ -261,7 +261,7 @@ def test_what_names_no_network(refused: Refused, tmp_path: Path, source: str, me
         ("--example object.npy", "object.npy: no array of numpy: Object arrays cannot be loaded"),
         ("--example dates.npy", "dates.npy: holds datetime64[s], not one array of numbers"),
         ("--example number.npy", "Small: an example of (); [B, C, H, W] or [B, F], or"),
-        ("--example wide.npy", "Small: the example reaches from 6.554e+04 to 6.5 is a byte ti"),
+        ("--example wide.npy", "Small: the example reaches from 6.554e+04 to 6.554e+04; a pixel"),
         ("--example mean.npy", "Small: the example reaches from -1 to 0; a pixel is a byte times"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -596,3 +597,29 @@ def test_options_that_cannot_be(options: Any, reason: str) -> None:
 def test_what_is_no_module(module: Any, kind: str) -> None:
     with pytest.raises(EvenspikeError, match=f"{kind}: no torch.nn.Module that has been made"):
         import_network(module, ramp(0, 1))
+
+
+class TwoReaders(nn.Module):
+    """Two layers of neurons that read the pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.one = nn.Conv2d(2, 4, 3), lif()
+        self.right, self.two = nn.Conv2d(2, 4, 3), lif()
+        self.read = nn.Linear(144, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left = self.one(self.left(x).expand(4, -1, -1, -1, -1))
+        right = self.two(self.right(x).expand(4, -1, -1, -1, -1))
+        found: Tensor = self.read((left + right).flatten(2))
+        return found
+
+
+def test_what_is_found_when_layers_are_assembled_has_its_line_too() -> None:
+    message = (
+        r"two: a second layer reads the pixels \(one is .*\(test_lowering_refusals\.py:(\d+)\)"
+    )
+    with pytest.raises(EvenspikeError, match=message) as caught:
+        import_network(TwoReaders(), ramp(0, 1))
+    line = int(str(caught.value).rpartition(":")[2].rstrip(")"))
+    assert "self.two(" in Path(__file__).read_text(encoding="utf-8").splitlines()[line - 1]

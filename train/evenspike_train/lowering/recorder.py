@@ -130,8 +130,11 @@ class Recorder(TorchFunctionMode):
         """Path of the innermost module that is running."""
         return self._names.get(id(self._modules[-1]), "") or self._root
 
+    def _here(self) -> None:
+        self.lines.setdefault(self.path, {})[user_line()] = None
+
     def line(self, path: str) -> str:
-        """Where in the code a module's kernels are applied, as ` (FILE:LINE)`; empty if unknown."""
+        """Where the code applies a module's kernels or neurons, as ` (FILE:LINE)`; else empty."""
         found = " or ".join(line for line in self.lines.get(path, ()) if line)
         return f" ({found})" if found else ""
 
@@ -404,6 +407,7 @@ class Recorder(TorchFunctionMode):
             at = call
         if id(module) not in self._layers:
             source = Source(self.path, content.shape)
+            self._here()
             model = self._models[id(module)]
             self._layers[id(module)] = Neurons(self.path, content, model, source)
             self.layers.append(self._layers[id(module)])

@@ -28,7 +28,7 @@ from evenspike_core.program import Program
 from evenspike_train.export.programs import follow
 from evenspike_train.export.quantize import _layer, _scale, quantise
 from evenspike_train.lowering import FloatLayer, Network
-from evenspike_train.lowering.proof import _run
+from evenspike_train.lowering.judging import run_layer
 from evenspike_train.runs.export import load_ticket
 
 IMAGES = 10
@@ -60,7 +60,7 @@ def rounded(network: Network, program: Program, index: int, filters: Sequence[in
         else [pack_masks(image) for image in np.moveaxis(one.spikes, 1, 0)]
         for one in network.layers
     ]
-    spikes, _, _, _ = _run(network, replace(program, layers=tuple(layers)), index, masks)
+    spikes, _, _, _ = run_layer(network, replace(program, layers=tuple(layers)), index, masks)
     wrong = spikes != cast("npt.NDArray[np.bool_]", layer.spikes)
     return int(np.count_nonzero(wrong[:, :, filters])), lost
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from evenspike.cli import train
+from evenspike.cli import terminal, train
 from evenspike.cli.bar import Bar
 from evenspike.cli.parser import DATA_HELP
 
@@ -50,6 +50,8 @@ def _checkpoint(arguments: argparse.Namespace) -> int:
     from evenspike.flows.imports import import_checkpoint
 
     found = import_checkpoint(arguments.checkpoint, arguments.recipe, data=arguments.data)
-    print(found.proof)
-    print(f"wrote {found.save(arguments.out or Path('build/import'))}")
+    console = terminal.console()
+    console.print(str(found.proof), soft_wrap=True)
+    file = found.save(arguments.out or Path("build/import"))
+    console.print(f"wrote {file}", soft_wrap=True)
     return 0

@@ -33,7 +33,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dt", type=float, help="seconds of a timestep of a NIR file")
     parser.add_argument("--seed", type=int, default=0, help="of rate coding")
     parser.add_argument(
-        "--limit", type=float, help="percent of a layer's spikes that may differ (1)"
+        "--limit",
+        type=float,
+        help="percent of a layer's spikes that may differ (1); 100 takes anything",
     )
     parser.add_argument("--name", help="of the Program; the class's without one")
     parser.add_argument("--out", type=Path, default=Path("build/import"), help="folder or file")

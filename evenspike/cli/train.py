@@ -78,6 +78,8 @@ def tell(found: Trained, model: str, data: Path | None) -> None:
     """Say what there is, and what to do with it."""
     assert found.program is not None  # noqa: S101 - who asks has one
     console = terminal.console()
+    if found.proof is not None:
+        console.print(str(found.proof), soft_wrap=True)
     console.print(f"{found.file}: {found.accuracy:.2f} % on the test set, integers", soft_wrap=True)
     elsewhere = data is not None and found.program.provenance["dataset"] != "fmnist"
     own = ["--data", str(data)] if elsewhere else []

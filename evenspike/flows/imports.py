@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,12 @@ from evenspike.flows.images import SHIPPED, Images, check_numbers, examples, ima
 from evenspike.flows.models import check_name
 from evenspike_core import files
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.program import PIXEL_MAX, TIMESTEPS_MAX, Coding, Program, Readout
+from evenspike_core.program import PIXEL_MAX, Coding, Program, Readout
 from evenspike_train.export.card import import_card
 from evenspike_train.export.programs import to_program
 from evenspike_train.lowering import import_network as follow
 from evenspike_train.lowering import import_nir
+from evenspike_train.lowering.inputs import check_options, chosen, plain
 from evenspike_train.lowering.proof import LIMIT, Proof
 from evenspike_train.networks.source import construct, names_a_source
 
@@ -88,15 +88,17 @@ def import_network(
     timesteps, encoder, scale, time_axis, readout, seed : as `evenspike_train.lowering` has them.
     name : of the Program; the class's name without one.
     dt : seconds of a timestep of a NIR graph.
-    limit : share of a layer's spike bits that may differ; 1 % unless given.
+    limit : share of a layer's spikes that may differ; 1 % unless given. With 1 anything is taken,
+        a network that never spikes on the examples, too.
 
     Raises EvenspikeError for what has no integer form, naming the module's path and what would do,
     and where the integers differ by more than the limit, naming layer, filter and cause.
     """
-    _check(timesteps, scale, time_axis, seed, limit)
-    for what, value, known in (("encoder", encoder, Coding), ("readout", readout, Readout)):
-        if value is not None and value not in list(known):
-            raise EvenspikeError(f"{what}: {value!r}; there are {', '.join(known)}")
+    check_options(timesteps, scale, time_axis, seed)
+    if limit is not None and not 0 <= limit <= 1:
+        raise EvenspikeError(f"limit: {limit:.4g}; a share from 0 to 1 is possible")
+    chosen("encoder", encoder, Coding)
+    chosen("readout", readout, Readout)
     given = _example(example, time_axis, timesteps)
     said = str(module) if isinstance(module, (str, Path)) else type(module).__qualname__
     if _is_nir(module):
@@ -136,22 +138,6 @@ def import_network(
     origin = {"source": said, "dataset": _dataset(example), **(provenance or {})}
     program, proof = to_program(network, origin, limit=LIMIT if limit is None else limit)
     return Imported(program, proof, Images(network.inputs))
-
-
-def _check(
-    timesteps: int | None, scale: float | None, time_axis: int, seed: int, limit: float | None
-) -> None:
-    """Raise EvenspikeError for a number that nothing could be done with."""
-    if timesteps is not None and not 1 <= timesteps <= TIMESTEPS_MAX:
-        raise EvenspikeError(f"timesteps: {timesteps}; 1 to {TIMESTEPS_MAX} are possible")
-    if scale is not None and not 0 < scale < math.inf:
-        raise EvenspikeError(f"scale: {scale}; a number above 0 is needed")
-    if time_axis not in (0, 1):
-        raise EvenspikeError(f"time_axis: {time_axis}; 0 or 1")
-    if seed < 0:
-        raise EvenspikeError(f"seed: {seed}; 0 or more")
-    if limit is not None and not 0 <= limit <= 1:
-        raise EvenspikeError(f"limit: {limit:.4g}; a share from 0 to 1 is possible")
 
 
 def import_checkpoint(
@@ -200,12 +186,11 @@ def _example(example: object, time_axis: int, timesteps: int | None) -> Any:
     """Examples as the module takes them; a data set's bytes, and truths, as numbers up to 1."""
     if isinstance(example, (str, Path)) and Path(example).suffix == ".npy":
         example = examples(Path(example))
-    if isinstance(example, np.ndarray):
-        check_numbers(example, "example")
-        return example.astype(np.float32) if example.dtype == bool else example
     if example is None or isinstance(example, (str, Path)):
         example = images(EXAMPLES, SHIPPED if example is None else str(example))
     if isinstance(example, Images):
         numbers = example.pixels.astype(np.float32) / np.float32(PIXEL_MAX)
         return numbers if numbers.ndim == 4 else np.moveaxis(numbers[:, :timesteps], 1, time_axis)
-    return example
+    if isinstance(example, np.ndarray):
+        check_numbers(example, "example")
+    return plain(example, "example")

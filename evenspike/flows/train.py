@@ -11,6 +11,7 @@ from evenspike.flows.models import RUNS
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Program
 from evenspike_core.progress import Progress, silent
+from evenspike_train.lowering.proof import Proof
 from evenspike_train.recipes.derive import Changes
 from evenspike_train.runs import command, distributed
 
@@ -23,7 +24,8 @@ class Trained:
     process of a distributed run exports it. file: the Program's. reason: why there is no Program;
     empty where there is one. validation_accuracy: percent of the images held out, in floating
     point; None where another process knows it. trained: whether it was trained now; otherwise it
-    had finished before.
+    had finished before. proof: what the Program was compared with, layer by layer, if it was
+    exported now; `print` shows it.
     """
 
     folder: Path
@@ -32,6 +34,7 @@ class Trained:
     reason: str = ""
     validation_accuracy: float | None = None
     trained: bool = True
+    proof: Proof | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -99,7 +102,7 @@ def train(
     if done.program.is_file():
         return replace(found, program=Program.load(done.program), file=done.program)
     made = export(place, data=data, device=device, threads=threads, progress=progress)
-    return replace(found, program=made.program, file=made.file)
+    return replace(found, program=made.program, file=made.file, proof=made.proof)
 
 
 def export(
@@ -121,7 +124,7 @@ def export(
     place = Path(folder)
     if not place.is_dir():
         raise EvenspikeError(f"{place}: no such run")
-    program, file = command.export(
+    program, file, proof = command.export(
         place,
         place if out is None else Path(out),
         None if data is None else Path(data),
@@ -130,4 +133,4 @@ def export(
         notes=notes,
         progress=progress,
     )
-    return Trained(place, program, file)
+    return Trained(place, program, file, proof=proof)

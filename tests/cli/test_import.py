@@ -44,12 +44,13 @@ def test_a_module_in_a_file_becomes_a_program_that_runs(
         "layer",
         "spikes",
         "differ",
+        "share",
         "largest error",
         "weights to zero",
         "saturated",
     ]
     assert [row.split()[0] for row in rows] == ["conv", "second", "head"]
-    assert [row.split()[2] for row in rows] == ["0.0000%"] * 3
+    assert [row.split()[2:4] for row in rows] == [["0", "0.0000%"]] * 3
     assert all(int(row.split()[1].replace(",", "")) > 100 for row in rows[:2])
     assert changed == "0 of 4 examples get another class"
     file = out / "Small.safetensors"
@@ -98,6 +99,16 @@ def test_examples_of_a_file_are_what_it_is_compared_on(cli: Cli, tmp_path: Path,
     assert done.err == "evenspike: ten: names no data set; give a .npy file of inputs (--data)\n"
 
 
+@pytest.mark.parametrize("kind", [">f4", ">f8", "g", "f2"])
+def test_examples_of_any_type_of_numbers(cli: Cli, tmp_path: Path, out: Path, kind: str) -> None:
+    write(tmp_path)
+    given = np.random.default_rng(3).integers(0, 256, (4, 1, 32, 32))
+    np.save("mine.npy", (given / 255).astype(kind))
+    done = cli("import", "own.py:Small", "--example", "mine.npy", "--out", out)
+    assert (done.status, done.err) == (0, "")
+    np.testing.assert_array_equal(np.load(out / "Small.npy"), given)
+
+
 def test_frames_of_spikes_are_frames(cli: Cli, tmp_path: Path, out: Path) -> None:
     """[T, B, ...] of zeros and ones; the machine gets them as they are."""
     frames = (BEGIN, "x = self.norm(self.conv(x.flatten(0, 1))).unflatten(0, (STEPS, -1))")
@@ -116,13 +127,25 @@ def test_frames_of_spikes_are_frames(cli: Cli, tmp_path: Path, out: Path) -> Non
     assert page.count("<img") == 3
 
 
-def test_a_silent_layer_is_said(cli: Cli, tmp_path: Path, out: Path) -> None:
+def test_a_network_that_is_silent_is_an_error_unless_the_limit_takes_it(
+    cli: Cli, tmp_path: Path, out: Path
+) -> None:
     write(tmp_path, (WEIGHTS, "self.second.weight *= 0.01"))
     done = cli("import", "own.py:Small", "--out", out)
+    assert done.status == 2
+    message = "Small: no neuron of second ever spikes on the examples, which proves nothing; give"
+    assert done.err.startswith(f"evenspike: {message}")
+    assert not out.exists()
+    done = cli("import", "own.py:Small", "--limit", 100, "--out", out)
     assert done.status == 0
-    line = "no spike in second: the examples prove nothing of what is behind"
+    line = (
+        "NOT PROVED: second never spikes on these examples, so their neurons, and the weights of "
+        "what reads them, were not tried"
+    )
     assert line in done.out.splitlines()
-    assert line in (out / "Small.md").read_text(encoding="utf-8")
+    card = (out / "Small.md").read_text(encoding="utf-8")
+    assert f"**{line}.**" in card
+    assert line in card.splitlines()
 
 
 LINES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -130,6 +153,9 @@ LINES: dict[str, tuple[tuple[str, str], ...]] = {
     "syntax": ((STEPS, "STEPS = = 4"),),
     "runs": ((STEPS, "STEPS = 4 / 0"),),
     "makes": ((WEIGHTS, "raise RuntimeError('no weights')"),),
+    "file exits": ((STEPS, "STEPS = exit()"),),
+    "constructor exits": ((WEIGHTS, "raise SystemExit(0)"),),
+    "forward exits": ((BEGIN, f"raise SystemExit('done'); {BEGIN}"),),
     "no module": (
         ("class Small(nn.Module)", "class Small"),
         ("        super().__init__()\n", "        return\n"),
@@ -160,6 +186,18 @@ LINES: dict[str, tuple[tuple[str, str], ...]] = {
             "makes",
             "own.py:Small: cannot be made: RuntimeError: no weights (own.py:{WEIGHTS})",
         ),
+        (
+            "file exits",
+            "own.py:Small: does not run: SystemExit: it calls sys.exit() (own.py:{STEPS})",
+        ),
+        (
+            "constructor exits",
+            "own.py:Small: cannot be made: SystemExit: it calls sys.exit(0) (own.py:{WEIGHTS})",
+        ),
+        (
+            "forward exits",
+            "Small: does not run on the example: it calls sys.exit('done') (own.py:{BEGIN})",
+        ),
         ("no module", "own.py:Small: is a Small, no torch.nn.Module"),
         ("NaN", "second.weight: holds 1 values that are not finite"),
         ("T", "Small: 33 timesteps; a Program holds 32 at most"),
@@ -174,7 +212,7 @@ def test_a_module_that_has_no_integer_form(
     refused: Refused, tmp_path: Path, changes: str, message: str
 ) -> None:
     write(tmp_path, *LINES[changes])
-    lines = {"STEPS": line_of(STEPS), "WEIGHTS": line_of(WEIGHTS)}
+    lines = {"STEPS": line_of(STEPS), "WEIGHTS": line_of(WEIGHTS), "BEGIN": line_of(BEGIN)}
     said = refused("import", "own.py:Small")
     assert said.startswith(message.format(**lines)), said
 
@@ -219,6 +257,11 @@ def test_what_names_no_network(refused: Refused, tmp_path: Path, source: str, me
         ("--example none.npy", "Small: the example is empty, or holds numbers that are not finite"),
         ("--example line.npy", "Small: an example of (7,); [B, C, H, W] or [B, F], or"),
         ("--example rgb.npy", "Small: does not run on the example: Given groups=1, weight of"),
+        ("--example complex.npy", "complex.npy: holds complex128, not one array of numbers"),
+        ("--example object.npy", "object.npy: no array of numpy: Object arrays cannot be loaded"),
+        ("--example dates.npy", "dates.npy: holds datetime64[s], not one array of numbers"),
+        ("--example number.npy", "Small: an example of (); [B, C, H, W] or [B, F], or"),
+        ("--example wide.npy", "Small: the example reaches from 6.554e+04 to 6.554e+04; a pixel"),
         ("--example mean.npy", "Small: the example reaches from -1 to 0; a pixel is a byte times"),
     ],
 )
@@ -235,6 +278,11 @@ def test_options_and_examples_that_cannot_be(
         "none": image[:0],
         "line": np.zeros(7),
         "rgb": np.zeros((2, 3, 32, 32), np.float32),
+        "complex": image + 0j * np.complex128(1),
+        "object": image.astype(object),
+        "dates": image.astype("M8[s]"),
+        "number": np.array(3.0),
+        "wide": image.astype(">u2") - np.uint16(1),
         "mean": image - np.arange(2).reshape(2, 1, 1, 1),
     }.items():
         np.save(tmp_path / name, array)

@@ -75,6 +75,27 @@ def test_a_run_without_its_program_gets_it(cli: Cli, here: Path) -> None:
     assert done.status == 0
     assert Program.load(program).digest() == digest
     assert len(lines(here / "runs" / "tiny", "finished")) == 1
+    table = proof_table(done.out)
+    names = [layer.name for layer in Program.load(program).layers]
+    assert [row.split()[0] for row in table[1 : 1 + len(names)]] == names
+    assert "\n".join(table) in program.with_suffix(".md").read_text()
+
+
+def proof_table(said: str) -> list[str]:
+    """The lines of the table of layers, and what is said beneath it."""
+    rows = said.splitlines()
+    first = next(
+        i for i, row in enumerate(rows) if row.split()[:3] == ["layer", "spikes", "differ"]
+    )
+    return rows[first : next(i for i, row in enumerate(rows) if "on the test set" in row)]
+
+
+def test_every_export_prints_its_proof(cli: Cli, here: Path) -> None:
+    done = cli("export", "--run", "runs/tiny", "--data", here, "--out", here / "again")
+    assert (done.status, done.err) == (0, "")
+    table = proof_table(done.out)
+    assert any("of 4 examples get another class" in row for row in table)
+    assert "\n".join(table) in (here / "again" / "tiny.md").read_text()
 
 
 def test_a_ticket_that_the_log_does_not_know_is_made_again(here: Path) -> None:

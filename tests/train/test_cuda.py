@@ -54,5 +54,5 @@ def test_tiny_run_trains_resumes_and_exports(tmp_path: Path, precision: str) -> 
     folder = write_set(tmp_path)
     command.train(str(path), tmp_path / "run", folder, device="cuda")
     command.train(str(path), tmp_path / "run", folder, device="cuda")  # resumes a finished run
-    program, _ = command.export(tmp_path / "run", tmp_path, folder, device="cuda")
+    program, _, _ = command.export(tmp_path / "run", tmp_path, folder, device="cuda")
     assert 0 <= program.provenance["integer_test_accuracy"] <= 100

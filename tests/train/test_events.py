@@ -99,7 +99,7 @@ def test_a_run_on_events(tmp_path: Path, name: str, network: str, precision: str
     ticket = load_ticket(tmp_path / "run")
     assert ticket.figures["sparsity"] == pytest.approx(0.5, abs=0.05)
 
-    program = to_program(ticket, {})
+    program, _ = to_program(ticket, {})
     assert program.timesteps == 10
     assert program.shape == (2, 48, 48)
     assert main(["export", "--run", str(tmp_path / "run"), "--data", str(tmp_path / "data")]) == 0

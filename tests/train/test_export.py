@@ -75,7 +75,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_run_becomes_program_and_card(run: Run, tmp_path: Path) -> None:
     directory, data, _ = run
-    given, path = command.export(directory, tmp_path, data, threads=1, notes="Made for a test.")
+    given, path, proof = command.export(
+        directory, tmp_path, data, threads=1, notes="Made for a test."
+    )
     assert path == tmp_path / "tiny.safetensors"
     program = Program.load(path)
     assert program.digest() == given.digest()
@@ -95,6 +97,8 @@ def test_run_becomes_program_and_card(run: Run, tmp_path: Path) -> None:
         assert evenness(torch.from_numpy(layer.segments[0].weights != 0), 4) in (1.0, None)
     text = (tmp_path / "tiny.md").read_text()
     assert text == card(program)
+    assert str(proof) in text
+    assert "## The integers beside the network" in text
     assert "Made for a test." in text
     assert program.digest() in text
     assert "evenspike train recipe.toml" in text
@@ -102,7 +106,7 @@ def test_run_becomes_program_and_card(run: Run, tmp_path: Path) -> None:
 
 def test_file_may_be_named(run: Run, tmp_path: Path) -> None:
     directory, data, _ = run
-    _, path = command.export(directory, tmp_path / "deep" / "mine.safetensors", data, threads=1)
+    _, path, _ = command.export(directory, tmp_path / "deep" / "mine.safetensors", data, threads=1)
     assert path == tmp_path / "deep" / "mine.safetensors"
     assert path.is_file()
     assert (tmp_path / "deep" / "mine.md").is_file()

@@ -86,9 +86,9 @@ def test_the_last_line_is_the_cycle_models_on_the_exported_program(
     """Measured again from the finished ticket, in another way round."""
     given = changed({"pes = 2": "pes = 4", "round_validation = 10": "round_cycles_images = 1"})
     Trainer(given, sets, tmp_path, measure).run()
-    program = to_program(load_ticket(tmp_path), {})
+    program, _ = to_program(load_ticket(tmp_path), {})
     shares = activity(program, sets.train.images)
-    program = to_program(load_ticket(tmp_path), {"activity": shares})
+    program, _ = to_program(load_ticket(tmp_path), {"activity": shares})
     found = measure(program, sets.validation.images[:1].numpy(), arch_for(4, 2), "cost")
     line = lines(tmp_path, "trained")[-1]
     assert {key: line[key] for key in found} == {k: round(v, 5) for k, v in found.items()}
@@ -145,7 +145,7 @@ def test_the_accelerator_that_a_round_is_measured_on() -> None:
 
 def test_wrong_images_and_mapping_are_named(sets: data.Dataset, tmp_path: Path) -> None:
     Trainer(recipe.parse(LADDER), sets, tmp_path).run()
-    program = to_program(load_ticket(tmp_path), {})
+    program, _ = to_program(load_ticket(tmp_path), {})
     with pytest.raises(
         EvenspikeError, match=r"tiny: takes pixels \(1, 32, 32\) or \(2, 1, 32, 32\)"
     ):

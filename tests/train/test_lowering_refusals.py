@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -38,7 +41,10 @@ def conv(**options: Any) -> nn.Conv2d:
 
 
 LAYERS: list[tuple[Callable[[], list[nn.Module]], str]] = [
-    (lambda: [conv(stride=3)], r"body\.0: stride 3 of rows and 3 of columns; 1 and 2, the same"),
+    (
+        lambda: [conv(stride=3)],
+        r"body\.0: stride 3 of rows and 3 of columns; .* are possible \(lowered\.py:\d+\)",
+    ),
     (lambda: [conv(stride=(2, 1))], r"body\.0: stride 2 of rows and 1 of columns"),
     (
         lambda: [conv(padding=1, padding_mode="circular")],
@@ -162,6 +168,190 @@ FORWARDS = {
 def test_forwards(what: str) -> None:
     with pytest.raises(EvenspikeError, match=FORWARDS[what]):
         import_network(Forward(what), frames(3, 2, 2, 8, 8).float())
+
+
+class Looking(nn.Module):
+    """A forward pass that goes two ways, by what a function says of its activations."""
+
+    def __init__(self, look: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.look = look
+        self.conv, self.one = Folded(nn.Conv2d(2, 2, 3, padding=1)), lif()
+        self.read = nn.Linear(128, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.one(self.conv(x))
+        if self.look(spikes):
+            spikes = spikes * 2
+        found: Tensor = self.read(spikes.flatten(2))
+        return found
+
+
+LOOKS: dict[str, Callable[[Tensor], Any]] = {
+    "equal": lambda y: torch.equal(y, torch.zeros_like(y)),
+    "allclose": lambda y: torch.allclose(y, torch.zeros_like(y)),
+    "is_nonzero": lambda y: torch.is_nonzero(y.sum()),
+    "contains": lambda y: 1.0 in y,
+    "nonzero": lambda y: torch.nonzero(y).shape[0] > 10,
+    "getitem": lambda y: y[y > 0].numel() > 10,
+    "unique": lambda y: torch.unique(y).numel() == 2,
+    "masked_select": lambda y: y.masked_select(y.bool()).numel() > 10,
+    "argwhere": lambda y: len(torch.argwhere(y)),
+    "complex": lambda y: complex(y.sum()).real > 0,
+    "format": lambda y: "1" in f"{y.sum()}",
+    "repr": lambda y: "1" in repr(y),
+    "dlpack": lambda y: np.from_dlpack(y.detach()).sum() > 0,
+    "numpy": lambda y: y.detach().numpy().sum() > 0,
+    "array": lambda y: np.asarray(y.detach()).sum() > 0,
+    "tolist": lambda y: y.flatten().tolist()[0] > 0,
+    "untyped_storage": lambda y: bytes(y.untyped_storage())[7],
+    "to_sparse": lambda y: y.to_sparse()._nnz() > 10,
+    "bool": lambda y: sum(1 for one in y.flatten() if one),
+    "int": lambda y: int(torch.count_nonzero(y)),
+}
+
+
+@pytest.mark.parametrize("what", LOOKS)
+def test_what_depends_on_the_numbers_of_an_activation(what: str) -> None:
+    message = rf"Looking: forward takes the numbers of an activation \({what}\) at test_lowering_re"
+    with pytest.raises(EvenspikeError, match=message):
+        import_network(Looking(LOOKS[what]), frames(3, 2, 2, 8, 8).float())
+
+
+def test_what_depends_on_them_is_refused_though_forward_catches_it() -> None:
+    def look(y: Tensor) -> bool:
+        try:
+            return bool(y.any())
+        except EvenspikeError:
+            return False
+
+    with pytest.raises(
+        EvenspikeError, match=r"the numbers of an activation \(bool\) at test_lower"
+    ):
+        import_network(Looking(look), frames(3, 2, 2, 8, 8).float())
+
+
+KINDS: list[Callable[[Tensor], Any]] = [
+    lambda y: y.shape[0] > 2 and len(y) > 2 and y.size(1) and y.numel() and y.dim() and y.stride(),
+    lambda y: y.is_floating_point() and y.is_contiguous() and y.dtype == torch.float32,
+    lambda y: y.type() == "torch.FloatTensor" and {y: 1} and y.element_size() and y.data_ptr(),
+    lambda y: torch.is_tensor(y) and torch.numel(y) and torch.result_type(y, y),
+    lambda y: len(y.unbind(0)) + sum(1 for _ in y),
+]
+
+
+@pytest.mark.parametrize("look", KINDS)
+def test_shapes_and_types_are_no_numbers(look: Callable[[Tensor], Any]) -> None:
+    import_network(Looking(look), frames(3, 2, 2, 8, 8).float())
+
+
+class Edited(nn.Module):
+    """A forward pass that changes what it has in place, draws, or makes constants."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.one = Folded(nn.Conv2d(2, 4, 3, padding=1)), lif()
+        self.next, self.two = Folded(nn.Conv2d(4, 4, 3, padding=1)), lif()
+        self.read = nn.Linear(256, 3)
+        self.change = change
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = self.change(self.next(self.one(self.conv(x))))
+        found: Tensor = self.read(self.two(current).flatten(2))
+        return found
+
+
+def _written(z: Tensor) -> Tensor:
+    buffer = torch.zeros_like(z)
+    buffer[:, :, 0].copy_(z[:, :, 0])
+    return buffer
+
+
+def _half_written(z: Tensor) -> Tensor:
+    buffer = torch.zeros_like(z)
+    buffer[0] = z[0]
+    return buffer
+
+
+EDITS: list[tuple[Callable[[Tensor], Tensor], str]] = [
+    (lambda z: (z, z[:, :, :2].mul_(0))[0], "it was changed in place through another view"),
+    (lambda z: (z, z.view(z.shape).mul_(3))[0], "it was changed in place through another view"),
+    (lambda z: (z, z.data.mul_(3))[0], "it was changed in place through another view"),
+    (lambda z: (z, z.detach().zero_())[0], "it was changed in place through another view"),
+    (lambda z: (z.view(z.shape), z.mul_(3))[0], "it was changed in place through another view"),
+    (_written, "a tensor of which a part was written"),
+    (_half_written, "a tensor of which a part was written"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), EDITS)
+def test_what_is_changed_through_a_view(change: Callable[[Tensor], Tensor], reason: str) -> None:
+    message = rf"two \(LIF\): {reason} \(test_lowering_refusals\.py:\d+\)"
+    with pytest.raises(EvenspikeError, match=message):
+        import_network(Edited(change), frames(3, 2, 2, 8, 8).float())
+
+
+def test_spikes_are_kept_as_they_were_when_they_are_changed_in_place() -> None:
+    class Doubled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.one = Folded(nn.Conv2d(2, 4, 3, padding=1)), lif()
+            self.read = nn.Linear(256, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            spikes = self.one(self.conv(x))
+            spikes *= 0.5
+            found: Tensor = self.read(spikes.flatten(2))
+            return found
+
+    imported(exact(Doubled()), frames(3, 2, 2, 8, 8))
+
+
+GENERATOR = torch.Generator()
+DRAWS: list[tuple[Callable[[Tensor], Tensor], str]] = [
+    (lambda z: z + torch.randn(1), "randn"),
+    (nn.functional.dropout, "dropout"),
+    (lambda z: z + torch.rand_like(z), "rand_like"),
+    (lambda z: z * float(np.random.rand()), "mul"),  # noqa: NPY002
+    (lambda z: z * random.random(), "mul"),
+    (lambda z: z + torch.rand(1, generator=GENERATOR), "rand"),
+]
+
+
+@pytest.mark.parametrize(("change", "name"), DRAWS)
+def test_what_draws(change: Callable[[Tensor], Tensor], name: str) -> None:
+    message = rf"Edited: forward draws random numbers \({name}\) at test_lowering_refusals\.py:\d+"
+    with pytest.raises(EvenspikeError, match=message):
+        import_network(Edited(change), frames(3, 2, 2, 8, 8).float())
+
+
+CONSTANTS: list[Callable[[Tensor], Tensor]] = [
+    lambda z: torch.zeros(z.shape).to(z),
+    lambda z: torch.zeros(z.shape).type_as(z),
+    lambda z: torch.zeros(1, dtype=z.dtype).expand_as(z).clone(),
+    lambda z: z.new_zeros(z.shape),
+    lambda z: torch.zeros(z.numel(), dtype=z.dtype).view_as(z),
+]
+
+
+@pytest.mark.parametrize("zeros", CONSTANTS)
+def test_constants_of_an_activation_s_type_or_shape(zeros: Callable[[Tensor], Tensor]) -> None:
+    def change(z: Tensor) -> Tensor:
+        total = zeros(z)
+        total += z
+        return total + zeros(z)
+
+    imported(exact(Edited(change)), frames(3, 2, 2, 8, 8))
+
+
+def test_timesteps_written_into_a_tensor_of_an_activation_s_type() -> None:
+    def change(z: Tensor) -> Tensor:
+        buffer = torch.zeros(z.shape).to(z)
+        for t in range(len(z)):
+            buffer[t - len(z)] = z[t]
+        return buffer
+
+    imported(exact(Edited(change)), frames(3, 2, 2, 8, 8))
 
 
 def still(*layers: nn.Module, steps: int = 4) -> Any:
@@ -321,3 +511,115 @@ def test_a_batch_of_one_image_is_enough() -> None:
         import_network(module, pixels(1, 2, 8, 8))  # bytes where the module wants numbers
     network = import_network(module, pixels(1, 2, 8, 8).double() / 256, scale=1 / 256)
     assert network.inputs.shape == (2, 2, 8, 8)
+
+
+def unit_images() -> np.ndarray[Any, Any]:
+    return pixels(3, 2, 8, 8).numpy() / 255
+
+
+EXAMPLES: list[Callable[[], Any]] = [
+    lambda: unit_images().astype(">f4"),
+    lambda: unit_images().astype(np.longdouble),
+    lambda: unit_images()[:, :, ::-1, ::-1],
+    lambda: np.asfortranarray(unit_images()),
+    lambda: unit_images().tolist(),
+    lambda: torch.from_numpy(unit_images()).to_sparse(),
+    lambda: torch.from_numpy(unit_images()).requires_grad_(),
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_in_any_memory(example: Callable[[], Any]) -> None:
+    network = import_network(still(nn.Conv2d(2, 4, 3)), example())
+    given = pixels(3, 2, 8, 8).numpy()
+    assert np.array_equal(network.inputs, given) or np.array_equal(
+        network.inputs, given[:, :, ::-1, ::-1]
+    )
+
+
+@pytest.mark.parametrize("kind", [">u2", "<u4", "<u8", ">i8", "<i2"])
+def test_bytes_in_wider_integers(kind: str) -> None:
+    class Floats(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = still(nn.Conv2d(2, 4, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.inner(x.float() / 255)
+            return found
+
+    given = pixels(3, 2, 8, 8).numpy()
+    with pytest.raises(EvenspikeError, match="Floats: the example reaches from "):
+        import_network(Floats(), given.astype(kind))
+    network = import_network(Floats(), given.astype(kind), scale=1)
+    np.testing.assert_array_equal(network.inputs, given)
+
+
+@pytest.mark.parametrize(
+    ("example", "reason"),
+    [
+        (lambda: "abc", "Still: an example that is a str; a tensor or an array of numbers is nee"),
+        (lambda: None, "Still: an example that is a NoneType; a tensor or an array of numbers"),
+        (lambda: [[1, 2], [3]], "Still: an example that is a list; a tensor or an array of numb"),
+        (lambda: ramp(0, 1).to("meta"), "Still: the example is on device meta, where it has no n"),
+        (lambda: ramp(0, 1) * 1j, "Still: an example of torch.complex64, not of real numbers"),
+        (lambda: ramp(0, 1).numpy() * 1j, "Still: an example of complex64, not of real numbers"),
+        (lambda: ramp(0, 1).numpy().astype(object), "Still: an example of object, not of real n"),
+        (lambda: np.array(3.0), r"Still: an example of \(\); "),
+        (lambda: ramp(0, 1)[:0], "Still: the example is empty"),
+    ],
+)
+def test_examples_that_hold_no_numbers(example: Callable[[], Any], reason: str) -> None:
+    with pytest.raises(EvenspikeError, match=reason) as caught:
+        import_network(still(nn.Conv2d(2, 4, 3)), example())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"encoder": "foo"}, "encoder: 'foo'; there are direct, rate, latency, frames"),
+        ({"readout": "foo"}, "readout: 'foo'; there are psum, count, membrane"),
+        ({"timesteps": 0}, "timesteps: 0; 1 to 32 are possible"),
+        ({"timesteps": "4"}, "timesteps: '4' is no whole number"),
+        ({"scale": -1.0}, "scale: -1.0; a number above 0 is needed"),
+        ({"scale": "1"}, "scale: 1; a number above 0 is needed"),
+        ({"time_axis": 2}, "time_axis: 2; 0 or 1"),
+        ({"seed": -1}, "seed: -1; 0 or more"),
+    ],
+)
+def test_options_that_cannot_be(options: Any, reason: str) -> None:
+    with pytest.raises(EvenspikeError, match=reason):
+        import_network(still(nn.Conv2d(2, 4, 3)), ramp(0, 1), **options)
+
+
+@pytest.mark.parametrize(("module", "kind"), [(None, "NoneType"), (Looking, "Looking"), (3, "int")])
+def test_what_is_no_module(module: Any, kind: str) -> None:
+    with pytest.raises(EvenspikeError, match=f"{kind}: no torch.nn.Module that has been made"):
+        import_network(module, ramp(0, 1))
+
+
+class TwoReaders(nn.Module):
+    """Two layers of neurons that read the pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.one = nn.Conv2d(2, 4, 3), lif()
+        self.right, self.two = nn.Conv2d(2, 4, 3), lif()
+        self.read = nn.Linear(144, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left = self.one(self.left(x).expand(4, -1, -1, -1, -1))
+        right = self.two(self.right(x).expand(4, -1, -1, -1, -1))
+        found: Tensor = self.read((left + right).flatten(2))
+        return found
+
+
+def test_what_is_found_when_layers_are_assembled_has_its_line_too() -> None:
+    message = (
+        r"two: a second layer reads the pixels \(one is .*\(test_lowering_refusals\.py:(\d+)\)"
+    )
+    with pytest.raises(EvenspikeError, match=message) as caught:
+        import_network(TwoReaders(), ramp(0, 1))
+    line = int(str(caught.value).rpartition(":")[2].rstrip(")"))
+    assert "self.two(" in Path(__file__).read_text(encoding="utf-8").splitlines()[line - 1]

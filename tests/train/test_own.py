@@ -333,6 +333,14 @@ def test_neurons_that_keep_their_state_start_each_batch_without(tmp_path: Path) 
             (("self.head = nn.Linear(14 * 4, classes)", "self.head = 1 / 0"),),
             r"own.py:Net: cannot be made: ZeroDivisionError: division by zero \(own.py:23\)",
         ),
+        (
+            (("self.head = nn.Linear(14 * 4, classes)", "exit(0)"),),
+            r"own.py:Net: cannot be made: SystemExit: it calls sys.exit\(0\) \(own.py:23\)",
+        ),
+        (
+            (("steps = x.shape[0]", "exit(0)"),),
+            r"own.py:Net: does not run: SystemExit: it calls sys.exit\(0\) \(own.py:26\)",
+        ),
     ],
 )
 def test_a_module_that_cannot_be_trained(

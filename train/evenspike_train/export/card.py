@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evenspike_core.program import Program
+from evenspike_train.lowering.proof import NOT_PROVED
 
 _ROUNDS = (
     "Validation accuracy of a round is that of the weights after its (short) training, on the "
@@ -69,12 +70,14 @@ def card(program: Program) -> str:
             _ROUNDS,
             "",
         ]
+    if p.get("proof"):  # tickets of earlier versions keep none
+        lines += _proof_lines(p["proof"])
     lines += ["## Recipe", "", "```toml", p["recipe"].rstrip(), "```", ""]
     return "\n".join(lines)
 
 
 def import_card(program: Program, proof: str) -> str:
-    """The Markdown card of a Program that was imported. proof: the table of its comparison."""
+    """The Markdown card of a Program that was imported, with the table of its proof."""
     p = program.provenance
     encoder, last = program.encoder, program.layers[-1]
     rows = [
@@ -93,15 +96,20 @@ def import_card(program: Program, proof: str) -> str:
     ]
     lines = [f"# {program.name}", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in rows]
-    lines += [
-        "",
+    return "\n".join([*lines, "", *_proof_lines(proof)])
+
+
+def _proof_lines(proof: str) -> list[str]:
+    """The section about a proof's table; what it leaves open stands in front of that."""
+    open_ = proof.splitlines()[-1]
+    return [
         "## The integers beside the network",
         "",
         "Each layer is judged on the network's own spikes of the layer before.",
         "",
+        *([f"**{open_}.**", ""] if open_.startswith(NOT_PROVED) else []),
         "```",
         proof,
         "```",
         "",
     ]
-    return "\n".join(lines)

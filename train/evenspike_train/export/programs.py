@@ -44,11 +44,13 @@ def to_program(
     *,
     keep_living: bool = False,
     limit: float = LIMIT,
+    may_be_silent: bool = False,
 ) -> tuple[Program, Proof]:
     """The integer network, and the proof that it does what the module does.
 
     keep_living : weights that would round to zero become +1 or -1.
-    limit : share of a layer's spike bits that may differ.
+    limit : share of a layer's spikes that may differ.
+    may_be_silent : whether a network counts of which nothing spikes on the examples.
 
     Raises EvenspikeError where there is none, or one that differs by more.
     """
@@ -64,7 +66,7 @@ def to_program(
         },
     )
     proof = prove(network, program, quantised.exponents, quantised.lost, limit)
-    proof.check()
+    proof.check(may_be_silent=may_be_silent)
     return program, proof
 
 
@@ -115,8 +117,8 @@ def make_program(
     model: networks.SpikingNetwork,
     provenance: Mapping[str, Any],
     examples: Tensor | None = None,
-) -> Program:
-    """The integer network; a balanced mask stays balanced to the last weight.
+) -> tuple[Program, Proof]:
+    """The integer network, and its proof; a balanced mask stays balanced to the last weight.
 
     examples : uint8, on which it is compared with the model; noise unless given.
 
@@ -127,7 +129,7 @@ def make_program(
         examples = noise(model, DATA_SETS[recipe.data.name].side)
     network = follow(model, examples, recipe.name)
     keep = recipe.method.balancing != "none"
-    return to_program(network, provenance, keep_living=keep)[0]
+    return to_program(network, provenance, keep_living=keep, may_be_silent=True)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import numpy as np
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import PIXELS, Coding, Readout
 from evenspike_train.lowering import forms
-from evenspike_train.lowering.forms import Form, Impossible, Pooled, Source, Term
+from evenspike_train.lowering.forms import Form, Impossible, Pooled, Source
 from evenspike_train.lowering.network import FloatLayer
 from evenspike_train.lowering.neurons import NeuronModel
 from evenspike_train.lowering.recorder import Recorder
@@ -72,8 +72,8 @@ class Assembler:
         if neurons is not None and any(
             source is neurons.source or source.whole is neurons.source for source in needed
         ):
-            raise EvenspikeError(
-                f"{neurons.path}: its membrane is the output, and other layers read its spikes"
+            raise self._refused(
+                neurons.path, "its membrane is the output, and other layers read its spikes"
             )
         for layer in self._recorder.layers:
             wanted = [s for s in needed if layer.source in (s, s.whole)]
@@ -120,7 +120,7 @@ class Assembler:
 
     def _drive(self, layer: Neurons) -> Form:
         if isinstance(layer.drive, Pooled):
-            raise EvenspikeError(f"{layer.path}: a max-pool in front of the last neurons")
+            raise self._refused(layer.path, "a max-pool in front of the last neurons")
         return layer.drive
 
     def _needed(self, form: Form) -> list[Source]:
@@ -154,14 +154,15 @@ class Assembler:
             if pixels and self.layers:
                 if source in pooled and self.layers[0].path == layer.path:
                     continue  # made of the first one's spikes, by a relay
-                raise EvenspikeError(
-                    f"{layer.path}: a second layer reads the pixels ({self.layers[0].path} is the "
-                    "first); the host makes the spikes of one layer"
+                raise self._refused(
+                    layer.path,
+                    f"a second layer reads the pixels ({self.layers[0].path} is the first); the "
+                    "host makes the spikes of one layer",
                 )
             if pixels and len(pixels) < len(form.terms):
-                raise EvenspikeError(f"{layer.path}: reads pixels and spikes")
+                raise self._refused(layer.path, "reads pixels and spikes")
             if self._direct and not pixels and not self.layers:
-                raise EvenspikeError(f"{layer.path}: the first neurons do not read the input")
+                raise self._refused(layer.path, "the first neurons do not read the input")
             pool = 1 if source.whole is None else 2
             made = self._spiking(layer, form, pool, host=bool(pixels))
             self._index[id(source)] = len(self.layers)
@@ -170,9 +171,9 @@ class Assembler:
     def _spiking(self, layer: Neurons, form: Form, pool: int, *, host: bool) -> FloatLayer:
         first = isinstance(layer.drive, Pooled)
         if first and not host:
-            raise EvenspikeError(f"{layer.path}: only the first layer can pool in front of neurons")
+            raise self._refused(layer.path, "only the first layer can pool in front of neurons")
         if first and pool > 1:
-            raise EvenspikeError(f"{layer.path}: a max-pool in front of its neurons and one behind")
+            raise self._refused(layer.path, "a max-pool in front of its neurons and one behind")
         pool = 2 if first else pool
         size = form.size
         if pool > 1:
@@ -228,14 +229,13 @@ class Assembler:
     def _last(self, readout: Readout, neurons: Neurons | None, form: Form) -> None:
         path = neurons.path if neurons else (_path(form) or "output")
         if form.size != (1, 1):
-            raise EvenspikeError(
-                f"{path}: the output is a map of {form.size}; the last layer gives one number a "
-                "class, so take a mean over the map, or flatten it into a linear layer"
+            raise self._refused(
+                path,
+                f"the output is a map of {form.size}; the last layer gives one number a class, so "
+                "take a mean over the map, or flatten it into a linear layer",
             )
         if any(term.source is self._entry and self._direct for term in form.terms):
-            raise EvenspikeError(
-                f"{path}: the output reads the pixels; there are no spikes between"
-            )
+            raise self._refused(path, "the output reads the pixels; there are no spikes between")
         model = neurons.model if neurons else self.layers[-1].neuron
         gain = model.gain if neurons else 1.0
         if not neurons and not 0 < model.threshold < np.inf:
@@ -270,8 +270,14 @@ class Assembler:
             try:
                 found += segments_of(term, source, size, gain, first=number == 0)
             except Impossible as error:
-                raise EvenspikeError(f"{_where(term, path)}: {error}") from error
+                raise self._refused(term.modules or (path,), str(error)) from error
         return tuple(found)
+
+    def _refused(self, paths: str | Sequence[str], reason: str) -> EvenspikeError:
+        """An error that names modules, and the lines on which they are applied."""
+        names = [paths] if isinstance(paths, str) else paths
+        lines = "".join(self._recorder.line(one) for one in names)
+        return EvenspikeError(f"{', '.join(names)}: {reason}{lines}")
 
     # ---- names and records ----------------------------------------------------------------------
 
@@ -289,8 +295,8 @@ class Assembler:
         drives = np.concatenate(list(_by_time(layer.drives)))
         steps = self._steps
         if len(spikes) != steps:
-            raise EvenspikeError(
-                f"{layer.path}: its neurons ran for {len(spikes)} timesteps, others for {steps}"
+            raise self._refused(
+                layer.path, f"its neurons ran for {len(spikes)} timesteps, others for {steps}"
             )
         batch = max(spikes.shape[1], drives.shape[1])
         shape = (steps, batch, *spikes.shape[2:])
@@ -307,10 +313,6 @@ def _by_time(parts: dict[int, np.ndarray]) -> Iterator[np.ndarray]:
 def _path(form: Form) -> str:
     """Path of the first module whose weights a form holds."""
     return next((term.modules[0] for term in form.terms if term.modules), "")
-
-
-def _where(term: Term, path: str) -> str:
-    return ", ".join(term.modules) or path
 
 
 def _pool(spikes: np.ndarray) -> np.ndarray:

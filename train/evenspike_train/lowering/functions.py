@@ -6,7 +6,6 @@ output depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
 _RULE_FILES = (arithmetic, layers, parts, pools, reductions)
 """Importing them has filled `RULES`."""
 
-LEAVES = frozenset(
-    ("__bool__", "item", "__float__", "__int__", "__index__", "tolist", "numpy", "__array__")
-)
-"""What turns an activation into numbers that code may depend on."""
-
 _CONSTANTS = frozenset(
     (
         "zeros_like",
@@ -45,6 +39,14 @@ _CONSTANTS = frozenset(
         "new_tensor",
     )
 )
+_LIKE = frozenset(("to", "type_as", "expand_as", "view_as", "reshape_as"))
+"""Functions that take nothing but the shape or the type of their second tensor."""
+
+KERNELS = frozenset(
+    ("conv2d", "linear", "matmul", "mm", "avg_pool2d", "adaptive_avg_pool2d", "mean")
+)
+"""Functions that make kernels, of which a layer is assembled later."""
+
 _SAME = frozenset(
     (
         "clone",
@@ -95,12 +97,22 @@ def name_of(func: Any) -> str:
     )
 
 
+def in_place(func: Any) -> bool:
+    """Whether a function changes its first argument."""
+    name = str(getattr(func, "__name__", ""))
+    if name.startswith("__"):
+        return name.startswith("__i") and name not in ("__index__", "__int__", "__invert__")
+    return name.endswith("_")
+
+
 def follow(
     recorder: Recorder, name: str, args: Any, kwargs: Any, given: list[Value], result: Any
-) -> Iterable[tuple[Tensor, Value]]:
+) -> list[tuple[Tensor, Value]]:
     """The tensors of a result with their values."""
     outputs = _outputs(result)
     if name in _CONSTANTS:
+        return []
+    if name in _LIKE and args and recorder[args[0]] is None:
         return []
     broken = next((value for value in given if isinstance(value.content, Broken)), None)
     if broken is not None:
@@ -171,19 +183,19 @@ def _permuted(name: str, dims: Dims, args: Any, kwargs: Any) -> Dims:
     return tuple(dims[sizes.index(size)] for size in moved.shape)
 
 
-def written(recorder: Recorder, target: Tensor, index: Any, tensor: Any) -> None:
+def written(
+    recorder: Recorder, target: Tensor, index: Any, tensor: Any
+) -> list[tuple[Tensor, Value]]:
     """`target[index] = tensor`: timestep after timestep, it becomes an axis of them."""
     value = recorder[tensor] if isinstance(tensor, Tensor) else None
-    if value is not None and recorder[target] is None and isinstance(index, int):
+    if value is not None and not recorder.held(target) and isinstance(index, int):
         steps = recorder.steps_of(target)
-        steps[index] = value
+        steps[index % target.shape[0]] = value
         if len(steps) < target.shape[0]:
-            return
+            return []
         try:
             content = parts.of_time(recorder, [steps[t] for t in range(len(steps))])
         except Impossible as error:
-            recorder[target] = recorder.broken(str(error))
-            return
-        recorder[target] = Value(content, (*named("T", [len(steps)]), *value.dims))
-        return
-    recorder[target] = recorder.broken("an activation written into a part of a tensor")
+            return [(target, recorder.broken(str(error)))]
+        return [(target, Value(content, (*named("T", [len(steps)]), *value.dims)))]
+    return [(target, recorder.broken("an activation written into a part of a tensor"))]

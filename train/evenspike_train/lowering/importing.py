@@ -20,11 +20,12 @@ from evenspike_train.lowering import frameworks, registry
 from evenspike_train.lowering.assemble import Assembler
 from evenspike_train.lowering.axes import canonical, expected, flat, named
 from evenspike_train.lowering.forms import Form, Impossible
-from evenspike_train.lowering.inputs import Input
+from evenspike_train.lowering.inputs import Input, check_options, chosen
 from evenspike_train.lowering.network import Network
 from evenspike_train.lowering.recorder import Recorder, tensors
 from evenspike_train.lowering.rules.parts import of_time
 from evenspike_train.lowering.values import Broken, Membrane, Value
+from evenspike_train.networks.source import exits
 
 _KNOWN = (frameworks,)
 """Importing them has filled the registry."""
@@ -65,10 +66,14 @@ def import_network(
     Raises EvenspikeError for what has no integer form, naming the module's path, the line of the
     forward pass, and what would do.
     """
+    if not isinstance(module, nn.Module):
+        kind = module.__name__ if isinstance(module, type) else type(module).__name__
+        raise EvenspikeError(f"{kind}: no torch.nn.Module that has been made")
+    check_options(timesteps, scale, time_axis, seed)
     module = _unwrapped(module)
     label = name or type(module).__name__
-    coding = None if encoder is None else Coding(encoder)
-    wanted = None if readout is None else Readout(readout)
+    coding = chosen("encoder", encoder, Coding)
+    wanted = chosen("readout", readout, Readout)
     entry = Input(module, example, coding, scale, time_axis, timesteps, seed, label)
     with _quiet(module):
         run = _run(module, entry)
@@ -115,8 +120,12 @@ def _quiet(module: nn.Module) -> Iterator[None]:
 def _clear(module: nn.Module) -> None:
     for one in module.modules():
         handler = registry.find(one)
-        if handler is not None and handler.clear is not None:
+        if handler is None or handler.clear is None:
+            continue
+        try:
             handler.clear(one)
+        except (Exception, SystemExit) as error:
+            raise _failed(one, error) from error
 
 
 class _Run:
@@ -151,8 +160,10 @@ def _run(module: nn.Module, entry: Input) -> _Run:
     return run
 
 
-def _failed(module: nn.Module, error: Exception) -> EvenspikeError:
+def _failed(module: nn.Module, error: BaseException) -> EvenspikeError:
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    if isinstance(error, SystemExit):
+        reason = exits(error)
     line, trace = "", error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
@@ -183,8 +194,12 @@ def _passes(module: nn.Module, entry: Input, count: int, *, single: bool) -> _Ru
                 results.append(module(tensor))
         except EvenspikeError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            if recorder.refusal:
+                raise recorder.refusal from error
             raise _failed(module, error) from error
+        if recorder.refusal:  # the module has caught it, and gone another way
+            raise recorder.refusal
     return _Run(recorder, results)
 
 

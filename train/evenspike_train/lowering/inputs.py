@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from enum import StrEnum
+from typing import TypeVar
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from evenspike_core import reference
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.program import PIXEL_MAX, Coding, Layer, Program, Readout, Segment
+from evenspike_core.program import (
+    PIXEL_MAX,
+    TIMESTEPS_MAX,
+    Coding,
+    Layer,
+    Program,
+    Readout,
+    Segment,
+)
 from evenspike_train.lowering import forms
 from evenspike_train.lowering.axes import named
 from evenspike_train.lowering.forms import Source
@@ -31,7 +43,7 @@ class Input:
     def __init__(
         self,
         module: nn.Module,
-        example: Tensor | np.ndarray,
+        example: object,
         coding: Coding | None,
         scale: float | None,
         axis: int,
@@ -117,6 +129,68 @@ class Input:
         return Value(content, named(names, tensor.shape), when)
 
 
+def plain(example: object, label: str) -> Tensor:
+    """An example as a tensor of a type that torch computes with.
+
+    Byte order, strides and wide types of numpy are no matter: unsigned integers of more than a byte
+    become int64, long doubles float64, truths float32.
+
+    Raises EvenspikeError for what holds no real numbers.
+    """
+    if isinstance(example, np.ndarray):
+        if example.dtype.kind not in "biuf":
+            raise EvenspikeError(f"{label}: an example of {example.dtype}, not of real numbers")
+        wide = {"f": np.float64, "u": np.int64}.get(example.dtype.kind)
+        native = example.dtype.newbyteorder("=")
+        if wide and (native.itemsize > 8 or (native.kind == "u" and native.itemsize > 1)):
+            native = np.dtype(wide)
+        example = np.ascontiguousarray(example, native) if example.ndim else example.astype(native)
+    try:
+        given = torch.as_tensor(example)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        kind = type(example).__name__
+        raise EvenspikeError(
+            f"{label}: an example that is a {kind}; a tensor or an array of numbers is needed"
+        ) from error
+    if given.is_meta:
+        raise EvenspikeError(f"{label}: the example is on device meta, where it has no numbers")
+    if given.is_complex() or given.is_quantized:
+        raise EvenspikeError(f"{label}: an example of {given.dtype}, not of real numbers")
+    if given.layout is not torch.strided:
+        given = given.to_dense()
+    if given.dtype == torch.bool:
+        return given.float()
+    unsigned = (torch.uint16, torch.uint32, torch.uint64)
+    return given.detach().to(torch.int64) if given.dtype in unsigned else given.detach()
+
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def chosen(what: str, value: str | None, kind: type[_Choice]) -> _Choice | None:
+    """One of some words; raises EvenspikeError that lists them for another."""
+    if value is None:
+        return None
+    if value not in list(kind):
+        raise EvenspikeError(f"{what}: {value!r}; there are {', '.join(kind)}")
+    return kind(value)
+
+
+def check_options(timesteps: int | None, scale: float | None, time_axis: int, seed: int) -> None:
+    """Raise EvenspikeError for a number that nothing could be done with."""
+    for what, number in (("timesteps", timesteps), ("time_axis", time_axis), ("seed", seed)):
+        if number is not None and not isinstance(number, (int, np.integer)):
+            raise EvenspikeError(f"{what}: {number!r} is no whole number")
+    if timesteps is not None and not 1 <= timesteps <= TIMESTEPS_MAX:
+        raise EvenspikeError(f"timesteps: {timesteps}; 1 to {TIMESTEPS_MAX} are possible")
+    if scale is not None and not (isinstance(scale, (int, float)) and 0 < scale < math.inf):
+        raise EvenspikeError(f"scale: {scale}; a number above 0 is needed")
+    if time_axis not in (0, 1):
+        raise EvenspikeError(f"time_axis: {time_axis}; 0 or 1")
+    if seed < 0:
+        raise EvenspikeError(f"seed: {seed}; 0 or more")
+
+
 def _like(module: nn.Module, tensor: Tensor) -> Tensor:
     """The tensor on the module's device and, unless it holds bytes, of its type."""
     like = next((one for one in module.parameters() if one.is_floating_point()), None)
@@ -128,14 +202,14 @@ def _like(module: nn.Module, tensor: Tensor) -> Tensor:
 
 
 def _used(
-    example: Tensor | np.ndarray,
+    example: object,
     coding: Coding | None,
     axis: int,
     timesteps: int | None,
     label: str,
 ) -> Tensor:
     """The examples that are used, checked."""
-    given = torch.as_tensor(example)
+    given = plain(example, label)
     if given.dim() not in (2, 3, 4, 5):
         raise EvenspikeError(
             f"{label}: an example of {tuple(given.shape)}; [B, C, H, W] or [B, F], or with an "

@@ -2,8 +2,10 @@
 
 The forward pass is run as it is, on tensors with numbers, so loops over time, shapes and containers
 need no special treatment. Every torch function that touches a tensor of known content says what
-comes out (`functions`), every module in the registry is a layer of neurons. A branch on the
-numbers of an activation would be followed silently for this example alone; it is refused.
+comes out (`functions`), every module in the registry is a layer of neurons. What depends on the
+numbers of an activation (`numbers`) or on chance (`draws`) would be followed silently for this
+example alone; it is refused. What is written in place through a view is not known of the tensors
+that share its memory (`edits`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +24,9 @@ from torch.nn.modules import module as torch_modules
 from torch.overrides import TorchFunctionMode
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_train.lowering import functions, registry
+from evenspike_train.lowering import edits, functions, numbers, registry
 from evenspike_train.lowering.axes import Dims, canonical, expected, flat
+from evenspike_train.lowering.draws import Draws, own
 from evenspike_train.lowering.forms import Form, Impossible, Pooled, Source, identity
 from evenspike_train.lowering.neurons import NeuronModel
 from evenspike_train.lowering.values import Broken, Content, Membrane, Neurons, Value
@@ -72,7 +75,11 @@ class Recorder(TorchFunctionMode):
         self._busy = False
         self._written: dict[int, tuple[Tensor, dict[int, Value]]] = {}
         self._pools: dict[int, Source] = {}
-        self._values: dict[int, tuple[Tensor, Value]] = {}
+        self._values: dict[int, tuple[Tensor, Value, int]] = {}
+        self._edits = edits.Edits()
+        self._draws = Draws()
+        self.refusal: EvenspikeError | None = None
+        self.lines: dict[str, dict[str, None]] = {}
         self._contents: dict[Any, Content] = {}
         self._kept: list[Any] = []
         self._models: dict[int, NeuronModel] = {}
@@ -85,10 +92,22 @@ class Recorder(TorchFunctionMode):
 
     def __getitem__(self, tensor: Tensor) -> Value | None:
         found = self._values.get(id(tensor))
-        return found[1] if found else None
+        count = self._edits.count(tensor)
+        if found is None:
+            return self._edited(tensor, "a tensor of which a part was written") if count else None
+        _, value, known = found
+        if count != known and not isinstance(value.content, Broken):
+            value = self[tensor] = self._edited(
+                tensor, "it was changed in place through another view"
+            )
+        return value
+
+    def _edited(self, tensor: Tensor, what: str) -> Value:
+        line = self._edits.line(tensor)
+        return Value(Broken(f"{self.where}: {what}{line}"), ())
 
     def __setitem__(self, tensor: Tensor, value: Value) -> None:
-        self._values[id(tensor)] = tensor, value
+        self._values[id(tensor)] = tensor, value, self._edits.count(tensor)
 
     def known(self, tree: Any) -> list[Value]:
         """Values of the tensors in nested arguments."""
@@ -110,6 +129,14 @@ class Recorder(TorchFunctionMode):
     def path(self) -> str:
         """Path of the innermost module that is running."""
         return self._names.get(id(self._modules[-1]), "") or self._root
+
+    def _here(self) -> None:
+        self.lines.setdefault(self.path, {})[user_line()] = None
+
+    def line(self, path: str) -> str:
+        """Where the code applies a module's kernels or neurons, as ` (FILE:LINE)`; else empty."""
+        found = " or ".join(line for line in self.lines.get(path, ()) if line)
+        return f" ({found})" if found else ""
 
     @property
     def where(self) -> str:
@@ -172,22 +199,67 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._inside or self._busy:
             return func(*args, **kwargs)
-        given = self.known((args, kwargs))
-        if not given:
-            return func(*args, **kwargs)
         name = functions.name_of(func)
-        if name in functions.LEAVES:
-            raise EvenspikeError(
-                f"{self.where}: forward takes the numbers of an activation ({name.strip('_')}) at "
-                f"{user_line()}; what it does must not depend on them"
-            )
+        held = list(tensors((args, kwargs)))
+        given = self.known(held)
+        before, seed = (edits.versions(held) if given else []), own(kwargs)
+        followed = args
+        if given and args and functions.in_place(func) and self._constant(args[0]):
+            followed = (args[0].clone(), *args[1:])  # as it was before
         result = func(*args, **kwargs)
+        drawn = self._draws.drawn() or own(kwargs) != seed
+        if drawn and not any(isinstance(one, nn.Parameter) for one in held):  # a lazy layer's
+            self._chance(name)
+        if not given:
+            return result
+        if numbers.read(func, name, args, kwargs, result):
+            self._numbers(name)
+        outputs = list(tensors(result))
         if name == "__setitem__":
-            functions.written(self, *args)
-        elif any(True for _ in tensors(result)):
-            for tensor, value in functions.follow(self, name, args, kwargs, given, result):
-                self[tensor] = value
+            found = functions.written(self, *args)
+        else:
+            found = functions.follow(self, name, followed, kwargs, given, result) if outputs else []
+        for one in edits.changed(name, held, before, result):
+            self._edits.note(one, user_line())
+        for tensor, value in found:
+            self[tensor] = value
+        if any(self._is_broken(one) for one in outputs) and numbers.sized(
+            func, args, kwargs, outputs
+        ):
+            self._numbers(name)
+        if name in functions.KERNELS:
+            self.lines.setdefault(self.path, {})[user_line()] = None
         return result
+
+    def _is_broken(self, tensor: Tensor) -> bool:
+        value = self[tensor]
+        return value is not None and isinstance(value.content, Broken)
+
+    def _constant(self, given: Any) -> bool:
+        return isinstance(given, Tensor) and self[given] is None
+
+    def held(self, tensor: Tensor) -> bool:
+        """Whether anything is known of this very tensor."""
+        return id(tensor) in self._values
+
+    def _numbers(self, name: str) -> NoReturn:
+        self._refuse(
+            registry.refusal(self.module)
+            or f"forward takes the numbers of an activation ({name.strip('_')}) at {user_line()}; "
+            "what it does must not depend on them"
+        )
+
+    def _chance(self, name: str) -> NoReturn:
+        self._refuse(
+            registry.refusal(self.module)
+            or f"forward draws random numbers ({name.strip('_')}) at {user_line()}; what it does "
+            'must be the same each time. Spikes are drawn by the encoder: ask for encoder="rate"'
+        )
+
+    def _refuse(self, reason: str) -> NoReturn:
+        """Refuse the network, even if its forward pass catches the error."""
+        self.refusal = self.refusal or EvenspikeError(f"{self.where}: {reason}")
+        raise self.refusal
 
     # ---- modules ------------------------------------------------------------------------------
 
@@ -210,6 +282,7 @@ class Recorder(TorchFunctionMode):
             handler = registry.find(module)
             if handler is not None:
                 self._inside -= 1
+                self._draws.forget()
                 if not self._inside:
                     self._fire(module, handler, args, kwargs, result)
                 return
@@ -264,8 +337,8 @@ class Recorder(TorchFunctionMode):
             self[spikes] = self.broken("spikes of another shape than the drive")
             return
         shape = neurons.drive.shape
-        neurons.spikes[at] = canonical(spikes, dims, shape).numpy()
-        neurons.drives[at] = canonical(inputs[0], dims, shape).numpy()
+        neurons.spikes[at] = canonical(spikes, dims, shape).numpy().copy()  # it may be written to
+        neurons.drives[at] = canonical(inputs[0], dims, shape).numpy().copy()
         when = None if at < 0 else at
         content = self.content(("spikes", neurons.source), lambda: identity(neurons.source))
         self[spikes] = Value(content, dims, when)
@@ -334,6 +407,7 @@ class Recorder(TorchFunctionMode):
             at = call
         if id(module) not in self._layers:
             source = Source(self.path, content.shape)
+            self._here()
             model = self._models[id(module)]
             self._layers[id(module)] = Neurons(self.path, content, model, source)
             self.layers.append(self._layers[id(module)])

@@ -87,6 +87,9 @@ class OwnNetwork(SpikingNetwork):
         hooks = [] if record is None else [self._record(one, record) for one in self._neurons]
         try:
             logits = self.network(x)
+        except SystemExit as error:  # it would end a run without a word
+            why = reason(error, file_of(self.config.name))
+            raise EvenspikeError(f"{self.config.name}: does not run: {why}") from error
         finally:
             self._clear()  # a membrane is no part of the weights that are kept
             for hook in hooks:

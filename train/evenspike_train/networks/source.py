@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +40,23 @@ def construct(name: str, offered: Mapping[str, Any] | None = None) -> nn.Module:
     found = getattr(_load(path, name), attribute, None)
     if not callable(found):
         raise EvenspikeError(f"{name}: {file} has no class or function {attribute!r}")
-    accepted = inspect.signature(found).parameters
+    accepted = _parameters(found)
     arguments = {key: value for key, value in (offered or {}).items() if key in accepted}
     try:
         made = found(**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EvenspikeError(f"{name}: cannot be made: {reason(error, path)}") from error
     if not isinstance(made, nn.Module):
         raise EvenspikeError(f"{name}: is a {type(made).__name__}, no torch.nn.Module")
     return made
+
+
+def _parameters(found: Any) -> Collection[str]:
+    """Names of what a callable takes; none where it does not say."""
+    try:
+        return inspect.signature(found).parameters
+    except (TypeError, ValueError):
+        return ()
 
 
 def _load(path: Path, name: str) -> Any:
@@ -63,16 +71,18 @@ def _load(path: Path, name: str) -> Any:
     sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EvenspikeError(f"{name}: does not run: {reason(error, path)}") from error
     finally:
         sys.path.remove(folder)
     return module
 
 
-def reason(error: Exception, path: Path) -> str:
+def reason(error: BaseException, path: Path) -> str:
     """The error's kind and first line, and the line of the file in which it came up."""
     said, line = next(iter(str(error).splitlines()), ""), None
+    if isinstance(error, SystemExit):
+        said = exits(error)
     if isinstance(error, SyntaxError):
         said, line = error.msg, error.lineno
     trace = error.__traceback__
@@ -82,3 +92,8 @@ def reason(error: Exception, path: Path) -> str:
         trace = trace.tb_next
     where = f" ({path.name}:{line})" if line else ""
     return f"{type(error).__name__}: {said}{where}"
+
+
+def exits(error: SystemExit) -> str:
+    """What somebody's code has done that ends the process."""
+    return f"it calls sys.exit({'' if error.code is None else repr(error.code)})"

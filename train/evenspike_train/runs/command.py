@@ -16,6 +16,7 @@ from evenspike_core.program import Program
 from evenspike_core.progress import Progress, silent
 from evenspike_train.data import Dataset, load_dataset
 from evenspike_train.export.programs import check_possible, impossible, noise, unfollowable
+from evenspike_train.lowering.proof import Proof
 from evenspike_train.networks.source import names_a_source
 from evenspike_train.recipes import recipe as recipes
 from evenspike_train.recipes.derive import NO_CHANGES, Changes, derive
@@ -182,8 +183,8 @@ def export(
     device: str | None = None,
     notes: str = "",
     progress: Progress = silent,
-) -> tuple[Program, Path]:
-    """Write the Program and the card of a finished run into `out`."""
+) -> tuple[Program, Path, Proof]:
+    """Write the Program and the card of a finished run into `out`; also returns the proof."""
     where = prepare(threads, device)
     recipe = recipes.load(directory / "recipe.toml")
     check_possible(recipe)

@@ -152,8 +152,8 @@ def load_ticket(directory: Path) -> Ticket:
 
 def to_program(
     ticket: Ticket, provenance: Mapping[str, Any], examples: Tensor | None = None
-) -> Program:
-    """The ticket's integer network, compared with the float one on examples (noise unless given).
+) -> tuple[Program, Proof]:
+    """The ticket's integer network, and what it was compared with on examples (noise unless given).
 
     Raises EvenspikeError where there can be none.
     """
@@ -184,7 +184,7 @@ def from_checkpoint(
         "torch": torch.__version__,
     }
     keep = made_by.method.balancing != "none"
-    program, proof = programs.to_program(network, provenance, keep_living=keep)
+    program, proof = programs.to_program(network, provenance, keep_living=keep, may_be_silent=True)
     return program, proof, network.inputs
 
 
@@ -224,14 +224,14 @@ def export(
     command: str,
     notes: str = "",
     progress: Progress = silent,
-) -> tuple[Program, Path]:
-    """Write the Program and its card; test accuracy is measured here, once.
+) -> tuple[Program, Path, Proof]:
+    """Write the Program and its card, with its proof; test accuracy is measured here, once.
 
     `out` is a folder, in which the files get the recipe's name, or a ``.safetensors`` file.
     """
     ticket = load_ticket(directory)
     device = data.test.images.device
-    program = to_program(ticket, {}, data.train.images[:EXAMPLES])
+    program, proof = to_program(ticket, {}, data.train.images[:EXAMPLES])
     model = networks.channels_last(ticket.model.to(device))
     tested = evaluate(model, data.test, batch=100, progress=progress, what="test accuracy")
     pes = ticket.recipe.method.pes
@@ -272,6 +272,7 @@ def export(
         "rounds": rounds,
         "activity": activity(program, data.train.images[:ACTIVITY_IMAGES], progress),
         "notes": notes,
+        "proof": str(proof),
     }
     if ticket.recipe.data.name == "fmnist":
         provenance["shipped_predictions"] = shipped_predictions(model)
@@ -280,4 +281,4 @@ def export(
     files.check_folder(path.parent)
     program.save(path)
     files.write(path.with_suffix(".md"), card(program))
-    return program, path
+    return program, path, proof

@@ -87,7 +87,7 @@ class Hardware:
             raise EvenspikeError(reason)
         arch = arch_for(self.recipe.method.pes, self.recipe.network.timesteps)
         examples = self.data.train.images[:EXAMPLES]
-        program = make_program(self.recipe, model, {}, examples)
+        program, _ = make_program(self.recipe, model, {}, examples)
         shares = activity(program, self.data.train.images[:ROUND_ACTIVITY_IMAGES], progress)
         program = dataclasses.replace(program, provenance={"activity": shares})
         images = self.data.validation.images[:count].cpu().numpy()

@@ -100,7 +100,7 @@ report: $(VENV)/base
 	@$(BIN)/evenspike report $(call options,$(report.takes))
 
 import.does = bring in a network: SOURCE=net.py:Net of torch, SpikingJelly, snnTorch, or a NIR file
-import.takes = SOURCE EXAMPLE TIMESTEPS ENCODER SCALE READOUT DT NAME LIMIT OUT
+import.takes = SOURCE WEIGHTS EXAMPLE TIMESTEPS ENCODER SCALE READOUT DT NAME LIMIT OUT
 import: $(VENV)/train
 	@$(BIN)/evenspike import $(call quote,$(SOURCE)) $(call options,$(filter-out SOURCE,$(import.takes)))
 

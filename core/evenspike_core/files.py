@@ -91,6 +91,14 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
     write_files({path.name: dump(plain(content))}, path.parent)
 
 
+def discard(path: Path) -> None:
+    """Remove a file, if there is one; raises UnwritableError for what is no file."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def clear(folder: Path) -> None:
     """Drop what processes that were killed have left half-written.
 

@@ -305,10 +305,13 @@ class Program(Rebuilt):
 
     def save(self, path: Path) -> None:
         """Write the file atomically: a reader sees the old file or the whole new one."""
+        files.write(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """What its file holds."""
         header, tensors = _header(self), _tensors(self)
         header["sha256"] = _digest(header, tensors)
-        content = save(tensors, metadata={"evenspike": json.dumps(header, sort_keys=True)})
-        files.write(path, content)
+        return save(tensors, metadata={"evenspike": json.dumps(header, sort_keys=True)})
 
     @staticmethod
     def load(path: Path) -> Program:

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from evenspike.flows.prepare import pack
     from evenspike.report.contents import machine
     from evenspike_core.arch import preset
-    from evenspike_core.files import check_folder, write_json
+    from evenspike_core.files import check_folder, discard, write_json
 
     arch, program = preset(arguments.arch), load(arguments.model)
     given = images(arguments.images, program, arguments.data)
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_name(program)
     check_folder(arguments.out)
     target = arguments.out / f"{program.name}.json"
-    target.unlink(missing_ok=True)  # a run that fails leaves no verdict of an earlier one
+    discard(target)  # a run that fails leaves no verdict of an earlier one
     console = terminal.console()
     with Bar() as progress:
         packed = pack(program, arch, mapping=arguments.mapping, progress=progress)

@@ -17,6 +17,9 @@ def options(parser: argparse.ArgumentParser) -> None:
         "source", help="FILE.py:CLASS, a torch module without arguments; or a NIR file (.nir, .h5)"
     )
     parser.add_argument(
+        "--weights", help="of FILE.py:CLASS: a file of its state dict (.pt, .safetensors)"
+    )
+    parser.add_argument(
         "--example",
         help="a .npy file of examples, [B, C, H, W] or with frames, or a data set's name; the "
         "shipped images without one",
@@ -56,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         time_axis=arguments.time_axis,
         readout=arguments.readout,
         dt=arguments.dt,
+        weights=arguments.weights,
         seed=arguments.seed,
         limit=None if arguments.limit is None else arguments.limit / 100,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from evenspike_train.lowering import import_network as follow
 from evenspike_train.lowering import import_nir
 from evenspike_train.lowering.inputs import check_options, chosen, plain
 from evenspike_train.lowering.proof import LIMIT, Proof
+from evenspike_train.lowering.states import load_state
 from evenspike_train.networks.source import construct, names_a_source
 
 EXAMPLES = 4
@@ -47,17 +49,21 @@ class Imported:
         )
 
     def save(self, path: Path | str) -> Path:
-        """Write the Program, its card and its examples (.npy); returns the Program's file."""
+        """Write the Program, its card and its examples (.npy), or nothing where one of them cannot
+        be written; returns the Program's file.
+        """
         check_name(self.program)
         place = Path(path)
         if place.suffix != ".safetensors":
             place = place / f"{self.program.name}.safetensors"
-        files.check_folder(place.parent)
-        self.program.save(place)
-        files.write(place.with_suffix(".md"), import_card(self.program, str(self.proof)))
         examples = io.BytesIO()
         np.save(examples, self.images.pixels)
-        files.write(place.with_suffix(".npy"), examples.getvalue())
+        contents: dict[str, str | bytes] = {
+            place.name: self.program.to_bytes(),
+            place.with_suffix(".md").name: import_card(self.program, str(self.proof)),
+            place.with_suffix(".npy").name: examples.getvalue(),
+        }
+        files.write_files(contents, place.parent)
         return place
 
 
@@ -72,6 +78,7 @@ def import_network(
     time_axis: int = 0,
     readout: str | None = None,
     dt: float | None = None,
+    weights: Mapping[str, Any] | str | Path | None = None,
     seed: int = 0,
     limit: float | None = None,
     provenance: dict[str, Any] | None = None,
@@ -88,6 +95,7 @@ def import_network(
     timesteps, encoder, scale, time_axis, readout, seed : as `evenspike_train.lowering` has them.
     name : of the Program; the class's name without one.
     dt : seconds of a timestep of a NIR graph.
+    weights : of FILE.py:CLASS, a state dict or a file of one, however its training has left it.
     limit : share of a layer's spikes that may differ; 1 % unless given. With 1 anything is taken,
         a network that never spikes on the examples, too.
 
@@ -101,6 +109,8 @@ def import_network(
     chosen("readout", readout, Readout)
     given = _example(example, time_axis, timesteps)
     said = str(module) if isinstance(module, (str, Path)) else type(module).__qualname__
+    if weights is not None and (_is_nir(module) or not isinstance(module, (str, Path))):
+        raise EvenspikeError(f"{said}: weights are for FILE.py:CLASS; this has its own")
     if _is_nir(module):
         network = import_nir(
             module,
@@ -120,6 +130,8 @@ def import_network(
                 raise EvenspikeError(f"{module}: neither FILE.py:CLASS nor a NIR file (.nir, .h5)")
             name = name or str(module).rpartition(":")[2]
             module = construct(str(module))
+            if weights is not None:
+                load_state(module, weights)
         if not isinstance(module, nn.Module):
             raise EvenspikeError(
                 f"{said}: no torch.nn.Module, no FILE.py:CLASS and no graph of NIR"
@@ -135,6 +147,8 @@ def import_network(
             readout=readout,
             seed=seed,
         )
+    if isinstance(weights, (str, Path)):
+        said = f"{said}, {Path(weights).name}"
     origin = {"source": said, "dataset": _dataset(example), **(provenance or {})}
     program, proof = to_program(network, origin, limit=LIMIT if limit is None else limit)
     return Imported(program, proof, Images(network.inputs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from evenspike.report.area import pages
 from evenspike_core.arch import Arch, preset
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.files import check_folder, write_json
+from evenspike_core.files import check_folder, dump, plain, write_files
 from evenspike_core.progress import Progress, silent
 from evenspike_hw.board import index
 from evenspike_hw.board.boards import board
@@ -132,8 +131,8 @@ def bitstream(
         _said(name, progress),
     )
     file = place / found.file.name
-    shutil.copyfile(found.file, file)
-    write_json(found.report, place / f"{name}.json")
+    report = dump(plain(found.report))
+    write_files({file.name: found.file.read_bytes(), f"{name}.json": report}, place)
     kept = "" if keep is None else index.keep(found, Path(keep))
     return Bitstream(file, found.report, kept)
 

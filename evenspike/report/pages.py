@@ -19,7 +19,7 @@ from evenspike.report.schema import Content, check
 from evenspike.report.terminal import Summary
 from evenspike_core.documents import read_json
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.files import dump, plain, write_files
+from evenspike_core.files import discard, dump, plain, write_files
 
 JSON_FILE, MARKDOWN_FILE, HTML_FILE = "report.json", "report.md", "report.html"
 TRACE_FILE = "trace.json"
@@ -92,7 +92,7 @@ class Report:
         """
         files = write_files(self._rendered(), Path(folder))
         if self.trace is None:
-            (Path(folder) / TRACE_FILE).unlink(missing_ok=True)
+            discard(Path(folder) / TRACE_FILE)
         return files
 
     def to_dict(self) -> dict[str, Any]:

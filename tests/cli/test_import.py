@@ -13,7 +13,11 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
+from torch.nn.utils import prune
+
 from evenspike_core.program import Coding, Program, Readout
+from evenspike_train.networks.source import construct
 from tests.helpers.sources import line_of, write
 
 Cli = Callable[..., Any]
@@ -125,6 +129,44 @@ def test_frames_of_spikes_are_frames(cli: Cli, tmp_path: Path, out: Path) -> Non
     assert done.status == 0, done
     page = (tmp_path / "sim" / "Small" / "report.html").read_text()
     assert page.count("<img") == 3
+
+
+def test_weights_come_from_a_file(cli: Cli, refused: Refused, tmp_path: Path) -> None:
+    """Those of a trained network, pruned, as its loop has saved them."""
+    path, made = write(tmp_path), tmp_path / "made"
+    trained = construct(f"{path}:Small")
+    module = trained.get_submodule("second")
+    with torch.no_grad():
+        trained.get_parameter("second.weight").mul_(-0.5)
+    prune.random_unstructured(module, "weight", amount=0.5)  # type: ignore[no-untyped-call]
+    torch.save({"state_dict": trained.state_dict(), "best_acc": torch.tensor(3.0)}, "net.pt")
+    done = cli("import", "own.py:Small", "--weights", "net.pt", "--out", made)
+    assert done.status == 0, done
+    program = Program.load(made / "Small.safetensors")
+    assert program.layers[1].nnz == 6 * 8 * 9 // 2
+    assert "`own.py:Small, net.pt`" in (made / "Small.md").read_text(encoding="utf-8")
+    assert cli("import", "own.py:Small", "--out", made).status == 0
+    assert Program.load(made / "Small.safetensors").layers[1].nnz > 6 * 8 * 9 // 2
+
+    torch.save({"head.weight": torch.ones(2)}, "other.pt")
+    for options, message in (
+        ("own.py:Small --weights other.pt", "other.pt: conv.bias is missing; is it a Small?"),
+        ("own.py:Small --weights none.pt", "none.pt: no such file"),
+        ("net.nir --weights net.pt", "net.nir: weights are for FILE.py:CLASS; this has its own"),
+    ):
+        assert refused("import", *options.split()) == message
+
+
+@pytest.mark.parametrize("end", ["safetensors", "md", "npy"])
+def test_nothing_is_written_where_one_file_cannot_be(
+    cli: Cli, tmp_path: Path, out: Path, end: str
+) -> None:
+    write(tmp_path)
+    (out / f"Small.{end}").mkdir(parents=True)
+    done = cli("import", "own.py:Small", "--out", out)
+    said = f"evenspike: {out / f'Small.{end}'}: cannot be written: Is a directory\n"
+    assert (done.status, done.err) == (2, said)
+    assert [path.name for path in out.iterdir()] == [f"Small.{end}"]
 
 
 def test_a_network_that_is_silent_is_an_error_unless_the_limit_takes_it(

@@ -133,3 +133,13 @@ def test_a_full_disk_leaves_no_decoded_images(
     with full_disk(200), pytest.raises(EvenspikeError, match="XDG_CACHE_HOME names another folder"):
         cache.decoded("set", "", [tmp_path / "a"], images.shape, lambda _: images)
     assert not list((tmp_path / "kept").iterdir())
+
+
+def test_what_is_discarded_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("{}")
+    (tmp_path / "folder").mkdir()
+    files.discard(tmp_path / "old.json")
+    files.discard(tmp_path / "old.json")
+    with pytest.raises(files.UnwritableError, match=r"folder: cannot be written: "):
+        files.discard(tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

@@ -199,10 +199,18 @@ def test_refusals(model: Any, reason: str) -> None:
         import_network(fine(model()), frames(5, 3, 2, 8, 8))
 
 
-def test_parameters_of_each_channel_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("beta", "reason"),
+    [
+        ([0.5, 0.75, 0.5, 0.5, 0.5, 0.5], r"differs between neurons \(6 values\)"),
+        ([0.5, float("nan"), 0.5, 0.5, 0.5, 0.5], r"holds 1 values that are no numbers"),
+        ([float("nan")], "is nan"),
+    ],
+)
+def test_parameters_of_each_channel_are_refused(beta: list[float], reason: str) -> None:
     model = fine(Loop(frames=True))
-    model.lif2.beta = torch.tensor([0.5, 0.75, 0.5, 0.5, 0.5, 0.5]).view(6, 1, 1)
-    with pytest.raises(EvenspikeError, match=r"lif2 \(Leaky\): its beta differs between neurons"):
+    model.lif2.beta = torch.tensor(beta).view(-1, 1, 1)
+    with pytest.raises(EvenspikeError, match=rf"lif2 \(Leaky\): its beta {reason}"):
         import_network(model, frames(5, 3, 2, 8, 8))
 
 

@@ -174,11 +174,22 @@ def test_a_network_of_float32_keeps_within_its_rounding() -> None:
     assert program.layers[1].leak == round(4096 * (1 - float(net[2].w.sigmoid())))
 
 
+def changed(**fields: Any) -> Any:
+    """Neurons after code that looks at nothing has written into them."""
+    made = neuron.LIFNode(2.0)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
 REFUSED: list[tuple[Callable[[], Any], str]] = [
     (neuron.QIFNode, r"2 \(QIFNode\): these neurons have no integer form; LIFNode"),
     (lambda: neuron.KLIFNode(tau=2.0), r"2 \(KLIFNode\): these neurons have no integer form"),
     (lambda: neuron.ILIFNode(tau=2.0), r"2 \(ILIFNode\): it is derived from LIFNode and changes"),
     (lambda: neuron.LIFNode(2.0, v_threshold=-0.1, v_reset=-0.5), ""),
+    (lambda: changed(tau=0.0), r"2 \(LIFNode\): tau 0; one of at least 1 is possible"),
+    (lambda: changed(tau=float("nan")), r"2 \(LIFNode\): its tau is nan"),
+    (lambda: changed(v_threshold=None), r"2 \(LIFNode\): its v_threshold is None, no number"),
     (lambda: neuron.LIFNode(2.0, v_reset=1.5), r"2 \(LIFNode\): threshold -0.5; one above 0"),
 ]
 

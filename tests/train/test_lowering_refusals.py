@@ -50,6 +50,10 @@ LAYERS: list[tuple[Callable[[], list[nn.Module]], str]] = [
         lambda: [conv(padding=1, padding_mode="circular")],
         r"body\.0 \(Conv2d\): padding mode 'circular'; zeros are possible",
     ),
+    (
+        lambda: [conv(padding=1, bias=False), nn.Conv2d(4, 4, 2, padding="same")],
+        r"body\.1 \(Conv2d\): a convolution with padding behind another convolution",
+    ),
     (lambda: [nn.ConvTranspose2d(4, 4, 3)], r"body\.0 \(ConvTranspose2d\): a transposed convolut"),
     (
         lambda: [conv(), nn.GroupNorm(2, 4)],
@@ -80,6 +84,7 @@ LAYERS: list[tuple[Callable[[], list[nn.Module]], str]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize(("layers", "reason"), LAYERS)
 def test_layers(layers: Callable[[], list[nn.Module]], reason: str) -> None:
     with pytest.raises(EvenspikeError, match=reason):

@@ -19,7 +19,8 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_train import networks
 from evenspike_train.lowering import states
 from evenspike_train.networks import NetworkConfig
-from evenspike_train.runs.export import load_model
+from evenspike_train.recipes import recipe
+from evenspike_train.runs.export import from_checkpoint, load_model
 from evenspike_train.tickets import masks
 
 SMALL = NetworkConfig(width=2)
@@ -46,6 +47,7 @@ SPELLINGS: dict[str, Callable[[State], Any]] = {
     "model": lambda s: {"model": s, "optimizer": {"state": {0: {"step": torch.ones(1)}}}},
     "model_state_dict": lambda s: {"model_state_dict": s, "loss": 0.5},
     "net": lambda s: {"net": s, "acc": 91.0},
+    "a tensor beside it": lambda s: {"state_dict": s, "best_acc": torch.tensor(3.0)},
     "twice": lambda s: {"model": {"state_dict": s}},
     "a name of its own": lambda s: {"student": s, "args": {"lr": 0.1}},
     "data parallel": lambda s: renamed(s, lambda key: f"module.{key}"),
@@ -133,6 +135,26 @@ def bad(change: Callable[[State], Any]) -> Any:
         (lambda _: {"epoch": 3, "acc": 1.0}, "holds no tensors, but 'epoch', 'acc'"),
         (lambda s: {"teacher": s, "student": s}, r"several state dicts \('teacher', 'student'\)"),
         (lambda s: s | {"epoch": 3}, "'epoch' is no named tensor"),
+        (
+            lambda s: (
+                renamed(s, lambda key: f"student.{key}") | renamed(s, lambda key: f"teacher.{key}")
+            ),
+            "holds the network's tensors under 'student', 'teacher'; give those of one alone",
+        ),
+        (
+            lambda s: renamed(s, lambda key: f"model.{key}") | {"loss.weight": torch.ones(2)},
+            "holds the network's tensors under 'model' and 'loss.weight' beside; give those",
+        ),
+        (
+            lambda s: (
+                {k: v for k, v in s.items() if k != "classifier.weight"}
+                | {
+                    "classifier.weight_orig": s["classifier.weight"],
+                    "classifier.weight_mask": torch.full_like(s["classifier.weight"], 0.5),
+                }
+            ),
+            "classifier.weight_mask holds values other than 0 and 1",
+        ),
         (lambda s: s | {"classifier.bias": s["classifier.bias"].to(torch.complex64)}, "complex64"),
         (
             lambda s: s | {"classifier.bias": torch.full((10,), torch.inf)},
@@ -153,11 +175,93 @@ def test_refusals(change: Callable[[State], Any], reason: str) -> None:
         load_model(SMALL, bad(change))
 
 
-def test_other_parametrizations_are_refused() -> None:
+@pytest.mark.parametrize("dim", [0, 1, None])
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_normalised_weights_are_computed(old: bool, dim: Any) -> None:
     model = trained()
-    parametrizations.weight_norm(model.classifier)
-    with pytest.raises(EvenspikeError, match="classifier"):
-        states.load_state(networks.build(SMALL), model.state_dict())
+    normal = nn.utils.weight_norm if old else parametrizations.weight_norm
+    normal(model.classifier, dim=dim)
+    with torch.no_grad():
+        for name, parameter in model.classifier.named_parameters():
+            if name.endswith(("_g", "original0")):
+                parameter.mul_(1.5)
+    other = networks.build(SMALL)
+    states.load_state(other, model.state_dict())
+    wanted = model.classifier(torch.eye(16))
+    for loaded in (other, load_model(SMALL, model.state_dict())):
+        assert torch.allclose(loaded.classifier(torch.eye(16)), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.filterwarnings("ignore:.*spectral_norm.*:FutureWarning")
+def test_other_parametrizations_are_refused(old: bool) -> None:
+    model = trained()
+    (nn.utils.spectral_norm if old else parametrizations.spectral_norm)(model.classifier)
+    for load in (states.load_state, lambda _, state: load_model(SMALL, state)):
+        with pytest.raises(EvenspikeError, match=r"classifier.*something else than a mask"):
+            load(networks.build(SMALL), model.state_dict())
+
+
+def test_messages_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    with pytest.raises(EvenspikeError, match=r"^of/a/file\.pt: classifier.bias is missing"):
+        load_model(
+            SMALL, bad(lambda s: {k: s[k] for k in s if k != "classifier.bias"}), "of/a/file.pt"
+        )
+    torch.save(bad(lambda s: s | {"head": torch.ones(3)}), path)
+    with pytest.raises(EvenspikeError, match=r"weights\.pt: head is unknown"):
+        from_checkpoint(path, recipe.load("vgg16-small"))
+
+
+OWN = """
+from torch import nn
+from evenspike_train.kernels.neuron import LIF
+
+class Net(nn.Module):
+    def __init__(self, classes, neuron):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
+        self.fire, self.head = LIF(neuron), nn.Linear(4 * 26 * 26, classes)
+
+    def forward(self, x):
+        x = self.body(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return self.head(self.fire(x).flatten(2))
+
+class Single(Net):
+    def __init__(self, classes, neuron):
+        super().__init__(classes, neuron)
+        whole = nn.Module()
+        whole.__dict__["_modules"].update(self._modules)
+        self._modules = {"net": whole}
+
+    def forward(self, x):
+        return Net.forward(self.net, x)
+"""
+
+
+@pytest.mark.parametrize("name", ["Net", "Single"])
+@pytest.mark.parametrize("front", ["", "network.", "module.", "module.network."])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_module_of_ones_own(name: str, front: str, masked: bool, tmp_path: Path) -> None:
+    """Its own state dict, and that of the network of a recipe, which has it inside."""
+    (tmp_path / "own.py").write_text(OWN)
+    config = NetworkConfig(name=f"{tmp_path}/own.py:{name}")
+    torch.manual_seed(2)
+    model = networks.build(config)
+    if masked:
+        pruned(model)
+    state = renamed(dict(model.state_dict()), lambda key: front + key.removeprefix("network."))
+    loaded = load_model(config, {"state_dict": state})
+    for (_, one), (_, other) in zip(
+        networks.prunable(model), networks.prunable(loaded), strict=True
+    ):
+        assert torch.equal(torch.as_tensor(one.weight), torch.as_tensor(other.weight))
+    assert masks.sparsity(masks.read(loaded)) == pytest.approx(0.5 * masked, abs=0.02)
+    plain, bare = (one.get_submodule("network") for one in (model, networks.build(config)))
+    states.load_state(bare, state)
+    for (_, one), (_, two) in zip(networks.prunable(plain), networks.prunable(bare), strict=True):
+        assert torch.equal(torch.as_tensor(one.weight), torch.as_tensor(two.weight))
 
 
 class Opened:

@@ -186,7 +186,20 @@ def test_impossible_ranges_are_named() -> None:
     model = sparse_model()
     with torch.no_grad():
         model.blocks()[3].norm.bias.fill_(1e30)
-    with pytest.raises(EvenspikeError, match="layer conv4: no scale fits"):
+    with pytest.raises(
+        EvenspikeError, match=r"layer conv4: no scale fits .*: the bias of filter 0"
+    ):
+        quantise(follow(model))
+    model = sparse_model()
+    weight = masks.originals(model)["layers.2.conv"]
+    alive = masks.read(model)["layers.2.conv"].nonzero()[-1]
+    with torch.no_grad():
+        weight[tuple(alive)] = 1e30
+    filter_, channel, *_ = alive.tolist()
+    reason = (
+        rf"layer conv3: no scale fits .*: a weight of filter {filter_}, of channel {channel}, is"
+    )
+    with pytest.raises(EvenspikeError, match=reason):
         quantise(follow(model))
 
 

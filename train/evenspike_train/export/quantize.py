@@ -124,7 +124,28 @@ def _scale(layer: FloatLayer, timesteps: int) -> tuple[int, int]:
                 continue
             if _fits((magnitude >> shift) + 1, layer, exponent - shift, timesteps):
                 return exponent, shift
-    raise EvenspikeError(f"layer {layer.name}: no scale fits 16-bit weights and 24-bit membranes")
+    raise EvenspikeError(
+        f"layer {layer.name}: no scale fits 16-bit weights and 24-bit membranes: "
+        f"{_too_large(layer)}"
+    )
+
+
+def _too_large(layer: FloatLayer) -> str:
+    """What fits at no scale: a weight, the threshold, a bias, or a filter's weights together."""
+    coarsest = _EXPONENTS[-1]
+    if _round(_largest_weight(layer), coarsest)[0] > _WEIGHT_MAX:
+        each = [np.abs(segment.weight) for segment in layer.segments]
+        weight = max(each, key=lambda one: one.max(initial=0))
+        at = np.unravel_index(int(weight.argmax()), weight.shape)
+        return f"a weight of filter {at[0]}, of channel {at[1]}, is {weight[at]:.4g} in size"
+    if not layer.coding and not _threshold_fits(layer.neuron, coarsest):
+        return f"the threshold is {layer.neuron.threshold:.4g}"
+    bias = int(np.abs(layer.bias).argmax())
+    if _round(np.abs(layer.bias), coarsest)[bias] >= _MEMBRANE_LIMIT:
+        return f"the bias of filter {bias} is {layer.bias[bias]:.4g}"
+    worst = int(_magnitude(layer, coarsest).argmax())
+    threshold = layer.neuron.threshold
+    return f"the weights of filter {worst} add up to too much beside a threshold of {threshold:.4g}"
 
 
 def _integers(segment: FloatSegment, exponent: int, keep_living: bool) -> tuple[Segment, int]:

@@ -187,7 +187,7 @@ def grouped(array: npt.NDArray[Any], groups: int) -> npt.NDArray[Any]:
 
 def convolve(form: Form, kernel: Kernel, share: float = 1.0) -> Form:
     """A convolution of a form. share: of its bias that a timestep gets."""
-    padded = kernel.padding != (0, 0)
+    padded = _beyond(form.size, kernel)
     if padded and form.bias.any():
         raise Impossible(
             "a convolution with padding behind a shift (a bias or a mean that is taken off): at "
@@ -199,6 +199,13 @@ def convolve(form: Form, kernel: Kernel, share: float = 1.0) -> Form:
         bias = bias + kernel.weight.sum(axis=(2, 3)) @ form.bias
     terms = tuple(_composed(term, form.size, kernel, padded) for term in form.terms)
     return Form(terms, bias, kernel.size)
+
+
+def _beyond(size: Pair, kernel: Kernel) -> bool:
+    """Whether any output reads beyond a map; an even kernel with padding "same" does at its end."""
+    sides = kernel.weight.shape[2:]
+    axes = zip(size, kernel.padding, kernel.stride, sides, kernel.size, strict=True)
+    return any(pad > 0 or (n - 1) * step + side > m for m, pad, step, side, n in axes)
 
 
 def _composed(term: Term, size: Pair, kernel: Kernel, padded: bool) -> Term:

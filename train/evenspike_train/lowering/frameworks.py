@@ -42,7 +42,10 @@ def _jelly(module: Any, where: str, leak: float, gain: float) -> NeuronModel:
 
 
 def _jelly_lif(module: Any, where: str) -> NeuronModel:
-    share = 1.0 / scalar(module.tau, where, "tau")
+    tau = scalar(module.tau, where, "tau")
+    if not tau >= 1.0:
+        raise EvenspikeError(f"{where}: tau {tau:.4g}; one of at least 1 is possible")
+    share = 1.0 / tau
     return _jelly(module, where, 1.0 - share, share if module.decay_input else 1.0)
 
 

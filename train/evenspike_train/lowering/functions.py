@@ -14,14 +14,21 @@ from torch import Tensor
 
 from evenspike_train.lowering.axes import Dims, named, reshaped
 from evenspike_train.lowering.forms import Form, Impossible
-from evenspike_train.lowering.rules import arithmetic, layers, parts, pools, reductions
+from evenspike_train.lowering.rules import (
+    arithmetic,
+    exceeding,
+    layers,
+    parts,
+    pools,
+    reductions,
+)
 from evenspike_train.lowering.rules.call import RULES, Call
 from evenspike_train.lowering.values import Broken, Membrane, Value
 
 if TYPE_CHECKING:
     from evenspike_train.lowering.recorder import Recorder
 
-_RULE_FILES = (arithmetic, layers, parts, pools, reductions)
+_RULE_FILES = (arithmetic, exceeding, layers, parts, pools, reductions)
 """Importing them has filled `RULES`."""
 
 _CONSTANTS = frozenset(

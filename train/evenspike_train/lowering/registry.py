@@ -6,6 +6,7 @@ counts as what it is derived from only while it has no method of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -93,13 +94,28 @@ def refusal(module: nn.Module) -> str:
 
 
 def scalar(value: Any, where: str, what: str) -> float:
-    """A parameter of a neuron as one number; raises EvenspikeError where its values differ."""
-    if not isinstance(value, Tensor):
-        return float(value)
-    values = value.detach().double().flatten()
-    if not values.numel() or not bool((values == values[0]).all()):
-        raise EvenspikeError(
-            f"{where}: its {what} differs between neurons ({values.numel()} values); one number "
-            "for the whole layer is possible"
-        )
-    return float(values[0])
+    """A parameter of a neuron as one number; it may be infinite.
+
+    Raises EvenspikeError where its values differ, and for one that is no number.
+    """
+    values = value.detach().double().flatten() if isinstance(value, Tensor) else None
+    if values is None:
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise EvenspikeError(f"{where}: its {what} is {value!r}, no number") from error
+    elif not values.numel():
+        raise EvenspikeError(f"{where}: its {what} is empty")
+    else:
+        wrong = int(values.isnan().sum())
+        if wrong and values.numel() > 1:
+            raise EvenspikeError(f"{where}: its {what} holds {wrong} values that are no numbers")
+        if not bool((values == values[0]).all()) and not wrong:
+            raise EvenspikeError(
+                f"{where}: its {what} differs between neurons ({values.numel()} values); one "
+                "number for the whole layer is possible"
+            )
+        number = float(values[0])
+    if math.isnan(number):
+        raise EvenspikeError(f"{where}: its {what} is {number}")
+    return number

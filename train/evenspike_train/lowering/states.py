@@ -2,13 +2,15 @@
 
 Training code puts a state dict beside other things into a larger one, wraps the model (`module.` of
 DataParallel, `_orig_mod.` of torch.compile, a name of its own), prunes (`weight_orig` with
-`weight_mask`), and saves in half precision or from a GPU. None of that changes the network.
+`weight_mask`), normalises weights (`weight_g` with `weight_v`), and saves in half precision or from
+a GPU. None of that changes the network.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +57,15 @@ def plain(given: Any, where: str, expected: Mapping[str, Tensor]) -> dict[str, T
     """The tensors of a state dict by the names that a network has, in float32, on the CPU.
 
     Masks of pruning stay as they are: `x_orig` with `x_mask`, or a parametrization's entries.
+    Normalised weights are computed.
 
     Parameters
     ----------
     where : what is read, for messages.
     expected : the network's own state dict.
 
-    Raises EvenspikeError, naming the key, for what is no named tensor of real numbers.
+    Raises EvenspikeError, naming the key, for what is no named tensor of real numbers, and for
+    several networks in one.
     """
     state = _unwrapped(given, where)
     tensors = {}
@@ -69,7 +73,7 @@ def plain(given: Any, where: str, expected: Mapping[str, Tensor]) -> dict[str, T
         if not isinstance(key, str) or not isinstance(tensor, Tensor):
             raise EvenspikeError(f"{where}: {key!r} is no named tensor")
         tensors[key.replace("_orig_mod.", "")] = _real(tensor, f"{where}: {key}")
-    tensors = _without_prefix(tensors, expected)
+    tensors = _normalised(_named(tensors, expected, where), expected, where)
     kept = {
         key: tensor
         for key, tensor in tensors.items()
@@ -80,13 +84,14 @@ def plain(given: Any, where: str, expected: Mapping[str, Tensor]) -> dict[str, T
 
 
 def _unwrapped(given: Any, where: str) -> Mapping[Any, Any]:
-    """The state dict inside of what a training loop has saved."""
+    """The state dict inside of what a training loop has saved.
+
+    Tensors beside a state dict are a loop's own (its best accuracy): the state dict counts.
+    """
     if not isinstance(given, Mapping):
         kind = type(given).__name__
         hint = "; save its state_dict() instead" if isinstance(given, nn.Module) else ""
         raise EvenspikeError(f"{where}: holds a {kind}, not a state dict{hint}")
-    if any(isinstance(value, Tensor) for value in given.values()):
-        return given
     inner = {
         key: value
         for key, value in given.items()
@@ -95,6 +100,8 @@ def _unwrapped(given: Any, where: str) -> Mapping[Any, Any]:
     for key in _WRAPPERS:
         if key in inner:
             return _unwrapped(inner[key], where)
+    if any(isinstance(value, Tensor) for value in given.values()):
+        return given
     models = [key for key in inner if "optim" not in str(key)]
     if len(models) == 1:
         return _unwrapped(inner[models[0]], where)
@@ -121,46 +128,155 @@ def _real(tensor: Tensor, where: str) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _without_prefix(
-    tensors: dict[str, Tensor], expected: Mapping[str, Tensor]
+_PARTS = re.compile(
+    r"_orig$|_mask$|_g$|_v$|\.original[01]?$|\.0\.mask$",
+)
+"""How names of what a pruned or normalised tensor is computed of end."""
+
+
+def _bases(names: Iterable[str]) -> set[str]:
+    """The tensors that a state dict is about, without counters."""
+    found = {_PARTS.sub("", name).replace(_MASKED, ".") for name in names}
+    return {name for name in found if not name.endswith(_COUNTER)}
+
+
+def _named(
+    tensors: dict[str, Tensor], expected: Mapping[str, Tensor], where: str
 ) -> dict[str, Tensor]:
-    """Names without what a wrapper around the network has put in front of all of them."""
-    own = {key.split(".", 1)[0] for key in expected}
+    """The tensors by the network's names: without what a wrapper has put in front of all of them,
+    and with what the network itself has there.
+
+    Raises EvenspikeError for a network under one name beside others.
+    """
+    wanted = _bases(expected)
+    fronts = _fronts(expected)
+    best, most = tensors, 0
+    part = tensors
     while True:
-        first = {key.split(".", 1)[0] for key in tensors}
-        if len(first) != 1 or first <= own or any("." not in key for key in tensors):
-            return tensors
-        tensors = {key.split(".", 1)[1]: tensor for key, tensor in tensors.items()}
+        for front in fronts:
+            named = {front + key: tensor for key, tensor in part.items()}
+            fit = len(_bases(named) & wanted)
+            if fit > most:
+                best, most = named, fit
+        first = {key.split(".", 1)[0] for key in part}
+        if len(first) != 1 or any("." not in key for key in part):
+            break
+        part = {key.split(".", 1)[1]: tensor for key, tensor in part.items()}
+    if not most:
+        _check_single(
+            part, [{one.removeprefix(front) for one in wanted} for front in fronts], where
+        )
+    return best
+
+
+def _fronts(expected: Mapping[str, Tensor]) -> list[str]:
+    """Everything to a dot that all of a network's names begin with; nothing, too."""
+    one = next(iter(expected), "")
+    fronts = [one[: i + 1] for i in (-1, *_dots(one))]
+    return [front for front in fronts if all(key.startswith(front) for key in expected)]
+
+
+def _check_single(tensors: Mapping[str, Tensor], wanted: list[set[str]], where: str) -> None:
+    """Raise EvenspikeError where networks lie under names of their own."""
+    fronts = list(dict.fromkeys(key[: i + 1] for key in tensors for i in _dots(key)))
+    held = [
+        front
+        for front in fronts
+        if any(
+            one <= _bases(key.removeprefix(front) for key in tensors if key.startswith(front))
+            for one in wanted
+        )
+    ]
+    if not held:
+        return
+    names = ", ".join(repr(front.removesuffix(".")) for front in held)
+    other = next((key for key in tensors if not key.startswith(tuple(held))), None)
+    beside = "" if other is None else f" and {other!r} beside"
+    raise EvenspikeError(
+        f"{where}: holds the network's tensors under {names}{beside}; give those of one alone, "
+        "without what they begin with"
+    )
+
+
+def _dots(key: str) -> list[int]:
+    return [i for i, letter in enumerate(key) if letter == "."]
+
+
+def _normalised(
+    tensors: dict[str, Tensor], expected: Mapping[str, Tensor], where: str
+) -> dict[str, Tensor]:
+    """The tensors with weights of `weight_norm` computed, from the names of old and new torch."""
+    found = dict(tensors)
+    for key, factor in tensors.items():
+        if key.endswith(".original0") and _MASKED in key:
+            other = f"{key.removesuffix('0')}1"
+            name = key.removesuffix(".original0").replace(_MASKED, ".")
+        elif key.endswith("_g") and key not in expected:
+            name = key.removesuffix("_g")
+            other = f"{name}_v"
+        else:
+            continue
+        if name not in expected or other not in tensors:
+            continue
+        direction = tensors[other]
+        spans = [i for i in range(direction.dim()) if not factor.dim() or factor.shape[i] == 1]
+        if factor.dim() not in (0, direction.dim()) or any(
+            i not in spans and factor.shape[i] != n for i, n in enumerate(direction.shape)
+        ):
+            raise EvenspikeError(
+                f"{where}: {key} of {tuple(factor.shape)} is no norm of {other}, "
+                f"{tuple(direction.shape)}"
+            )
+        length = torch.linalg.vector_norm(direction.double(), dim=spans, keepdim=True)
+        found[name] = (factor.double() * (direction.double() / length)).float()
+        del found[key], found[other]
+    return found
 
 
 def unmasked(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """The tensors with every mask multiplied in: zeros where something is pruned.
 
-    Raises EvenspikeError for a mask without its tensor, and the other way round.
+    Raises EvenspikeError for a tensor without its mask, or one that is no mask.
     """
     found = {}
     for key, tensor in tensors.items():
         if key.endswith("_orig"):
             stem = key.removesuffix("_orig")
-            if f"{stem}_mask" not in tensors:
-                raise EvenspikeError(f"{where}: {key} has no {stem}_mask beside it")
-            found[stem] = tensor * tensors[f"{stem}_mask"]
+            mask = f"{stem}_mask"
+            if mask not in tensors:
+                raise EvenspikeError(_without_mask(f"{where}: {key}", mask))
+            found[stem] = tensor * _mask(tensors[mask], tensor, f"{where}: {mask}")
         elif key.endswith("_mask") and f"{key.removesuffix('_mask')}_orig" in tensors:
             continue
-        elif _MASKED in key and key.endswith(".original"):
-            stem = key.removesuffix("original")
-            name = key.removesuffix(".original").replace(_MASKED, ".")
-            if f"{stem}0.mask" not in tensors:
-                raise EvenspikeError(
-                    f"{where}: {key} is parametrized by more than a mask; remove the "
-                    "parametrization before saving (torch.nn.utils.parametrize)"
-                )
-            found[name] = tensor * tensors[f"{stem}0.mask"]
-        elif _MASKED in key and key.endswith("0.mask"):
+        elif _MASKED in key and key.rpartition(".")[2].startswith("original"):
+            stem = key.rpartition(".")[0]
+            mask = f"{stem}.0.mask"
+            if mask not in tensors or not key.endswith(".original"):
+                raise EvenspikeError(_without_mask(f"{where}: {key}", mask))
+            masked = tensor * _mask(tensors[mask], tensor, f"{where}: {mask}")
+            found[stem.replace(_MASKED, ".")] = masked
+        elif _MASKED in key and key.endswith(".0.mask"):
             continue
         else:
             found[key] = tensor
     return found
+
+
+def _without_mask(key: str, mask: str) -> str:
+    return (
+        f"{key} has no {mask.rpartition('.')[2]} beside it: it is parametrized by something else "
+        "than a mask (a spectral norm?); remove that before saving"
+    )
+
+
+def _mask(mask: Tensor, tensor: Tensor, where: str) -> Tensor:
+    if mask.shape != tensor.shape:
+        raise EvenspikeError(
+            f"{where} has shape {tuple(mask.shape)}, what it prunes {tuple(tensor.shape)}"
+        )
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise EvenspikeError(f"{where} holds values other than 0 and 1")
+    return mask
 
 
 def load_state(module: nn.Module, given: Any, where: str = "weights") -> None:

@@ -47,6 +47,9 @@ from evenspike_train.runs import checkpoint, run_log, run_state
 from evenspike_train.runs.evaluation import evaluate
 from evenspike_train.tickets import masks as weight_masks
 
+_PARAMETRIZED = ".parametrizations."
+"""In the names of what torch computes a parameter of."""
+
 _NUMBER = (int, float)
 _DENSE: checkpoint.Fields = {"model": dict}
 _TICKET: checkpoint.Fields = {
@@ -77,33 +80,51 @@ class Ticket:
 
 
 def load_model(
-    network: networks.NetworkConfig, state: Mapping[str, Any]
+    network: networks.NetworkConfig, state: Mapping[str, Any], where: str = "checkpoint"
 ) -> networks.SpikingNetwork:
     """Network with these weights; masks come from the state, whichever way they are stored, and
-    whatever training has wrapped around it (`lowering.states`).
+    whatever training has wrapped around it (`lowering.states`). where: what is read, for messages.
 
     Raises EvenspikeError, naming the tensor, for one that is missing, unknown, of the wrong
     shape, or holds values that are not finite.
     """
     model = networks.build(network)
-    state = weight_masks.from_torch_prune(states.plain(state, "checkpoint", model.state_dict()))
-    if any(".parametrizations." in key for key in state):
+    found = states.plain(state, where, model.state_dict())
+    found = weight_masks.from_torch_prune(found, where)
+    if any(_PARAMETRIZED in key for key in found):
         weight_masks.attach(model)
-        # A layer that was never pruned may come as a plain weight.
-        for key in [k for k in state if k.endswith(".weight")]:
-            stem = key.removesuffix("weight") + "parametrizations.weight."
-            if stem + "original" in model.state_dict():
-                weight = state.pop(key)
-                state[stem + "original"] = weight
-                state[stem + "0.mask"] = torch.ones_like(weight, dtype=torch.bool)
+        found = _as_attached(found, model.state_dict(), where)
     expected = model.state_dict()
-    for key in sorted(expected.keys() - state.keys()):
-        raise EvenspikeError(f"checkpoint: {key} is missing; is it a {network.name}?")
-    for key in sorted(state.keys() - expected.keys()):
-        raise EvenspikeError(f"checkpoint: {key} is unknown; is it a {network.name}?")
-    checkpoint.check_tensors("checkpoint", state, expected, run_state.describe(network))
-    model.load_state_dict(state)
+    for key in sorted(expected.keys() - found.keys()):
+        raise EvenspikeError(f"{where}: {key} is missing; is it a {network.name}?")
+    for key in sorted(found.keys() - expected.keys()):
+        raise EvenspikeError(f"{where}: {key} is unknown; is it a {network.name}?")
+    checkpoint.check_tensors(where, found, expected, run_state.describe(network))
+    model.load_state_dict(found)
     return model.eval()
+
+
+def _as_attached(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str
+) -> dict[str, Tensor]:
+    """The tensors of a network that has a mask at each prunable weight, and at no other."""
+    masked = {k: v for k, v in state.items() if _PARAMETRIZED in k and k not in expected}
+    found = {k: v for k, v in state.items() if k not in masked}
+    found |= states.unmasked(masked, where)
+    # A layer that was never pruned may come as a plain weight.
+    for key in [k for k in found if k.endswith(".weight")]:
+        stem = key.removesuffix("weight") + "parametrizations.weight."
+        if stem + "original" in expected:
+            weight = found.pop(key)
+            found[stem + "original"] = weight
+            found[stem + "0.mask"] = torch.ones_like(weight, dtype=torch.bool)
+    for key in [k for k in found if k.endswith(".original") and k in expected]:
+        if key.removesuffix("original") + "0.mask" not in found:
+            raise EvenspikeError(
+                f"{where}: {key} has no 0.mask beside it: it is parametrized by something else "
+                "than a mask; remove that before saving"
+            )
+    return found
 
 
 def read_history(path: Path, events: Container[str] = _LOGGED) -> list[dict[str, Any]]:
@@ -142,7 +163,7 @@ def load_ticket(directory: Path) -> Ticket:
     made_by = recipe.parse(content["recipe"])
     return Ticket(
         recipe=made_by,
-        model=load_model(made_by.network, content["model"]),
+        model=load_model(made_by.network, content["model"], str(path)),
         figures=content["figures"],
         images_seen=content["images_seen"],
         seconds=content["seconds"],
@@ -172,7 +193,7 @@ def from_checkpoint(
     Raises EvenspikeError where the weights are not this network's, and where there is no Program.
     """
     check_possible(made_by)
-    model = load_model(made_by.network, states.read_state(path))
+    model = load_model(made_by.network, states.read_state(path), str(path))
     given = noise(model, DATA_SETS[made_by.data.name].side)
     network = follow(model, given if examples is None else torch.from_numpy(examples), made_by.name)
     provenance = {
@@ -211,7 +232,7 @@ def dense_test_accuracy(
     if not path.is_file():
         return None
     content = checkpoint.read(path, _DENSE)
-    model = networks.channels_last(load_model(network, content["model"]))
+    model = networks.channels_last(load_model(network, content["model"], str(path)))
     model = model.to(data.test.images.device)
     what = "test accuracy of the dense network"
     return evaluate(model, data.test, batch=100, progress=progress, what=what)["accuracy"]
@@ -278,7 +299,9 @@ def export(
         provenance["shipped_predictions"] = shipped_predictions(model)
     program = dataclasses.replace(program, provenance={**program.provenance, **provenance})
     path = out if out.suffix == ".safetensors" else out / f"{program.name}.safetensors"
-    files.check_folder(path.parent)
-    program.save(path)
-    files.write(path.with_suffix(".md"), card(program))
+    contents: dict[str, str | bytes] = {
+        path.name: program.to_bytes(),
+        path.with_suffix(".md").name: card(program),
+    }
+    files.write_files(contents, path.parent)
     return program, path, proof

@@ -127,12 +127,12 @@ def check_living(masks: Mapping[str, Tensor], where: str) -> None:
         )
 
 
-def from_torch_prune(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_torch_prune(state: Mapping[str, Tensor], where: str = "checkpoint") -> dict[str, Tensor]:
     """Rename a `torch.nn.utils.prune` state dict to that of a model with masks attached.
 
     ``x.weight_orig`` and ``x.weight_mask`` become the parametrization's entries; a
     weight without a mask gets an all-True one.  A pruned bias becomes one with zeros.
-    Other state dicts pass unchanged.
+    Other state dicts pass unchanged. where: what is read, for messages.
     """
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
@@ -144,10 +144,18 @@ def from_torch_prune(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             renamed[key] = value
             continue
         if f"{part}_mask" not in state:
-            raise EvenspikeError(f"checkpoint: {key} has no {part}_mask beside it")
+            raise EvenspikeError(
+                f"{where}: {key} has no {part}_mask beside it: it is parametrized by something "
+                "else than a mask (a spectral norm?); remove that before saving"
+            )
         mask = state[f"{part}_mask"]
+        if mask.shape != state[f"{part}_orig"].shape:
+            raise EvenspikeError(
+                f"{where}: {part}_mask has shape {tuple(mask.shape)}, what it prunes "
+                f"{tuple(state[f'{part}_orig'].shape)}"
+            )
         if not bool(((mask == 0) | (mask == 1)).all()):
-            raise EvenspikeError(f"checkpoint: {part}_mask holds values other than 0 and 1")
+            raise EvenspikeError(f"{where}: {part}_mask holds values other than 0 and 1")
         if not part.endswith(".weight"):
             renamed[part] = state[f"{part}_orig"] * mask
             continue

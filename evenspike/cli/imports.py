@@ -66,6 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
     file = found.save(arguments.out)
     console = terminal.console()
     console.print(str(found.proof), soft_wrap=True)
+    if ".py:" in arguments.source and arguments.weights is None:
+        console.print(
+            f"weights: as {arguments.source} makes them; --weights FILE loads a state dict",
+            soft_wrap=True,
+        )
     console.print(f"written: {file} (beside it: {file.stem}.md, {file.stem}.npy)", soft_wrap=True)
     inputs = (
         [] if found.program.provenance["dataset"] else ["--data", str(file.with_suffix(".npy"))]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from evenspike.flows.images import SHIPPED, Images, check_numbers, examples, images
@@ -18,8 +19,8 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import PIXEL_MAX, Coding, Program, Readout
 from evenspike_train.export.card import import_card
 from evenspike_train.export.programs import to_program
+from evenspike_train.lowering import Network, import_nir
 from evenspike_train.lowering import import_network as follow
-from evenspike_train.lowering import import_nir
 from evenspike_train.lowering.inputs import check_options, chosen, plain
 from evenspike_train.lowering.proof import LIMIT, Proof
 from evenspike_train.lowering.states import load_state
@@ -89,7 +90,8 @@ def import_network(
     ----------
     module : a torch module of our, SpikingJelly's or snnTorch's neurons; FILE.py:CLASS, which makes
         one; or a NIR graph, or a file of one (.nir, .h5).
-    example : images [B, C, H, W] or frames, as the module takes them; a .npy file of them; `Images`
+    example : images [B, C, H, W] or frames, as the module takes them; a .npy file of them, of which
+        bytes become numbers from 0 to 1 where the module does not run on bytes; `Images`
         or the name of a data set, whose first test images are taken, and which the module gets as
         numbers from 0 to 1, frames with their time in `time_axis`; the shipped images without one.
     timesteps, encoder, scale, time_axis, readout, seed : as `evenspike_train.lowering` has them.
@@ -126,6 +128,8 @@ def import_network(
         if dt is not None:
             raise EvenspikeError(f"{said}: dt is of NIR graphs; a module has no seconds")
         if isinstance(module, (str, Path)):
+            if not str(module):
+                raise EvenspikeError("nothing to import: give FILE.py:CLASS, or a NIR file")
             if not names_a_source(str(module)):
                 raise EvenspikeError(f"{module}: neither FILE.py:CLASS nor a NIR file (.nir, .h5)")
             name = name or str(module).rpartition(":")[2]
@@ -136,17 +140,15 @@ def import_network(
             raise EvenspikeError(
                 f"{said}: no torch.nn.Module, no FILE.py:CLASS and no graph of NIR"
             )
-        network = follow(
-            module,
-            given,
-            timesteps=timesteps,
-            name=name,
-            encoder=encoder,
-            scale=scale,
-            time_axis=time_axis,
-            readout=readout,
-            seed=seed,
-        )
+        options: dict[str, Any] = {
+            "timesteps": timesteps,
+            "name": name,
+            "encoder": encoder,
+            "time_axis": time_axis,
+            "readout": readout,
+            "seed": seed,
+        }
+        network = _followed(module, given, scale, options)
     if isinstance(weights, (str, Path)):
         said = f"{said}, {Path(weights).name}"
     origin = {"source": said, "dataset": _dataset(example), **(provenance or {})}
@@ -180,6 +182,23 @@ def import_checkpoint(
         given = None
     program, proof, inputs = from_checkpoint(Path(path), made_by, given)
     return Imported(program, proof, Images(inputs))
+
+
+def _followed(
+    module: nn.Module, given: Any, scale: float | None, options: dict[str, Any]
+) -> Network:
+    """The module followed on bytes as they are, or, where it takes none, on numbers up to 1.
+
+    Few modules take bytes; of the others the reason for which they are refused is the one on
+    numbers.
+    """
+    if getattr(given, "dtype", None) not in (torch.uint8, np.uint8) or scale is not None:
+        return follow(module, given, scale=scale, **options)
+    try:
+        return follow(module, given, **options)
+    except EvenspikeError:
+        numbers = torch.as_tensor(given).float() / PIXEL_MAX
+        return follow(module, numbers, **options)
 
 
 def _is_nir(module: object) -> bool:

@@ -138,7 +138,7 @@ def integer_accuracy(
     """Percent of images whose largest logit (the first, on a tie) is the label."""
     correct = 0
     for number, (images, labels) in enumerate(split.batches(batch)):
-        progress("test accuracy in integers", number * batch, len(split))
+        progress("measuring the integers on the test set", number * batch, len(split))
         logits = quantised_forward(program, images).logits
         correct += int((logits.argmax(1) == labels).sum())
     return 100.0 * correct / len(split)

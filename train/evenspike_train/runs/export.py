@@ -234,7 +234,7 @@ def dense_test_accuracy(
     content = checkpoint.read(path, _DENSE)
     model = networks.channels_last(load_model(network, content["model"], str(path)))
     model = model.to(data.test.images.device)
-    what = "test accuracy of the dense network"
+    what = "measuring the dense network on the test set"
     return evaluate(model, data.test, batch=100, progress=progress, what=what)["accuracy"]
 
 
@@ -254,7 +254,9 @@ def export(
     device = data.test.images.device
     program, proof = to_program(ticket, {}, data.train.images[:EXAMPLES])
     model = networks.channels_last(ticket.model.to(device))
-    tested = evaluate(model, data.test, batch=100, progress=progress, what="test accuracy")
+    tested = evaluate(
+        model, data.test, batch=100, progress=progress, what="measuring the ticket on the test set"
+    )
     pes = ticket.recipe.method.pes
     rounds = [
         {

@@ -165,7 +165,7 @@ def test_filters_that_never_fire_may_not_lose_their_weights() -> None:
     given = followed(module)
     message = (
         r"net: layer 2\.0: rounding puts the drives of filter \d off by \d\d% of the threshold, "
-        r"or of its largest \(limit 10%\): at its .* 323 of 324 weights are zero; the weight 3e\+04 "
+        r"or of its largest \(limit 10%\): at its .* 323 of 324 weights are zero; the weight 3e\+04"
     )
     with pytest.raises(EvenspikeError, match=message):
         to_program(given)

@@ -156,6 +156,35 @@ def test_a_layer_that_seldom_fires_may_not_lose_its_spikes() -> None:
     assert layer.wrong == layer.spikes < 0.01 * layer.bits  # fewer than 1 % of all bits
 
 
+def test_filters_that_never_fire_may_not_lose_their_weights() -> None:
+    """The one filter with the large weight fires, and its spikes are right."""
+    module = network()
+    with torch.no_grad():
+        module.get_parameter("2.0.bias").fill_(-1.0)
+        module.get_parameter("2.0.weight")[4, 0, 0, 0] = 3e4
+    given = followed(module)
+    message = (
+        r"net: layer 2\.0: rounding puts the drives of filter \d off by \d\d% of the threshold, "
+        r"or of its largest \(limit 10%\): at its .* 323 of 324 weights are zero; the weight 3e\+04"
+    )
+    with pytest.raises(EvenspikeError, match=message):
+        to_program(given)
+    layer = to_program(given, limit=1.0)[1].layers[2]
+    assert layer.wrong == 0
+    assert layer.spikes > 20
+    assert layer.coarse > 0.1
+
+
+def test_a_module_of_little_precision_is_no_rounding() -> None:
+    given = followed(network())
+    drives = given.layers[2].drives
+    assert drives is not None
+    noisy = drives + 0.2 * (np.asarray(given.layers[2].spikes) == 0)
+    _, proof = to_program(changed(given, 2, drives=noisy))
+    assert proof.layers[2].error > 0.1
+    assert proof.layers[2].coarse < 1e-3
+
+
 def test_a_layer_that_only_the_integers_let_fire() -> None:
     given = followed(network())
     neuron = dataclasses.replace(given.layers[2].neuron, threshold=1e-3)

@@ -29,9 +29,15 @@ def cause_of(
 
     Neurons or a leak are to blame where they explain at least half of what differs.
     """
-    layer = network.layers[index]
     if found.overflow:
         return "an accumulator saturates"
+    reason = _before_rounding(network, index, found) if found.wrong else ""
+    return reason or _scale_cause(network.layers[index], integers, exponent, found)
+
+
+def _before_rounding(network: Network, index: int, found: LayerProof) -> str:
+    """What is to blame in real numbers already, or the leak; empty where it is neither."""
+    layer = network.layers[index]
     theta = layer.neuron.threshold if math.isfinite(layer.neuron.threshold) else 1.0
     if layer.drives is not None:
         said = currents(network, index)
@@ -64,7 +70,7 @@ def cause_of(
                 f"what the module gives is not what the weights of {layer.path} say (by "
                 f"{off.max():.3g}, most in class {int(off.max(0).argmax())})"
             )
-    return _scale_cause(layer, integers, exponent, found)
+    return ""
 
 
 def _wrong(network: Network, layer: FloatLayer, neuron: NeuronModel) -> int:

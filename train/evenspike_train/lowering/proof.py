@@ -5,7 +5,8 @@ Errors that are carried on multiply, and would say nothing about the layer in wh
 
 Of the bits in which the module or the integers spike, at most `LIMIT` may differ; a single bit may
 where at least ten spike, of a hundred or more in all. Bits in which both are silent count for
-nothing: a layer that loses all of its spikes differs in 100 %, however seldom it fires.
+nothing: a layer that loses all of its spikes differs in 100 %, however seldom it fires. Filters
+that never fire are judged by their drives: none may be off by more than a tenth of the threshold.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_core.fixed import pack_masks
 from evenspike_core.program import Program
 from evenspike_train.lowering.causes import cause_of
-from evenspike_train.lowering.judging import encoded, judge_output, judge_spikes, run_layer
+from evenspike_train.lowering.judging import (
+    FAR,
+    coarse,
+    encoded,
+    judge_output,
+    judge_spikes,
+    run_layer,
+)
 from evenspike_train.lowering.network import Network
 
 LIMIT = 0.01
@@ -48,6 +56,8 @@ class LayerProof:
     lost, living: weights that became zero, of those that live.
     error: largest difference of a drive, in thresholds; of a read-out, in its largest output.
     filter: the one with most that differ, -1 for none. cause: in words, where it is too much.
+    coarse: how far off rounding puts the drives of the worst filter, `coarsest`: in thresholds, or
+        in its largest drive where that is larger.
     """
 
     name: str
@@ -61,6 +71,8 @@ class LayerProof:
     error: float
     filter: int
     cause: str = ""
+    coarse: float = 0.0
+    coarsest: int = -1
 
     @property
     def different(self) -> float:
@@ -69,9 +81,17 @@ class LayerProof:
 
     def beyond(self, limit: float) -> bool:
         """Whether more differs than a limit allows."""
+        return self.differs(limit) or self.ruined(limit)
+
+    def differs(self, limit: float) -> bool:
+        """Whether more spikes, or outputs, differ than a limit allows."""
         if self.wrong == 1 and self.either >= _SINGLE and limit * self.bits >= 1:
             return False
         return self.different > limit
+
+    def ruined(self, limit: float) -> bool:
+        """Whether drives are further off than `FAR`, or ten times a limit that is higher."""
+        return limit < 1 and self.coarse > max(FAR, 10 * limit)
 
 
 @dataclass(frozen=True)
@@ -144,12 +164,18 @@ class Proof:
         then the examples have compared zeros with zeros.
         """
         for one in self.layers:
-            if one.beyond(self.limit):
+            if one.differs(self.limit):
                 what = "spikes" if one.bits else "outputs"
                 raise EvenspikeError(
                     f"{self.name}: layer {one.name}: the integers differ from the module in "
                     f"{one.wrong:,} of {one.either:,} {what}, {one.different:.2%} (limit "
                     f"{self.limit:.2%}), most in filter {one.filter}: {one.cause}"
+                )
+            if one.ruined(self.limit):
+                raise EvenspikeError(
+                    f"{self.name}: layer {one.name}: rounding puts the drives of filter "
+                    f"{one.coarsest} off by {one.coarse:.0%} of the threshold, or of its largest "
+                    f"(limit {max(FAR, 10 * self.limit):.0%}): {one.cause}"
                 )
         if self.dead and not may_be_silent and self.limit < 1:
             raise EvenspikeError(
@@ -189,6 +215,7 @@ def prove(
             judged = judge_output(network, layer, integers, logits, exponent)
         else:
             judged = judge_spikes(layer, spikes, drives, exponent)
+        off, coarsest = (0.0, -1) if drives is None else coarse(network, index, drives, exponent)
         one = LayerProof(
             layer.name,
             judged.spikes,
@@ -200,6 +227,8 @@ def prove(
             living,
             judged.error,
             judged.filter,
+            coarse=off,
+            coarsest=coarsest,
         )
         if one.beyond(limit):
             cause = cause_of(network, index, integers, exponent, one)

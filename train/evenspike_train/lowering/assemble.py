@@ -310,7 +310,7 @@ def _path(form: Form) -> str:
 
 
 def _where(term: Term, path: str) -> str:
-    return ", ".join(term.modules) or path
+    return ", ".join((*term.pools, *term.modules)) or path
 
 
 def _pool(spikes: np.ndarray) -> np.ndarray:

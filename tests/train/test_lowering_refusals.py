@@ -51,6 +51,18 @@ LAYERS: list[tuple[Callable[[], list[nn.Module]], str]] = [
         r"body\.0 \(Conv2d\): padding mode 'circular'; zeros are possible",
     ),
     (
+        lambda: [nn.AvgPool2d(3), conv(padding=1)],
+        r"body\.1 \(Conv2d\): a conv.* behind the average pool body\.0 over a map of 8x8, who",
+    ),
+    (
+        lambda: [nn.AvgPool2d(3, 2, 1), conv(padding=1)],
+        r"body\.1 \(Conv2d\): a convolution with padding behind the average pool body\.0",
+    ),
+    (
+        lambda: [nn.AvgPool2d(3), nn.Conv2d(4, 4, 1)],
+        r"body\.0, body\.1: stride 3 of rows and 3 of columns; .*of 2x2, 4x4, 8x8 that div",
+    ),
+    (
         lambda: [conv(padding=1, bias=False), nn.Conv2d(4, 4, 2, padding="same")],
         r"body\.1 \(Conv2d\): a convolution with padding behind another convolution",
     ),

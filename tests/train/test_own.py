@@ -304,6 +304,10 @@ def test_neurons_that_keep_their_state_start_each_batch_without(tmp_path: Path) 
             r"own.py:Net: gives \(4, 10\), not logits of each timestep, \(2, 2, 10\)",
         ),
         (
+            (("return logits.unflatten(0, (steps, -1))", "return logits[::steps]"),),
+            r"own.py:Net: gives \(2, 10\), not .*; stack what the timesteps give \(torch.stack\)",
+        ),
+        (
             (("return logits.unflatten(0, (steps, -1))", "return [logits]"),),
             "own.py:Net: gives list, not logits of each timestep",
         ),

@@ -270,7 +270,7 @@ class Assembler:
             try:
                 found += segments_of(term, source, size, gain, first=number == 0)
             except Impossible as error:
-                raise self._refused(term.modules or (path,), str(error)) from error
+                raise self._refused((*term.pools, *term.modules) or (path,), str(error)) from error
         return tuple(found)
 
     def _refused(self, paths: str | Sequence[str], reason: str) -> EvenspikeError:

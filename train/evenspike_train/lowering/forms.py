@@ -56,6 +56,7 @@ class Term:
     alive : of its shape; False where the weight is pruned.
     real : of its shape; False where the network has no weight (other groups, gaps of a dilation).
     modules : paths of the modules whose weights it holds.
+    pools : paths of the modules that average what the machine's own average pools cannot.
     """
 
     source: Source
@@ -68,6 +69,7 @@ class Term:
     offset: Pair = (0, 0)
     average: int = 1
     modules: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
 
     @property
     def pointwise(self) -> bool:
@@ -215,6 +217,15 @@ def _composed(term: Term, size: Pair, kernel: Kernel, padded: bool) -> Term:
     )
     stride = tuple(one * two for one, two in zip(term.stride, kernel.stride, strict=True))
     if padded and not term.bounded(size):
+        if term.weight is None and term.pools:
+            height, width = (n // term.average for n in term.source.shape[1:])
+            raise Impossible(
+                f"a convolution with padding behind the average pool {', '.join(term.pools)} over "
+                f"a map of {height}x{width}, whose windows of {term.window[0]}x{term.window[1]} "
+                "overlap or leave a rest over: beyond the border there would be more of the map, "
+                "not zeros; let the windows divide the map, put neurons between, or give the "
+                "convolution padding 0"
+            )
         raise Impossible(
             "a convolution with padding behind another convolution, without neurons between them: "
             "at the border the two are not one; put neurons between, or give it padding 0"
@@ -336,13 +347,16 @@ def padded(form: Form, before: Pair, after: Pair) -> Form:
     return Form(terms, form.bias, size)
 
 
-def averaged(form: Form, window: Pair, stride: Pair, size: Pair) -> Form:
-    """The mean over each window of positions; padding is zeros around the map, put on before."""
-    terms = tuple(_averaged(term, form.size, window, stride, size) for term in form.terms)
+def averaged(form: Form, window: Pair, stride: Pair, size: Pair, path: str = "") -> Form:
+    """The mean over each window of positions; padding is zeros around the map, put on before.
+
+    path : of the module, for messages.
+    """
+    terms = tuple(_averaged(term, form.size, window, stride, size, path) for term in form.terms)
     return Form(terms, form.bias, size)
 
 
-def _averaged(term: Term, map_: Pair, window: Pair, stride: Pair, size: Pair) -> Term:
+def _averaged(term: Term, map_: Pair, window: Pair, stride: Pair, size: Pair, path: str) -> Term:
     share = 1.0 / prod(window)
     term = (
         replace(term, scale=term.scale * share)
@@ -368,6 +382,8 @@ def _averaged(term: Term, map_: Pair, window: Pair, stride: Pair, size: Pair) ->
             break
     if left == (1, 1):
         return term
+    if path:
+        term = replace(term, pools=(*term.pools, path))
     steps = term.stride[0] * stride[0], term.stride[1] * stride[1]
     if term.weight is None and term.window == (1, 1):
         return replace(term, window=left, stride=steps)

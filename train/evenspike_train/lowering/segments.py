@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core.program import KERNELS, PIXEL_MAX, PIXELS, STRIDES
+from evenspike_core.program import AVERAGES, KERNELS, PIXEL_MAX, PIXELS, STRIDES
 from evenspike_train.lowering.forms import Impossible, Pair, Term
 
 FloatArray = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ def segments_of(
     that is larger is cut into parts.
     """
     weight, alive, real = term.dense()
-    stride = _stride(term.stride, size)
+    stride = _stride(term, size)
     offset, sides = term.offset, weight.shape[2:]
     shortcut = term.weight is None and term.window == (1, 1) and not first
     if max(sides) > _LARGEST:
@@ -81,15 +81,18 @@ def segments_of(
             )
 
 
-def _stride(stride: Pair, size: Pair) -> int:
+def _stride(term: Term, size: Pair) -> int:
     """The one stride of both axes; along an axis of one output there is none."""
+    stride = term.stride
     if stride[0] == stride[1] and stride[0] in STRIDES:
         return stride[0]
     found = {step for step, outputs in zip(stride, size, strict=True) if outputs > 1}
     if len(found) > 1 or not found <= set(STRIDES):
+        own = ", ".join(f"{n}x{n}" for n in AVERAGES if n > 1)
+        pools = f"; average pools of {own} that divide the spikes' map have none"
         raise Impossible(
             f"stride {stride[0]} of rows and {stride[1]} of columns; {STRIDES[0]} and "
-            f"{STRIDES[1]}, the same for both, are possible"
+            f"{STRIDES[1]}, the same for both, are possible{pools if term.pools else ''}"
         )
     return found.pop() if found else 1
 

@@ -97,8 +97,11 @@ class OwnNetwork(SpikingNetwork):
         shape = (steps, x.shape[1], self.config.classes)
         if not isinstance(logits, Tensor) or tuple(logits.shape) != shape:
             given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            summed = isinstance(logits, Tensor) and tuple(logits.shape) == shape[1:]
+            hint = "; stack what the timesteps give (torch.stack) in place of adding it up"
             raise EvenspikeError(
                 f"{self.config.name}: gives {given}, not logits of each timestep, {shape}"
+                f"{hint if summed or isinstance(logits, (list, tuple)) else ''}"
             )
         return logits
 

@@ -43,7 +43,7 @@ def _avg_pool2d(
 
     def make() -> Form:
         inner = forms.padded(form, pad, pad) if pad != (0, 0) else form
-        found = forms.averaged(inner, window, step, size)
+        found = forms.averaged(inner, window, step, size, call.recorder.path)
         if factor == 1.0:
             return found
         return forms.scaled(found, np.full(found.channels, factor), np.zeros(found.channels))

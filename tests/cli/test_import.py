@@ -43,7 +43,8 @@ def test_a_module_in_a_file_becomes_a_program_that_runs(
     write(tmp_path)
     done = cli("import", "own.py:Small", "--out", out)
     assert (done.status, done.err) == (0, "")
-    head, *rows, changed, written, following = done.out.splitlines()
+    head, *rows, changed, whose, written, following = done.out.splitlines()
+    assert whose.startswith("weights: as own.py:Small makes them; --weights FILE")
     assert re.split("  +", head) == [
         "layer",
         "spikes",
@@ -103,6 +104,32 @@ def test_examples_of_a_file_are_what_it_is_compared_on(cli: Cli, tmp_path: Path,
     assert done.err == "evenspike: ten: names no data set; give a .npy file of inputs (--data)\n"
 
 
+def test_what_an_import_has_written_is_an_example(
+    cli: Cli, refused: Refused, tmp_path: Path
+) -> None:
+    """Bytes, of which the module wants numbers; a wrong shape is still said."""
+    write(tmp_path)
+    assert cli("import", "own.py:Small", "--out", tmp_path / "one").status == 0
+    program = Program.load(tmp_path / "one" / "Small.safetensors")
+    done = cli(
+        "import",
+        "own.py:Small",
+        "--example",
+        tmp_path / "one" / "Small.npy",
+        "--out",
+        tmp_path / "two",
+    )
+    assert done.status == 0, done
+    again = Program.load(tmp_path / "two" / "Small.safetensors")
+    for one, two in zip(program.layers, again.layers, strict=True):
+        np.testing.assert_array_equal(one.segments[0].weights, two.segments[0].weights)
+        assert one.threshold == two.threshold
+    np.save("narrow.npy", np.zeros((4, 2, 32, 32), np.uint8))
+    message = refused("import", "own.py:Small", "--example", "narrow.npy")
+    assert "expected input" in message
+    assert "2 channels" in message
+
+
 @pytest.mark.parametrize("kind", [">f4", ">f8", "g", "f2"])
 def test_examples_of_any_type_of_numbers(cli: Cli, tmp_path: Path, out: Path, kind: str) -> None:
     write(tmp_path)
@@ -137,7 +164,7 @@ def test_weights_come_from_a_file(cli: Cli, refused: Refused, tmp_path: Path) ->
     trained = construct(f"{path}:Small")
     module = trained.get_submodule("second")
     with torch.no_grad():
-        trained.get_parameter("second.weight").mul_(-0.5)
+        trained.get_parameter("second.weight").mul_(1.5)
     prune.random_unstructured(module, "weight", amount=0.5)  # type: ignore[no-untyped-call]
     torch.save({"state_dict": trained.state_dict(), "best_acc": torch.tensor(3.0)}, "net.pt")
     done = cli("import", "own.py:Small", "--weights", "net.pt", "--out", made)

@@ -91,7 +91,11 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("presence follows later writes", "with m.If(wanted.enable):", "with m.If(1):"),
     ],
     "scratchpad": [
-        ("halves of the header bank swapped on reading", "wanted.half,", "~wanted.half,"),
+        (
+            "halves of the header bank swapped on reading",
+            "Cat(wanted.half, wanted.word[1:])",
+            "Cat(~wanted.half, wanted.word[1:])",
+        ),
         ("header word chosen without waiting for the read", "(high,", "(wanted.word[0],"),
         (
             "of a header only the first unit is written",
@@ -148,7 +152,11 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             "((head.round == self.round) | head.marker) &",
         ),
         ("the last header of a channel is passed by", "== self.line.last", "+ 1 == self.line.last"),
-        ("position mask transposed", "n // side] & columns[n %", "n % side] & columns[n //"),
+        (
+            "position mask transposed",
+            "n // side] & item.columns[n %",
+            "n % side] & item.columns[n //",
+        ),
         (
             "base counts the matches, not the living weights",
             "last_wsp.eq(wsp)",

@@ -19,13 +19,13 @@ from evenspike_core.program import (
 from evenspike_train.lowering import frameworks, registry
 from evenspike_train.lowering.assemble import Assembler
 from evenspike_train.lowering.axes import canonical, expected, flat, named
+from evenspike_train.lowering.exits import exits
 from evenspike_train.lowering.forms import Form, Impossible
 from evenspike_train.lowering.inputs import Input, check_options, chosen
 from evenspike_train.lowering.network import Network
 from evenspike_train.lowering.recorder import Recorder, tensors
 from evenspike_train.lowering.rules.parts import of_time
 from evenspike_train.lowering.values import Broken, Membrane, Value
-from evenspike_train.networks.source import exits
 
 _KNOWN = (frameworks,)
 """Importing them has filled the registry."""

@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from evenspike_core.errors import EvenspikeError
+from evenspike_train.lowering.exits import exits
 
 
 def names_a_source(name: str) -> bool:
@@ -92,8 +93,3 @@ def reason(error: BaseException, path: Path) -> str:
         trace = trace.tb_next
     where = f" ({path.name}:{line})" if line else ""
     return f"{type(error).__name__}: {said}{where}"
-
-
-def exits(error: SystemExit) -> str:
-    """What somebody's code has done that ends the process."""
-    return f"it calls sys.exit({'' if error.code is None else repr(error.code)})"

@@ -57,6 +57,10 @@ TOO_LARGE = ("accelerator", "array")
 MULTIPLY = ("lif", "pe")
 """Components with products of two signals. (A product with a number is a sum, and is proved.)"""
 
+NARROWED = ("pe:kernel3",)
+"""Of a header of K = 3 one bit is never read, which synthesis takes out of the memory: two memories
+of different widths cannot be cut open alike. Its blocks are proved by themselves."""
+
 STEPS = 4
 """Cycles from the reset in which a counterexample is looked for, where there is no proof."""
 

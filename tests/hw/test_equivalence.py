@@ -10,7 +10,7 @@ pytest.importorskip("amaranth")
 pytest.importorskip("cocotb_tools")
 
 from tests.helpers import bench, equivalence, gate_level, netlists
-from tests.helpers.equivalence import BELOW, PROVED, REFUTED, TOO_LARGE, UNKNOWN
+from tests.helpers.equivalence import BELOW, NARROWED, PROVED, REFUTED, TOO_LARGE, UNKNOWN
 
 pytestmark = [
     pytest.mark.gates,
@@ -21,7 +21,9 @@ BELOW_ARITHMETIC = {"matcher", "pe", "lif"}
 """Those that count the bits of a pattern, or multiply."""
 
 
-@pytest.mark.parametrize("component", [name for name in bench.names() if name not in TOO_LARGE])
+@pytest.mark.parametrize(
+    "component", [name for name in bench.names() if name not in (*TOO_LARGE, *NARROWED)]
+)
 def test_gates_do_what_the_rtl_does(component: str, tmp_path: Path) -> None:
     gate_level.synthesise(component, tmp_path)
     proof = equivalence.prove(component, tmp_path)

@@ -48,6 +48,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Import it."""
     from evenspike.flows.imports import import_network
+    from evenspike_train.networks.source import names_a_source
 
     found = import_network(
         arguments.source,
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     file = found.save(arguments.out)
     console = terminal.console()
     console.print(str(found.proof), soft_wrap=True)
-    if ".py:" in arguments.source and arguments.weights is None:
+    if names_a_source(arguments.source) and arguments.weights is None:
         console.print(
             f"weights: as {arguments.source} makes them; --weights FILE loads a state dict",
             soft_wrap=True,

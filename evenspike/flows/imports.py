@@ -21,13 +21,10 @@ from evenspike_train.export.card import import_card
 from evenspike_train.export.programs import to_program
 from evenspike_train.lowering import Network, import_nir
 from evenspike_train.lowering import import_network as follow
-from evenspike_train.lowering.inputs import check_options, chosen, plain
+from evenspike_train.lowering.inputs import EXAMPLES, check_options, chosen, plain
 from evenspike_train.lowering.proof import LIMIT, Proof
 from evenspike_train.lowering.states import load_state
 from evenspike_train.networks.source import construct, names_a_source
-
-EXAMPLES = 4
-"""Examples of a data set on which a network is followed."""
 
 
 @dataclass(frozen=True)
@@ -192,13 +189,12 @@ def _followed(
     Few modules take bytes; of the others the reason for which they are refused is the one on
     numbers.
     """
-    if getattr(given, "dtype", None) not in (torch.uint8, np.uint8) or scale is not None:
+    if given.dtype != torch.uint8 or scale is not None:
         return follow(module, given, scale=scale, **options)
     try:
         return follow(module, given, **options)
     except EvenspikeError:
-        numbers = torch.as_tensor(given).float() / PIXEL_MAX
-        return follow(module, numbers, **options)
+        return follow(module, given.float() / PIXEL_MAX, **options)
 
 
 def _is_nir(module: object) -> bool:

@@ -14,6 +14,7 @@ from evenspike_train.lowering import forms
 from evenspike_train.lowering.forms import Form, Impossible, Pooled, Source
 from evenspike_train.lowering.network import FloatLayer
 from evenspike_train.lowering.neurons import NeuronModel
+from evenspike_train.lowering.pooling import pooled
 from evenspike_train.lowering.recorder import Recorder
 from evenspike_train.lowering.segments import FloatSegment, segments_of
 from evenspike_train.lowering.values import Membrane, Neurons
@@ -181,7 +182,7 @@ class Assembler:
         spikes, drives = self._recorded(layer)
         if pool > 1 and not first:
             drives = drives[..., : size[0], : size[1]]
-            spikes = _pool(spikes)
+            spikes = pooled(spikes)
         gain = layer.model.gain
         segments = self._segments(form, size, gain, layer.path)
         return FloatLayer(
@@ -209,7 +210,7 @@ class Assembler:
         drives = spikes = None
         if before.spikes is not None:
             drives = before.spikes[..., : size[0], : size[1]].astype(np.float64)
-            spikes = _pool(before.spikes)
+            spikes = pooled(before.spikes)
         form = forms.identity(whole)
         self._index[id(source)] = len(self.layers)
         self.layers.append(
@@ -313,10 +314,3 @@ def _by_time(parts: dict[int, np.ndarray]) -> Iterator[np.ndarray]:
 def _path(form: Form) -> str:
     """Path of the first module whose weights a form holds."""
     return next((term.modules[0] for term in form.terms if term.modules), "")
-
-
-def _pool(spikes: np.ndarray) -> np.ndarray:
-    *front, height, width = spikes.shape
-    cut = spikes[..., : height // 2 * 2, : width // 2 * 2]
-    windows = cut.reshape(*front, height // 2, 2, width // 2, 2)
-    return np.asarray(windows.any(axis=(-3, -1)))

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from evenspike_core.fixed import LEAK_ONE
 from evenspike_core.program import Layer, Readout
 from evenspike_train.lowering.evaluate import currents
-from evenspike_train.lowering.judging import pooled
 from evenspike_train.lowering.network import FloatLayer, Network
 from evenspike_train.lowering.neurons import NeuronModel
+from evenspike_train.lowering.pooling import pooled
 
 if TYPE_CHECKING:
     from evenspike_train.lowering.proof import LayerProof
@@ -79,9 +79,7 @@ def _wrong(network: Network, layer: FloatLayer, neuron: NeuronModel) -> int:
     if layer.spikes is None:
         return round(np.abs(spikes.sum(0)[..., 0, 0] - network.outputs).sum())
     if layer.pool > 1 and not layer.pool_first:
-        *front, height, width = spikes.shape
-        windows = spikes.reshape(*front, height // 2, 2, width // 2, 2)
-        spikes = np.asarray(windows.any(axis=(-3, -1)))
+        spikes = pooled(spikes)
     return int(np.count_nonzero(spikes != layer.spikes))
 
 

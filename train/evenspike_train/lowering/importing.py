@@ -23,8 +23,9 @@ from evenspike_train.lowering.exits import exits
 from evenspike_train.lowering.forms import Form, Impossible
 from evenspike_train.lowering.inputs import Input, check_options, chosen
 from evenspike_train.lowering.network import Network
-from evenspike_train.lowering.recorder import Recorder, tensors
+from evenspike_train.lowering.recorder import Recorder
 from evenspike_train.lowering.rules.parts import of_time
+from evenspike_train.lowering.trees import tensors
 from evenspike_train.lowering.values import Broken, Membrane, Value
 
 _KNOWN = (frameworks,)

@@ -13,6 +13,7 @@ from evenspike_core import reference
 from evenspike_core.program import Coding, Layer, Program, Readout
 from evenspike_train.lowering.evaluate import currents
 from evenspike_train.lowering.network import FloatLayer, Network
+from evenspike_train.lowering.pooling import pooled
 
 FAR = 0.1
 """How far off a drive may be, as `coarse` has it.
@@ -51,15 +52,6 @@ def encoded(
     frames = [reference.host_currents(program, one) for one in network.inputs]
     drives = np.stack(frames, 1).astype(np.float64)
     return spikes, pooled(drives) if program.encoder.pool_first else drives, False
-
-
-def pooled(maps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The largest of each 2x2 window of maps [..., height, width]."""
-    *front, height, width = maps.shape
-    found: npt.NDArray[np.float64] = maps.reshape(*front, height // 2, 2, width // 2, 2).max(
-        axis=(-3, -1)
-    )
-    return found
 
 
 def run_layer(

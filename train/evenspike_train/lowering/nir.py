@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.program import TIMESTEPS_MAX, Coding
+from evenspike_core.program import Coding
 from evenspike_train.lowering.importing import import_network
-from evenspike_train.lowering.inputs import EXAMPLES
+from evenspike_train.lowering.inputs import EXAMPLES, check_options, chosen, plain
 from evenspike_train.lowering.network import Network
 from evenspike_train.lowering.neurons import Reset
 from evenspike_train.lowering.nir_graph import NirModule, expanded
@@ -80,16 +80,14 @@ def import_nir(
     """
     name = name or (Path(graph).stem if isinstance(graph, (str, Path)) else "nir")
     step = _step(dt, name)
-    if timesteps is not None and not 1 <= timesteps <= TIMESTEPS_MAX:
-        raise EvenspikeError(f"{name}: {timesteps} timesteps; 1 to {TIMESTEPS_MAX} are possible")
-    if encoder is not None and encoder not in list(Coding):
-        raise EvenspikeError(f"{name}: encoder {encoder!r}; there are {', '.join(Coding)}")
+    check_options(timesteps, scale, 0, seed)
+    encoder = chosen("encoder", encoder, Coding)
     version: tuple[int, ...] = ()
     if isinstance(graph, (str, Path)):
         graph, version = _read(Path(graph))
     nodes, edges = expanded(graph)
     how = _reset(reset, name, nodes, version)
-    given = None if example is None else torch.as_tensor(example)
+    given = None if example is None else plain(example, name)
     images = given is not None and given.dim() in (2, 4)
     if timesteps is None and (given is None or images):
         raise EvenspikeError(f"{name}: give timesteps=, or an example with an axis of them")

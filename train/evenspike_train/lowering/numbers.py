@@ -13,22 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenspike_train.lowering.trees import leaves, tensors
+
 _KINDS = frozenset(
     ("__hash__", "type", "data_ptr", "get_device", "is_pinned", "is_shared", "is_inference")
 )
 """What says where a tensor lies, or its type in words."""
-
-
-def leaves(tree: Any) -> Iterator[Any]:
-    """What nested results hold besides tensors."""
-    if isinstance(tree, Mapping):
-        for one in tree.values():
-            yield from leaves(one)
-    elif isinstance(tree, (list, tuple)):
-        for one in tree:
-            yield from leaves(one)
-    elif not isinstance(tree, Tensor):
-        yield tree
 
 
 def read(func: Any, name: str, args: Any, kwargs: Any, result: Any) -> bool:
@@ -37,22 +27,27 @@ def read(func: Any, name: str, args: Any, kwargs: Any, result: Any) -> bool:
     Strings always do: they are numbers printed.
     """
     if name.startswith("get.") or name in _KINDS:
-        return any(isinstance(one, torch.UntypedStorage) for one in leaves(result))
-    found = list(leaves(result))
+        return any(isinstance(one, torch.UntypedStorage) for one in _others(result))
+    found = list(_others(result))
     if all(one is None or isinstance(one, (torch.dtype, torch.device)) for one in found):
         return False
     if not all(isinstance(one, (bool, int, float, complex)) for one in found):
         return True
     try:
-        return list(leaves(_without(func, args, kwargs))) != found
+        return list(_others(_without(func, args, kwargs))) != found
     except Exception:  # noqa: BLE001 - whatever a function does without numbers
         return True
+
+
+def _others(tree: Any) -> Iterator[Any]:
+    """What it holds besides tensors."""
+    return (one for one in leaves(tree) if not isinstance(one, Tensor))
 
 
 def sized(func: Any, args: Any, kwargs: Any, outputs: list[Tensor]) -> bool:
     """Whether the shapes of the tensors that come out depend on an activation's numbers."""
     try:
-        shapes = [one.shape for one in _tensors(_without(func, args, kwargs))]
+        shapes = [one.shape for one in tensors(_without(func, args, kwargs))]
     except (RuntimeError, NotImplementedError) as error:
         return _asks(error)
     except Exception:  # noqa: BLE001 - it cannot be told; what comes out has no form in any case
@@ -80,14 +75,3 @@ def _bare(tree: Any) -> Any:
     if type(tree) in (list, tuple):
         return type(tree)(_bare(one) for one in tree)
     return torch.device("meta") if isinstance(tree, torch.device) else tree
-
-
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, Mapping):
-        for one in tree.values():
-            yield from _tensors(one)
-    elif isinstance(tree, (list, tuple)):
-        for one in tree:
-            yield from _tensors(one)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,21 +29,10 @@ from evenspike_train.lowering.axes import Dims, canonical, expected, flat
 from evenspike_train.lowering.draws import Draws, own
 from evenspike_train.lowering.forms import Form, Impossible, Pooled, Source, identity
 from evenspike_train.lowering.neurons import NeuronModel
+from evenspike_train.lowering.trees import tensors
 from evenspike_train.lowering.values import Broken, Content, Membrane, Neurons, Value
 
 _LIBRARIES = ("torch", "spikingjelly", "snntorch", "sinabs", "norse")
-
-
-def tensors(tree: Any) -> Iterator[Tensor]:
-    """The tensors in nested arguments or results."""
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, Mapping):
-        for one in tree.values():
-            yield from tensors(one)
-    elif isinstance(tree, (list, tuple)):
-        for one in tree:
-            yield from tensors(one)
 
 
 def user_line() -> str:

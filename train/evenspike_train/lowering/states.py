@@ -26,7 +26,8 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "modul
 _COUNTER = ".num_batches_tracked"
 """Of a batch norm; no arithmetic of a trained network uses it."""
 
-_MASKED = ".parametrizations."
+PARAMETRIZED = ".parametrizations."
+"""In the names of what torch computes a parameter of."""
 
 
 def read_state(path: Path) -> Any:
@@ -136,7 +137,7 @@ _PARTS = re.compile(
 
 def _bases(names: Iterable[str]) -> set[str]:
     """The tensors that a state dict is about, without counters."""
-    found = {_PARTS.sub("", name).replace(_MASKED, ".") for name in names}
+    found = {_PARTS.sub("", name).replace(PARAMETRIZED, ".") for name in names}
     return {name for name in found if not name.endswith(_COUNTER)}
 
 
@@ -208,9 +209,9 @@ def _normalised(
     """The tensors with weights of `weight_norm` computed, from the names of old and new torch."""
     found = dict(tensors)
     for key, factor in tensors.items():
-        if key.endswith(".original0") and _MASKED in key:
+        if key.endswith(".original0") and PARAMETRIZED in key:
             other = f"{key.removesuffix('0')}1"
-            name = key.removesuffix(".original0").replace(_MASKED, ".")
+            name = key.removesuffix(".original0").replace(PARAMETRIZED, ".")
         elif key.endswith("_g") and key not in expected:
             name = key.removesuffix("_g")
             other = f"{name}_v"
@@ -244,32 +245,34 @@ def unmasked(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
             stem = key.removesuffix("_orig")
             mask = f"{stem}_mask"
             if mask not in tensors:
-                raise EvenspikeError(_without_mask(f"{where}: {key}", mask))
-            found[stem] = tensor * _mask(tensors[mask], tensor, f"{where}: {mask}")
+                raise EvenspikeError(without_mask(f"{where}: {key}", mask))
+            found[stem] = tensor * checked_mask(tensors[mask], tensor, f"{where}: {mask}")
         elif key.endswith("_mask") and f"{key.removesuffix('_mask')}_orig" in tensors:
             continue
-        elif _MASKED in key and key.rpartition(".")[2].startswith("original"):
+        elif PARAMETRIZED in key and key.rpartition(".")[2].startswith("original"):
             stem = key.rpartition(".")[0]
             mask = f"{stem}.0.mask"
             if mask not in tensors or not key.endswith(".original"):
-                raise EvenspikeError(_without_mask(f"{where}: {key}", mask))
-            masked = tensor * _mask(tensors[mask], tensor, f"{where}: {mask}")
-            found[stem.replace(_MASKED, ".")] = masked
-        elif _MASKED in key and key.endswith(".0.mask"):
+                raise EvenspikeError(without_mask(f"{where}: {key}", mask))
+            masked = tensor * checked_mask(tensors[mask], tensor, f"{where}: {mask}")
+            found[stem.replace(PARAMETRIZED, ".")] = masked
+        elif PARAMETRIZED in key and key.endswith(".0.mask"):
             continue
         else:
             found[key] = tensor
     return found
 
 
-def _without_mask(key: str, mask: str) -> str:
+def without_mask(key: str, mask: str) -> str:
+    """What to say of a key, with where it was read, that has no mask of this name beside it."""
     return (
         f"{key} has no {mask.rpartition('.')[2]} beside it: it is parametrized by something else "
         "than a mask (a spectral norm?); remove that before saving"
     )
 
 
-def _mask(mask: Tensor, tensor: Tensor, where: str) -> Tensor:
+def checked_mask(mask: Tensor, tensor: Tensor, where: str) -> Tensor:
+    """The mask of a tensor; raises EvenspikeError for another shape, or others than 0 and 1."""
     if mask.shape != tensor.shape:
         raise EvenspikeError(
             f"{where} has shape {tuple(mask.shape)}, what it prunes {tuple(tensor.shape)}"

@@ -47,9 +47,6 @@ from evenspike_train.runs import checkpoint, run_log, run_state
 from evenspike_train.runs.evaluation import evaluate
 from evenspike_train.tickets import masks as weight_masks
 
-_PARAMETRIZED = ".parametrizations."
-"""In the names of what torch computes a parameter of."""
-
 _NUMBER = (int, float)
 _DENSE: checkpoint.Fields = {"model": dict}
 _TICKET: checkpoint.Fields = {
@@ -91,7 +88,7 @@ def load_model(
     model = networks.build(network)
     found = states.plain(state, where, model.state_dict())
     found = weight_masks.from_torch_prune(found, where)
-    if any(_PARAMETRIZED in key for key in found):
+    if any(states.PARAMETRIZED in key for key in found):
         weight_masks.attach(model)
         found = _as_attached(found, model.state_dict(), where)
     expected = model.state_dict()
@@ -108,7 +105,7 @@ def _as_attached(
     state: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str
 ) -> dict[str, Tensor]:
     """The tensors of a network that has a mask at each prunable weight, and at no other."""
-    masked = {k: v for k, v in state.items() if _PARAMETRIZED in k and k not in expected}
+    masked = {k: v for k, v in state.items() if states.PARAMETRIZED in k and k not in expected}
     found = {k: v for k, v in state.items() if k not in masked}
     found |= states.unmasked(masked, where)
     # A layer that was never pruned may come as a plain weight.
@@ -120,10 +117,8 @@ def _as_attached(
             found[stem + "0.mask"] = torch.ones_like(weight, dtype=torch.bool)
     for key in [k for k in found if k.endswith(".original") and k in expected]:
         if key.removesuffix("original") + "0.mask" not in found:
-            raise EvenspikeError(
-                f"{where}: {key} has no 0.mask beside it: it is parametrized by something else "
-                "than a mask; remove that before saving"
-            )
+            mask = key.removesuffix("original") + "0.mask"
+            raise EvenspikeError(states.without_mask(f"{where}: {key}", mask))
     return found
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from evenspike_core.errors import EvenspikeError
+from evenspike_train.lowering import states
 from evenspike_train.networks import prunable
 from evenspike_train.tickets.base import WeightMasks
 
@@ -144,22 +145,13 @@ def from_torch_prune(state: Mapping[str, Tensor], where: str = "checkpoint") -> 
             renamed[key] = value
             continue
         if f"{part}_mask" not in state:
-            raise EvenspikeError(
-                f"{where}: {key} has no {part}_mask beside it: it is parametrized by something "
-                "else than a mask (a spectral norm?); remove that before saving"
-            )
-        mask = state[f"{part}_mask"]
-        if mask.shape != state[f"{part}_orig"].shape:
-            raise EvenspikeError(
-                f"{where}: {part}_mask has shape {tuple(mask.shape)}, what it prunes "
-                f"{tuple(state[f'{part}_orig'].shape)}"
-            )
-        if not bool(((mask == 0) | (mask == 1)).all()):
-            raise EvenspikeError(f"{where}: {part}_mask holds values other than 0 and 1")
+            raise EvenspikeError(states.without_mask(f"{where}: {key}", f"{part}_mask"))
+        weight = state[f"{part}_orig"]
+        mask = states.checked_mask(state[f"{part}_mask"], weight, f"{where}: {part}_mask")
         if not part.endswith(".weight"):
-            renamed[part] = state[f"{part}_orig"] * mask
+            renamed[part] = weight * mask
             continue
         prefix = f"{part.removesuffix('weight')}parametrizations.weight."
-        renamed[prefix + "original"] = state[f"{part}_orig"]
+        renamed[prefix + "original"] = weight
         renamed[prefix + "0.mask"] = mask.to(torch.bool)
     return renamed

@@ -86,6 +86,12 @@ class Proof:
     seconds: float
 
 
+def synthesis(name: str, technology: str = "generic") -> str:
+    """The script that makes gates of NAME.il, whether `evenspike synth` has such a part or not."""
+    request = cast("Any", SimpleNamespace(part=name, liberty=None))
+    return synthesize._script(request, target(technology))
+
+
 def prove(component: str, place: Path, seconds: float = SECONDS) -> Proof:
     """Of the RTL and the netlist that `gate_level.synthesise` has left in a folder."""
     started = time.perf_counter()
@@ -118,8 +124,7 @@ def without_multipliers(name: str, place: Path) -> Path:
         cut,
         SECONDS,
     )
-    request = cast("Any", SimpleNamespace(part=name, liberty=None))
-    yosys(f"{synthesize._script(request, target('generic'))}\nwrite_rtlil gates.il", cut, SECONDS)
+    yosys(f"{synthesis(name)}\nwrite_rtlil gates.il", cut, SECONDS)
     return cut
 
 

@@ -34,12 +34,9 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
-from evenspike_hw.synthesis import synthesize, yosys
+from evenspike_hw.synthesis import yosys
 from evenspike_hw.synthesis.netlist import netlist
-from evenspike_hw.synthesis.targets import target
 from tests.helpers import bench, equivalence
 from tests.helpers.netlists import yosys as script
 
@@ -100,9 +97,7 @@ def synthesise(component: str, place: Path, technology: str = "generic") -> Path
         design = module.component(module.VARIANTS[variant] if variant else module.ARCH)
         text = netlist(design, name).text
     (place / f"{name}.il").write_text(text)
-    # The script of a part by this name, whether or not `evenspike synth` lists it.
-    request = cast("Any", SimpleNamespace(part=name, liberty=None))
-    script = synthesize._script(request, target(technology))
+    script = equivalence.synthesis(name, technology)
     yosys.run(
         f"{script}\nwrite_rtlil gates.il\n"
         # Icarus reads no attribute of a cell.

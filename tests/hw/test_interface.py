@@ -18,14 +18,14 @@ from amaranth.hdl import Fragment, Value
 import evenspike as es
 from evenspike.cli import main
 from evenspike.flows.verilog import verilog
-from evenspike_core.arch import CHUNK_WORDS, preset
+from evenspike_core.arch import preset
 from evenspike_core.errors import EvenspikeError
 from evenspike_hw.engine import compiled
-from evenspike_hw.interface.fields import MEANING, WORDS, Field, fields
+from evenspike_hw.interface.fields import Field, fields
 from evenspike_hw.interface.header import header
 from evenspike_hw.interface.ports import ports
 from evenspike_hw.rtl.accelerator import Accelerator
-from evenspike_hw.rtl.descriptor import LAYER_WORDS, encode
+from evenspike_hw.rtl.descriptor import LAYER_WORDS, MEANING, RECORD_WORDS, RECORDS, encode
 from evenspike_hw.rtl.registers import Register
 
 SMALL = "packed,pes=2,timesteps=2,accumulators=16,table_words=128"
@@ -70,7 +70,7 @@ def test_a_port_that_nobody_describes_is_an_error() -> None:
         ports(text, "other")
 
 
-@pytest.mark.parametrize("kind", list(WORDS))
+@pytest.mark.parametrize("kind", list(RECORDS))
 def test_fields_fill_their_words_and_have_a_meaning(kind: str) -> None:
     found = fields(kind)
     assert [field.name for field in found] == list(MEANING[kind])
@@ -79,7 +79,7 @@ def test_fields_fill_their_words_and_have_a_meaning(kind: str) -> None:
         bits = set(range(field.bit, field.bit + field.width))
         assert not taken & bits
         taken |= bits
-    assert max(taken) < 64 * {"layer": LAYER_WORDS, "pass": 1, "chunk": CHUNK_WORDS}[kind]
+    assert max(taken) < 64 * RECORD_WORDS[kind]
 
 
 WAIVED = (
@@ -132,16 +132,26 @@ def test_the_header_reads_and_writes_the_tables_of_a_network(tmp_path: Path) -> 
             copied(kind, words)
             for kind, words in (("layer", len(layers)), ("pass", count), ("chunk", len(chunks)))
         )
-        + "    fwrite(out, 8, n, stdout);\n    return at != n;\n}\n"
+        + "    for (size_t i = 0; i < EVENSPIKE_LAYER_WORDS * "
+        + f"{tables.layers}u; i += EVENSPIKE_LAYER_WORDS)\n"
+        + '        fprintf(stderr, "%d %d %d\\n",\n'
+        + ",\n".join(
+            f"            (int)evenspike_get(out + i, EVENSPIKE_LAYER_{name}_BIT, "
+            f"EVENSPIKE_LAYER_{name}_WIDTH)"
+            for name in ("THRESHOLD", "LEAK", "HEIGHT")
+        )
+        + ");\n    fwrite(out, 8, n, stdout);\n    return at != n;\n}\n"
     )
     assert COMPILER is not None
     flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1"]
     subprocess.run([COMPILER, *flags, "main.c", "-o", "main"], cwd=tmp_path, check=True)
-    words = np.concatenate([layers, passes[:count], chunks])
+    content = np.concatenate([layers, passes[:count], chunks])
     done = subprocess.run(
-        [tmp_path / "main"], input=words.tobytes(), capture_output=True, check=True
+        [tmp_path / "main"], input=content.tobytes(), capture_output=True, check=True
     )
-    assert done.stdout == words.tobytes()
+    assert done.stdout == content.tobytes()
+    named = [[int(n) for n in line.split()] for line in done.stderr.decode().splitlines()]
+    assert named == [[one.threshold, one.leak, one.size[0]] for one in packed.layers]
     assert len(chunks)
     assert layers.any()
 
@@ -163,9 +173,13 @@ def line(big: str, field: Field) -> str:
 
 def test_the_header_has_the_registers(written: Path) -> None:
     text = (written / "evenspike.h").read_text()
+    hardware = (Path(__file__).parents[2] / "docs" / "hardware.md").read_text(encoding="utf-8")
     for one in Register:
         assert f"#define EVENSPIKE_REG_{one.name} {one.value}\n" in text
         assert f"| {one.value} | `{one.name}` |" in (written / "evenspike.md").read_text()
+        assert re.search(
+            rf"^\| [0-9, ]*\b{one.value}\b[0-9, ]* \| [^|]*`{one.name}`", hardware, re.MULTILINE
+        )
     digest = re.search(r"EVENSPIKE_DIGEST UINT32_C\(0x([0-9a-f]{8})\)", text)
     assert digest is not None
     assert digest[1] == preset(SMALL).digest[:8]

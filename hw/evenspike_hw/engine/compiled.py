@@ -32,8 +32,7 @@ import evenspike_hw.verilog
 from evenspike_core import cache as caches
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
-from evenspike_hw.engine import top as simulated
-from evenspike_hw.engine.top import SimulatedTop
+from evenspike_hw.engine import top
 from evenspike_hw.rtl.layouts import MAP_BITS, Layouts
 from evenspike_hw.verilog import convert, find_yosys
 
@@ -144,7 +143,7 @@ def _key(arch: Arch, trace: bool) -> str:
     tools = find_tools()
     rtl = Path(evenspike_hw.rtl.__file__).parent
     sources = sorted(rtl.rglob("*.py"))
-    others = (simulated, evenspike_hw.verilog, evenspike_hw.modules, evenspike_core.arch)
+    others = (top, evenspike_hw.verilog, evenspike_hw.modules, evenspike_core.arch)
     sources += [Path(__file__), *(Path(str(module.__file__)) for module in others), _DRIVER]
     text = hashlib.sha256(arch.digest.encode())
     for source in sources:
@@ -193,7 +192,7 @@ def _make(arch: Arch, library: Path, *, trace: bool) -> None:
     """Build a library in its folder, which gets everything between the RTL and it."""
     tools, folder = find_tools(), library.parent
     source = folder / f"{TOP}.v"
-    source.write_text(convert(SimulatedTop(arch), TOP), encoding="utf-8")
+    source.write_text(convert(top.SimulatedTop(arch), TOP), encoding="utf-8")
     _call(
         [str(tools.verilator), *_flags(trace), "--Mdir", str(folder), str(source)],
         os.environ | {"VERILATOR_ROOT": str(tools.root)},

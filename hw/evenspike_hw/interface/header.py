@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from evenspike_core.arch import CHUNK_WORDS, DESCRIPTOR_WORDS, Arch
-from evenspike_hw.interface.fields import WORDS, fields
+from evenspike_core.arch import Arch
+from evenspike_hw.interface.fields import fields
+from evenspike_hw.rtl.descriptor import RECORD_WORDS, RECORDS
 from evenspike_hw.rtl.registers import CONTROL, Register, Status
-
-_COUNTS = {"layer": DESCRIPTOR_WORDS, "pass": 1, "chunk": CHUNK_WORDS}
 
 _FUNCTIONS = """\
 /* The field of `width` bits from `bit` on, of a record that begins at `words`. It may
@@ -98,8 +97,8 @@ def _arch(arch: Arch) -> list[str]:
 
 
 def _records() -> Iterator[str]:
-    for kind in WORDS:
-        yield _define(f"{kind}_WORDS".upper(), str(_COUNTS[kind]))
+    for kind in RECORDS:
+        yield _define(f"{kind}_WORDS".upper(), str(RECORD_WORDS[kind]))
         for field in fields(kind):
             sign = ", signed" if field.signed else ""
             name = f"{kind}_{field.name}".upper()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from evenspike_core.arch import Arch
-from evenspike_hw.interface.fields import WORDS, fields
+from evenspike_hw.interface.fields import fields
 from evenspike_hw.interface.ports import Port
+from evenspike_hw.rtl.descriptor import RECORDS
 from evenspike_hw.rtl.registers import CONTROL, MEANING, Register, Status
 
 _PROTOCOLS = """\
@@ -69,7 +70,7 @@ def page(arch: Arch, ports: Iterable[Port]) -> str:
         "## The table",
         _ORDER,
     ]
-    for kind in WORDS:
+    for kind in RECORDS:
         parts += [
             f"### A {kind}",
             _table(

@@ -49,44 +49,44 @@ LAYER = data.StructLayout(
         # Word 0 is all that the loader reads.
         "host": 1,
         "last": 1,
-        "loads": TABLE_BITS["loads"],  # times that the chunk list is loaded; host: words of input
+        "loads": TABLE_BITS["loads"],
         "chunk_base": 16,
         "chunks": TABLE_BITS["chunks"],
         "reserved": 10,
         # The sequencer reads the rest, too.
         "groups": GROUPS_MAX.bit_length(),
-        "timesteps": TIMESTEP_BITS,  # of the last group; the others have all
-        "region": ENTRY_BITS,  # entries from a map of a group to that of the next
-        "passes": TABLE_BITS["passes"],  # host layer: blocks
+        "timesteps": TIMESTEP_BITS,
+        "region": ENTRY_BITS,
+        "passes": TABLE_BITS["passes"],
         "height": MAP_BITS,
         "width": MAP_BITS,
         "log_tile_height": 4,
         "log_tile_width": 4,
         "log_slots": 3,
-        "slots_last": SLOT_BITS + 1,  # of the last pass; the others use all
-        "pool": 1,  # 2x2
-        "readout": 2,  # in READOUTS
-        "leak": LEAK_BITS,  # what a timestep leaves of the membrane
-        "hard": 1,  # a spike sets the membrane to 0
-        "reset": signed(PSUM_BITS),  # what a spike takes off it
+        "slots_last": SLOT_BITS + 1,
+        "pool": 1,
+        "readout": 2,
+        "leak": LEAK_BITS,
+        "hard": 1,
+        "reset": signed(PSUM_BITS),
         "threshold": PSUM_BITS,
         "spike_base": ENTRY_BITS,
-        "row_stride": MAP_BITS,  # width of the map after pooling
-        "block_stride": ENTRY_BITS,  # entries of that map
-        "tile_stride": ENTRY_BITS,  # entries of a row of tiles
-        "pass_stride": ENTRY_BITS,  # entries of the blocks of a pass
+        "row_stride": MAP_BITS,
+        "block_stride": ENTRY_BITS,
+        "tile_stride": ENTRY_BITS,
+        "pass_stride": ENTRY_BITS,
     }
 )
 
 CHUNK = data.StructLayout(
     {
         # Word 0 is all that the loader reads.
-        "kernel": 2,  # code: side 2 * code + 1
+        "kernel": 2,
         "log_slots": 3,
-        "lead": LANE_BITS,  # lane of its first channel
-        "biases": 1,  # last chunk of the pass
-        "blocks": 9,  # that it touches
-        "entry": ENTRY_BITS,  # where row 0 of the first block starts, in the map of group 0
+        "lead": LANE_BITS,
+        "biases": 1,
+        "blocks": 9,
+        "entry": ENTRY_BITS,
         "reserved": WORD_BITS - ENTRY_BITS - LANE_BITS - 15,
         "segment": SEGMENT,
     }
@@ -94,7 +94,62 @@ CHUNK = data.StructLayout(
 assert CHUNK["segment"].offset == WORD_BITS  # noqa: S101  (a format)
 
 PASS = data.StructLayout({"words": 32, "repeats": TABLE_BITS["repeats"]})
-"""words: of the stream, contiguous. repeats: times that the port reads them."""
+
+RECORDS = {"layer": LAYER, "pass": PASS, "chunk": CHUNK}
+RECORD_WORDS = {"layer": LAYER_WORDS, "pass": 1, "chunk": CHUNK_WORDS}
+"""What the table holds, and from how many words to the next; a layer's last ones may be spare."""
+
+MEANING = {
+    "layer": {
+        "host": "1: the first layer, whose spikes the host has computed",
+        "last": "1: the last layer, whose neurons give numbers",
+        "loads": "times that the chunk list is loaded; host: words of input",
+        "chunk_base": "address of its chunk list in the table",
+        "chunks": "chunks in that list",
+        "groups": "groups of timesteps",
+        "timesteps": "timesteps of the last group; the others have all",
+        "region": "entries of spike memory from a map of one group to that of the next",
+        "passes": "passes; host: blocks of channels",
+        "height": "of the map in front of the pool",
+        "width": "of the map in front of the pool",
+        "log_tile_height": "log2 of the rows of a tile",
+        "log_tile_width": "log2 of the columns of a tile",
+        "log_slots": "log2 of the filters of a PE and pass",
+        "slots_last": "filters of a PE in the last pass",
+        "pool": "1: an OR over 2 x 2 spikes follows",
+        "readout": "0 spikes, 1 sum of psums, 2 number of spikes, 3 membrane",
+        "leak": "4096ths of the membrane that a timestep leaves",
+        "hard": "1: a spike sets the membrane to 0",
+        "reset": "what the timestep after a spike takes off the membrane",
+        "threshold": "a membrane of so much, or more, fires",
+        "spike_base": "entry of spike memory where its own spikes begin",
+        "row_stride": "columns of the map behind the pool",
+        "block_stride": "entries of the map behind the pool",
+        "tile_stride": "entries of a row of tiles",
+        "pass_stride": "entries of the blocks of a pass",
+    },
+    "pass": {
+        "words": "of the weight stream; 0 ends the list",
+        "repeats": "times that they are read",
+    },
+    "chunk": {
+        "kernel": "K // 2 of its K x K kernels",
+        "log_slots": "log2 of the filters of a PE and pass",
+        "lead": "lane of its first channel",
+        "biases": "1: the pass's last chunk, behind which its biases come",
+        "blocks": "blocks of channels that it touches",
+        "entry": "entry of spike memory where the first of them begins, of group 0",
+        "segment_log_stride": "log2 of the stride",
+        "segment_offset_y": "row of the source that kernel row 0 of output row 0 reads",
+        "segment_offset_x": "column of the source that kernel column 0 of output column 0 reads",
+        "segment_log_average": "log2 of the side of an average pool in front",
+        "segment_height": "of the source's map",
+        "segment_width": "of the source's map",
+        "segment_block_stride": "entries of the source's map",
+    },
+}
+"""Of each field of each record, in words; those of a layout in another are joined by _. `reserved`
+bits are 0. K: side of a kernel."""
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,7 @@ from evenspike_train.lowering.network import FloatLayer, Network
 from evenspike_train.lowering.pooling import pooled
 
 FAR = 0.1
-"""How far off a drive may be, as `coarse` has it.
-
-Of networks whose lowering is right they are 0.0034 at most; of a layer that one weight has ruined,
-0.4 and more.
-"""
+"""How far off a drive may be, as `coarse` has it; `benchmarks.imports` says how far they are."""
 
 _OFF = 0.01
 """Part of the largest number of its class by which an output may be off."""

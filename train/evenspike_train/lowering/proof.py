@@ -31,11 +31,7 @@ from evenspike_train.lowering.judging import (
 from evenspike_train.lowering.network import Network
 
 LIMIT = 0.01
-"""Largest share of a layer's spikes that may differ.
-
-Networks whose lowering is right differ in 0.12 % at most (VGG-16 with a leak of 1, one bit in
-800); what is wrong or ruined, in 6 % and more.
-"""
+"""Largest share of a layer's spikes that may differ; `benchmarks.imports` says how many do."""
 
 NOT_PROVED = "NOT PROVED"
 """How the line about layers that never spike begins."""

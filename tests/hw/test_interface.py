@@ -47,6 +47,15 @@ def test_the_same_arch_gives_the_same_files(written: Path, tmp_path: Path) -> No
         assert file.read_bytes() == (written / file.name).read_bytes()
 
 
+def test_a_block_of_every_pe_is_written_once(written: Path) -> None:
+    text = (written / "evenspike.v").read_text()
+    assert re.findall(r"^module (\S*\.matcher) ", text, re.MULTILINE) == [
+        "\\evenspike.array.pe0.matcher"
+    ]
+    instances = re.findall(r"^  \\evenspike\.array\.pe0  (pe\d+) \($", text, re.MULTILINE)
+    assert instances == ["pe0", "pe1"]
+
+
 def test_every_port_is_listed_with_its_width(written: Path) -> None:
     found = ports((written / "evenspike.v").read_text(), "evenspike")
     widths = {one.name: (one.direction, one.width) for one in found}

@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evenspike.cli import terminal
+from evenspike.cli.parser import Parser
 from evenspike.flows import explore, models
 from evenspike.flows.images import SHIPPED, images
 from evenspike.flows.prepare import pack
@@ -59,7 +60,7 @@ SWEEP: dict[str, tuple[dict[str, Any], ...]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print and write; 1 where a result is not what the reference says."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.bench", description=__doc__)
     parser.add_argument("--trace", type=Path, help="real VGG-16 spikes; default: drawn ones")
     parser.add_argument("--model", default="vgg16")
     parser.add_argument("--images", type=int, default=10, help="images for the timing")

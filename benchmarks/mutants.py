@@ -16,7 +16,6 @@ netlist, bench and mutation, is not run again.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -35,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import faults
+from evenspike.cli.parser import Parser
 from evenspike_core import files
 from tests.helpers import bench, coverage
 from tests.helpers.netlists import Mutation, Netlist
@@ -473,7 +473,7 @@ def print_table(report: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     known = bench.names()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.mutants", description="Measure the benches with faults."
     )
     parser.add_argument("components", nargs="*", metavar="COMPONENT", help=", ".join(known))

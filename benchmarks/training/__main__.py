@@ -9,7 +9,6 @@ on one thread these are the seconds that a quiet machine would take.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from evenspike.cli.parser import Parser
 from evenspike.report import contents
 from evenspike_core import data as dataset
 from evenspike_core import files
@@ -259,7 +259,7 @@ def bench(peers: str, steps: int, size: int, out: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
+    parser = Parser(prog="python -m benchmarks.training")
     parser.add_argument("--peers", default=sys.executable, help="Python of the peers' environment")
     parser.add_argument("--steps", type=int, default=10, help="timed steps of each (default: 10)")
     parser.add_argument("--batch", type=int, default=16, help="images, of the 100 shipped ones")

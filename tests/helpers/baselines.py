@@ -22,7 +22,6 @@ it. One that may become registers where there are only large blocks of RAM is no
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evenspike.cli.parser import Parser
 from evenspike_core.arch import preset
 from evenspike_core.errors import EvenspikeError
 from evenspike_hw.synthesis.parts import PARTS
@@ -200,7 +200,7 @@ def _says(finding: Finding, update: bool) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="PART-TARGET", help="(default: all)")
     parser.add_argument("--update", action="store_true", help="write the baselines")
     given = parser.parse_args(arguments)

@@ -12,7 +12,6 @@ tests. Builds stay in `build/benches/<simulator>/<component>/<digest of the Veri
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import importlib
@@ -28,6 +27,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from evenspike.cli.parser import Parser
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "benches"
@@ -368,7 +369,7 @@ def _save_file(top: str, text: str, wave: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     known = names()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tests.helpers.bench", description="Run the benches of the RTL's components."
     )
     parser.add_argument("components", nargs="*", metavar="COMPONENT", help=", ".join(known))

@@ -25,7 +25,6 @@ and Gowin (SDPB) it knows the ports only, so a netlist of theirs would show noth
 
 from __future__ import annotations
 
-import argparse
 import random
 import re
 import shutil
@@ -35,6 +34,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from evenspike.cli.parser import Parser
 from evenspike_hw.synthesis import yosys
 from evenspike_hw.synthesis.netlist import netlist
 from tests.helpers import bench, equivalence
@@ -210,7 +210,7 @@ def check(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     known = bench.names()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tests.helpers.gate_level",
         description="Run the benches on netlists of gates.",
     )

@@ -11,7 +11,6 @@ depends on its build, and pip finds them through torch.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import platform
 import sys
@@ -22,6 +21,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from evenspike.cli.parser import Parser
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements.lock"
@@ -96,7 +97,7 @@ def differences() -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.helpers.lock")
+    parser = Parser(prog="python -m tests.helpers.lock")
     parser.add_argument("--write", action="store_true", help="write the lock of this environment")
     if parser.parse_args().write:
         LOCK.write_text(text(), encoding="utf-8")

@@ -12,7 +12,6 @@ cycles are the memory's, and the spikes, logits, overflow flags and busy cycles 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evenspike.cli.parser import Parser
 from evenspike_core import reference
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
@@ -226,7 +226,7 @@ def report(case: Case, program: Program, folder: Path) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("number", nargs="?", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--arch", choices=ARCHS)

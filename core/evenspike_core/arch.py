@@ -26,6 +26,9 @@ COUNT_BITS = 8
 HEADER_UNITS = {1: 1, 3: 1, 5: 2, 7: 4}
 """16-bit units that a kernel header (slot and WSP) takes in the scratchpad, by kernel size."""
 
+FILTER_SIDE = 3
+"""Largest kernel side whose patterns the filter in front of a PE's FIFO knows."""
+
 KERNEL_MAX = max(HEADER_UNITS)
 """Largest kernel side that an Arch can be built for."""
 
@@ -74,7 +77,10 @@ class Arch:
     header_words: 16-bit words of one header bank; the rest of a half is its weight bank.
     chunk_blocks: channels of a chunk, in blocks of `pes`: the depth of the PE's channel table.
     fifo_depth: activations that each PE's FIFO decouples from the broadcast.
-    match_depth: matched header pairs that wait for the gates.
+    match_depth: fetches of headers on their way to the gates, those that wait there included.
+    issue: matched weights that a PE selects a cycle, 1 or 2. With 2, two weights share the adders
+        where their spikes leave room, and a fetch brings twice the headers.
+    lane_depth: weights that wait for each adder where two are selected a cycle.
     slots: upper bound of the filters that a PE works on in one pass (1 in the paper).
     port_bits: width of the one memory port; one word a cycle.
     memory_latency: cycles from a request on the port to its word.
@@ -93,7 +99,9 @@ class Arch:
     header_words: int = _range(224, 8, None)
     chunk_blocks: int = _range(8, 1, 256)
     fifo_depth: int = _range(64, 1, 4096)
-    match_depth: int = _range(4, 1, 64)
+    match_depth: int = _range(8, 1, 64)
+    issue: int = _range(2, 1, 2)
+    lane_depth: int = _range(16, 2, 64, power=True)
     slots: int = _range(SLOTS_MAX, 1, SLOTS_MAX, power=True)
     port_bits: int = _range(64, 64, 64)
     memory_latency: int = _range(16, 1, 1024)
@@ -165,6 +173,18 @@ class Arch:
     def port_words(self) -> int:
         """16-bit words that the memory port brings in a cycle."""
         return self.port_bits // 16
+
+    @property
+    def banks(self) -> int:
+        """Banks of the accumulators where two weights are selected a cycle: one an adder, of which
+        there are `timesteps`, up to the next power of two.
+        """
+        return 1 << (self.timesteps - 1).bit_length()
+
+    @property
+    def fetch_units(self) -> int:
+        """16-bit units of headers that a fetch brings."""
+        return 2 * self.issue
 
     @property
     def input_words(self) -> int:

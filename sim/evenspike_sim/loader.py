@@ -14,7 +14,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS
+from evenspike_core.arch import FILTER_SIDE, HEADER_UNITS, PID_BITS, TOKEN_BITS
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import BIAS_WORDS
 from evenspike_core.pack import Descriptor, Packed, split_chunk
@@ -28,6 +28,7 @@ class LoadedChunk:
 
     kernel_start: [pes, channels + 1]; kernels of channel c are kernel_start[p, c] up to [c + 1].
     wsp, slot, weight_start: [pes, kernels], of each kernel header.
+    patterns: [pes, channels], the OR of a channel's WSPs for K <= 3, else all bits.
     weights: [pes, words] of the weight bank. bias: [pes, slots], in a pass's last chunk.
     word_pe, word_cycles: [words]; the PE that each port word goes to (-1: the chunk's counts) and
         the cycles that the PE's loader takes to unpack it: one a 16-bit unit, one a skip token.
@@ -40,6 +41,7 @@ class LoadedChunk:
     wsp: I64
     slot: I64
     weight_start: I64
+    patterns: I64
     weights: I64
     bias: I64
     word_pe: I64
@@ -187,6 +189,7 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
                 wsp,
                 slot,
                 weight_start,
+                _patterns(kernel_start, wsp) if kernel <= FILTER_SIDE else -np.ones_like(kernel_start[:, :-1]),
                 weights,
                 bias,
                 np.concatenate([np.full(counts, -1), order_pe]),
@@ -200,6 +203,15 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
             f"layer {descriptor.name}: pass {number} has {size} words, not all used"
         )
     return chunks
+
+
+def _patterns(kernel_start: I64, wsp: I64) -> I64:
+    """The OR of each channel's WSPs, [pes, channels]."""
+    found = np.zeros((kernel_start.shape[0], kernel_start.shape[1] - 1), dtype=np.int64)
+    for pe, starts in enumerate(kernel_start):
+        channel = np.repeat(np.arange(found.shape[1]), np.diff(starts))
+        np.bitwise_or.at(found[pe], channel, wsp[pe, : starts[-1]])
+    return found
 
 
 def _round_robin(cycles: list[I64]) -> tuple[I64, I64]:

@@ -20,6 +20,8 @@ from evenspike_sim.loader import I64, LoadedChunk
 
 PSUM_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
 PSUM_MIN = -PSUM_MAX - 1
+NEVER = -2
+"""Before every cycle, and before the cycle ahead of the first."""
 DECODE_LATENCY = 2
 """Cycles from the APU's start to its first row visit (read of the row count)."""
 
@@ -36,6 +38,32 @@ class Count(IntEnum):
     OVERFLOW = 6
     BROADCAST = 7
     QUEUED = 8
+    FILTERED = 9
+
+
+class At(IntEnum):
+    """Columns of `Stages.pe`: when a stage of a PE last moved on, as a cycle."""
+
+    DROPPED = 0
+    """the filter dropped a broadcast: the cycle of that"""
+    PUSHES = 1
+    """no cycle: how many broadcasts went into the FIFO"""
+    LINE = 2
+    """M1 gave up its activation"""
+    FETCH = 3
+    """M2 gave up its activation, with its last fetch"""
+    SELECT = 4
+    """S1 gave up its entry, with its last selection"""
+    PLACE = 5
+    """S2 gave up its selection"""
+    READ = 6
+    """S3 gave up its selection, which reads the weight banks"""
+    ISSUE = 7
+    """S4 gave up its weights; where one is selected a cycle there is no S4: as READ"""
+
+
+DROPPED, PUSHES, LINE, FETCH, SELECT, PLACE, READ, ISSUE = (int(column) for column in At)
+"""The columns as numbers: compiled code knows no enumeration."""
 
 
 @dataclass
@@ -45,13 +73,18 @@ class Stages:
     arch: Arch
     apu: I64 = field(init=False)
     """last decode, last hand-over to the lane stage, last broadcast"""
-    pushes: I64 = field(init=False)
+    pe: I64 = field(init=False)
+    """[pes, len(At)]"""
     pops: I64 = field(init=False)
-    header: I64 = field(init=False)
-    match: I64 = field(init=False)
-    queued: I64 = field(init=False)
-    queue: I64 = field(init=False)
-    gate: I64 = field(init=False)
+    """[pes, fifo_depth], ring: pops of the FIFO"""
+    credits: I64 = field(init=False)
+    """[pes, match_depth]: when each credit for a fetch came back"""
+    lanes: I64 = field(init=False)
+    """[pes, lanes, 2]: last issue of each lane, pushes so far; no lanes where one weight issues"""
+    issues: I64 = field(init=False)
+    """[pes, lanes, lane_depth], ring: issues of each lane"""
+    worked: I64 = field(init=False)
+    """[pes, .], ring: cycles in which a lane of the PE has issued, at their remainder"""
     busy: I64 = field(init=False)
     counts: I64 = field(init=False)
     overflow: npt.NDArray[np.uint8] = field(init=False)
@@ -59,18 +92,26 @@ class Stages:
     accumulators: npt.NDArray[np.int32] = field(init=False)
 
     def __post_init__(self) -> None:
-        pes = self.arch.pes
+        arch, pes = self.arch, self.arch.pes
+        lanes = arch.banks if arch.issue > 1 else 0
         self.apu = np.zeros(3, dtype=np.int64)
-        self.pushes, self.header, self.match, self.queued, self.gate, self.busy = (
-            np.zeros(pes, dtype=np.int64) for _ in range(6)
-        )
-        self.pops = np.zeros((pes, self.arch.fifo_depth), dtype=np.int64)
-        self.queue = np.zeros((pes, self.arch.match_depth), dtype=np.int64)
+        self.pe = np.zeros((pes, len(At)), dtype=np.int64)
+        self.pe[:, At.DROPPED] = NEVER
+        self.pops = np.zeros((pes, arch.fifo_depth), dtype=np.int64)
+        self.credits = np.zeros((pes, arch.match_depth), dtype=np.int64)
+        self.lanes = np.zeros((pes, lanes, 2), dtype=np.int64)
+        self.issues = np.zeros((pes, lanes, arch.lane_depth), dtype=np.int64)
+        self.worked = np.full((pes, arch.lane_depth + 2), NEVER, dtype=np.int64)
+        self.busy = np.zeros(pes, dtype=np.int64)
         self.counts = np.zeros(len(Count), dtype=np.int64)
         self.overflow = np.zeros((2, pes), dtype=np.uint8)
-        self.accumulators = np.zeros(
-            (pes, self.arch.accumulators, self.arch.timesteps), dtype=np.int32
-        )
+        self.accumulators = np.zeros((pes, arch.accumulators, arch.timesteps), dtype=np.int32)
+
+    @property
+    def gate(self) -> I64:
+        """Cycle in which each PE has issued its last marker."""
+        found: I64 = self.pe[:, At.ISSUE].copy()
+        return found
 
 
 @dataclass(frozen=True)
@@ -102,21 +143,112 @@ class Window:
 
 
 @nb.njit(cache=True, nogil=True)
-def _push(pe: int, cycle: int, resume: int, depth: int, pushes: I64, pops: I64, header: I64) -> int:
-    """Write one FIFO entry in `cycle`; returns the cycle in which the matcher pops it."""
-    pop = max(cycle + 1, header[pe], resume)
-    pops[pe, pushes[pe] % depth] = pop
-    pushes[pe] += 1
-    return pop
+def _room(pe: int, cycle: int, at: I64, pops: I64) -> int:
+    """First cycle from `cycle` on in which the PE takes a broadcast."""
+    depth = pops.shape[1]
+    pushes = at[pe, PUSHES]
+    if pushes >= depth:
+        cycle = max(cycle, pops[pe, pushes % depth] + 1)
+    # What the filter drops has a place for the cycle in which it is looked at.
+    if cycle == at[pe, DROPPED] + 1 and pushes + 1 >= depth:
+        if depth == 1 or pops[pe, (pushes + 1) % depth] >= cycle:
+            cycle += 1
+    return cycle
 
 
 @nb.njit(cache=True, nogil=True)
-def _queue_space(pe: int, cycle: int, queued: I64, queue: I64) -> int:
-    """First cycle from `cycle` on in which the match queue takes one more."""
-    depth = queue.shape[1]
-    if queued[pe] >= depth:
-        return max(cycle, queue[pe, queued[pe] % depth] + 1)
+def _pop(pe: int, cycle: int, resume: int, at: I64, pops: I64) -> None:
+    """What passes the filter, broadcast in `cycle`, up to the cycle in which it leaves M1."""
+    pop = max(cycle + 2, at[pe, LINE], resume)
+    pops[pe, at[pe, PUSHES] % pops.shape[1]] = pop
+    at[pe, PUSHES] += 1
+    at[pe, LINE] = max(pop + 1, at[pe, FETCH])
+
+
+@nb.njit(cache=True, nogil=True)
+def _fetch(pe: int, earliest: int, at: I64, credits: I64) -> int:
+    """A fetch with the credit that came back first; returns which."""
+    chosen = 0
+    for number in range(1, credits.shape[1]):
+        if credits[pe, number] < credits[pe, chosen]:
+            chosen = number
+    at[pe, FETCH] = max(earliest, credits[pe, chosen] + 1)
+    return chosen
+
+
+@nb.njit(cache=True, nogil=True)
+def _load(pe: int, credit: int, at: I64, credits: I64) -> int:
+    """S1 takes what the fetch has matched; returns the cycle of that."""
+    taken = max(at[pe, FETCH] + 3, at[pe, SELECT])
+    credits[pe, credit] = taken
+    at[pe, SELECT] = taken
+    return int(taken)
+
+
+@nb.njit(cache=True, nogil=True)
+def _lane(row: int, lanes: int) -> int:
+    """The lane of a row's psum 0; that of psum t is this XOR t."""
+    found = 0
+    while lanes > 1 and row > 0:
+        found ^= row % lanes
+        row //= lanes
+    return found
+
+
+@nb.njit(cache=True, nogil=True)
+def _leaves(pe: int, lanes: I64, at: I64, issues: I64) -> int:
+    """The cycle in which weights that were read leave S4: all lanes have room for two."""
+    depth = issues.shape[2]
+    cycle = at[pe, READ] + 1
+    for lane in range(lanes.shape[1]):
+        behind = lanes[pe, lane, 1] - depth + 1  # the issue that makes room
+        if behind >= 0:
+            cycle = max(cycle, issues[pe, lane, behind % depth] + 1)
     return cycle
+
+
+@nb.njit(cache=True, nogil=True)
+def _issue(
+    pe: int, row: int, mask: int, at: I64, lanes: I64, issues: I64, worked: I64, busy: I64
+) -> None:
+    """A weight leaves S4: the lane of each timestep that fires issues it."""
+    first, depth = _lane(row, lanes.shape[1]), issues.shape[2]
+    for time in range(lanes.shape[1]):
+        if mask >> time & 1:
+            lane = first ^ time
+            cycle = max(lanes[pe, lane, 0], at[pe, ISSUE]) + 1
+            issues[pe, lane, lanes[pe, lane, 1] % depth] = cycle
+            lanes[pe, lane, 0] = cycle
+            lanes[pe, lane, 1] += 1
+            place = cycle % worked.shape[1]
+            if worked[pe, place] != cycle:
+                worked[pe, place] = cycle
+                busy[pe] += 1
+
+
+@nb.njit(cache=True, nogil=True)
+def _accumulate(
+    pe: int,
+    row: int,
+    weight: int,
+    mask: int,
+    counts: I64,
+    overflow: npt.NDArray[np.uint8],
+    accumulators: npt.NDArray[np.int32],
+) -> None:
+    for t in range(accumulators.shape[2]):
+        if mask >> t & 1:
+            value = accumulators[pe, row, t] + weight
+            if value > PSUM_MAX:
+                value = PSUM_MAX
+                counts[6] += 1
+                overflow[0, pe] = 1
+            elif value < PSUM_MIN:
+                value = PSUM_MIN
+                counts[6] += 1
+                overflow[0, pe] = 1
+            accumulators[pe, row, t] = value
+            counts[5] += 1
 
 
 @nb.njit(cache=True, nogil=True)
@@ -129,6 +261,7 @@ def run_chunk(
     slot: I64,
     weight_start: I64,
     weights: I64,
+    patterns: I64,
     header_units: int,
     first: int,
     end: int,
@@ -149,14 +282,14 @@ def run_chunk(
     log_width: int,
     start: int,
     resume: int,
+    fetch_units: int,
     apu: I64,
-    pushes: I64,
+    at: I64,
     pops: I64,
-    header: I64,
-    match: I64,
-    queued: I64,
-    queue: I64,
-    gate: I64,
+    credits: I64,
+    lanes: I64,
+    issues: I64,
+    worked: I64,
     busy: I64,
     counts: I64,
     overflow: npt.NDArray[np.uint8],
@@ -165,20 +298,25 @@ def run_chunk(
     """Broadcast the activations of channels [first, end) and let every PE work them off.
 
     start: cycle from which the APU may begin. resume: first cycle in which a PE may pop an
-    activation of this round. Ends with the chunk's marker: `gate[pe]` is then its cycle.
+    activation of this round. Ends with the chunk's marker: `at[pe, ISSUE]` is then its cycle.
     """
-    pes, depth = pops.shape
-    timesteps = accumulators.shape[2]
+    pes = pops.shape[0]
+    pairs = lanes.shape[1] > 0
+    banks = 2 if pairs else 1
+    following = np.zeros(2, dtype=np.int64)
     row_out = np.zeros(kernel, dtype=np.int64)
     column_out = np.zeros(kernel, dtype=np.int64)
+    # Of a fetch: the accumulator row and the address of each matched weight.
+    found_row = np.zeros(fetch_units * kernel**2, dtype=np.int64)
+    found_word = np.zeros(fetch_units * kernel**2, dtype=np.int64)
     apu[0] = max(apu[0], start + DECODE_LATENCY - 1)
     for row in range(row_low, row_high):
         y = row // average
         row_bits = np.int64(0)
         for r in range(kernel):
-            at = y - offset_y - r
-            out = at // stride - tile_y
-            if at >= 0 and at % stride == 0 and 0 <= out < tile_h:
+            away = y - offset_y - r
+            out = away // stride - tile_y
+            if away >= 0 and away % stride == 0 and 0 <= out < tile_h:
                 row_bits |= np.int64(1) << r
                 row_out[r] = out
         for block in range(first // pes, (end + pes - 1) // pes):
@@ -189,8 +327,19 @@ def run_chunk(
                 apu[0] = decoded
                 counts[0] += 1
                 column = int(columns[block, row, entry])
-                wanted = False
+                positions = np.int64(0)
                 if column_low <= column < column_high:
+                    x = column // average
+                    for s in range(kernel):
+                        away = x - offset_x - s
+                        out = away // stride - tile_x
+                        if away >= 0 and away % stride == 0 and 0 <= out < tile_w:
+                            column_out[s] = out
+                            for r in range(kernel):
+                                if row_bits >> r & 1:
+                                    positions |= np.int64(1) << (r * kernel + s)
+                wanted = False
+                if positions:
                     for lane in range(pes):
                         channel = block * pes + lane
                         if first <= channel < end and masks[block, row, entry, lane]:
@@ -202,19 +351,9 @@ def run_chunk(
                         if wanted:
                             break
                 if not wanted:
-                    # Dropped: silent in the wanted lanes, outside the window, of no use to any PE.
+                    # Dropped: silent in the wanted lanes, of no position, of no use to any PE.
                     apu[1] = decoded + 1
                     continue
-                x = column // average
-                positions = np.int64(0)
-                for s in range(kernel):
-                    at = x - offset_x - s
-                    out = at // stride - tile_x
-                    if at >= 0 and at % stride == 0 and 0 <= out < tile_w:
-                        column_out[s] = out
-                        for r in range(kernel):
-                            if row_bits >> r & 1:
-                                positions |= np.int64(1) << (r * kernel + s)
                 apu[1] = max(decoded + 1, apu[2])
                 cycle = apu[1]
                 for lane in range(pes):
@@ -223,13 +362,15 @@ def run_chunk(
                     if mask == 0 or channel < first or channel >= end:
                         continue
                     c = channel - first
-                    earliest = cycle + 1
                     needed = False
-                    for pe in range(pes):
-                        if kernel_start[pe, c + 1] > kernel_start[pe, c]:
-                            needed = True
-                            if pushes[pe] >= depth:
-                                earliest = max(earliest, pops[pe, pushes[pe] % depth] + 1)
+                    earliest = cycle + 1
+                    waited = earliest - 1
+                    while waited != earliest:  # what is in the input register can be in the way
+                        waited = earliest
+                        for pe in range(pes):
+                            if kernel_start[pe, c + 1] > kernel_start[pe, c]:
+                                needed = True
+                                earliest = _room(pe, earliest, at, pops)
                     if not needed:
                         continue
                     cycle = earliest
@@ -238,87 +379,104 @@ def run_chunk(
                         low, high = kernel_start[pe, c], kernel_start[pe, c + 1]
                         if high == low:
                             continue
-                        pop = _push(pe, cycle, resume, depth, pushes, pops, header)
+                        counts[9] += 1
+                        if patterns[pe, c] & positions == 0:
+                            at[pe, DROPPED] = cycle
+                            continue
+                        _pop(pe, cycle, resume, at, pops)
                         counts[1] += 1
-                        enter = pop + 1
+                        enter = at[pe, LINE] + 1
                         index = low
                         unit = low * header_units
                         while index < high:
-                            # One fetch: the 32-bit word that holds unit `unit` of the headers.
-                            leave = max(enter, match[pe])
+                            # One fetch: the line of the header bank that holds unit `unit`.
+                            credit = _fetch(pe, enter, at, credits)
                             counts[3] += 1
-                            unit = (unit // 2 + 1) * 2
-                            begin = index
+                            enter = at[pe, FETCH] + 1
+                            unit = (unit // fetch_units + 1) * fetch_units
                             matched = 0
                             while index < high and (index + 1) * header_units <= unit:
-                                hits = wsp[pe, index] & positions
+                                pattern = wsp[pe, index]
+                                hits = pattern & positions
+                                word = weight_start[pe, index]
+                                base = slot[pe, index] << log_tile
+                                pid = 0
                                 while hits:
-                                    hits &= hits - 1
-                                    matched += 1
+                                    if hits & 1:
+                                        found_row[matched] = (
+                                            base
+                                            | row_out[pid // kernel] << log_width
+                                            | column_out[pid % kernel]
+                                        )
+                                        found_word[matched] = word
+                                        matched += 1
+                                    word += pattern & 1
+                                    pattern >>= 1
+                                    hits >>= 1
+                                    pid += 1
                                 index += 1
-                            done = leave + 1
-                            if matched:
-                                done = _queue_space(pe, done, queued, queue)
-                                gate[pe] = max(done, gate[pe]) + matched
-                                queue[pe, queued[pe] % queue.shape[1]] = gate[pe]
-                                queued[pe] += 1
-                                busy[pe] += matched
-                                counts[4] += matched
-                                counts[8] += 1
-                                for k in range(begin, index):
-                                    pattern = wsp[pe, k]
-                                    hits = pattern & positions
-                                    if hits == 0:
+                            if matched == 0:
+                                credits[pe, credit] = at[pe, FETCH] + 2
+                                continue
+                            counts[4] += matched
+                            counts[8] += 1
+                            selected = _load(pe, credit, at, credits)
+                            left = matched
+                            # Matches of even and odd addresses: the next of each bank.
+                            following[0], following[1] = 0, 0
+                            while left:
+                                selected = max(selected + 1, at[pe, PLACE])
+                                at[pe, PLACE] = max(selected + 1, at[pe, READ])
+                                at[pe, READ] = max(at[pe, PLACE] + 1, at[pe, ISSUE])
+                                if pairs:
+                                    at[pe, ISSUE] = _leaves(pe, lanes, at, issues)
+                                else:
+                                    at[pe, ISSUE] = at[pe, READ]
+                                    busy[pe] += 1
+                                for bank in range(banks):
+                                    one = following[bank]
+                                    while one < matched and found_word[one] % banks != bank:
+                                        one += 1
+                                    following[bank] = one + 1
+                                    if one >= matched:
                                         continue
-                                    word = weight_start[pe, k]
-                                    base = slot[pe, k] << log_tile
-                                    pid = 0
-                                    while pattern:
-                                        if pattern & 1:
-                                            if hits & 1:
-                                                neuron = (
-                                                    base
-                                                    | row_out[pid // kernel] << log_width
-                                                    | column_out[pid % kernel]
-                                                )
-                                                weight = weights[pe, word]
-                                                for t in range(timesteps):
-                                                    if mask >> t & 1:
-                                                        value = accumulators[pe, neuron, t] + weight
-                                                        if value > PSUM_MAX:
-                                                            value = PSUM_MAX
-                                                            counts[6] += 1
-                                                            overflow[0, pe] = 1
-                                                        elif value < PSUM_MIN:
-                                                            value = PSUM_MIN
-                                                            counts[6] += 1
-                                                            overflow[0, pe] = 1
-                                                        accumulators[pe, neuron, t] = value
-                                                        counts[5] += 1
-                                            word += 1
-                                        pattern >>= 1
-                                        hits >>= 1
-                                        pid += 1
-                            match[pe] = done
-                            header[pe] = leave
-                            enter = leave + 1
+                                    left -= 1
+                                    neuron = found_row[one]
+                                    if pairs:
+                                        _issue(pe, neuron, mask, at, lanes, issues, worked, busy)
+                                    _accumulate(
+                                        pe,
+                                        neuron,
+                                        weights[pe, found_word[one]],
+                                        mask,
+                                        counts,
+                                        overflow,
+                                        accumulators,
+                                    )
+                            at[pe, SELECT] = selected
                 apu[2] = cycle
     # The marker goes to every PE and through every stage, so it is the last of its chunk.
     decoded = max(apu[0] + 1, apu[1])
     apu[0] = decoded
     apu[1] = max(decoded + 1, apu[2])
     cycle = apu[1] + 1
-    for pe in range(pes):
-        if pushes[pe] >= depth:
-            cycle = max(cycle, pops[pe, pushes[pe] % depth] + 1)
+    waited = cycle - 1
+    while waited != cycle:
+        waited = cycle
+        for pe in range(pes):
+            cycle = _room(pe, cycle, at, pops)
     apu[2] = cycle
     for pe in range(pes):
-        pop = _push(pe, cycle, resume, depth, pushes, pops, header)
-        header[pe] = max(pop + 1, match[pe])
-        match[pe] = _queue_space(pe, header[pe] + 1, queued, queue)
-        gate[pe] = max(match[pe], gate[pe]) + 1
-        queue[pe, queued[pe] % queue.shape[1]] = gate[pe]
-        queued[pe] += 1
+        _pop(pe, cycle, resume, at, pops)
+        credit = _fetch(pe, at[pe, LINE] + 1, at, credits)
+        at[pe, SELECT] = max(_load(pe, credit, at, credits) + 1, at[pe, PLACE])
+        at[pe, PLACE] = max(at[pe, SELECT] + 1, at[pe, READ])
+        at[pe, READ] = max(at[pe, PLACE] + 1, at[pe, ISSUE])
+        if pairs:
+            # It leaves S4 when the lanes are empty.
+            at[pe, ISSUE] = max(at[pe, READ], lanes[pe, :, 0].max()) + 1
+        else:
+            at[pe, ISSUE] = at[pe, READ]
 
 
 def broadcast(
@@ -340,6 +498,7 @@ def broadcast(
         chunk.slot,
         chunk.weight_start,
         chunk.weights,
+        chunk.patterns,
         chunk.header_units,
         chunk.start,
         chunk.end,
@@ -353,14 +512,14 @@ def broadcast(
         *logs,
         start,
         resume,
+        stages.arch.fetch_units,
         stages.apu,
-        stages.pushes,
+        stages.pe,
         stages.pops,
-        stages.header,
-        stages.match,
-        stages.queued,
-        stages.queue,
-        stages.gate,
+        stages.credits,
+        stages.lanes,
+        stages.issues,
+        stages.worked,
         stages.busy,
         stages.counts,
         stages.overflow,

@@ -90,13 +90,22 @@ class Apu(wiring.Component):
         holds, holds_marker = Signal(), Signal()
         row, block = Signal(MAP_BITS), Signal(self.layouts.block_bits)
         inside, leaves, free = Signal(), Signal(), Signal()
+        between = Signal()  # K = 1 at stride 2: the positions before and behind are connected
         wanted = Signal(pes)
         present = Cat(Cat(p[lane] for p in self.presence).any() for lane in range(pes))
         fires = Cat(mask.any() for mask in entry.masks)
         m.d.comb += [
             inside.eq((entry.column >= columns.first) & (entry.column < columns.end)),
+            between.eq(
+                segment.log_stride
+                & (work.kernel == 0)
+                & (
+                    ((row >> segment.log_average)[0] ^ rows.distance[0])
+                    | ((entry.column >> segment.log_average)[0] ^ columns.distance[0])
+                )
+            ),
             wanted.eq(fires & present),
-            leaves.eq(holds & (holds_marker | (inside & wanted.any()))),
+            leaves.eq(holds & (holds_marker | (inside & ~between & wanted.any()))),
             decoder.free.eq(free | ~leaves),
         ]
         with m.If(decoder.free):

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Value, signed
+from amaranth.hdl import Const, Value, signed
 from amaranth.lib import data
 from amaranth.utils import ceil_log2, exact_log2
 
-from evenspike_core.arch import ENTRIES_MAX, HEADER_UNITS, MAP_MAX, SLOTS_MAX, Arch
-
-PAIR_OFFSET = 9
-"""Where the second kernel of a fetch starts in a pattern: two fit one fetch for K <= 3 only."""
+from evenspike_core.arch import (
+    ENTRIES_MAX,
+    FILTER_SIDE,
+    HEADER_UNITS,
+    MAP_MAX,
+    SLOTS_MAX,
+    Arch,
+)
 
 COORDINATE_BITS = 10
 """Bits of an activation's row or column, counted from the first one that reaches the tile: at most
@@ -51,8 +55,8 @@ WEIGHT_BITS = 16
 UNIT_BITS = 16
 """One 16-bit unit of a weight stream: a count, a pair of tokens, a weight or half a bias."""
 
-FETCH_UNITS = 2
-"""Units of the header bank that are read at once: two headers for K <= 3, half of one for K = 7."""
+FILTER_BITS = FILTER_SIDE**2
+"""Bits of what the filter knows of a channel: the OR of its WSPs for K <= 3."""
 
 SLOT_BITS = exact_log2(SLOTS_MAX)
 
@@ -111,17 +115,43 @@ class Layouts:
         """Bits of the widest WSP."""
         return self.arch.kernel_max**2
 
+    def fetched(self, side: int) -> int:
+        """Kernels of a fetch of headers; one, too, where a fetch is half of its header."""
+        return max(1, self.arch.fetch_units // HEADER_UNITS[side])
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Widths of the groups of a pattern: each has a row of one of the kernels of a fetch.
+
+        Kernel n of a fetch has the groups from n * K on; for K = 1 as for K = 3.
+        """
+        rows = {side: side * self.fetched(side) for side in self.sides if side > 1}
+        return tuple(
+            max(side for side, count in rows.items() if group < count)
+            for group in range(max(rows.values()))
+        )
+
     @property
     def pattern_bits(self) -> int:
-        """Bits of the kernel positions of a fetch: the widest WSP, or those of two kernels."""
-        return max(self.wsp_bits, 2 * PAIR_OFFSET)
+        """Bits of the kernel positions of a fetch."""
+        return sum(self.groups)
+
+    def group(self, pattern: Value, number: int) -> Value:
+        """A group of a pattern."""
+        first = sum(self.groups[:number])
+        return pattern[first : first + self.groups[number]]
 
     @property
     def fetch_bits(self) -> int:
-        """Bits of the number of a fetch: a channel has at most SLOTS_MAX headers, each of which is
-        of two words for K = 7.
+        """Bits of the number of a fetch: a channel has at most SLOTS_MAX headers, each of which may
+        be of two fetches for K = 7.
         """
-        return SLOT_BITS + exact_log2(self.header_line_units // FETCH_UNITS)
+        return SLOT_BITS + exact_log2(self.header_line_units // self.arch.fetch_units)
+
+    @property
+    def place_bits(self) -> int:
+        """Bits of the place of a header in its fetch."""
+        return exact_log2(self.arch.fetch_units)
 
     @property
     def lane_bits(self) -> int:
@@ -151,7 +181,7 @@ class Layouts:
     @property
     def header_line_units(self) -> int:
         """Units of a line of the header bank: those of the longest header, or of a fetch."""
-        return max(HEADER_UNITS[self.arch.kernel_max], FETCH_UNITS)
+        return max(HEADER_UNITS[self.arch.kernel_max], self.arch.fetch_units)
 
     @property
     def header_lines(self) -> int:
@@ -162,6 +192,16 @@ class Layouts:
     def row_bits(self) -> int:
         """Bits of the address of an accumulator row."""
         return exact_log2(self.arch.accumulators)
+
+    def skew(self, row: Value) -> Value:
+        """The bank that has psum 0 of a row; that of psum t is this XOR t."""
+        bits = exact_log2(self.arch.banks)
+        if not bits:
+            return Const(0)
+        found: Value = Const(0, bits)
+        for first in range(0, len(row), bits):
+            found = found ^ row[first : first + bits]
+        return found[:bits]
 
     @property
     def entry_bits(self) -> int:
@@ -262,10 +302,10 @@ class Layouts:
         """An entry of the match queue: the matches of one fetch of headers, or a marker.
 
         kernel, log_stride: as in `activation`.
-        pids, wsp: matched and living kernel positions, bit PID of the fetch's first kernel, bit
-            PAIR_OFFSET + PID of its second (K <= 3). Zero for a header of another channel.
-        base: address of the weight of the lowest bit of `wsp`.
-        slots: of the first and the second kernel.
+        pids, wsp: matched and living kernel positions, in `groups`. Zero for a header of another
+            channel.
+        base: address of the weight of the first bit of `wsp`.
+        slots: of each kernel.
         """
         return data.StructLayout(
             {
@@ -277,10 +317,36 @@ class Layouts:
                 "pids": self.pattern_bits,
                 "wsp": self.pattern_bits,
                 "base": self.weight_address_bits,
-                "slots": data.ArrayLayout(SLOT_BITS, 2),
+                "slots": data.ArrayLayout(SLOT_BITS, self.arch.fetch_units),
                 "mask": self.arch.timesteps,
                 "y": COORDINATE_BITS,
                 "x": COORDINATE_BITS,
+            }
+        )
+
+    @property
+    def selected(self) -> data.StructLayout:
+        """What the selector hands on: a matched weight of each way, or a marker.
+
+        ways: one, or two of which the first has an even, the second an odd address. enable: there
+            is one. row: of the accumulators. mask: of the spikes that all of them meet.
+        """
+        return data.StructLayout(
+            {
+                "marker": 1,
+                "ends_round": 1,
+                "frees": 1,
+                "mask": self.arch.timesteps,
+                "ways": data.ArrayLayout(
+                    data.StructLayout(
+                        {
+                            "enable": 1,
+                            "address": self.weight_address_bits,
+                            "row": self.row_bits,
+                        }
+                    ),
+                    self.arch.issue,
+                ),
             }
         )
 
@@ -311,14 +377,14 @@ class Layouts:
         """A line of the channel table.
 
         first: number of the channel's first header in the half. last: number of its last fetch,
-            counted from its first. full: the high header of that is the channel's, too (K <= 3).
+            counted from its first. tail: place of its last header in that.
         weight: address of its first weight in the weight bank.
         """
         return data.StructLayout(
             {
                 "first": self.header_unit_bits,
                 "last": self.fetch_bits,
-                "full": 1,
+                "tail": self.place_bits,
                 "weight": self.weight_address_bits,
             }
         )
@@ -346,8 +412,15 @@ class Layouts:
 
     @property
     def table_write(self) -> data.StructLayout:
+        """pattern: for the filter, of the same channel."""
         return data.StructLayout(
-            {"enable": 1, "half": 1, "line": self.line_bits, "data": self.table_line}
+            {
+                "enable": 1,
+                "half": 1,
+                "line": self.line_bits,
+                "data": self.table_line,
+                "pattern": FILTER_BITS,
+            }
         )
 
     @property
@@ -369,8 +442,10 @@ class Layouts:
 
     @property
     def header_read(self) -> data.StructLayout:
-        """word: 32-bit word of the half."""
-        return data.StructLayout({"enable": 1, "half": 1, "word": self.header_unit_bits - 1})
+        """word: of `fetch_units` units, in the half."""
+        return data.StructLayout(
+            {"enable": 1, "half": 1, "word": self.header_unit_bits - self.place_bits}
+        )
 
     @property
     def table_read(self) -> data.StructLayout:
@@ -396,6 +471,13 @@ class Layouts:
     @property
     def row_read(self) -> data.StructLayout:
         return data.StructLayout({"enable": 1, "row": self.row_bits})
+
+    @property
+    def addition(self) -> data.StructLayout:
+        """A weight, and the row of its neuron."""
+        return data.StructLayout(
+            {"enable": 1, "row": self.row_bits, "weight": signed(WEIGHT_BITS)}
+        )
 
     @property
     def row_drain(self) -> data.StructLayout:

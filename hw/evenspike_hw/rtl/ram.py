@@ -25,3 +25,14 @@ class Ram(Memory):
 
     def __init__(self, shape: Any, depth: int) -> None:
         super().__init__(shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})
+
+
+class LutRam(Memory):
+    """A few words of `shape`, with one write port, read without a clock.
+
+    Made of lookup tables where a technology can, else of registers. A word that is written in a
+    cycle is read from the next on.
+    """
+
+    def __init__(self, shape: Any, depth: int) -> None:
+        super().__init__(shape=shape, depth=depth, init=[])

@@ -1,101 +1,82 @@
-"""Accumulators: the psums of a PE's neurons, and their adders."""
+"""Accumulators: the psums of a PE's neurons."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.layouts import PSUM_BITS, PSUM_MAX, PSUM_MIN, WEIGHT_BITS, Layouts
-from evenspike_hw.rtl.ram import Ram
+from evenspike_hw.rtl.layouts import WEIGHT_BITS, Layouts
+from evenspike_hw.rtl.pe.bank import Bank
 
 
 class Accumulators(wiring.Component):
-    """A row of `timesteps` psums for each neuron, with one saturating adder a timestep.
+    """A row of `timesteps` psums for each neuron.
 
-    issue: a weight is on its way to this row; its `addends` come in the next cycle.
-    drain: read this row and, unless it is kept, clear it. Never in a cycle with `issue`. The row of
-        each is 0 in a cycle of the other: a choice would lengthen the longest path of the PE.
-    carry: this row gets `value` for its first psum, 0 for the others. Never in the cycle after an
-        issue or after a drain that clears.
-    addends: signed; of the issue of the cycle before.
-    sums: the row that was read in the cycle before; stays until the next read.
+    Where one weight issues a cycle, the row is in one bank, and its weight comes with the addends
+    of all timesteps. Where two are selected, each psum is in a bank of its own, that of timestep t
+    in bank t XOR `Layouts.skew(row)`, and each bank has an issue and an addend of its own.
+
+    issue, addends, drain, carry: as of `Bank`; one issue a bank, and an addend for each of its
+        psums, bank by bank.
+    sums: the row that was drained in the cycle before, by timesteps; stays until the next read.
     overflow: an adder has saturated since `clear_overflow`, which a new saturation outweighs.
 
-    An issue in cycle g reads the row in g, adds and writes it in g + 1; `overflow` shows it from
-    g + 2 on. A drain in cycle d gives `sums` in d + 1, in which the row is cleared. One issue or
-    drain a cycle, the same row again included; no back-pressure. Only between issues is a sum
-    forwarded: a row is drained no earlier than 2 cycles after an issue to it, and issued or drained
-    again no earlier than 2 cycles after a drain, or 1 after a carry; the barrier takes longer.
+    Latency and throughput are those of `Bank`; `overflow` shows an issue in cycle g from g + 2 on.
 
-    docs/timing.md, "Gates and accumulators"; u-Ticket section IV-B.
+    docs/timing.md, "Selector, gates and accumulators"; u-Ticket section IV-B.
     """
 
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
-        layouts = Layouts(arch)
-        self.layouts = layouts
+        self.layouts = Layouts(arch)
+        self.banks = arch.banks if arch.issue > 1 else 1
+        self.psums = 1 if arch.issue > 1 else arch.timesteps
         super().__init__(
             {
-                "issue": In(layouts.row_read),
-                "drain": In(layouts.row_drain),
-                "carry": In(layouts.row_carry),
-                "addends": In(data.ArrayLayout(signed(WEIGHT_BITS), arch.timesteps)),
+                "issue": In(data.ArrayLayout(self.layouts.row_read, self.banks)),
+                "addends": In(data.ArrayLayout(signed(WEIGHT_BITS), self.banks * self.psums)),
+                "drain": In(self.layouts.row_drain),
+                "carry": In(self.layouts.row_carry),
                 "clear_overflow": In(1),
-                "sums": Out(layouts.sums),
+                "sums": Out(self.layouts.sums),
                 "overflow": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.rows = rows = Ram(self.layouts.sums, self.arch.accumulators)
-        read, write = rows.read_port(), rows.write_port()
-
-        adds, clears = Signal(), Signal()  # the row that was read is added to, is cleared
-        row = Signal(self.layouts.row_bits)
-        m.d.comb += [
-            read.en.eq(self.issue.enable | self.drain.enable),
-            read.addr.eq(self.issue.row | self.drain.row),
-            self.sums.eq(read.data),
-        ]
-        m.d.sync += [
-            adds.eq(self.issue.enable),
-            clears.eq(self.drain.enable & ~self.drain.keep),
-        ]
-        with m.If(read.en):
-            m.d.sync += row.eq(read.addr)
-
-        # A row read in the cycle of its own write is old: its sums come from this register.
-        written = Signal(self.layouts.sums)
-        forwards = Signal()
-        m.d.sync += forwards.eq(adds & (self.issue.row == row))
-
-        sums = Signal(self.layouts.sums)
-        saturates = Signal(self.arch.timesteps)
-        for time in range(self.arch.timesteps):
-            before = Signal(signed(PSUM_BITS), name=f"before{time}")
-            total = Signal(signed(PSUM_BITS + 1), name=f"total{time}")
+        banks = [Bank(self.arch, self.psums) for _ in range(self.banks)]
+        saturates = Signal(self.banks)
+        for number, bank in enumerate(banks):
+            m.submodules[f"bank{number}"] = bank
+            first = number * self.psums
             m.d.comb += [
-                before.eq(Mux(forwards, written[time], read.data[time])),
-                total.eq(before + self.addends[time]),
-                saturates[time].eq(total[-1] != total[-2]),
-                sums[time].eq(Mux(saturates[time], Mux(total[-1], PSUM_MIN, PSUM_MAX), total)),
+                bank.issue.eq(self.issue[number]),
+                *(bank.addends[n].eq(self.addends[first + n]) for n in range(self.psums)),
+                bank.drain.eq(self.drain),
+                bank.carry.eq(self.carry),
+                saturates[number].eq(bank.saturates),
             ]
-        # The sums come last, so that theirs is the shortest way: a gate for whether they count, one
-        # for what is carried.
-        carried = self.carry.value.as_unsigned()  # the psums of the other timesteps are 0
-        m.d.comb += [
-            write.en.eq(adds | clears | self.carry.enable),
-            write.addr.eq(Mux(self.carry.enable, self.carry.row, row)),
-            write.data.eq(Mux(adds, sums.as_value(), 0) | Mux(self.carry.enable, carried, 0)),
-        ]
-        with m.If(adds):
-            m.d.sync += written.eq(sums)
-
-        with m.If(adds & saturates.any()):
+        if self.banks == 1:
+            m.d.comb += self.sums.eq(banks[0].sums)
+        else:
+            self._skew(m, banks)
+        with m.If(saturates.any()):
             m.d.sync += self.overflow.eq(1)
         with m.Elif(self.clear_overflow):
             m.d.sync += self.overflow.eq(0)
         return m
+
+    def _skew(self, m: Module, banks: list[Bank]) -> None:
+        """Psums of a row in their banks, and back."""
+        carried = self.layouts.skew(self.carry.row)
+        drained = Signal(len(carried))
+        with m.If(self.drain.enable):
+            m.d.sync += drained.eq(self.layouts.skew(self.drain.row))
+        for number, bank in enumerate(banks):
+            m.d.comb += bank.carry.value.eq(Mux(carried == number, self.carry.value, 0))
+        psums = Array(bank.sums[0] for bank in banks)
+        for time in range(self.arch.timesteps):
+            m.d.comb += self.sums[time].eq(psums[drained ^ time])

@@ -1,4 +1,4 @@
-"""Channel table: where the headers and weights of each channel of a chunk are, and which exist."""
+"""Channel table: what a PE knows of each channel of a chunk before it reads a header."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.layouts import Layouts
+from evenspike_hw.rtl.layouts import FILTER_BITS, Layouts
 from evenspike_hw.rtl.ram import Ram
 
 
@@ -16,6 +16,7 @@ class ChannelTable(wiring.Component):
     "Loader").
 
     table_write, table_read, line: the table, which the PE's matcher reads.
+    pattern_read, pattern: what the PE's filter reads; written with the line.
     presence_write, presence_read, presence: which lanes of a block the PE has weights of, for the
         APU. A clear forgets all blocks of a half; a write in the same cycle counts after it.
 
@@ -34,25 +35,32 @@ class ChannelTable(wiring.Component):
                 "table_write": In(layouts.table_write),
                 "presence_write": In(layouts.presence_write),
                 "table_read": In(layouts.table_read),
+                "pattern_read": In(layouts.table_read),
                 "presence_read": In(layouts.presence_read),
                 "line": Out(layouts.table_line),
+                "pattern": Out(FILTER_BITS),
                 "presence": Out(arch.pes),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
-        """In both memories lines of the halves alternate: the half is the low bit of an address."""
+        """In all memories lines of the halves alternate: the half is the low bit of an address."""
         m = Module()
-        m.submodules.table = table = Ram(self.layouts.table_line, 2 * self.arch.chunk_channels)
-        write, read = table.write_port(), table.read_port()
-        m.d.comb += [
-            write.en.eq(self.table_write.enable),
-            write.addr.eq(Cat(self.table_write.half, self.table_write.line)),
-            write.data.eq(self.table_write.data),
-            read.en.eq(self.table_read.enable),
-            read.addr.eq(Cat(self.table_read.half, self.table_read.line)),
-            self.line.eq(read.data),
-        ]
+        lines, given = 2 * self.arch.chunk_channels, self.table_write
+        for name, shape, content, wanted, out in (
+            ("table", self.layouts.table_line, given.data, self.table_read, self.line),
+            ("patterns", FILTER_BITS, given.pattern, self.pattern_read, self.pattern),
+        ):
+            m.submodules[name] = memory = Ram(shape, lines)
+            write, read = memory.write_port(), memory.read_port()
+            m.d.comb += [
+                write.en.eq(given.enable),
+                write.addr.eq(Cat(given.half, given.line)),
+                write.data.eq(content),
+                read.en.eq(wanted.enable),
+                read.addr.eq(Cat(wanted.half, wanted.line)),
+                out.eq(read.data),
+            ]
         self._presence(m)
         return m
 

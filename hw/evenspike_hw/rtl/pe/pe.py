@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Value, signed
+from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -11,8 +11,11 @@ from evenspike_hw.rtl.fifo import Fifo
 from evenspike_hw.rtl.layouts import LEAK_BITS, LOGIT_BITS, PSUM_BITS, TIMESTEP_BITS, Layouts
 from evenspike_hw.rtl.pe.accumulators import Accumulators
 from evenspike_hw.rtl.pe.channel_table import ChannelTable
+from evenspike_hw.rtl.pe.filter import Filter
 from evenspike_hw.rtl.pe.gates import Gates
+from evenspike_hw.rtl.pe.lanes import Lanes
 from evenspike_hw.rtl.pe.lif import Lif
+from evenspike_hw.rtl.pe.markers import Markers
 from evenspike_hw.rtl.pe.matcher import Matcher
 from evenspike_hw.rtl.pe.scratchpad import Scratchpad
 from evenspike_hw.rtl.pe.selector import Selector
@@ -46,18 +49,21 @@ def pe_layer(layer: data.View) -> dict[str, Value]:
 
 
 class Pe(wiring.Component):
-    """FIFO, matcher, match queue, selector, gates, accumulators and LIF; scratchpad and its loader.
+    """Filter, FIFO, matcher, match queue, selector, gates, accumulators and LIF; scratchpad and its
+    loader.
 
-    word: words of the weight stream. activation: what the APU broadcasts; ready: FIFO not full.
+    word: words of the weight stream. activation: what the APU broadcasts; ready: the PE is not
+        full.
     presence_read, presence: which lanes of a block it has weights of, for the APU.
     layer: see `PE_LAYER`. round: parity of the round whose activations may be popped.
     drain: what is read in this cycle; bias_low, bias_high, valid, timesteps, carries: `Lif`.
     carry: the row that gets what has left the LIF for the next group.
     mask, logit: of the neuron that has left the LIF.
-    busy: a matched weight issues. unpacked, rounds, worked, finished: counters modulo 4.
+    busy: a matched weight issues, in any lane. unpacked, rounds, worked, finished: counters modulo 4.
     accumulator_overflow, membrane_overflow: sticky until `clear_overflow`.
 
-    Latency and throughput are those of the parts (docs/timing.md, "FIFO and matcher" on).
+    Latency and throughput are those of the parts (docs/timing.md, "Filter, FIFO and matcher"
+    on).
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -110,43 +116,52 @@ class Pe(wiring.Component):
             self.unpacked.eq(unpacker.unpacked),
         ]
 
+        m.submodules.filter = filter_ = Filter(arch)
         m.submodules.fifo = fifo = Fifo(self.layouts.activation, arch.fifo_depth)
         m.submodules.matcher = matcher = Matcher(arch)
         m.submodules.queue = queue = Fifo(self.layouts.matched, arch.match_depth)
         m.submodules.selector = selector = Selector(arch)
-        connect(m, flipped(self.activation), fifo.w)
+        m.submodules.markers = markers = Markers()
+        connect(m, flipped(self.activation), filter_.activation)
         connect(m, fifo.r, matcher.activation)
-        connect(m, matcher.matched, queue.w)
         connect(m, queue.r, selector.matched)
+        # Both queues have room: the filter and the matcher's credits see to that.
+        for passes, queued in ((filter_.passed, fifo.w), (matcher.matched, queue.w)):
+            m.d.comb += [queued.payload.eq(passes.payload), queued.valid.eq(passes.valid)]
         m.d.comb += [
+            filter_.popped.eq(fifo.r.valid & fifo.r.ready),
+            table.pattern_read.eq(filter_.pattern_read),
+            filter_.pattern.eq(table.pattern),
             matcher.round.eq(self.round),
+            matcher.taken.eq(selector.taken),
             table.table_read.eq(matcher.table_read),
             matcher.line.eq(table.line),
             scratchpad.header_read.eq(matcher.header_read),
             matcher.header.eq(scratchpad.header),
             selector.log_tile_width.eq(layer.log_tile_width),
             selector.log_tile.eq(layer.log_tile),
-            self.busy.eq(selector.busy),
-            self.rounds.eq(selector.rounds),
-            self.worked.eq(selector.worked),
-            self.finished.eq(selector.finished),
+            self.rounds.eq(markers.rounds),
+            self.worked.eq(markers.worked),
+            self.finished.eq(markers.finished),
         ]
 
-        m.submodules.gates = gates = Gates(arch)
         m.submodules.accumulators = accumulators = Accumulators(arch)
         m.submodules.lif = lif = Lif(arch)
-        # The weight bank's read port: the selector's while it works, the biases' in a drain. The
-        # queue is empty then, so that its address is 0: an OR is quicker than a choice.
-        bias = unpacker.bias_base[self.drain.half] + 2 * self.drain.slot + self.drain.high
+        if arch.issue > 1:
+            self._lanes(m, selector, scratchpad, accumulators, markers)
+        else:
+            self._gates(m, selector, scratchpad, accumulators, markers)
         m.d.comb += [
-            scratchpad.weight_read.enable.eq(selector.weight_read.enable | self.drain.bias),
-            scratchpad.weight_read.address.eq(
-                selector.weight_read.address | Mux(self.drain.bias, bias, 0)
+            *(
+                read.address.eq(way.address)
+                for read, way in zip(
+                    scratchpad.weight_read, selector.selected.payload.ways, strict=True
+                )
             ),
-            gates.weight.eq(scratchpad.weight),
-            gates.mask.eq(selector.mask),
-            accumulators.addends.eq(gates.addends),
-            accumulators.issue.eq(selector.row_read),
+            scratchpad.bias_read.enable.eq(self.drain.bias),
+            scratchpad.bias_read.address.eq(
+                unpacker.bias_base[self.drain.half] + 2 * self.drain.slot + self.drain.high
+            ),
             accumulators.drain.enable.eq(self.drain.read),
             accumulators.drain.keep.eq(self.drain.keep),
             accumulators.drain.row.eq(self.drain.row),
@@ -164,7 +179,7 @@ class Pe(wiring.Component):
             lif.timesteps.eq(self.timesteps),
             lif.carries.eq(self.carries),
             lif.sums.eq(accumulators.sums),
-            lif.bias_unit.eq(scratchpad.weight),
+            lif.bias_unit.eq(scratchpad.bias_unit),
             lif.bias_low.eq(self.bias_low),
             lif.bias_high.eq(self.bias_high),
             lif.clear_overflow.eq(self.clear_overflow),
@@ -173,3 +188,60 @@ class Pe(wiring.Component):
             self.membrane_overflow.eq(lif.overflow),
         ]
         return m
+
+    def _gates(
+        self,
+        m: Module,
+        selector: Selector,
+        scratchpad: Scratchpad,
+        accumulators: Accumulators,
+        markers: Markers,
+    ) -> None:
+        """One weight issues in a cycle, for all timesteps."""
+        m.submodules.gates = gates = Gates(self.arch)
+        selected = selector.selected
+        one = selected.payload.ways[0]
+        mask = Signal(self.arch.timesteps)
+        m.d.comb += [
+            selected.ready.eq(1),
+            self.busy.eq(selected.valid & ~selected.payload.marker),
+            scratchpad.weight_read[0].enable.eq(self.busy),
+            accumulators.issue[0].enable.eq(self.busy),
+            accumulators.issue[0].row.eq(one.row),
+            gates.weight.eq(scratchpad.weights[0]),
+            gates.mask.eq(mask),
+            accumulators.addends.eq(gates.addends),
+            markers.marker.eq(selected.valid & selected.payload.marker),
+            markers.ends_round.eq(selected.payload.ends_round),
+            markers.frees.eq(selected.payload.frees),
+        ]
+        with m.If(self.busy):
+            m.d.sync += mask.eq(selected.payload.mask)
+
+    def _lanes(
+        self,
+        m: Module,
+        selector: Selector,
+        scratchpad: Scratchpad,
+        accumulators: Accumulators,
+        markers: Markers,
+    ) -> None:
+        """Two weights a cycle wait in the lanes of the timesteps that fire."""
+        m.submodules.lanes = lanes = Lanes(self.arch)
+        connect(m, selector.selected, lanes.selected)
+        leaves = selector.selected.valid & selector.selected.ready
+        m.d.comb += [
+            *(
+                read.enable.eq(leaves & way.enable)
+                for read, way in zip(
+                    scratchpad.weight_read, selector.selected.payload.ways, strict=True
+                )
+            ),
+            lanes.weights.eq(scratchpad.weights),
+            accumulators.issue.eq(lanes.issue),
+            accumulators.addends.eq(lanes.addends),
+            self.busy.eq(lanes.busy),
+            markers.marker.eq(lanes.marker),
+            markers.ends_round.eq(lanes.ends_round),
+            markers.frees.eq(lanes.frees),
+        ]

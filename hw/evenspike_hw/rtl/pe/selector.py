@@ -1,37 +1,36 @@
-"""Selector: the matched weights of a PE, one a cycle."""
+"""Selector: the matched weights of a PE, one or two a cycle."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.bits import lowest, popcount, select, total
-from evenspike_hw.rtl.layouts import PAIR_OFFSET, Layouts
+from evenspike_hw.rtl.bits import encode, lowest, popcount, select, total
+from evenspike_hw.rtl.layouts import COORDINATE_BITS, SLOT_BITS, Layouts
 
 SHIFT_BITS = 4
 """Bits of the logarithm of a tile's width or area."""
 
+PASSED_ON = ("marker", "ends_round", "frees", "mask")
+"""What a selection has from the entry."""
+
 
 class Selector(wiring.Component):
-    """Priority encoder over the matches of a fetch: address of the weight, row of its psums.
+    """Priority encoders over the matches of a fetch: addresses of weights, rows of their psums.
 
-    matched: the head of the match queue; taken with its last weight.
+    matched: the head of the match queue. taken: it leaves the queue in this cycle.
     log_tile_width, log_tile: log2 of the width of a tile, and of its neurons.
-    weight_read, row_read: read the weight bank and the accumulators in this cycle. Address and row
-        are 0 while the queue is empty.
-    mask: spike mask of the weight of the cycle before; stays until the next one.
-    busy: a weight issues in this cycle.
-    rounds, worked, finished: markers so far, modulo 4: those that end a round; those that give up
-        their half without ending a round; all that give up their half.
+    selected: a selection in S3, a weight for each way, or a marker. Where there are two ways, the
+        first has the next match with an even address in the weight bank, the second the next with
+        an odd one.
 
-    Combinational from `matched` to the reads: an entry issues in the cycle in which it is the
-    queue's head, kernels in header order, PIDs ascending, one weight a cycle without a gap between
-    entries. A marker takes one idle cycle and is counted from the next on. No back-pressure behind
-    it.
+    S1 takes an entry and makes a selection a cycle from the next cycle on, kernels in header order,
+    PIDs ascending, and takes the next entry with its last one. S2 works out addresses and rows. An
+    entry that is taken in cycle c is in S3 from c + 3 on; S1 and S2 wait while `selected` does.
 
-    docs/timing.md, "Gates and accumulators"; u-Ticket section IV-B.
+    docs/timing.md, "Selector, gates and accumulators"; u-Ticket section IV-B.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -41,15 +40,10 @@ class Selector(wiring.Component):
         super().__init__(
             {
                 "matched": In(stream.Signature(layouts.matched)),
+                "taken": Out(1),
                 "log_tile_width": In(SHIFT_BITS),
                 "log_tile": In(SHIFT_BITS),
-                "weight_read": Out(layouts.weight_read),
-                "row_read": Out(layouts.row_read),
-                "mask": Out(arch.timesteps),
-                "busy": Out(1),
-                "rounds": Out(2),
-                "worked": Out(2),
-                "finished": Out(2),
+                "selected": Out(stream.Signature(layouts.selected)),
             }
         )
 
@@ -59,166 +53,196 @@ class Selector(wiring.Component):
         return self.arch.kernel_max
 
     @property
-    def groups(self) -> range:
-        """Groups of `side` bits of the pattern."""
-        return range(self.layouts.pattern_bits // self.side)
+    def choice(self) -> data.StructLayout:
+        """A match in S2.
+
+        group, low: one-hot, its group of the pattern and its place in it. inner: living weights of
+        the group before it. before: the numbers of those of the groups before.
+        """
+        groups = len(self.layouts.groups)
+        return data.StructLayout(
+            {
+                "enable": 1,
+                "group": groups,
+                "low": self.side,
+                "inner": self.side,
+                "before": data.ArrayLayout(range(self.side + 1), groups - 1),
+            }
+        )
+
+    @property
+    def placed(self) -> data.StructLayout:
+        """What S2 has to know to place its choices."""
+        layouts = self.layouts
+        return data.StructLayout(
+            {
+                "marker": 1,
+                "ends_round": 1,
+                "frees": 1,
+                "mask": self.arch.timesteps,
+                "kernel": layouts.kernel_bits,
+                "log_stride": 1,
+                "base": layouts.weight_address_bits,
+                "slots": data.ArrayLayout(SLOT_BITS, self.arch.fetch_units),
+                "y": COORDINATE_BITS,
+                "x": COORDINATE_BITS,
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
-        # The pattern is searched in groups of `kernel_max` bits, 7 of 7 or 6 of 3. Each finds its
-        # lowest match, and counts the living weights before it, while the lowest group with a match
-        # is being found: no path runs through all bits.
         m = Module()
-        side, groups, bits = self.side, self.groups, self.layouts.pattern_bits
-        entry = self.matched.payload
-        issues, last = Signal(), Signal()
-        # Matches of the entry that are left, once the first has issued.
-        begun = Signal()
-        left = Signal(bits)
-        pids = Signal(bits)
+        layouts, ways = self.layouts, self.arch.issue
+        s1_valid, s2_valid = Signal(), Signal()
+        s1_leaves, s2_leaves, s3_leaves = Signal(), Signal(), Signal()
+        selected = self.selected
         m.d.comb += [
-            issues.eq(self.matched.valid & ~entry.marker),
-            pids.eq(Mux(begun, left, entry.pids)),
+            s3_leaves.eq(selected.valid & selected.ready),
+            s2_leaves.eq(s2_valid & (~selected.valid | s3_leaves)),
+            s1_leaves.eq(s1_valid & (~s2_valid | s2_leaves)),
         ]
 
-        # --- step 1: the lowest match of each group, and the lowest group with one ----------------
+        # --- taking an entry: its matches, those of even and odd addresses apart ------------------
 
-        occupied = Signal(len(groups))  # groups with a match
-        chosen = Signal(len(groups))  # the lowest of them
-        lows = [Signal(side, name=f"low{n}") for n in groups]  # lowest match of each group
-        rest = Signal(bits)  # all matches but the lowest
-        single = Signal(len(groups))  # groups with at most one match
+        entry = self.matched.payload
+        last = Signal()
+        left = [Signal(layouts.pattern_bits, name=f"left{way}") for way in range(ways)]
+        wsp, item = Signal(layouts.pattern_bits), Signal(self.placed)
+        counts = [Signal(range(width + 1), name=f"count{n}") for n, width in enumerate(layouts.groups)]
+        odd = self._odd(m, entry)
+        m.d.comb += [
+            self.matched.ready.eq(~s1_valid | (s1_leaves & last)),
+            self.taken.eq(self.matched.valid & self.matched.ready),
+        ]
+        with m.If(self.taken):
+            m.d.sync += [
+                s1_valid.eq(1),
+                wsp.eq(entry.wsp),
+                *(item[name].eq(entry[name]) for name in self.placed.members),
+                *(
+                    count.eq(popcount(layouts.group(entry.wsp, n)))
+                    for n, count in enumerate(counts)
+                ),
+            ]
+        with m.Elif(s1_leaves & last):
+            m.d.sync += s1_valid.eq(0)
+
+        # --- stage S1: the next match of each way -------------------------------------------------
+
+        choices = Signal(data.ArrayLayout(self.choice, ways))
+        single = Signal(ways)  # ways with at most one match
+        for way, pids in enumerate(left):
+            found, rest = self._choose(m, f"{way}", pids, wsp, counts)
+            m.d.comb += single[way].eq(~rest.any())
+            with m.If(self.taken):
+                m.d.sync += pids.eq(entry.pids & (odd if way else ~odd) if ways > 1 else entry.pids)
+            with m.Elif(s1_leaves):
+                m.d.sync += pids.eq(rest)
+            with m.If(s1_leaves):
+                m.d.sync += choices[way].eq(found)
+        m.d.comb += last.eq(single.all())
+
+        # --- stage S2: addresses and rows ---------------------------------------------------------
+
+        placed = Signal(self.placed)
+        with m.If(s1_leaves):
+            m.d.sync += [s2_valid.eq(1), placed.eq(item)]
+        with m.Elif(s2_leaves):
+            m.d.sync += s2_valid.eq(0)
+
+        # --- stage S3: a register -----------------------------------------------------------------
+
+        with m.If(s2_leaves):
+            m.d.sync += selected.valid.eq(1)
+            m.d.sync += [selected.payload[name].eq(placed[name]) for name in PASSED_ON]
+            for way, choice in enumerate(choices):
+                out = selected.payload.ways[way]
+                m.d.sync += [
+                    out.enable.eq(choice.enable),
+                    out.address.eq(placed.base + total([*choice.before, popcount(choice.inner)])),
+                    out.row.eq(self._row(m, f"{way}", placed, choice)),
+                ]
+        with m.Elif(s3_leaves):
+            m.d.sync += selected.valid.eq(0)
+        return m
+
+    def _odd(self, m: Module, entry: data.View) -> Signal:
+        """Which places of the pattern have a weight with an odd address, if they have one."""
+        groups = [self.layouts.group(entry.wsp, n) for n in range(len(self.layouts.groups))]
+        parity = entry.base[0]
+        bits: list[Value] = []
+        for group in groups:
+            bits += [parity ^ group[:n].xor() if n else parity for n in range(len(group))]
+            parity = parity ^ group.xor()
+        odd = Signal(self.layouts.pattern_bits)
+        m.d.comb += odd.eq(Cat(bits))
+        return odd
+
+    def _choose(
+        self, m: Module, name: str, pids: Signal, wsp: Signal, counts: list[Signal]
+    ) -> tuple[Signal, Signal]:
+        """The lowest match, and the others.
+
+        Each group finds its lowest while the lowest group with a match is being found, so that no
+        path runs through all bits.
+        """
+        layouts, side = self.layouts, self.side
+        numbers = range(len(layouts.groups))
+        found, rest = Signal(self.choice, name=f"found{name}"), Signal.like(pids, name=f"rest{name}")
+        occupied = Signal(len(numbers), name=f"occupied{name}")
+        lows = [Signal(side, name=f"low{name}_{n}") for n in numbers]
+        living, passed = Signal(side, name=f"living{name}"), Signal(side, name=f"passed{name}")
         for n, low in enumerate(lows):
-            group = pids.word_select(n, side)
+            group = layouts.group(pids, n)
             m.d.comb += [
                 occupied[n].eq(group.any()),
                 low.eq(lowest(group)),
-                single[n].eq(~(group & ~low).any()),
-                rest.word_select(n, side).eq(group & ~Mux(chosen[n], low, 0)),
+                layouts.group(rest, n).eq(group & ~Mux(found.group[n], low[: len(group)], 0)),
             ]
         m.d.comb += [
-            chosen.eq(lowest(occupied)),
-            last.eq((occupied == chosen) & single.all()),
-            self.matched.ready.eq(entry.marker | last),
-            self.busy.eq(issues),
+            found.enable.eq(occupied.any()),
+            found.group.eq(lowest(occupied)),
+            found.low.eq(select(found.group, lows)),
+            living.eq(select(found.group, [layouts.group(wsp, n) for n in numbers])),
+            passed.eq(Cat(~found.low[: bit + 1].any() for bit in range(side))),
+            found.inner.eq(living & passed),
+            *(
+                found.before[n].eq(Mux(occupied[: n + 1].any(), 0, counts[n]))
+                for n in numbers[:-1]
+            ),
         ]
-        with m.If(issues):
-            m.d.sync += [begun.eq(~last), left.eq(rest), self.mask.eq(entry.mask)]
-        with m.If(self.matched.valid & entry.marker):
-            m.d.sync += [
-                self.rounds.eq(self.rounds + entry.ends_round),
-                self.worked.eq(self.worked + (entry.frees & ~entry.ends_round)),
-                self.finished.eq(self.finished + entry.frees),
-            ]
+        return found, rest
 
-        # --- step 2: beside it, address and row of each group; the choice comes last --------------
-
-        m.d.comb += [
-            self.weight_read.enable.eq(issues),
-            self.weight_read.address.eq(self._address(m, pids, chosen)),
-            self.row_read.enable.eq(issues),
-            self.row_read.row.eq(self._row(m, chosen, lows)),
-        ]
-        return m
-
-    def _address(self, m: Module, pids: Signal, chosen: Signal) -> Signal:
-        """The first weight of the entry and the living ones before the chosen; 0 without entry."""
-        entry, valid = self.matched.payload, self.matched.valid
-        width, side = self.layouts.weight_address_bits, self.side
-        # Living weights of each group, and those before its lowest match.
-        counts = [Signal(range(side + 1), name=f"count{n}") for n in self.groups]
-        inner = [Signal(range(side + 1), name=f"inner{n}") for n in self.groups]
-        for n in self.groups:
-            group = pids.word_select(n, side)
-            living = Mux(valid, entry.wsp.word_select(n, side), 0)
-            passed = Signal(side, name=f"passed{n}")
-            m.d.comb += [
-                passed.eq(living & Cat(~group[: bit + 1].any() for bit in range(side))),
-                counts[n].eq(popcount(living)),
-                inner[n].eq(popcount(passed)),
-            ]
-        bases = [Signal(width, name=f"base{n}") for n in self.groups]  # of each group
-        for n, base in enumerate(bases):
-            m.d.comb += base.eq(Mux(valid, entry.base, 0) + total(counts[:n]))
-        base, offset, address = Signal(width), Signal(range(side + 1)), Signal(width)
-        m.d.comb += [
-            base.eq(select(chosen, bases)),
-            offset.eq(select(chosen, inner)),
-            address.eq(base + offset),
-        ]
-        return address
-
-    def _row(self, m: Module, chosen: Signal, lows: list[Signal]) -> Signal:
-        """The neuron that the chosen kernel position connects the activation to; 0 without entry.
+    def _row(self, m: Module, name: str, placed: data.View, choice: data.View) -> Signal:
+        """The neuron that the chosen kernel position connects the activation to.
 
         A match says that y - r is a multiple of the stride, so (y - r) / stride is the difference
-        of the two shifted right: there is one for each kernel row r, and the choice selects.
+        of the two shifted right.
         """
-        entry = self.matched.payload
-        log_stride = entry.log_stride
-        rows, columns, second = self._position(m, chosen, lows)
-        width = self.layouts.row_bits
-        high, low, slot, row = (Signal(width, name=n) for n in ("high", "low", "slot", "row"))
+        layouts = self.layouts
+        width = layouts.row_bits
+        kernel = Signal(self.arch.fetch_units, name=f"kernel{name}")
+        rows = Signal(self.side, name=f"rows{name}")
+        with m.Switch(placed.kernel):
+            for code, side in enumerate(layouts.sides):
+                with m.Case(code):
+                    step = max(side, 3)
+                    starts = range(0, layouts.fetched(side) * step, step)
+                    m.d.comb += [
+                        kernel.eq(Cat(choice.group[n : n + side].any() for n in starts)),
+                        rows.eq(Cat(Cat(choice.group[n + r] for n in starts).any() for r in range(side))),
+                    ]
 
-        def distances(name: str, coordinate: Value, shift: Value) -> list[Signal]:
-            place = Signal(width, name=name)
-            m.d.comb += place.eq((coordinate >> log_stride) << shift)
-            found = [Signal(width, name=f"{name}{r}") for r in range(self.side)]
-            for r, distance in enumerate(found):
-                before = ((r >> log_stride) << shift)[:width]
-                m.d.comb += distance.eq(Mux(self.matched.valid, place - before, 0))
+        def distance(axis: str, coordinate: Value, place: Value) -> Signal:
+            shift = Signal(3, name=f"{axis}{name}_kernel")
+            found = Signal(width, name=f"{axis}{name}")
+            m.d.comb += [
+                shift.eq(encode(place, range(self.side), 3)),
+                found.eq((coordinate >> placed.log_stride) - (shift >> placed.log_stride)),
+            ]
             return found
 
-        zero = Const(0, SHIFT_BITS)
-        m.d.comb += [
-            high.eq(select(rows, distances("y", entry.y, self.log_tile_width))),
-            low.eq(select(columns, distances("x", entry.x, zero))),
-            slot.eq(
-                Mux(
-                    self.matched.valid,
-                    Mux(second, *(entry.slots[n] << self.log_tile for n in (1, 0))),
-                    0,
-                )
-            ),
-            row.eq(slot | high | low),
-        ]
+        row = Signal(width, name=f"row{name}")
+        y, x = distance("y", placed.y, rows), distance("x", placed.x, choice.low)
+        slot = select(kernel, list(placed.slots))
+        m.d.comb += row.eq((slot << self.log_tile) | (y << self.log_tile_width) | x)
         return row
-
-    def _position(
-        self, m: Module, chosen: Signal, lows: list[Signal]
-    ) -> tuple[Signal, Signal, Signal]:
-        """Kernel row and column of the chosen bit, one-hot; whether it is of the second kernel."""
-        rows, columns, second = Signal(self.side), Signal(self.side), Signal()
-        if self.side == 3:
-            # A group is a row of the first or the second kernel; of K = 1 it has the lowest bit.
-            first, other = chosen[:3], chosen[3:]
-            m.d.comb += [
-                rows.eq(first | other),
-                columns.eq(select(chosen, lows)),
-                second.eq(other.any()),
-            ]
-            return rows, columns, second
-        one_hot = Signal(self.layouts.pattern_bits)
-        m.d.comb += one_hot.eq(Cat(Mux(c, low, 0) for c, low in zip(chosen, lows, strict=True)))
-
-        def places(side: int, kernels: int) -> None:
-            positions = [divmod(n % side**2, side) for n in range(kernels * side**2)]
-            for place in range(side):
-                in_row = [one_hot[n] for n, (r, _) in enumerate(positions) if r == place]
-                in_column = [one_hot[n] for n, (_, s) in enumerate(positions) if s == place]
-                m.d.comb += [
-                    rows[place].eq(Cat(in_row).any()),
-                    columns[place].eq(Cat(in_column).any()),
-                ]
-
-        with m.Switch(self.matched.payload.kernel):
-            with m.Case(0):
-                m.d.comb += [rows.eq(1), columns.eq(1), second.eq(one_hot[PAIR_OFFSET])]
-            with m.Case(1):
-                places(3, 2)
-                m.d.comb += second.eq(one_hot[PAIR_OFFSET : 2 * PAIR_OFFSET].any())
-            if self.side > 5:
-                with m.Case(2):
-                    places(5, 1)
-            with m.Case(self.side // 2):  # a group is a row of the kernel
-                m.d.comb += [rows.eq(chosen), columns.eq(select(chosen, lows))]
-        return rows, columns, second

@@ -7,8 +7,16 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from evenspike_core.arch import COUNT_BITS, HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
+from evenspike_core.arch import (
+    COUNT_BITS,
+    HEADER_UNITS,
+    PID_BITS,
+    SLOTS_MAX,
+    TOKEN_BITS,
+    Arch,
+)
 from evenspike_hw.rtl.layouts import (
+    FILTER_BITS,
     SLOT_BITS,
     UNIT_BITS,
     Layouts,
@@ -200,10 +208,11 @@ class Unpacker(wiring.Component):
         first, weight = Signal(layouts.header_unit_bits), Signal(layouts.weight_address_bits)
         lanes = Signal(self.arch.pes)
         headers, last = Signal(SLOT_BITS + 1), Signal(layouts.fetch_bits)
+        tail, pattern = Signal(layouts.place_bits), Signal(FILTER_BITS)
         # Of the kernel of the weight in this cycle.
         next_line, next_lanes = Signal(layouts.line_bits), Signal(self.arch.pes)
         block, next_block = line[layouts.lane_bits :], next_line[layouts.lane_bits :]
-        position = Signal(layouts.wsp_bits)
+        position, begins = Signal(layouts.wsp_bits), Signal()  # begins: its channel
         m.d.sync += flush.eq(tokens.ends)
         m.d.comb += [
             closes.eq(flush | (opened & tokens.opens)),
@@ -214,13 +223,15 @@ class Unpacker(wiring.Component):
                 | (1 << next_line[: layouts.lane_bits])
             ),
             position.eq(1 << tokens.pid),
+            begins.eq(tokens.opens & (~opened | (next_line != line))),
             self.table_write.enable.eq(closes),
             self.table_write.half.eq(context.half),
             self.table_write.line.eq(line),
             self.table_write.data.first.eq(first),
             self.table_write.data.weight.eq(weight),
             self.table_write.data.last.eq(last),
-            self.table_write.data.full.eq(first[0] == headers[0]),
+            self.table_write.data.tail.eq(tail),
+            self.table_write.pattern.eq(pattern),
             self.presence_write.clear.eq(tokens.counts),
             self.presence_write.enable.eq(tokens.weighs),
             self.presence_write.half.eq(context.half),
@@ -238,21 +249,29 @@ class Unpacker(wiring.Component):
                         self.header_write.data.eq(join_header(wsp, slot, side)),
                     ]
 
+        # Behind the channel's last header: from the place of the first header of its first fetch on.
+        end = Signal(range(SLOTS_MAX + self.arch.fetch_units))
         with m.Switch(context.kernel):
-            with m.Case(0, 1):
-                m.d.comb += last.eq((headers + first[0] - 1) >> 1)
-            if 5 in layouts.sides:
-                with m.Case(2):
-                    m.d.comb += last.eq(headers - 1)
-            if 7 in layouts.sides:
-                with m.Case(3):
-                    m.d.comb += last.eq((headers << 1) - 1)
+            for code, side in enumerate(layouts.sides):
+                kernels = layouts.fetched(side)
+                halves = max(1, HEADER_UNITS[side] // self.arch.fetch_units)
+                shift = exact_log2(kernels)
+                with m.Case(code):
+                    m.d.comb += [
+                        end.eq(headers + first[:shift] - 1),
+                        last.eq(((end >> shift) + 1) * halves - 1),
+                        tail.eq(end[:shift]),
+                    ]
 
         m.d.sync += written.eq(next_written)
         with m.If(tokens.counts):
             m.d.sync += [opened.eq(0), written.eq(0)]
         with m.If(tokens.weighs):
-            m.d.sync += [wsp.eq(Mux(tokens.opens, 0, wsp) | position), lanes.eq(next_lanes)]
+            m.d.sync += [
+                wsp.eq(Mux(tokens.opens, 0, wsp) | position),
+                pattern.eq(Mux(begins, 0, pattern) | position),
+                lanes.eq(next_lanes),
+            ]
         with m.If(tokens.opens):
             m.d.sync += [
                 opened.eq(1),
@@ -260,7 +279,7 @@ class Unpacker(wiring.Component):
                 slot.eq(tokens.kernel & ((1 << context.log_slots) - 1)),
                 headers.eq(headers + 1),
             ]
-            with m.If(~opened | (next_line != line)):
+            with m.If(begins):
                 m.d.sync += [
                     first.eq(next_written),
                     headers.eq(1),

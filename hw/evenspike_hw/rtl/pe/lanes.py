@@ -1,0 +1,173 @@
+"""Lanes: weights that wait for each of a PE's adders."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import WEIGHT_BITS, Layouts
+from evenspike_hw.rtl.ram import LutRam
+
+WAYS = 2
+"""Weights that come in a cycle, at most."""
+
+
+class Lane(wiring.Component):
+    """A queue that takes two weights a cycle and issues one.
+
+    pushes: of this cycle, in their order. room: there is place for two, a register.
+    issue: the row whose psum is read in this cycle. addend: the weight of the issue of the cycle
+        before; stays until the next. empty: a register.
+
+    Latency 1: pushed in cycle c, it issues in c + 1 if it is the head by then; one a cycle, no
+    back-pressure behind it. An issue in c makes room from c + 1 on.
+
+    docs/timing.md, "Selector, gates and accumulators".
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        self.layouts = Layouts(arch)
+        super().__init__(
+            {
+                "pushes": In(data.ArrayLayout(self.layouts.addition, WAYS)),
+                "room": Out(1, init=1),
+                "issue": Out(self.layouts.row_read),
+                "addend": Out(signed(WEIGHT_BITS)),
+                "empty": Out(1, init=1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """The places of even and of odd number are memories of their own, so that each has one
+        write a cycle.
+        """
+        m = Module()
+        depth = self.arch.lane_depth
+        word = data.StructLayout({"row": self.layouts.row_bits, "weight": signed(WEIGHT_BITS)})
+        # `tail` and `head` count modulo `depth`.
+        tail, head = Signal(range(depth)), Signal(range(depth))
+        level, after = Signal(range(depth + 1)), Signal(range(depth + 1))
+        first, second = self.pushes[0], self.pushes[1]
+        any_, both = Signal(), Signal()
+        m.d.comb += [
+            any_.eq(first.enable | second.enable),
+            both.eq(first.enable & second.enable),
+            after.eq(level + any_ + both - self.issue.enable),
+            self.issue.enable.eq(~self.empty),
+        ]
+        m.d.sync += [
+            level.eq(after),
+            self.empty.eq(after == 0),
+            self.room.eq(after <= depth - WAYS),
+            tail.eq(tail + any_ + both),
+            head.eq(head + self.issue.enable),
+        ]
+        words = []
+        for bank in range(WAYS):
+            memory = LutRam(word, depth // WAYS)
+            m.submodules[f"places{bank}"] = memory
+            write, read = memory.write_port(), memory.read_port(domain="comb")
+            opens = tail[0] == bank  # the first of this cycle comes here
+            takes_first = opens & first.enable
+            m.d.comb += [
+                write.en.eq(Mux(opens, any_, both)),
+                write.addr.eq((tail + (WAYS - 1 - bank))[1:]),
+                write.data.row.eq(Mux(takes_first, first.row, second.row)),
+                write.data.weight.eq(Mux(takes_first, first.weight, second.weight)),
+                read.addr.eq(head[1:]),
+            ]
+            words.append(read.data)
+        m.d.comb += self.issue.row.eq(Mux(head[0], words[1].row, words[0].row))
+        m.d.sync += self.addend.eq(Mux(head[0], words[1].weight, words[0].weight))
+        return m
+
+
+class Lanes(wiring.Component):
+    """Stage S4, and a lane for each bank of the accumulators.
+
+    selected: see `Selector`; what leaves S3 in this cycle reads the weight banks. weights: of the
+        even and the odd bank, in the cycle after the read, where they stay until the next.
+    issue, addends: of each lane, see `Lane`. busy: any issues in this cycle.
+    marker, ends_round, frees: a marker issues in this cycle.
+
+    S4 gives up its weights, to the lanes of the timesteps that fire, in a cycle in which every lane
+    has room for two: from the cycle after they were read on, and it takes the next in that cycle. A
+    marker issues in a cycle in which all lanes are empty.
+
+    docs/timing.md, "Selector, gates and accumulators".
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        self.layouts = Layouts(arch)
+        banks = arch.banks
+        super().__init__(
+            {
+                "selected": In(stream.Signature(self.layouts.selected)),
+                "weights": In(data.ArrayLayout(signed(WEIGHT_BITS), WAYS)),
+                "issue": Out(data.ArrayLayout(self.layouts.row_read, banks)),
+                "addends": Out(data.ArrayLayout(signed(WEIGHT_BITS), banks)),
+                "busy": Out(1),
+                "marker": Out(1),
+                "ends_round": Out(1),
+                "frees": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        banks = range(self.arch.banks)
+        lanes = [Lane(self.arch) for _ in banks]
+        valid, leaves = Signal(), Signal()
+        held = Signal(self.layouts.selected)
+        # Which lanes a weight is for: those of the timesteps that fire, for its row.
+        fires = Signal(data.ArrayLayout(self.arch.banks, WAYS))
+        given = self.selected.payload
+        m.d.comb += [
+            leaves.eq(
+                valid
+                & Mux(
+                    held.marker,
+                    Cat(lane.empty for lane in lanes).all(),
+                    Cat(lane.room for lane in lanes).all(),
+                )
+            ),
+            self.selected.ready.eq(~valid | leaves),
+            self.busy.eq(~Cat(lane.empty for lane in lanes).all()),
+            self.marker.eq(leaves & held.marker),
+            self.ends_round.eq(held.ends_round),
+            self.frees.eq(held.frees),
+        ]
+        with m.If(self.selected.valid & self.selected.ready):
+            m.d.sync += [valid.eq(1), held.eq(given)]
+            for way, one in enumerate(given.ways):
+                skew = self.layouts.skew(one.row)
+                with m.Switch(skew):
+                    for value in banks:
+                        with m.Case(value):
+                            m.d.sync += fires[way].eq(
+                                Cat(
+                                    one.enable & given.mask[lane ^ value]
+                                    if lane ^ value < self.arch.timesteps
+                                    else 0
+                                    for lane in banks
+                                )
+                            )
+        with m.Elif(leaves):
+            m.d.sync += valid.eq(0)
+        for number, lane in enumerate(lanes):
+            m.submodules[f"lane{number}"] = lane
+            m.d.comb += [
+                self.issue[number].eq(lane.issue),
+                self.addends[number].eq(lane.addend),
+            ]
+            for way in range(WAYS):
+                m.d.comb += [
+                    lane.pushes[way].enable.eq(leaves & ~held.marker & fires[way][number]),
+                    lane.pushes[way].row.eq(held.ways[way].row),
+                    lane.pushes[way].weight.eq(self.weights[way]),
+                ]
+        return m

@@ -20,8 +20,8 @@ from evenspike_sim.loader import I64, LoadedChunk
 
 PSUM_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
 PSUM_MIN = -PSUM_MAX - 1
-NEVER = -2
-"""Before every cycle, and before the cycle ahead of the first."""
+NEVER = -9
+"""Before every cycle, and before those ahead of the first that still count."""
 DECODE_LATENCY = 2
 """Cycles from the APU's start to its first row visit (read of the row count)."""
 
@@ -45,24 +45,26 @@ class At(IntEnum):
     """Columns of `Stages.pe`: when a stage of a PE last moved on, as a cycle."""
 
     DROPPED = 0
-    """the filter dropped a broadcast: the cycle of that"""
-    PUSHES = 1
-    """no cycle: how many broadcasts went into the FIFO"""
-    LINE = 2
+    """broadcast of the last activation that the filter dropped"""
+    DROPPED_BEFORE = 1
+    """broadcast of the one before"""
+    PUSHES = 2
+    """no cycle: how many activations went into the FIFO"""
+    LINE = 3
     """M1 gave up its activation"""
-    FETCH = 3
+    FETCH = 4
     """M2 gave up its activation, with its last fetch"""
-    SELECT = 4
+    SELECT = 5
     """S1 gave up its entry, with its last selection"""
-    PLACE = 5
+    PLACE = 6
     """S2 gave up its selection"""
-    READ = 6
+    READ = 7
     """S3 gave up its selection, which reads the weight banks"""
-    ISSUE = 7
+    ISSUE = 8
     """S4 gave up its weights; where one is selected a cycle there is no S4: as READ"""
 
 
-DROPPED, PUSHES, LINE, FETCH, SELECT, PLACE, READ, ISSUE = (int(column) for column in At)
+DROPPED, DROPPED_BEFORE, PUSHES, LINE, FETCH, SELECT, PLACE, READ, ISSUE = map(int, At)
 """The columns as numbers: compiled code knows no enumeration."""
 
 
@@ -96,7 +98,7 @@ class Stages:
         lanes = arch.banks if arch.issue > 1 else 0
         self.apu = np.zeros(3, dtype=np.int64)
         self.pe = np.zeros((pes, len(At)), dtype=np.int64)
-        self.pe[:, At.DROPPED] = NEVER
+        self.pe[:, [At.DROPPED, At.DROPPED_BEFORE]] = NEVER
         self.pops = np.zeros((pes, arch.fifo_depth), dtype=np.int64)
         self.credits = np.zeros((pes, arch.match_depth), dtype=np.int64)
         self.lanes = np.zeros((pes, lanes, 2), dtype=np.int64)
@@ -145,21 +147,24 @@ class Window:
 @nb.njit(cache=True, nogil=True)
 def _room(pe: int, cycle: int, at: I64, pops: I64) -> int:
     """First cycle from `cycle` on in which the PE takes a broadcast."""
-    depth = pops.shape[1]
-    pushes = at[pe, PUSHES]
+    depth, pushes = pops.shape[1], at[pe, PUSHES]
     if pushes >= depth:
         cycle = max(cycle, pops[pe, pushes % depth] + 1)
-    # What the filter drops has a place for the cycle in which it is looked at.
-    if cycle == at[pe, DROPPED] + 1 and pushes + 1 >= depth:
-        if depth == 1 or pops[pe, (pushes + 1) % depth] >= cycle:
-            cycle += 1
-    return cycle
+    while True:
+        # What the filter drops has a place for two cycles.
+        dropped = int(at[pe, DROPPED] >= cycle - 2) + int(at[pe, DROPPED_BEFORE] >= cycle - 2)
+        makes_room = pushes + dropped - depth  # the number of a pop
+        if dropped == 0 or makes_room < 0:
+            return cycle
+        if makes_room < pushes and pops[pe, makes_room % depth] < cycle:
+            return cycle
+        cycle += 1
 
 
 @nb.njit(cache=True, nogil=True)
 def _pop(pe: int, cycle: int, resume: int, at: I64, pops: I64) -> None:
     """What passes the filter, broadcast in `cycle`, up to the cycle in which it leaves M1."""
-    pop = max(cycle + 2, at[pe, LINE], resume)
+    pop = max(cycle + 3, at[pe, LINE], resume)
     pops[pe, at[pe, PUSHES] % pops.shape[1]] = pop
     at[pe, PUSHES] += 1
     at[pe, LINE] = max(pop + 1, at[pe, FETCH])
@@ -365,7 +370,7 @@ def run_chunk(
                     needed = False
                     earliest = cycle + 1
                     waited = earliest - 1
-                    while waited != earliest:  # what is in the input register can be in the way
+                    while waited != earliest:  # what will be dropped can be in the way
                         waited = earliest
                         for pe in range(pes):
                             if kernel_start[pe, c + 1] > kernel_start[pe, c]:
@@ -381,6 +386,7 @@ def run_chunk(
                             continue
                         counts[9] += 1
                         if patterns[pe, c] & positions == 0:
+                            at[pe, DROPPED_BEFORE] = at[pe, DROPPED]
                             at[pe, DROPPED] = cycle
                             continue
                         _pop(pe, cycle, resume, at, pops)

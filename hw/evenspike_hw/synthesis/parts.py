@@ -20,9 +20,13 @@ from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.loader import Loader
 from evenspike_hw.rtl.logits import LogitWriter
 from evenspike_hw.rtl.pe.accumulators import Accumulators
+from evenspike_hw.rtl.pe.bank import Bank
 from evenspike_hw.rtl.pe.channel_table import ChannelTable
+from evenspike_hw.rtl.pe.filter import Filter
 from evenspike_hw.rtl.pe.gates import Gates
+from evenspike_hw.rtl.pe.lanes import Lanes
 from evenspike_hw.rtl.pe.lif import Lif
+from evenspike_hw.rtl.pe.markers import Markers
 from evenspike_hw.rtl.pe.matcher import Matcher
 from evenspike_hw.rtl.pe.pe import Pe
 from evenspike_hw.rtl.pe.scratchpad import Scratchpad
@@ -44,6 +48,10 @@ def _queue(arch: Arch) -> wiring.Component:
     return Fifo(Layouts(arch).matched, arch.match_depth)
 
 
+def _bank(arch: Arch) -> wiring.Component:
+    return Bank(arch, 1 if arch.issue > 1 else arch.timesteps)
+
+
 PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
     "top": Accelerator,
     "array": Array,
@@ -51,12 +59,16 @@ PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
     "unpacker": Unpacker,
     "scratchpad": Scratchpad,
     "channel_table": ChannelTable,
+    "filter": Filter,
     "fifo": _fifo,
     "matcher": Matcher,
     "queue": _queue,
     "selector": Selector,
     "gates": Gates,
+    "lanes": Lanes,
+    "bank": _bank,
     "accumulators": Accumulators,
+    "markers": lambda _: Markers(),
     "lif": Lif,
     "apu": Apu,
     "spikes": SpikeMemory,

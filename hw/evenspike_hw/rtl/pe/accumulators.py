@@ -23,7 +23,7 @@ class Accumulators(wiring.Component):
     sums: the row that was drained in the cycle before, by timesteps; stays until the next read.
     overflow: an adder has saturated since `clear_overflow`, which a new saturation outweighs.
 
-    Latency and throughput are those of `Bank`; `overflow` shows an issue in cycle g from g + 2 on.
+    Latency and throughput are those of `Bank`; `overflow` shows an issue in cycle g from g + 3 on.
 
     docs/timing.md, "Selector, gates and accumulators"; u-Ticket section IV-B.
     """

@@ -11,7 +11,7 @@ from evenspike_hw.rtl.layouts import FILTER_BITS, Layouts
 
 
 class Filter(wiring.Component):
-    """An input register, and the count of what the FIFO behind it has or may get.
+    """Two input registers, and the count of what the FIFO behind them has or may get.
 
     activation: what the APU broadcasts; ready: the PE is not full, a function of a register.
     pattern_read, pattern: the OR of the WSPs of the activation's channel; it comes in the next
@@ -19,9 +19,9 @@ class Filter(wiring.Component):
     passed: to the FIFO, which has `fifo_depth` places and so takes it at once.
     popped: something leaves the FIFO in this cycle.
 
-    Latency 1: what is broadcast in cycle c is in the register in c + 1, and passes in c + 1 or is
-    dropped. One activation a cycle. It has a place from c + 1 on: until it is popped, or for that
-    one cycle. For K > 3 everything passes, as every marker does.
+    Latency 2: what is broadcast in cycle c passes in c + 2, or is dropped. One activation a cycle.
+    It has a place from c + 1 on: until it is popped, or for those two cycles. For K > 3 everything
+    passes, as every marker does.
 
     docs/timing.md, "Filter, FIFO and matcher".
     """
@@ -41,11 +41,14 @@ class Filter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        taken, valid, meets = Signal(), Signal(), Signal()
         depth = self.arch.fifo_depth
-        places, full = Signal(range(depth + 1)), Signal()
-        given, held = self.activation.payload, self.passed.payload
-        held_item = Signal.like(given)
+        given = self.activation.payload
+        taken = Signal()
+        places, after, full = Signal(range(depth + 1)), Signal(range(depth + 1)), Signal()
+        # The activation, first beside the memory's output, then beside what that was.
+        arrived, looked_at = Signal.like(given), Signal.like(given)
+        arrived_valid, valid, meets = Signal(), Signal(), Signal()
+        pattern = Signal.like(self.pattern)
         m.d.comb += [
             self.activation.ready.eq(~full),
             taken.eq(self.activation.valid & ~full),
@@ -53,25 +56,24 @@ class Filter(wiring.Component):
             self.pattern_read.half.eq(given.half),
             self.pattern_read.line.eq(given.line),
         ]
-        m.d.sync += valid.eq(taken)
-        with m.If(taken):
-            m.d.sync += held_item.eq(given)
+        m.d.sync += [
+            arrived_valid.eq(taken),
+            arrived.eq(given),
+            valid.eq(arrived_valid),
+            looked_at.eq(arrived),
+            pattern.eq(self.pattern),
+        ]
 
         positions = Cat(
-            held_item.rows[r] & held_item.columns[s]
+            looked_at.rows[r] & looked_at.columns[s]
             for r in range(FILTER_SIDE)
             for s in range(FILTER_SIDE)
         )
         m.d.comb += [
-            held.eq(held_item),
-            meets.eq(
-                held_item.marker | (held_item.kernel > 1) | (self.pattern & positions).any()
-            ),
+            meets.eq(looked_at.marker | (looked_at.kernel > 1) | (pattern & positions).any()),
+            self.passed.payload.eq(looked_at),
             self.passed.valid.eq(valid & meets),
+            after.eq(places + taken - self.popped - (valid & ~meets)),
         ]
-
-        # At most one comes and two go in a cycle.
-        after = Signal.like(places)
-        m.d.comb += after.eq(places + taken - self.popped - (valid & ~meets))
         m.d.sync += [places.eq(after), full.eq(after == depth)]
         return m

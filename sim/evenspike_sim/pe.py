@@ -22,6 +22,10 @@ PSUM_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
 PSUM_MIN = -PSUM_MAX - 1
 NEVER = -9
 """Before every cycle, and before those ahead of the first that still count."""
+IN_FLIGHT = 3
+"""Selections between S1 and the lanes: S2, S3, S4. Where one weight issues it does so in S3."""
+WAYS = 2
+"""Weights of a selection, at most."""
 DECODE_LATENCY = 2
 """Cycles from the APU's start to its first row visit (read of the row count)."""
 
@@ -55,16 +59,10 @@ class At(IntEnum):
     FETCH = 4
     """M2 gave up its activation, with its last fetch"""
     SELECT = 5
-    """S1 gave up its entry, with its last selection"""
-    PLACE = 6
-    """S2 gave up its selection"""
-    READ = 7
-    """S3 gave up its selection, which reads the weight banks"""
-    ISSUE = 8
-    """S4 gave up its weights; where one is selected a cycle there is no S4: as READ"""
+    """S1 gave up its entry, with its last selection; a marker issues then"""
 
 
-DROPPED, DROPPED_BEFORE, PUSHES, LINE, FETCH, SELECT, PLACE, READ, ISSUE = map(int, At)
+DROPPED, DROPPED_BEFORE, PUSHES, LINE, FETCH, SELECT = map(int, At)
 """The columns as numbers: compiled code knows no enumeration."""
 
 
@@ -81,8 +79,10 @@ class Stages:
     """[pes, fifo_depth], ring: pops of the FIFO"""
     credits: I64 = field(init=False)
     """[pes, match_depth]: when each credit for a fetch came back"""
+    selections: I64 = field(init=False)
+    """[pes, IN_FLIGHT, 1 + lanes], the latest first: its cycle, and what each lane gets of it"""
     lanes: I64 = field(init=False)
-    """[pes, lanes, 2]: last issue of each lane, pushes so far; no lanes where one weight issues"""
+    """[pes, lanes, 2]: last issue of each lane, weights so far; no lanes where one weight issues"""
     issues: I64 = field(init=False)
     """[pes, lanes, lane_depth], ring: issues of each lane"""
     worked: I64 = field(init=False)
@@ -101,6 +101,8 @@ class Stages:
         self.pe[:, [At.DROPPED, At.DROPPED_BEFORE]] = NEVER
         self.pops = np.zeros((pes, arch.fifo_depth), dtype=np.int64)
         self.credits = np.zeros((pes, arch.match_depth), dtype=np.int64)
+        self.selections = np.zeros((pes, IN_FLIGHT, 1 + lanes), dtype=np.int64)
+        self.selections[:, :, 0] = NEVER
         self.lanes = np.zeros((pes, lanes, 2), dtype=np.int64)
         self.issues = np.zeros((pes, lanes, arch.lane_depth), dtype=np.int64)
         self.worked = np.full((pes, arch.lane_depth + 2), NEVER, dtype=np.int64)
@@ -112,7 +114,7 @@ class Stages:
     @property
     def gate(self) -> I64:
         """Cycle in which each PE has issued its last marker."""
-        found: I64 = self.pe[:, At.ISSUE].copy()
+        found: I64 = self.pe[:, At.SELECT].copy()
         return found
 
 
@@ -201,30 +203,46 @@ def _lane(row: int, lanes: int) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def _leaves(pe: int, lanes: I64, at: I64, issues: I64) -> int:
-    """The cycle in which weights that were read leave S4: all lanes have room for two."""
+def _select(pe: int, cycle: int, selections: I64, lanes: I64, issues: I64) -> int:
+    """First cycle from `cycle` on in which S1 selects: each lane has room, beside what it has, for
+    all that is in flight and this.
+    """
     depth = issues.shape[2]
-    cycle = at[pe, READ] + 1
-    for lane in range(lanes.shape[1]):
-        behind = lanes[pe, lane, 1] - depth + 1  # the issue that makes room
-        if behind >= 0:
-            cycle = max(cycle, issues[pe, lane, behind % depth] + 1)
+    room = depth - WAYS * (IN_FLIGHT + 1)
+    lane = 0
+    while lane < lanes.shape[1]:
+        there = lanes[pe, lane, 1]
+        for number in range(IN_FLIGHT):
+            if selections[pe, number, 0] >= cycle - IN_FLIGHT:
+                there -= selections[pe, number, 1 + lane]
+        makes_room = there - room - 1  # the number of an issue
+        if makes_room >= 0 and issues[pe, lane, makes_room % depth] >= cycle:
+            cycle += 1
+            lane = 0
+        else:
+            lane += 1
+    for number in range(IN_FLIGHT - 1, 0, -1):
+        selections[pe, number] = selections[pe, number - 1]
+    selections[pe, 0] = 0
+    selections[pe, 0, 0] = cycle
     return cycle
 
 
 @nb.njit(cache=True, nogil=True)
 def _issue(
-    pe: int, row: int, mask: int, at: I64, lanes: I64, issues: I64, worked: I64, busy: I64
+    pe: int, row: int, mask: int, selections: I64, lanes: I64, issues: I64, worked: I64, busy: I64
 ) -> None:
-    """A weight leaves S4: the lane of each timestep that fires issues it."""
+    """A weight of the latest selection: the lane of each timestep that fires issues it."""
     first, depth = _lane(row, lanes.shape[1]), issues.shape[2]
+    written = selections[pe, 0, 0] + IN_FLIGHT
     for time in range(lanes.shape[1]):
         if mask >> time & 1:
             lane = first ^ time
-            cycle = max(lanes[pe, lane, 0], at[pe, ISSUE]) + 1
+            cycle = max(lanes[pe, lane, 0], written) + 1
             issues[pe, lane, lanes[pe, lane, 1] % depth] = cycle
             lanes[pe, lane, 0] = cycle
             lanes[pe, lane, 1] += 1
+            selections[pe, 0, 1 + lane] += 1
             place = cycle % worked.shape[1]
             if worked[pe, place] != cycle:
                 worked[pe, place] = cycle
@@ -292,6 +310,7 @@ def run_chunk(
     at: I64,
     pops: I64,
     credits: I64,
+    selections: I64,
     lanes: I64,
     issues: I64,
     worked: I64,
@@ -303,7 +322,7 @@ def run_chunk(
     """Broadcast the activations of channels [first, end) and let every PE work them off.
 
     start: cycle from which the APU may begin. resume: first cycle in which a PE may pop an
-    activation of this round. Ends with the chunk's marker: `at[pe, ISSUE]` is then its cycle.
+    activation of this round. Ends with the chunk's marker: `at[pe, SELECT]` is then its cycle.
     """
     pes = pops.shape[0]
     pairs = lanes.shape[1] > 0
@@ -431,13 +450,8 @@ def run_chunk(
                             # Matches of even and odd addresses: the next of each bank.
                             following[0], following[1] = 0, 0
                             while left:
-                                selected = max(selected + 1, at[pe, PLACE])
-                                at[pe, PLACE] = max(selected + 1, at[pe, READ])
-                                at[pe, READ] = max(at[pe, PLACE] + 1, at[pe, ISSUE])
-                                if pairs:
-                                    at[pe, ISSUE] = _leaves(pe, lanes, at, issues)
-                                else:
-                                    at[pe, ISSUE] = at[pe, READ]
+                                selected = _select(pe, selected + 1, selections, lanes, issues)
+                                if not pairs:
                                     busy[pe] += 1
                                 for bank in range(banks):
                                     one = following[bank]
@@ -449,7 +463,16 @@ def run_chunk(
                                     left -= 1
                                     neuron = found_row[one]
                                     if pairs:
-                                        _issue(pe, neuron, mask, at, lanes, issues, worked, busy)
+                                        _issue(
+                                            pe,
+                                            neuron,
+                                            mask,
+                                            selections,
+                                            lanes,
+                                            issues,
+                                            worked,
+                                            busy,
+                                        )
                                     _accumulate(
                                         pe,
                                         neuron,
@@ -475,14 +498,11 @@ def run_chunk(
     for pe in range(pes):
         _pop(pe, cycle, resume, at, pops)
         credit = _fetch(pe, at[pe, LINE] + 1, at, credits)
-        at[pe, SELECT] = max(_load(pe, credit, at, credits) + 1, at[pe, PLACE])
-        at[pe, PLACE] = max(at[pe, SELECT] + 1, at[pe, READ])
-        at[pe, READ] = max(at[pe, PLACE] + 1, at[pe, ISSUE])
-        if pairs:
-            # It leaves S4 when the lanes are empty.
-            at[pe, ISSUE] = max(at[pe, READ], lanes[pe, :, 0].max()) + 1
-        else:
-            at[pe, ISSUE] = at[pe, READ]
+        # It issues when the stages behind S1, and the lanes, are empty.
+        empty = selections[pe, 0, 0] + (IN_FLIGHT + 1 if pairs else IN_FLIGHT)
+        for lane in range(lanes.shape[1]):
+            empty = max(empty, lanes[pe, lane, 0] + 1)
+        at[pe, SELECT] = max(_load(pe, credit, at, credits) + 1, empty)
 
 
 def broadcast(
@@ -523,6 +543,7 @@ def broadcast(
         stages.pe,
         stages.pops,
         stages.credits,
+        stages.selections,
         stages.lanes,
         stages.issues,
         stages.worked,

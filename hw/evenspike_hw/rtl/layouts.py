@@ -326,29 +326,23 @@ class Layouts:
 
     @property
     def selected(self) -> data.StructLayout:
-        """What the selector hands on: a matched weight of each way, or a marker.
+        """What the selector hands on: a matched weight of each way.
 
         ways: one, or two of which the first has an even, the second an odd address. enable: there
             is one. row: of the accumulators. mask: of the spikes that all of them meet.
         """
+        way = {"enable": 1, "address": self.weight_address_bits, "row": self.row_bits}
         return data.StructLayout(
             {
-                "marker": 1,
-                "ends_round": 1,
-                "frees": 1,
                 "mask": self.arch.timesteps,
-                "ways": data.ArrayLayout(
-                    data.StructLayout(
-                        {
-                            "enable": 1,
-                            "address": self.weight_address_bits,
-                            "row": self.row_bits,
-                        }
-                    ),
-                    self.arch.issue,
-                ),
+                "ways": data.ArrayLayout(data.StructLayout(way), self.arch.issue),
             }
         )
+
+    @property
+    def marker(self) -> data.StructLayout:
+        """A marker that issues. ends_round, frees: as in `activation`."""
+        return data.StructLayout({"enable": 1, "ends_round": 1, "frees": 1})
 
     @property
     def load_context(self) -> data.StructLayout:

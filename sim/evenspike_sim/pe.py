@@ -22,6 +22,10 @@ PSUM_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
 PSUM_MIN = -PSUM_MAX - 1
 NEVER = -9
 """Before every cycle, and before those ahead of the first that still count."""
+HELD = 2
+"""Cycles from a pop of the FIFO to the one in which its place can be taken."""
+DROPS = 3
+"""Cycles in which an activation has a place that the filter will drop, or has dropped."""
 IN_FLIGHT = 3
 """Selections between S1 and the lanes: S2, S3, S4. Where one weight issues it does so in S3."""
 WAYS = 2
@@ -52,17 +56,19 @@ class At(IntEnum):
     """broadcast of the last activation that the filter dropped"""
     DROPPED_BEFORE = 1
     """broadcast of the one before"""
-    PUSHES = 2
+    DROPPED_FIRST = 2
+    """and of the one before that"""
+    PUSHES = 3
     """no cycle: how many activations went into the FIFO"""
-    LINE = 3
+    LINE = 4
     """M1 gave up its activation"""
-    FETCH = 4
+    FETCH = 5
     """M2 gave up its activation, with its last fetch"""
-    SELECT = 5
+    SELECT = 6
     """S1 gave up its entry, with its last selection; a marker issues then"""
 
 
-DROPPED, DROPPED_BEFORE, PUSHES, LINE, FETCH, SELECT = map(int, At)
+DROPPED, DROPPED_BEFORE, DROPPED_FIRST, PUSHES, LINE, FETCH, SELECT = map(int, At)
 """The columns as numbers: compiled code knows no enumeration."""
 
 
@@ -98,7 +104,7 @@ class Stages:
         lanes = arch.banks if arch.issue > 1 else 0
         self.apu = np.zeros(3, dtype=np.int64)
         self.pe = np.zeros((pes, len(At)), dtype=np.int64)
-        self.pe[:, [At.DROPPED, At.DROPPED_BEFORE]] = NEVER
+        self.pe[:, [At.DROPPED, At.DROPPED_BEFORE, At.DROPPED_FIRST]] = NEVER
         self.pops = np.zeros((pes, arch.fifo_depth), dtype=np.int64)
         self.credits = np.zeros((pes, arch.match_depth), dtype=np.int64)
         self.selections = np.zeros((pes, IN_FLIGHT, 1 + lanes), dtype=np.int64)
@@ -151,14 +157,16 @@ def _room(pe: int, cycle: int, at: I64, pops: I64) -> int:
     """First cycle from `cycle` on in which the PE takes a broadcast."""
     depth, pushes = pops.shape[1], at[pe, PUSHES]
     if pushes >= depth:
-        cycle = max(cycle, pops[pe, pushes % depth] + 1)
+        cycle = max(cycle, pops[pe, pushes % depth] + HELD)
     while True:
-        # What the filter drops has a place for two cycles.
-        dropped = int(at[pe, DROPPED] >= cycle - 2) + int(at[pe, DROPPED_BEFORE] >= cycle - 2)
+        # What the filter drops has a place for a while.
+        dropped = int(at[pe, DROPPED] >= cycle - DROPS)
+        dropped += int(at[pe, DROPPED_BEFORE] >= cycle - DROPS)
+        dropped += int(at[pe, DROPPED_FIRST] >= cycle - DROPS)
         makes_room = pushes + dropped - depth  # the number of a pop
         if dropped == 0 or makes_room < 0:
             return cycle
-        if makes_room < pushes and pops[pe, makes_room % depth] < cycle:
+        if makes_room < pushes and pops[pe, makes_room % depth] + HELD <= cycle:
             return cycle
         cycle += 1
 
@@ -405,6 +413,7 @@ def run_chunk(
                             continue
                         counts[9] += 1
                         if patterns[pe, c] & positions == 0:
+                            at[pe, DROPPED_FIRST] = at[pe, DROPPED_BEFORE]
                             at[pe, DROPPED_BEFORE] = at[pe, DROPPED]
                             at[pe, DROPPED] = cycle
                             continue

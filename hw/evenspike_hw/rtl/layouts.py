@@ -222,9 +222,8 @@ class Layouts:
     def activation(self) -> data.StructLayout:
         """What the APU broadcasts and the FIFOs hold.
 
-        marker: the chunk's end; of the fields that follow, only those up to `round` count.
+        marker: the chunk's end; of the fields that follow, only the next two count.
         ends_round, frees: the marker ends its round; gives up its half of the scratchpad.
-        round: low bit of the number of the round.
         half: of the scratchpad. kernel, log_stride: of the segment; code 0 to 3 for the sides
             1, 3, 5, 7, and log2.
         line: of the channel table. mask: bit t = timestep t of the group.
@@ -237,7 +236,6 @@ class Layouts:
                 "marker": 1,
                 "ends_round": 1,
                 "frees": 1,
-                "round": 1,
                 "half": 1,
                 "kernel": self.kernel_bits,
                 "log_stride": 1,
@@ -254,7 +252,7 @@ class Layouts:
     def broadcast(self) -> data.StructLayout:
         """What the APU has to know of the chunk that it broadcasts to a tile.
 
-        segment: the layer's input that it belongs to. kernel, half, round, ends_round, frees: as in
+        segment: the layer's input that it belongs to. kernel, half, ends_round, frees: as in
             `activation`.
         blocks: that the chunk touches. entry: where row 0 of the first of them starts, in the map
             of the round's group.
@@ -265,7 +263,6 @@ class Layouts:
                 "segment": SEGMENT,
                 "kernel": self.kernel_bits,
                 "half": 1,
-                "round": 1,
                 "ends_round": 1,
                 "frees": 1,
                 "blocks": 9,

@@ -24,8 +24,8 @@ PASSED_ON = ("marker", "ends_round", "frees", "kernel", "log_stride", "mask", "y
 class Matcher(wiring.Component):
     """WSP & position mask for every kernel of an activation's channel (u-Ticket section IV-B).
 
-    activation: the head of the FIFO, markers included. round: low bit of the current round; an
-        activation of another round waits.
+    activation: the head of the FIFO, markers included. round: low bit of the number of rounds that
+        have been drained; behind a marker that ends its round the next activation waits for it.
     table_read, line: the channel table; its line comes in the next cycle and stays until the next
         read. header_read, header: the header bank, likewise.
     matched: to the match queue; an entry for each fetch with a match, and for each marker. The
@@ -100,9 +100,11 @@ class Matcher(wiring.Component):
         # --- stage M0: pops the FIFO's head, which reads the channel's line of the table ----------
 
         head = self.activation.payload
-        pops = Signal()
+        pops, ended = Signal(), Signal()  # ended: low bit of the rounds whose marker was popped
+        with m.If(pops & head.marker & head.ends_round):
+            m.d.sync += ended.eq(~ended)
         m.d.comb += [
-            self.activation.ready.eq((head.round == self.round) & (~m1_valid | m1_leaves)),
+            self.activation.ready.eq((ended == self.round) & (~m1_valid | m1_leaves)),
             pops.eq(self.activation.valid & self.activation.ready),
             self.table_read.enable.eq(pops & ~head.marker),
             self.table_read.half.eq(head.half),

@@ -55,7 +55,7 @@ class Pe(wiring.Component):
     word: words of the weight stream. activation: what the APU broadcasts; ready: the PE is not
         full.
     presence_read, presence: which lanes of a block it has weights of, for the APU.
-    layer: see `PE_LAYER`. round: parity of the round whose activations may be popped.
+    layer: see `PE_LAYER`. round: low bit of the number of rounds that have been drained.
     drain: what is read in this cycle; bias_low, bias_high, valid, timesteps, carries: `Lif`.
     carry: the row that gets what has left the LIF for the next group.
     mask, logit: of the neuron that has left the LIF.

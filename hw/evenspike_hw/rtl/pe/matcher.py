@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from evenspike_core.arch import HEADER_UNITS, Arch
-from evenspike_hw.rtl.bits import popcount
+from evenspike_hw.rtl.bits import popcount, total
 from evenspike_hw.rtl.layouts import (
     COORDINATE_BITS,
     SLOT_BITS,
@@ -188,9 +188,12 @@ class Matcher(wiring.Component):
         wsp, pids = Signal(layouts.pattern_bits), Signal(layouts.pattern_bits)
         slots = Signal(data.ArrayLayout(SLOT_BITS, self.arch.fetch_units))
         base = Signal(layouts.weight_address_bits)
-        # Of the fetch before: where its weights begin and which there are, whose number is counted
-        # here; and the first half of a header that takes two.
-        last_base, last_wsp = Signal.like(base), Signal.like(wsp)
+        # Of the fetch before: where its weights begin and how many each group has; and the first half
+        # of a header that takes two.
+        last_base = Signal.like(base)
+        last_counts = [
+            Signal(range(width + 1), name=f"last_count{n}") for n, width in enumerate(layouts.groups)
+        ]
         first_half = Signal.like(header)
         positions = Signal(layouts.pattern_bits)
         with m.Switch(compared.kernel):
@@ -202,7 +205,7 @@ class Matcher(wiring.Component):
         out = self.matched.payload
         m.d.comb += [
             pids.eq(wsp & positions),
-            base.eq(Mux(compared.opens, compared.weight, last_base + popcount(last_wsp))),
+            base.eq(Mux(compared.opens, compared.weight, last_base + total(last_counts))),
             matches.eq(compared.marker | pids.any()),
             misses.eq(compared_valid & ~matches),
             self.matched.valid.eq(compared_valid & matches),
@@ -213,7 +216,10 @@ class Matcher(wiring.Component):
             *(out[name].eq(compared[name]) for name in PASSED_ON),
         ]
         with m.If(compared_valid):
-            m.d.sync += [last_base.eq(base), last_wsp.eq(wsp)]
+            m.d.sync += last_base.eq(base)
+            m.d.sync += [
+                count.eq(popcount(layouts.group(wsp, n))) for n, count in enumerate(last_counts)
+            ]
             if self.in_halves:
                 m.d.sync += first_half.eq(header)
 

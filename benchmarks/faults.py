@@ -25,12 +25,20 @@ BUILD = bench.ROOT / "build" / "mutants" / "faults"
 
 @dataclass(frozen=True)
 class Fault:
-    """component: whose bench has to find it, in the file that has its name."""
+    """component: whose bench has to find it, in the file that has its name. variant: of the bench,
+    where its Arch has no such piece.
+    """
 
     component: str
     name: str
     old: str
     new: str
+    variant: str = ""
+
+    @property
+    def bench(self) -> str:
+        """By the name that `tests/helpers/bench.py` has for it."""
+        return f"{self.component}:{self.variant}" if self.variant else self.component
 
     @property
     def file(self) -> str:
@@ -44,7 +52,7 @@ class Fault:
             raise ValueError(f"{self.component}, {self.name!r}: {error}") from None
 
 
-EDITS: dict[str, list[tuple[str, str, str]]] = {
+EDITS: dict[str, list[tuple[str, ...]]] = {
     "fifo": [
         ("a full FIFO takes one more", "(level != self.depth)", "(level != self.depth + 1)"),
         ("full one too early", "(level != self.depth)", "(level < self.depth - 1)"),
@@ -56,25 +64,143 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("bypass not taken", "Mux(is_recent, recent, read.data)", "read.data"),
         ("pointer wraps one late", "Mux(place == self.depth - 1, 0, place + 1)", "place + 1"),
     ],
-    "accumulators": [
+    "bank": [
         (
-            "sum of the row before not forwarded",
-            "Mux(forwards, written[time], read.data[time])",
-            "read.data[time]",
+            "the issue before is not followed",
+            "Mux(follows, written[number], held[number])",
+            "held[number]",
         ),
+        (
+            "the issue of two cycles before is not overtaken",
+            "Mux(overtakes, written.as_value(), read.data.as_value())",
+            "read.data.as_value()",
+        ),
+        ("follows whatever row has issued", "adds & reads & (read_row == row)", "adds & reads"),
+        ("overtakes whatever row is read", "adds & (self.issue.row == row)", "adds"),
+        (
+            "follows what was no issue",
+            "follows.eq(adds & reads & (read_row == row))",
+            "follows.eq(reads & (read_row == row))",
+        ),
+        (
+            "the issue before is preferred to none",
+            "overtakes.eq(adds & (",
+            "overtakes.eq((adds | reads) & (",
+        ),
+        ("addends of the cycle itself", "addends.eq(self.addends),", "addends.eq(addends),"),
         ("saturates at the wrong end", "PSUM_MIN, PSUM_MAX)", "PSUM_MAX, PSUM_MIN)"),
         ("lower limit off by one", "total[-1], PSUM_MIN,", "total[-1], PSUM_MIN + 1,"),
         ("a drained row is not cleared", "adds | clears | self.carry", "adds | self.carry"),
         ("a row is cleared that its round carries", " & ~self.drain.keep", ""),
         ("a carry is not written", "clears | self.carry.enable", "clears"),
-        ("a carry goes to the row that was read last", "self.carry.row, row", "row, row"),
-        ("a negative carry goes to all timesteps", "carry.value.as_unsigned()", "carry.value"),
+        ("a carry goes to the row that was read last", "self.carry.row, Mux(", "read_row, Mux("),
+        ("a negative carry goes to all psums", "carry.value.as_unsigned()", "carry.value"),
+        ("a sum goes to the row that was read last", "Mux(adds, row, read_row)", "read_row"),
+        (
+            "addend without its sign",
+            "before + addends[",
+            "before + addends.as_value()[:15] + 0 * addends[",
+        ),
+        ("a drain adds", "reads.eq(self.issue.enable)", "reads.eq(read.en)"),
+        ("saturations of what is not added", "adds & saturates.any()", "saturates.any()"),
+    ],
+    "accumulators": [
         (
             "clearing outweighs a saturation",
-            "with m.If(adds & saturates.any()):",
-            "with m.If(adds & saturates.any() & ~self.clear_overflow):",
+            "with m.If(saturates.any()):",
+            "with m.If(saturates.any() & ~self.clear_overflow):",
         ),
-        ("addend without its sign", "+ self.addends[time]", "+ self.addends[time].as_unsigned()"),
+        ("only one bank's saturation counts", "saturates.any()", "saturates[0]"),
+        (
+            "a drained row is not turned",
+            "exchange([bank.sums[0] for bank in banks], drained)",
+            "[bank.sums[0] for bank in banks]",
+        ),
+        (
+            "a drained row is turned as the next one",
+            "exchange([bank.sums[0] for bank in banks], drained)",
+            "exchange([bank.sums[0] for bank in banks], self.layouts.skew(self.drain.row))",
+        ),
+        (
+            "how a row is turned is forgotten without a drain",
+            "with m.If(self.drain.enable):",
+            "with m.If(1):",
+        ),
+        ("a carry goes to the first bank", "Mux(carried == number,", "Mux(number == 0,"),
+        (
+            "a carry goes to all banks",
+            "Mux(carried == number, self.carry.value, 0)",
+            "self.carry.value",
+        ),
+        (
+            "a carry is turned as what is drained",
+            "self.layouts.skew(self.carry.row)",
+            "self.layouts.skew(self.drain.row)",
+        ),
+        ("banks get the addends of the first", "self.addends[first + n]", "self.addends[n]"),
+    ],
+    "lanes": [
+        (
+            "room one too late",
+            "depth - WAYS * (IN_FLIGHT + 1)",
+            "depth - WAYS * (IN_FLIGHT + 1) + 1",
+        ),
+        (
+            "room one too early",
+            "depth - WAYS * (IN_FLIGHT + 1)",
+            "depth - WAYS * (IN_FLIGHT + 1) - 1",
+        ),
+        (
+            "room in the lane that is emptiest",
+            "Cat(lane.room for lane in lanes).all()",
+            "Cat(lane.room for lane in lanes).any()",
+        ),
+        ("the odd one goes first", "takes_first = opens &", "takes_first = ~opens &"),
+        ("a second weight is lost", "Mux(opens, any_, both)", "opens & any_"),
+        ("one place for two weights", "tail.eq(tail + any_ + both)", "tail.eq(tail + any_)"),
+        ("a lane counts one for two weights", "level + any_ + both", "level + any_"),
+        ("a lane reads where it writes", "read.addr.eq(head[1:])", "read.addr.eq(tail[1:])"),
+        (
+            "even and odd places swapped on reading",
+            "Mux(head[0], words[1].row",
+            "Mux(~head[0], words[1].row",
+        ),
+        (
+            "weight of the other place",
+            "Mux(head[0], words[1].weight",
+            "Mux(~head[0], words[1].weight",
+        ),
+        (
+            "an addend a cycle late",
+            "m.d.sync += self.addend.eq(",
+            "m.d.sync += (late := Signal.like(self.addend)).eq(self.addend)\n        m.d.comb += self.addend.eq(",
+        ),
+        ("idle although S4 has weights", "self.idle.eq(~s4_valid & empty)", "self.idle.eq(empty)"),
+        (
+            "idle with one empty lane",
+            "lane.empty for lane in lanes).all()",
+            "lane.empty for lane in lanes).any()",
+        ),
+        ("lanes by timesteps alone", "exchange(bits, self.layouts.skew(one.row))", "bits"),
+        ("weights of even and odd addresses swapped", "self.weights[way]", "self.weights[1 - way]"),
+        (
+            "a way that has none gets one",
+            "Mux(one.enable, self.selected.mask, 0)",
+            "self.selected.mask",
+        ),
+    ],
+    "markers": [
+        (
+            "a marker that ends a round counts as worked",
+            "(marker.frees & ~marker.ends_round)",
+            "marker.frees",
+        ),
+        (
+            "a marker without its half is finished",
+            "self.finished + marker.frees",
+            "self.finished + 1",
+        ),
+        ("markers count that do not issue", "with m.If(marker.enable):", "with m.If(1):"),
     ],
     "gates": [
         ("sign of the weight lost", "[time], self.weight, 0", "[time], self.weight[:15], 0"),
@@ -95,13 +221,46 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             "halves of the header bank swapped on reading",
             "Cat(wanted.half, wanted.word[1:])",
             "Cat(~wanted.half, wanted.word[1:])",
+            "issue1",
         ),
-        ("header word chosen without waiting for the read", "(high,", "(wanted.word[0],"),
+        (
+            "halves of the header bank swapped on reading a line",
+            "Cat(wanted.half, wanted.word))",
+            "Cat(~wanted.half, wanted.word))",
+        ),
+        ("header word chosen without waiting", "(high,", "(wanted.word[0],", "issue1"),
         (
             "of a header only the first unit is written",
             "(given.enable & chosen).replicate(units)",
             "given.enable & chosen",
         ),
+        (
+            "even and odd weights in one bank",
+            "given.address[:shift] == number",
+            "given.address[:shift] == 0",
+        ),
+        (
+            "even and odd banks swapped on writing",
+            "given.address[:shift] == number",
+            "given.address[:shift] != number",
+        ),
+        (
+            "odd biases out of the even bank",
+            "bias.address[:shift] == number",
+            "bias.address[:shift] == 0",
+        ),
+        (
+            "a bias is read where a weight would be",
+            "Mux(bias.enable, bias.address[shift:], wanted",
+            "Mux(0, bias.address[shift:], wanted",
+        ),
+        (
+            "the half of a bias follows the address",
+            "Mux(odd, self.weights[1]",
+            "Mux(bias.address[0], self.weights[1]",
+        ),
+        ("a bias forgets its bank in the next cycle", "with m.If(bias.enable):", "with m.If(1):"),
+        ("a read stays off for a bias", "wanted.enable | of_bias", "wanted.enable"),
     ],
     "lif": [
         ("fires above the threshold only", "& ~margin[-1]", "& ~margin[-1] & (margin != 0)"),
@@ -176,14 +335,58 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("lanes of the block before stay", "opened & (next_block == block),", "opened,"),
     ],
     "selector": [
-        (
-            "a marker that ends a round counts as worked",
-            "self.worked + (entry.frees & ~entry.ends_round)",
-            "self.worked + entry.frees",
-        ),
-        ("kernel position off by one", "(n % side**2, side) for", "((n + 1) % side**2, side) for"),
         ("address counts the weight itself", "[: bit + 1].any() for bit", "[:bit].any() for bit"),
-        ("an entry leaves with its first weight", "((occupied == chosen) & single.all())", "(1)"),
+        ("an entry leaves with its first weight", "last.eq(single.all())", "last.eq(1)"),
+        (
+            "an entry leaves with the first way that ends",
+            "last.eq(single.all())",
+            "last.eq(single.any())",
+        ),
+        ("even and odd ways swapped", "odd if way else ~odd", "~odd if way else odd"),
+        ("odd by the first address alone", "parity = parity ^ group.xor()", "parity = parity + 0"),
+        ("odd counts the weight itself", "group[:n].xor()", "group[: n + 1].xor()"),
+        (
+            "a group counts for those before it",
+            "Mux(occupied[: n + 1].any(), 0,",
+            "Mux(occupied[:n].any(), 0,",
+        ),
+        (
+            "a marker does not wait for S2",
+            "~s2_valid & ~self.valid & self.idle",
+            "~self.valid & self.idle",
+        ),
+        (
+            "a marker does not wait for S3",
+            "~s2_valid & ~self.valid & self.idle",
+            "~s2_valid & self.idle",
+        ),
+        ("a marker does not wait for the lanes", "~self.valid & self.idle", "~self.valid"),
+        (
+            "a marker waits for room",
+            "& self.idle, self.room)",
+            "& self.idle & self.room, self.room)",
+        ),
+        ("room is not waited for", "& self.idle, self.room)", "& self.idle, 1)"),
+        (
+            "a marker is a selection",
+            "s2_valid.eq(s1_leaves & ~marker.marker)",
+            "s2_valid.eq(s1_leaves)",
+        ),
+        (
+            "taken without an entry",
+            "self.taken.eq(self.matched.valid & self.matched.ready)",
+            "self.taken.eq(self.matched.ready)",
+        ),
+        ("a way without a match is enabled", "choice.enable & s2_valid", "s2_valid"),
+        ("a selection stays for another cycle", "choice.enable & s2_valid", "choice.enable"),
+        (
+            "mask of the entry behind",
+            "self.selected.mask.eq(placed.mask)",
+            "self.selected.mask.eq(item.mask)",
+        ),
+        ("slot of the first kernel", "select(kernel, list(placed.slots))", "placed.slots[0]"),
+        ("stride 2 is not halved", "(coordinate >> placed.log_stride)", "coordinate"),
+        ("kernel 1 lies as close as it is", "step = max(side, 3)", "step = side"),
     ],
     "loader": [
         (
@@ -336,7 +539,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("the collector reads the APU's row", ", self.resume_read,", ", self.count_read,"),
     ],
 }
-"""By component: what is wrong, the piece of its file, and what stands there instead."""
+"""By component: what is wrong, the piece of its file, and what stands there instead; and the variant
+of the bench, if it is not the first Arch that has the piece."""
 
 FAULTS = [Fault(name, *edit) for name, edits in EDITS.items() for edit in edits]
 
@@ -347,7 +551,7 @@ def verilog(fault: Fault) -> str:
     sources = [*rtl.FILES.values(), bench.ROOT / "core" / "evenspike_core" / "arch.py"]
     sources.append(bench.ROOT / "tests" / "hw" / "benches" / f"{fault.component}.py")
     text = "".join(path.read_text() for path in sources) + fault.edited()
-    kept = BUILD / f"{fault.component}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.v"
+    kept = BUILD / f"{fault.bench.replace(':', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.v"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(_convert(fault))
@@ -361,7 +565,7 @@ def _convert(fault: Fault) -> str:
         place = rtl.FILES[fault.file].relative_to(rtl.PACKAGE)
         (package / place).write_text(fault.edited())
         paths = [folder, str(bench.ROOT), os.environ.get("PYTHONPATH", "")]
-        code = f"from tests.helpers import bench; print(bench.verilog({fault.component!r}), end='')"
+        code = f"from tests.helpers import bench; print(bench.verilog({fault.bench!r}), end='')"
         return subprocess.run(
             [sys.executable, "-c", code],
             check=True,

@@ -356,11 +356,11 @@ class Campaign:
             except ValueError as error:
                 wrong.append(str(error))
                 continue
-            if text == bench.verilog(fault.component):
+            if text == bench.verilog(fault.bench):
                 wrong.append(f"{fault.name!r} changes nothing")
                 continue
-            key = digest(text, bench_digest(fault.component), self.transactions)
-            kept = Kept(fault.component).get(key)
+            key = digest(text, bench_digest(fault.bench), self.transactions)
+            kept = Kept(fault.bench).get(key)
             if kept is not None:
                 score.directed[fault.name] = kept
                 continue
@@ -368,8 +368,8 @@ class Campaign:
             path = BUILD / "netlists" / f"{fault.component}-{key}.v"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-            self.simulations.limits.setdefault(fault.component, 120)
-            tasks.append(Task(fault.component, key, partial(Path, path)))
+            self.simulations.limits.setdefault(fault.bench, 120)
+            tasks.append(Task(fault.bench, key, partial(Path, path)))
         for task, result in self.simulations.run(tasks):
             fault = chosen[task.key]
             task.netlist().unlink()

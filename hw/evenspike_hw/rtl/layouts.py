@@ -466,9 +466,7 @@ class Layouts:
     @property
     def addition(self) -> data.StructLayout:
         """A weight, and the row of its neuron."""
-        return data.StructLayout(
-            {"enable": 1, "row": self.row_bits, "weight": signed(WEIGHT_BITS)}
-        )
+        return data.StructLayout({"enable": 1, "row": self.row_bits, "weight": signed(WEIGHT_BITS)})
 
     @property
     def row_drain(self) -> data.StructLayout:

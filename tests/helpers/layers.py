@@ -122,7 +122,9 @@ def works(layer: Layer) -> Iterator[Work]:
 
 
 def table_line(first: int, headers: int, weight: int, side: int, fetch: int) -> dict[str, int]:
-    """A line of the channel table for headers of this kernel side; `fetch` units are read at once."""
+    """A line of the channel table for headers of this kernel side, of which `fetch` units are read
+    at once.
+    """
     units = HEADER_UNITS[side]
     lines = range(first * units // fetch, -(-(first + headers) * units // fetch))
     tail = (first + headers - 1) % max(1, fetch // units)

@@ -82,14 +82,7 @@ class Model:
         self._cover_pattern(write, read, look)
         # What is read in the cycle of its write is not defined, but of a block that was cleared. A
         # read sees what was there before a clear in its cycle.
-        if read is not None:
-            self.line, self.line_place = self.lines[read] & (1 << self.width) - 1, read
-            if write is not None and write[0] == read:
-                self.line = None
-        if look is not None:
-            self.pattern, self.pattern_place = self.lines[look] >> self.width, look
-            if write is not None and write[0] == look:
-                self.pattern = None
+        self._read(write, read, look)
         if ask is not None:
             self.presence, self.block_place = self.lanes.get(ask, 0), ask
             if present is not None and present[0] == ask and ask in self.lanes:
@@ -104,6 +97,17 @@ class Model:
         if present is not None:
             self.lanes[present[0]] = present[1]
             self.cleared.discard(present[0])
+
+    def _read(
+        self, write: tuple[Place, int] | None, read: Place | None, look: Place | None
+    ) -> None:
+        written = write[0] if write is not None else None
+        if read is not None:
+            self.line_place = read
+            self.line = None if read == written else self.lines[read] & (1 << self.width) - 1
+        if look is not None:
+            self.pattern_place = look
+            self.pattern = None if look == written else self.lines[look] >> self.width
 
     def _cover(
         self,

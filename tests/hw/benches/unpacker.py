@@ -386,6 +386,7 @@ class Model:
         gap = blocks[1] // self.arch.pes - blocks[0] // self.arch.pes
         padding = not (starts or skips or before.tokens or before.left or before.biases)
         table = wrote.get("table_write", {"line": -1, "data": {}})
+        pattern = cast(dict[str, int], table).get("pattern", 0)
         data = cast(dict[str, int], table["data"])
         full = closes and (wrote["header_write"]["unit"] // units + 1) * units == 64
         self.memory.seen |= {("headers", units)} if full else set()
@@ -415,11 +416,11 @@ class Model:
         cover("a channel's last header is the last of its fetch", data.get("tail") == self.tail)
         cover(
             "a pattern of all positions for K = 3",
-            chunk.side == 3 and table.get("pattern") == 0x1FF,
+            chunk.side == 3 and pattern == 0x1FF,
         )
         cover(
             "a pattern of another header than the last",
-            "pattern" in table and table["pattern"] & ~self.writes.wsps[chunk.half][-1],
+            pattern & ~self.writes.wsps[chunk.half][-1] if pattern else 0,
         )
         cover("kernel ended by the next", closes and opens)
         cover("last token opens its kernel", closes and opens and after.flush)

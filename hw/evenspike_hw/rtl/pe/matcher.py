@@ -14,6 +14,7 @@ from evenspike_hw.rtl.layouts import (
     SLOT_BITS,
     UNIT_BITS,
     Layouts,
+    pushed,
     split_header,
 )
 
@@ -53,7 +54,7 @@ class Matcher(wiring.Component):
                 "line": In(layouts.table_line),
                 "header_read": Out(layouts.header_read),
                 "header": In(arch.fetch_units * UNIT_BITS),
-                "matched": Out(stream.Signature(layouts.matched, always_ready=True)),
+                "matched": Out(pushed(layouts.matched)),
                 "taken": In(1),
             }
         )

@@ -101,7 +101,7 @@ class Arch:
     fifo_depth: int = _range(64, 1, 4096)
     match_depth: int = _range(8, 1, 64)
     issue: int = _range(2, 1, 2)
-    lane_depth: int = _range(16, 2, 64, power=True)
+    lane_depth: int = _range(32, 8, 64, power=True)
     slots: int = _range(SLOTS_MAX, 1, SLOTS_MAX, power=True)
     port_bits: int = _range(64, 64, 64)
     memory_latency: int = _range(16, 1, 1024)

@@ -22,6 +22,14 @@ PSUM_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
 PSUM_MIN = -PSUM_MAX - 1
 NEVER = -9
 """Before every cycle, and before those ahead of the first that still count."""
+HELD = 2
+"""Cycles from a pop of the FIFO to the one in which its place can be taken."""
+DROPS = 3
+"""Cycles in which an activation has a place that the filter will drop, or has dropped."""
+IN_FLIGHT = 3
+"""Selections between S1 and the lanes: S2, S3, S4. Where one weight issues it does so in S3."""
+WAYS = 2
+"""Weights of a selection, at most."""
 DECODE_LATENCY = 2
 """Cycles from the APU's start to its first row visit (read of the row count)."""
 
@@ -48,23 +56,19 @@ class At(IntEnum):
     """broadcast of the last activation that the filter dropped"""
     DROPPED_BEFORE = 1
     """broadcast of the one before"""
-    PUSHES = 2
+    DROPPED_FIRST = 2
+    """and of the one before that"""
+    PUSHES = 3
     """no cycle: how many activations went into the FIFO"""
-    LINE = 3
+    LINE = 4
     """M1 gave up its activation"""
-    FETCH = 4
+    FETCH = 5
     """M2 gave up its activation, with its last fetch"""
-    SELECT = 5
-    """S1 gave up its entry, with its last selection"""
-    PLACE = 6
-    """S2 gave up its selection"""
-    READ = 7
-    """S3 gave up its selection, which reads the weight banks"""
-    ISSUE = 8
-    """S4 gave up its weights; where one is selected a cycle there is no S4: as READ"""
+    SELECT = 6
+    """S1 gave up its entry, with its last selection; a marker issues then"""
 
 
-DROPPED, DROPPED_BEFORE, PUSHES, LINE, FETCH, SELECT, PLACE, READ, ISSUE = map(int, At)
+DROPPED, DROPPED_BEFORE, DROPPED_FIRST, PUSHES, LINE, FETCH, SELECT = map(int, At)
 """The columns as numbers: compiled code knows no enumeration."""
 
 
@@ -79,10 +83,12 @@ class Stages:
     """[pes, len(At)]"""
     pops: I64 = field(init=False)
     """[pes, fifo_depth], ring: pops of the FIFO"""
-    credits: I64 = field(init=False)
-    """[pes, match_depth]: when each credit for a fetch came back"""
+    returned: I64 = field(init=False)
+    """[pes, match_depth]: when each credit of a fetch came back"""
+    selections: I64 = field(init=False)
+    """[pes, IN_FLIGHT, 1 + lanes], the latest first: its cycle, and what each lane gets of it"""
     lanes: I64 = field(init=False)
-    """[pes, lanes, 2]: last issue of each lane, pushes so far; no lanes where one weight issues"""
+    """[pes, lanes, 2]: last issue of each lane, weights so far; no lanes where one weight issues"""
     issues: I64 = field(init=False)
     """[pes, lanes, lane_depth], ring: issues of each lane"""
     worked: I64 = field(init=False)
@@ -98,9 +104,11 @@ class Stages:
         lanes = arch.banks if arch.issue > 1 else 0
         self.apu = np.zeros(3, dtype=np.int64)
         self.pe = np.zeros((pes, len(At)), dtype=np.int64)
-        self.pe[:, [At.DROPPED, At.DROPPED_BEFORE]] = NEVER
+        self.pe[:, [At.DROPPED, At.DROPPED_BEFORE, At.DROPPED_FIRST]] = NEVER
         self.pops = np.zeros((pes, arch.fifo_depth), dtype=np.int64)
-        self.credits = np.zeros((pes, arch.match_depth), dtype=np.int64)
+        self.returned = np.zeros((pes, arch.match_depth), dtype=np.int64)
+        self.selections = np.zeros((pes, IN_FLIGHT, 1 + lanes), dtype=np.int64)
+        self.selections[:, :, 0] = NEVER
         self.lanes = np.zeros((pes, lanes, 2), dtype=np.int64)
         self.issues = np.zeros((pes, lanes, arch.lane_depth), dtype=np.int64)
         self.worked = np.full((pes, arch.lane_depth + 2), NEVER, dtype=np.int64)
@@ -112,7 +120,7 @@ class Stages:
     @property
     def gate(self) -> I64:
         """Cycle in which each PE has issued its last marker."""
-        found: I64 = self.pe[:, At.ISSUE].copy()
+        found: I64 = self.pe[:, At.SELECT].copy()
         return found
 
 
@@ -149,14 +157,16 @@ def _room(pe: int, cycle: int, at: I64, pops: I64) -> int:
     """First cycle from `cycle` on in which the PE takes a broadcast."""
     depth, pushes = pops.shape[1], at[pe, PUSHES]
     if pushes >= depth:
-        cycle = max(cycle, pops[pe, pushes % depth] + 1)
+        cycle = max(cycle, pops[pe, pushes % depth] + HELD)
     while True:
-        # What the filter drops has a place for two cycles.
-        dropped = int(at[pe, DROPPED] >= cycle - 2) + int(at[pe, DROPPED_BEFORE] >= cycle - 2)
+        # What the filter drops has a place for a while.
+        dropped = int(at[pe, DROPPED] >= cycle - DROPS)
+        dropped += int(at[pe, DROPPED_BEFORE] >= cycle - DROPS)
+        dropped += int(at[pe, DROPPED_FIRST] >= cycle - DROPS)
         makes_room = pushes + dropped - depth  # the number of a pop
         if dropped == 0 or makes_room < 0:
             return cycle
-        if makes_room < pushes and pops[pe, makes_room % depth] < cycle:
+        if makes_room < pushes and pops[pe, makes_room % depth] + HELD <= cycle:
             return cycle
         cycle += 1
 
@@ -171,21 +181,21 @@ def _pop(pe: int, cycle: int, resume: int, at: I64, pops: I64) -> None:
 
 
 @nb.njit(cache=True, nogil=True)
-def _fetch(pe: int, earliest: int, at: I64, credits: I64) -> int:
+def _fetch(pe: int, earliest: int, at: I64, returned: I64) -> int:
     """A fetch with the credit that came back first; returns which."""
     chosen = 0
-    for number in range(1, credits.shape[1]):
-        if credits[pe, number] < credits[pe, chosen]:
+    for number in range(1, returned.shape[1]):
+        if returned[pe, number] < returned[pe, chosen]:
             chosen = number
-    at[pe, FETCH] = max(earliest, credits[pe, chosen] + 1)
+    at[pe, FETCH] = max(earliest, returned[pe, chosen] + 1)
     return chosen
 
 
 @nb.njit(cache=True, nogil=True)
-def _load(pe: int, credit: int, at: I64, credits: I64) -> int:
+def _load(pe: int, credit: int, at: I64, returned: I64) -> int:
     """S1 takes what the fetch has matched; returns the cycle of that."""
     taken = max(at[pe, FETCH] + 3, at[pe, SELECT])
-    credits[pe, credit] = taken
+    returned[pe, credit] = taken
     at[pe, SELECT] = taken
     return int(taken)
 
@@ -201,30 +211,46 @@ def _lane(row: int, lanes: int) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def _leaves(pe: int, lanes: I64, at: I64, issues: I64) -> int:
-    """The cycle in which weights that were read leave S4: all lanes have room for two."""
+def _select(pe: int, cycle: int, selections: I64, lanes: I64, issues: I64) -> int:
+    """First cycle from `cycle` on in which S1 selects: each lane has room, beside what it has, for
+    all that is in flight and this.
+    """
     depth = issues.shape[2]
-    cycle = at[pe, READ] + 1
-    for lane in range(lanes.shape[1]):
-        behind = lanes[pe, lane, 1] - depth + 1  # the issue that makes room
-        if behind >= 0:
-            cycle = max(cycle, issues[pe, lane, behind % depth] + 1)
+    room = depth - WAYS * (IN_FLIGHT + 1)
+    lane = 0
+    while lane < lanes.shape[1]:
+        there = lanes[pe, lane, 1]
+        for number in range(IN_FLIGHT):
+            if selections[pe, number, 0] >= cycle - IN_FLIGHT:
+                there -= selections[pe, number, 1 + lane]
+        makes_room = there - room - 1  # the number of an issue
+        if makes_room >= 0 and issues[pe, lane, makes_room % depth] >= cycle:
+            cycle += 1
+            lane = 0
+        else:
+            lane += 1
+    for number in range(IN_FLIGHT - 1, 0, -1):
+        selections[pe, number] = selections[pe, number - 1]
+    selections[pe, 0] = 0
+    selections[pe, 0, 0] = cycle
     return cycle
 
 
 @nb.njit(cache=True, nogil=True)
 def _issue(
-    pe: int, row: int, mask: int, at: I64, lanes: I64, issues: I64, worked: I64, busy: I64
+    pe: int, row: int, mask: int, selections: I64, lanes: I64, issues: I64, worked: I64, busy: I64
 ) -> None:
-    """A weight leaves S4: the lane of each timestep that fires issues it."""
+    """A weight of the latest selection: the lane of each timestep that fires issues it."""
     first, depth = _lane(row, lanes.shape[1]), issues.shape[2]
+    written = selections[pe, 0, 0] + IN_FLIGHT
     for time in range(lanes.shape[1]):
         if mask >> time & 1:
             lane = first ^ time
-            cycle = max(lanes[pe, lane, 0], at[pe, ISSUE]) + 1
+            cycle = max(lanes[pe, lane, 0], written) + 1
             issues[pe, lane, lanes[pe, lane, 1] % depth] = cycle
             lanes[pe, lane, 0] = cycle
             lanes[pe, lane, 1] += 1
+            selections[pe, 0, 1 + lane] += 1
             place = cycle % worked.shape[1]
             if worked[pe, place] != cycle:
                 worked[pe, place] = cycle
@@ -291,7 +317,8 @@ def run_chunk(
     apu: I64,
     at: I64,
     pops: I64,
-    credits: I64,
+    returned: I64,
+    selections: I64,
     lanes: I64,
     issues: I64,
     worked: I64,
@@ -303,7 +330,7 @@ def run_chunk(
     """Broadcast the activations of channels [first, end) and let every PE work them off.
 
     start: cycle from which the APU may begin. resume: first cycle in which a PE may pop an
-    activation of this round. Ends with the chunk's marker: `at[pe, ISSUE]` is then its cycle.
+    activation of this round. Ends with the chunk's marker: `at[pe, SELECT]` is then its cycle.
     """
     pes = pops.shape[0]
     pairs = lanes.shape[1] > 0
@@ -386,6 +413,7 @@ def run_chunk(
                             continue
                         counts[9] += 1
                         if patterns[pe, c] & positions == 0:
+                            at[pe, DROPPED_FIRST] = at[pe, DROPPED_BEFORE]
                             at[pe, DROPPED_BEFORE] = at[pe, DROPPED]
                             at[pe, DROPPED] = cycle
                             continue
@@ -396,7 +424,7 @@ def run_chunk(
                         unit = low * header_units
                         while index < high:
                             # One fetch: the line of the header bank that holds unit `unit`.
-                            credit = _fetch(pe, enter, at, credits)
+                            credit = _fetch(pe, enter, at, returned)
                             counts[3] += 1
                             enter = at[pe, FETCH] + 1
                             unit = (unit // fetch_units + 1) * fetch_units
@@ -422,22 +450,17 @@ def run_chunk(
                                     pid += 1
                                 index += 1
                             if matched == 0:
-                                credits[pe, credit] = at[pe, FETCH] + 2
+                                returned[pe, credit] = at[pe, FETCH] + 2
                                 continue
                             counts[4] += matched
                             counts[8] += 1
-                            selected = _load(pe, credit, at, credits)
+                            selected = _load(pe, credit, at, returned)
                             left = matched
                             # Matches of even and odd addresses: the next of each bank.
                             following[0], following[1] = 0, 0
                             while left:
-                                selected = max(selected + 1, at[pe, PLACE])
-                                at[pe, PLACE] = max(selected + 1, at[pe, READ])
-                                at[pe, READ] = max(at[pe, PLACE] + 1, at[pe, ISSUE])
-                                if pairs:
-                                    at[pe, ISSUE] = _leaves(pe, lanes, at, issues)
-                                else:
-                                    at[pe, ISSUE] = at[pe, READ]
+                                selected = _select(pe, selected + 1, selections, lanes, issues)
+                                if not pairs:
                                     busy[pe] += 1
                                 for bank in range(banks):
                                     one = following[bank]
@@ -449,7 +472,16 @@ def run_chunk(
                                     left -= 1
                                     neuron = found_row[one]
                                     if pairs:
-                                        _issue(pe, neuron, mask, at, lanes, issues, worked, busy)
+                                        _issue(
+                                            pe,
+                                            neuron,
+                                            mask,
+                                            selections,
+                                            lanes,
+                                            issues,
+                                            worked,
+                                            busy,
+                                        )
                                     _accumulate(
                                         pe,
                                         neuron,
@@ -474,15 +506,12 @@ def run_chunk(
     apu[2] = cycle
     for pe in range(pes):
         _pop(pe, cycle, resume, at, pops)
-        credit = _fetch(pe, at[pe, LINE] + 1, at, credits)
-        at[pe, SELECT] = max(_load(pe, credit, at, credits) + 1, at[pe, PLACE])
-        at[pe, PLACE] = max(at[pe, SELECT] + 1, at[pe, READ])
-        at[pe, READ] = max(at[pe, PLACE] + 1, at[pe, ISSUE])
-        if pairs:
-            # It leaves S4 when the lanes are empty.
-            at[pe, ISSUE] = max(at[pe, READ], lanes[pe, :, 0].max()) + 1
-        else:
-            at[pe, ISSUE] = at[pe, READ]
+        credit = _fetch(pe, at[pe, LINE] + 1, at, returned)
+        # It issues when the stages behind S1, and the lanes, are empty.
+        empty = selections[pe, 0, 0] + (IN_FLIGHT + 1 if pairs else IN_FLIGHT)
+        for lane in range(lanes.shape[1]):
+            empty = max(empty, lanes[pe, lane, 0] + 1)
+        at[pe, SELECT] = max(_load(pe, credit, at, returned) + 1, empty)
 
 
 def broadcast(
@@ -522,7 +551,8 @@ def broadcast(
         stages.apu,
         stages.pe,
         stages.pops,
-        stages.credits,
+        stages.returned,
+        stages.selections,
         stages.lanes,
         stages.issues,
         stages.worked,

@@ -51,6 +51,7 @@ SMALL = Arch(
     chunk_blocks=2,
     fifo_depth=3,
     match_depth=2,
+    lane_depth=8,
     slots=8,
     memory_latency=1,
     stream_depth=8,

@@ -151,7 +151,6 @@ class Apu(wiring.Component):
             self.activation.marker.eq(is_marker),
             self.activation.ends_round.eq(work.ends_round),
             self.activation.frees.eq(work.frees),
-            self.activation.round.eq(work.round),
             self.activation.half.eq(work.half),
             self.activation.kernel.eq(work.kernel),
             self.activation.log_stride.eq(segment.log_stride),

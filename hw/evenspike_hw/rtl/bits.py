@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Const, Mux, Value
+from amaranth.utils import exact_log2
 
 
 def total(values: Sequence[Value]) -> Value:
@@ -39,4 +40,12 @@ def select(one_hot: Value, values: Sequence[Value]) -> Value:
     found: Value = Const(0)
     for chosen, value in zip(one_hot, values, strict=True):
         found |= Mux(chosen, value, 0)
+    return found
+
+
+def exchange(values: Sequence[Value], distance: Value) -> list[Value]:
+    """At n what is at n XOR `distance`; as many values as `distance` has numbers, or one."""
+    found = list(values)
+    for bit in range(exact_log2(len(found))):
+        found = [Mux(distance[bit], found[n ^ 1 << bit], one) for n, one in enumerate(found)]
     return found

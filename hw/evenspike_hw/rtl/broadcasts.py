@@ -106,7 +106,6 @@ class Broadcasts(wiring.Component):
                 work.segment.eq(chunk.segment),
                 work.kernel.eq(chunk.kernel),
                 work.half.eq(loads[0]),
-                work.round.eq(rounds[0]),
                 work.ends_round.eq(last),
                 work.frees.eq(frees),
                 work.blocks.eq(chunk.blocks),

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amaranth.hdl import Const, Value, signed
-from amaranth.lib import data
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from evenspike_core.arch import (
@@ -82,6 +83,14 @@ SEGMENT = data.StructLayout(
     }
 )
 """One input of a layer: how its kernels read their source, whose map is height x width."""
+
+
+def pushed(shape: data.Layout) -> wiring.Signature:
+    """A stream whose receiver has room: what is valid is taken in the same cycle.
+
+    With `always_ready` a constant would be among the ports, and no netlist of the block alone.
+    """
+    return wiring.Signature({"payload": Out(shape), "valid": Out(1)})
 
 
 def join_header(wsp: Value, slot: Value, side: int) -> Value:
@@ -222,9 +231,8 @@ class Layouts:
     def activation(self) -> data.StructLayout:
         """What the APU broadcasts and the FIFOs hold.
 
-        marker: the chunk's end; of the fields that follow, only those up to `round` count.
+        marker: the chunk's end; of the fields that follow, only the next two count.
         ends_round, frees: the marker ends its round; gives up its half of the scratchpad.
-        round: low bit of the number of the round.
         half: of the scratchpad. kernel, log_stride: of the segment; code 0 to 3 for the sides
             1, 3, 5, 7, and log2.
         line: of the channel table. mask: bit t = timestep t of the group.
@@ -237,7 +245,6 @@ class Layouts:
                 "marker": 1,
                 "ends_round": 1,
                 "frees": 1,
-                "round": 1,
                 "half": 1,
                 "kernel": self.kernel_bits,
                 "log_stride": 1,
@@ -254,7 +261,7 @@ class Layouts:
     def broadcast(self) -> data.StructLayout:
         """What the APU has to know of the chunk that it broadcasts to a tile.
 
-        segment: the layer's input that it belongs to. kernel, half, round, ends_round, frees: as in
+        segment: the layer's input that it belongs to. kernel, half, ends_round, frees: as in
             `activation`.
         blocks: that the chunk touches. entry: where row 0 of the first of them starts, in the map
             of the round's group.
@@ -265,7 +272,6 @@ class Layouts:
                 "segment": SEGMENT,
                 "kernel": self.kernel_bits,
                 "half": 1,
-                "round": 1,
                 "ends_round": 1,
                 "frees": 1,
                 "blocks": 9,
@@ -326,29 +332,23 @@ class Layouts:
 
     @property
     def selected(self) -> data.StructLayout:
-        """What the selector hands on: a matched weight of each way, or a marker.
+        """What the selector hands on: a matched weight of each way.
 
         ways: one, or two of which the first has an even, the second an odd address. enable: there
             is one. row: of the accumulators. mask: of the spikes that all of them meet.
         """
+        way = {"enable": 1, "address": self.weight_address_bits, "row": self.row_bits}
         return data.StructLayout(
             {
-                "marker": 1,
-                "ends_round": 1,
-                "frees": 1,
                 "mask": self.arch.timesteps,
-                "ways": data.ArrayLayout(
-                    data.StructLayout(
-                        {
-                            "enable": 1,
-                            "address": self.weight_address_bits,
-                            "row": self.row_bits,
-                        }
-                    ),
-                    self.arch.issue,
-                ),
+                "ways": data.ArrayLayout(data.StructLayout(way), self.arch.issue),
             }
         )
+
+    @property
+    def marker(self) -> data.StructLayout:
+        """A marker that issues. ends_round, frees: as in `activation`."""
+        return data.StructLayout({"enable": 1, "ends_round": 1, "frees": 1})
 
     @property
     def load_context(self) -> data.StructLayout:
@@ -475,9 +475,7 @@ class Layouts:
     @property
     def addition(self) -> data.StructLayout:
         """A weight, and the row of its neuron."""
-        return data.StructLayout(
-            {"enable": 1, "row": self.row_bits, "weight": signed(WEIGHT_BITS)}
-        )
+        return data.StructLayout({"enable": 1, "row": self.row_bits, "weight": signed(WEIGHT_BITS)})
 
     @property
     def row_drain(self) -> data.StructLayout:

@@ -6,7 +6,7 @@ from typing import Any
 
 from amaranth.lib.memory import Memory
 
-COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
+COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
 """Command of Yosys, before it touches memories: what a Ram promises. Amaranth has no word for it,
 and the attribute counts only where Yosys has read Verilog."""
 

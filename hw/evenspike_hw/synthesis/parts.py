@@ -68,7 +68,7 @@ PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
     "lanes": Lanes,
     "bank": _bank,
     "accumulators": Accumulators,
-    "markers": lambda _: Markers(),
+    "markers": Markers,
     "lif": Lif,
     "apu": Apu,
     "spikes": SpikeMemory,

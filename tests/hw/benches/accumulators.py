@@ -1,324 +1,313 @@
-"""Bench of Accumulators: rows, sums and overflow in every cycle against a model."""
+"""Bench of Accumulators: every psum in its bank, sums and overflow in every cycle."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.pe.accumulators import Accumulators
 from tests.helpers.driver import Bench, test
+from tests.helpers.psums import HIGH, Psums, Read, skew
 
 component = Accumulators
 ARCH = Arch(pes=4, accumulators=16)
-VARIANTS = {"one-timestep": Arch(pes=4, accumulators=4, timesteps=1)}
-LOW, HIGH = -(1 << 23), (1 << 23) - 1
+VARIANTS = {
+    "issue1": replace(ARCH, issue=1),
+    "three-timesteps": replace(ARCH, timesteps=3, accumulators=64),  # a bank more than timesteps
+    "five-timesteps": replace(ARCH, timesteps=5, accumulators=32),  # digits of three bits in five
+    "one-timestep": replace(ARCH, timesteps=1, accumulators=4),
+}
+
+
+def banks(arch: Arch) -> int:
+    return 1 << (arch.timesteps - 1).bit_length() if arch.issue > 1 else 1
+
+
+def CORNERS(arch: Arch) -> Iterator[str]:  # noqa: N802  (as where it is a constant)
+    if banks(arch) > 1:
+        yield from ("a bank alone saturates", "all banks issue", "banks issue different rows")
+        yield from ("a psum of each bank is carried to", "a bank issues alone")
+        yield "banks forward from different issues"
 
 
 class Model:
-    """What is in the rows; what was read in the cycle before is written in this one.
-
-    A read is an "issue", a "drain", or a drain that keeps the row: "keep".
-    """
+    """The rows, what the sums show, and the flag."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.zero = [0] * bench.arch.timesteps
-        self.rows = [self.zero] * bench.arch.accumulators
-        self.last: list[tuple[str, int]] = [("", -1)] * 3  # what was read in the last cycles
-        self.sums: list[int] | None = None  # what the RAM shows; None: not known
-        self.overflow = 0
-        self.saturated = False
-        self.carried = -1  # the row that was carried to in the cycle before
-        self.row_bits = (bench.arch.accumulators - 1).bit_length()
-
-    def may(self, kind: str, row: int) -> bool:
-        """Whether the docstring allows it after the cycle before."""
-        before, busy = self.last[0]
-        return row != busy or (kind == "issue" and before == "issue")
+        arch = bench.arch
+        self.rows = range(arch.accumulators)
+        self.banks = range(banks(arch))
+        self.psums = Psums(len(self.rows), arch.timesteps, len(self.banks))
+        self.adders = self.psums.adders
+        self.sums: list[int] | None = None  # of a drain; None: not known
+        self.overflow = False
+        self.carried: set[int] = set()  # banks
 
     async def cycle(
         self,
-        kind: str = "",
-        row: int = 0,
-        addends: list[int] | None = None,
-        clear: bool = False,
+        issues: dict[int, int] | None = None,
+        drain: Read | None = None,
         carry: tuple[int, int] | None = None,
+        *,
+        addends: list[list[int]] | None = None,
+        clear: bool = False,
     ) -> None:
-        """kind: what is read, if anything. addends: for the issue of the cycle before. carry: a row
-        and what it gets.
+        """issues: a row for some banks. addends: for each bank, of the issues of the cycle before.
+        carry: a row and what it gets.
         """
         bench = self.bench
-        bits, drains = bench.bits, kind in {"drain", "keep"}
+        rows = [(issues or {}).get(bank) for bank in self.banks]
         if addends is None:
-            addends = [bits(16) for _ in self.zero]
-            addends = [value - (value >> 15 << 16) for value in addends]
+            addends = [[bench.bits(16) - (1 << 15) for _ in range(self.adders)] for _ in self.banks]
+        noise = [bench.random.choice(self.rows) for _ in range(len(rows) + 2)]
         out = await bench.cycle(
-            issue={"enable": kind == "issue", "row": row if kind == "issue" else 0},
+            issue=[
+                {"enable": row is not None, "row": noise[n] if row is None else row}
+                for n, row in enumerate(rows)
+            ],
+            addends=[value for values in addends for value in values],
             drain={
-                "enable": drains,
-                "keep": kind == "keep" if drains else bench.random.getrandbits(1),
-                "row": row if drains else 0,
+                "enable": drain is not None,
+                "keep": bench.random.getrandbits(1) if drain is None else drain.keep,
+                "row": noise[-1] if drain is None else drain.row,
             },
             carry={
                 "enable": carry is not None,
-                "row": bits(self.row_bits) if carry is None else carry[0],
-                "value": bits(24) - (1 << 23) if carry is None else carry[1],
+                "row": noise[-2] if carry is None else carry[0],
+                "value": bench.bits(24) - (1 << 23) if carry is None else carry[1],
             },
-            addends=addends,
             clear_overflow=clear,
         )
         expected: dict[str, Any] = {"overflow": self.overflow}
         if self.sums is not None:
             expected["sums"] = self.sums
         bench.check(out, expected)
-        self._corners(kind, row, clear)
-        self._step(kind, row, addends, clear)
+        self._corners(rows, drain, carry, clear)
+        if any(addition.saturates for addition in self.psums.additions()):
+            bench.cover("saturates in the cycle of the clear", clear)
+            self.overflow = True
+        elif clear:
+            bench.cover("clears the overflow", self.overflow)
+            self.overflow = False
+        found = self.psums.step(rows, addends, drain, carry)
+        if found is not None or any(row is not None for row in rows):
+            self.sums = found
+
+    def _corners(
+        self,
+        rows: list[int | None],
+        drain: Read | None,
+        carry: tuple[int, int] | None,
+        clear: bool,
+    ) -> None:
+        cover = self.bench.cover
+        cover(
+            "a row is drained that issued three cycles before", drain and self.settled == drain.row
+        )
+        cover("a row is kept", drain is not None and drain.keep)
+        cover("a row is carried to while another is drained", carry and drain)
+        cover(
+            "a row is carried to while another issues", carry and any(r is not None for r in rows)
+        )
+        cover("sums stay without a read", self.sums is not None and drain is None)
+        cover("no clear while the flag is set", self.overflow and not clear)
+        issued = [row for row in self.psums.issued[1] if row is not None]
+        self.settled = issued[0] if issued else None
+        if len(self.banks) > 1:
+            self._banks(rows, carry)
+
+    settled: int | None = None
+    """A row that has issued three cycles before."""
+
+    def _banks(self, rows: list[int | None], carry: tuple[int, int] | None) -> None:
+        """Corners of CORNERS, where there are several banks."""
+        given = [row for row in rows if row is not None]
+        before, earlier = self.psums.issued
+        follows = {n for n, row in enumerate(rows) if row is not None and row == before[n]}
+        overtakes = {n for n, row in enumerate(rows) if row is not None and row == earlier[n]}
         if carry is not None:
-            self._carry(*carry)
+            self.carried.add(skew(carry[0], len(self.banks)))
+        additions = self.psums.additions()
+        saturated = sum(addition.saturates for addition in additions)
+        for corner, met in (
+            ("a bank alone saturates", saturated == 1 < len(additions)),
+            ("all banks issue", len(given) == len(rows)),
+            ("a bank issues alone", len(given) == 1),
+            ("banks issue different rows", len(set(given)) > 1),
+            ("banks forward from different issues", follows - overtakes and overtakes - follows),
+            ("a psum of each bank is carried to", len(self.carried) == len(rows)),
+        ):
+            self.bench.cover(corner, met)
 
-    def may_carry(self, to: int, kind: str, row: int) -> bool:
-        """Whether a row may be carried to in the cycle of such a read."""
-        return self.last[0][0] in {"", "keep"} and not (kind and row == to)
-
-    def _carry(self, row: int, value: int) -> None:
-        cover, rows = self.bench.cover, self.rows
-        reads, read = self.last[0]
-        cover("carry in the cycle of an issue to another row", reads == "issue" and read != row)
-        cover("carry in the cycle of a drain that keeps its row", reads == "keep")
-        cover("carry to a row with psums", any(rows[row]))
-        cover("carry below 0", value < 0)
-        self.rows = [*rows[:row], [value, *self.zero[1:]], *rows[row + 1 :]]
-        self.carried = row
-
-    def _step(self, kind: str, row: int, addends: list[int], clear: bool) -> None:
-        before, busy = self.last[0]
-        over = False
-        written = list(self.rows)
-        if before == "issue":
-            total = [a + b for a, b in zip(self.rows[busy], addends, strict=True)]
-            clipped = [max(LOW, min(HIGH, value)) for value in total]
-            over = clipped != total
-            self._totals(busy, total, clipped)
-            written[busy] = clipped
-        elif before == "drain":
-            written[busy] = self.zero
-        if kind:
-            self.sums = self.rows[row]  # as they were before this cycle's write
-        self.overflow = 1 if over else 0 if clear else self.overflow
-        self.bench.cover("saturates in the cycle of the clear", over and clear)
-        self.saturated = over
-        self.rows = written
-        self.last = [(kind, row), *self.last[:2]]
-        self.carried = -1
-
-    def _totals(self, row: int, total: list[int], clipped: list[int]) -> None:
-        cover = self.bench.cover
-        cover("largest sum without saturation", HIGH in total)
-        cover("most negative sum without saturation", LOW in total)
-        cover("saturates high", max(total) > HIGH)
-        cover("saturates low", min(total) < LOW)
-        cover(
-            "a single timestep saturates",
-            sum(a != b for a, b in zip(total, clipped, strict=True)) == 1,
-        )
-        cover("forwards a saturated sum", self.saturated and self.last[1] == ("issue", row))
-
-    def _corners(self, kind: str, row: int, clear: bool) -> None:
-        cover = self.bench.cover
-        (one, first), (two, second) = self.last[:2]
-        cover("clears the overflow", clear and self.overflow)
-        if not kind:
-            cover("sums stay without a read", self.sums is not None)
-        elif kind == "issue":
-            cover("issue to a row in the cycle behind its carry", row == self.carried)
-            if (one, first) == (kind, row):
-                cover("same row in the next cycle")
-                cover("same row three times on end", (two, second) == (kind, row))
-            elif one == kind:
-                cover("another row in the next cycle")
-            if second == row and first != row and two != "keep":
-                cover(
-                    "same row in the cycle after the next"
-                    if two == kind
-                    else "issue two cycles behind a drain of the row"
-                )
-        elif one == kind == "drain":
-            cover("drain behind a drain")
-        elif one == kind:
-            cover("drain that keeps its row behind such")
-        elif one == "issue":
-            cover("drain behind an issue to another row")
-        cover(
-            "drain of a row in the cycle behind its carry", kind == "drain" and row == self.carried
-        )
-        cover(
-            "drain two cycles behind an issue to the row",
-            kind == "drain" and (two, second) == ("issue", row),
-        )
+    def issues(self, row: int, times: int) -> dict[int, int]:
+        """Of psums `times` of a row, by banks."""
+        if len(self.banks) == 1:
+            return {0: row}
+        found = {}
+        for time in range(self.bench.arch.timesteps):
+            if times >> time & 1:
+                found[time ^ skew(row, len(self.banks))] = row
+        return found
 
     async def settle(self) -> None:
-        for _ in range(3):
+        for _ in range(4):
             await self.cycle()
 
     async def drain_all(self) -> None:
         await self.settle()
-        for row in range(len(self.rows)):
-            await self.cycle("drain", row)
+        for row in self.rows:
+            await self.cycle(drain=Read(row))
         await self.settle()
 
 
 async def model(bench: Bench) -> Model:
-    """After a first read: until then `sums` is undefined, and no bench can read it."""
+    """After a first read: until then `sums` is undefined, and no bench can read it. Of what the
+    tests before have left every row is cleared.
+    """
     await bench.reset(drain=1)
+    for row in range(bench.arch.accumulators):
+        await bench.cycle(issue=0, carry=0, drain={"enable": 1, "row": row})
+    await bench.cycle(drain=0)
     return Model(bench)
 
 
 @test
 async def first_use(bench: Bench) -> None:
     """Before anything was written every row is zero, and the overflow is off."""
+    await bench.reset(drain=1)
+    await Model(bench).drain_all()
+
+
+@test
+async def every_psum(bench: Bench) -> None:
+    """Each psum of each row gets a number of its own, all are drained, kept, and drained again."""
     made = await model(bench)
+    times = range(bench.arch.timesteps)
+    for row in made.rows:
+        for time in times if len(made.banks) > 1 else [0]:
+            await made.cycle(made.issues(row, 1 << time))
+            value = [[1 + row * 8 + (time or n) for n in range(made.adders)] for _ in made.banks]
+            await made.cycle(addends=value)
+    await made.settle()
+    for keep in (True, False):
+        for row in made.rows:
+            await made.cycle(drain=Read(row, keep))
+        await made.settle()
     await made.drain_all()
-    for row in range(len(made.rows)):
-        await made.cycle("issue", row)
+
+
+@test
+async def every_carry(bench: Bench) -> None:
+    """Each row is carried to while another is kept; its other psums are 0 then."""
+    made = await model(bench)
+    whole = (1 << bench.arch.timesteps) - 1
+    for row in made.rows:
+        await made.cycle(made.issues(row, whole))
+    await made.settle()
+    for number, row in enumerate(made.rows):
+        other = made.rows[number - 1]
+        value = bench.bits(24) - (1 << 23)
+        await made.cycle(drain=Read(other, keep=True), carry=(row, value))
+    await made.settle()
     await made.drain_all()
 
 
 @test
 async def latency(bench: Bench) -> None:
-    """Issued in g, the sum is there for an issue in g + 1, a drain in g + 2; cleared in d + 1."""
+    """The overflow shows three cycles behind the issue whose addition saturates, and a row that
+    was drained in d is there in d + 1.
+    """
     made = await model(bench)
     times = bench.arch.timesteps
-    await made.drain_all()
-    await bench.cycle(issue={"enable": 1, "row": 2}, drain=0)
-    await bench.cycle(issue={"enable": 1, "row": 2}, drain=0, addends=[3] * times)
-    await bench.cycle(issue=0, addends=[-5] * times)
-    await bench.cycle(drain={"enable": 1, "row": 2}, addends=[100] * times)
-    bench.check(await bench.cycle(drain=0), {"sums": [-2] * times, "overflow": 0})
-    await bench.cycle(drain={"enable": 1, "keep": 1, "row": 2})
-    bench.check(await bench.cycle(drain=0), {"sums": [0] * times})
-    # A row that is kept stays until it is carried to, which counts from the next cycle on.
-    await bench.cycle(issue={"enable": 1, "row": 2})
-    await bench.cycle(issue=0, addends=[7] * times)
-    for _ in range(2):
-        await bench.cycle(drain={"enable": 1, "keep": 1, "row": 2})
-        bench.check(await bench.cycle(drain=0), {"sums": [7] * times})
-    await bench.cycle(carry={"enable": 1, "row": 2, "value": -9})
-    await bench.cycle(carry=0, drain={"enable": 1, "row": 2})
-    bench.check(await bench.cycle(drain=0), {"sums": [-9] + [0] * (times - 1)})
-    await bench.cycle(drain={"enable": 1, "row": 2})
-    bench.check(await bench.cycle(drain=0), {"sums": [0] * times})
-    # The overflow shows two cycles behind the issue whose addition saturates.
-    count = -(-(HIGH + 1) // 0x7FFF)
-    for _ in range(count + 1):
-        out = await bench.cycle(issue={"enable": 1, "row": 1}, addends=[0x7FFF] * times)
-        bench.check(out, {"overflow": 0})
+    issues = made.issues(1, 1)
+    fields = [{"enable": n in issues, "row": issues.get(n, 0)} for n in made.banks]
+    addends = [0x7FFF] * (len(made.banks) * made.adders)
+    for number in range(-(-(HIGH + 1) // 0x7FFF) + 3):
+        out = await bench.cycle(issue=fields, addends=addends)
+        bench.check(out, {"overflow": max(0, number - 2) * 0x7FFF > HIGH})
     bench.check(await bench.cycle(issue=0), {"overflow": 1})
+    for _ in range(2):
+        bench.check(await bench.cycle(addends=0), {"overflow": 1})
     bench.check(await bench.cycle(clear_overflow=1), {"overflow": 1})
     bench.check(await bench.cycle(clear_overflow=0), {"overflow": 0})
     await bench.cycle(drain={"enable": 1, "row": 1})
-    bench.check(await bench.cycle(drain=0), {"sums": [HIGH] * times})
+    others = HIGH if len(made.banks) == 1 else 0
+    bench.check(await bench.cycle(drain=0), {"sums": [HIGH] + [others] * (times - 1)})
 
 
 @test
 async def extremes(bench: Bench) -> None:
-    """Each timestep alone runs into each limit, to the last unit, and is caught there."""
+    """Each adder alone runs into each limit, and sets the flag; the others add nothing."""
     made = await model(bench)
-    times = bench.arch.timesteps
-    await made.drain_all()
-    for time in range(times):
-        for limit, step in ((HIGH, 0x7FFF), (LOW, -0x8000)):
-            row = bench.random.randrange(len(made.rows))
-            count, rest = divmod(abs(limit), abs(step))
-            values = [step] * count + [rest if limit > 0 else -rest]
-            values += [1, -1, 1, 0] if limit > 0 else [-1, 1, -1, 0]
-            await made.cycle("issue", row)
-            for value in values[:-1]:
-                addends = [value if t == time else 0 for t in range(times)]
-                await made.cycle("issue", row, addends, clear=bench.chance(0.5))
-            await made.cycle(addends=[0] * times)
-            await made.cycle("drain", row, clear=True)
-            await made.settle()
-    await made.drain_all()
-
-
-@test
-async def carries(bench: Bench) -> None:
-    """What is read in the cycles before a carry and behind it, of its row and of another."""
-    made = await model(bench)
-    rows = range(len(made.rows))
-    await made.drain_all()
-    for before in ("", "keep"):
-        for during in ("", "issue", "drain", "keep"):
-            for after in ("issue", "drain", "keep"):
-                to, other = bench.random.sample(rows, 2)
-                for row in rows:
-                    await made.cycle("issue", row)
+    for bank in made.banks:
+        for adder in range(made.adders):
+            for step in (0x7FFF, -0x8000):
+                row = bench.random.choice(
+                    [row for row in made.rows if made.psums.may_issue(bank, row)]
+                )
+                for _ in range(260):
+                    addends = [
+                        [step * (n == adder) for n in range(made.adders)] for _ in made.banks
+                    ]
+                    await made.cycle({bank: row}, addends=addends, clear=bench.chance(0.5))
+                await made.cycle(addends=[[0] * made.adders for _ in made.banks])
                 await made.settle()
-                await made.cycle(before, to)
-                await made.cycle(during, other, carry=(to, bench.bits(24) - (1 << 23)))
-                await made.cycle(after, to)
-                await made.settle()
-                await made.cycle("drain", to)
+                await made.cycle(clear=True)
+                await made.cycle(drain=Read(row))
                 await made.settle()
     await made.drain_all()
 
 
 @test
 async def random_traffic(bench: Bench) -> None:
-    """Bursts to few or all rows, with addends of one kind for each timestep, and some drains."""
-    made = await model(bench)
-    random = bench.random
-    await made.drain_all()
+    """Banks issue by themselves, few or all rows, with drains and carries between."""
+    made, random = await model(bench), bench.random
     done = 0
     while done < bench.transactions:
-        rows = random.sample(range(len(made.rows)), random.choice((1, 2, 3, len(made.rows))))
-        kinds = [random.choice(("high", "low", "any", "any", "small")) for _ in made.zero]
-        rate = random.choice((0.3, 0.8, 1.0))
-        drains = random.choice((0.0, 0.02, 0.3))
+        rows = random.sample(made.rows, random.choice((1, 2, 3, len(made.rows))))
+        rate, busy = random.choice((0.1, 0.5, 1.0)), random.choice((0.3, 0.9, 1.0))
+        drains = random.choice((0.0, 0.1, 0.5, 1.0))
         keeps, carries = random.choice((0.0, 0.5, 1.0)), random.choice((0.0, 0.3, 1.0))
-        for _ in range(random.randrange(5, 700)):
-            kind = "" if not bench.chance(rate) else "drain" if bench.chance(drains) else "issue"
-            if kind == "drain" and bench.chance(keeps):
-                kind = "keep"
-            row, carry = random.choice(rows), None
-            if kind and not made.may(kind, row):
-                kind = ""
+        extreme = bench.chance(0.3)
+        for _ in range(random.randrange(5, 300)):
+            issues: dict[int, int] = {}
+            drain = carry = None
+            row = random.choice(rows)
+            if bench.chance(drains):
+                if made.psums.may_drain(row):
+                    drain = Read(row, bench.chance(keeps))
+            elif bench.chance(rate):
+                for bank in made.banks:
+                    wanted = random.choice(rows)
+                    if bench.chance(busy) and made.psums.may_issue(bank, wanted):
+                        issues[bank] = wanted
             if bench.chance(carries):
                 carry = random.choice(rows), bench.bits(24) - (1 << 23)
-                if not made.may_carry(carry[0], kind, row):
+                touched = [*issues.values(), *([] if drain is None else [drain.row])]
+                if not made.psums.may_carry(carry[0], touched):
                     carry = None
-            addends = [_addend(bench, style) for style in kinds]
-            await made.cycle(kind, row, addends, clear=bench.chance(0.2), carry=carry)
-            done += kind != ""
+            addends = None
+            if extreme:
+                addends = [[0x7FFF] * made.adders for _ in made.banks]
+            await made.cycle(issues, drain, carry, addends=addends, clear=bench.chance(0.2))
+            done += bool(issues) + (drain is not None)
     await made.drain_all()
-
-
-def _addend(bench: Bench, style: str) -> int:
-    if style == "high":
-        return 0x7FFF
-    if style == "low":
-        return -0x8000
-    value = bench.bits(16)
-    value -= value >> 15 << 16
-    return value >> 12 if style == "small" else value
 
 
 @test
 async def reset(bench: Bench) -> None:
-    """A reset takes back the overflow, and an issue that stands through it does not add."""
+    """A reset takes back the overflow."""
     made = await model(bench)
-    times = bench.arch.timesteps
-    await made.drain_all()
-    for _ in range(2):
+    for _ in range(3):
         for _ in range(300):
-            await made.cycle("issue", 1, [0x7FFF] * times)
+            addends = [[0x7FFF] * made.adders for _ in made.banks]
+            await made.cycle(made.issues(1, 1), addends=addends)
         await made.settle()
         assert made.overflow
-        # The first cycle of the reset still completes what was under way.
-        await bench.cycle(issue={"enable": 1, "row": 1}, drain=0, addends=[-2] * times)
         await bench.reset(5)
-        bench.cover("reset while a row is added to")
-        made.sums = made.rows[1] = [value - 2 for value in made.rows[1]]
-        made.overflow = 0
+        made.overflow, made.sums = False, None
         await made.cycle()
-        await made.drain_all()
+    await made.drain_all()

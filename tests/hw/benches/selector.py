@@ -1,25 +1,34 @@
-"""Bench of Selector: the weight that issues in every cycle, against a model."""
+"""Bench of Selector: what is selected in every cycle, against a model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import combinations
+from itertools import combinations, zip_longest
 from typing import Any
 
 from amaranth.lib import data
 
-from evenspike_core.arch import Arch
-from evenspike_hw.rtl.layouts import PAIR_OFFSET, Layouts
+from evenspike_core.arch import HEADER_UNITS, Arch
+from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.pe.selector import Selector
 from tests.helpers.driver import Bench, pack, test
 
 component = Selector
 ARCH = Arch(pes=4, scratchpad_words=2048)
-VARIANTS = {f"kernel{side}": replace(ARCH, kernel_max=side) for side in (3, 5)}
+ONE = replace(ARCH, issue=1)
+VARIANTS = {
+    **{f"kernel{side}": replace(ARCH, kernel_max=side) for side in (3, 5)},
+    "issue1": ONE,
+    "issue1-kernel3": replace(ONE, kernel_max=3, timesteps=1),
+}
 ADDRESS_BITS = Layouts(ARCH).weight_address_bits
 LOG_ROWS = Layouts(ARCH).row_bits
+OPEN = {"room": 1, "idle": 1}
+"""Nothing behind the selector holds it up."""
+MARKER = {"marker": 1, "ends_round": 1}
+MARKED = {"enable": 1, "ends_round": 1}
 
 
 def CORNERS(arch: Arch) -> Iterator[str]:  # noqa: N802  (as where it is a constant)
@@ -27,12 +36,49 @@ def CORNERS(arch: Arch) -> Iterator[str]:  # noqa: N802  (as where it is a const
         yield f"every position of K = {side}"
         for stride in (1, 2):
             yield f"K = {side}, stride {stride}"
+    if arch.issue > 1:
+        yield from ("an even and an odd address", "the first way alone", "the second way alone")
+        yield from ("two even addresses on end", "two odd addresses on end")
+        yield "a selection out of two kernels"
 
 
-@cache  # of the same layout: to compare two costs more than a cycle
+def kernels(arch: Arch, side: int) -> int:
+    """How many a fetch of 32 bits a selected weight brings; one where it is half of one."""
+    return max(1, 2 * arch.issue // HEADER_UNITS[side])
+
+
+@cache
+def places(arch: Arch, side: int) -> tuple[tuple[int, ...], ...]:
+    """For each kernel of a fetch the places of its positions in the pattern.
+
+    The pattern is in groups, each as wide as the largest kernel that has a row there; kernel n has
+    its rows from group n * K on, K = 1 its only one where K = 3 has its first.
+    """
+    rows = {k: k * kernels(arch, k) for k in Layouts(arch).sides if k > 1}
+    starts = [0]
+    while len(starts) <= max(rows.values()):
+        starts.append(starts[-1] + max(k for k, end in rows.items() if len(starts) - 1 < end))
+    step = max(side, 3)
+    return tuple(
+        tuple(starts[n * step + pid // side] + pid % side for pid in range(side * side))
+        for n in range(kernels(arch, side))
+    )
+
+
+@cache  # of the same layouts: to compare two costs more than a cycle
 def layout(arch: Arch) -> data.StructLayout:
     """Of an entry of the match queue."""
     return Layouts(arch).matched
+
+
+@cache
+def whole_pattern(arch: Arch) -> int:
+    return (1 << Layouts(arch).pattern_bits) - 1
+
+
+@cache
+def selected(arch: Arch) -> data.StructLayout:
+    return Layouts(arch).selected
 
 
 @dataclass(frozen=True)
@@ -77,20 +123,23 @@ class Entry:
             "frees": self.frees,
         }
         matched = layout(bench.arch)
-        if not self.kernels:  # of a marker nothing else counts
-            below = pack(matched, dict.fromkeys(fields, 1)).bit_length()
-            return pack(matched, fields) | (bench.random.getrandbits(matched.size - below) << below)
+        if not self.kernels:  # of a marker nothing else counts, but that it has no match
+            fields["pids"] = 0
+            known = pack(matched, dict.fromkeys(fields, 1) | {"pids": whole_pattern(bench.arch)})
+            return pack(matched, fields) | bench.random.getrandbits(matched.size) & ~known
         slots = [kernel.slot for kernel in self.kernels]
+        more = 2 * bench.arch.issue - len(slots)
+        at = places(bench.arch, self.side)
         return pack(
             matched,
             fields
             | {
                 "kernel": self.side // 2,
                 "log_stride": self.stride - 1,
-                "pids": sum(k.pids << PAIR_OFFSET * n for n, k in enumerate(self.kernels)),
-                "wsp": sum(k.wsp << PAIR_OFFSET * n for n, k in enumerate(self.kernels)),
+                "pids": sum(spread(k.pids, at[n]) for n, k in enumerate(self.kernels)),
+                "wsp": sum(spread(k.wsp, at[n]) for n, k in enumerate(self.kernels)),
                 "base": self.base,
-                "slots": [*slots, *[bench.random.getrandbits(6)] * (2 - len(slots))],
+                "slots": [*slots, *(bench.random.getrandbits(6) for _ in range(more))],
                 "mask": self.mask,
                 "y": self.y,
                 "x": self.x,
@@ -98,12 +147,42 @@ class Entry:
         )
 
 
-def weights(entry: Entry, layer: Layer) -> list[tuple[int, int]]:
-    """Address and accumulator row of each matched weight, in the order in which they issue."""
+def spread(pattern: int, at: tuple[int, ...]) -> int:
+    """Bit n of a kernel's positions where `at` says."""
+    return sum(1 << place for n, place in enumerate(at) if pattern >> n & 1)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Of each way the number of its kernel, the address and the row, or None. No way: a marker."""
+
+    ways: tuple[tuple[int, int, int] | None, ...]
+    mask: int = 0
+
+    def bits(self, arch: Arch) -> tuple[int, int]:
+        """What `selected` is, and those of its bits that count."""
+        found: list[dict[str, int]] = []
+        counts: list[dict[str, int]] = []
+        for way in self.ways:
+            found.append({} if way is None else {"enable": 1, "address": way[1], "row": way[2]})
+            ends = {"address": (1 << ADDRESS_BITS) - 1, "row": (1 << LOG_ROWS) - 1}
+            counts.append({"enable": 1} | ({} if way is None else ends))
+        whole = (1 << arch.timesteps) - 1
+        shape = selected(arch)
+        return (
+            pack(shape, {"mask": self.mask, "ways": found}),
+            pack(shape, {"mask": whole, "ways": counts}),
+        )
+
+
+def weights(entry: Entry, layer: Layer) -> list[tuple[int, int, int]]:
+    """Kernel, address and accumulator row of each matched weight: kernels in header order, PIDs
+    ascending.
+    """
     side, stride = entry.side, entry.stride
     height, width = 1 << layer.log_height, 1 << layer.log_width
-    address, found = entry.base, []
-    for kernel in entry.kernels:
+    address, found = entry.base, list[tuple[int, int, int]]()
+    for number, kernel in enumerate(entry.kernels):
         for pid in range(side * side):
             if not kernel.wsp >> pid & 1:
                 continue
@@ -115,7 +194,7 @@ def weights(entry: Entry, layer: Layer) -> list[tuple[int, int]]:
                 assert 0 <= y < height
                 assert 0 <= x < width
                 row = (kernel.slot * height + y) * width + x
-                found.append((address % (1 << ADDRESS_BITS), row))
+                found.append((number, address % (1 << ADDRESS_BITS), row))
             address += 1
     return found
 
@@ -128,133 +207,171 @@ def reaches(at: int, side: int, stride: int, length: int) -> tuple[int, ...]:
     )
 
 
+def selections(entry: Entry, layer: Layer, ways: int) -> list[Selection]:
+    """Those that an entry takes: one weight each, or the next of an even and of an odd address."""
+    if not entry.kernels:
+        return [Selection(())]
+    each = weights(entry, layer)
+    if ways == 1:
+        return [Selection((weight,), entry.mask) for weight in each]
+    apart = [[weight for weight in each if weight[1] % 2 == parity] for parity in (0, 1)]
+    return [Selection(pair, entry.mask) for pair in zip_longest(*apart)]
+
+
 class Model:
-    """The entry at the head of the queue, what is left of it, and the registers."""
+    """The entry at the head of the queue, what S1 has left of the one before, S2 and S3."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.layer = Layer(0, 0)
         self.sides = Layouts(bench.arch).sides
         self.seen: dict[int, set[int]] = {side: set() for side in self.sides}
-        self.issued = 0
+        enables = {"ways": [{"enable": 1}] * bench.arch.issue}
+        self.enables = pack(selected(bench.arch), enables)
         self.entries = 0
-        self.before: Entry | None = None  # taken in the cycle before
+        self.room = self.idle = 1.0  # how often there is
         self.clear()
 
     def clear(self) -> None:
         self.head: Entry | None = None
-        self.fresh = False  # the head is in its first cycle
-        self.left: list[tuple[int, int]] = []
-        self.mask = 0
-        self.counts = {"rounds": 0, "worked": 0, "finished": 0}
+        self.making: Entry | None = None  # whose selections S1 makes
+        self.left: list[Selection] = []
+        self.second: Selection | None = None
+        self.third: Selection | None = None
+        self.before: Selection | None = None  # that was in S3 in the cycle before
 
     def offer(self, entry: Entry) -> None:
         self.head = entry
         self.packed = entry.bits(self.bench)
-        self.left = weights(entry, self.layer)
-        self.fresh = True
 
     async def cycle(self) -> None:
-        bench, head = self.bench, self.head
+        bench, head, entry = self.bench, self.head, self.making
+        room, idle = bench.chance(self.room), bench.chance(self.idle)
         payload = bench.random.getrandbits(layout(bench.arch).size) if head is None else self.packed
         out = await bench.cycle(
-            matched__valid=head is not None, matched__payload=payload, **self.layer.drive()
+            matched__valid=head is not None,
+            matched__payload=payload,
+            room=room,
+            idle=idle,
+            **self.layer.drive(),
         )
-        expected: dict[str, Any] = {"mask": self.mask, "busy": int(bool(self.left)), **self.counts}
-        if head is not None:
-            expected["matched__ready"] = int(len(self.left) <= 1)
-        if self.left:
-            address, row = self.left[0]
-            expected["weight_read"] = 1 | address << 1
-            expected["row_read"] = 1 | row << 1
-            self._weight_corners(row)
+        marks = entry is not None and not entry.kernels
+        empty = self.second is None and self.third is None
+        leaves = entry is not None and (empty and idle if marks else room)
+        ready = entry is None or (leaves and len(self.left) == 1)
+        expected: dict[str, Any] = {
+            "matched__ready": ready,
+            "taken": ready and head is not None,
+            "valid": self.third is not None,
+        }
+        if marks and leaves:
+            assert entry is not None
+            expected["marker"] = 1 | entry.ends_round << 1 | entry.frees << 2
         else:
-            assert not out["weight_read"] & 1, f"cycle {bench.now}: reads a weight"
-            assert not out["row_read"] & 1, f"cycle {bench.now}: reads a row"
-            if head is None:
-                assert not out["weight_read"] | out["row_read"], f"cycle {bench.now}: an address"
+            assert not out["marker"] & 1, f"cycle {bench.now - 1}: a marker issues"
         bench.check(out, expected)
-        self._entry_corners()
+        self._check(out["selected"])
+        self._corners(room, idle, leaves)
 
-        taken = None
-        if head is not None and len(self.left) <= 1:
-            taken, self.head = head, None
+        self.before, self.third, self.second = self.third, self.second, None
+        if leaves:
+            made = self.left.pop(0)
+            self.second = None if marks else made
+            if not self.left:
+                self.making = None
+        if ready and head is not None:
+            self._taken(head)
+            self.left = selections(head, self.layer, bench.arch.issue)
+            self.making, self.head = head, None
             self.entries += 1
-            if not head.kernels:
-                self._count(head)
-        if self.left:
-            assert head is not None
-            self.left.pop(0)
-            self.issued += 1
-            self.mask = head.mask
-        self.before = taken
+            self._first_cycle(head)
 
-    def _count(self, marker: Entry) -> None:
-        ends, frees, cover = marker.ends_round, marker.frees, self.bench.cover
-        cover("marker ends a round and gives up a half", ends and frees)
-        cover("marker ends a round", ends and not frees)
-        cover("marker gives up a half", frees and not ends)
-        cover("marker does neither", not ends and not frees)
-        for name, counts in (
-            ("rounds", ends),
-            ("worked", frees and not ends),
-            ("finished", frees),
-        ):
-            cover("a counter wraps", counts and self.counts[name] == 3)
-            self.counts[name] = (self.counts[name] + int(counts)) % 4
+    def _check(self, bits: int) -> None:
+        """What is selected; without a selection only that no way has one."""
+        arch, third = self.bench.arch, self.third
+        if third is None:
+            wanted, counts = 0, self.enables
+        else:
+            wanted, counts = third.bits(arch)
+        if bits & counts != wanted:
+            found = self.bench.fields("selected", bits)
+            raise AssertionError(f"cycle {self.bench.now - 1}: selected {found}, expected {third}")
 
-    def _weight_corners(self, row: int) -> None:
-        assert self.head is not None
+    def _corners(self, room: bool, idle: bool, leaves: bool) -> None:
+        cover, entry, third = self.bench.cover, self.making, self.third
+        marks = entry is not None and not entry.kernels
+        cover("no room for a selection", entry is not None and not marks and not room)
+        cover("a marker waits for S2", marks and self.second is not None and idle)
+        cover("a marker waits for S3 alone", marks and third and self.second is None and idle)
+        cover("a marker waits for what is behind S3", marks and not (third or self.second or idle))
+        cover("a marker issues without room", marks and leaves and not room)
+        cover("a weight is selected while not all is idle", leaves and not marks and not idle)
+        cover("queue runs empty", self.head is None and entry is None)
+        cover("an entry waits in the queue", self.head is not None and not leaves)
+        if third is not None:
+            self._selection(third)
+
+    def _selection(self, third: Selection) -> None:
         cover, layer = self.bench.cover, self.layer
-        cover(f"K = {self.head.side}, stride {self.head.stride}")
-        cover("last row of the accumulators", row == (1 << LOG_ROWS) - 1)
+        given = [way for way in third.ways if way is not None]
+        for _, _, row in given:
+            cover("last row of the accumulators", row == (1 << LOG_ROWS) - 1)
         cover("tile of one neuron", layer.log_height + layer.log_width == 0)
         cover("tile of all accumulators", layer.log_height + layer.log_width == LOG_ROWS)
         cover("tile one column wide", layer.log_height and not layer.log_width)
         cover("tile one row high", layer.log_width and not layer.log_height)
-
-    def _entry_corners(self) -> None:
-        cover = self.bench.cover
-        head, before = self.head, self.before
-        if head is None:
-            cover("queue runs empty")
+        if self.bench.arch.issue == 1:
             return
-        weight, marker = bool(head.kernels), not head.kernels
-        if before is not None:
-            behind_weight = bool(before.kernels)
-            cover("weight behind an entry's last, in the next cycle", behind_weight and weight)
-            cover("marker behind a weight, in the next cycle", behind_weight and marker)
-            cover("marker behind a marker", marker and not behind_weight)
-            cover(
-                "another kernel and stride in the next cycle",
-                behind_weight
-                and weight
-                and head.side != before.side
-                and head.stride != before.stride,
-            )
-        if weight and self.fresh:
-            self._first_cycle(head)
-        self.fresh = False
+        (even, odd), before = third.ways, self.before
+        for name, met in (
+            ("an even and an odd address", even and odd),
+            ("the first way alone", not odd),
+            ("the second way alone", not even),
+            ("a selection out of two kernels", even and odd and even[0] != odd[0]),
+            ("two even addresses on end", not odd and before and not before.ways[1]),
+            ("two odd addresses on end", not even and before and not before.ways[0]),
+        ):
+            cover(name, met)
+
+    def _taken(self, head: Entry) -> None:
+        cover, before = self.bench.cover, self.second
+        weight, marker, wide = bool(head.kernels), not head.kernels, self.making is None
+        behind = before is not None and wide  # the entry before has made its last selection
+        cover("an entry is taken with the last selection of the one before", behind and weight)
+        cover("a marker is taken with the last selection of the one before", behind and marker)
+        cover("marker that ends a round and gives up a half", head.ends_round and head.frees)
+        cover("marker that ends a round", marker and head.ends_round and not head.frees)
+        cover("marker that gives up a half", marker and head.frees and not head.ends_round)
+        cover("marker that does neither", marker and not head.frees and not head.ends_round)
 
     def _first_cycle(self, head: Entry) -> None:
-        cover = self.bench.cover
-        side = head.side
+        if not head.kernels:
+            return
+        cover, side = self.bench.cover, head.side
+        cover(f"K = {side}, stride {head.stride}")
         area = side * side
         pids = [kernel.pids for kernel in head.kernels]
         for pattern in pids:
             self.seen[side] |= {n for n in range(area) if pattern >> n & 1}
         first = head.kernels[0]
         cover(f"every position of K = {side}", len(self.seen[side]) == area)
-        most = head.side == self.sides[-1]
-        cover("all positions of the largest kernel match", most and pids[0] == (1 << area) - 1)
-        cover("a single match", len(self.left) == 1)
-        cover("both kernels match", len(pids) == 2 and all(pids))
-        cover("only the second kernel matches", len(pids) == 2 and not pids[0])
+        largest = side == self.sides[-1]
+        cover("all positions of the largest kernel match", largest and pids[0] == (1 << area) - 1)
+        full = all(pattern == (1 << area) - 1 for pattern in pids)
+        cover("all positions of a fetch match", full and len(pids) > 1 and side > 1)
+        cover("a single match", len(self.left) == 1 and sum(map(int.bit_count, pids)) == 1)
+        most = len(pids) == kernels(self.bench.arch, side)
+        cover("all kernels of a fetch match", most and len(pids) > 1 and all(pids))
+        cover("only the last kernel matches", len(pids) > 1 and not any(pids[:-1]))
+        cover("a kernel without a match between", len(pids) > 1 and not pids[-1])
         cover(
             "weights without a match before the first",
             first.pids and first.wsp & (first.pids & -first.pids) - 1,
         )
-        cover("address of a weight wraps", any(at < head.base for at, _ in self.left))
+        cover(
+            "address of a weight wraps",
+            any(way and way[1] < head.base for one in self.left for way in one.ways),
+        )
 
     # Random layers and entries.
 
@@ -262,10 +379,7 @@ class Model:
         random = self.bench.random
         log_tile = random.choice((LOG_ROWS, 0, 1, random.randint(0, LOG_ROWS)))
         log_width = random.choice((0, log_tile, random.randint(0, log_tile)))
-        self.layer = Layer(
-            log_tile - log_width,
-            log_width,
-        )
+        self.layer = Layer(log_tile - log_width, log_width)
 
     def entry(self, density: float, matching: float) -> Entry:
         """With at least one match."""
@@ -283,26 +397,25 @@ class Model:
             at.append(place)
             found.append([n for n in reached if bench.chance(matching)] or [reached[0]])
         positions = sum(1 << r * side + s for r in found[0] for s in found[1])
-        kernels: list[Kernel] = []
-        count = random.choice((1, 2)) if side <= 3 else 1
+        most = kernels(bench.arch, side)
+        # The first or the last headers of the fetch can be another channel's.
+        start = random.choice((0, random.randrange(most)))
+        end = random.choice((most, random.randrange(start, most) + 1))
         slots = 1 << min(6, LOG_ROWS - layer.log_height - layer.log_width)
-        while not any(kernel.pids for kernel in kernels):
-            kernels = [
-                self._kernel(
-                    (n for n in range(side * side) if bench.chance(density)), slots, positions
-                )
-                for _ in range(count)
-            ]
+        given: list[Kernel] = []
+        while not any(kernel.pids for kernel in given):
+            given = [Kernel(random.randrange(64), 0, 0) for _ in range(start)]
+            for _ in range(start, end):
+                living = (n for n in range(side * side) if bench.chance(density))
+                wanted = positions if bench.chance(0.8) else 0
+                given.append(self._kernel(living, slots, wanted))
             density = max(density, 0.2)
-        if count == 1 and side <= 3 and bench.chance(0.5):
-            # The first header of the word is another channel's.
-            kernels = [Kernel(random.randrange(64), 0, 0), *kernels]
         return Entry(
             side,
             stride,
-            tuple(kernels),
+            tuple(given),
             bench.bits(ADDRESS_BITS),
-            bench.bits(ARCH.timesteps),
+            bench.bits(bench.arch.timesteps),
             at[0],
             at[1],
             random.getrandbits(1),
@@ -319,70 +432,97 @@ class Model:
         return Entry(1, 1, (), 0, 0, 0, 0, random.getrandbits(1), random.getrandbits(1))
 
     async def settle(self) -> None:
+        while self.head or self.making or self.second or self.third:
+            await self.cycle()
+
+    async def run(self, entry: Entry) -> None:
+        """Offers it, and waits until the queue has given it up."""
+        self.offer(entry)
         while self.head is not None:
             await self.cycle()
 
 
 @test
 async def latency(bench: Bench) -> None:
-    """An entry issues in the cycle in which it is the head; its mask shows in the next, a marker's
-    count, too.
+    """An entry that is taken in c is in S3 from c + 3 on, and a marker behind it issues when it has
+    left.
     """
+    ways = bench.arch.issue
     layer = {"log_tile_width": 2, "log_tile": 4}
-    entry: dict[str, Any] = {"kernel": 1, "log_stride": 0}
-    entry |= {"pids": 0b101, "wsp": 0b111, "base": 8, "slots": [3, 0], "mask": 5, "y": 2, "x": 3}
-    await bench.cycle(**layer)
-    out = await bench.cycle(matched__valid=1, matched__payload=entry)
-    expected = {"busy": 1, "weight_read": 1 | 8 << 1, "row_read": 1 | (48 + 8 + 3) << 1}
-    bench.check(out, expected | {"matched__ready": 0, "mask": 0})
-    out = await bench.cycle()
-    expected = {"busy": 1, "weight_read": 1 | 10 << 1, "row_read": 1 | (48 + 8 + 1) << 1}
-    bench.check(out, expected | {"matched__ready": 1, "mask": 5})
-    marker = {"marker": 1, "ends_round": 1, "frees": 1}
-    out = await bench.cycle(matched__payload=marker)
-    bench.check(out, {"busy": 0, "matched__ready": 1, "mask": 5, "rounds": 0})
-    out = await bench.cycle(matched__valid=0)
-    bench.check(out, {"busy": 0, "rounds": 1, "worked": 0, "finished": 1})
+    mask = (1 << bench.arch.timesteps) - 1
+    pids = spread(0b111, places(bench.arch, 3)[0])
+    entry: dict[str, Any] = {"kernel": 1, "log_stride": 0, "pids": pids, "wsp": pids, "base": 8}
+    entry |= {"slots": [3], "mask": mask, "y": 2, "x": 3}
+    first, second, third = ({"enable": 1, "address": 8 + n, "row": 48 + 11 - n} for n in range(3))
+    out = await bench.cycle(matched__valid=1, matched__payload=entry, **OPEN, **layer)
+    bench.check(out, {"matched__ready": 1, "taken": 1, "valid": 0})
+    count = 3 if ways == 1 else 2
+    for n in range(2):
+        out = await bench.cycle(matched__payload=MARKER)
+        taken = n == count - 1
+        bench.check(out, {"matched__ready": taken, "taken": taken, "valid": 0, "marker": 0})
+    found = []
+    for n in range(count):
+        out = await bench.cycle(matched__valid=n == 0 and ways == 1, matched__payload=MARKER)
+        bench.check(out, {"valid": 1, "taken": n == 0 and ways == 1})
+        assert not out["marker"] & 1
+        found.append(bench.fields("selected", out["selected"]))
+    assert all(one["mask"] == mask for one in found)
+    if ways == 1:
+        assert [one["ways"] for one in found] == [[first], [second], [third]]
+    else:
+        assert found[0]["ways"] == [first, second]
+        assert found[1]["ways"][0] == third
+        assert not found[1]["ways"][1]["enable"]
+    out = await bench.cycle(idle=0)
+    bench.check(out, {"valid": 0, "matched__ready": 0})
+    assert not out["marker"] & 1
+    out = await bench.cycle(idle=1)
+    bench.check(out, {"valid": 0, "marker": MARKED, "matched__ready": 1})
+    assert not (await bench.cycle())["marker"] & 1
 
 
 @test
 async def all_positions(bench: Bench) -> None:
     """Every kernel position alone, with all weights living, for each side and stride."""
     model = Model(bench)
+    mask = (1 << bench.arch.timesteps) - 1
     for side in model.sides:
         for stride in (1, 2):
             model.layer = Layer(3, 3)
             whole = (1 << side * side) - 1
-            if side == model.sides[-1] and stride == 1:
-                model.offer(Entry(side, stride, (Kernel(1, whole, whole),), 5, 15, 7, 7))
-                await model.settle()
+            most = kernels(bench.arch, side)
+            if stride == 1:
+                full = tuple(Kernel(n, whole, whole) for n in range(most))
+                await model.run(Entry(side, stride, full, 5, mask, 7, 7))
             for pid in range(side * side):
                 y, x = pid // side + 2 * stride, pid % side + 5 * stride
-                for second in range(2 if side <= 3 else 1):
+                for number in range(most):
                     dead = Kernel(2, whole if bench.chance(0.5) else 0, 0)
-                    kernels = (dead,) * second + (Kernel(3, whole, 1 << pid),)
-                    base, mask = bench.bits(11), bench.bits(4)
-                    model.offer(Entry(side, stride, kernels, base, mask, y, x))
-                    await model.settle()
+                    given = (dead,) * number + (Kernel(3, whole, 1 << pid),)
+                    base = bench.bits(ADDRESS_BITS)
+                    await model.run(Entry(side, stride, given, base, mask, y, x))
+    await model.settle()
 
 
 @test
 async def all_pairs(bench: Bench) -> None:
-    """Every two positions of a fetch of the largest kernel, the weights between living or not."""
+    """Every two positions of a fetch of each kernel, the weights between living or not."""
     model = Model(bench)
     model.layer = Layer(3, 3)
-    side = model.sides[-1]
-    area, count = side * side, 2 if side <= 3 else 1
-    for low, high in combinations(range(count * area), 2):
-        pids = 1 << low | 1 << high
-        wsp = pids | bench.bits(count * area)
+    for side in model.sides:
+        area, count = side * side, kernels(bench.arch, side)
         whole = (1 << area) - 1
-        kernels = tuple(
-            Kernel(bench.bits(2), wsp >> area * n & whole, pids >> area * n & whole)
-            for n in range(count)
-        )
-        model.offer(Entry(side, 1, kernels, bench.bits(11), bench.bits(4), 7, 7))
-        await model.settle()
+        for low, high in combinations(range(count * area), 2):
+            pids = 1 << low | 1 << high
+            wsp = pids | bench.bits(count * area)
+            given = tuple(
+                Kernel(bench.bits(2), wsp >> area * n & whole, pids >> area * n & whole)
+                for n in range(count)
+            )
+            base, mask = bench.bits(ADDRESS_BITS), bench.bits(bench.arch.timesteps)
+            await model.run(Entry(side, 1, given, base, mask, 7, 7))
+    await model.settle()
 
 
 @test
@@ -395,7 +535,8 @@ async def random_traffic(bench: Bench) -> None:
         density = random.choice((0.03, 0.2, 0.6, 1.0))
         matching = random.choice((0.3, 1.0, 1.0))
         supply = random.choice((0.3, 0.9, 1.0))
-        markers = random.choice((0.02, 0.5))
+        markers = random.choice((0.02, 0.2, 0.5))
+        model.room, model.idle = random.choice((0.3, 0.9, 1.0)), random.choice((0.3, 0.9, 1.0))
         for _ in range(random.randrange(10, 120)):
             if model.head is None and bench.chance(supply):
                 marks = bench.chance(markers)
@@ -406,24 +547,23 @@ async def random_traffic(bench: Bench) -> None:
 
 @test
 async def reset(bench: Bench) -> None:
-    """A reset forgets the matches that were left, the mask and the counts."""
+    """A reset forgets the matches that are left, and the stages."""
     model = Model(bench)
+    side = model.sides[-1]
+    whole = (1 << side * side) - 1
+    mask = (1 << bench.arch.timesteps) - 1
     for _ in range(20):
-        for _ in range(bench.random.randrange(1, 4)):
-            model.offer(model.marker())
-            await model.settle()
         model.layer = Layer(4, 4)
-        side = model.sides[-1]
-        whole = (1 << side * side) - 1
-        kernels = (Kernel(0, whole, whole),) * (2 if side <= 3 else 1)
-        model.offer(Entry(side, 1, kernels, 0, 15, 9, 9))
-        for _ in range(bench.random.randrange(1, 20)):
+        given = (Kernel(0, whole, whole),) * kernels(bench.arch, side)
+        model.offer(Entry(side, 1, given, 0, mask, 9, 9))
+        for _ in range(bench.random.randrange(1, 8)):
             await model.cycle()
-        bench.cover("reset between the weights of an entry")
+        bench.cover("reset between the weights of an entry", model.making and model.third)
         await bench.cycle(matched__valid=0)
         await bench.reset()
         model.clear()
-        await model.cycle()
         for _ in range(3):
-            model.offer(model.entry(0.5, 1.0))
+            await model.cycle()
+        for _ in range(3):
+            model.offer(model.marker() if bench.chance(0.3) else model.entry(0.5, 1.0))
             await model.settle()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
+from evenspike_hw.rtl.bits import exchange
 from evenspike_hw.rtl.layouts import WEIGHT_BITS, Layouts
 from evenspike_hw.rtl.pe.bank import Bank
 
@@ -77,6 +78,5 @@ class Accumulators(wiring.Component):
             m.d.sync += drained.eq(self.layouts.skew(self.drain.row))
         for number, bank in enumerate(banks):
             m.d.comb += bank.carry.value.eq(Mux(carried == number, self.carry.value, 0))
-        psums = Array(bank.sums[0] for bank in banks)
-        for time in range(self.arch.timesteps):
-            m.d.comb += self.sums[time].eq(psums[drained ^ time])
+        psums = exchange([bank.sums[0] for bank in banks], drained)
+        m.d.comb += [self.sums[time].eq(psums[time]) for time in range(self.arch.timesteps)]

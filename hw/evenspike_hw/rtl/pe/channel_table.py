@@ -21,9 +21,10 @@ class ChannelTable(wiring.Component):
         APU. A clear forgets all blocks of a half; a write in the same cycle counts after it.
 
     One read and one write of each a cycle. The data of a read in cycle c are there from c + 1 until
-    the next read; a write or clear in c is seen by reads from c + 1 on, and the other half is read
-    while one is written. A block that was not written since the half was cleared reads as 0, after
-    a reset too. The line of a channel without presence bit is of no use: it is not cleared.
+    the next read; a write in c is seen by reads from c + 1 on, of presence bits from c + 2 on, as a
+    clear is, and the other half is read while one is written. A block that was not written since
+    the half was cleared reads as 0, after a reset too. The line of a channel without presence bit
+    is of no use: it is not cleared.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -67,7 +68,9 @@ class ChannelTable(wiring.Component):
     def _presence(self, m: Module) -> None:
         """A RAM cannot be cleared in a cycle: a bit for each block says whether its line counts."""
         blocks = self.arch.chunk_blocks
-        given, wanted = self.presence_write, self.presence_read
+        # Which lanes it is for is known last in its cycle.
+        given, wanted = Signal.like(self.presence_write), self.presence_read
+        m.d.sync += given.eq(self.presence_write)
         m.submodules.lanes = lanes = Ram(self.arch.pes, 2 * blocks)
         write, read = lanes.write_port(), lanes.read_port()
         write_address = Cat(given.half, given.block)

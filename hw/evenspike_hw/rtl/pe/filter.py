@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import FILTER_SIDE, Arch
-from evenspike_hw.rtl.layouts import FILTER_BITS, Layouts
+from evenspike_hw.rtl.layouts import FILTER_BITS, Layouts, pushed
 
 
 class Filter(wiring.Component):
@@ -20,7 +20,7 @@ class Filter(wiring.Component):
     popped: something leaves the FIFO in this cycle.
 
     Latency 2: what is broadcast in cycle c passes in c + 2, or is dropped. One activation a cycle.
-    It has a place from c + 1 on: until it is popped, or for those two cycles. For K > 3 everything
+    It has a place from c + 1 on: to the cycle after its pop, or to c + 3. For K > 3 everything
     passes, as every marker does.
 
     docs/timing.md, "Filter, FIFO and matcher".
@@ -34,7 +34,7 @@ class Filter(wiring.Component):
                 "activation": In(stream.Signature(layouts.activation)),
                 "pattern_read": Out(layouts.table_read),
                 "pattern": In(FILTER_BITS),
-                "passed": Out(stream.Signature(layouts.activation, always_ready=True)),
+                "passed": Out(pushed(layouts.activation)),
                 "popped": In(1),
             }
         )
@@ -48,6 +48,7 @@ class Filter(wiring.Component):
         # The activation, first beside the memory's output, then beside what that was.
         arrived, looked_at = Signal.like(given), Signal.like(given)
         arrived_valid, valid, meets = Signal(), Signal(), Signal()
+        popped, dropped = Signal(), Signal()
         pattern = Signal.like(self.pattern)
         m.d.comb += [
             self.activation.ready.eq(~full),
@@ -73,7 +74,13 @@ class Filter(wiring.Component):
             meets.eq(looked_at.marker | (looked_at.kernel > 1) | (pattern & positions).any()),
             self.passed.payload.eq(looked_at),
             self.passed.valid.eq(valid & meets),
-            after.eq(places + taken - self.popped - (valid & ~meets)),
+            after.eq(places + taken - popped - dropped),
         ]
-        m.d.sync += [places.eq(after), full.eq(after == depth)]
+        # Registers, since both are known late in their cycle.
+        m.d.sync += [
+            popped.eq(self.popped),
+            dropped.eq(valid & ~meets),
+            places.eq(after),
+            full.eq(after == depth),
+        ]
         return m

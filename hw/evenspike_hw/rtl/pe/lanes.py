@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
+from evenspike_hw.rtl.bits import exchange
 from evenspike_hw.rtl.layouts import WEIGHT_BITS, Layouts
 from evenspike_hw.rtl.ram import LutRam
 
 WAYS = 2
 """Weights that come in a cycle, at most."""
 
+IN_FLIGHT = 3
+"""Selections that may be on their way when another is made."""
+
 
 class Lane(wiring.Component):
     """A queue that takes two weights a cycle and issues one.
 
-    pushes: of this cycle, in their order. room: there is place for two, a register.
+    pushes: of this cycle, in their order. room: there is place for those of one more selection
+        than may be in flight, a register.
     issue: the row whose psum is read in this cycle. addend: the weight of the issue of the cycle
         before; stays until the next. empty: a register.
 
@@ -61,7 +66,7 @@ class Lane(wiring.Component):
         m.d.sync += [
             level.eq(after),
             self.empty.eq(after == 0),
-            self.room.eq(after <= depth - WAYS),
+            self.room.eq(after <= depth - WAYS * (IN_FLIGHT + 1)),
             tail.eq(tail + any_ + both),
             head.eq(head + self.issue.enable),
         ]
@@ -88,14 +93,12 @@ class Lane(wiring.Component):
 class Lanes(wiring.Component):
     """Stage S4, and a lane for each bank of the accumulators.
 
-    selected: see `Selector`; what leaves S3 in this cycle reads the weight banks. weights: of the
-        even and the odd bank, in the cycle after the read, where they stay until the next.
+    valid, selected: a selection in S3, whose weights are read in this cycle; see `Selector`.
+    weights: of the even and the odd bank, in the cycle after the read.
+    room: S1 may select. idle: S4 and all lanes are empty. Both are functions of registers.
     issue, addends: of each lane, see `Lane`. busy: any issues in this cycle.
-    marker, ends_round, frees: a marker issues in this cycle.
 
-    S4 gives up its weights, to the lanes of the timesteps that fire, in a cycle in which every lane
-    has room for two: from the cycle after they were read on, and it takes the next in that cycle. A
-    marker issues in a cycle in which all lanes are empty.
+    A weight that is in S3 in cycle c is written into the lanes of the timesteps that fire in c + 1.
 
     docs/timing.md, "Selector, gates and accumulators".
     """
@@ -106,14 +109,14 @@ class Lanes(wiring.Component):
         banks = arch.banks
         super().__init__(
             {
-                "selected": In(stream.Signature(self.layouts.selected)),
+                "valid": In(1),
+                "selected": In(self.layouts.selected),
                 "weights": In(data.ArrayLayout(signed(WEIGHT_BITS), WAYS)),
+                "room": Out(1),
+                "idle": Out(1),
                 "issue": Out(data.ArrayLayout(self.layouts.row_read, banks)),
                 "addends": Out(data.ArrayLayout(signed(WEIGHT_BITS), banks)),
                 "busy": Out(1),
-                "marker": Out(1),
-                "ends_round": Out(1),
-                "frees": Out(1),
             }
         )
 
@@ -121,43 +124,21 @@ class Lanes(wiring.Component):
         m = Module()
         banks = range(self.arch.banks)
         lanes = [Lane(self.arch) for _ in banks]
-        valid, leaves = Signal(), Signal()
-        held = Signal(self.layouts.selected)
         # Which lanes a weight is for: those of the timesteps that fire, for its row.
+        s4_valid, rows = Signal(), Signal(data.ArrayLayout(self.layouts.row_bits, WAYS))
         fires = Signal(data.ArrayLayout(self.arch.banks, WAYS))
-        given = self.selected.payload
+        empty = Cat(lane.empty for lane in lanes).all()
         m.d.comb += [
-            leaves.eq(
-                valid
-                & Mux(
-                    held.marker,
-                    Cat(lane.empty for lane in lanes).all(),
-                    Cat(lane.room for lane in lanes).all(),
-                )
-            ),
-            self.selected.ready.eq(~valid | leaves),
-            self.busy.eq(~Cat(lane.empty for lane in lanes).all()),
-            self.marker.eq(leaves & held.marker),
-            self.ends_round.eq(held.ends_round),
-            self.frees.eq(held.frees),
+            self.room.eq(Cat(lane.room for lane in lanes).all()),
+            self.idle.eq(~s4_valid & empty),
+            self.busy.eq(~empty),
         ]
-        with m.If(self.selected.valid & self.selected.ready):
-            m.d.sync += [valid.eq(1), held.eq(given)]
-            for way, one in enumerate(given.ways):
-                skew = self.layouts.skew(one.row)
-                with m.Switch(skew):
-                    for value in banks:
-                        with m.Case(value):
-                            m.d.sync += fires[way].eq(
-                                Cat(
-                                    one.enable & given.mask[lane ^ value]
-                                    if lane ^ value < self.arch.timesteps
-                                    else 0
-                                    for lane in banks
-                                )
-                            )
-        with m.Elif(leaves):
-            m.d.sync += valid.eq(0)
+        m.d.sync += s4_valid.eq(self.valid)
+        for way, one in enumerate(self.selected.ways):
+            m.d.sync += rows[way].eq(one.row)
+            fired = Mux(one.enable, self.selected.mask, 0)
+            bits = [fired[n] if n < self.arch.timesteps else Const(0, 1) for n in banks]
+            m.d.sync += fires[way].eq(Cat(exchange(bits, self.layouts.skew(one.row))))
         for number, lane in enumerate(lanes):
             m.submodules[f"lane{number}"] = lane
             m.d.comb += [
@@ -166,8 +147,8 @@ class Lanes(wiring.Component):
             ]
             for way in range(WAYS):
                 m.d.comb += [
-                    lane.pushes[way].enable.eq(leaves & ~held.marker & fires[way][number]),
-                    lane.pushes[way].row.eq(held.ways[way].row),
+                    lane.pushes[way].enable.eq(fires[way][number]),
+                    lane.pushes[way].row.eq(rows[way]),
                     lane.pushes[way].weight.eq(self.weights[way]),
                 ]
         return m

@@ -6,24 +6,24 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from evenspike_core.arch import Arch
+from evenspike_hw.rtl.layouts import Layouts
+
 
 class Markers(wiring.Component):
     """Counts the markers that issue, modulo 4.
 
-    marker: one issues in this cycle. ends_round: it ends its round. frees: it gives up its half of
-        the scratchpad.
+    marker: one issues in this cycle.
     rounds, worked, finished: those that end a round; those that give up their half without ending a
         round; all that give up their half. They count a marker from the next cycle on.
 
     docs/timing.md, "Barrier, drain, LIF, collector" and "Loader".
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arch: Arch) -> None:
         super().__init__(
             {
-                "marker": In(1),
-                "ends_round": In(1),
-                "frees": In(1),
+                "marker": In(Layouts(arch).marker),
                 "rounds": Out(2),
                 "worked": Out(2),
                 "finished": Out(2),
@@ -32,10 +32,11 @@ class Markers(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        with m.If(self.marker):
+        marker = self.marker
+        with m.If(marker.enable):
             m.d.sync += [
-                self.rounds.eq(self.rounds + self.ends_round),
-                self.worked.eq(self.worked + (self.frees & ~self.ends_round)),
-                self.finished.eq(self.finished + self.frees),
+                self.rounds.eq(self.rounds + marker.ends_round),
+                self.worked.eq(self.worked + (marker.frees & ~marker.ends_round)),
+                self.finished.eq(self.finished + marker.frees),
             ]
         return m

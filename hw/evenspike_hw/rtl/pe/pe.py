@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -55,11 +55,12 @@ class Pe(wiring.Component):
     word: words of the weight stream. activation: what the APU broadcasts; ready: the PE is not
         full.
     presence_read, presence: which lanes of a block it has weights of, for the APU.
-    layer: see `PE_LAYER`. round: parity of the round whose activations may be popped.
+    layer: see `PE_LAYER`. round: low bit of the number of rounds that have been drained.
     drain: what is read in this cycle; bias_low, bias_high, valid, timesteps, carries: `Lif`.
     carry: the row that gets what has left the LIF for the next group.
     mask, logit: of the neuron that has left the LIF.
-    busy: a matched weight issues, in any lane. unpacked, rounds, worked, finished: counters modulo 4.
+    busy: a matched weight issues, in any lane. unpacked, rounds, worked, finished: counters modulo
+        4.
     accumulator_overflow, membrane_overflow: sticky until `clear_overflow`.
 
     Latency and throughput are those of the parts (docs/timing.md, "Filter, FIFO and matcher"
@@ -121,7 +122,7 @@ class Pe(wiring.Component):
         m.submodules.matcher = matcher = Matcher(arch)
         m.submodules.queue = queue = Fifo(self.layouts.matched, arch.match_depth)
         m.submodules.selector = selector = Selector(arch)
-        m.submodules.markers = markers = Markers()
+        m.submodules.markers = markers = Markers(arch)
         connect(m, flipped(self.activation), filter_.activation)
         connect(m, fifo.r, matcher.activation)
         connect(m, queue.r, selector.matched)
@@ -138,6 +139,7 @@ class Pe(wiring.Component):
             matcher.line.eq(table.line),
             scratchpad.header_read.eq(matcher.header_read),
             matcher.header.eq(scratchpad.header),
+            markers.marker.eq(selector.marker),
             selector.log_tile_width.eq(layer.log_tile_width),
             selector.log_tile.eq(layer.log_tile),
             self.rounds.eq(markers.rounds),
@@ -147,16 +149,11 @@ class Pe(wiring.Component):
 
         m.submodules.accumulators = accumulators = Accumulators(arch)
         m.submodules.lif = lif = Lif(arch)
-        if arch.issue > 1:
-            self._lanes(m, selector, scratchpad, accumulators, markers)
-        else:
-            self._gates(m, selector, scratchpad, accumulators, markers)
+        (self._lanes if arch.issue > 1 else self._gates)(m, selector, scratchpad, accumulators)
         m.d.comb += [
             *(
-                read.address.eq(way.address)
-                for read, way in zip(
-                    scratchpad.weight_read, selector.selected.payload.ways, strict=True
-                )
+                read.eq(Cat(way.enable, way.address))
+                for read, way in zip(scratchpad.weight_read, selector.selected.ways, strict=True)
             ),
             scratchpad.bias_read.enable.eq(self.drain.bias),
             scratchpad.bias_read.address.eq(
@@ -190,58 +187,36 @@ class Pe(wiring.Component):
         return m
 
     def _gates(
-        self,
-        m: Module,
-        selector: Selector,
-        scratchpad: Scratchpad,
-        accumulators: Accumulators,
-        markers: Markers,
+        self, m: Module, selector: Selector, scratchpad: Scratchpad, accumulators: Accumulators
     ) -> None:
         """One weight issues in a cycle, for all timesteps."""
         m.submodules.gates = gates = Gates(self.arch)
         selected = selector.selected
-        one = selected.payload.ways[0]
         mask = Signal(self.arch.timesteps)
+        m.d.sync += mask.eq(selected.mask)
         m.d.comb += [
-            selected.ready.eq(1),
-            self.busy.eq(selected.valid & ~selected.payload.marker),
-            scratchpad.weight_read[0].enable.eq(self.busy),
-            accumulators.issue[0].enable.eq(self.busy),
-            accumulators.issue[0].row.eq(one.row),
+            selector.room.eq(1),
+            selector.idle.eq(1),
+            self.busy.eq(selector.valid),
+            accumulators.issue[0].enable.eq(selector.valid),
+            accumulators.issue[0].row.eq(selected.ways[0].row),
             gates.weight.eq(scratchpad.weights[0]),
             gates.mask.eq(mask),
             accumulators.addends.eq(gates.addends),
-            markers.marker.eq(selected.valid & selected.payload.marker),
-            markers.ends_round.eq(selected.payload.ends_round),
-            markers.frees.eq(selected.payload.frees),
         ]
-        with m.If(self.busy):
-            m.d.sync += mask.eq(selected.payload.mask)
 
     def _lanes(
-        self,
-        m: Module,
-        selector: Selector,
-        scratchpad: Scratchpad,
-        accumulators: Accumulators,
-        markers: Markers,
+        self, m: Module, selector: Selector, scratchpad: Scratchpad, accumulators: Accumulators
     ) -> None:
         """Two weights a cycle wait in the lanes of the timesteps that fire."""
         m.submodules.lanes = lanes = Lanes(self.arch)
-        connect(m, selector.selected, lanes.selected)
-        leaves = selector.selected.valid & selector.selected.ready
         m.d.comb += [
-            *(
-                read.enable.eq(leaves & way.enable)
-                for read, way in zip(
-                    scratchpad.weight_read, selector.selected.payload.ways, strict=True
-                )
-            ),
+            lanes.valid.eq(selector.valid),
+            lanes.selected.eq(selector.selected),
+            selector.room.eq(lanes.room),
+            selector.idle.eq(lanes.idle),
             lanes.weights.eq(scratchpad.weights),
             accumulators.issue.eq(lanes.issue),
             accumulators.addends.eq(lanes.addends),
             self.busy.eq(lanes.busy),
-            markers.marker.eq(lanes.marker),
-            markers.ends_round.eq(lanes.ends_round),
-            markers.frees.eq(lanes.frees),
         ]

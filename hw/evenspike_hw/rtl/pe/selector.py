@@ -13,22 +13,22 @@ from evenspike_hw.rtl.layouts import COORDINATE_BITS, SLOT_BITS, Layouts
 SHIFT_BITS = 4
 """Bits of the logarithm of a tile's width or area."""
 
-PASSED_ON = ("marker", "ends_round", "frees", "mask")
-"""What a selection has from the entry."""
-
 
 class Selector(wiring.Component):
     """Priority encoders over the matches of a fetch: addresses of weights, rows of their psums.
 
     matched: the head of the match queue. taken: it leaves the queue in this cycle.
     log_tile_width, log_tile: log2 of the width of a tile, and of its neurons.
-    selected: a selection in S3, a weight for each way, or a marker. Where there are two ways, the
+    room: a selection may be made, where there are two ways. idle: nothing is behind S3.
+    valid, selected: a selection in S3, a weight for each way that has one. Where there are two, the
         first has the next match with an even address in the weight bank, the second the next with
         an odd one.
+    marker: a marker issues in this cycle.
 
     S1 takes an entry and makes a selection a cycle from the next cycle on, kernels in header order,
     PIDs ascending, and takes the next entry with its last one. S2 works out addresses and rows. An
-    entry that is taken in cycle c is in S3 from c + 3 on; S1 and S2 wait while `selected` does.
+    entry that is taken in cycle c is in S3 from c + 3 on; a selection is there for one cycle. S1
+    waits for `room`, and with a marker until S2 and S3 are empty and `idle` holds.
 
     docs/timing.md, "Selector, gates and accumulators"; u-Ticket section IV-B.
     """
@@ -43,7 +43,11 @@ class Selector(wiring.Component):
                 "taken": Out(1),
                 "log_tile_width": In(SHIFT_BITS),
                 "log_tile": In(SHIFT_BITS),
-                "selected": Out(stream.Signature(layouts.selected)),
+                "room": In(1),
+                "idle": In(1),
+                "valid": Out(1),
+                "selected": Out(layouts.selected),
+                "marker": Out(layouts.marker),
             }
         )
 
@@ -76,9 +80,6 @@ class Selector(wiring.Component):
         layouts = self.layouts
         return data.StructLayout(
             {
-                "marker": 1,
-                "ends_round": 1,
-                "frees": 1,
                 "mask": self.arch.timesteps,
                 "kernel": layouts.kernel_bits,
                 "log_stride": 1,
@@ -92,13 +93,15 @@ class Selector(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layouts, ways = self.layouts, self.arch.issue
-        s1_valid, s2_valid = Signal(), Signal()
-        s1_leaves, s2_leaves, s3_leaves = Signal(), Signal(), Signal()
-        selected = self.selected
+        s1_valid, s1_leaves, s2_valid = Signal(), Signal(), Signal()
+        marker = Signal(data.StructLayout({"marker": 1, "ends_round": 1, "frees": 1}))
         m.d.comb += [
-            s3_leaves.eq(selected.valid & selected.ready),
-            s2_leaves.eq(s2_valid & (~selected.valid | s3_leaves)),
-            s1_leaves.eq(s1_valid & (~s2_valid | s2_leaves)),
+            s1_leaves.eq(
+                s1_valid & Mux(marker.marker, ~s2_valid & ~self.valid & self.idle, self.room)
+            ),
+            self.marker.enable.eq(s1_leaves & marker.marker),
+            self.marker.ends_round.eq(marker.ends_round),
+            self.marker.frees.eq(marker.frees),
         ]
 
         # --- taking an entry: its matches, those of even and odd addresses apart ------------------
@@ -107,7 +110,9 @@ class Selector(wiring.Component):
         last = Signal()
         left = [Signal(layouts.pattern_bits, name=f"left{way}") for way in range(ways)]
         wsp, item = Signal(layouts.pattern_bits), Signal(self.placed)
-        counts = [Signal(range(width + 1), name=f"count{n}") for n, width in enumerate(layouts.groups)]
+        counts = [
+            Signal(range(width + 1), name=f"count{n}") for n, width in enumerate(layouts.groups)
+        ]
         odd = self._odd(m, entry)
         m.d.comb += [
             self.matched.ready.eq(~s1_valid | (s1_leaves & last)),
@@ -118,6 +123,7 @@ class Selector(wiring.Component):
                 s1_valid.eq(1),
                 wsp.eq(entry.wsp),
                 *(item[name].eq(entry[name]) for name in self.placed.members),
+                *(marker[name].eq(entry[name]) for name in marker.shape().members),
                 *(
                     count.eq(popcount(layouts.group(entry.wsp, n)))
                     for n, count in enumerate(counts)
@@ -137,32 +143,24 @@ class Selector(wiring.Component):
                 m.d.sync += pids.eq(entry.pids & (odd if way else ~odd) if ways > 1 else entry.pids)
             with m.Elif(s1_leaves):
                 m.d.sync += pids.eq(rest)
-            with m.If(s1_leaves):
-                m.d.sync += choices[way].eq(found)
+            m.d.sync += choices[way].eq(found)
         m.d.comb += last.eq(single.all())
 
         # --- stage S2: addresses and rows ---------------------------------------------------------
 
         placed = Signal(self.placed)
-        with m.If(s1_leaves):
-            m.d.sync += [s2_valid.eq(1), placed.eq(item)]
-        with m.Elif(s2_leaves):
-            m.d.sync += s2_valid.eq(0)
+        m.d.sync += [s2_valid.eq(s1_leaves & ~marker.marker), placed.eq(item)]
 
         # --- stage S3: a register -----------------------------------------------------------------
 
-        with m.If(s2_leaves):
-            m.d.sync += selected.valid.eq(1)
-            m.d.sync += [selected.payload[name].eq(placed[name]) for name in PASSED_ON]
-            for way, choice in enumerate(choices):
-                out = selected.payload.ways[way]
-                m.d.sync += [
-                    out.enable.eq(choice.enable),
-                    out.address.eq(placed.base + total([*choice.before, popcount(choice.inner)])),
-                    out.row.eq(self._row(m, f"{way}", placed, choice)),
-                ]
-        with m.Elif(s3_leaves):
-            m.d.sync += selected.valid.eq(0)
+        m.d.sync += [self.valid.eq(s2_valid), self.selected.mask.eq(placed.mask)]
+        for way, choice in enumerate(choices):
+            out = self.selected.ways[way]
+            m.d.sync += [
+                out.enable.eq(choice.enable & s2_valid),
+                out.address.eq(placed.base + total([*choice.before, popcount(choice.inner)])),
+                out.row.eq(self._row(m, f"{way}", placed, choice)),
+            ]
         return m
 
     def _odd(self, m: Module, entry: data.View) -> Signal:
@@ -187,7 +185,10 @@ class Selector(wiring.Component):
         """
         layouts, side = self.layouts, self.side
         numbers = range(len(layouts.groups))
-        found, rest = Signal(self.choice, name=f"found{name}"), Signal.like(pids, name=f"rest{name}")
+        found, rest = (
+            Signal(self.choice, name=f"found{name}"),
+            Signal.like(pids, name=f"rest{name}"),
+        )
         occupied = Signal(len(numbers), name=f"occupied{name}")
         lows = [Signal(side, name=f"low{name}_{n}") for n in numbers]
         living, passed = Signal(side, name=f"living{name}"), Signal(side, name=f"passed{name}")
@@ -205,10 +206,7 @@ class Selector(wiring.Component):
             living.eq(select(found.group, [layouts.group(wsp, n) for n in numbers])),
             passed.eq(Cat(~found.low[: bit + 1].any() for bit in range(side))),
             found.inner.eq(living & passed),
-            *(
-                found.before[n].eq(Mux(occupied[: n + 1].any(), 0, counts[n]))
-                for n in numbers[:-1]
-            ),
+            *(found.before[n].eq(Mux(occupied[: n + 1].any(), 0, counts[n])) for n in numbers[:-1]),
         ]
         return found, rest
 
@@ -229,7 +227,9 @@ class Selector(wiring.Component):
                     starts = range(0, layouts.fetched(side) * step, step)
                     m.d.comb += [
                         kernel.eq(Cat(choice.group[n : n + side].any() for n in starts)),
-                        rows.eq(Cat(Cat(choice.group[n + r] for n in starts).any() for r in range(side))),
+                        rows.eq(
+                            Cat(Cat(choice.group[n + r] for n in starts).any() for r in range(side))
+                        ),
                     ]
 
         def distance(axis: str, coordinate: Value, place: Value) -> Signal:

@@ -31,7 +31,7 @@ def random_arch(seed: int) -> Arch:
         "memory_latency": (1, 16, 40),
         "stream_depth": (1, 8, 32),
         "issue": (1, 2),
-        "lane_depth": (2, 4, 16, 64),
+        "lane_depth": (8, 16, 32, 64),
     }
     fields = {name: int(rng.choice(values)) for name, values in choices.items()}
     headers = int(rng.integers(8, scratchpad // 2 - 63))

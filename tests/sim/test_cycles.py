@@ -235,7 +235,7 @@ def test_lanes_of_any_number(kernel_max: int, timesteps: int, issue: int) -> Non
     """A row of accumulators of which some lanes have no sum, and rows of few digits."""
     program = network(Conv(7, 3), Conv(9, kernel_max, density=0.6), side=(3, 5), timesteps=5)
     arch = replace(SMALL, timesteps=timesteps, issue=issue, kernel_max=kernel_max)
-    check(program, noise(program), replace(arch, accumulators=4, lane_depth=4))
+    check(program, noise(program), replace(arch, accumulators=4, lane_depth=8))
     check(program, noise(program), replace(arch, accumulators=512))
 
 
@@ -357,7 +357,7 @@ def test_all_neurons_fire_all_the_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fifo_depth", "match_depth", "lane_depth"), [(1, 1, 2), (64, 4, 4), (2, 2, 16), (3, 8, 2)]
+    ("fifo_depth", "match_depth", "lane_depth"), [(1, 1, 8), (64, 4, 16), (2, 2, 32), (3, 8, 8)]
 )
 @pytest.mark.parametrize("density", [0.05, 1.0])
 @pytest.mark.parametrize("issue", [1, 2])
@@ -401,7 +401,7 @@ def test_the_stepped_model_imports_neither_of_the_others() -> None:
 @pytest.mark.parametrize("issue", [1, 2])
 def test_blocks_may_step_in_any_order(issue: int) -> None:
     program = network(Conv(12, 3), Conv(5, 3, density=0.8), side=(7, 6))
-    packed = build(program, replace(TIGHT, fifo_depth=2, lane_depth=2, issue=issue))
+    packed = build(program, replace(TIGHT, fifo_depth=2, lane_depth=8, issue=issue))
     masks = reference.encode(program, noise(program))
     ordered = results(stepped.run(packed, masks))
     for seed in range(2):
@@ -458,7 +458,7 @@ def test_storage_has_one_driver_and_ports_serve_once_a_cycle() -> None:
 def example() -> Example:
     """An image with tiles, groups, chunks and passes, and what the stepped model says about it."""
     program = network(Conv(12, 3), Conv(5, 3, density=0.8), Conv(3, 3), side=(5, 6))
-    arch = replace(TIGHT, fifo_depth=4, stream_depth=8, timesteps=5, match_depth=4, lane_depth=4)
+    arch = replace(TIGHT, fifo_depth=4, stream_depth=8, timesteps=5, match_depth=4, lane_depth=8)
     packed = build(program, arch)
     masks = reference.encode(program, noise(program))
     return packed, masks, stepped.run(packed, masks)
@@ -529,8 +529,7 @@ def test_decode_latency_off_by_one_is_seen(
         ("fifo_depth", 5),
         ("match_depth", 3),
         ("match_depth", 5),
-        ("lane_depth", 2),
-        ("lane_depth", 8),
+        ("lane_depth", 16),
         ("issue", 1),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.helpers.stepped.positions import Activation
 from tests.helpers.stepped.selector import Selection
 from tests.helpers.stepped.storage import Queue, Reg
 
@@ -21,19 +20,17 @@ class Gates:
 
     # Wires.
 
-    def accepts(self) -> bool:
-        """S3 may give up its selection."""
+    def room(self) -> bool:
+        """S1 may select."""
+        return True
+
+    def empty(self) -> bool:
+        """No weight waits behind S3."""
         return True
 
     def issues(self) -> bool:
         """A matched weight issues."""
-        held = self.pe.selector.s3.q
-        return held is not None and not held.item.marker
-
-    def marker(self) -> Activation | None:
-        """The marker that issues."""
-        held = self.pe.selector.s3.q
-        return held.item if held is not None and held.item.marker else None
+        return self.pe.selector.s3.q is not None
 
     def step(self) -> None:
         issued = self.issued.q
@@ -46,7 +43,7 @@ class Gates:
             times = range(self.pe.machine.arch.timesteps)
             terms = tuple(value if issued.item.mask >> time & 1 else 0 for time in times)
             bank.step(weight.row, terms)
-        following = self.pe.selector.s3.q if self.issues() else None
+        following = self.pe.selector.s3.q
         if following is not None:
             bank.ram.read(following.weights[0].row)
         if following is not None or issued is not None:
@@ -67,34 +64,27 @@ class Lanes:
 
     # Wires.
 
-    def s4_leaves(self) -> bool:
-        held = self.s4.q
-        if held is None:
-            return False
-        if held.item.marker:
-            return not self.issues()
-        return all(len(lane.items) <= lane.depth - 2 for lane in self.queues)
+    def room(self) -> bool:
+        """S1 may select: three selections may be under way, one more is two weights."""
+        return all(len(lane.items) <= lane.depth - 8 for lane in self.queues)
 
-    def accepts(self) -> bool:
-        """S3 may give up its selection."""
-        return self.s4.q is None or self.s4_leaves()
+    def empty(self) -> bool:
+        """No weight waits behind S3."""
+        return self.s4.q is None and not self.issues()
 
     def issues(self) -> bool:
         """A matched weight issues in a lane."""
         return not all(lane.empty for lane in self.queues)
 
-    def marker(self) -> Activation | None:
-        """The marker that issues."""
-        held = self.s4.q
-        return held.item if held is not None and held.item.marker and self.s4_leaves() else None
-
     def step(self) -> None:
-        if self.s4_leaves():
-            self._spread()
-        if self.pe.selector.s3_leaves():
-            self.s4.set(self.pe.selector.s3.q)
-        elif self.s4_leaves():
-            self.s4.set(None)
+        following, held = self.pe.selector.s3.q, self.s4.q
+        if held is not None:
+            self._spread(held)
+        if following is not None or held is not None:
+            self.s4.set(following)
+        self._issue()
+
+    def _issue(self) -> None:
         for lane, issued, bank in zip(
             self.queues, self.issued, self.pe.accumulators.banks, strict=True
         ):
@@ -107,10 +97,8 @@ class Lanes:
             if following is not None or issued.q is not None:
                 issued.set(following)
 
-    def _spread(self) -> None:
+    def _spread(self, held: Selection) -> None:
         """Each weight to the lanes of the timesteps that fire."""
-        held = self.s4.q
-        assert held is not None
         for weight in held.weights:
             value = self.pe.banks.weight(held.item.work.half, weight.address)
             for time in range(self.pe.machine.arch.timesteps):

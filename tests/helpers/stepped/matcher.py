@@ -58,6 +58,7 @@ class Matcher:
         self.pe = pe
         clock, arch = pe.machine.clock, pe.machine.arch
         self.units = arch.fetch_units
+        self.held = Reg(clock, False)  # behind a marker that ends a round that is not drained
         self.m1: Reg[Activation | None] = Reg(clock, None)
         self.m2: Reg[Channel | None] = Reg(clock, None)
         self.number = Reg(clock, 0)  # fetches that M2 has done for its channel
@@ -92,8 +93,7 @@ class Matcher:
 
     def pops(self) -> bool:
         """M0: the head of the FIFO is popped."""
-        fifo = self.pe.filter.fifo
-        if fifo.empty or fifo.head.work.round != self.pe.machine.sequencer.drained.q:
+        if self.pe.filter.fifo.empty or self.held.q:
             return False
         return self.m1.q is None or self.m1_leaves()
 
@@ -125,6 +125,10 @@ class Matcher:
     def _channels(self, fetch: Fetch | None) -> None:
         """M0, M1 and M2."""
         pops, m1_leaves, m2_leaves = self.pops(), self.m1_leaves(), self.m2_leaves()
+        if pops and self.pe.filter.fifo.head.marker and self.pe.filter.fifo.head.work.ends_round:
+            self.held.set(True)
+        elif self.pe.machine.drain.ends_round():
+            self.held.set(False)
         if fetch is not None:
             self.number.set(0 if fetch.last else fetch.number + 1)
         item = self.m1.q
@@ -137,7 +141,6 @@ class Matcher:
             self.m2.set(None)
         if pops:
             head = self.pe.filter.fifo.head
-            self.pe.filter.fifo.pop()
             if not head.marker:
                 self.pe.banks.table[head.work.half].read(head.channel)
             self.m1.set(head)

@@ -25,7 +25,7 @@ class Pe:
         clock = machine.clock
         self.banks = Banks(machine)
         self.unpacker = Unpacker(machine, self.banks)
-        self.filter = Filter(machine, self.banks)
+        self.filter = Filter(self)
         self.matcher = Matcher(self)
         self.selector = Selector(self)
         self.gates = Gates(self) if machine.arch.issue == 1 else Lanes(self)
@@ -46,7 +46,7 @@ class Pe:
 
     def marker(self) -> Activation | None:
         """The marker that issues in this cycle."""
-        return self.gates.marker()
+        return self.selector.marker()
 
     def step(self) -> None:
         marker = self.marker()

@@ -23,7 +23,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Selection:
-    """The weights that S1 selects in a cycle, the one of the even address first, or a marker."""
+    """The weights that S1 selects in a cycle, the one of the even address first."""
 
     item: Activation
     weights: tuple[Weight, ...]
@@ -40,22 +40,20 @@ class Selector:
         self.s2: Reg[Selection | None] = Reg(clock, None)
         self.s3: Reg[Selection | None] = Reg(clock, None)
 
-    # Wires, from the last stage to the first.
+    # Wires.
 
-    def s3_leaves(self) -> bool:
-        return self.s3.q is not None and self.pe.gates.accepts()
-
-    def s2_leaves(self) -> bool:
-        return self.s2.q is not None and (self.s3.q is None or self.s3_leaves())
-
-    def selects(self) -> bool:
-        """S1 makes a selection in this cycle."""
-        return self.s1.q is not None and (self.s2.q is None or self.s2_leaves())
-
-    def _split(self) -> tuple[Selection, tuple[Weight, ...]]:
-        """What S1 selects next, and what is left behind it."""
+    def marker(self) -> Activation | None:
+        """The marker that issues: S1 gives it up, since nothing is left in front of it."""
         held = self.s1.q
-        assert held is not None
+        if held is None or not held.item.marker or self.s2.q is not None or self.s3.q is not None:
+            return None
+        return held.item if self.pe.gates.empty() else None
+
+    def _selects(self) -> tuple[Selection, tuple[Weight, ...]] | None:
+        """What S1 selects in this cycle, and what is left behind it."""
+        held = self.s1.q
+        if held is None or held.item.marker or not self.pe.gates.room():
+            return None
         if self.issue == 1:
             return Selection(held.item, held.weights[:1]), held.weights[1:]
         first = [
@@ -68,21 +66,24 @@ class Selector:
         """S1 takes an entry of the match queue."""
         if self.pe.matcher.queue.empty:
             return False
-        return self.s1.q is None or (self.selects() and not self._split()[1])
+        selected = self._selects()
+        last = selected is not None and not selected[1]
+        return self.s1.q is None or last or self.marker() is not None
 
     def step(self) -> None:
-        selection, rest = self._split() if self.selects() else (None, ())
+        selected = self._selects()
+        selection, rest = (None, ()) if selected is None else selected
         if self.takes():
             self.s1.set(self._expand(self.pe.matcher.queue.head))
             self.pe.matcher.queue.pop()
         elif selection is not None:
             self.s1.set(Selection(selection.item, rest) if rest else None)
-        if selection is not None or self.s2_leaves():
-            self.s2.set(selection)
-        if self.s2_leaves() or self.s3_leaves():
-            self.s3.set(self.s2.q if self.s2_leaves() else None)
-        if self.s3_leaves():
-            assert self.s3.q is not None
+        elif self.marker() is not None:
+            self.s1.set(None)
+        for stage, following in ((self.s2, selection), (self.s3, self.s2.q)):
+            if following is not None or stage.q is not None:
+                stage.set(following)
+        if self.s3.q is not None:
             for weight in self.s3.q.weights:
                 self.pe.banks.read_weight(self.s3.q.item.work.half, weight.address)
 

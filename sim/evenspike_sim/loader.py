@@ -189,7 +189,7 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
                 wsp,
                 slot,
                 weight_start,
-                _patterns(kernel_start, wsp) if kernel <= FILTER_SIDE else -np.ones_like(kernel_start[:, :-1]),
+                _patterns(kernel_start, wsp, kernel),
                 weights,
                 bias,
                 np.concatenate([np.full(counts, -1), order_pe]),
@@ -205,9 +205,11 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
     return chunks
 
 
-def _patterns(kernel_start: I64, wsp: I64) -> I64:
-    """The OR of each channel's WSPs, [pes, channels]."""
+def _patterns(kernel_start: I64, wsp: I64, kernel: int) -> I64:
+    """The OR of each channel's WSPs, [pes, channels]; all bits where the filter knows of none."""
     found = np.zeros((kernel_start.shape[0], kernel_start.shape[1] - 1), dtype=np.int64)
+    if kernel > FILTER_SIDE:
+        return ~found
     for pe, starts in enumerate(kernel_start):
         channel = np.repeat(np.arange(found.shape[1]), np.diff(starts))
         np.bitwise_or.at(found[pe], channel, wsp[pe, : starts[-1]])

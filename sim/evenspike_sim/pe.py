@@ -83,8 +83,8 @@ class Stages:
     """[pes, len(At)]"""
     pops: I64 = field(init=False)
     """[pes, fifo_depth], ring: pops of the FIFO"""
-    credits: I64 = field(init=False)
-    """[pes, match_depth]: when each credit for a fetch came back"""
+    returned: I64 = field(init=False)
+    """[pes, match_depth]: when each credit of a fetch came back"""
     selections: I64 = field(init=False)
     """[pes, IN_FLIGHT, 1 + lanes], the latest first: its cycle, and what each lane gets of it"""
     lanes: I64 = field(init=False)
@@ -106,7 +106,7 @@ class Stages:
         self.pe = np.zeros((pes, len(At)), dtype=np.int64)
         self.pe[:, [At.DROPPED, At.DROPPED_BEFORE, At.DROPPED_FIRST]] = NEVER
         self.pops = np.zeros((pes, arch.fifo_depth), dtype=np.int64)
-        self.credits = np.zeros((pes, arch.match_depth), dtype=np.int64)
+        self.returned = np.zeros((pes, arch.match_depth), dtype=np.int64)
         self.selections = np.zeros((pes, IN_FLIGHT, 1 + lanes), dtype=np.int64)
         self.selections[:, :, 0] = NEVER
         self.lanes = np.zeros((pes, lanes, 2), dtype=np.int64)
@@ -181,21 +181,21 @@ def _pop(pe: int, cycle: int, resume: int, at: I64, pops: I64) -> None:
 
 
 @nb.njit(cache=True, nogil=True)
-def _fetch(pe: int, earliest: int, at: I64, credits: I64) -> int:
+def _fetch(pe: int, earliest: int, at: I64, returned: I64) -> int:
     """A fetch with the credit that came back first; returns which."""
     chosen = 0
-    for number in range(1, credits.shape[1]):
-        if credits[pe, number] < credits[pe, chosen]:
+    for number in range(1, returned.shape[1]):
+        if returned[pe, number] < returned[pe, chosen]:
             chosen = number
-    at[pe, FETCH] = max(earliest, credits[pe, chosen] + 1)
+    at[pe, FETCH] = max(earliest, returned[pe, chosen] + 1)
     return chosen
 
 
 @nb.njit(cache=True, nogil=True)
-def _load(pe: int, credit: int, at: I64, credits: I64) -> int:
+def _load(pe: int, credit: int, at: I64, returned: I64) -> int:
     """S1 takes what the fetch has matched; returns the cycle of that."""
     taken = max(at[pe, FETCH] + 3, at[pe, SELECT])
-    credits[pe, credit] = taken
+    returned[pe, credit] = taken
     at[pe, SELECT] = taken
     return int(taken)
 
@@ -317,7 +317,7 @@ def run_chunk(
     apu: I64,
     at: I64,
     pops: I64,
-    credits: I64,
+    returned: I64,
     selections: I64,
     lanes: I64,
     issues: I64,
@@ -424,7 +424,7 @@ def run_chunk(
                         unit = low * header_units
                         while index < high:
                             # One fetch: the line of the header bank that holds unit `unit`.
-                            credit = _fetch(pe, enter, at, credits)
+                            credit = _fetch(pe, enter, at, returned)
                             counts[3] += 1
                             enter = at[pe, FETCH] + 1
                             unit = (unit // fetch_units + 1) * fetch_units
@@ -450,11 +450,11 @@ def run_chunk(
                                     pid += 1
                                 index += 1
                             if matched == 0:
-                                credits[pe, credit] = at[pe, FETCH] + 2
+                                returned[pe, credit] = at[pe, FETCH] + 2
                                 continue
                             counts[4] += matched
                             counts[8] += 1
-                            selected = _load(pe, credit, at, credits)
+                            selected = _load(pe, credit, at, returned)
                             left = matched
                             # Matches of even and odd addresses: the next of each bank.
                             following[0], following[1] = 0, 0
@@ -506,12 +506,12 @@ def run_chunk(
     apu[2] = cycle
     for pe in range(pes):
         _pop(pe, cycle, resume, at, pops)
-        credit = _fetch(pe, at[pe, LINE] + 1, at, credits)
+        credit = _fetch(pe, at[pe, LINE] + 1, at, returned)
         # It issues when the stages behind S1, and the lanes, are empty.
         empty = selections[pe, 0, 0] + (IN_FLIGHT + 1 if pairs else IN_FLIGHT)
         for lane in range(lanes.shape[1]):
             empty = max(empty, lanes[pe, lane, 0] + 1)
-        at[pe, SELECT] = max(_load(pe, credit, at, credits) + 1, empty)
+        at[pe, SELECT] = max(_load(pe, credit, at, returned) + 1, empty)
 
 
 def broadcast(
@@ -551,7 +551,7 @@ def broadcast(
         stages.apu,
         stages.pe,
         stages.pops,
-        stages.credits,
+        stages.returned,
         stages.selections,
         stages.lanes,
         stages.issues,

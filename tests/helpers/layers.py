@@ -121,9 +121,11 @@ def works(layer: Layer) -> Iterator[Work]:
             load += frees
 
 
-def table_line(first: int, headers: int, weight: int, side: int) -> dict[str, int]:
-    """A line of the channel table for headers of kernels of this side."""
+def table_line(first: int, headers: int, weight: int, side: int, fetch: int) -> dict[str, int]:
+    """A line of the channel table for headers of this kernel side, of which `fetch` units are read
+    at once.
+    """
     units = HEADER_UNITS[side]
-    words = range(first * units // 2, ((first + headers) * units + 1) // 2)
-    full = (first + headers) % 2 == 0
-    return {"first": first, "last": len(words) - 1, "full": int(full), "weight": weight}
+    lines = range(first * units // fetch, -(-(first + headers) * units // fetch))
+    tail = (first + headers - 1) % max(1, fetch // units)
+    return {"first": first, "last": len(lines) - 1, "tail": tail, "weight": weight}

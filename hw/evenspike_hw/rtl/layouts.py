@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amaranth.hdl import Const, Value, signed
-from amaranth.lib import data
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from evenspike_core.arch import (
@@ -82,6 +83,14 @@ SEGMENT = data.StructLayout(
     }
 )
 """One input of a layer: how its kernels read their source, whose map is height x width."""
+
+
+def pushed(shape: data.Layout) -> wiring.Signature:
+    """A stream whose receiver has room: what is valid is taken in the same cycle.
+
+    With `always_ready` a constant would be among the ports, and no netlist of the block alone.
+    """
+    return wiring.Signature({"payload": Out(shape), "valid": Out(1)})
 
 
 def join_header(wsp: Value, slot: Value, side: int) -> Value:
@@ -466,9 +475,7 @@ class Layouts:
     @property
     def addition(self) -> data.StructLayout:
         """A weight, and the row of its neuron."""
-        return data.StructLayout(
-            {"enable": 1, "row": self.row_bits, "weight": signed(WEIGHT_BITS)}
-        )
+        return data.StructLayout({"enable": 1, "row": self.row_bits, "weight": signed(WEIGHT_BITS)})
 
     @property
     def row_drain(self) -> data.StructLayout:

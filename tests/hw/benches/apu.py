@@ -1,14 +1,14 @@
 """Apu: reads, broadcasts and waits in every cycle against the stepped model's decoder, D and lanes.
 
-The model is `tests/helpers/stepped`'s, with this bench's memories, presence bits and FIFOs around
-it. Coordinates and kernel rows are computed here, from the contract.
+The model is `tests/helpers/stepped`'s, with this bench's memories, presence bits and PEs around it.
+Coordinates and kernel rows, and what none of them connects, are computed here, from the contract.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import cycle
+from itertools import cycle, product
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -33,8 +33,8 @@ class Scene:
     """A broadcast, and what it finds.
 
     present: for each PE, a bit for each channel of the chunk. counts: of the rows, at random.
-    entry: gives column and masks of the entry that is read. full: probability that FIFOs are
-    full in a cycle, which ones at random.
+    entry: gives column and masks of the entry that is read. full: probability that PEs are full in
+    a cycle, which ones at random.
     """
 
     work: stepped.Work
@@ -66,14 +66,53 @@ class Reads:
 
 
 @dataclass
-class Fifo:
-    """full: in this cycle. pushed: what it gets in this cycle."""
+class Pe:
+    """full: in this cycle. given: what is broadcast to it in this cycle."""
 
     full: bool = False
-    pushed: list[stepped.Activation] = field(default_factory=list)
+    given: list[stepped.Activation] = field(default_factory=list)
+    presence: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(q=0))
 
-    def push(self, item: stepped.Activation) -> None:
-        self.pushed.append(item)
+    def take(self, item: stepped.Activation) -> None:
+        self.given.append(item)
+
+    push = take
+
+    @property
+    def filter(self) -> Pe:
+        return self
+
+    @property
+    def fifo(self) -> Pe:
+        return self
+
+    @property
+    def unpacker(self) -> SimpleNamespace:
+        return SimpleNamespace(presence=(self.presence, self.presence))
+
+
+def reached(work: stepped.Work, axis: int, at: int, side: int) -> tuple[int, int]:
+    """Distance from the tile's first row, and the kernel rows that lead to one of its rows."""
+    segment, origin, length = work.segment, work.tile[axis], work.tile[axis + 2]
+    behind = at - segment.offset[axis]
+    rows = 0
+    for r in range(side):
+        quotient, rest = divmod(behind - r, segment.stride)
+        rows |= (rest == 0 and origin <= quotient < origin + length) << r
+    return behind - origin * segment.stride, rows
+
+
+class Stages(stepped.Apu):
+    """Of the lanes of an entry none is wanted that no kernel position connects to the tile."""
+
+    def wanted(self) -> tuple[stepped.Activation, ...]:
+        return tuple(item for item in super().wanted() if item.marker or self.connected(item))
+
+    def connected(self, item: stepped.Activation) -> bool:
+        side = item.work.segment.kernel
+        return all(
+            reached(item.work, axis, at, side)[1] for axis, at in enumerate((item.y, item.x))
+        )
 
 
 class Model:
@@ -88,8 +127,8 @@ class Model:
         self.one = self.pes == 1
         clock = self.clock = stepped.Clock()
         self.entries, self.counts = Reads(clock, (0, (0,) * self.pes)), Reads(clock, 0)
-        self.fifos = [Fifo() for _ in range(self.pes)]
-        self.presence: list[SimpleNamespace] = [SimpleNamespace(q=0) for _ in range(self.pes)]
+        self.receivers = [Pe() for _ in range(self.pes)]
+        self.presence = [pe.presence for pe in self.receivers]
         self.lanes = 0  # presence bits of the block that was read: the input
         self.timer = stepped.Reg(clock, 0)
         self.scene: Scene | None = None
@@ -102,15 +141,12 @@ class Model:
             clock=clock,
             arch=bench.arch,
             memory=SimpleNamespace(entries=self.entries, counts=self.counts, row=self.row),
-            pes=[
-                SimpleNamespace(fifo=fifo, unpacker=SimpleNamespace(presence=(bits, bits)))
-                for fifo, bits in zip(self.fifos, self.presence, strict=True)
-            ],
+            pes=self.receivers,
             sequencer=SimpleNamespace(
                 starts=lambda: self.begun is not None, work=lambda: self.begun, timer=self.timer
             ),
         )
-        self.apu = stepped.Apu(cast(stepped.Machine, machine))
+        self.apu = Stages(cast(stepped.Machine, machine))
 
     def row(self, _: SegmentDescriptor, block: int, row: int) -> int:
         scene = self.scene
@@ -120,14 +156,14 @@ class Model:
         return address % self.addresses
 
     async def cycle(self, offer: Scene | None = None, full: int | None = None) -> bool:
-        """offer: starts if it may. full: of each FIFO. Whether it has started."""
+        """offer: starts if it may. full: of each PE. Whether it has started."""
         bench, apu = self.bench, self.apu
         if full is None:
             stalls = self.scene is not None and bench.chance(self.scene.full)
             full = bench.bits(self.pes) & bench.bits(self.pes) if stalls else 0
-        for n, fifo in enumerate(self.fifos):
-            fifo.full = bool(full >> n & 1)
-            fifo.pushed.clear()
+        for n, pe in enumerate(self.receivers):
+            pe.full = bool(full >> n & 1)
+            pe.given.clear()
         marker = apu.fires_marker()
         inputs: dict[str, Any] = {}
         if self.fresh:
@@ -221,8 +257,9 @@ class Model:
         if item.marker:
             ends = {"ends_round": int(work.ends_round), "frees": int(work.frees)}
             return {"marker": 1, "round": work.round % 2, **ends}
-        y, rows = self.reached(work, 0, item.y)
-        x, columns = self.reached(work, 1, item.x)
+        side = self.bench.arch.kernel_max
+        y, rows = reached(work, 0, item.y, side)
+        x, columns = reached(work, 1, item.x, side)
         return {
             "marker": 0,
             "round": work.round % 2,
@@ -237,18 +274,8 @@ class Model:
             "x": x,
         }
 
-    def reached(self, work: stepped.Work, axis: int, at: int) -> tuple[int, int]:
-        """Distance from the tile's first row, and the kernel rows that lead to one of its rows."""
-        segment, origin, length = work.segment, work.tile[axis], work.tile[axis + 2]
-        behind = at - segment.offset[axis]
-        rows = 0
-        for r in range(self.bench.arch.kernel_max):
-            quotient, rest = divmod(behind - r, segment.stride)
-            rows |= (rest == 0 and origin <= quotient < origin + length) << r
-        return behind - origin * segment.stride, rows
-
     def _check(self, found: dict[str, int], marker: bool, visit: stepped.Visit | None) -> None:
-        send = sum(bool(fifo.pushed) << n for n, fifo in enumerate(self.fifos))
+        send = sum(bool(pe.given) << n for n, pe in enumerate(self.receivers))
         expected = {"send": send, "marker": int(marker)}
         got = {name: found[name] for name in expected}
         for name, asked in (
@@ -265,7 +292,7 @@ class Model:
             expected["presence"] = 1 | visit.work.half << 1 | block << 2
             got["presence"] = found["presence_read"]
         if send:
-            item = next(fifo.pushed[0] for fifo in self.fifos if fifo.pushed)
+            item = next(pe.given[0] for pe in self.receivers if pe.given)
             bits = found["activation"]
             for name, value in self.activation(item).items():
                 offset, mask = self.fields[name]
@@ -318,6 +345,7 @@ class Model:
             "entry dropped: no PE has a weight",
             not wanted and spikes and not self.lanes and first <= column < end,
         )
+        self._between(held, column, of_use and first <= column < end)
         cover(
             "entry dropped while the lane stage is not done",
             not wanted and bool(apu.lanes.q) and not apu.fires_last(),
@@ -329,23 +357,39 @@ class Model:
             self.one or (len(wanted) > 1 and wanted[-1] - wanted[0] >= len(wanted)),
         )
 
+    def _between(self, held: stepped.Entry, column: int, of_use: bool) -> None:
+        """Rows and columns that reach the tile, but lie between its positions."""
+        cover, work = self.bench.cover, held.work
+        segment = work.segment
+        if not of_use or segment.kernel != 1 or segment.stride != 2:
+            return
+        behind = [
+            at // segment.average - segment.offset[axis]
+            for axis, at in enumerate((held.row, column))
+        ]
+        odd = [distance % 2 for distance in behind]
+        cover("entry dropped: between rows alone, K = 1 at stride 2", odd == [1, 0])
+        cover("entry dropped: between columns alone, K = 1 at stride 2", odd == [0, 1])
+        cover("entry kept: K = 1 at stride 2", odd == [0, 0])
+        cover("entry kept: K = 1 at stride 2, odd offsets", odd == [0, 0] and segment.offset[0] % 2)
+
     def _sent(self, lanes: tuple[stepped.Activation, ...], full: int) -> None:
         cover = self.bench.cover
         item, fires = lanes[0], self.apu.fires()
         bit = 1 << item.channel
         to = sum(bool(item.marker or p.q & bit) << n for n, p in enumerate(self.presence))
         if item.marker:
-            cover("marker waits for one FIFO", full.bit_count() == 1)
+            cover("marker waits for one PE", full.bit_count() == 1)
             return
         cover("lane to one PE", to.bit_count() == 1)
         cover("lane to all PEs", to.bit_count() == self.pes)
-        cover("lane waits for a FIFO", not fires)
+        cover("lane waits for a PE", not fires)
         cover(
-            "lane waits for one of several FIFOs (never with 1 PE)",
+            "lane waits for one of several PEs (never with 1 PE)",
             self.one or (to.bit_count() > 1 and (to & full).bit_count() == 1),
         )
         cover(
-            "lane does not wait for a FIFO that does not get it (never with 1 PE)",
+            "lane does not wait for a PE that does not get it (never with 1 PE)",
             self.one or (full > 0 and fires),
         )
         cover(
@@ -574,6 +618,28 @@ async def first_and_last_columns(bench: Bench) -> None:
 
         await model.run(Scene(work, 0, 256, every, (len(edges),), entry))
     await model.finish()
+
+
+@test
+async def between_positions(bench: Bench) -> None:
+    """K = 1 at stride 2, every column of some rows: of four positions one is connected."""
+    model = Model(bench)
+    for offset, average in product(product((0, -1, 1), repeat=2), (1, 2)):
+        segment = SegmentDescriptor(0, 1, 2, offset, average, 1, 8 * average, 8 * average, 0)
+        tile = (1, 1, 2, 3)
+        work = stepped.Work(0, 0, segment, 0, bench.arch.pes, tile, 0, 0, 0, True, True)
+        first, _ = stepped.reach(work, 1)
+        columns = cycle(range(first, first + 5 * average))
+        every = ((1 << bench.arch.pes) - 1,) * bench.arch.pes
+        masks = (1,) + (0,) * (bench.arch.pes - 1)
+
+        def entry(
+            columns: Iterator[int] = columns, masks: tuple[int, ...] = masks
+        ) -> tuple[int, tuple[int, ...]]:
+            return next(columns), masks
+
+        await model.run(Scene(work, 0, 64, every, (5 * average,), entry))
+        await model.finish()
 
 
 @test

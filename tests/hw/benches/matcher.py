@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from evenspike_core.arch import HEADER_UNITS, Arch
-from evenspike_hw.rtl.layouts import PAIR_OFFSET, Layouts
+from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.pe.matcher import Matcher
 from tests.helpers.driver import Bench, pack, test
 from tests.helpers.layers import table_line
 
 component = Matcher
 ARCH = Arch(pes=4, chunk_blocks=2, scratchpad_words=2048, header_words=400)
-VARIANTS = {f"kernel{side}": replace(ARCH, kernel_max=side) for side in (3, 5)}
+VARIANTS = {
+    "kernel3": replace(ARCH, kernel_max=3, match_depth=4),
+    "kernel5": replace(ARCH, kernel_max=5, issue=1, match_depth=2),
+    "issue1": replace(ARCH, issue=1, match_depth=3),
+    "depth1": replace(ARCH, kernel_max=3, issue=1, match_depth=1),
+    "depth1-kernel5": replace(ARCH, kernel_max=5, match_depth=1),
+}
 ALL_SLOTS = 1 << 6
+UNITS = 400
 
 
 def CORNERS(arch: Arch) -> Iterator[str]:  # noqa: N802  (as where it is a constant)
@@ -24,6 +32,11 @@ def CORNERS(arch: Arch) -> Iterator[str]:  # noqa: N802  (as where it is a const
         yield f"K = {side} with a match"
         yield f"K = {side} without a match"
         yield f"K = {side} with 64 headers"
+        kernels = arch.fetch_units // HEADER_UNITS[side]
+        for place in range(kernels if kernels > 1 else 0):
+            yield f"K = {side}: the first header is at place {place}"
+            yield f"K = {side}: the last header is at place {place}"
+            yield f"K = {side}: a match at place {place} alone"
 
 
 class Packets:
@@ -31,14 +44,23 @@ class Packets:
 
     def __init__(self, arch: Arch) -> None:
         layouts = Layouts(arch)
-        self.sides = layouts.sides
+        self.sides, self.fetch = layouts.sides, arch.fetch_units
         self.address_bits = layouts.weight_address_bits
         self.activation, self.table_line = layouts.activation, layouts.table_line
         self.round = self.activation["round"].offset
         matched = layouts.matched
-        self.fields = {name: (field.offset, field.width) for name, field in matched} | {
-            f"slot {n}": (matched["slots"].offset + 6 * n, 6) for n in range(2)
+        self.fields = {name: (at.offset, at.width) for name, at in matched} | {
+            f"slot {n}": (matched["slots"].offset + 6 * n, 6) for n in range(arch.fetch_units)
         }
+        self.groups = layouts.groups
+
+    def pattern(self, side: int, kernel: int, bits: int) -> int:
+        """Where the kernel positions of a kernel of a fetch are in a pattern."""
+        found = 0
+        for row in range(side):
+            first = sum(self.groups[: kernel * max(side, 3) + row])
+            found |= (bits >> row * side & (1 << side) - 1) << first
+        return found
 
 
 @cache
@@ -50,94 +72,176 @@ def position_mask(side: int, rows: int, columns: int) -> int:
 
 @dataclass
 class Fetch:
-    """A fetch in M2; `entry`, `base` and `headers` are what follows from the header it has read."""
+    """What a fetch reads, as half and line, nothing for a marker; and what it queues, if it does.
 
-    item: dict[str, Any]
-    number: int
-    line: dict[str, int]
-    entry: dict[str, Any] | None = None
-    base: int = 0
-    headers: list[tuple[int, int, int]] | None = None
+    behind: cycles since it was made.
+    """
+
+    read: tuple[int, int] | None
+    entry: dict[str, int] | None
+    behind: int = 0
 
 
 @dataclass
 class Wires:
     """What happens in a cycle; the reads as half and address, None if there is none.
 
-    current: the head's round. free: M1 is, or gives up its last fetch.
+    current: the head's round. free: M1 is, or gives up its activation. seen: the fetch whose
+    matches are seen in this cycle. fetches: M2 does.
     """
 
     current: bool
     free: bool
     pops: bool
     m1_leaves: bool
-    m1_ends: bool
-    m2_leaves: bool
+    fetches: bool
+    ends: bool
+    seen: Fetch | None
     table_read: tuple[int, int] | None
-    header_read: tuple[int, int] | None
 
 
+@dataclass
+class Channel:
+    """A line of the table, before it is packed."""
+
+    first: int = 0
+    headers: int = 1
+    weight: int = 0
+
+    def packed(self, packets: Packets, side: int) -> int:
+        line = table_line(self.first, self.headers, self.weight, side, packets.fetch)
+        return pack(packets.table_line, line)
+
+
+@dataclass
 class Model:
-    """Registers of the stages, and the memories that they read."""
+    """Registers of the stages, and the memories that they read.
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.packets = Packets(bench.arch)
-        self.every = (1 << bench.arch.kernel_max) - 1  # row, or column, of a kernel
-        self.table = [[{"first": 0, "headers": 1, "weight": 0}] * 8 for _ in range(2)]
-        self.units = [[0] * 400 for _ in range(2)]
-        self.line = {"first": 0, "headers": 1, "weight": 0}
-        self.line_bits = pack(self.packets.table_line, table_line(**self.line, side=1))
+    m1: an activation. m2: the fetches of one that are still to come. under_way: fetches whose
+    matches have not been seen. queued: entries of the match queue; what is written in a cycle is in
+    it from the next on.
+    """
+
+    bench: Bench
+    m1: dict[str, Any] | None = None
+    m2: deque[Fetch] = field(default_factory=deque)
+    under_way: deque[Fetch] = field(default_factory=deque)
+    queued: int = 0
+    round: int = 0
+    head: dict[str, Any] | None = None
+    packed: int | None = None  # the head's bits
+    waited: bool = False  # the head, for its round, in the cycle before
+    starved: bool = False  # M2, for a credit, in the cycle before
+    popped: int = 0
+    fetched: int = 0
+
+    def __post_init__(self) -> None:
+        arch = self.bench.arch
+        self.packets = Packets(arch)
+        self.depth, self.fetch = arch.match_depth, arch.fetch_units
+        self.every = (1 << arch.kernel_max) - 1  # row, or column, of a kernel
+        self.table = [[Channel()] * 8 for _ in range(2)]
+        self.units = [[0] * UNITS for _ in range(2)]
+        self.line = Channel()
+        self.line_bits = self.line.packed(self.packets, 1)
         self.header = 0
-        self.round = 0
-        self.head: dict[str, Any] | None = None
-        self.packed: int | None = None  # the head's bits
-        self.waited = False  # the head, for its round, in the cycle before
-        self.popped = 0
-        self.clear()
 
     def clear(self) -> None:
-        self.m1: tuple[dict[str, Any], int] | None = None
-        self.m2: Fetch | None = None
-        self.seen = 0
-        self.low = 0
+        self.m1 = None
+        self.m2.clear()
+        self.under_way.clear()
+        self.queued = 0
 
-    # What the contract says about a fetch.
+    @property
+    def busy(self) -> bool:
+        return self.m1 is not None or bool(self.m2) or bool(self.under_way)
+
+    @property
+    def credits(self) -> int:
+        return self.depth - self.queued - len(self.under_way)
+
+    # What the contract says about an activation.
 
     def side(self, item: dict[str, Any]) -> int:
         return 2 * int(item["kernel"]) + 1
 
-    def span(self, item: dict[str, Any]) -> range:
-        """The 32-bit words of the channel's headers."""
-        units = HEADER_UNITS[self.side(item)]
-        first, headers = self.line["first"], self.line["headers"]
-        return range(first * units // 2, ((first + headers) * units + 1) // 2)
+    def fetches(self, item: dict[str, Any], line: Channel) -> Iterator[Fetch]:
+        """One for each line of the header bank that the channel's headers touch."""
+        cover = self.bench.cover
+        if item["marker"]:
+            names = ("marker", "ends_round", "frees")
+            cover("marker ends a round", item["ends_round"])
+            cover("marker gives up a half", item["frees"])
+            yield Fetch(None, {name: item[name] for name in names} | {"pids": 0})
+            return
+        side, half, weight = self.side(item), item["half"], line.weight
+        units, headers = HEADER_UNITS[side], range(line.first, line.first + line.headers)
+        cover(f"K = {side} with 64 headers", line.headers == ALL_SLOTS)
+        first, end = line.first * units, (line.first + line.headers) * units
+        for number in range(first // self.fetch, -(-end // self.fetch)):
+            # A header is there with its last unit.
+            units_read = range(number * self.fetch, (number + 1) * self.fetch)
+            there = [n for n in headers if (n + 1) * units - 1 in units_read]
+            found = [(n * units % self.fetch // units, *self.decoded(half, n, side)) for n in there]
+            entry = self._entry(item, side, found, weight)
+            self._places(
+                side, line, headers, {n: at[0] for n, at in zip(there, found, strict=True)}
+            )
+            weights = sum(wsp.bit_count() for _, _, wsp in found)
+            room = 1 << self.packets.address_bits
+            cover("address of a weight wraps", entry is not None and weight + weights >= room)
+            weight = (weight + weights) % room
+            yield Fetch((half, number), entry)
 
-    def decoded(self) -> tuple[list[tuple[int, int, int]], bool]:
-        """Number in the fetch, slot and WSP of the headers in M2; whether the fetch has a match."""
-        assert self.m2 is not None
-        item, line = self.m2.item, self.m2.line
-        side = self.side(item)
-        area = side * side
-        if side <= 3:
-            at = 2 * (line["first"] // 2 + self.m2.number)
-            owned = range(line["first"], line["first"] + line["headers"])
-            values = [(n, self.header >> 16 * n & 0xFFFF) for n in range(2) if at + n in owned]
-        elif side == 5:
-            values = [(0, self.header)]
-        else:
-            values = [(0, self.low | self.header << 32)] if self.m2.number % 2 else []
-        found = [(n, v >> area & ALL_SLOTS - 1, v & (1 << area) - 1) for n, v in values]
-        positions = self.positions(item)
-        return found, any(wsp & positions for _, _, wsp in found)
+    def decoded(self, half: int, number: int, side: int) -> tuple[int, int]:
+        """Slot and WSP of a header of the bank."""
+        units, area = HEADER_UNITS[side], side * side
+        value = sum(self.units[half][number * units + n] << 16 * n for n in range(units))
+        return value >> area & ALL_SLOTS - 1, value & (1 << area) - 1
 
-    def positions(self, item: dict[str, Any]) -> int:
-        return position_mask(self.side(item), item["rows"], item["columns"])
+    def _entry(
+        self, item: dict[str, Any], side: int, found: list[tuple[int, int, int]], weight: int
+    ) -> dict[str, int] | None:
+        """What is queued for headers with their places: nothing if none matches."""
+        cover, packets = self.bench.cover, self.packets
+        positions = position_mask(side, item["rows"], item["columns"])
+        matched = [place for place, _, wsp in found if wsp & positions]
+        if found:
+            cover(f"K = {side} {'with' if matched else 'without'} a match")
+        if not matched:
+            return None
+        entry: dict[str, int] = {
+            name: item[name] for name in ("marker", "kernel", "log_stride", "mask", "y", "x")
+        }
+        entry |= {"base": weight, "pids": 0, "wsp": 0}
+        for place, slot, wsp in found:
+            entry["wsp"] |= packets.pattern(side, place, wsp)
+            entry["pids"] |= packets.pattern(side, place, wsp & positions)
+            if place in matched:
+                entry[f"slot {place}"] = slot
+        kernels = self.fetch // HEADER_UNITS[side]
+        if kernels > 1:
+            cover("all kernels of a fetch match", len(matched) == kernels)
+            if len(matched) == 1:
+                cover(f"K = {side}: a match at place {matched[0]} alone")
+        return entry
+
+    def _places(self, side: int, line: Channel, headers: range, places: dict[int, int]) -> None:
+        """places: of the headers of a fetch, by their numbers."""
+        if self.fetch // HEADER_UNITS[side] < 2:
+            return
+        cover = self.bench.cover
+        first, last = places.get(headers[0]), places.get(headers[-1])
+        if first is not None:
+            cover(f"K = {side}: the first header is at place {first}")
+            cover("a single header, not the lowest of its fetch", line.headers == 1 and first > 0)
+        if last is not None:
+            cover(f"K = {side}: the last header is at place {last}")
 
     # A cycle.
 
-    async def cycle(self, ready: bool = True) -> None:
-        """The head, if there is one, is at the FIFO; ready: of the match queue."""
+    async def cycle(self, take: bool = True) -> None:
+        """The head, if there is one, is at the FIFO; take: from the match queue, if it has any."""
         bench, head = self.bench, self.head
         if head is None:
             payload = bench.random.getrandbits(self.packets.activation.size)
@@ -145,16 +249,17 @@ class Model:
             payload = self.packed = pack(self.packets.activation, head)
         else:
             payload = self.packed
-        wires = self._wires((payload >> self.packets.round & 1) == self.round, ready)
+        taken = take and self.queued > 0
+        wires = self._wires((payload >> self.packets.round & 1) == self.round)
         out = await bench.cycle(
             activation__valid=head is not None,
             activation__payload=payload,
             round=self.round,
             line=self.line_bits,
             header=self.header,
-            matched__ready=ready,
+            taken=taken,
         )
-        entry = self.m2.entry if self.m2 else None
+        entry = wires.seen.entry if wires.seen else None
         bench.check(
             out,
             {
@@ -163,122 +268,89 @@ class Model:
             },
         )
         self._check_read(out, "table_read", wires.table_read)
-        self._check_read(out, "header_read", wires.header_read)
+        self._check_read(out, "header_read", self.m2[0].read if wires.fetches else None)
         if entry is not None:
             self._check_entry(out["matched__payload"], entry)
-        self._corners(wires, ready)
-        self._advance(wires)
+        self._corners(wires, taken)
+        self._advance(wires, taken)
 
-    def _wires(self, current: bool, ready: bool) -> Wires:
+    def _wires(self, current: bool) -> Wires:
         """From the last stage to the first."""
-        head, m2_leaves, m1_leaves, m1_ends = self.head, False, False, False
-        table_read = header_read = None
-        if self.m2 is not None:
-            if self.m2.headers is None:
-                self.m2.entry, self.m2.base, self.m2.headers = self._entry()
-            m2_leaves = self.m2.entry is None or ready
-        if self.m1 is not None:
-            item, number = self.m1
-            m1_leaves = self.m2 is None or m2_leaves
-            m1_ends = item["marker"] or number == len(self.span(item)) - 1
-            if m1_leaves and not item["marker"]:
-                header_read = item["half"], self.span(item)[number]
-        free = self.m1 is None or (m1_leaves and m1_ends)
+        head, table_read = self.head, None
+        seen = self.under_way[0] if self.under_way and self.under_way[0].behind == 2 else None
+        fetches = bool(self.m2) and self.credits > 0
+        ends = fetches and len(self.m2) == 1
+        m1_leaves = self.m1 is not None and (not self.m2 or ends)
+        free = self.m1 is None or m1_leaves
         pops = head is not None and current and free
         if pops and head is not None and not head["marker"]:
             table_read = head["half"], head["line"]
-        return Wires(current, free, pops, m1_leaves, m1_ends, m2_leaves, table_read, header_read)
+        return Wires(current, free, pops, m1_leaves, fetches, ends, seen, table_read)
 
-    def _corners(self, wires: Wires, ready: bool) -> None:
-        cover, head, entry = self.bench.cover, self.head, self.m2.entry if self.m2 else None
+    def _corners(self, wires: Wires, taken: bool) -> None:
+        cover, head = self.bench.cover, self.head
         waits = head is not None and not wires.current and wires.free
         both = head is not None and self.m1 is not None and wires.pops and not head["marker"]
-        cover("marker waits for the queue", entry and entry["marker"] and not ready)
-        cover("match waits for the queue", entry and not entry["marker"] and not ready)
+        starves = bool(self.m2) and not wires.fetches
+        missed = wires.seen is not None and wires.seen.entry is None
+        cover("marker waits for a credit", starves and self.m2[0].read is None)
+        cover("fetch waits for a credit", starves and self.m2[0].read is not None)
+        cover(
+            "fetch in the first cycle of a credit that was waited for",
+            self.starved and wires.fetches,
+        )
+        cover("two credits come back at once (never with 1)", self.depth < 2 or (missed and taken))
+        cover(
+            "two credits come back while one is given (never below 3)",
+            self.depth < 3 or (missed and taken and wires.fetches),
+        )
+        cover("all credits in the queue", self.queued == self.depth)
+        cover("all credits back", self.credits == self.depth and self.fetched)
         cover("FIFO empty while M1 is free", head is None and self.m1 is None)
         cover("marker of the next round waits", waits and head and head["marker"])
         cover("activation of the next round waits", waits and head and not head["marker"])
-        cover("pop waits for fetches", head and wires.m1_leaves and not wires.m1_ends)
-        cover("M0, M1 and M2 move in one cycle", wires.pops and wires.m1_leaves and wires.m2_leaves)
+        cover("pop waits for fetches", head and self.m1 and wires.fetches and not wires.ends)
+        cover("M0, M1 and M2 move in one cycle", wires.pops and wires.m1_leaves and wires.ends)
         cover("round begins and the head is popped", wires.pops and self.waited)
         cover(
             "another half in the next activation",
-            both and head and self.m1 and self.m1[0]["half"] != head["half"],
+            both and head and self.m1 and self.m1["half"] != head["half"],
         )
         cover(
             "another kernel in the next activation",
-            both and head and self.m1 and self.side(self.m1[0]) != self.side(head),
+            both and head and self.m1 and self.side(self.m1) != self.side(head),
         )
-        self.waited = waits
+        self.waited, self.starved = waits, starves
 
-    def _advance(self, wires: Wires) -> None:
+    def _advance(self, wires: Wires, taken: bool) -> None:
         """The next registers."""
-        if self.m2 is not None and wires.m2_leaves:
-            if not self.m2.item["marker"]:
-                weights = sum(wsp.bit_count() for _, _, wsp in self.m2.headers or [])
-                self.bench.cover(
-                    "address of a weight wraps",
-                    self.m2.base + weights >= 1 << self.packets.address_bits and weights,
-                )
-                self.seen = (self.m2.base + weights) % (1 << self.packets.address_bits)
-                self.low = self.header
-            self.m2 = None
+        self.queued -= taken
+        if wires.seen is not None:
+            self.under_way.popleft()
+            self.queued += wires.seen.entry is not None
+        for fetch in self.under_way:
+            fetch.behind += 1
+        if wires.fetches:
+            fetch = self.m2.popleft()
+            fetch.behind = 1
+            self.under_way.append(fetch)
+            self.fetched += 1
+            if fetch.read is not None:
+                half, number = fetch.read
+                units = self.units[half][number * self.fetch : (number + 1) * self.fetch]
+                self.header = sum(unit << 16 * n for n, unit in enumerate(units))
         if self.m1 is not None and wires.m1_leaves:
-            item, number = self.m1
-            self.m2 = Fetch(item, number, self.line)
-            self.m1 = None if wires.m1_ends else (item, number + 1)
-        if wires.header_read is not None:
-            half, word = wires.header_read
-            self.header = self.units[half][2 * word] | self.units[half][2 * word + 1] << 16
+            self.m2.extend(self.fetches(self.m1, self.line))
+            self.m1 = None
         if wires.table_read is not None:
-            half, line = wires.table_read
-            self.line = self.table[half][line]
+            half, number = wires.table_read
+            self.line = self.table[half][number]
             assert self.head is not None
-            side = self.side(self.head)
-            self.line_bits = pack(self.packets.table_line, table_line(**self.line, side=side))
+            self.line_bits = self.line.packed(self.packets, self.side(self.head))
         if self.head is not None and wires.pops:
-            self.m1 = self.head, 0
+            self.m1 = self.head
             self.head = self.packed = None
             self.popped += 1
-
-    def _entry(self) -> tuple[dict[str, Any] | None, int, list[tuple[int, int, int]]]:
-        """What M2 sends, the address of its first weight, and its headers."""
-        assert self.m2 is not None
-        item, cover = self.m2.item, self.bench.cover
-        if item["marker"]:
-            cover("marker ends a round", item["ends_round"])
-            cover("marker gives up a half", item["frees"])
-            return {name: item[name] for name in ("marker", "ends_round", "frees")}, 0, []
-        headers, matches = self.decoded()
-        side, line = self.side(item), self.m2.line
-        base = line["weight"] if self.m2.number == 0 else self.seen
-        cover(f"K = {side} {'with' if matches else 'without'} a match", headers)
-        cover(f"K = {side} with 64 headers", line["headers"] == ALL_SLOTS)
-        if side <= 3:
-            self._alignment(line, headers)
-        if not matches:
-            return None, base, headers
-        positions = self.positions(item)
-        entry = {name: item[name] for name in ("marker", "kernel", "log_stride", "mask", "y", "x")}
-        entry |= {"base": base, "pids": 0, "wsp": 0}
-        matched = []
-        for number, slot, wsp in headers:
-            entry["wsp"] |= wsp << PAIR_OFFSET * number
-            entry["pids"] |= (wsp & positions) << PAIR_OFFSET * number
-            if wsp & positions:
-                entry[f"slot {number}"] = slot
-                matched.append(number)
-        cover("both kernels of a fetch match", matched == [0, 1])
-        cover("only the second kernel of a fetch matches", matched == [1])
-        return entry, base, headers
-
-    def _alignment(self, line: dict[str, int], headers: list[tuple[int, int, int]]) -> None:
-        cover = self.bench.cover
-        numbers = [number for number, _, _ in headers]
-        if numbers == [1]:
-            cover("the first header is the upper one of its word")
-            cover("a single header, the upper one", line["headers"] == 1)
-        cover("the last header is the lower one of its word", numbers == [0])
 
     def _check_read(self, out: dict[str, int], name: str, wanted: tuple[int, int] | None) -> None:
         found = out[name]
@@ -290,7 +362,7 @@ class Model:
                 f"cycle {self.bench.now}: {name} is {found:#x}, expected half {half}, {address}"
             )
 
-    def _check_entry(self, found: int, wanted: dict[str, Any]) -> None:
+    def _check_entry(self, found: int, wanted: dict[str, int]) -> None:
         for name, value in wanted.items():
             offset, width = self.packets.fields[name]
             shown = found >> offset & (1 << width) - 1
@@ -307,26 +379,25 @@ class Model:
         self.kernels = [random.randrange(len(self.packets.sides)) for _ in range(2)]
         for half in range(2):
             side = 2 * self.kernels[half] + 1
-            self.units[half] = self._headers(side, density)
-            room = 400 // HEADER_UNITS[side]
+            self.units[half] = self.headers(side, density)
+            room = UNITS // HEADER_UNITS[side]
             lines = []
             for _ in range(8):
                 headers = min(random.choice((1, 1, 2, random.randint(1, longest))), room)
                 first = random.choice((0, room - headers, random.randint(0, room - headers)))
-                weight = bench.bits(self.packets.address_bits)
-                lines.append({"first": first, "headers": headers, "weight": weight})
+                lines.append(Channel(first, headers, bench.bits(self.packets.address_bits)))
             self.table[half] = lines
 
-    def _headers(self, side: int, density: float) -> list[int]:
+    def headers(self, side: int, density: float) -> list[int]:
         random, area, units = self.bench.random, side * side, HEADER_UNITS[side]
         found: list[int] = []
-        while len(found) < 400:
+        while len(found) < UNITS:
             slot = random.getrandbits(6)
             wsp = sum(1 << n for n in range(area) if random.random() < density)
             spare = random.getrandbits(16 * units - area - 6) << area + 6
             value = spare | slot << area | wsp
             found += [value >> 16 * n & 0xFFFF for n in range(units)]
-        return found[:400]
+        return found[:UNITS]
 
     def activation(self, markers: float) -> dict[str, Any]:
         bench, random = self.bench, self.bench.random
@@ -359,26 +430,39 @@ class Model:
         """It is the FIFO's head until it is popped."""
         self.head, self.packed = activation, None
 
+    def whole(self, **fields: int) -> dict[str, Any]:
+        """An activation of this round that every living weight of its channel matches."""
+        every = {"rows": self.every, "columns": self.every, "round": self.round}
+        return self.activation(0.0) | every | fields
+
     async def settle(self) -> None:
-        while self.m1 is not None or self.m2 is not None:
+        while self.busy or self.queued:
             await self.cycle()
         await self.cycle()
 
 
 @test
 async def latency(bench: Bench) -> None:
-    """Popped in p, headers read in p + 1, matches in p + 2; a fetch a cycle, without a gap."""
-    line = table_line(4, 4, 5, side=1)
+    """Popped in p, headers read from p + 2 on, a line a cycle, matches two cycles behind."""
+    fetch, depth = bench.arch.fetch_units, bench.arch.match_depth
+    # Two lines of headers, from the first of line 1 on: K = 1, all alike.
+    line = table_line(fetch, 2 * fetch, 5, side=1, fetch=fetch)
     activation = {"rows": 1, "columns": 1, "line": 3, "mask": 1}
     count = 6
     pops: list[int] = []
     reads: list[tuple[int, int]] = []
     entries: list[int] = []
-    inputs: dict[str, Any] = {"header": 0x00030005, "matched__ready": 1}
-    for now in range(2 * count + 4):
+    header = sum(0x0003 << 16 * n for n in range(fetch))  # slot 1, and the weight lives
+    taken = 0
+    for now in range(2 * count + 6 if depth > 3 else 60):
         out = await bench.cycle(
-            activation__valid=len(pops) < count, activation__payload=activation, line=line, **inputs
+            activation__valid=len(pops) < count,
+            activation__payload=activation,
+            line=line,
+            header=header,
+            taken=taken,
         )
+        taken = 0
         if out["activation__ready"] and len(pops) < count:
             pops.append(now)
             assert out["table_read"] == bench.bits_of("table_read", {"enable": 1, "line": 3})
@@ -387,36 +471,74 @@ async def latency(bench: Bench) -> None:
         if out["matched__valid"]:
             entries.append(now)
             entry = bench.fields("matched__payload", out["matched__payload"])
-            assert entry["base"] == 5 + 2 * ((len(entries) - 1) % 2)
-            assert entry["slots"] == [2, 1]
-    assert pops == [2 * n for n in range(count)]
-    assert reads == [(1 + n, 2 + n % 2) for n in range(2 * count)]
-    assert entries == [2 + n for n in range(2 * count)]
+            assert entry["base"] == 5 + fetch * ((len(entries) - 1) % 2)
+            assert entry["slots"] == [1] * fetch
+            taken = 1
+    # A match has a credit for four cycles: fetch, two behind it, and one in the queue.
+    turns = [n // depth * 4 + n % depth if depth < 4 else n for n in range(2 * count)]
+    assert pops[:2] == [0, 1]
+    assert reads == [(2 + turn, 1 + n % 2) for n, turn in enumerate(turns)]
+    assert entries == [4 + turn for turn in turns]
+    # M1 gives its activation up with the last fetch of the one before.
+    assert pops[2:] == [2 + turns[2 * n - 3] for n in range(2, count)]
 
 
 @test
 async def throughput(bench: Bench) -> None:
-    """Activations of one fetch each pass at one a cycle, with a match or without, and markers."""
+    """Activations of one fetch, and markers, pass at one a cycle, as long as there are credits."""
     made = Model(bench)
-    made.fill(0.5, 1)
-    for half in range(2):
-        made.table[half] = [{"first": 2, "headers": 1, "weight": 7}] * 8
+    for density, cycles in ((1.0, 4), (0.0, 3)):
+        await made.settle()
+        made.fill(density, 1)
         made.kernels = [1, 0]
-    for count in range(200):
-        made.offer(made.activation(0.2) | {"round": made.round})
-        await made.cycle()
-        assert made.popped == count + 1
-    await made.settle()
+        for half in range(2):
+            made.units[half] = made.headers(2 * made.kernels[half] + 1, density)
+            made.table[half] = [Channel(2, 1, 7)] * 8
+        await made.settle()
+        before = made.fetched
+        for _ in range(240):
+            if made.head is None:
+                made.offer(made.whole(marker=int(bench.chance(0.2) and density > 0)))
+            await made.cycle()
+        made.head = None
+        # A match has its credit for four cycles, anything else for three.
+        rate = min(1.0, bench.arch.match_depth / cycles)
+        assert made.fetched - before >= rate * 238 - cycles
+
+
+@test
+async def all_credits(bench: Bench) -> None:
+    """As many fetches as there are credits, and one more for each that comes back."""
+    made = Model(bench)
+    for _ in range(10):
+        made.kernels = [1, 1]
+        for half in range(2):
+            made.units[half] = made.headers(3, 1.0)
+            made.table[half] = [Channel(n, n + 1, 9) for n in range(8)]
+        for _ in range(4 * made.depth + 10):
+            made.offer(made.whole())
+            await made.cycle(take=False)
+        assert made.credits == 0
+        assert made.queued == made.depth
+        for _ in range(6):
+            before = made.fetched
+            await made.cycle(take=True)
+            for _ in range(5):
+                made.offer(made.whole())
+                await made.cycle(take=False)
+            assert made.fetched == before + 1
+        made.head = None
+        await made.settle()
 
 
 @test
 async def random_traffic(bench: Bench) -> None:
-    """Networks of all kernels; activations come and the match queue takes at random rates."""
+    """Networks of all kernels; activations come and the match queue is emptied at random rates."""
     made = Model(bench)
     random = bench.random
     while made.popped < bench.transactions:
         await made.settle()
-        made.fill(random.choice((0.05, 0.3, 0.7, 1.0)), random.choice((2, 4, 4, 20)))
+        made.fill(random.choice((0.05, 0.3, 0.7, 1.0)), random.choice((2, 4, 6, 20)))
         supply = random.choice((0.3, 0.9, 1.0))
         take = random.choice((0.2, 0.7, 1.0))
         turn = random.choice((0.05, 0.3))
@@ -424,10 +546,31 @@ async def random_traffic(bench: Bench) -> None:
         for _ in range(random.randrange(20, 500)):
             if made.head is None and bench.chance(supply):
                 made.offer(made.activation(markers))
-            await made.cycle(ready=bench.chance(take))
+            await made.cycle(take=bench.chance(take))
             if bench.chance(turn):
                 made.round ^= 1
         made.head = None
+
+
+@test
+async def single_matches(bench: Bench) -> None:
+    """Headers at every place of a fetch, of which few match."""
+    made = Model(bench)
+    for code, side in enumerate(made.packets.sides):
+        for _ in range(8):
+            made.fill(1 / side**2, 4)
+            made.kernels = [code, code]
+            for half in range(2):
+                made.units[half] = made.headers(side, 1 / (2 * side**2))
+                made.table[half] = [
+                    Channel(bench.random.randrange(12), bench.random.randrange(1, 8), 9)
+                    for _ in range(8)
+                ]
+            for _ in range(16):
+                made.offer(made.whole())
+                while made.head is not None:
+                    await made.cycle(take=bench.chance(0.9))
+            await made.settle()
 
 
 @test
@@ -438,37 +581,40 @@ async def long_channels(bench: Bench) -> None:
         for density in (0.02, 1.0):
             made.fill(density, 64)
             made.kernels = [code, code]
-            made.units = [made._headers(2 * code + 1, density) for _ in range(2)]
-            room = 400 // HEADER_UNITS[2 * code + 1]
+            made.units = [made.headers(2 * code + 1, density) for _ in range(2)]
+            room = UNITS // HEADER_UNITS[2 * code + 1]
             for half, first in (
                 (0, 0),
                 (1, room - 64),
                 (0, min(1, room - 64)),
                 (1, room // 2 - 32),
             ):
-                line = {"first": first, "headers": 64, "weight": bench.bits(11)}
-                made.table[half] = [line] * 8
-                whole = {"rows": made.every, "columns": made.every}
-                made.offer(made.activation(0.0) | {"half": half, "round": made.round} | whole)
+                made.table[half] = [Channel(first, 64, bench.bits(11))] * 8
+                made.offer(made.whole(half=half))
                 for _ in range(4):
-                    await made.cycle(ready=bench.chance(0.5))
+                    await made.cycle(take=bench.chance(0.5))
                 await made.settle()
 
 
 @test
 async def reset(bench: Bench) -> None:
-    """A reset empties the stages."""
+    """A reset empties the stages, and all credits are back."""
     made = Model(bench)
-    for _ in range(20):
+    for turn in range(24):
         made.fill(1.0, 4)
-        for _ in range(bench.random.randrange(1, 8)):
-            whole = {"rows": made.every, "columns": made.every}
-            made.offer(made.activation(0.3) | {"round": made.round} | whole)
-            await made.cycle(ready=False)
-        bench.cover("reset with all stages full", made.m1 is not None and made.m2 is not None)
+        for _ in range(bench.random.randrange(1, 8) + turn // 4 * 3):
+            made.offer(made.whole(marker=int(bench.chance(0.3))))
+            await made.cycle(take=False)
+        bench.cover("reset with all stages full", made.m1 is not None and made.m2)
+        bench.cover("reset without a credit", made.credits == 0)
         made.head = None
-        await bench.cycle(activation__valid=0)
+        await bench.cycle(activation__valid=0, taken=0)
         await bench.reset()
         made.clear()
         await made.cycle()
+        await made.settle()
+        for _ in range(8):
+            made.offer(made.whole())
+            await made.cycle(take=bench.chance(0.5))
+        made.head = None
         await made.settle()

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from amaranth.lib import wiring
 
-from evenspike_core.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
+from evenspike_core.arch import FILTER_SIDE, HEADER_UNITS, PID_BITS, TOKEN_BITS, Arch
 from evenspike_core.pack import Descriptor, pack, split_chunk
 from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.pe.unpacker import Unpacker
@@ -26,7 +26,11 @@ from tests.helpers.networks import random_program
 
 ARCH = Arch(pes=4, scratchpad_words=512, header_words=64, spike_entries=1 << 15)
 
-VARIANTS = {f"kernel{side}": replace(ARCH, kernel_max=side) for side in (3, 5)}
+VARIANTS = {
+    "kernel3": replace(ARCH, kernel_max=3),
+    "kernel5": replace(ARCH, kernel_max=5, issue=1),
+    "issue1": replace(ARCH, issue=1),
+}
 
 
 def CORNERS(arch: Arch) -> Iterator[str]:  # noqa: N802  (as where it is a constant)
@@ -167,6 +171,7 @@ class Writes:
     def __init__(self, arch: Arch) -> None:
         self.header: tuple[int, int, int, int] | None = None
         self.found: dict[str, dict[str, int]] = {}
+        self.wsps: list[list[int]] = [[], []]  # of the headers of a half's chunk
         base = (0, arch.weight_words)
         self.weight = tuple(SimpleNamespace(write=self._weight(b)) for b in base)
         self.table = tuple(
@@ -180,14 +185,25 @@ class Writes:
         return write
 
     def _line(self, half: int, base: int) -> Any:
-        def write(channel: int, line: tuple[int, int, int]) -> None:
-            first, weight, headers = line
+        def write(channel: int, line: tuple[int, ...]) -> None:
+            first, weight, headers, *_ = line
             fields = {"first": first, "headers": headers, "weight": base + weight}
-            self.found["table_write"] = {"half": half, "line": channel, "data": cast(int, fields)}
+            # The channel's headers up to now, of which the last is written in this cycle.
+            pattern = 0
+            for wsp in self.wsps[half][first : first + headers]:
+                pattern |= wsp
+            self.found["table_write"] = {
+                "half": half,
+                "line": channel,
+                "data": cast(int, fields),
+                "pattern": pattern,
+            }
 
         return write
 
     def write_header(self, half: int, index: int, value: int, kernel: int) -> None:
+        wsp = value & (1 << kernel * kernel) - 1
+        self.wsps[half] = [*self.wsps[half][:index], wsp]
         self.found["header_write"] = {
             "half": half,
             "unit": index * HEADER_UNITS[kernel],
@@ -211,6 +227,7 @@ class Model:
         self.unpacker = stepped.Unpacker(machine, cast(stepped.Banks, self.writes))
         self.chunk: Chunk | None = None
         self.begun = [False, False]  # halves that have got a chunk
+        self.tail = bench.arch.fetch_units - 1  # of K <= 3
         self.lanes: set[int] = set()
         self.idle = 0
         self.blocked = 0
@@ -220,6 +237,7 @@ class Model:
         self.noise = bench.inputs["word__payload"].width
         self.enables = {name: bench.bits_of(name, {"enable": 1}) for name in self.WRITES}
         self.enables["presence_write"] |= bench.bits_of("presence_write", {"clear": 1})
+        self.pattern = bench.bits_of("table_write", {"pattern": -1 % (1 << FILTER_SIDE**2)})
         self.clear = bench.bits_of("presence_write", {"half": 1})  # counts beside a clear
 
     @property
@@ -294,6 +312,8 @@ class Model:
         counts = self.enables[name]
         if expected is not None:
             counts |= self.clear if expected.get("clear") else -1
+            if name == "table_write" and "pattern" not in expected:
+                counts &= ~self.pattern
         bits = 0 if expected is None else self.bench.bits_of(name, {"enable": 1} | expected)
         if (found ^ bits) & counts:
             fields = self.bench.fields(name, found)
@@ -321,8 +341,13 @@ class Model:
             assert self.chunk is not None
             written = self.writes.found["table_write"]
             written["line"] += self.chunk.lead
-            fields = table_line(**cast(dict[str, int], written["data"]), side=self.chunk.side)
-            written["data"] = cast(int, fields)
+            written["data"] = cast(int, self.line(cast(dict[str, int], written["data"])))
+            if self.chunk.side > FILTER_SIDE:
+                del written["pattern"]
+
+    def line(self, channel: dict[str, int]) -> dict[str, int]:
+        assert self.chunk is not None
+        return table_line(**channel, side=self.chunk.side, fetch=self.arch.fetch_units)
 
     # Corners.
 
@@ -361,6 +386,7 @@ class Model:
         gap = blocks[1] // self.arch.pes - blocks[0] // self.arch.pes
         padding = not (starts or skips or before.tokens or before.left or before.biases)
         table = wrote.get("table_write", {"line": -1, "data": {}})
+        pattern = cast(dict[str, int], table).get("pattern", 0)
         data = cast(dict[str, int], table["data"])
         full = closes and (wrote["header_write"]["unit"] // units + 1) * units == 64
         self.memory.seen |= {("headers", units)} if full else set()
@@ -387,6 +413,15 @@ class Model:
         )
         cover("second weight of a kernel", weighs and not opens)
         cover("second fetch of a channel", data.get("last", 0) > 0)
+        cover("a channel's last header is the last of its fetch", data.get("tail") == self.tail)
+        cover(
+            "a pattern of all positions for K = 3",
+            chunk.side == 3 and pattern == 0x1FF,
+        )
+        cover(
+            "a pattern of another header than the last",
+            pattern & ~self.writes.wsps[chunk.half][-1] if pattern else 0,
+        )
         cover("kernel ended by the next", closes and opens)
         cover("last token opens its kernel", closes and opens and after.flush)
         cover("last header written beside half a bias", flushes and "weight_write" in wrote)
@@ -420,6 +455,7 @@ class Memory:
         self.weights: dict[int, int] = {}
         self.units: dict[tuple[int, int], int] = {}
         self.lines: dict[tuple[int, int], dict[str, int]] = {}
+        self.patterns: dict[tuple[int, int], int | None] = {}
         self.present: dict[tuple[int, int], int] = {}
         self.seen: set[tuple[str, int]] = set()
 
@@ -434,6 +470,7 @@ class Memory:
         if "table_write" in writes:
             table = writes["table_write"]
             self.lines[table["half"], table["line"]] = cast(dict[str, int], table["data"])
+            self.patterns[table["half"], table["line"]] = table.get("pattern")
         if "presence_write" in writes:
             presence = writes["presence_write"]
             if presence.get("clear"):
@@ -455,8 +492,11 @@ class Memory:
             assert block >> line % self.arch.pes & 1 == (first < end)
             if first < end:
                 weight = int(loaded.weight_start[pe, first]) + base
-                expected = table_line(first, end - first, weight, chunk.side)
+                expected = table_line(first, end - first, weight, chunk.side, self.arch.fetch_units)
                 assert self.lines[chunk.half, line] == expected
+                if chunk.side <= FILTER_SIDE:
+                    pattern = self.patterns[chunk.half, line]
+                    assert pattern == int(loaded.patterns[pe, channel])
             for number in range(first, end):
                 value = int(loaded.slot[pe, number]) << chunk.side**2 | int(loaded.wsp[pe, number])
                 assert self.header(chunk.half, number, chunk.side) == value

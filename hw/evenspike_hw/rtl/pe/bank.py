@@ -22,11 +22,11 @@ class Bank(wiring.Component):
     sums: the row that was read in the cycle before; stays until the next read.
     saturates: an adder does, in this cycle.
 
-    An issue in cycle g reads the row in g, and adds and writes it in g + 2. A drain in cycle d gives
-    `sums` in d + 1, in which the row is cleared. One issue or drain a cycle, the same row again
-    included; no back-pressure. Only between issues is a sum forwarded: drains begin no earlier than
-    3 cycles after an issue, and a row is issued or drained again no earlier than 2 cycles after a
-    drain, or 1 after a carry; the barrier takes longer.
+    An issue in cycle g reads the row in g, adds to it and writes it in g + 2. A drain in cycle d
+    gives `sums` in d + 1, in which the row is cleared. One issue or drain a cycle, the same row
+    again included; no back-pressure. Only between issues is a sum forwarded: drains begin no
+    earlier than 3 cycles after an issue, and a row is issued or drained again no earlier than 2
+    cycles after a drain, or 1 after a carry; the barrier takes longer.
 
     docs/timing.md, "Selector, gates and accumulators"; u-Ticket section IV-B.
     """

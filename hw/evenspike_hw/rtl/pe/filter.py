@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import FILTER_SIDE, Arch
-from evenspike_hw.rtl.layouts import FILTER_BITS, Layouts
+from evenspike_hw.rtl.layouts import FILTER_BITS, Layouts, pushed
 
 
 class Filter(wiring.Component):
@@ -34,7 +34,7 @@ class Filter(wiring.Component):
                 "activation": In(stream.Signature(layouts.activation)),
                 "pattern_read": Out(layouts.table_read),
                 "pattern": In(FILTER_BITS),
-                "passed": Out(stream.Signature(layouts.activation, always_ready=True)),
+                "passed": Out(pushed(layouts.activation)),
                 "popped": In(1),
             }
         )

@@ -14,6 +14,7 @@ from evenspike_hw.rtl.layouts import (
     SLOT_BITS,
     UNIT_BITS,
     Layouts,
+    pushed,
     split_header,
 )
 
@@ -53,7 +54,7 @@ class Matcher(wiring.Component):
                 "line": In(layouts.table_line),
                 "header_read": Out(layouts.header_read),
                 "header": In(arch.fetch_units * UNIT_BITS),
-                "matched": Out(stream.Signature(layouts.matched, always_ready=True)),
+                "matched": Out(pushed(layouts.matched)),
                 "taken": In(1),
             }
         )
@@ -93,9 +94,36 @@ class Matcher(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        fetches, misses = Signal(), Signal()
+        # Credits that are left, and a register that says whether there is one.
+        left, credit = (
+            Signal(range(self.arch.match_depth + 1), init=self.arch.match_depth),
+            Signal(init=1),
+        )
+        after = Signal.like(left)
+        m.d.comb += after.eq(left - fetches + misses + self.taken)
+        m.d.sync += [left.eq(after), credit.eq(after != 0)]
+
+        fetched = self._fetching(m, credit, fetches)
+        # Behind the header bank's output there is a register, and what goes along has two.
+        fetched_valid, valid = Signal(), Signal()
+        compared, header = Signal(self.fetch), Signal.like(self.header)
+        m.d.sync += [
+            fetched_valid.eq(fetches),
+            valid.eq(fetched_valid),
+            compared.eq(fetched),
+            header.eq(self.header),
+        ]
+        self._compare(m, valid, compared, header, misses)
+        return m
+
+    def _fetching(self, m: Module, credit: Signal, fetches: Signal) -> Signal:
+        """M0 to M2. Drives `fetches`: a line is fetched; returns what goes along with it from the
+        next cycle on.
+        """
         layouts = self.layouts
         m1_valid, m1_leaves = Signal(), Signal()
-        m2_valid, m2_fetches, m2_ends, m2_leaves = Signal(), Signal(), Signal(), Signal()
+        m2_valid, m2_ends, m2_leaves = Signal(), Signal(), Signal()
 
         # --- stage M0: pops the FIFO's head, which reads the channel's line of the table ----------
 
@@ -128,11 +156,10 @@ class Matcher(wiring.Component):
         opens, low_half = Signal(), Signal()
         first_place, last_place = Signal(layouts.place_bits), Signal(layouts.place_bits)
         start, place = self._start(m, item.kernel)
-        credits, credit = Signal(range(self.arch.match_depth + 1), init=self.arch.match_depth), Signal(init=1)
         m.d.comb += [
-            m2_fetches.eq(m2_valid & credit),
-            m2_leaves.eq(m2_fetches & m2_ends),
-            self.header_read.enable.eq(m2_fetches & ~fetching.marker),
+            fetches.eq(m2_valid & credit),
+            m2_leaves.eq(fetches & m2_ends),
+            self.header_read.enable.eq(fetches & ~fetching.marker),
             self.header_read.half.eq(fetching.half),
             self.header_read.word.eq(word),
         ]
@@ -149,7 +176,7 @@ class Matcher(wiring.Component):
                 last_place.eq(self.line.tail),
                 weight.eq(self.line.weight),
             ]
-        with m.Elif(m2_fetches):
+        with m.Elif(fetches):
             m.d.sync += [
                 m2_valid.eq(~m2_ends),
                 word.eq(word + 1),
@@ -160,13 +187,8 @@ class Matcher(wiring.Component):
                 first_place.eq(0),
             ]
 
-        # --- behind it: the header bank's output, and a register ----------------------------------
-
-        fetched, compared = Signal(self.fetch), Signal(self.fetch)
-        fetched_valid, compared_valid = Signal(), Signal()
-        header = Signal.like(self.header)
+        fetched = Signal(self.fetch)
         m.d.sync += [
-            fetched_valid.eq(m2_fetches),
             *(fetched[name].eq(fetching[name]) for name in (*PASSED_ON, "rows", "columns")),
             fetched.opens.eq(opens),
             fetched.weight.eq(weight),
@@ -176,23 +198,25 @@ class Matcher(wiring.Component):
                     for n in range(self.arch.fetch_units)
                 )
             ),
-            compared_valid.eq(fetched_valid),
-            compared.eq(fetched),
-            header.eq(self.header),
         ]
         if self.in_halves:
             m.d.sync += fetched.completes.eq(~low_half)
+        return fetched
 
-        # --- the comparison -----------------------------------------------------------------------
-
+    def _compare(
+        self, m: Module, valid: Signal, compared: Signal, header: Signal, misses: Signal
+    ) -> None:
+        """WSPs against the position mask. Drives `misses`: a fetch without a match."""
+        layouts = self.layouts
         wsp, pids = Signal(layouts.pattern_bits), Signal(layouts.pattern_bits)
         slots = Signal(data.ArrayLayout(SLOT_BITS, self.arch.fetch_units))
         base = Signal(layouts.weight_address_bits)
-        # Of the fetch before: where its weights begin and how many each group has; and the first half
-        # of a header that takes two.
+        # Of the fetch before: where its weights begin and how many each group has; and the first
+        # half of a header that takes two.
         last_base = Signal.like(base)
         last_counts = [
-            Signal(range(width + 1), name=f"last_count{n}") for n, width in enumerate(layouts.groups)
+            Signal(range(width + 1), name=f"last_count{n}")
+            for n, width in enumerate(layouts.groups)
         ]
         first_half = Signal.like(header)
         positions = Signal(layouts.pattern_bits)
@@ -201,32 +225,27 @@ class Matcher(wiring.Component):
                 with m.Case(code):
                     self._decode(m, side, compared, header, first_half, wsp, slots)
                     self._positions(m, side, compared, positions)
-        matches, misses = Signal(), Signal()
+        matches = Signal()
         out = self.matched.payload
         m.d.comb += [
             pids.eq(wsp & positions),
             base.eq(Mux(compared.opens, compared.weight, last_base + total(last_counts))),
             matches.eq(compared.marker | pids.any()),
-            misses.eq(compared_valid & ~matches),
-            self.matched.valid.eq(compared_valid & matches),
+            misses.eq(valid & ~matches),
+            self.matched.valid.eq(valid & matches),
             out.pids.eq(Mux(compared.marker, 0, pids)),
             out.wsp.eq(wsp),
             out.base.eq(base),
             out.slots.eq(slots),
             *(out[name].eq(compared[name]) for name in PASSED_ON),
         ]
-        with m.If(compared_valid):
+        with m.If(valid):
             m.d.sync += last_base.eq(base)
             m.d.sync += [
                 count.eq(popcount(layouts.group(wsp, n))) for n, count in enumerate(last_counts)
             ]
             if self.in_halves:
                 m.d.sync += first_half.eq(header)
-
-        left = Signal.like(credits)
-        m.d.comb += left.eq(credits - m2_fetches + misses + self.taken)
-        m.d.sync += [credits.eq(left), credit.eq(left != 0)]
-        return m
 
     def _start(self, m: Module, kernel: Value) -> tuple[Signal, Signal]:
         """The first line of the channel's headers, and the place of the first header in it."""

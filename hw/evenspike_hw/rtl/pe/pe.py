@@ -59,7 +59,8 @@ class Pe(wiring.Component):
     drain: what is read in this cycle; bias_low, bias_high, valid, timesteps, carries: `Lif`.
     carry: the row that gets what has left the LIF for the next group.
     mask, logit: of the neuron that has left the LIF.
-    busy: a matched weight issues, in any lane. unpacked, rounds, worked, finished: counters modulo 4.
+    busy: a matched weight issues, in any lane. unpacked, rounds, worked, finished: counters modulo
+        4.
     accumulator_overflow, membrane_overflow: sticky until `clear_overflow`.
 
     Latency and throughput are those of the parts (docs/timing.md, "Filter, FIFO and matcher"
@@ -152,9 +153,7 @@ class Pe(wiring.Component):
         m.d.comb += [
             *(
                 read.eq(Cat(way.enable, way.address))
-                for read, way in zip(
-                    scratchpad.weight_read, selector.selected.ways, strict=True
-                )
+                for read, way in zip(scratchpad.weight_read, selector.selected.ways, strict=True)
             ),
             scratchpad.bias_read.enable.eq(self.drain.bias),
             scratchpad.bias_read.address.eq(

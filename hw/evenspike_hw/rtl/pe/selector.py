@@ -13,6 +13,7 @@ from evenspike_hw.rtl.layouts import COORDINATE_BITS, SLOT_BITS, Layouts
 SHIFT_BITS = 4
 """Bits of the logarithm of a tile's width or area."""
 
+
 class Selector(wiring.Component):
     """Priority encoders over the matches of a fetch: addresses of weights, rows of their psums.
 
@@ -109,7 +110,9 @@ class Selector(wiring.Component):
         last = Signal()
         left = [Signal(layouts.pattern_bits, name=f"left{way}") for way in range(ways)]
         wsp, item = Signal(layouts.pattern_bits), Signal(self.placed)
-        counts = [Signal(range(width + 1), name=f"count{n}") for n, width in enumerate(layouts.groups)]
+        counts = [
+            Signal(range(width + 1), name=f"count{n}") for n, width in enumerate(layouts.groups)
+        ]
         odd = self._odd(m, entry)
         m.d.comb += [
             self.matched.ready.eq(~s1_valid | (s1_leaves & last)),
@@ -182,7 +185,10 @@ class Selector(wiring.Component):
         """
         layouts, side = self.layouts, self.side
         numbers = range(len(layouts.groups))
-        found, rest = Signal(self.choice, name=f"found{name}"), Signal.like(pids, name=f"rest{name}")
+        found, rest = (
+            Signal(self.choice, name=f"found{name}"),
+            Signal.like(pids, name=f"rest{name}"),
+        )
         occupied = Signal(len(numbers), name=f"occupied{name}")
         lows = [Signal(side, name=f"low{name}_{n}") for n in numbers]
         living, passed = Signal(side, name=f"living{name}"), Signal(side, name=f"passed{name}")
@@ -200,10 +206,7 @@ class Selector(wiring.Component):
             living.eq(select(found.group, [layouts.group(wsp, n) for n in numbers])),
             passed.eq(Cat(~found.low[: bit + 1].any() for bit in range(side))),
             found.inner.eq(living & passed),
-            *(
-                found.before[n].eq(Mux(occupied[: n + 1].any(), 0, counts[n]))
-                for n in numbers[:-1]
-            ),
+            *(found.before[n].eq(Mux(occupied[: n + 1].any(), 0, counts[n])) for n in numbers[:-1]),
         ]
         return found, rest
 
@@ -224,7 +227,9 @@ class Selector(wiring.Component):
                     starts = range(0, layouts.fetched(side) * step, step)
                     m.d.comb += [
                         kernel.eq(Cat(choice.group[n : n + side].any() for n in starts)),
-                        rows.eq(Cat(Cat(choice.group[n + r] for n in starts).any() for r in range(side))),
+                        rows.eq(
+                            Cat(Cat(choice.group[n + r] for n in starts).any() for r in range(side))
+                        ),
                     ]
 
         def distance(axis: str, coordinate: Value, place: Value) -> Signal:

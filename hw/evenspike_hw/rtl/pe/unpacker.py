@@ -249,7 +249,7 @@ class Unpacker(wiring.Component):
                         self.header_write.data.eq(join_header(wsp, slot, side)),
                     ]
 
-        # Behind the channel's last header: from the place of the first header of its first fetch on.
+        # The place of the channel's last header, counted from its first fetch on.
         end = Signal(range(SLOTS_MAX + self.arch.fetch_units))
         with m.Switch(context.kernel):
             for code, side in enumerate(layouts.sides):

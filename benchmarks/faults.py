@@ -25,24 +25,17 @@ BUILD = bench.ROOT / "build" / "mutants" / "faults"
 
 @dataclass(frozen=True)
 class Fault:
-    """component: whose bench has to find it, in the file that has its name. variant: of the bench,
-    where its Arch has no such piece.
-    """
+    """component: whose bench has to find it, with its variant, in the file that has its name."""
 
     component: str
     name: str
     old: str
     new: str
-    variant: str = ""
-
-    @property
-    def bench(self) -> str:
-        """By the name that `tests/helpers/bench.py` has for it."""
-        return f"{self.component}:{self.variant}" if self.variant else self.component
 
     @property
     def file(self) -> str:
-        return "logits" if self.component == "logit_writer" else self.component
+        name = self.component.partition(":")[0]
+        return "logits" if name == "logit_writer" else name
 
     def edited(self) -> str:
         """The file with the fault in it."""
@@ -52,7 +45,7 @@ class Fault:
             raise ValueError(f"{self.component}, {self.name!r}: {error}") from None
 
 
-EDITS: dict[str, list[tuple[str, ...]]] = {
+EDITS: dict[str, list[tuple[str, str, str]]] = {
     "fifo": [
         ("a full FIFO takes one more", "(level != self.depth)", "(level != self.depth + 1)"),
         ("full one too early", "(level != self.depth)", "(level < self.depth - 1)"),
@@ -170,11 +163,7 @@ EDITS: dict[str, list[tuple[str, ...]]] = {
             "Mux(head[0], words[1].weight",
             "Mux(~head[0], words[1].weight",
         ),
-        (
-            "an addend a cycle late",
-            "m.d.sync += self.addend.eq(",
-            "m.d.sync += (late := Signal.like(self.addend)).eq(self.addend)\n        m.d.comb += self.addend.eq(",
-        ),
+        ("an addend a cycle early", "m.d.sync += self.addend.eq(", "m.d.comb += self.addend.eq("),
         ("idle although S4 has weights", "self.idle.eq(~s4_valid & empty)", "self.idle.eq(empty)"),
         (
             "idle with one empty lane",
@@ -215,20 +204,18 @@ EDITS: dict[str, list[tuple[str, ...]]] = {
         ),
         ("presence of a block that was not written", "Mux(counts, read.data, 0)", "read.data"),
         ("presence follows later writes", "with m.If(wanted.enable):", "with m.If(1):"),
+        (
+            "the filter gets the pattern of the matcher's channel",
+            "given.pattern, self.pattern_read,",
+            "given.pattern, self.table_read,",
+        ),
     ],
     "scratchpad": [
-        (
-            "halves of the header bank swapped on reading",
-            "Cat(wanted.half, wanted.word[1:])",
-            "Cat(~wanted.half, wanted.word[1:])",
-            "issue1",
-        ),
         (
             "halves of the header bank swapped on reading a line",
             "Cat(wanted.half, wanted.word))",
             "Cat(~wanted.half, wanted.word))",
         ),
-        ("header word chosen without waiting", "(high,", "(wanted.word[0],", "issue1"),
         (
             "of a header only the first unit is written",
             "(given.enable & chosen).replicate(units)",
@@ -261,6 +248,14 @@ EDITS: dict[str, list[tuple[str, ...]]] = {
         ),
         ("a bias forgets its bank in the next cycle", "with m.If(bias.enable):", "with m.If(1):"),
         ("a read stays off for a bias", "wanted.enable | of_bias", "wanted.enable"),
+    ],
+    "scratchpad:issue1": [
+        (
+            "halves of the header bank swapped on reading",
+            "Cat(wanted.half, wanted.word[1:])",
+            "Cat(~wanted.half, wanted.word[1:])",
+        ),
+        ("header word chosen without waiting for the read", "(high,", "(wanted.word[0],"),
     ],
     "lif": [
         ("fires above the threshold only", "& ~margin[-1]", "& ~margin[-1] & (margin != 0)"),
@@ -304,35 +299,138 @@ EDITS: dict[str, list[tuple[str, ...]]] = {
             'popcount(kept["mask"][:-1])',
         ),
     ],
+    "filter": [
+        ("a place too many", "full.eq(after == depth)", "full.eq(after == depth + 1)"),
+        ("full one too early", "full.eq(after == depth)", "full.eq(after >= depth - 1)"),
+        ("what is dropped keeps its place", " - (valid & ~meets)", ""),
+        ("what passes gives its place up", "self.popped - (valid & ~meets)", "self.popped - valid"),
+        (
+            "only what is in the FIFO has a place",
+            "places + taken - self.popped - (valid & ~meets)",
+            "places + (valid & meets) - self.popped",
+        ),
+        (
+            "a broadcast that is not taken has a place",
+            "taken.eq(self.activation.valid & ~full)",
+            "taken.eq(self.activation.valid)",
+        ),
+        ("a marker is dropped", "looked_at.marker | (", "("),
+        ("K > 3 is dropped", "(looked_at.kernel > 1) | ", ""),
+        ("K = 3 always passes", "looked_at.kernel > 1", "looked_at.kernel > 0"),
+        (
+            "rows and columns swapped",
+            "looked_at.rows[r] & looked_at.columns[s]",
+            "looked_at.columns[r] & looked_at.rows[s]",
+        ),
+        ("pattern of the activation behind", "(pattern & positions)", "(self.pattern & positions)"),
+        ("pattern of the other half", "half.eq(given.half)", "half.eq(~given.half)"),
+    ],
     "matcher": [
         (
             "a marker does not wait for its round",
             "(head.round == self.round) &",
             "((head.round == self.round) | head.marker) &",
         ),
-        ("the last header of a channel is passed by", "== self.line.last", "+ 1 == self.line.last"),
+        ("the second fetch of two is passed by", "(self.line.last == 0)", "(self.line.last <= 1)"),
         (
             "position mask transposed",
-            "n // side] & item.columns[n %",
-            "n % side] & item.columns[n //",
+            "Mux(fetch.rows[row], fetch.columns[:side], 0)",
+            "Mux(fetch.columns[row], fetch.rows[:side], 0)",
         ),
         (
             "base counts the matches, not the living weights",
             "last_wsp.eq(wsp)",
             "last_wsp.eq(pids)",
         ),
+        ("each fetch has the base of the first", "compared.opens, compared", "1, compared"),
+        ("headers before the channel's first belong to it", "(first_place <= n) & ", ""),
+        ("headers behind the channel's last belong to it", "& (~m2_ends | (last_place >= n))", ""),
         (
-            "first half of a K = 7 header from the wrong fetch",
-            "Cat(first_half, self.header)",
-            "Cat(self.header, first_half)",
+            "every fetch ends where the last does",
+            "(~m2_ends | (last_place >= n))",
+            "(last_place >= n)",
+        ),
+        ("every fetch begins where the first does", "                first_place.eq(0),\n", ""),
+        (
+            "a credit too many",
+            "range(self.arch.match_depth + 1), init=self.arch.match_depth)",
+            "range(self.arch.match_depth + 2), init=self.arch.match_depth + 1)",
+        ),
+        (
+            "of two credits that come back at once one is lost",
+            "+ misses + self.taken",
+            "+ (misses | self.taken)",
+        ),
+        (
+            "a fetch without a match keeps its credit",
+            "credits - m2_fetches + misses + self.taken",
+            "credits - (m2_fetches & ~misses) + self.taken",
+        ),
+        (
+            "a marker's credit comes back twice",
+            "misses.eq(compared_valid & ~matches)",
+            "misses.eq(compared_valid & ~pids.any())",
+        ),
+        (
+            "a match has its credit back before it has left the queue",
+            "misses.eq(compared_valid & ~matches)",
+            "misses.eq(compared_valid)",
+        ),
+        (
+            "a credit is seen a cycle late",
+            "credit.eq(left != 0)",
+            "credit.eq((left & credits) != 0)",
+        ),
+        ("a marker is not queued", "matches.eq(compared.marker | pids", "matches.eq(pids"),
+        (
+            "an activation leaves M2 without a credit",
+            "m2_leaves.eq(m2_fetches & m2_ends)",
+            "m2_leaves.eq(m2_valid & m2_ends)",
+        ),
+    ],
+    "matcher:issue1": [
+        (
+            "halves of a K = 7 header swapped",
+            "Cat(first_half, header), side",
+            "Cat(header, first_half), side",
+        ),
+        (
+            "first half of a K = 7 header from the fetch behind",
+            "first_half.eq(header)",
+            "first_half.eq(self.header)",
+        ),
+        ("the first half of a K = 7 header matches", "completes.eq(~low_half)", "completes.eq(1)"),
+        (
+            "lines of K = 7 are counted by headers",
+            "* max(1, units // self.arch.fetch_units)",
+            "",
+        ),
+        (
+            "a credit is lost with each half of a header",
+            "compared_valid & ~matches",
+            "compared_valid & ~matches & wsp.any()",
         ),
     ],
     "unpacker": [
-        ("a channel that begins in the middle of a word ends one fetch early", "+ first[0] -", "-"),
+        (
+            "a channel that begins inside a fetch ends one early",
+            "headers + first[:shift] - 1",
+            "headers - 1",
+        ),
+        ("place of the last header without the first's", "end[:shift]", "headers[:shift]"),
         ("half 1 of the weight bank starts at 0", "Mux(half, self.arch.weight_words, 0)", "0"),
         ("a skip is one short", "(gap + 1) <<", "gap <<"),
         ("the last kernel is not written", "+= flush.eq(tokens.ends)", "+= flush.eq(0)"),
         ("lanes of the block before stay", "opened & (next_block == block),", "opened,"),
+        (
+            "a pattern is that of the last header",
+            "Mux(begins, 0, pattern)",
+            "Mux(tokens.opens, 0, pattern)",
+        ),
+        ("a pattern has what the channel before had", "Mux(begins, 0, pattern)", "pattern"),
+    ],
+    "unpacker:issue1": [
+        ("K = 7 has one fetch a header", "((end >> shift) + 1) * halves - 1", "end >> shift"),
     ],
     "selector": [
         ("address counts the weight itself", "[: bit + 1].any() for bit", "[:bit].any() for bit"),
@@ -412,13 +510,30 @@ EDITS: dict[str, list[tuple[str, ...]]] = {
         ),
     ],
     "apu": [
-        ("full FIFOs are not waited for", "(valid & ~(receivers & self.full).any())", "(valid)"),
+        ("full PEs are not waited for", "(valid & ~(receivers & self.full).any())", "(valid)"),
         (
             "columns by the offset of the rows",
             "columns, segment.offset_x",
             "columns, segment.offset_y",
         ),
         ("the last column of the tile is left out", "entry.column <", "entry.column + 1 <"),
+        (
+            "K = 1 at stride 2 wants what lies between",
+            "inside & ~between & wanted",
+            "inside & wanted",
+        ),
+        (
+            "no kernel at stride 2 wants what lies between",
+            "                & (work.kernel == 0)\n",
+            "",
+        ),
+        ("K = 1 at stride 1 wants every other row", "segment.log_stride\n", "1\n"),
+        (
+            "rows between are those of the map before the pool",
+            "(row >> segment.log_average)[0]",
+            "row[0]",
+        ),
+        ("columns between do not know of the tile", "[0] ^ columns.distance[0]", "[0]"),
         ("the last lane of an entry is dropped", "valid | (sends & ~rest.any())", "valid | sends"),
     ],
     "decoder": [
@@ -539,8 +654,7 @@ EDITS: dict[str, list[tuple[str, ...]]] = {
         ("the collector reads the APU's row", ", self.resume_read,", ", self.count_read,"),
     ],
 }
-"""By component: what is wrong, the piece of its file, and what stands there instead; and the variant
-of the bench, if it is not the first Arch that has the piece."""
+"""By component: what is wrong, the piece of its file, and what stands there instead."""
 
 FAULTS = [Fault(name, *edit) for name, edits in EDITS.items() for edit in edits]
 
@@ -549,9 +663,13 @@ FAULTS = [Fault(name, *edit) for name, edits in EDITS.items() for edit in edits]
 def verilog(fault: Fault) -> str:
     """Verilog of the bench's component with the fault in it; it is kept in `BUILD`."""
     sources = [*rtl.FILES.values(), bench.ROOT / "core" / "evenspike_core" / "arch.py"]
-    sources.append(bench.ROOT / "tests" / "hw" / "benches" / f"{fault.component}.py")
-    text = "".join(path.read_text() for path in sources) + fault.edited()
-    kept = BUILD / f"{fault.bench.replace(':', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.v"
+    name, _, variant = fault.component.partition(":")
+    sources.append(bench.ROOT / "tests" / "hw" / "benches" / f"{name}.py")
+    text = "".join(path.read_text() for path in sources) + variant + fault.edited()
+    kept = (
+        BUILD
+        / f"{fault.component.replace(':', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.v"
+    )
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(_convert(fault))
@@ -565,7 +683,7 @@ def _convert(fault: Fault) -> str:
         place = rtl.FILES[fault.file].relative_to(rtl.PACKAGE)
         (package / place).write_text(fault.edited())
         paths = [folder, str(bench.ROOT), os.environ.get("PYTHONPATH", "")]
-        code = f"from tests.helpers import bench; print(bench.verilog({fault.bench!r}), end='')"
+        code = f"from tests.helpers import bench; print(bench.verilog({fault.component!r}), end='')"
         return subprocess.run(
             [sys.executable, "-c", code],
             check=True,

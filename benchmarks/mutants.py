@@ -346,30 +346,32 @@ class Campaign:
         }
 
     def _directed(self, score: Score) -> None:
-        """The list. A fault whose old text is gone raises ValueError, after the others."""
+        """The list, with those of variants. A fault whose old text is gone raises ValueError, after
+        the others.
+        """
         tasks, chosen, wrong = [], {}, []
         for fault in faults.FAULTS:
-            if fault.component != score.component:
+            if score.component not in {fault.component, fault.component.partition(":")[0]}:
                 continue
             try:
                 text = faults.verilog(fault)
             except ValueError as error:
                 wrong.append(str(error))
                 continue
-            if text == bench.verilog(fault.bench):
+            if text == bench.verilog(fault.component):
                 wrong.append(f"{fault.name!r} changes nothing")
                 continue
-            key = digest(text, bench_digest(fault.bench), self.transactions)
-            kept = Kept(fault.bench).get(key)
+            key = digest(text, bench_digest(fault.component), self.transactions)
+            kept = Kept(fault.component).get(key)
             if kept is not None:
                 score.directed[fault.name] = kept
                 continue
             chosen[key] = fault
-            path = BUILD / "netlists" / f"{fault.component}-{key}.v"
+            path = BUILD / "netlists" / f"{fault.component.replace(':', '-')}-{key}.v"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-            self.simulations.limits.setdefault(fault.bench, 120)
-            tasks.append(Task(fault.bench, key, partial(Path, path)))
+            self.simulations.limits.setdefault(fault.component, 120)
+            tasks.append(Task(fault.component, key, partial(Path, path)))
         for task, result in self.simulations.run(tasks):
             fault = chosen[task.key]
             task.netlist().unlink()

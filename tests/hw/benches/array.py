@@ -15,7 +15,7 @@ from tests.helpers.machine import SMALL, Core, NetworkRig, Packet, Pauses, loud_
 component = Array
 ARCH = replace(SMALL, pes=2, chunk_blocks=4)
 CORNERS = ("reset in the middle of a layer",)  # of the helper
-LATENCY = 5
+LATENCY = 10
 """Cycles from a marker that is sent to an idle PE to the PE's own count of it."""
 
 
@@ -83,8 +83,8 @@ class Rig(NetworkRig):
         cover("word and broadcast in one cycle", given["send_word"] and given["send"])
         cover("broadcast to all PEs", given["send"] == every)
         cover("broadcast to some PEs", given["send"] not in (0, every))
-        cover("some FIFOs full", any(full) and not all(full))
-        cover("all FIFOs full", all(full))
+        cover("some PEs full", any(full) and not all(full))
+        cover("all PEs full", all(full))
         cover("PEs disagree on the chunks unpacked", differ["unpacked"])
         cover("PEs disagree on the markers in a round", differ["worked"])
         cover("PEs disagree on the rounds", differ["rounds"])
@@ -119,16 +119,16 @@ async def reset(bench: Bench) -> None:
 
 
 @test
-async def barrier(bench: Bench) -> None:
+async def chunks(bench: Bench) -> None:
     """The least of all counts, one cycle behind the PE that is last; it may be two behind."""
     pes = bench.arch.pes
-    marker = {"marker": 1, "ends_round": 1, "frees": 1}
+    marker = {"marker": 1, "frees": 1}
     for late in range(pes):
         await bench.reset()
         others = (1 << pes) - 1 ^ 1 << late
         counts = [0] * pes
         for turn in range(6):
-            # The others are one or two rounds ahead.
+            # The others are one or two chunks ahead.
             ahead = 2 if turn % 2 == 0 else 0
             for _ in range(ahead):
                 await bench.idle(send=others, activation=marker)
@@ -136,30 +136,55 @@ async def barrier(bench: Bench) -> None:
             for _ in range(LATENCY + 2):
                 out = await bench.idle()
             least = counts[late]
-            expected = {"pe_rounds": [n % 4 for n in counts], "rounds": least % 4}
-            bench.check(out, expected | {"finished": expected["pe_rounds"], "worked": 0})
-            bench.cover("a PE two rounds ahead", max(counts) - least == 2)
+            expected = {"finished": [n % 4 for n in counts], "worked": least % 4}
+            bench.check(out, expected | {"pe_rounds": [0] * pes, "rounds": 0})
+            bench.cover("a PE two chunks ahead", max(counts) - least == 2)
             await bench.idle(send=1 << late, activation=marker)
             for _ in range(LATENCY):
-                bench.check(await bench.idle(), {"rounds": least % 4})
+                bench.check(await bench.idle(), {"worked": least % 4})
             counts[late] += 1
-            bench.check(await bench.idle(), {"rounds": counts[late] % 4})
+            bench.check(await bench.idle(), {"worked": counts[late] % 4})
+
+
+@test
+async def barrier(bench: Bench) -> None:
+    """Likewise of the rounds, in which the others are one ahead."""
+    pes = bench.arch.pes
+    marker = {"marker": 1, "ends_round": 1, "frees": 1}
+    for late in range(pes):
+        await bench.reset()
+        for turn in range(6):
+            before = {"rounds": turn % 4, "worked": 0}
+            now = turn % 2
+            others = (1 << pes) - 1 ^ 1 << late
+            await bench.idle(send=others, activation=marker, round=now)
+            for _ in range(LATENCY + 2):
+                out = await bench.idle(round=now)
+            counts = [(turn + (pe != late)) % 4 for pe in range(pes)]
+            bench.check(out, before | {"pe_rounds": counts, "finished": counts})
+            await bench.idle(send=1 << late, activation=marker, round=now)
+            for _ in range(LATENCY):
+                bench.check(await bench.idle(round=now), before)
+            bench.check(await bench.idle(round=now), {"rounds": (turn + 1) % 4, "worked": 0})
 
 
 @test
 async def full(bench: Bench) -> None:
-    """A FIFO says that it is full, and then takes nothing, also while others do."""
+    """A PE says that it is full, and then takes nothing, also while others do."""
     pes, depth = bench.arch.pes, bench.arch.fifo_depth
+    every = (1 << pes) - 1
+    marker = {"marker": 1, "frees": 1}
     for number in range(pes):
         await bench.reset()
-        waits = {"marker": 1, "ends_round": 1, "round": 1}
+        await bench.idle(send=every, activation={"marker": 1, "ends_round": 1})
+        for _ in range(LATENCY):
+            await bench.idle()
         for _ in range(depth):
-            bench.check(await bench.idle(send=1 << number, activation=waits), {"full": 0})
-        every = (1 << pes) - 1
-        out = await bench.idle(send=every, activation=waits)
+            bench.check(await bench.idle(send=1 << number, activation=marker), {"full": 0})
+        out = await bench.idle(send=every, activation=marker)
         bench.check(out, {"full": 1 << number})
-        bench.cover("sent to a full FIFO")
-        for _ in range(depth + LATENCY + 2):
+        bench.cover("sent to a full PE")
+        for _ in range(4 * depth + LATENCY):
             out = await bench.idle(round=1)
         counts = [(depth if pe == number else 1) % 4 for pe in range(pes)]
-        bench.check(out, {"pe_rounds": counts, "full": 0, "rounds": 1})
+        bench.check(out, {"finished": counts, "full": 0, "pe_rounds": [1] * pes, "rounds": 1})

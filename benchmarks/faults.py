@@ -25,7 +25,7 @@ BUILD = bench.ROOT / "build" / "mutants" / "faults"
 
 @dataclass(frozen=True)
 class Fault:
-    """component: whose bench has to find it, in the file that has its name."""
+    """component: whose bench has to find it, with its variant, in the file that has its name."""
 
     component: str
     name: str
@@ -34,7 +34,8 @@ class Fault:
 
     @property
     def file(self) -> str:
-        return "logits" if self.component == "logit_writer" else self.component
+        name = self.component.partition(":")[0]
+        return "logits" if name == "logit_writer" else name
 
     def edited(self) -> str:
         """The file with the fault in it."""
@@ -56,25 +57,139 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("bypass not taken", "Mux(is_recent, recent, read.data)", "read.data"),
         ("pointer wraps one late", "Mux(place == self.depth - 1, 0, place + 1)", "place + 1"),
     ],
-    "accumulators": [
+    "bank": [
         (
-            "sum of the row before not forwarded",
-            "Mux(forwards, written[time], read.data[time])",
-            "read.data[time]",
+            "the issue before is not followed",
+            "Mux(follows, written[number], held[number])",
+            "held[number]",
         ),
+        (
+            "the issue of two cycles before is not overtaken",
+            "Mux(overtakes, written.as_value(), read.data.as_value())",
+            "read.data.as_value()",
+        ),
+        ("follows whatever row has issued", "adds & reads & (read_row == row)", "adds & reads"),
+        ("overtakes whatever row is read", "adds & (self.issue.row == row)", "adds"),
+        (
+            "follows what was no issue",
+            "follows.eq(adds & reads & (read_row == row))",
+            "follows.eq(reads & (read_row == row))",
+        ),
+        (
+            "the issue before is preferred to none",
+            "overtakes.eq(adds & (",
+            "overtakes.eq((adds | reads) & (",
+        ),
+        ("addends of the cycle itself", "addends.eq(self.addends),", "addends.eq(addends),"),
         ("saturates at the wrong end", "PSUM_MIN, PSUM_MAX)", "PSUM_MAX, PSUM_MIN)"),
         ("lower limit off by one", "total[-1], PSUM_MIN,", "total[-1], PSUM_MIN + 1,"),
         ("a drained row is not cleared", "adds | clears | self.carry", "adds | self.carry"),
         ("a row is cleared that its round carries", " & ~self.drain.keep", ""),
         ("a carry is not written", "clears | self.carry.enable", "clears"),
-        ("a carry goes to the row that was read last", "self.carry.row, row", "row, row"),
-        ("a negative carry goes to all timesteps", "carry.value.as_unsigned()", "carry.value"),
+        ("a carry goes to the row that was read last", "self.carry.row, Mux(", "read_row, Mux("),
+        ("a negative carry goes to all psums", "carry.value.as_unsigned()", "carry.value"),
+        ("a sum goes to the row that was read last", "Mux(adds, row, read_row)", "read_row"),
+        (
+            "addend without its sign",
+            "before + addends[",
+            "before + addends.as_value()[:15] + 0 * addends[",
+        ),
+        ("a drain adds", "reads.eq(self.issue.enable)", "reads.eq(read.en)"),
+        ("saturations of what is not added", "adds & saturates.any()", "saturates.any()"),
+    ],
+    "accumulators": [
         (
             "clearing outweighs a saturation",
-            "with m.If(adds & saturates.any()):",
-            "with m.If(adds & saturates.any() & ~self.clear_overflow):",
+            "with m.If(saturates.any()):",
+            "with m.If(saturates.any() & ~self.clear_overflow):",
         ),
-        ("addend without its sign", "+ self.addends[time]", "+ self.addends[time].as_unsigned()"),
+        ("only one bank's saturation counts", "saturates.any()", "saturates[0]"),
+        (
+            "a drained row is not turned",
+            "exchange([bank.sums[0] for bank in banks], drained)",
+            "[bank.sums[0] for bank in banks]",
+        ),
+        (
+            "a drained row is turned as the next one",
+            "exchange([bank.sums[0] for bank in banks], drained)",
+            "exchange([bank.sums[0] for bank in banks], self.layouts.skew(self.drain.row))",
+        ),
+        (
+            "how a row is turned is forgotten without a drain",
+            "with m.If(self.drain.enable):",
+            "with m.If(1):",
+        ),
+        ("a carry goes to the first bank", "Mux(carried == number,", "Mux(number == 0,"),
+        (
+            "a carry goes to all banks",
+            "Mux(carried == number, self.carry.value, 0)",
+            "self.carry.value",
+        ),
+        (
+            "a carry is turned as what is drained",
+            "self.layouts.skew(self.carry.row)",
+            "self.layouts.skew(self.drain.row)",
+        ),
+        ("banks get the addends of the first", "self.addends[first + n]", "self.addends[n]"),
+    ],
+    "lanes": [
+        (
+            "room one too late",
+            "depth - WAYS * (IN_FLIGHT + 1)",
+            "depth - WAYS * (IN_FLIGHT + 1) + 1",
+        ),
+        (
+            "room one too early",
+            "depth - WAYS * (IN_FLIGHT + 1)",
+            "depth - WAYS * (IN_FLIGHT + 1) - 1",
+        ),
+        (
+            "room in the lane that is emptiest",
+            "Cat(lane.room for lane in lanes).all()",
+            "Cat(lane.room for lane in lanes).any()",
+        ),
+        ("the odd one goes first", "takes_first = opens &", "takes_first = ~opens &"),
+        ("a second weight is lost", "Mux(opens, any_, both)", "opens & any_"),
+        ("one place for two weights", "tail.eq(tail + any_ + both)", "tail.eq(tail + any_)"),
+        ("a lane counts one for two weights", "level + any_ + both", "level + any_"),
+        ("a lane reads where it writes", "read.addr.eq(head[1:])", "read.addr.eq(tail[1:])"),
+        (
+            "even and odd places swapped on reading",
+            "Mux(head[0], words[1].row",
+            "Mux(~head[0], words[1].row",
+        ),
+        (
+            "weight of the other place",
+            "Mux(head[0], words[1].weight",
+            "Mux(~head[0], words[1].weight",
+        ),
+        ("an addend a cycle early", "m.d.sync += self.addend.eq(", "m.d.comb += self.addend.eq("),
+        ("idle although S4 has weights", "self.idle.eq(~s4_valid & empty)", "self.idle.eq(empty)"),
+        (
+            "idle with one empty lane",
+            "lane.empty for lane in lanes).all()",
+            "lane.empty for lane in lanes).any()",
+        ),
+        ("lanes by timesteps alone", "exchange(bits, self.layouts.skew(one.row))", "bits"),
+        ("weights of even and odd addresses swapped", "self.weights[way]", "self.weights[1 - way]"),
+        (
+            "a way that has none gets one",
+            "Mux(one.enable, self.selected.mask, 0)",
+            "self.selected.mask",
+        ),
+    ],
+    "markers": [
+        (
+            "a marker that ends a round counts as worked",
+            "(marker.frees & ~marker.ends_round)",
+            "marker.frees",
+        ),
+        (
+            "a marker without its half is finished",
+            "self.finished + marker.frees",
+            "self.finished + 1",
+        ),
+        ("markers count that do not issue", "with m.If(marker.enable):", "with m.If(1):"),
     ],
     "gates": [
         ("sign of the weight lost", "[time], self.weight, 0", "[time], self.weight[:15], 0"),
@@ -89,19 +204,58 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         ("presence of a block that was not written", "Mux(counts, read.data, 0)", "read.data"),
         ("presence follows later writes", "with m.If(wanted.enable):", "with m.If(1):"),
+        (
+            "the filter gets the pattern of the matcher's channel",
+            "given.pattern, self.pattern_read,",
+            "given.pattern, self.table_read,",
+        ),
     ],
     "scratchpad": [
+        (
+            "halves of the header bank swapped on reading a line",
+            "Cat(wanted.half, wanted.word))",
+            "Cat(~wanted.half, wanted.word))",
+        ),
+        (
+            "of a header only the first unit is written",
+            "(given.enable & chosen).replicate(units)",
+            "given.enable & chosen",
+        ),
+        (
+            "even and odd weights in one bank",
+            "given.address[:shift] == number",
+            "given.address[:shift] == 0",
+        ),
+        (
+            "even and odd banks swapped on writing",
+            "given.address[:shift] == number",
+            "given.address[:shift] != number",
+        ),
+        (
+            "odd biases out of the even bank",
+            "bias.address[:shift] == number",
+            "bias.address[:shift] == 0",
+        ),
+        (
+            "a bias is read where a weight would be",
+            "Mux(bias.enable, bias.address[shift:], wanted",
+            "Mux(0, bias.address[shift:], wanted",
+        ),
+        (
+            "the half of a bias follows the address",
+            "Mux(odd, self.weights[1]",
+            "Mux(bias.address[0], self.weights[1]",
+        ),
+        ("a bias forgets its bank in the next cycle", "with m.If(bias.enable):", "with m.If(1):"),
+        ("a read stays off for a bias", "wanted.enable | of_bias", "wanted.enable"),
+    ],
+    "scratchpad:issue1": [
         (
             "halves of the header bank swapped on reading",
             "Cat(wanted.half, wanted.word[1:])",
             "Cat(~wanted.half, wanted.word[1:])",
         ),
         ("header word chosen without waiting for the read", "(high,", "(wanted.word[0],"),
-        (
-            "of a header only the first unit is written",
-            "(given.enable & chosen).replicate(units)",
-            "given.enable & chosen",
-        ),
     ],
     "lif": [
         ("fires above the threshold only", "& ~margin[-1]", "& ~margin[-1] & (margin != 0)"),
@@ -145,45 +299,192 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             'popcount(kept["mask"][:-1])',
         ),
     ],
+    "filter": [
+        ("a place too many", "full.eq(after == depth)", "full.eq(after == depth + 1)"),
+        ("full one too early", "full.eq(after == depth)", "full.eq(after >= depth - 1)"),
+        ("what is dropped keeps its place", " - (valid & ~meets)", ""),
+        ("what passes gives its place up", "self.popped - (valid & ~meets)", "self.popped - valid"),
+        (
+            "only what is in the FIFO has a place",
+            "places + taken - self.popped - (valid & ~meets)",
+            "places + (valid & meets) - self.popped",
+        ),
+        (
+            "a broadcast that is not taken has a place",
+            "taken.eq(self.activation.valid & ~full)",
+            "taken.eq(self.activation.valid)",
+        ),
+        ("a marker is dropped", "looked_at.marker | (", "("),
+        ("K > 3 is dropped", "(looked_at.kernel > 1) | ", ""),
+        ("K = 3 always passes", "looked_at.kernel > 1", "looked_at.kernel > 0"),
+        (
+            "rows and columns swapped",
+            "looked_at.rows[r] & looked_at.columns[s]",
+            "looked_at.columns[r] & looked_at.rows[s]",
+        ),
+        ("pattern of the activation behind", "(pattern & positions)", "(self.pattern & positions)"),
+        ("pattern of the other half", "half.eq(given.half)", "half.eq(~given.half)"),
+    ],
     "matcher": [
         (
             "a marker does not wait for its round",
             "(head.round == self.round) &",
             "((head.round == self.round) | head.marker) &",
         ),
-        ("the last header of a channel is passed by", "== self.line.last", "+ 1 == self.line.last"),
+        ("the second fetch of two is passed by", "(self.line.last == 0)", "(self.line.last <= 1)"),
         (
             "position mask transposed",
-            "n // side] & item.columns[n %",
-            "n % side] & item.columns[n //",
+            "Mux(fetch.rows[row], fetch.columns[:side], 0)",
+            "Mux(fetch.columns[row], fetch.rows[:side], 0)",
         ),
         (
             "base counts the matches, not the living weights",
             "last_wsp.eq(wsp)",
             "last_wsp.eq(pids)",
         ),
+        ("each fetch has the base of the first", "compared.opens, compared", "1, compared"),
+        ("headers before the channel's first belong to it", "(first_place <= n) & ", ""),
+        ("headers behind the channel's last belong to it", "& (~m2_ends | (last_place >= n))", ""),
         (
-            "first half of a K = 7 header from the wrong fetch",
-            "Cat(first_half, self.header)",
-            "Cat(self.header, first_half)",
+            "every fetch ends where the last does",
+            "(~m2_ends | (last_place >= n))",
+            "(last_place >= n)",
+        ),
+        ("every fetch begins where the first does", "                first_place.eq(0),\n", ""),
+        (
+            "a credit too many",
+            "range(self.arch.match_depth + 1), init=self.arch.match_depth)",
+            "range(self.arch.match_depth + 2), init=self.arch.match_depth + 1)",
+        ),
+        (
+            "of two credits that come back at once one is lost",
+            "+ misses + self.taken",
+            "+ (misses | self.taken)",
+        ),
+        (
+            "a fetch without a match keeps its credit",
+            "credits - m2_fetches + misses + self.taken",
+            "credits - (m2_fetches & ~misses) + self.taken",
+        ),
+        (
+            "a marker's credit comes back twice",
+            "misses.eq(compared_valid & ~matches)",
+            "misses.eq(compared_valid & ~pids.any())",
+        ),
+        (
+            "a match has its credit back before it has left the queue",
+            "misses.eq(compared_valid & ~matches)",
+            "misses.eq(compared_valid)",
+        ),
+        (
+            "a credit is seen a cycle late",
+            "credit.eq(left != 0)",
+            "credit.eq((left & credits) != 0)",
+        ),
+        ("a marker is not queued", "matches.eq(compared.marker | pids", "matches.eq(pids"),
+        (
+            "an activation leaves M2 without a credit",
+            "m2_leaves.eq(m2_fetches & m2_ends)",
+            "m2_leaves.eq(m2_valid & m2_ends)",
+        ),
+    ],
+    "matcher:issue1": [
+        (
+            "halves of a K = 7 header swapped",
+            "Cat(first_half, header), side",
+            "Cat(header, first_half), side",
+        ),
+        (
+            "first half of a K = 7 header from the fetch behind",
+            "first_half.eq(header)",
+            "first_half.eq(self.header)",
+        ),
+        ("the first half of a K = 7 header matches", "completes.eq(~low_half)", "completes.eq(1)"),
+        (
+            "lines of K = 7 are counted by headers",
+            "* max(1, units // self.arch.fetch_units)",
+            "",
+        ),
+        (
+            "a credit is lost with each half of a header",
+            "compared_valid & ~matches",
+            "compared_valid & ~matches & wsp.any()",
         ),
     ],
     "unpacker": [
-        ("a channel that begins in the middle of a word ends one fetch early", "+ first[0] -", "-"),
+        (
+            "a channel that begins inside a fetch ends one early",
+            "headers + first[:shift] - 1",
+            "headers - 1",
+        ),
+        ("place of the last header without the first's", "end[:shift]", "headers[:shift]"),
         ("half 1 of the weight bank starts at 0", "Mux(half, self.arch.weight_words, 0)", "0"),
         ("a skip is one short", "(gap + 1) <<", "gap <<"),
         ("the last kernel is not written", "+= flush.eq(tokens.ends)", "+= flush.eq(0)"),
         ("lanes of the block before stay", "opened & (next_block == block),", "opened,"),
+        (
+            "a pattern is that of the last header",
+            "Mux(begins, 0, pattern)",
+            "Mux(tokens.opens, 0, pattern)",
+        ),
+        ("a pattern has what the channel before had", "Mux(begins, 0, pattern)", "pattern"),
+    ],
+    "unpacker:issue1": [
+        ("K = 7 has one fetch a header", "((end >> shift) + 1) * halves - 1", "end >> shift"),
     ],
     "selector": [
-        (
-            "a marker that ends a round counts as worked",
-            "self.worked + (entry.frees & ~entry.ends_round)",
-            "self.worked + entry.frees",
-        ),
-        ("kernel position off by one", "(n % side**2, side) for", "((n + 1) % side**2, side) for"),
         ("address counts the weight itself", "[: bit + 1].any() for bit", "[:bit].any() for bit"),
-        ("an entry leaves with its first weight", "((occupied == chosen) & single.all())", "(1)"),
+        ("an entry leaves with its first weight", "last.eq(single.all())", "last.eq(1)"),
+        (
+            "an entry leaves with the first way that ends",
+            "last.eq(single.all())",
+            "last.eq(single.any())",
+        ),
+        ("even and odd ways swapped", "odd if way else ~odd", "~odd if way else odd"),
+        ("odd by the first address alone", "parity = parity ^ group.xor()", "parity = parity + 0"),
+        ("odd counts the weight itself", "group[:n].xor()", "group[: n + 1].xor()"),
+        (
+            "a group counts for those before it",
+            "Mux(occupied[: n + 1].any(), 0,",
+            "Mux(occupied[:n].any(), 0,",
+        ),
+        (
+            "a marker does not wait for S2",
+            "~s2_valid & ~self.valid & self.idle",
+            "~self.valid & self.idle",
+        ),
+        (
+            "a marker does not wait for S3",
+            "~s2_valid & ~self.valid & self.idle",
+            "~s2_valid & self.idle",
+        ),
+        ("a marker does not wait for the lanes", "~self.valid & self.idle", "~self.valid"),
+        (
+            "a marker waits for room",
+            "& self.idle, self.room)",
+            "& self.idle & self.room, self.room)",
+        ),
+        ("room is not waited for", "& self.idle, self.room)", "& self.idle, 1)"),
+        (
+            "a marker is a selection",
+            "s2_valid.eq(s1_leaves & ~marker.marker)",
+            "s2_valid.eq(s1_leaves)",
+        ),
+        (
+            "taken without an entry",
+            "self.taken.eq(self.matched.valid & self.matched.ready)",
+            "self.taken.eq(self.matched.ready)",
+        ),
+        ("a way without a match is enabled", "choice.enable & s2_valid", "s2_valid"),
+        ("a selection stays for another cycle", "choice.enable & s2_valid", "choice.enable"),
+        (
+            "mask of the entry behind",
+            "self.selected.mask.eq(placed.mask)",
+            "self.selected.mask.eq(item.mask)",
+        ),
+        ("slot of the first kernel", "select(kernel, list(placed.slots))", "placed.slots[0]"),
+        ("stride 2 is not halved", "(coordinate >> placed.log_stride)", "coordinate"),
+        ("kernel 1 lies as close as it is", "step = max(side, 3)", "step = side"),
     ],
     "loader": [
         (
@@ -209,13 +510,30 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
     ],
     "apu": [
-        ("full FIFOs are not waited for", "(valid & ~(receivers & self.full).any())", "(valid)"),
+        ("full PEs are not waited for", "(valid & ~(receivers & self.full).any())", "(valid)"),
         (
             "columns by the offset of the rows",
             "columns, segment.offset_x",
             "columns, segment.offset_y",
         ),
         ("the last column of the tile is left out", "entry.column <", "entry.column + 1 <"),
+        (
+            "K = 1 at stride 2 wants what lies between",
+            "inside & ~between & wanted",
+            "inside & wanted",
+        ),
+        (
+            "no kernel at stride 2 wants what lies between",
+            "                & (work.kernel == 0)\n",
+            "",
+        ),
+        ("K = 1 at stride 1 wants every other row", "segment.log_stride\n", "1\n"),
+        (
+            "rows between are those of the map before the pool",
+            "(row >> segment.log_average)[0]",
+            "row[0]",
+        ),
+        ("columns between do not know of the tile", "[0] ^ columns.distance[0]", "[0]"),
         ("the last lane of an entry is dropped", "valid | (sends & ~rest.any())", "valid | sends"),
     ],
     "decoder": [
@@ -345,9 +663,13 @@ FAULTS = [Fault(name, *edit) for name, edits in EDITS.items() for edit in edits]
 def verilog(fault: Fault) -> str:
     """Verilog of the bench's component with the fault in it; it is kept in `BUILD`."""
     sources = [*rtl.FILES.values(), bench.ROOT / "core" / "evenspike_core" / "arch.py"]
-    sources.append(bench.ROOT / "tests" / "hw" / "benches" / f"{fault.component}.py")
-    text = "".join(path.read_text() for path in sources) + fault.edited()
-    kept = BUILD / f"{fault.component}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.v"
+    name, _, variant = fault.component.partition(":")
+    sources.append(bench.ROOT / "tests" / "hw" / "benches" / f"{name}.py")
+    text = "".join(path.read_text() for path in sources) + variant + fault.edited()
+    kept = (
+        BUILD
+        / f"{fault.component.replace(':', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.v"
+    )
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(_convert(fault))

@@ -346,10 +346,12 @@ class Campaign:
         }
 
     def _directed(self, score: Score) -> None:
-        """The list. A fault whose old text is gone raises ValueError, after the others."""
+        """The list, with those of variants. A fault whose old text is gone raises ValueError, after
+        the others.
+        """
         tasks, chosen, wrong = [], {}, []
         for fault in faults.FAULTS:
-            if fault.component != score.component:
+            if score.component not in {fault.component, fault.component.partition(":")[0]}:
                 continue
             try:
                 text = faults.verilog(fault)
@@ -365,7 +367,7 @@ class Campaign:
                 score.directed[fault.name] = kept
                 continue
             chosen[key] = fault
-            path = BUILD / "netlists" / f"{fault.component}-{key}.v"
+            path = BUILD / "netlists" / f"{fault.component.replace(':', '-')}-{key}.v"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
             self.simulations.limits.setdefault(fault.component, 120)

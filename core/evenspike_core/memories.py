@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evenspike_core.arch import HEADER_UNITS, MAP_MAX, SLOTS_MAX, Arch
+from evenspike_core.arch import FILTER_SIDE, HEADER_UNITS, MAP_MAX, SLOTS_MAX, Arch
 from evenspike_core.fixed import ACCUMULATOR_BITS, WEIGHT_BITS
 
-PAIR_BITS = 18
-"""Of the patterns of two kernels of 3 x 3, which a fetch brings at once."""
 MAP_BITS = MAP_MAX.bit_length()
 """Of a row or a column of a map."""
 COORDINATE_BITS = MAP_BITS + 1
@@ -22,8 +20,10 @@ WORD_BITS = 64
 """Of the memory port and the table."""
 UNIT_BITS = 16
 """Of a unit of a line of headers."""
-FETCH_UNITS = 2
-"""Of a line of headers that are read at once."""
+FILTER_BITS = FILTER_SIDE**2
+"""Of a channel's pattern in the filter."""
+LANE_PUSHES = 2
+"""Weights that a lane takes in a cycle, each into a memory of its own."""
 
 QUEUES = ("fifo", "match_queue", "stream")
 """Of one entry they are a register and not a RAM."""
@@ -64,22 +64,34 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
     """All memories of the accelerator, one for each name."""
     lane = _log2(arch.pes)
     line = _log2(arch.chunk_blocks) + lane
-    longest = HEADER_UNITS[arch.kernel_max]  # header, in units
-    header_units = max(longest, FETCH_UNITS)  # of a line
+    header_units = max(HEADER_UNITS[arch.kernel_max], arch.fetch_units)  # of a line
     header_lines = -(-arch.header_words // header_units)
-    weight = _log2(2 * arch.weight_words)
+    weight, row = _log2(2 * arch.weight_words), _log2(arch.accumulators)
     kernel = (arch.kernel_max // 2).bit_length()  # its code
-    pattern = max(arch.kernel_max**2, PAIR_BITS)
-    fetches = SLOT_BITS + _log2(header_units // FETCH_UNITS)  # their number, of a channel
-    activation = 6 + kernel + line + arch.timesteps + 2 * arch.kernel_max + 2 * COORDINATE_BITS
-    matched = 4 + kernel + 2 * pattern + weight + 2 * SLOT_BITS + arch.timesteps
-    matched += 2 * COORDINATE_BITS
-    table_line = _log2(header_units * header_lines + 1) + fetches + 1 + weight
+    fetches = SLOT_BITS + _log2(header_units // arch.fetch_units)  # their number, of a channel
+    activation = 5 + kernel + line + arch.timesteps + 2 * arch.kernel_max + 2 * COORDINATE_BITS
+    matched = 4 + kernel + 2 * _pattern_bits(arch) + weight + arch.fetch_units * SLOT_BITS
+    matched += arch.timesteps + 2 * COORDINATE_BITS
+    table_line = _log2(header_units * header_lines + 1) + fetches + _log2(arch.fetch_units) + weight
+    # A bank has a row, or of each row the sum of a timestep.
+    banks, sums = (1, arch.timesteps) if arch.issue == 1 else (arch.banks, 1)
+    lanes = (
+        Memory(
+            "lanes",
+            LANE_PUSHES * arch.pes * arch.banks,
+            arch.lane_depth // LANE_PUSHES,
+            row + WEIGHT_BITS,
+        ),
+    )
     return (
-        Memory("accumulators", arch.pes, arch.accumulators, ACCUMULATOR_BITS * arch.timesteps),
-        Memory("weights", arch.pes, 2 * arch.weight_words, WEIGHT_BITS),
+        Memory("accumulators", arch.pes * banks, arch.accumulators, ACCUMULATOR_BITS * sums),
+        *(lanes if arch.issue > 1 else ()),
+        Memory(
+            "weights", arch.pes * arch.issue, -(-2 * arch.weight_words // arch.issue), WEIGHT_BITS
+        ),
         Memory("headers", arch.pes, 2 * header_lines, header_units * UNIT_BITS),
         Memory("channel_table", arch.pes, 2 * arch.chunk_channels, table_line),
+        Memory("filter", arch.pes, 2 * arch.chunk_channels, FILTER_BITS),
         Memory("presence", arch.pes, 2 * arch.chunk_blocks, arch.pes),
         Memory("fifo", arch.pes, arch.fifo_depth, activation),
         Memory("match_queue", arch.pes, arch.match_depth, matched),
@@ -88,6 +100,21 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
         Memory("table", 1, arch.table_words, WORD_BITS, 3, False),
         Memory("stream", 1, arch.stream_depth, WORD_BITS, 1, False),
         Memory("loader", 1, 2, 4 + kernel + lane, 1, False),
+    )
+
+
+def _pattern_bits(arch: Arch) -> int:
+    """Bits of the kernel positions of all headers of a fetch, row by row.
+
+    A row of a kernel is as wide as the widest kernel of which a fetch has so many rows.
+    """
+    rows = {
+        side: side * max(1, arch.fetch_units // units)
+        for side, units in HEADER_UNITS.items()
+        if 1 < side <= arch.kernel_max
+    }
+    return sum(
+        max(side for side, count in rows.items() if row < count) for row in range(max(rows.values()))
     )
 
 

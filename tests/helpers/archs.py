@@ -26,10 +26,12 @@ def random_arch(seed: int) -> Arch:
         "accumulators": (4, 16, 64, 256, 512),
         "chunk_blocks": (1, 2, 8, 32),
         "fifo_depth": (1, 2, 7, 64),
-        "match_depth": (1, 2, 4),
+        "match_depth": (1, 2, 4, 8),
         "slots": (1, 2, 8, 64),
         "memory_latency": (1, 16, 40),
         "stream_depth": (1, 8, 32),
+        "issue": (1, 2),
+        "lane_depth": (8, 16, 32, 64),
     }
     fields = {name: int(rng.choice(values)) for name, values in choices.items()}
     headers = int(rng.integers(8, scratchpad // 2 - 63))

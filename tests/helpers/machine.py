@@ -329,6 +329,9 @@ class Core:
         self._fields = [self._layer(layer) for layer in self.packed.layers]
         self.presence = [0] * pes
         self._lead = [[0, 0] for _ in range(pes)]
+        # Presence bits of each half by lanes of blocks, as reads see them: a write counts for those
+        # from the second cycle behind it on.
+        self._present = [[0, 0] for _ in range(pes)]
         self._read: tuple[int, int] | None = None
         self._block = 0
         self._item: tuple[stepped.Activation | None, list[int], int] = None, [], 0
@@ -445,7 +448,7 @@ class Core:
 
     def _activation(self, item: stepped.Activation) -> int:
         work = item.work
-        fields: dict[str, int] = {"marker": item.marker, "round": work.round % 2}
+        fields: dict[str, int] = {"marker": item.marker}
         if item.marker:
             fields |= {"ends_round": work.ends_round, "frees": work.frees}
             return self._bits("activation", fields)
@@ -498,7 +501,7 @@ class Core:
         pe = self.machine.pes[number]
         found: dict[str, Any] = {
             "word__ready": pe.unpacker.hold.q is None,
-            "activation__ready": not pe.fifo.full,
+            "activation__ready": not pe.full,
             "presence": self.presence[number],
             "busy": pe.issues(),
             "unpacked": pe.unpacker.unpacked.q % 4,
@@ -541,10 +544,13 @@ class Core:
             if self._read is not None:
                 half, block = self._read
                 self._block = block
-                lanes = pe.unpacker.presence[half].q << self._lead[number][half]
-                lanes >>= block * self.arch.pes
+                lanes = self._present[number][half] >> block * self.arch.pes
                 self.presence[number] = lanes & (1 << self.arch.pes) - 1
-            pe.overflow.q = False
+            self._present[number] = [
+                pe.unpacker.presence[half].q << self._lead[number][half] for half in (0, 1)
+            ]
+            for bank in pe.accumulators.banks:
+                bank.overflow.q = False
             if self.clears:
                 self.accumulator_overflow[number] = self.membrane_overflow[number] = False
         machine.step()
@@ -552,7 +558,7 @@ class Core:
             load = pe.unpacker.state.q.load
             if load is not None:
                 self._lead[number][load.half] = self._leads[id(load)]
-            self.accumulator_overflow[number] |= pe.overflow.q
+            self.accumulator_overflow[number] |= pe.accumulators.overflow
             self.membrane_overflow[number] |= saturates[number]
         self._read, self.clears = None, False
 

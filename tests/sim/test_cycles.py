@@ -222,9 +222,21 @@ def test_average_pool_in_front(average: int) -> None:
 
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_kernels_and_strides(kernel: int, stride: int) -> None:
+@pytest.mark.parametrize("issue", [1, 2])
+def test_kernels_and_strides(kernel: int, stride: int, issue: int) -> None:
     program = network(Conv(5, 3), Conv(6, kernel, stride, kernel - 1), side=(6, 5))
-    check(program, noise(program), SMALL)
+    check(program, noise(program), replace(SMALL, issue=issue))
+
+
+@pytest.mark.parametrize("kernel_max", [3, 5, 7])
+@pytest.mark.parametrize("timesteps", [1, 3, 5, 8])
+@pytest.mark.parametrize("issue", [1, 2])
+def test_lanes_of_any_number(kernel_max: int, timesteps: int, issue: int) -> None:
+    """A row of accumulators of which some lanes have no sum, and rows of few digits."""
+    program = network(Conv(7, 3), Conv(9, kernel_max, density=0.6), side=(3, 5), timesteps=5)
+    arch = replace(SMALL, timesteps=timesteps, issue=issue, kernel_max=kernel_max)
+    check(program, noise(program), replace(arch, accumulators=4, lane_depth=8))
+    check(program, noise(program), replace(arch, accumulators=512))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -344,12 +356,17 @@ def test_all_neurons_fire_all_the_time() -> None:
     check(program, pixels, SMALL)
 
 
-@pytest.mark.parametrize(("fifo_depth", "match_depth"), [(1, 1), (64, 4), (2, 2)])
+@pytest.mark.parametrize(
+    ("fifo_depth", "match_depth", "lane_depth"), [(1, 1, 8), (64, 4, 16), (2, 2, 32), (3, 8, 8)]
+)
 @pytest.mark.parametrize("density", [0.05, 1.0])
-def test_short_queues(fifo_depth: int, match_depth: int, density: float) -> None:
+@pytest.mark.parametrize("issue", [1, 2])
+def test_short_queues(
+    fifo_depth: int, match_depth: int, lane_depth: int, density: float, issue: int
+) -> None:
     program = network(Conv(12, 3, threshold=1), Conv(6, 3, density=density), side=(5, 4))
     arch = replace(SMALL, fifo_depth=fifo_depth, match_depth=match_depth)
-    check(program, noise(program), arch)
+    check(program, noise(program), replace(arch, lane_depth=lane_depth, issue=issue))
 
 
 def test_one_pe() -> None:
@@ -381,9 +398,10 @@ def test_the_stepped_model_imports_neither_of_the_others() -> None:
     assert set(re.findall(r"\b(evenspike_\w+)", "".join(texts))) == {"evenspike_core"}
 
 
-def test_blocks_may_step_in_any_order() -> None:
+@pytest.mark.parametrize("issue", [1, 2])
+def test_blocks_may_step_in_any_order(issue: int) -> None:
     program = network(Conv(12, 3), Conv(5, 3, density=0.8), side=(7, 6))
-    packed = build(program, replace(TIGHT, fifo_depth=2))
+    packed = build(program, replace(TIGHT, fifo_depth=2, lane_depth=8, issue=issue))
     masks = reference.encode(program, noise(program))
     ordered = results(stepped.run(packed, masks))
     for seed in range(2):
@@ -413,6 +431,24 @@ def test_storage_has_one_driver_and_ports_serve_once_a_cycle() -> None:
     queue.pop()
     with pytest.raises(AssertionError, match="full"):
         queue.push(4)  # room counts from the next cycle on
+    pulse: stepped.Pulse[int] = stepped.Pulse(clock)
+    seen = []
+    for given in (7, 8, None, None, 9):
+        if given is not None:
+            pulse.set(given)
+        clock.tick()
+        seen.append(pulse.q)
+    assert seen == [7, 8, None, None, 9], "one cycle each"
+    wide: stepped.Queue[int] = stepped.Queue(clock, 3, pushes=2)
+    wide.push(1)
+    wide.push(2)
+    with pytest.raises(AssertionError, match="more pushes"):
+        wide.push(3)
+    clock.tick()
+    assert list(wide.items) == [1, 2]
+    wide.push(3)
+    with pytest.raises(AssertionError, match="full"):
+        wide.push(4)
 
 
 # --- the comparison can fail -----------------------------------------------------------------
@@ -422,7 +458,8 @@ def test_storage_has_one_driver_and_ports_serve_once_a_cycle() -> None:
 def example() -> Example:
     """An image with tiles, groups, chunks and passes, and what the stepped model says about it."""
     program = network(Conv(12, 3), Conv(5, 3, density=0.8), Conv(3, 3), side=(5, 6))
-    packed = build(program, replace(TIGHT, fifo_depth=4, stream_depth=8, timesteps=5))
+    arch = replace(TIGHT, fifo_depth=4, stream_depth=8, timesteps=5, match_depth=4, lane_depth=8)
+    packed = build(program, arch)
     masks = reference.encode(program, noise(program))
     return packed, masks, stepped.run(packed, masks)
 
@@ -492,6 +529,8 @@ def test_decode_latency_off_by_one_is_seen(
         ("fifo_depth", 5),
         ("match_depth", 3),
         ("match_depth", 5),
+        ("lane_depth", 16),
+        ("issue", 1),
     ],
 )
 def test_another_arch_is_seen(example: Example, field: str, value: int) -> None:

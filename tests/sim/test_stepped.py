@@ -95,7 +95,7 @@ def watch(readout: Readout = Readout.MEMBRANE) -> Watched:
     while sequencer.layer.q < len(packed.layers):
         cycle += 1
         assert cycle < 20_000
-        layer, before = sequencer.layer.q, list(pe.rows.cells)
+        layer, before = sequencer.layer.q, pe.accumulators.cells
         number = sequencer.drained.q
         if drain.at.q is not None:
             found.drains.setdefault(drain.at.q.round, []).append(cycle)
@@ -105,18 +105,18 @@ def watch(readout: Readout = Readout.MEMBRANE) -> Watched:
         if machine.input.block.q is not None:
             found.inputs.append(cycle)
         for one in machine.pes:
-            head = None if one.queue.empty else one.queue.head.item
-            if head is not None and head.marker and head.work.ends_round:
-                found.markers[head.work.round] = cycle
-            elif head is not None and not head.marker:
-                found.issues.setdefault(head.work.round, []).append(cycle)
+            marker = one.marker()
+            if marker is not None and marker.work.ends_round:
+                found.markers[marker.work.round] = cycle
+            if one.issues():
+                found.issues.setdefault(one.rounds.q, []).append(cycle)
         visit = machine.apu.visit.q
         if visit is not None:
             found.starts.setdefault(visit.work.round, cycle)
         for load in range(sequencer.loaded.q):
             found.seen.setdefault(load, cycle)
         machine.step()
-        changed = ((at, new) for at, new in enumerate(pe.rows.cells) if new != before[at])
+        changed = ((at, new) for at, new in enumerate(pe.accumulators.cells) if new != before[at])
         found.changes += [(cycle, at, new) for at, new in changed]
         if sequencer.layer.q > layer:
             found.ends.append(cycle)

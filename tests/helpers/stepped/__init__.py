@@ -16,20 +16,23 @@ bits as the difference that matters.
 
 from __future__ import annotations
 
-from tests.helpers.stepped.apu import Activation, Apu, Entry, SpikeMemory, Visit, reach
+from tests.helpers.stepped.apu import Apu, Entry, SpikeMemory, Visit, reach
 from tests.helpers.stepped.input import input_places, input_words
 from tests.helpers.stepped.lif import HIGH, LOW, Neurons
 from tests.helpers.stepped.loader import Loader, Port, Word
 from tests.helpers.stepped.machine import STATES, LayerTrace, Machine, run
 from tests.helpers.stepped.order import Load, Work, places, schedule, tiles
+from tests.helpers.stepped.pe import Pe
+from tests.helpers.stepped.positions import Activation
+from tests.helpers.stepped.selector import Selection
 from tests.helpers.stepped.sequencer import Sequencer
-from tests.helpers.stepped.storage import Clock, Queue, Ram, Reg
+from tests.helpers.stepped.storage import Clock, Pulse, Queue, Ram, Reg
 from tests.helpers.stepped.unpacker import Banks, Unpacker, Unpacking
 
 __all__ = [
     "HIGH", "LOW", "STATES",
     "Activation", "Apu", "Banks", "Clock", "Entry", "LayerTrace", "Load", "Loader", "Machine",
-    "Neurons", "Port", "Queue", "Ram", "Reg", "Sequencer", "SpikeMemory", "Unpacker", "Unpacking",
-    "Visit", "Word", "Work",
+    "Neurons", "Pe", "Port", "Pulse", "Queue", "Ram", "Reg", "Selection", "Sequencer",
+    "SpikeMemory", "Unpacker", "Unpacking", "Visit", "Word", "Work",
     "input_places", "input_words", "places", "reach", "run", "schedule", "tiles",
 ]  # fmt: skip

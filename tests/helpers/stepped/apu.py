@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tests.helpers.stepped.order import Work
+from tests.helpers.stepped.positions import Activation, position_mask
 from tests.helpers.stepped.storage import Ram, Reg
 
 if TYPE_CHECKING:
@@ -21,18 +22,6 @@ class Entry:
     row: int
     block: int
     marker: bool
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An entry of a PE's FIFO; (y, x) in the map that the kernel sees."""
-
-    work: Work
-    marker: bool
-    channel: int = 0
-    mask: int = 0
-    y: int = 0
-    x: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +63,7 @@ class Apu:
         """The lane stage broadcasts its first activation."""
         if not self.lanes.q:
             return False
-        return not any(pe.fifo.full for pe in self._receivers(self.lanes.q[0]))
+        return not any(pe.full for pe in self._receivers(self.lanes.q[0]))
 
     def fires_last(self) -> bool:
         return len(self.lanes.q) == 1 and self.fires()
@@ -100,12 +89,15 @@ class Apu:
         if not first <= column < end:
             return ()
         side = work.segment.average
+        y, x = entry.row // side, column // side
+        if not position_mask(Activation(work, False, y=y, x=x)):
+            return ()
         present = 0
         for pe in self.machine.pes:
             present |= pe.unpacker.presence[work.half].q
         base = entry.block * self.machine.arch.pes
         return tuple(
-            Activation(work, False, at - work.start, mask, entry.row // side, column // side)
+            Activation(work, False, at - work.start, mask, y, x)
             for at, mask in enumerate(masks, start=base)
             if mask and work.start <= at < work.end and present >> (at - work.start) & 1
         )
@@ -120,7 +112,7 @@ class Apu:
         lanes = self.lanes.q
         if self.fires():
             for pe in self._receivers(lanes[0]):
-                pe.fifo.push(lanes[0])
+                pe.filter.take(lanes[0])
         if not lanes or self.fires_last():
             self.lanes.set(self.wanted() if self.gives_up() else ())
         elif self.fires():

@@ -41,7 +41,6 @@ class Drain:
         clock, arch = machine.clock, machine.arch
         self.at: Reg[Position | None] = Reg(clock, None)
         self.captures = Reg(clock, -1)  # phase of the read whose data is at the RAM's output
-        self.capture_half = Reg(clock, 0)
         self.low: Reg[tuple[int, ...]] = Reg(clock, (0,) * arch.pes)
         self.biases: Reg[tuple[int, ...]] = Reg(clock, (0,) * arch.pes)
         self.out = 2 * arch.timesteps
@@ -118,7 +117,7 @@ class Drain:
         if at.phase < 2:
             for pe in self.machine.pes:
                 base = pe.unpacker.bias_base[one.half].q
-                pe.banks.weight[one.half].read(base + 2 * at.slot + at.phase)
+                pe.banks.read_bias(one.half, base + 2 * at.slot + at.phase)
             return None
         if at.phase == 3 or at.beat:
             return None
@@ -142,9 +141,7 @@ class Drain:
         """The biases: low unit, then high unit, one cycle behind their reads."""
         at = self.at.q
         self.captures.set(-1 if at is None else at.phase)
-        if at is not None:
-            self.capture_half.set(self.round(at).half)
-        data = tuple(pe.banks.weight[self.capture_half.q].out for pe in self.machine.pes)
+        data = tuple(pe.banks.bias_unit() for pe in self.machine.pes)
         if self.captures.q == 0:
             self.low.set(data)
         elif self.captures.q == 1:
@@ -168,7 +165,7 @@ class Drain:
         """From pipe[stage] to the next."""
         layer = self.machine.packed.layers[neurons.place.layer]
         if stage == 0:
-            sums = tuple(pe.rows.out for pe in self.machine.pes)
+            sums = tuple(pe.accumulators.sums() for pe in self.machine.pes)
             zero = (0,) * self.machine.arch.pes
             return replace(
                 neurons, sums=sums, biases=self.biases.q, membranes=zero, left=zero, masks=zero

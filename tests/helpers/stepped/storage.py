@@ -19,9 +19,9 @@ class Clock:
         self.driven: list[_Stateful] = []
 
     def tick(self) -> None:
-        for item in self.driven:
+        driven, self.driven = self.driven, []
+        for item in driven:
             item.commit()
-        self.driven.clear()
 
 
 class Reg(Generic[T]):
@@ -44,6 +44,35 @@ class Reg(Generic[T]):
     def commit(self) -> None:
         self.q = self._next
         self._set = False
+
+
+class Pulse(Generic[T]):
+    """A register that holds what was set for one cycle: `q` is None again in the next."""
+
+    __slots__ = ("_clock", "_due", "_next", "_set", "q")
+
+    def __init__(self, clock: Clock) -> None:
+        self.q: T | None = None
+        self._next: T | None = None
+        self._set = False
+        self._due = False
+        self._clock = clock
+
+    def set(self, value: T) -> None:
+        assert not self._set, "two drivers of a register in one cycle"
+        self._next = value
+        self._set = True
+        if not self._due:
+            self._due = True
+            self._clock.driven.append(self)
+
+    def commit(self) -> None:
+        self.q = self._next
+        self._set = False
+        self._next = None
+        self._due = self.q is not None
+        if self._due:
+            self._clock.driven.append(self)
 
 
 class Ram(Generic[T]):
@@ -83,13 +112,17 @@ class Ram(Generic[T]):
 
 
 class Queue(Generic[T]):
-    """A FIFO whose `full` and `empty` are registers: they ignore what happens in this cycle."""
+    """A FIFO whose `full` and `empty` are registers: they ignore what happens in this cycle.
 
-    __slots__ = ("_clock", "_pop", "_push", "depth", "items")
+    pushes: how many it takes in a cycle.
+    """
 
-    def __init__(self, clock: Clock, depth: int) -> None:
+    __slots__ = ("_clock", "_pop", "_push", "depth", "items", "pushes")
+
+    def __init__(self, clock: Clock, depth: int, pushes: int = 1) -> None:
         self.items: deque[T] = deque()
         self.depth = depth
+        self.pushes = pushes
         self._push: list[T] = []
         self._pop = False
         self._clock = clock
@@ -107,8 +140,8 @@ class Queue(Generic[T]):
         return self.items[0]
 
     def push(self, item: T) -> None:
-        assert not self._push, "two pushes in one cycle"
-        assert not self.full, "push into a full queue"
+        assert len(self._push) < self.pushes, "more pushes than ports in one cycle"
+        assert len(self.items) + len(self._push) < self.depth, "push into a full queue"
         self._push.append(item)
         self._clock.driven.append(self)
 
@@ -122,5 +155,5 @@ class Queue(Generic[T]):
         if self._pop:
             self.items.popleft()
             self._pop = False
-        if self._push:
-            self.items.append(self._push.pop())
+        self.items.extend(self._push)
+        self._push.clear()

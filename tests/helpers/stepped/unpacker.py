@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from evenspike_core.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS
+from evenspike_core.arch import FILTER_SIDE, HEADER_UNITS, PID_BITS, TOKEN_BITS
 from tests.helpers.stepped.loader import Word
 from tests.helpers.stepped.order import Load
 from tests.helpers.stepped.storage import Ram, Reg
@@ -13,12 +13,15 @@ from tests.helpers.stepped.storage import Ram, Reg
 if TYPE_CHECKING:
     from tests.helpers.stepped.machine import Machine
 
+LINE_UNITS = 4
+
 
 @dataclass
 class Unpacking:
     """Registers of a PE's token decoder.
 
     tokens: of the current pair, still to come. opened: the kernel whose WSP grows, or -1.
+    pattern: OR of the WSPs of the channel's kernels that are done.
     flush: its header is to be written, it was the last of the chunk.
     """
 
@@ -34,6 +37,7 @@ class Unpacking:
     channel: int = -1
     channel_header: int = 0
     channel_weight: int = 0
+    pattern: int = 0
     headers: int = 0
     weights: int = 0
     biases: int = 0
@@ -99,7 +103,7 @@ class Unpacker:
                     self._close(new)
                 new.opened, new.wsp, new.kernel_weight = new.kernel, 0, new.weights
             new.wsp |= 1 << (token & ((1 << pid_bits) - 1))
-            self.banks.weight[half].write(new.weights, unit - (unit >> 15 << 16))
+            self.banks.write_weight(half, new.weights, unit - (unit >> 15 << 16))
             new.weights += 1
             channel = new.kernel // slots
             self.presence[half].set(self.presence[half].q | 1 << channel)
@@ -111,54 +115,84 @@ class Unpacker:
             new.tokens = (unit & 0xFF, unit >> 8)[: new.left]
             new.left -= len(new.tokens)
         elif new.biases:
-            self.banks.weight[half].write(new.weights, unit)
+            self.banks.write_weight(half, new.weights, unit)
             new.weights += 1
             new.biases -= 1
         # Anything else is the padding of the last word.
 
     def _close(self, new: Unpacking) -> None:
-        """Write the header of the open kernel and its channel's line of the table."""
+        """Write the open kernel's header, and its channel's line of the table and the filter."""
         assert new.load is not None
         half = new.load.half
         channel, slot = divmod(new.opened, new.load.layer.slots)
         if channel != new.channel:
             new.channel, new.channel_header = channel, new.headers
-            new.channel_weight = new.kernel_weight
+            new.channel_weight, new.pattern = new.kernel_weight, 0
+        new.pattern |= new.wsp
         kernel = new.load.layer.segments[new.load.segment].kernel
         self.banks.write_header(half, new.headers, slot << kernel * kernel | new.wsp, kernel)
         new.headers += 1
         line = (new.channel_header, new.channel_weight, new.headers - new.channel_header)
         self.banks.table[half].write(channel, line)
+        if kernel <= FILTER_SIDE:
+            self.banks.patterns[half].write(channel, new.pattern)
 
 
 class Banks:
-    """A PE's scratchpad and channel table, each in two halves.
+    """A PE's scratchpad, channel table and filter, each in two halves.
 
-    The header bank is read in words of 32 bits; two of these lie side by side, so that a header of
-    64 bits (K = 7) is written at once.
+    Headers lie in lines of 64 bits, so that one of K = 7 is written at once; a fetch reads a line,
+    or half of one. The weight bank of a PE that selects two weights a cycle is two memories, of the
+    even and the odd addresses.
     """
 
     def __init__(self, machine: Machine) -> None:
         clock, arch = machine.clock, machine.arch
-        size = arch.weight_words
-        self.weight = tuple(Ram(clock, size, 0) for _ in range(2))
+        self.ways = arch.issue
+        size = -(-arch.weight_words // self.ways)
+        self.weights = tuple(tuple(Ram(clock, size, 0) for _ in range(self.ways)) for _ in range(2))
+        self.bias: Reg[tuple[int, int]] = Reg(clock, (0, 0))  # half and address last read
         lines = arch.chunk_channels
         self.table = tuple(Ram(clock, lines, (0, 0, 0)) for _ in range(2))
-        words = -(-arch.header_words // 4)
-        self.units = arch.header_words
-        self.header = tuple(Ram(clock, words, (0, 0, 0, 0)) for _ in range(2))
+        self.patterns = tuple(Ram(clock, lines, 0) for _ in range(2))
+        words = -(-arch.header_words // LINE_UNITS)
+        self.units, self.fetch = arch.header_words, arch.fetch_units
+        self.header = tuple(Ram(clock, words, (0,) * LINE_UNITS) for _ in range(2))
+
+    def write_weight(self, half: int, address: int, value: int) -> None:
+        self.weights[half][address % self.ways].write(address // self.ways, value)
+
+    def read_weight(self, half: int, address: int) -> None:
+        self.weights[half][address % self.ways].read(address // self.ways)
+
+    def weight(self, half: int, address: int) -> int:
+        """Wire: what the last read, of `address`, has brought."""
+        return self.weights[half][address % self.ways].out
+
+    def read_bias(self, half: int, address: int) -> None:
+        """A read of the drain."""
+        self.read_weight(half, address)
+        self.bias.set((half, address))
+
+    def bias_unit(self) -> int:
+        """Wire: what the drain's read in the cycle before has brought."""
+        return self.weight(*self.bias.q)
 
     def write_header(self, half: int, index: int, value: int, kernel: int) -> None:
         units = HEADER_UNITS[kernel]
         assert (index + 1) * units <= self.units, "more headers than the bank holds"
-        line, lane = divmod(index * units, 4)
+        line, lane = divmod(index * units, LINE_UNITS)
         # A write enable for each 16 bits leaves the neighbours as they are.
         content = list(self.header[half].cells[line])
         for n in range(units):
             content[lane + n] = value >> 16 * n & 0xFFFF
-        self.header[half].write(line, (content[0], content[1], content[2], content[3]))
+        self.header[half].write(line, tuple(content))
 
-    def word(self, half: int, address: int) -> int:
-        """Wire: the 32 bits that a read of `address` in the cycle before has brought."""
-        line = self.header[half].out
-        return line[address % 2 * 2] | line[address % 2 * 2 + 1] << 16
+    def read_headers(self, half: int, address: int) -> None:
+        """address: in fetches."""
+        self.header[half].read(address * self.fetch // LINE_UNITS)
+
+    def headers(self, half: int, address: int) -> tuple[int, ...]:
+        """Wire: the units that a read of `address` in the cycle before has brought."""
+        first = address * self.fetch % LINE_UNITS
+        return self.header[half].out[first : first + self.fetch]

@@ -12,6 +12,7 @@ from typing import Any
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.pe.pe import PE_LAYER, Pe
+from tests.helpers import stepped
 from tests.helpers.driver import Bench, pack, test
 from tests.helpers.machine import SMALL, Core, NetworkRig, Pauses, loud_network, random_pauses
 
@@ -26,6 +27,10 @@ VARIANTS = {
 def CORNERS(arch: Arch) -> Iterator[str]:  # noqa: N802  (as where it is a constant)
     yield "reset in the middle of a layer"
     yield from (f"kernel {side} issues" for side in Layouts(arch).sides)
+    if arch.issue > 1:
+        yield from ("two weights are selected", "a selection waits for room in the lanes")
+        yield "marker waits for the lanes alone"
+        yield "a lane is empty while another has several"
 
 
 class Rig(NetworkRig):
@@ -52,13 +57,13 @@ class Rig(NetworkRig):
             else activation,
         )
         bench.check(out, core.expected(number))
-        took = word is not None and out["word__ready"], activation is not None and not pe.fifo.full
+        took = word is not None and out["word__ready"], activation is not None and not pe.full
         self.done += sum(map(bool, took))
         self._corners(core, number, took)
         flags = core.accumulator_overflow[number], core.membrane_overflow[number]
         core.step()
         bench.cover("overflow cleared", clear and flags != (False, False))
-        if pe.overflow.q:
+        if pe.accumulators.overflow:
             bench.cover("psum saturates")
             bench.cover("psum saturates in the cycle of a clear", clear)
         bench.cover("membrane saturates", core.membrane_overflow[number] and not flags[1])
@@ -79,31 +84,36 @@ class Rig(NetworkRig):
         return word[1]
 
     def _activation(self, core: Core, number: int) -> int | None:
-        """Likewise; another PE's full FIFO holds up the broadcast to this one."""
+        """Likewise; another PE that is full holds up the broadcast to this one."""
         item = core.broadcast()
         if item is None or number not in item[0]:
             return None
         if item[2]:
             return item[1]
-        full = [n for n in item[0] if core.machine.pes[n].fifo.full]
+        full = [n for n in item[0] if core.machine.pes[n].full]
         if core.machine.pauses.broadcasts or full != [number]:
             return None
-        self.bench.cover("activation offered to a full FIFO")
+        self.bench.cover("activation offered to a full PE")
         return item[1]
 
     def _corners(self, core: Core, number: int, took: tuple[Any, Any]) -> None:
         machine, cover = core.machine, self.bench.cover
         pe = machine.pes[number]
-        cover("FIFO full", pe.fifo.full)
-        cover("match queue full", pe.queue.full)
+        cover("full", pe.full)
         cover("word and activation in one cycle", all(took))
-        parity = machine.sequencer.drained.q
-        cover(
-            "activation of the next round waits",
-            not pe.fifo.empty and pe.fifo.head.work.round != parity,
-        )
-        if not pe.queue.empty:
-            self._issues(core, number)
+        matcher, selector = pe.matcher, pe.selector
+        cover("match queue full", matcher.queue.full)
+        cover("a fetch waits for a credit", matcher.m2.q is not None and not matcher.credits.q)
+        cover("activation of the next round waits", matcher.held.q and not pe.filter.fifo.empty)
+        if selector.s3.q is not None:
+            self._selects(core, number, selector.s3.q)
+        self._markers(pe)
+        for bank in pe.accumulators.banks:
+            gated, last = bank.gated.q, bank.last.q
+            same = gated is not None and last is not None and gated[0] == last[0]
+            cover("two weights of the same row in a row", same)
+        if self.bench.arch.issue > 1:
+            self._lanes(pe)
         cover("presence of the second block", core.presence[number] and core.reads_block)
         self._drains(core)
 
@@ -123,15 +133,40 @@ class Rig(NetworkRig):
             cover("logit leaves", core.packed.layers[item.place.layer].last)
             cover("fewer timesteps than the PE has", item.timesteps < self.bench.arch.timesteps)
 
-    def _issues(self, core: Core, number: int) -> None:
-        pe, cover = core.machine.pes[number], self.bench.cover
-        head = pe.queue.head
-        work = head.item.work
-        if head.item.marker:
-            cover("marker in the middle of a round", not work.ends_round)
-            cover("marker ends a round and its half", work.ends_round and work.frees)
-            cover("marker ends a round and keeps its half", work.ends_round and not work.frees)
+    def _markers(self, pe: stepped.Pe) -> None:
+        cover, first = self.bench.cover, pe.selector.s1.q
+        if first is None or not first.item.marker:
             return
+        work, issues = first.item.work, pe.marker() is not None
+        cover("marker waits for weights in front of it", not issues)
+        cover("marker in the middle of a round", issues and not work.ends_round)
+        cover("marker ends a round and its half", issues and work.ends_round and work.frees)
+        kept = issues and work.ends_round and not work.frees
+        cover("marker ends a round and keeps its half", kept)
+
+    def _lanes(self, pe: stepped.Pe) -> None:
+        """Corners of CORNERS, where two weights are selected a cycle."""
+        first, fourth = pe.selector.s1.q, pe.gates.s4.q
+        levels = [len(queue.items) for queue in pe.gates.queues]
+        weights = first is not None and not first.item.marker
+        for corner, met in (
+            ("two weights are selected", fourth is not None and len(fourth.weights) == 2),
+            ("a selection waits for room in the lanes", weights and not pe.gates.room()),
+            ("marker waits for the lanes alone", self._waits(pe)),
+            ("a lane is empty while another has several", min(levels) == 0 and max(levels) > 1),
+        ):
+            self.bench.cover(corner, met)
+
+    @staticmethod
+    def _waits(pe: stepped.Pe) -> bool:
+        selector = pe.selector
+        if selector.s1.q is None or selector.s2.q is not None or selector.s3.q is not None:
+            return False
+        return selector.s1.q.item.marker and pe.gates.s4.q is None and pe.gates.issues()
+
+    def _selects(self, core: Core, number: int, selection: stepped.Selection) -> None:
+        pe, cover = core.machine.pes[number], self.bench.cover
+        work = selection.item.work
         cover(f"kernel {work.segment.kernel} issues")
         cover(
             "second segment issues", work.segment is not core.packed.layers[work.layer].segments[0]
@@ -139,12 +174,6 @@ class Rig(NetworkRig):
         cover("later group issues", work.group)
         cover("stride 2 issues", work.segment.stride == 2)
         cover("chunk begins in the middle of a block", work.start % self.bench.arch.pes)
-        cover(
-            "two weights of the same row in a row",
-            pe.forward.q is not None
-            and pe.adder.q is not None
-            and pe.forward.q[0] == pe.adder.q[0],
-        )
         load = pe.unpacker.state.q.load
         cover(
             "one half issues while the other is unpacked",

@@ -527,7 +527,11 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             "                & (work.kernel == 0)\n",
             "",
         ),
-        ("K = 1 at stride 1 wants every other row", "segment.log_stride\n", "1\n"),
+        (
+            "K = 1 at stride 1 wants every other position",
+            "between.eq(\n                    segment.log_stride\n",
+            "between.eq(\n                    1\n",
+        ),
         (
             "rows between are those of the map before the pool",
             "(row >> segment.log_average)[0]",

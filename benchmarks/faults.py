@@ -529,8 +529,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         (
             "K = 1 at stride 1 wants every other position",
-            "between.eq(\n                    segment.log_stride\n",
-            "between.eq(\n                    1\n",
+            "between.eq(\n                segment.log_stride\n",
+            "between.eq(\n                1\n",
         ),
         (
             "rows between are those of the map before the pool",

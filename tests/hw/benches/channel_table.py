@@ -243,7 +243,10 @@ async def clear_forgets_one_half(bench: Bench) -> None:
         for together in (None, (half, 0), (half, model.blocks - 1)):
             for place in blocks:
                 await model.cycle(present=(place, 1 + place[1] % 3 * 5))
+            await model.cycle(ask=(half, 0))
             await model.cycle(clear=half, present=together and (together, 6))
+            if together is None:
+                await model.cycle()  # what was read stays
             for place in blocks:
                 await model.cycle(ask=place)
     await model.cycle()
@@ -268,7 +271,8 @@ async def random_traffic(bench: Bench) -> None:
                 if write is not None and bench.chance(0.2):
                     look = write[0]
             if bench.chance(busy):
-                present = (model.random_block(), bench.bits(bench.arch.pes))
+                place = model.block_place if bench.chance(0.2) else None
+                present = (place or model.random_block(), bench.bits(bench.arch.pes))
             if bench.chance(0.05):
                 clear = bench.random.randrange(2) if present is None else present[0][0]
             if bench.chance(busy):

@@ -312,7 +312,7 @@ async def random_traffic(bench: Bench) -> None:
         # Short of places most of the time, or of one kind for a while.
         useless = bench.random.choice((0.0, 0.0, 0.5, 1.0))
         waiting: Item | None = None
-        for _ in range(bench.random.randrange(20, 8 * model.depth + 40)):
+        for _ in range(bench.random.randrange(20, 2 * model.depth + 60)):
             if waiting is None and bench.chance(supply):
                 waiting = model.to_drop() if bench.chance(useless) else model.random()
             if await model.cycle(waiting, pop=bench.chance(take)):

@@ -73,7 +73,8 @@ def _check_layer(
     active[:, lanes >= 0] = neurons_in[:, lanes[lanes >= 0]]
     kernels, held, patterns = _held(plan, segment.weights != 0, lanes)
     rows, columns = _connected(layer, *masks.shape[1:])
-    reaching = active & (rows.any(axis=1)[:, None] & columns.any(axis=1))
+    reached = np.asarray(rows.any(axis=1))[:, None] & np.asarray(columns.any(axis=1))
+    reaching = active & reached
     broadcast = int((held > 0).sum(axis=(0, 1)) @ reaching.sum((0, 2, 3)))
     # Activations of a channel by the kernel positions that connect them, and those a PE can match.
     matching = np.einsum("npcrs,yr,xs->npcyx", patterns.astype(int), rows * 1, columns * 1) > 0

@@ -32,8 +32,8 @@ from tests.helpers.stepped.unpacker import Banks, Unpacker, Unpacking
 
 __all__ = [
     "HIGH", "LOW", "STATES",
-    "Activation", "Apu", "Banks", "Clock", "Entry", "Lanes", "LayerTrace", "Load", "Loader", "Machine",
-    "Neurons", "Pe", "Port", "Pulse", "Queue", "Ram", "Reg", "Selection", "Sequencer",
+    "Activation", "Apu", "Banks", "Clock", "Entry", "Lanes", "LayerTrace", "Load", "Loader",
+    "Machine", "Neurons", "Pe", "Port", "Pulse", "Queue", "Ram", "Reg", "Selection", "Sequencer",
     "SpikeMemory", "Unpacker", "Unpacking", "Visit", "Word", "Work",
     "input_places", "input_words", "places", "reach", "run", "schedule", "tiles",
 ]  # fmt: skip

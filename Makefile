@@ -145,7 +145,7 @@ verilog: $(VENV)/hw
 SPIKES = $(if $(filter TRACE,$(given)),,$(wildcard ../shared/traces/vgg16-cifar10-spikes.npz))
 
 bench.does = measure cycles and speed
-bench.takes = MODEL IMAGES TRACE OUT
+bench.takes = MODEL IMAGES TRACE ARCH OUT
 bench: $(VENV)/base
 	@$(BIN)/python -m benchmarks.bench $(SPIKES:%=--trace %) $(call options,$(bench.takes))
 

@@ -33,7 +33,7 @@ from evenspike.flows.images import SHIPPED, images
 from evenspike.flows.prepare import pack
 from evenspike.report import contents
 from evenspike_core import reference, workload
-from evenspike_core.arch import Arch
+from evenspike_core.arch import Arch, preset
 from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.files import check_folder, write_json
@@ -47,10 +47,16 @@ from evenspike_sim.loader import load_pass
 RATE = 7.0
 """Percent of neurons that fire at a timestep, where no trace is given and spikes are drawn."""
 
+RESNET19 = Path(__file__).with_name("resnet19.toml")
+RESNET19_DENSITY = 2.0
+"""Percent of living weights, in each layer."""
+
 SWEEP: dict[str, tuple[dict[str, Any], ...]] = {
     "FIFO depth": tuple({"fifo_depth": n} for n in (4, 16, 32, 64, 128, 256)),
     "header words of a half": tuple({"header_words": n} for n in (96, 128, 160, 192, 224, 256)),
-    "match queue": tuple({"match_depth": n} for n in (1, 2, 4, 8)),
+    "fetches on their way": tuple({"match_depth": n} for n in (2, 4, 8, 16)),
+    "weights a cycle": tuple({"issue": n} for n in (1, 2)),
+    "lanes": tuple({"lane_depth": n} for n in (8, 16, 32, 64)),
     "table, blocks of a chunk": tuple({"chunk_blocks": n} for n in (1, 2, 4, 8, 16, 32)),
     "memory latency": tuple({"memory_latency": n, "stream_depth": 2 * n} for n in (4, 16, 64)),
     "slots": tuple({"slots": n} for n in (1, 4, 16, 64)),
@@ -63,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m benchmarks.bench", description=__doc__)
     parser.add_argument("--trace", type=Path, help="real VGG-16 spikes; default: drawn ones")
     parser.add_argument("--model", default="vgg16")
+    parser.add_argument("--arch", default="packed", help="preset, and fields that differ from it")
     parser.add_argument("--images", type=int, default=10, help="images for the timing")
     parser.add_argument("--sweep", action="store_true", help="also vary the design's open choices")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
@@ -79,17 +86,24 @@ def bench(arguments: argparse.Namespace) -> int:
     if arguments.images < 1:
         raise EvenspikeError(f"--images {arguments.images}: at least 1")
     program, load = models.load(arguments.model), _workload(arguments.trace)
+    arch = preset(arguments.arch)
     check_folder(arguments.out)
     console.print(contents.machine())
-    trace = trace_bench(load, Arch(), str(arguments.trace or f"drawn at {RATE} %"))
+    trace = trace_bench(load, arch, str(arguments.trace or f"drawn at {RATE} %"))
     write_json(trace, arguments.out / "trace.json")
     _print_trace(console, trace)
+    residual = residual_bench(arch)
+    write_json(residual, arguments.out / "resnet19.json")
+    console.print(
+        f"ResNet-19 ({residual['trace']}): {residual['cycles']:,} cycles, utilization "
+        f"{residual['utilization']:.3f}, spikes equal to the reference: {residual['bit_exact']}"
+    )
     if arguments.sweep:
         rows = sweep(load)
         content = {"machine": contents.machine(), "rows": rows}
         write_json(content, arguments.out / "sweep.json")
         _print_sweep(console, rows)
-    speed = speed_bench(program, arguments.images)
+    speed = speed_bench(program, arguments.images, arch)
     write_json(speed, arguments.out / "speed.json")
     console.print(
         f"{speed['model']}: {speed['seconds_per_image']:.2f} s an image on one thread "
@@ -98,7 +112,8 @@ def bench(arguments: argparse.Namespace) -> int:
         f"results independent of threads: {speed['thread_independent']}; mapped and packed in "
         f"{speed['pack_cpu_seconds']:.2f} s of CPU, again in {speed['pack_again_cpu_seconds']:.2f}"
     )
-    return 0 if trace["bit_exact"] and speed["thread_independent"] else 1
+    exact = trace["bit_exact"] and residual["bit_exact"]
+    return 0 if exact and speed["thread_independent"] else 1
 
 
 def _workload(path: Path | None) -> Workload:
@@ -129,6 +144,22 @@ def trace_bench(load: Workload, arch: Arch, source: str) -> dict[str, Any]:
         "above_bound": states,
         "encoding": encodings(best.packed),
         "other_mappings": {name: int(other.cycles) for name, other in others.items()},
+        "layers": content["layers"],
+    }
+
+
+def residual_bench(arch: Arch) -> dict[str, Any]:
+    """Cycles of ResNet-19's convolutions, with their strides and shortcuts, on drawn spikes."""
+    load = explore.trace(None, layers=RESNET19, rate=RATE, density=RESNET19_DENSITY)
+    run = explore.explore(load, dataclasses.replace(arch, spike_entries=1 << 15))
+    content = run.to_dict()
+    return {
+        "machine": content["machine"],
+        "trace": f"drawn at {RATE} %, weights at {RESNET19_DENSITY} %",
+        "arch": content["arch"],
+        "cycles": int(run.cycles),
+        "utilization": run.utilization,
+        "bit_exact": run.bit_exact,
         "layers": content["layers"],
     }
 
@@ -172,9 +203,9 @@ def sweep(load: Workload) -> list[dict[str, Any]]:
     return rows
 
 
-def speed_bench(program: Program, count: int) -> dict[str, Any]:
+def speed_bench(program: Program, count: int, arch: Arch) -> dict[str, Any]:
     """Seconds of one image, compiled; digests of all counters with one and with several threads."""
-    accelerator = Accelerator(pack(program))
+    accelerator = Accelerator(pack(program, arch))
     if program.provenance.get("dataset", SHIPPED) == SHIPPED:
         pixels = images(count, program).pixels
     else:

@@ -219,15 +219,9 @@ class Arch:
 
     @property
     def digest(self) -> str:
-        """First 12 hex digits of a SHA-256 over every field but the preset's name.
-
-        `kernel_max` counts where it is not its default: what was built before there was the field
-        is what the default describes, and keeps its digest.
-        """
+        """First 12 hex digits of a SHA-256 over every field but the preset's name."""
         fields = dataclasses.asdict(self)
         del fields["preset"]
-        if self.kernel_max == KERNEL_MAX:
-            del fields["kernel_max"]
         fields["clock_mhz"] = float(self.clock_mhz)
         text = json.dumps(fields | {"weight_bits": WEIGHT_BITS}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -33,8 +33,9 @@ QUEUES = ("fifo", "match_queue", "stream")
 class Memory:
     """One kind of RAM.
 
-    name: what it holds. count: how many there are. words, width: words of how many bits. reads: its
-    read ports; each has one write port beside them. in_pe: it is the PE's.
+    name: what it holds. count: how many there are; no lanes where one weight issues a cycle.
+    words, width: words of how many bits. reads: its read ports; each has one write port beside
+    them. in_pe: it is the PE's.
     """
 
     name: str
@@ -75,17 +76,10 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
     table_line = _log2(header_units * header_lines + 1) + fetches + _log2(arch.fetch_units) + weight
     # A bank has a row, or of each row the sum of a timestep.
     banks, sums = (1, arch.timesteps) if arch.issue == 1 else (arch.banks, 1)
-    lanes = (
-        Memory(
-            "lanes",
-            LANE_PUSHES * arch.pes * arch.banks,
-            arch.lane_depth // LANE_PUSHES,
-            row + WEIGHT_BITS,
-        ),
-    )
+    lanes = LANE_PUSHES * arch.pes * banks if arch.issue > 1 else 0
     return (
         Memory("accumulators", arch.pes * banks, arch.accumulators, ACCUMULATOR_BITS * sums),
-        *(lanes if arch.issue > 1 else ()),
+        Memory("lanes", lanes, arch.lane_depth // LANE_PUSHES, row + WEIGHT_BITS),
         Memory(
             "weights", arch.pes * arch.issue, -(-2 * arch.weight_words // arch.issue), WEIGHT_BITS
         ),
@@ -114,7 +108,8 @@ def _pattern_bits(arch: Arch) -> int:
         if 1 < side <= arch.kernel_max
     }
     return sum(
-        max(side for side, count in rows.items() if row < count) for row in range(max(rows.values()))
+        max(side for side, count in rows.items() if row < count)
+        for row in range(max(rows.values()))
     )
 
 

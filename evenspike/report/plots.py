@@ -32,6 +32,7 @@ from evenspike_core.counters import STATES
 ENERGY_GROUPS = {
     "logic": ("and_gate", "accumulate", "lif_step", "match", "select", "unpack"),
     "PE memories": (
+        *("lane_push", "lane_pop"),
         "accumulator_read",
         "accumulator_write",
         "scratchpad_read",
@@ -41,7 +42,8 @@ ENERGY_GROUPS = {
         "table_write",
     ),
     "activations": (
-        *("fifo_push", "fifo_pop", "queue_push", "queue_pop", "spike_read", "spike_write"),
+        *("filter", "fifo_push", "fifo_pop", "queue_push", "queue_pop"),
+        *("spike_read", "spike_write"),
     ),
     "off-chip memory": ("memory_word",),
     "leakage and clock": (

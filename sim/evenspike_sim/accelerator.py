@@ -38,8 +38,8 @@ class LayerRun:
 
     cycles: from the last write of the layer before to this layer's last write; the layers add up
         to the latency. Per PE, busy + starved + waiting + loading + draining == cycles.
-    busy: a matched weight is at the gates. loading: the PE has finished its chunk and the next is
-        not in the scratchpad, or the input's spikes are on their way. draining: the PEs drain in
+    busy: a matched weight issues, in any lane. loading: the PE has finished its chunk and the next
+        is not in the scratchpad, or the input's spikes are on their way. draining: the PEs drain in
         lockstep. waiting: the PE has finished its round and waits for the others, or for the last
         write of the layer. starved: the rest (no activation that matches).
     masks: [filters, H, W] after pooling, over all timesteps; of the last layer silent.
@@ -49,8 +49,8 @@ class LayerRun:
     actions: counts by the names of energy.toml.
     reached: for each segment the pairs of an active input neuron (one with a spike in a timestep
         of the group, of all groups together) and an output position that it reaches, each under a
-        kernel position of its own: what one filter without a pruned weight would be busy for, a
-        cycle a pair. None in the input layer.
+        kernel position of its own: the matched weights of one filter without a pruned one, each of
+        which is a busy cycle where one issues a cycle. None in the input layer.
     drains: cycle of the inference in which each round's drain begins; none in the input layer.
     """
 
@@ -387,6 +387,13 @@ class Accelerator:
         bias_writes = BIAS_WORDS * arch.pes * descriptor.slots * len(descriptor.passes)
         bias_reads = BIAS_WORDS * arch.pes * sum(descriptor.slots_used)
         logit_words = arch.logit_words * descriptor.blocks.shape[0] * results
+        matched, added = int(counts[Count.MATCHED]), int(counts[Count.ACCUMULATION])
+        # A weight meets a row of all timesteps, or waits in the lanes of those that fire, each of
+        # which has a bank of its own.
+        if arch.issue == 1:
+            gated, queued, sums = matched * arch.timesteps, 0, matched + neuron_rows
+        else:
+            gated, queued, sums = 0, added, added + neuron_rows * arch.timesteps
         return LayerRun(
             name=descriptor.name,
             cycles=cycles,
@@ -398,26 +405,29 @@ class Accelerator:
             words_loaded=words,
             spikes_in=sum(count_spikes(m.masks[m.used]) for maps in sources for m in maps),
             spikes_out=count_spikes(masks),
-            accumulations=int(counts[Count.ACCUMULATION]),
+            accumulations=added,
             broadcasts=int(counts[Count.BROADCAST]),
             overflows=int(counts[Count.OVERFLOW]),
             accumulator_overflow=stages.overflow[0].astype(bool),
             membrane_overflow=stages.overflow[1].astype(bool),
             actions={
-                "and_gate": int(counts[Count.MATCHED]) * arch.timesteps,
-                "accumulate": int(counts[Count.ACCUMULATION]),
-                "accumulator_read": int(counts[Count.MATCHED]) + neuron_rows,
-                "accumulator_write": int(counts[Count.MATCHED]) + neuron_rows,
+                "and_gate": gated,
+                "lane_push": queued,
+                "lane_pop": queued,
+                "accumulate": added,
+                "accumulator_read": sums,
+                "accumulator_write": sums,
                 "lif_step": steps,
-                "scratchpad_read": int(counts[Count.MATCHED]) + len(rounds) * bias_reads,
+                "scratchpad_read": matched + len(rounds) * bias_reads,
                 "scratchpad_write": loads
                 * (sum(c.scratchpad_writes for c in loaded_chunks) + bias_writes),
                 "header_read": int(counts[Count.HEADER_READ]),
                 "table_read": int(counts[Count.FIFO_PUSH]),
                 "table_write": loads * sum(c.table_writes for c in loaded_chunks),
                 "match": int(counts[Count.HEADER_READ]),
-                "select": int(counts[Count.MATCHED]),
+                "select": matched,
                 "unpack": words * arch.port_words,
+                "filter": int(counts[Count.FILTERED]),
                 "fifo_push": int(counts[Count.FIFO_PUSH]),
                 "fifo_pop": int(counts[Count.FIFO_PUSH]),
                 "queue_push": int(counts[Count.QUEUED]),

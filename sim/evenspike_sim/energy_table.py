@@ -20,6 +20,8 @@ from evenspike_sim.sizes import quantities
 
 ACTIONS = (
     "and_gate",
+    "lane_push",
+    "lane_pop",
     "accumulate",
     "accumulator_read",
     "accumulator_write",
@@ -32,6 +34,7 @@ ACTIONS = (
     "match",
     "select",
     "unpack",
+    "filter",
     "fifo_push",
     "fifo_pop",
     "queue_push",
@@ -44,10 +47,11 @@ ACTIONS = (
     "clock_cycle",
     "shared_clock_cycle",
 )
-"""What is counted. `and_gate` and `accumulate` count timesteps; accumulator rows hold all timesteps
-of a neuron; `lif_step` is one neuron and timestep; `match` a fetch of headers, `select` a matched
-weight, `unpack` a 16-bit unit of the stream; `leakage_cycle` and `clock_cycle` are one PE and
-cycle, those that are `shared` one cycle."""
+"""What is counted. `and_gate` and `accumulate` count timesteps; an accumulator access is one of all
+timesteps of a neuron where one weight issues a cycle, and else, as is a push or pop of a lane, one
+of a timestep; `lif_step` is one neuron and timestep; `filter` an activation that is broadcast to a
+PE, `match` a fetch of headers, `select` a matched weight, `unpack` a 16-bit unit of the stream;
+`leakage_cycle` and `clock_cycle` are one PE and cycle, those that are `shared` one cycle."""
 
 TABLE = Path(__file__).with_name("energy.toml")
 

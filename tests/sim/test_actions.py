@@ -22,14 +22,16 @@ ARCH = Arch(timesteps=8, pes=4, accumulators=256, spike_entries=1 << 15)
 
 @pytest.mark.parametrize("timesteps", [5, 8, 20])
 @pytest.mark.parametrize("seed", [*range(8), 9, 10, 11, 13])  # each has such a layer
-def test_every_action_is_counted(seed: int, timesteps: int) -> None:
+@pytest.mark.parametrize("issue", [1, 2])
+def test_every_action_is_counted(seed: int, timesteps: int, issue: int) -> None:
     """Counted where a layer is one tile and one chunk a pass, so that each thing happens once, or
     once in each group.
     """
     program = random_program(seed, timesteps=timesteps)
-    pixels, mapping = random_pixels(program, seed), choose(program, ARCH)
+    arch = replace(ARCH, issue=issue)
+    pixels, mapping = random_pixels(program, seed), choose(program, arch)
     expected = reference.run(program, pixels)
-    runs = Accelerator(pack(program, mapping, ARCH)).run(expected.masks[0])
+    runs = Accelerator(pack(program, mapping, arch)).run(expected.masks[0])
     groups = ARCH.groups(timesteps)
     checked = 0
     for index, layer in enumerate(program.layers):
@@ -50,7 +52,7 @@ def test_every_action_is_counted(seed: int, timesteps: int) -> None:
         checked += 1
         source = layer.segments[0].source
         blocks, masks = mapping[source].blocks, expected.masks[source]
-        _check_layer(layer, plan, blocks, masks, run, timesteps)
+        _check_layer(layer, plan, blocks, masks, run, timesteps, issue)
     assert checked
 
 
@@ -61,6 +63,7 @@ def _check_layer(
     masks: Masks,
     run: LayerRun,
     timesteps: int,
+    issue: int,
 ) -> None:
     """Every count of a layer of one segment, tile and chunk. blocks, masks: of its source."""
     segment = layer.segments[0]
@@ -68,23 +71,30 @@ def _check_layer(
     active = np.zeros((groups, lanes.size, *masks.shape[1:]), dtype=np.bool_)
     neurons_in = np.array([m != 0 for m in _groups(masks, groups)])
     active[:, lanes >= 0] = neurons_in[:, lanes[lanes >= 0]]
-    kernels = np.zeros((layer.filters, lanes.size), dtype=np.bool_)  # in the source's order
-    kernels[:, lanes >= 0] = (segment.weights[:, lanes[lanes >= 0]] != 0).any(axis=(2, 3))
-    held = np.zeros((plan.passes, ARCH.pes, lanes.size), dtype=np.int64)  # kernels of a PE
-    for number, slot, pe in np.ndindex(plan.passes, plan.slots, ARCH.pes):
-        filter_ = plan.assignment[number, slot, pe]
-        if filter_ >= 0:
-            held[number, pe] += kernels[filter_]
-    reaching = active & _inside(layer, *masks.shape[1:])
-    pushes = int((held > 0).sum(axis=(0, 1)) @ reaching.sum((0, 2, 3)))
+    kernels, held, patterns = _held(plan, segment.weights != 0, lanes)
+    rows, columns = _connected(layer, *masks.shape[1:])
+    reached = np.asarray(rows.any(axis=1))[:, None] & np.asarray(columns.any(axis=1))
+    reaching = active & reached
+    broadcast = int((held > 0).sum(axis=(0, 1)) @ reaching.sum((0, 2, 3)))
+    # Activations of a channel by the kernel positions that connect them, and those a PE can match.
+    matching = np.einsum("npcrs,yr,xs->npcyx", patterns.astype(int), rows * 1, columns * 1) > 0
+    pushes = broadcast if segment.kernel > 3 else int((matching * active.sum(axis=0)).sum())
     actions = run.actions
     neurons = layer.filters * layer.size[0] * layer.size[1]
     slots = sum(plan.slots_used(n) for n in range(plan.passes))
-    rows = groups * slots * ARCH.pes * layer.size[0] * layer.size[1]
+    drained = groups * slots * ARCH.pes * layer.size[0] * layer.size[1]
+    assert actions["filter"] == broadcast
     assert actions["fifo_push"] == actions["fifo_pop"] == actions["table_read"] == pushes
     assert actions["accumulator_read"] == actions["accumulator_write"]
-    matched = actions["accumulator_read"] - rows
-    assert actions["and_gate"] == matched * ARCH.timesteps
+    matched = actions["select"]
+    if issue == 1:
+        assert actions["accumulator_read"] == matched + drained
+        assert actions["and_gate"] == matched * ARCH.timesteps
+        assert actions["lane_push"] == actions["lane_pop"] == 0
+    else:
+        assert actions["accumulator_read"] == run.accumulations + drained * ARCH.timesteps
+        assert actions["and_gate"] == 0
+        assert actions["lane_push"] == actions["lane_pop"] == run.accumulations
     assert actions["scratchpad_read"] == matched + groups * BIAS_WORDS * slots * ARCH.pes
     spiking = layer.readout is not Readout.PSUM
     assert actions["lif_step"] == (neurons * timesteps if spiking else 0)
@@ -95,14 +105,34 @@ def _check_layer(
     assert actions["memory_word"] == run.words_loaded + (
         groups * ARCH.logit_words * plan.blocks.shape[0] if layer.last else 0
     )
-    alive = replace(segment, weights=(segment.weights != 0).astype(np.int16))
+    ones = replace(segment, weights=(segment.weights != 0).astype(np.int16))
     spikes = reference.timestep_planes(masks, timesteps)
     assert actions["accumulate"] == run.accumulations
-    assert run.accumulations == reference.convolve(spikes, alive, layer.size).sum()
+    assert run.accumulations == reference.convolve(spikes, ones, layer.size).sum()
     neuron = neurons_in.astype(np.uint8)
-    assert run.busy.sum() == matched == reference.convolve(neuron, alive, layer.size).sum()
+    assert matched == reference.convolve(neuron, ones, layer.size).sum()
+    assert run.busy.sum() == matched if issue == 1 else run.busy.sum() <= run.accumulations
     assert actions["header_read"] >= pushes
-    _check_matching(actions, matched, run.words_loaded, segment.kernel)
+    _check_matching(actions, run.words_loaded, segment.kernel, 2 * issue)
+
+
+def _held(
+    plan: LayerMapping, weights: npt.NDArray[np.bool_], lanes: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Which kernels a filter has; and of each PE and channel the kernels, and the positions with a
+    weight in any of them. Channels are in the source's order.
+    """
+    alive = np.zeros((weights.shape[0], lanes.size, *weights.shape[2:]), dtype=np.bool_)
+    alive[:, lanes >= 0] = weights[:, lanes[lanes >= 0]]
+    kernels: npt.NDArray[np.bool_] = np.asarray(alive.any(axis=(2, 3)))
+    held = np.zeros((plan.passes, ARCH.pes, lanes.size), dtype=np.int64)
+    patterns = np.zeros((plan.passes, ARCH.pes, *alive.shape[1:]), dtype=np.bool_)
+    for number, slot, pe in np.ndindex(plan.passes, plan.slots, ARCH.pes):
+        filter_ = plan.assignment[number, slot, pe]
+        if filter_ >= 0:
+            held[number, pe] += kernels[filter_]
+            patterns[number, pe] |= alive[filter_]
+    return kernels, held, patterns
 
 
 def _check_cycles(actions: dict[str, int], cycles: int) -> None:
@@ -111,13 +141,13 @@ def _check_cycles(actions: dict[str, int], cycles: int) -> None:
         assert actions[f"shared_{kind}"] == cycles
 
 
-def _check_matching(actions: dict[str, int], matched: int, words: int, kernel: int) -> None:
-    """A fetch holds up to two headers, and enters the queue if any weight of theirs matches."""
+def _check_matching(actions: dict[str, int], words: int, kernel: int, units: int) -> None:
+    """A fetch of `units` holds some headers, and enters the queue if one of them matches."""
+    matched = actions["select"]
     assert actions["match"] == actions["header_read"]
-    assert actions["select"] == matched
     assert actions["unpack"] == words * ARCH.port_words
     assert actions["queue_push"] == actions["queue_pop"] <= min(matched, actions["match"])
-    at_once = kernel**2 * max(1, 2 // HEADER_UNITS[kernel])
+    at_once = kernel**2 * max(1, units // HEADER_UNITS[kernel])
     assert actions["queue_push"] * at_once >= matched
 
 
@@ -132,14 +162,16 @@ def _groups(masks: Masks, groups: int) -> list[Masks]:
     return [masks >> kind(g * ARCH.timesteps) & kind(low) for g in range(groups)]
 
 
-def _inside(layer: Layer, height: int, width: int) -> npt.NDArray[np.bool_]:
-    """What is in the window of a layer that is a single tile, [H, W]: nothing if it is empty."""
-    segment = layer.segments[0]
-    inside = np.ones((height, width), dtype=np.bool_)
-    for axis, (extent, out, offset) in enumerate(
-        zip((height, width), layer.size, segment.offset, strict=True)
-    ):
-        at = np.arange(extent) // segment.average
-        reached = (at >= offset) & (at < (out - 1) * segment.stride + offset + segment.kernel)
-        inside &= np.expand_dims(reached, 1 - axis)
-    return inside
+def _connected(
+    layer: Layer, height: int, width: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Of a layer that is a single tile, [H, K] and [W, K]: whether a row (column) of the kernel
+    connects the row (column) to one of the output.
+    """
+    segment, found = layer.segments[0], []
+    shifts = np.arange(segment.kernel)
+    for extent, out, offset in zip((height, width), layer.size, segment.offset, strict=True):
+        away = (np.arange(extent) // segment.average)[:, None] - offset - shifts
+        inside = (away >= 0) & (away // segment.stride < out)
+        found.append(inside & (away % segment.stride == 0))
+    return found[0], found[1]

@@ -43,10 +43,10 @@ def test_shipped_table_has_every_action_and_source() -> None:
         ("scratchpad_words=4096,header_words=896", 2.0, {"scratchpad_read", "header_read"}),
         ("header_words=448", math.sqrt(2), {"header_read"}),
         ("fifo_depth=256", 2.0, {"fifo_push"}),
-        ("match_depth=16", 2.0, {"queue_push"}),
+        ("match_depth=32", 2.0, {"queue_push"}),
+        ("lane_depth=64", math.sqrt(2), {"lane_push"}),
         ("chunk_blocks=32", 2.0, {"table_read", "table_write"}),
         ("spike_entries=32768", 2.0, {"spike_read", "spike_write"}),
-        ("timesteps=8", 2.0, {"accumulator_read", "accumulator_write"}),
         ("pes=32", 137 / 73, {"spike_read", "spike_write"}),
         ("clock_mhz=100", 4.0, {"leakage_cycle", "shared_leakage_cycle"}),
     ],
@@ -62,9 +62,18 @@ def test_a_larger_machine_takes_more(change: str, factor: float, moved: set[str]
         assert min(found.values()) > 1 - 1e-9
 
 
+@pytest.mark.parametrize(("issue", "factor"), [(1, 2.0), (2, 1.0)])
+def test_a_row_has_all_timesteps_and_a_bank_has_one(issue: int, factor: float) -> None:
+    before, after = (load(preset(f"packed,issue={issue},timesteps={t}")) for t in (4, 8))
+    for name in ("accumulator_read", "accumulator_write"):
+        assert after[name].value == pytest.approx(factor * before[name].value)
+
+
 @pytest.mark.parametrize(
     ("change", "moved"),
     [
+        ("chunk_blocks=16", {"filter"}),
+        ("lane_depth=64", {"lane_pop", "leakage_cycle"}),
         ("scratchpad_words=2048", {"leakage_cycle"}),
         ("pes=64", {"shared_leakage_cycle", "shared_clock_cycle", "table_read"}),
         ("timesteps=8", {"leakage_cycle", "clock_cycle", "shared_clock_cycle", "fifo_push"}),

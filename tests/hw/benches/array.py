@@ -83,8 +83,8 @@ class Rig(NetworkRig):
         cover("word and broadcast in one cycle", given["send_word"] and given["send"])
         cover("broadcast to all PEs", given["send"] == every)
         cover("broadcast to some PEs", given["send"] not in (0, every))
-        cover("some PEs full", any(full) and not all(full))
-        cover("all PEs full", all(full))
+        cover("some FIFOs full", any(full) and not all(full))
+        cover("all FIFOs full", all(full))
         cover("PEs disagree on the chunks unpacked", differ["unpacked"])
         cover("PEs disagree on the markers in a round", differ["worked"])
         cover("PEs disagree on the rounds", differ["rounds"])
@@ -119,72 +119,51 @@ async def reset(bench: Bench) -> None:
 
 
 @test
-async def chunks(bench: Bench) -> None:
-    """The least of all counts, one cycle behind the PE that is last; it may be two behind."""
-    pes = bench.arch.pes
-    marker = {"marker": 1, "frees": 1}
-    for late in range(pes):
-        await bench.reset()
-        others = (1 << pes) - 1 ^ 1 << late
-        counts = [0] * pes
-        for turn in range(6):
-            # The others are one or two chunks ahead.
-            ahead = 2 if turn % 2 == 0 else 0
-            for _ in range(ahead):
-                await bench.idle(send=others, activation=marker)
-                counts = [count + (pe != late) for pe, count in enumerate(counts)]
-            for _ in range(LATENCY + 2):
-                out = await bench.idle()
-            least = counts[late]
-            expected = {"finished": [n % 4 for n in counts], "worked": least % 4}
-            bench.check(out, expected | {"pe_rounds": [0] * pes, "rounds": 0})
-            bench.cover("a PE two chunks ahead", max(counts) - least == 2)
-            await bench.idle(send=1 << late, activation=marker)
-            for _ in range(LATENCY):
-                bench.check(await bench.idle(), {"worked": least % 4})
-            counts[late] += 1
-            bench.check(await bench.idle(), {"worked": counts[late] % 4})
-
-
-@test
 async def barrier(bench: Bench) -> None:
-    """Likewise of the rounds, in which the others are one ahead."""
+    """The least of all counts, one cycle behind the PE that is last; it may be two behind in the
+    markers within a round, and one in those that end it, for which the others wait.
+    """
     pes = bench.arch.pes
-    marker = {"marker": 1, "ends_round": 1, "frees": 1}
-    for late in range(pes):
-        await bench.reset()
-        for turn in range(6):
-            before = {"rounds": turn % 4, "worked": 0}
-            now = turn % 2
+    for kind, most in (("worked", 2), ("rounds", 1)):
+        marker = {"marker": 1, "ends_round": int(kind == "rounds"), "frees": 1}
+        for late in range(pes):
+            await bench.reset()
             others = (1 << pes) - 1 ^ 1 << late
-            await bench.idle(send=others, activation=marker, round=now)
-            for _ in range(LATENCY + 2):
-                out = await bench.idle(round=now)
-            counts = [(turn + (pe != late)) % 4 for pe in range(pes)]
-            bench.check(out, before | {"pe_rounds": counts, "finished": counts})
-            await bench.idle(send=1 << late, activation=marker, round=now)
-            for _ in range(LATENCY):
-                bench.check(await bench.idle(round=now), before)
-            bench.check(await bench.idle(round=now), {"rounds": (turn + 1) % 4, "worked": 0})
+            counts = [0] * pes
+            for turn in range(6):
+                least = counts[late]
+                drained = least % 2 if kind == "rounds" else 0
+                for _ in range(most if turn % most == 0 else 0):
+                    await bench.idle(send=others, activation=marker, round=drained)
+                    counts = [count + (pe != late) for pe, count in enumerate(counts)]
+                for _ in range(LATENCY + 2):
+                    out = await bench.idle(round=drained)
+                expected: dict[str, Any] = {"worked": 0, "rounds": 0} | {kind: least % 4}
+                each = [count % 4 for count in counts]
+                expected |= {"finished": each, "pe_rounds": each if kind == "rounds" else [0] * pes}
+                bench.check(out, expected)
+                bench.cover("a PE two markers ahead", max(counts) - least == 2)
+                await bench.idle(send=1 << late, activation=marker, round=drained)
+                for _ in range(LATENCY):
+                    bench.check(await bench.idle(round=drained), {kind: least % 4})
+                counts[late] += 1
+                bench.check(await bench.idle(round=drained), {kind: counts[late] % 4})
 
 
 @test
 async def full(bench: Bench) -> None:
     """A PE says that it is full, and then takes nothing, also while others do."""
     pes, depth = bench.arch.pes, bench.arch.fifo_depth
-    every = (1 << pes) - 1
-    marker = {"marker": 1, "frees": 1}
     for number in range(pes):
         await bench.reset()
-        await bench.idle(send=every, activation={"marker": 1, "ends_round": 1})
-        for _ in range(LATENCY):
-            await bench.idle()
+        waits = {"send": 1 << number, "activation": {"marker": 1, "frees": 1}, "round": 1}
         for _ in range(depth):
-            bench.check(await bench.idle(send=1 << number, activation=marker), {"full": 0})
-        out = await bench.idle(send=every, activation=marker)
+            bench.check(await bench.idle(**waits), {"full": 0})
+        every = (1 << pes) - 1
+        out = await bench.idle(**waits | {"send": every})
         bench.check(out, {"full": 1 << number})
         bench.cover("sent to a full PE")
-        for _ in range(4 * depth + LATENCY):
-            out = await bench.idle(round=1)
+        for _ in range(depth + LATENCY + 2):
+            out = await bench.idle()
         counts = [(depth if pe == number else 1) % 4 for pe in range(pes)]
-        bench.check(out, {"finished": counts, "full": 0, "pe_rounds": [1] * pes, "rounds": 1})
+        bench.check(out, {"finished": counts, "full": 0, "worked": 1})

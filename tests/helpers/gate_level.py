@@ -64,15 +64,25 @@ MORE = {
 }
 """Of these, with their variants: rare corners need more, long networks take fewer."""
 
-ICE40 = ("accumulators", "channel_table", "gates", "lif", "pe", "scratchpad", "selector", "spikes")
+ICE40 = (
+    "accumulators",
+    "channel_table",
+    "gates",
+    "lanes",
+    "lif",
+    "pe",
+    "scratchpad",
+    "selector",
+    "spikes",
+)
 """Components that are mapped to iCE40, too: every block of the PE with a kind of cell of its own,
 and the PE. (The blocks around it have no further kind.)"""
 
 POWER_UP = ("rows",)
-"""Memories that begin with the words that they were declared with: Accumulators adds to rows that
-nothing has cleared."""
+"""Memories that begin with the words that they were declared with: a Bank adds to rows that nothing
+has cleared."""
 
-SHOWN = {"accumulators": ("rows",), "array": ("lanes",), "pe": ("lanes",)}
+SHOWN = {"array": ("lanes",), "pe": ("lanes",)}
 """Memories whose colliding reads these benches compare with the old word at an output: they read
 what the blocks around never read. There a netlist keeps the old word."""
 

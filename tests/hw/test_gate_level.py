@@ -38,7 +38,7 @@ def test_ice40(component: str, tmp_path: Path) -> None:
     path = gate_level.synthesise(component, tmp_path, "ice40")
     text = path.read_text().partition("`define")[0]
     assert "SB_LUT4" in text
-    assert component in {"gates", "lif", "selector"} or "SB_RAM40_4K" in text
+    assert component in {"gates", "lanes", "lif", "selector"} or "SB_RAM40_4K" in text
     passes(component, path, tmp_path)
 
 

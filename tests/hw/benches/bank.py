@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from evenspike_core.arch import Arch
@@ -270,6 +271,28 @@ async def carries(bench: Bench) -> None:
                 await made.settle()
                 await made.cycle("drain", to)
                 await made.settle()
+    await made.drain_all()
+
+
+@test
+async def gaps(bench: Bench) -> None:
+    """Every two reads of a row, or of two rows, at every distance at which they meet."""
+    made = await model(bench)
+    kinds = ("issue", "drain", "keep")
+    for first, between, second in product(kinds, ("", "issue"), kinds):
+        for gap in range(5):
+            row, other, third = bench.random.sample(made.rows, 3)
+            for at in (row, other):
+                await made.cycle(first, row)
+                for _ in range(gap):
+                    await made.cycle(between if made.may(between, third) else "", third)
+                if made.may(second, at):
+                    await made.cycle(second, at)
+                await made.settle()
+                await made.cycle("issue", at)
+                await made.cycle()
+                await made.cycle()
+                await made.cycle(carry=(at, bench.bits(24) - (1 << 23)))
     await made.drain_all()
 
 

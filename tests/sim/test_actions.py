@@ -71,19 +71,10 @@ def _check_layer(
     active = np.zeros((groups, lanes.size, *masks.shape[1:]), dtype=np.bool_)
     neurons_in = np.array([m != 0 for m in _groups(masks, groups)])
     active[:, lanes >= 0] = neurons_in[:, lanes[lanes >= 0]]
-    alive = np.zeros((layer.filters, lanes.size, *segment.weights.shape[2:]), dtype=np.bool_)
-    alive[:, lanes >= 0] = segment.weights[:, lanes[lanes >= 0]] != 0  # in the source's order
-    kernels = alive.any(axis=(2, 3))
-    # Of each PE and channel: its kernels, and the positions where any of them has a weight.
-    held = np.zeros((plan.passes, ARCH.pes, lanes.size), dtype=np.int64)
-    patterns = np.zeros((plan.passes, ARCH.pes, *alive.shape[1:]), dtype=np.bool_)
-    for number, slot, pe in np.ndindex(plan.passes, plan.slots, ARCH.pes):
-        filter_ = plan.assignment[number, slot, pe]
-        if filter_ >= 0:
-            held[number, pe] += kernels[filter_]
-            patterns[number, pe] |= alive[filter_]
+    kernels, held, patterns = _held(plan, segment.weights != 0, lanes)
     rows, columns = _connected(layer, *masks.shape[1:])
-    reaching = active & (rows.any(axis=1)[:, None] & columns.any(axis=1))
+    reached = np.asarray(rows.any(axis=1))[:, None] & np.asarray(columns.any(axis=1))
+    reaching = active & reached
     broadcast = int((held > 0).sum(axis=(0, 1)) @ reaching.sum((0, 2, 3)))
     # Activations of a channel by the kernel positions that connect them, and those a PE can match.
     matching = np.einsum("npcrs,yr,xs->npcyx", patterns.astype(int), rows * 1, columns * 1) > 0
@@ -125,6 +116,25 @@ def _check_layer(
     _check_matching(actions, run.words_loaded, segment.kernel, 2 * issue)
 
 
+def _held(
+    plan: LayerMapping, weights: npt.NDArray[np.bool_], lanes: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Which kernels a filter has; and of each PE and channel the kernels, and the positions with a
+    weight in any of them. Channels are in the source's order.
+    """
+    alive = np.zeros((weights.shape[0], lanes.size, *weights.shape[2:]), dtype=np.bool_)
+    alive[:, lanes >= 0] = weights[:, lanes[lanes >= 0]]
+    kernels: npt.NDArray[np.bool_] = np.asarray(alive.any(axis=(2, 3)))
+    held = np.zeros((plan.passes, ARCH.pes, lanes.size), dtype=np.int64)
+    patterns = np.zeros((plan.passes, ARCH.pes, *alive.shape[1:]), dtype=np.bool_)
+    for number, slot, pe in np.ndindex(plan.passes, plan.slots, ARCH.pes):
+        filter_ = plan.assignment[number, slot, pe]
+        if filter_ >= 0:
+            held[number, pe] += kernels[filter_]
+            patterns[number, pe] |= alive[filter_]
+    return kernels, held, patterns
+
+
 def _check_cycles(actions: dict[str, int], cycles: int) -> None:
     for kind in ("leakage_cycle", "clock_cycle"):
         assert actions[kind] == cycles * ARCH.pes
@@ -132,7 +142,7 @@ def _check_cycles(actions: dict[str, int], cycles: int) -> None:
 
 
 def _check_matching(actions: dict[str, int], words: int, kernel: int, units: int) -> None:
-    """A fetch of `units` holds some headers, and enters the queue if any weight of theirs matches."""
+    """A fetch of `units` holds some headers, and enters the queue if one of them matches."""
     matched = actions["select"]
     assert actions["match"] == actions["header_read"]
     assert actions["unpack"] == words * ARCH.port_words

@@ -55,6 +55,7 @@ MORE = {
     "filter": 1000,
     "lif:one-timestep": 600,
     "loader": 2000,
+    "matcher": 600,
     "pe": 1200,
     "pe:kernel3": 4000,
     "port": 5000,

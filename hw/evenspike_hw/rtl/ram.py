@@ -16,7 +16,7 @@ blocks, each of its words would waste most of one."""
 
 
 class Ram(Memory):
-    """`depth` words of `shape`, with one write port, read with a clock.
+    """`depth` words of `shape`, with one write port; but for a `LutRam` read with a clock.
 
     What a port reads of a word that is written in the same cycle is not defined, and who uses a Ram
     says why that does not matter. Block RAMs differ in it, and where the old word was asked for,
@@ -27,12 +27,8 @@ class Ram(Memory):
         super().__init__(shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})
 
 
-class LutRam(Memory):
-    """A few words of `shape`, with one write port, read without a clock.
+class LutRam(Ram):
+    """A few words that are read without a clock, and a word from the cycle after its write on.
 
-    Made of lookup tables where a technology can, else of registers. A word that is written in a
-    cycle is read from the next on.
+    Made of lookup tables where a technology can, else of registers.
     """
-
-    def __init__(self, shape: Any, depth: int) -> None:
-        super().__init__(shape=shape, depth=depth, init=[])

@@ -20,7 +20,7 @@ _CELL = re.compile(r"^ *cell \\(\S+) (\\\S+)$", re.MULTILINE)
 @dataclass(frozen=True)
 class DeclaredMemory:
     """A memory of the RTL. block: path of the module that holds it, from the part on; ports: reads
-    and writes in a cycle.
+    and writes in a cycle. clocked: it is read with a clock, as a block RAM is.
     """
 
     block: str
@@ -29,6 +29,7 @@ class DeclaredMemory:
     width: int
     reads: int
     writes: int
+    clocked: bool = True
 
     @property
     def bits(self) -> int:
@@ -82,6 +83,7 @@ def _declared(fragment: Any, path: str) -> Iterator[DeclaredMemory]:
                 Shape.cast(data.shape).width,
                 len(inner._read_ports),  # noqa: SLF001
                 len(inner._write_ports),  # noqa: SLF001
+                all(port._domain != "comb" for port in inner._read_ports),  # noqa: SLF001
             )
         else:
             yield from _declared(inner, f"{path}.{name or f'U${number}'}")

@@ -17,7 +17,7 @@ from evenspike_core.documents import read_json
 from evenspike_core.errors import EvenspikeError
 from evenspike_hw.rtl.ram import COLLISIONS, SHALLOW
 from evenspike_hw.synthesis import area, liberty, yosys
-from evenspike_hw.synthesis.netlist import Netlist, netlist, path
+from evenspike_hw.synthesis.netlist import DeclaredMemory, Netlist, netlist, path
 from evenspike_hw.synthesis.parts import PARTS, WITHOUT_ROUTING, part
 from evenspike_hw.synthesis.routing import OUT_OF_CONTEXT, route
 from evenspike_hw.synthesis.targets import GENERIC, Target, target
@@ -254,15 +254,15 @@ def _memories(source: Netlist, log: str, place: Path, chosen: Target) -> list[di
                 "depth": memory.depth,
                 "width": memory.width,
                 "ports": f"{memory.reads}R{memory.writes}W",
-                "mapped": _registers(memory.depth) if left else mapped,
+                "mapped": _registers(memory) if left else mapped,
             }
         )
     return found
 
 
-def _registers(depth: int) -> str:
-    """Returns what a memory is that no RAM has taken: meant to be one or not."""
-    return "registers" if depth <= SHALLOW else "flip-flops"
+def _registers(memory: DeclaredMemory) -> str:
+    """Returns what a memory is that no RAM has taken: meant to be registers (`ram.py`) or not."""
+    return "registers" if memory.depth <= SHALLOW or not memory.clocked else "flip-flops"
 
 
 def _timed(log: str) -> dict[str, Any]:

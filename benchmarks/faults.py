@@ -486,6 +486,26 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("stride 2 is not halved", "(coordinate >> placed.log_stride)", "coordinate"),
         ("kernel 1 lies as close as it is", "step = max(side, 3)", "step = side"),
     ],
+    "pe": [
+        ("a marker does not wait for the lanes", "idle.eq(lanes.idle)", "idle.eq(1)"),
+        ("the lanes' room is not waited for", "room.eq(lanes.room)", "room.eq(1)"),
+        (
+            "credits come back with the entry",
+            "matcher.taken.eq(selector.taken)",
+            "matcher.taken.eq(queue.w.valid)",
+        ),
+        (
+            "places come back without a pop",
+            "popped.eq(fifo.r.valid & fifo.r.ready)",
+            "popped.eq(fifo.r.valid)",
+        ),
+        ("both units of a bias are the low one", " + self.drain.high", ""),
+        ("biases of the first half", "bias_base[self.drain.half]", "bias_base[0]"),
+        ("every drained row is kept", "drain.keep.eq(self.drain.keep)", "drain.keep.eq(1)"),
+    ],
+    "pe:issue1": [
+        ("mask of the weight behind", "gates.mask.eq(mask)", "gates.mask.eq(selected.mask)"),
+    ],
     "loader": [
         (
             "does not wait for a free half",

@@ -57,6 +57,7 @@ MORE = {
     "loader": 2000,
     "matcher": 600,
     "pe": 1200,
+    "pe:issue1": 4000,
     "pe:kernel3": 4000,
     "port": 5000,
     "registers": 1001,

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(bool(netlists.missing()), reason=f"needs {netlists.missing()}"),
 ]
 
-BELOW_ARITHMETIC = {"matcher", "pe", "lif"}
+BELOW_ARITHMETIC = {"matcher", "selector", "pe", "lif"}
 """Those that count the bits of a pattern, or multiply."""
 
 

@@ -15,9 +15,11 @@ pytest.importorskip("amaranth")
 from amaranth.hdl import Elaboratable
 
 from evenspike_core.arch import Arch
+from tests.helpers.formal.bank import BankSums
 from tests.helpers.formal.credits import Credits, Places
 from tests.helpers.formal.fifo import FifoOrder
 from tests.helpers.formal.halves import GivenUp, HandOver
+from tests.helpers.formal.lanes import LaneOrder
 from tests.helpers.formal.prove import missing, prove, source
 from tests.helpers.formal.streams import HoldingRegister, Requests
 
@@ -40,6 +42,11 @@ PROOFS: dict[str, tuple[str, Spec]] = {
         f"credits of {n}": ("matcher", partial(Credits, arch=replace(SMALL, match_depth=n)))
         for n in (1, 2, 5)
     },
+    **{
+        f"lane of {n}": ("lanes", partial(LaneOrder, arch=replace(SMALL, lane_depth=n)))
+        for n in (8, 16)
+    },
+    "bank": ("bank", partial(BankSums, arch=SMALL)),
 }
 
 BUGS = {
@@ -57,6 +64,9 @@ BUGS = {
     "places of 5": (" - popped - dropped", " - popped"),
     "credits of 1": ("misses.eq(valid & ~matches)", "misses.eq(valid)"),
     "credits of 2": ("credit.eq(after != 0)", "credit.eq(left != 0)"),
+    "lane of 8": ("after <= depth - WAYS * (IN_FLIGHT + 1)", "after <= depth - WAYS * IN_FLIGHT"),
+    "lane of 16": ("takes_first = opens & first.enable", "takes_first = first.enable"),
+    "bank": ("overtakes.eq(adds & (", "overtakes.eq(adds & reads & ("),
     "credits of 5": ("+ misses + self.taken", "+ (misses | self.taken)"),
 }
 

@@ -18,6 +18,9 @@ ARCHS = [
     "paper",
     "packed,pes=4,fifo_depth=1,match_depth=1,stream_depth=1",
     "packed,timesteps=2,header_words=90,table_words=256",
+    "packed,pes=4,issue=1,timesteps=3,lane_depth=8",
+    "packed,pes=4,issue=1,kernel_max=5",
+    "packed,pes=4,timesteps=5,lane_depth=8",
     "packed,pes=1,timesteps=1,accumulators=16,scratchpad_words=256,header_words=32,spike_entries=9",
     "packed,pes=4,kernel_max=3,header_words=41,scratchpad_words=256",
     "packed,pes=2,kernel_max=5,header_words=31",
@@ -28,13 +31,13 @@ ARCHS = [
 @pytest.mark.parametrize("text", ARCHS)
 def test_every_memory_of_the_rtl(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     declared: Counter[tuple[int, int]] = Counter()
-    own = ram.Ram.__init__
+    for kind in (ram.Ram, ram.LutRam):
 
-    def counted(self: Any, shape: Any, depth: int) -> None:
-        declared[depth, Shape.cast(shape).width] += 1
-        own(self, shape, depth)
+        def counted(self: Any, shape: Any, depth: int, own: Any = kind.__init__) -> None:
+            declared[depth, Shape.cast(shape).width] += 1
+            own(self, shape, depth)
 
-    monkeypatch.setattr(ram.Ram, "__init__", counted)
+        monkeypatch.setattr(kind, "__init__", counted)
     arch = preset(text)
     Fragment.get(Accelerator(arch), None)
     stated: Counter[tuple[int, int]] = Counter()

@@ -43,13 +43,18 @@ def blocks(block: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def test_equal_modules_are_one() -> None:
     array = netlist(Array(SMALL), "array")
     assert list(array.instances["array"].values()) == [["pe0", "pe1"]]
-    assert len(re.findall(r"^module ", array.text, re.MULTILINE)) == 13  # array, PE, its 11 blocks
+    banks = list(array.instances["array.pe0.accumulators"].values())
+    lanes = list(array.instances["array.pe0.lanes"].values())
+    assert (banks, lanes) == ([["bank0", "bank1"]], [["lane0", "lane1"]])
+    # Array, PE, its 12 blocks, a bank, a lane and the unpacker's queue.
+    assert len(re.findall(r"^module ", array.text, re.MULTILINE)) == 17
     assert Counter(memory.block for memory in array.memories) == {
-        "array.pe0.scratchpad": 2,
-        "array.pe0.channel_table": 2,
+        "array.pe0.scratchpad": 3,
+        "array.pe0.channel_table": 3,
         "array.pe0.fifo": 1,
         "array.pe0.queue": 1,
-        "array.pe0.accumulators": 1,
+        "array.pe0.accumulators.bank0": 1,
+        "array.pe0.lanes.lane0": 2,
     }
 
 

@@ -46,6 +46,7 @@ write_rtlil out.il
 
 
 PARAMETERS = {
+    "Bank": ((SMALL, 1), (SMALL, 3)),
     "BoardMemory": ((100, 3), (64, 1)),
     "Bridge": ((100,), (1 << 10,)),
     "Fifo": ((12, 1), (12, 2), (12, 7)),

@@ -24,7 +24,7 @@ class Lane(wiring.Component):
     pushes: of this cycle, in their order. room: there is place for those of one more selection
         than may be in flight, a register.
     issue: the row whose psum is read in this cycle. addend: the weight of the issue of the cycle
-        before; stays until the next. empty: a register.
+        before. empty: a register.
 
     Latency 1: pushed in cycle c, it issues in c + 1 if it is the head by then; one a cycle, no
     back-pressure behind it. An issue in c makes room from c + 1 on.

@@ -33,8 +33,9 @@ QUEUES = ("fifo", "match_queue", "stream")
 class Memory:
     """One kind of RAM.
 
-    name: what it holds. count: how many there are; none of the lanes where one weight issues a cycle. words, width: words of how many bits. reads: its
-    read ports; each has one write port beside them. in_pe: it is the PE's.
+    name: what it holds. count: how many there are; no lanes where one weight issues a cycle.
+    words, width: words of how many bits. reads: its read ports; each has one write port beside
+    them. in_pe: it is the PE's.
     """
 
     name: str

@@ -38,8 +38,8 @@ class LayerRun:
 
     cycles: from the last write of the layer before to this layer's last write; the layers add up
         to the latency. Per PE, busy + starved + waiting + loading + draining == cycles.
-    busy: a matched weight issues, in any lane. loading: the PE has finished its chunk and the next is
-        not in the scratchpad, or the input's spikes are on their way. draining: the PEs drain in
+    busy: a matched weight issues, in any lane. loading: the PE has finished its chunk and the next
+        is not in the scratchpad, or the input's spikes are on their way. draining: the PEs drain in
         lockstep. waiting: the PE has finished its round and waits for the others, or for the last
         write of the layer. starved: the rest (no activation that matches).
     masks: [filters, H, W] after pooling, over all timesteps; of the last layer silent.

@@ -21,6 +21,10 @@ ARCHS = [
     "packed,pes=1,timesteps=1,accumulators=16,scratchpad_words=256,header_words=32,spike_entries=9",
     "packed,pes=4,kernel_max=3,header_words=41,scratchpad_words=256",
     "packed,pes=2,kernel_max=5,header_words=31",
+    "packed,issue=1",
+    "packed,issue=1,kernel_max=3,timesteps=3",
+    "packed,issue=1,kernel_max=5,header_words=41",
+    "packed,timesteps=5,header_words=41,lane_depth=8,kernel_max=5",
     "packed,pes=32,timesteps=8,accumulators=64,chunk_blocks=3,scratchpad_words=4096,match_depth=5",
 ]
 
@@ -28,13 +32,18 @@ ARCHS = [
 @pytest.mark.parametrize("text", ARCHS)
 def test_every_memory_of_the_rtl(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     declared: Counter[tuple[int, int]] = Counter()
-    own = ram.Ram.__init__
 
-    def counted(self: Any, shape: Any, depth: int) -> None:
-        declared[depth, Shape.cast(shape).width] += 1
-        own(self, shape, depth)
+    def count(kind: type) -> None:
+        own = vars(kind)["__init__"]
 
-    monkeypatch.setattr(ram.Ram, "__init__", counted)
+        def counted(self: Any, shape: Any, depth: int) -> None:
+            declared[depth, Shape.cast(shape).width] += 1
+            own(self, shape, depth)
+
+        monkeypatch.setattr(kind, "__init__", counted)
+
+    count(ram.Ram)
+    count(ram.LutRam)
     arch = preset(text)
     Fragment.get(Accelerator(arch), None)
     stated: Counter[tuple[int, int]] = Counter()

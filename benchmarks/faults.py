@@ -302,12 +302,12 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
     "filter": [
         ("a place too many", "full.eq(after == depth)", "full.eq(after == depth + 1)"),
         ("full one too early", "full.eq(after == depth)", "full.eq(after >= depth - 1)"),
-        ("what is dropped keeps its place", " - (valid & ~meets)", ""),
-        ("what passes gives its place up", "self.popped - (valid & ~meets)", "self.popped - valid"),
+        ("what is dropped keeps its place", " - popped - dropped", " - popped"),
+        ("what passes gives its place up", "dropped.eq(valid & ~meets)", "dropped.eq(valid)"),
         (
             "only what is in the FIFO has a place",
-            "places + taken - self.popped - (valid & ~meets)",
-            "places + (valid & meets) - self.popped",
+            "places + taken - popped - dropped",
+            "places + (valid & meets) - popped",
         ),
         (
             "a broadcast that is not taken has a place",
@@ -328,8 +328,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
     "matcher": [
         (
             "a marker does not wait for its round",
-            "(head.round == self.round) &",
-            "((head.round == self.round) | head.marker) &",
+            "(ended == self.round) &",
+            "((ended == self.round) | head.marker) &",
         ),
         ("the second fetch of two is passed by", "(self.line.last == 0)", "(self.line.last <= 1)"),
         (
@@ -339,8 +339,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         (
             "base counts the matches, not the living weights",
-            "last_wsp.eq(wsp)",
-            "last_wsp.eq(pids)",
+            "popcount(layouts.group(wsp, n))",
+            "popcount(layouts.group(pids, n))",
         ),
         ("each fetch has the base of the first", "compared.opens, compared", "1, compared"),
         ("headers before the channel's first belong to it", "(first_place <= n) & ", ""),
@@ -363,28 +363,28 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         (
             "a fetch without a match keeps its credit",
-            "credits - m2_fetches + misses + self.taken",
-            "credits - (m2_fetches & ~misses) + self.taken",
+            "left - fetches + misses + self.taken",
+            "left - (fetches & ~misses) + self.taken",
         ),
         (
             "a marker's credit comes back twice",
-            "misses.eq(compared_valid & ~matches)",
-            "misses.eq(compared_valid & ~pids.any())",
+            "misses.eq(valid & ~matches)",
+            "misses.eq(valid & ~pids.any())",
         ),
         (
             "a match has its credit back before it has left the queue",
-            "misses.eq(compared_valid & ~matches)",
-            "misses.eq(compared_valid)",
+            "misses.eq(valid & ~matches)",
+            "misses.eq(valid)",
         ),
         (
             "a credit is seen a cycle late",
-            "credit.eq(left != 0)",
-            "credit.eq((left & credits) != 0)",
+            "credit.eq(after != 0)",
+            "credit.eq((after & left) != 0)",
         ),
         ("a marker is not queued", "matches.eq(compared.marker | pids", "matches.eq(pids"),
         (
             "an activation leaves M2 without a credit",
-            "m2_leaves.eq(m2_fetches & m2_ends)",
+            "m2_leaves.eq(fetches & m2_ends)",
             "m2_leaves.eq(m2_valid & m2_ends)",
         ),
     ],
@@ -407,8 +407,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         (
             "a credit is lost with each half of a header",
-            "compared_valid & ~matches",
-            "compared_valid & ~matches & wsp.any()",
+            "valid & ~matches",
+            "valid & ~matches & wsp.any()",
         ),
     ],
     "unpacker": [
@@ -529,8 +529,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         (
             "K = 1 at stride 1 wants every other position",
-            "between.eq(\n                    segment.log_stride\n",
-            "between.eq(\n                    1\n",
+            "between.eq(\n                segment.log_stride\n",
+            "between.eq(\n                1\n",
         ),
         (
             "rows between are those of the map before the pool",

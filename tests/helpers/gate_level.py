@@ -52,6 +52,7 @@ MORE = {
     "array": 3000,
     "bridge": 10_000,
     "channel_table": 600,
+    "filter": 1000,
     "lif:one-timestep": 600,
     "loader": 2000,
     "pe": 1200,

@@ -149,7 +149,6 @@ class BroadcastModel:
             "segment": chunk["segment"],
             "kernel": chunk["kernel"],
             "half": (self.layer_loads + work.load) % 2,
-            "round": (self.layer_rounds + work.round) % 2,
             "ends_round": int(work.ends_round),
             "frees": int(work.frees),
             "blocks": chunk["blocks"],

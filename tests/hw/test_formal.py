@@ -52,11 +52,11 @@ BUGS = {
     "requests": ("(left != 0) & (credits_ != 0)", "(left != 0)"),
     "hand-over": ("contexts.valid & ~occupied.bit_select(half, 1)", "contexts.valid"),
     "given up": ("freed.eq(freed + early)", "freed.eq(freed + 1)"),
-    "places of 1": ("self.popped - (valid & ~meets)", "self.popped - valid"),
+    "places of 1": ("dropped.eq(valid & ~meets)", "dropped.eq(valid)"),
     "places of 2": ("full.eq(after == depth)", "full.eq(places == depth)"),
-    "places of 5": (" - (valid & ~meets)", ""),
-    "credits of 1": ("misses.eq(compared_valid & ~matches)", "misses.eq(compared_valid)"),
-    "credits of 2": ("credit.eq(left != 0)", "credit.eq(credits != 0)"),
+    "places of 5": (" - popped - dropped", " - popped"),
+    "credits of 1": ("misses.eq(valid & ~matches)", "misses.eq(valid)"),
+    "credits of 2": ("credit.eq(after != 0)", "credit.eq(left != 0)"),
     "credits of 5": ("+ misses + self.taken", "+ (misses | self.taken)"),
 }
 

@@ -11,8 +11,8 @@ from tests.helpers.formal.prove import Opened, free
 
 
 class Places(Elaboratable):
-    """The filter passes nothing that the FIFO behind it has no place for, and the PE is full exactly
-    if as many activations as that has places are in it or on their way.
+    """The filter passes nothing that the FIFO behind it has no place for; the PE is full exactly if
+    as many activations as that has places are in it, on their way, or have just gone.
 
     source: `evenspike_hw.rtl.pe.filter`. Only what is in the FIFO is popped.
     """
@@ -27,21 +27,23 @@ class Places(Elaboratable):
         device = Opened(dut)
         free(m, dut.activation.valid, dut.activation.payload, dut.pattern, dut.popped)
         level, under_way = Signal(range(self.depth + 1)), Signal(2)
-        first, second = Signal(), Signal()
+        first, second, gone = Signal(), Signal(), Signal(2)
         m.d.sync += [
             level.eq(level + dut.passed.valid - dut.popped),
             first.eq(dut.activation.valid & dut.activation.ready),
             second.eq(first),
+            gone.eq(dut.popped + (second & ~dut.passed.valid)),
         ]
         m.d.comb += [
             under_way.eq(first + second),
             Assume(~dut.popped | (level != 0)),
             Assert(~dut.passed.valid | (level != self.depth)),
             Assert(~dut.passed.valid | second),
-            Assert(dut.activation.ready == (level + under_way != self.depth)),
+            Assert(dut.activation.ready == (level + under_way + gone != self.depth)),
             # Reachable states.
-            Assert(level + under_way <= self.depth),
-            Assert(device["places"] == level + under_way),
+            Assert(level + under_way + gone <= self.depth),
+            Assert(device["places"] == level + under_way + gone),
+            Assert(device["popped"] + device["dropped"] == gone),
             Assert(device["arrived_valid"] == first),
             Assert(device["valid"] == second),
         ]
@@ -69,7 +71,7 @@ class Credits(Elaboratable):
             dut.taken,
         )
         queued, under_way = Signal(range(self.depth + 1)), Signal(2)
-        fetches, first, second = device["m2_fetches"], Signal(), Signal()
+        fetches, first, second = device["fetches"], Signal(), Signal()
         m.d.sync += [
             queued.eq(queued + dut.matched.valid - dut.taken),
             first.eq(fetches),
@@ -83,9 +85,9 @@ class Credits(Elaboratable):
             Assert(fetches == (device["m2_valid"] & (queued + under_way != self.depth))),
             # Reachable states.
             Assert(queued + under_way <= self.depth),
-            Assert(device["credits"] + queued + under_way == self.depth),
-            Assert(device["credit"] == (device["credits"] != 0)),
+            Assert(device["left"] + queued + under_way == self.depth),
+            Assert(device["credit"] == (device["left"] != 0)),
             Assert(device["fetched_valid"] == first),
-            Assert(device["compared_valid"] == second),
+            Assert(device["valid"] == second),
         ]
         return m

@@ -17,6 +17,7 @@ bits as the difference that matters.
 from __future__ import annotations
 
 from tests.helpers.stepped.apu import Apu, Entry, SpikeMemory, Visit, reach
+from tests.helpers.stepped.gates import Lanes
 from tests.helpers.stepped.input import input_places, input_words
 from tests.helpers.stepped.lif import HIGH, LOW, Neurons
 from tests.helpers.stepped.loader import Loader, Port, Word
@@ -31,8 +32,8 @@ from tests.helpers.stepped.unpacker import Banks, Unpacker, Unpacking
 
 __all__ = [
     "HIGH", "LOW", "STATES",
-    "Activation", "Apu", "Banks", "Clock", "Entry", "LayerTrace", "Load", "Loader", "Machine",
-    "Neurons", "Pe", "Port", "Pulse", "Queue", "Ram", "Reg", "Selection", "Sequencer",
+    "Activation", "Apu", "Banks", "Clock", "Entry", "Lanes", "LayerTrace", "Load", "Loader",
+    "Machine", "Neurons", "Pe", "Port", "Pulse", "Queue", "Ram", "Reg", "Selection", "Sequencer",
     "SpikeMemory", "Unpacker", "Unpacking", "Visit", "Word", "Work",
     "input_places", "input_words", "places", "reach", "run", "schedule", "tiles",
 ]  # fmt: skip

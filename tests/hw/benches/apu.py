@@ -1,7 +1,7 @@
 """Apu: reads, broadcasts and waits in every cycle against the stepped model's decoder, D and lanes.
 
 The model is `tests/helpers/stepped`'s, with this bench's memories, presence bits and PEs around it.
-Coordinates and kernel rows, and what none of them connects, are computed here, from the contract.
+Coordinates and kernel rows are computed here, from the contract.
 """
 
 from __future__ import annotations
@@ -76,14 +76,8 @@ class Pe:
     def take(self, item: stepped.Activation) -> None:
         self.given.append(item)
 
-    push = take
-
     @property
     def filter(self) -> Pe:
-        return self
-
-    @property
-    def fifo(self) -> Pe:
         return self
 
     @property
@@ -100,19 +94,6 @@ def reached(work: stepped.Work, axis: int, at: int, side: int) -> tuple[int, int
         quotient, rest = divmod(behind - r, segment.stride)
         rows |= (rest == 0 and origin <= quotient < origin + length) << r
     return behind - origin * segment.stride, rows
-
-
-class Stages(stepped.Apu):
-    """Of the lanes of an entry none is wanted that no kernel position connects to the tile."""
-
-    def wanted(self) -> tuple[stepped.Activation, ...]:
-        return tuple(item for item in super().wanted() if item.marker or self.connected(item))
-
-    def connected(self, item: stepped.Activation) -> bool:
-        side = item.work.segment.kernel
-        return all(
-            reached(item.work, axis, at, side)[1] for axis, at in enumerate((item.y, item.x))
-        )
 
 
 class Model:
@@ -146,7 +127,7 @@ class Model:
                 starts=lambda: self.begun is not None, work=lambda: self.begun, timer=self.timer
             ),
         )
-        self.apu = Stages(cast(stepped.Machine, machine))
+        self.apu = stepped.Apu(cast(stepped.Machine, machine))
 
     def row(self, _: SegmentDescriptor, block: int, row: int) -> int:
         scene = self.scene
@@ -243,7 +224,6 @@ class Model:
                 "block_stride": scene.block_stride,
             },
             "half": work.half,
-            "round": work.round % 2,
             "ends_round": int(work.ends_round),
             "frees": int(work.frees),
             "blocks": -(-work.end // self.pes) - work.start // self.pes,
@@ -256,13 +236,12 @@ class Model:
         work = item.work
         if item.marker:
             ends = {"ends_round": int(work.ends_round), "frees": int(work.frees)}
-            return {"marker": 1, "round": work.round % 2, **ends}
+            return {"marker": 1, **ends}
         side = self.bench.arch.kernel_max
         y, rows = reached(work, 0, item.y, side)
         x, columns = reached(work, 1, item.x, side)
         return {
             "marker": 0,
-            "round": work.round % 2,
             "half": work.half,
             "kernel": work.segment.kernel // 2,
             "log_stride": work.segment.stride - 1,
@@ -624,8 +603,8 @@ async def first_and_last_columns(bench: Bench) -> None:
 async def between_positions(bench: Bench) -> None:
     """K = 1 at stride 2, every column of some rows: of four positions one is connected."""
     model = Model(bench)
-    for offset, average in product(product((0, -1, 1), repeat=2), (1, 2)):
-        segment = SegmentDescriptor(0, 1, 2, offset, average, 1, 8 * average, 8 * average, 0)
+    for above, left, average in product((0, -1, 1), (0, -1, 1), (1, 2)):
+        segment = SegmentDescriptor(0, 1, 2, (above, left), average, 1, 8 * average, 8 * average, 0)
         tile = (1, 1, 2, 3)
         work = stepped.Work(0, 0, segment, 0, bench.arch.pes, tile, 0, 0, 0, True, True)
         first, _ = stepped.reach(work, 1)

@@ -27,6 +27,8 @@ class Model:
         self.written = self.width + self.pattern_width
         self.lines = {(half, n): 0 for half in (0, 1) for n in range(self.channels)}
         self.lanes: dict[Place, int] = {}
+        # Presence bits are written, and cleared, a cycle later.
+        self.late: tuple[int | None, tuple[Place, int] | None] = (None, None)
         self.line: int | None = 0
         self.pattern: int | None = 0
         self.presence: int | None = 0
@@ -78,10 +80,11 @@ class Model:
         )
         known = {"line": self.line, "pattern": self.pattern, "presence": self.presence}
         bench.check(found, {name: value for name, value in known.items() if value is not None})
+        self.late, (clear, present) = (clear, present), self.late
         self._cover(write, read, clear, present, ask)
         self._cover_pattern(write, read, look)
         # What is read in the cycle of its write is not defined, but of a block that was cleared. A
-        # read sees what was there before a clear in its cycle.
+        # read sees what was there before a clear in its cycle. (Of presence bits: the cycle after.)
         self._read(write, read, look)
         if ask is not None:
             self.presence, self.block_place = self.lanes.get(ask, 0), ask
@@ -125,9 +128,9 @@ class Model:
             "line held while it is overwritten",
             write is not None and read is None and write[0] == self.line_place,
         )
-        cover("block read in the cycle of its write", present is not None and present[0] == ask)
+        cover("block read in the cycle after its write", present is not None and present[0] == ask)
         cover(
-            "block read in the cycle of a clear of its half",
+            "block read in the cycle after a clear of its half",
             ask is not None and asks > 0 and clear == ask[0],
         )
         cover(
@@ -205,6 +208,7 @@ async def nothing_is_present_after_a_reset(bench: Bench) -> None:
         await model.cycle()
         assert model.presence == everything
         await bench.reset()
+        model.late = (None, None)
         model.lanes.clear()
         model.presence = 0
     for place in places:
@@ -239,7 +243,10 @@ async def clear_forgets_one_half(bench: Bench) -> None:
         for together in (None, (half, 0), (half, model.blocks - 1)):
             for place in blocks:
                 await model.cycle(present=(place, 1 + place[1] % 3 * 5))
+            await model.cycle(ask=(half, 0))
             await model.cycle(clear=half, present=together and (together, 6))
+            if together is None:
+                await model.cycle()  # what was read stays
             for place in blocks:
                 await model.cycle(ask=place)
     await model.cycle()
@@ -264,13 +271,14 @@ async def random_traffic(bench: Bench) -> None:
                 if write is not None and bench.chance(0.2):
                     look = write[0]
             if bench.chance(busy):
-                present = (model.random_block(), bench.bits(bench.arch.pes))
+                place = model.block_place if bench.chance(0.2) else None
+                present = (place or model.random_block(), bench.bits(bench.arch.pes))
             if bench.chance(0.05):
                 clear = bench.random.randrange(2) if present is None else present[0][0]
             if bench.chance(busy):
                 ask = model.random_block()
-                if present is not None and bench.chance(0.2):
-                    ask = present[0]
+                if model.late[1] is not None and bench.chance(0.2):
+                    ask = model.late[1][0]
             accesses += sum(item is not None for item in (write, read, clear, present, ask, look))
             await model.cycle(write, read, clear, present, ask, look)
     await model.cycle()

@@ -47,7 +47,6 @@ class Packets:
         self.sides, self.fetch = layouts.sides, arch.fetch_units
         self.address_bits = layouts.weight_address_bits
         self.activation, self.table_line = layouts.activation, layouts.table_line
-        self.round = self.activation["round"].offset
         matched = layouts.matched
         self.fields = {name: (at.offset, at.width) for name, at in matched} | {
             f"slot {n}": (matched["slots"].offset + 6 * n, 6) for n in range(arch.fetch_units)
@@ -86,8 +85,8 @@ class Fetch:
 class Wires:
     """What happens in a cycle; the reads as half and address, None if there is none.
 
-    current: the head's round. free: M1 is, or gives up its activation. seen: the fetch whose
-    matches are seen in this cycle. fetches: M2 does.
+    current: the rounds whose markers were popped are drained. free: M1 is, or gives up its
+    activation. seen: the fetch whose matches are seen in this cycle. fetches: M2 does.
     """
 
     current: bool
@@ -119,7 +118,7 @@ class Model:
 
     m1: an activation. m2: the fetches of one that are still to come. under_way: fetches whose
     matches have not been seen. queued: entries of the match queue; what is written in a cycle is in
-    it from the next on.
+    it from the next on. ended, drained: numbers of rounds.
     """
 
     bench: Bench
@@ -127,10 +126,11 @@ class Model:
     m2: deque[Fetch] = field(default_factory=deque)
     under_way: deque[Fetch] = field(default_factory=deque)
     queued: int = 0
-    round: int = 0
+    ended: int = 0
+    drained: int = 0
     head: dict[str, Any] | None = None
     packed: int | None = None  # the head's bits
-    waited: bool = False  # the head, for its round, in the cycle before
+    waited: bool = False  # the head, for a round, in the cycle before
     starved: bool = False  # M2, for a credit, in the cycle before
     popped: int = 0
     fetched: int = 0
@@ -150,7 +150,7 @@ class Model:
         self.m1 = None
         self.m2.clear()
         self.under_way.clear()
-        self.queued = 0
+        self.queued = self.ended = self.drained = 0
 
     @property
     def busy(self) -> bool:
@@ -250,11 +250,11 @@ class Model:
         else:
             payload = self.packed
         taken = take and self.queued > 0
-        wires = self._wires((payload >> self.packets.round & 1) == self.round)
+        wires = self._wires(self.ended == self.drained)
         out = await bench.cycle(
             activation__valid=head is not None,
             activation__payload=payload,
-            round=self.round,
+            round=self.drained % 2,
             line=self.line_bits,
             header=self.header,
             taken=taken,
@@ -309,6 +309,10 @@ class Model:
         cover("FIFO empty while M1 is free", head is None and self.m1 is None)
         cover("marker of the next round waits", waits and head and head["marker"])
         cover("activation of the next round waits", waits and head and not head["marker"])
+        cover(
+            "marker in the middle of a round holds nothing up",
+            self.m1 and self.m1["marker"] and not self.m1["ends_round"] and wires.pops,
+        )
         cover("pop waits for fetches", head and self.m1 and wires.fetches and not wires.ends)
         cover("M0, M1 and M2 move in one cycle", wires.pops and wires.m1_leaves and wires.ends)
         cover("round begins and the head is popped", wires.pops and self.waited)
@@ -348,6 +352,7 @@ class Model:
             assert self.head is not None
             self.line_bits = self.line.packed(self.packets, self.side(self.head))
         if self.head is not None and wires.pops:
+            self.ended += self.head["marker"] and self.head["ends_round"]
             self.m1 = self.head
             self.head = self.packed = None
             self.popped += 1
@@ -414,7 +419,6 @@ class Model:
             "marker": int(bench.chance(markers)),
             "ends_round": random.getrandbits(1),
             "frees": random.getrandbits(1),
-            "round": self.round ^ bench.chance(0.1),
             "half": half,
             "kernel": self.kernels[half],
             "log_stride": random.getrandbits(1),
@@ -426,16 +430,21 @@ class Model:
             "x": bench.bits(10),
         }
 
+    def drain(self) -> None:
+        """The round whose marker was popped is drained in this cycle, if there is one."""
+        self.drained = self.ended
+
     def offer(self, activation: dict[str, Any]) -> None:
         """It is the FIFO's head until it is popped."""
         self.head, self.packed = activation, None
 
     def whole(self, **fields: int) -> dict[str, Any]:
-        """An activation of this round that every living weight of its channel matches."""
-        every = {"rows": self.every, "columns": self.every, "round": self.round}
+        """An activation that every living weight of its channel matches; it ends no round."""
+        every = {"rows": self.every, "columns": self.every, "ends_round": 0}
         return self.activation(0.0) | every | fields
 
     async def settle(self) -> None:
+        self.drain()
         while self.busy or self.queued:
             await self.cycle()
         await self.cycle()
@@ -548,7 +557,7 @@ async def random_traffic(bench: Bench) -> None:
                 made.offer(made.activation(markers))
             await made.cycle(take=bench.chance(take))
             if bench.chance(turn):
-                made.round ^= 1
+                made.drain()
         made.head = None
 
 

@@ -146,6 +146,7 @@ class Rig(NetworkRig):
 
     def _lanes(self, pe: stepped.Pe) -> None:
         """Corners of CORNERS, where two weights are selected a cycle."""
+        assert isinstance(pe.gates, stepped.Lanes)
         first, fourth = pe.selector.s1.q, pe.gates.s4.q
         levels = [len(queue.items) for queue in pe.gates.queues]
         weights = first is not None and not first.item.marker
@@ -160,6 +161,7 @@ class Rig(NetworkRig):
     @staticmethod
     def _waits(pe: stepped.Pe) -> bool:
         selector = pe.selector
+        assert isinstance(pe.gates, stepped.Lanes)
         if selector.s1.q is None or selector.s2.q is not None or selector.s3.q is not None:
             return False
         return selector.s1.q.item.marker and pe.gates.s4.q is None and pe.gates.issues()

@@ -106,14 +106,15 @@ class Model:
         known = {"bias_unit": self.bias, "header": self.header}
         bench.check(found, {name: value for name, value in known.items() if value is not None})
         shown = [-1 if value is None else value for value in self.shown]
-        for way, value in enumerate(shown):
+        for way, wanted in enumerate(shown):
             at = found["weights"] >> 16 * way & 0xFFFF
-            assert value in {-1, at}, f"cycle {bench.now - 1}: weight {way} is {at}, not {value}"
+            assert wanted in {-1, at}, f"cycle {bench.now - 1}: weight {way} is {at}, not {wanted}"
         self._cover(write, reads, header, fetch, bias)
         # What is read in the cycle of its write is not defined.
         for address in [*reads.values(), *([] if bias is None else [bias])]:
             bank = address % self.ways
-            value = None if write is not None and write[0] == address else self.weights[address]
+            undefined = write is not None and write[0] == address
+            value = None if undefined else self.weights[address]
             last = self.weight_address.get(-1)
             self.weight_address[bank] = address
             if bias is not None:

@@ -171,39 +171,31 @@ class Writes:
     def __init__(self, arch: Arch) -> None:
         self.header: tuple[int, int, int, int] | None = None
         self.found: dict[str, dict[str, int]] = {}
-        self.wsps: list[list[int]] = [[], []]  # of the headers of a half's chunk
         base = (0, arch.weight_words)
-        self.weight = tuple(SimpleNamespace(write=self._weight(b)) for b in base)
+        self.base = base
+        self.patterns = tuple(SimpleNamespace(write=self._pattern) for _ in base)
         self.table = tuple(
             SimpleNamespace(write=self._line(half, b)) for half, b in enumerate(base)
         )
 
-    def _weight(self, base: int) -> Any:
-        def write(address: int, value: int) -> None:
-            self.found["weight_write"] = {"address": base + address, "data": value & 0xFFFF}
-
-        return write
+    def write_weight(self, half: int, address: int, value: int) -> None:
+        address += self.base[half]
+        self.found["weight_write"] = {"address": address, "data": value & 0xFFFF}
 
     def _line(self, half: int, base: int) -> Any:
-        def write(channel: int, line: tuple[int, ...]) -> None:
-            first, weight, headers, *_ = line
+        def write(channel: int, line: tuple[int, int, int]) -> None:
+            first, weight, headers = line
             fields = {"first": first, "headers": headers, "weight": base + weight}
-            # The channel's headers up to now, of which the last is written in this cycle.
-            pattern = 0
-            for wsp in self.wsps[half][first : first + headers]:
-                pattern |= wsp
-            self.found["table_write"] = {
-                "half": half,
-                "line": channel,
-                "data": cast(int, fields),
-                "pattern": pattern,
-            }
+            self.found["table_write"] = {"half": half, "line": channel, "data": cast(int, fields)}
 
         return write
 
+    def _pattern(self, channel: int, pattern: int) -> None:
+        """Written with the line; for K > 3 none is."""
+        assert self.found["table_write"]["line"] == channel
+        self.found["table_write"]["pattern"] = pattern
+
     def write_header(self, half: int, index: int, value: int, kernel: int) -> None:
-        wsp = value & (1 << kernel * kernel) - 1
-        self.wsps[half] = [*self.wsps[half][:index], wsp]
         self.found["header_write"] = {
             "half": half,
             "unit": index * HEADER_UNITS[kernel],
@@ -342,8 +334,6 @@ class Model:
             written = self.writes.found["table_write"]
             written["line"] += self.chunk.lead
             written["data"] = cast(int, self.line(cast(dict[str, int], written["data"])))
-            if self.chunk.side > FILTER_SIDE:
-                del written["pattern"]
 
     def line(self, channel: dict[str, int]) -> dict[str, int]:
         assert self.chunk is not None
@@ -420,7 +410,7 @@ class Model:
         )
         cover(
             "a pattern of another header than the last",
-            pattern & ~self.writes.wsps[chunk.half][-1] if pattern else 0,
+            pattern & ~wrote["header_write"]["data"] if pattern else 0,
         )
         cover("kernel ended by the next", closes and opens)
         cover("last token opens its kernel", closes and opens and after.flush)

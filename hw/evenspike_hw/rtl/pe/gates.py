@@ -16,7 +16,8 @@ class Gates(wiring.Component):
     weight: signed. mask: bit t = a spike at timestep t.
     addends: for each timestep the weight, or 0 without a spike.
 
-    Combinational: no latency, one weight a cycle (docs/timing.md, "Selector, gates and accumulators").
+    Combinational: no latency, one weight a cycle (docs/timing.md, "Selector, gates and
+    accumulators").
     """
 
     def __init__(self, arch: Arch) -> None:

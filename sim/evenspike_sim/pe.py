@@ -92,7 +92,9 @@ class Stages:
     issues: I64 = field(init=False)
     """[pes, lanes, lane_depth], ring: issues of each lane"""
     worked: I64 = field(init=False)
-    """[pes, .], ring: cycles in which a lane of the PE has issued, at their remainder"""
+    """[pes, 2 * lane_depth], ring: cycles in which any lane of the PE has issued"""
+    skew: I64 = field(init=False)
+    """[accumulators]: the lane of each row's psum 0; that of psum t is this XOR t"""
     busy: I64 = field(init=False)
     counts: I64 = field(init=False)
     overflow: npt.NDArray[np.uint8] = field(init=False)
@@ -111,17 +113,29 @@ class Stages:
         self.selections[:, :, 0] = NEVER
         self.lanes = np.zeros((pes, lanes, 2), dtype=np.int64)
         self.issues = np.zeros((pes, lanes, arch.lane_depth), dtype=np.int64)
-        self.worked = np.full((pes, arch.lane_depth + 2), NEVER, dtype=np.int64)
+        self.worked = np.full((pes, 2 * arch.lane_depth), NEVER, dtype=np.int64)
         self.busy = np.zeros(pes, dtype=np.int64)
         self.counts = np.zeros(len(Count), dtype=np.int64)
         self.overflow = np.zeros((2, pes), dtype=np.uint8)
         self.accumulators = np.zeros((pes, arch.accumulators, arch.timesteps), dtype=np.int32)
+        self.skew = _skew(arch)
 
     @property
     def gate(self) -> I64:
         """Cycle in which each PE has issued its last marker."""
         found: I64 = self.pe[:, At.SELECT].copy()
         return found
+
+
+def _skew(arch: Arch) -> I64:
+    """The XOR of the digits of each row to the base of the number of lanes."""
+    rows = np.arange(arch.accumulators)
+    found = np.zeros_like(rows)
+    bits = (arch.banks - 1).bit_length()
+    while bits and rows.any():
+        found ^= rows & (arch.banks - 1)
+        rows = rows >> bits
+    return found
 
 
 @dataclass(frozen=True)
@@ -183,10 +197,13 @@ def _pop(pe: int, cycle: int, resume: int, at: I64, pops: I64) -> None:
 @nb.njit(cache=True, nogil=True)
 def _fetch(pe: int, earliest: int, at: I64, returned: I64) -> int:
     """A fetch with the credit that came back first; returns which."""
-    chosen = 0
-    for number in range(1, returned.shape[1]):
-        if returned[pe, number] < returned[pe, chosen]:
-            chosen = number
+    chosen, number = 0, 0
+    first = returned[pe, 0]
+    # Any that is back in time serves.
+    while first >= earliest and number + 1 < returned.shape[1]:
+        number += 1
+        if returned[pe, number] < first:
+            chosen, first = number, returned[pe, number]
     at[pe, FETCH] = max(earliest, returned[pe, chosen] + 1)
     return chosen
 
@@ -201,59 +218,63 @@ def _load(pe: int, credit: int, at: I64, returned: I64) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def _lane(row: int, lanes: int) -> int:
-    """The lane of a row's psum 0; that of psum t is this XOR t."""
-    found = 0
-    while lanes > 1 and row > 0:
-        found ^= row % lanes
-        row //= lanes
-    return found
-
-
-@nb.njit(cache=True, nogil=True)
 def _select(pe: int, cycle: int, selections: I64, lanes: I64, issues: I64) -> int:
     """First cycle from `cycle` on in which S1 selects: each lane has room, beside what it has, for
     all that is in flight and this.
     """
-    depth = issues.shape[2]
-    room = depth - WAYS * (IN_FLIGHT + 1)
+    wrap = issues.shape[2] - 1  # a lane's depth is a power of two
+    room = wrap + 1 - WAYS * (IN_FLIGHT + 1)
     lane = 0
     while lane < lanes.shape[1]:
         there = lanes[pe, lane, 1]
+        # Most often there is room for what is in flight, too.
+        makes_room = there - room - 1  # the number of an issue
+        if makes_room < 0 or issues[pe, lane, makes_room & wrap] < cycle:
+            lane += 1
+            continue
         for number in range(IN_FLIGHT):
             if selections[pe, number, 0] >= cycle - IN_FLIGHT:
-                there -= selections[pe, number, 1 + lane]
-        makes_room = there - room - 1  # the number of an issue
-        if makes_room >= 0 and issues[pe, lane, makes_room % depth] >= cycle:
+                makes_room -= selections[pe, number, 1 + lane]
+        if makes_room < 0 or issues[pe, lane, makes_room & wrap] < cycle:
+            lane += 1
+        else:
             cycle += 1
             lane = 0
-        else:
-            lane += 1
-    for number in range(IN_FLIGHT - 1, 0, -1):
-        selections[pe, number] = selections[pe, number - 1]
-    selections[pe, 0] = 0
+    for column in range(selections.shape[2]):
+        for number in range(IN_FLIGHT - 1, 0, -1):
+            selections[pe, number, column] = selections[pe, number - 1, column]
+        selections[pe, 0, column] = 0
     selections[pe, 0, 0] = cycle
     return cycle
 
 
 @nb.njit(cache=True, nogil=True)
 def _issue(
-    pe: int, row: int, mask: int, selections: I64, lanes: I64, issues: I64, worked: I64, busy: I64
+    pe: int,
+    first: int,
+    mask: int,
+    selections: I64,
+    lanes: I64,
+    issues: I64,
+    worked: I64,
+    busy: I64,
 ) -> None:
-    """A weight of the latest selection: the lane of each timestep that fires issues it."""
-    first, depth = _lane(row, lanes.shape[1]), issues.shape[2]
+    """A weight of the latest selection: the lane of each timestep that fires issues it.
+
+    first: the lane of its row's psum 0.
+    """
+    wrap, around = issues.shape[2] - 1, worked.shape[1] - 1
     written = selections[pe, 0, 0] + IN_FLIGHT
     for time in range(lanes.shape[1]):
         if mask >> time & 1:
             lane = first ^ time
             cycle = max(lanes[pe, lane, 0], written) + 1
-            issues[pe, lane, lanes[pe, lane, 1] % depth] = cycle
+            issues[pe, lane, lanes[pe, lane, 1] & wrap] = cycle
             lanes[pe, lane, 0] = cycle
             lanes[pe, lane, 1] += 1
             selections[pe, 0, 1 + lane] += 1
-            place = cycle % worked.shape[1]
-            if worked[pe, place] != cycle:
-                worked[pe, place] = cycle
+            if worked[pe, cycle & around] != cycle:
+                worked[pe, cycle & around] = cycle
                 busy[pe] += 1
 
 
@@ -322,6 +343,7 @@ def run_chunk(
     lanes: I64,
     issues: I64,
     worked: I64,
+    skew: I64,
     busy: I64,
     counts: I64,
     overflow: npt.NDArray[np.uint8],
@@ -335,12 +357,12 @@ def run_chunk(
     pes = pops.shape[0]
     pairs = lanes.shape[1] > 0
     banks = 2 if pairs else 1
-    following = np.zeros(2, dtype=np.int64)
+    odd = banks - 1  # the bit of an address that says which
     row_out = np.zeros(kernel, dtype=np.int64)
     column_out = np.zeros(kernel, dtype=np.int64)
-    # Of a fetch: the accumulator row and the address of each matched weight.
-    found_row = np.zeros(fetch_units * kernel**2, dtype=np.int64)
-    found_word = np.zeros(fetch_units * kernel**2, dtype=np.int64)
+    # Of a fetch, by banks of the weights: the row and the address of each match.
+    found_row = np.zeros((banks, fetch_units * kernel**2), dtype=np.int64)
+    found_word = np.zeros((banks, fetch_units * kernel**2), dtype=np.int64)
     apu[0] = max(apu[0], start + DECODE_LATENCY - 1)
     for row in range(row_low, row_high):
         y = row // average
@@ -359,19 +381,8 @@ def run_chunk(
                 apu[0] = decoded
                 counts[0] += 1
                 column = int(columns[block, row, entry])
-                positions = np.int64(0)
-                if column_low <= column < column_high:
-                    x = column // average
-                    for s in range(kernel):
-                        away = x - offset_x - s
-                        out = away // stride - tile_x
-                        if away >= 0 and away % stride == 0 and 0 <= out < tile_w:
-                            column_out[s] = out
-                            for r in range(kernel):
-                                if row_bits >> r & 1:
-                                    positions |= np.int64(1) << (r * kernel + s)
                 wanted = False
-                if positions:
+                if column_low <= column < column_high:
                     for lane in range(pes):
                         channel = block * pes + lane
                         if first <= channel < end and masks[block, row, entry, lane]:
@@ -382,7 +393,18 @@ def run_chunk(
                                     break
                         if wanted:
                             break
-                if not wanted:
+                positions = np.int64(0)
+                if wanted:
+                    x = column // average
+                    for s in range(kernel):
+                        away = x - offset_x - s
+                        out = away // stride - tile_x
+                        if away >= 0 and away % stride == 0 and 0 <= out < tile_w:
+                            column_out[s] = out
+                            for r in range(kernel):
+                                if row_bits >> r & 1:
+                                    positions |= np.int64(1) << (r * kernel + s)
+                if positions == 0:
                     # Dropped: silent in the wanted lanes, of no position, of no use to any PE.
                     apu[1] = decoded + 1
                     continue
@@ -428,7 +450,7 @@ def run_chunk(
                             counts[3] += 1
                             enter = at[pe, FETCH] + 1
                             unit = (unit // fetch_units + 1) * fetch_units
-                            matched = 0
+                            found, found_odd = 0, 0
                             while index < high and (index + 1) * header_units <= unit:
                                 pattern = wsp[pe, index]
                                 hits = pattern & positions
@@ -437,44 +459,46 @@ def run_chunk(
                                 pid = 0
                                 while hits:
                                     if hits & 1:
-                                        found_row[matched] = (
+                                        neuron = (
                                             base
                                             | row_out[pid // kernel] << log_width
                                             | column_out[pid % kernel]
                                         )
-                                        found_word[matched] = word
-                                        matched += 1
+                                        if word & odd:
+                                            found_row[1, found_odd] = neuron
+                                            found_word[1, found_odd] = word
+                                            found_odd += 1
+                                        else:
+                                            found_row[0, found] = neuron
+                                            found_word[0, found] = word
+                                            found += 1
                                     word += pattern & 1
                                     pattern >>= 1
                                     hits >>= 1
                                     pid += 1
                                 index += 1
+                            matched = found + found_odd
                             if matched == 0:
                                 returned[pe, credit] = at[pe, FETCH] + 2
                                 continue
                             counts[4] += matched
                             counts[8] += 1
                             selected = _load(pe, credit, at, returned)
-                            left = matched
-                            # Matches of even and odd addresses: the next of each bank.
-                            following[0], following[1] = 0, 0
-                            while left:
-                                selected = _select(pe, selected + 1, selections, lanes, issues)
-                                if not pairs:
+                            for number in range(max(found, found_odd)):
+                                selected += 1
+                                if pairs:
+                                    selected = _select(pe, selected, selections, lanes, issues)
+                                else:
+                                    selections[pe, 0, 0] = selected
                                     busy[pe] += 1
                                 for bank in range(banks):
-                                    one = following[bank]
-                                    while one < matched and found_word[one] % banks != bank:
-                                        one += 1
-                                    following[bank] = one + 1
-                                    if one >= matched:
+                                    if number >= (found_odd if bank else found):
                                         continue
-                                    left -= 1
-                                    neuron = found_row[one]
+                                    neuron = found_row[bank, number]
                                     if pairs:
                                         _issue(
                                             pe,
-                                            neuron,
+                                            skew[neuron],
                                             mask,
                                             selections,
                                             lanes,
@@ -485,7 +509,7 @@ def run_chunk(
                                     _accumulate(
                                         pe,
                                         neuron,
-                                        weights[pe, found_word[one]],
+                                        weights[pe, found_word[bank, number]],
                                         mask,
                                         counts,
                                         overflow,
@@ -556,6 +580,7 @@ def broadcast(
         stages.lanes,
         stages.issues,
         stages.worked,
+        stages.skew,
         stages.busy,
         stages.counts,
         stages.overflow,

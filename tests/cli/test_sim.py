@@ -384,7 +384,7 @@ def test_bench_measures_and_writes(cli: Cli, ticket: Path, tmp_path: Path) -> No
     out = tmp_path / "bench"
     done = cli("bench", "--model", ticket, "--images", 2, "--sweep", "--out", out)
     assert (done.status, done.err) == (0, "")
-    assert files(out) == ["speed.json", "sweep.json", "trace.json"]
+    assert files(out) == ["resnet19.json", "speed.json", "sweep.json", "trace.json"]
     trace, sweep, speed = (
         json.loads((out / f"{name}.json").read_text()) for name in ("trace", "sweep", "speed")
     )

@@ -35,7 +35,14 @@ from tests.helpers.networks import random_pixels, random_program
 
 ARCHS = {
     "packed": Arch(),
-    "small": Arch(pes=4, timesteps=8, accumulators=16, spike_entries=1 << 14, memory_latency=3),
+    "small": Arch(
+        pes=4,
+        timesteps=8,
+        accumulators=16,
+        lane_depth=8,
+        spike_entries=1 << 14,
+        memory_latency=3,
+    ),
     "tight": Arch(
         pes=8,
         timesteps=4,
@@ -45,6 +52,7 @@ ARCHS = {
         chunk_blocks=1,
         fifo_depth=1,
         match_depth=1,
+        issue=1,
         slots=4,
         memory_latency=1,
         stream_depth=8,
@@ -60,6 +68,7 @@ ARCHS = {
         chunk_blocks=32,
         fifo_depth=7,
         match_depth=2,
+        lane_depth=16,
         spike_entries=1 << 16,
         table_words=1 << 14,
         kernel_max=3,
@@ -71,9 +80,23 @@ ARCHS = {
         chunk_blocks=2,
         slots=2,
         fifo_depth=16,
+        match_depth=4,
         memory_latency=9,
         spike_entries=1 << 13,
         kernel_max=5,
+    ),
+    "narrow": Arch(
+        pes=2,
+        timesteps=5,
+        accumulators=128,
+        header_words=129,
+        fifo_depth=2,
+        match_depth=3,
+        issue=1,
+        slots=16,
+        spike_entries=1 << 15,
+        table_words=1 << 13,
+        kernel_max=3,
     ),
 }
 """Few, since each is compiled; what they do not vary, the models' own tests do."""

@@ -71,36 +71,15 @@ def _check_layer(
     active = np.zeros((groups, lanes.size, *masks.shape[1:]), dtype=np.bool_)
     neurons_in = np.array([m != 0 for m in _groups(masks, groups)])
     active[:, lanes >= 0] = neurons_in[:, lanes[lanes >= 0]]
-    kernels, held, patterns = _held(plan, segment.weights != 0, lanes)
-    rows, columns = _connected(layer, *masks.shape[1:])
-    reached = np.asarray(rows.any(axis=1))[:, None] & np.asarray(columns.any(axis=1))
-    reaching = active & reached
-    broadcast = int((held > 0).sum(axis=(0, 1)) @ reaching.sum((0, 2, 3)))
-    # Activations of a channel by the kernel positions that connect them, and those a PE can match.
-    matching = np.einsum("npcrs,yr,xs->npcyx", patterns.astype(int), rows * 1, columns * 1) > 0
-    pushes = broadcast if segment.kernel > 3 else int((matching * active.sum(axis=0)).sum())
-    actions = run.actions
-    neurons = layer.filters * layer.size[0] * layer.size[1]
+    alive = np.zeros((layer.filters, lanes.size, *segment.weights.shape[2:]), dtype=np.bool_)
+    alive[:, lanes >= 0] = segment.weights[:, lanes[lanes >= 0]] != 0  # in the source's order
+    actions, neurons = run.actions, layer.filters * layer.size[0] * layer.size[1]
     slots = sum(plan.slots_used(n) for n in range(plan.passes))
     drained = groups * slots * ARCH.pes * layer.size[0] * layer.size[1]
-    assert actions["filter"] == broadcast
-    assert actions["fifo_push"] == actions["fifo_pop"] == actions["table_read"] == pushes
-    assert actions["accumulator_read"] == actions["accumulator_write"]
-    matched = actions["select"]
-    if issue == 1:
-        assert actions["accumulator_read"] == matched + drained
-        assert actions["and_gate"] == matched * ARCH.timesteps
-        assert actions["lane_push"] == actions["lane_pop"] == 0
-    else:
-        assert actions["accumulator_read"] == run.accumulations + drained * ARCH.timesteps
-        assert actions["and_gate"] == 0
-        assert actions["lane_push"] == actions["lane_pop"] == run.accumulations
-    assert actions["scratchpad_read"] == matched + groups * BIAS_WORDS * slots * ARCH.pes
     spiking = layer.readout is not Readout.PSUM
     assert actions["lif_step"] == (neurons * timesteps if spiking else 0)
-    assert actions["table_write"] == int((held > 0).sum())
     biases = BIAS_WORDS * plan.passes * plan.slots * ARCH.pes
-    headers = int(kernels.sum()) * HEADER_UNITS[segment.kernel]
+    headers = int(alive.any(axis=(2, 3)).sum()) * HEADER_UNITS[segment.kernel]
     assert actions["scratchpad_write"] == layer.nnz + headers + biases
     assert actions["memory_word"] == run.words_loaded + (
         groups * ARCH.logit_words * plan.blocks.shape[0] if layer.last else 0
@@ -109,30 +88,55 @@ def _check_layer(
     spikes = reference.timestep_planes(masks, timesteps)
     assert actions["accumulate"] == run.accumulations
     assert run.accumulations == reference.convolve(spikes, ones, layer.size).sum()
-    neuron = neurons_in.astype(np.uint8)
-    assert matched == reference.convolve(neuron, ones, layer.size).sum()
-    assert run.busy.sum() == matched if issue == 1 else run.busy.sum() <= run.accumulations
-    assert actions["header_read"] >= pushes
+    matched = actions["select"]
+    assert matched == reference.convolve(neurons_in.astype(np.uint8), ones, layer.size).sum()
+    assert actions["scratchpad_read"] == matched + groups * BIAS_WORDS * slots * ARCH.pes
+    _check_filter(layer, plan, active, alive, actions)
+    _check_accumulators(run, drained, issue)
     _check_matching(actions, run.words_loaded, segment.kernel, 2 * issue)
 
 
-def _held(
-    plan: LayerMapping, weights: npt.NDArray[np.bool_], lanes: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Which kernels a filter has; and of each PE and channel the kernels, and the positions with a
-    weight in any of them. Channels are in the source's order.
-    """
-    alive = np.zeros((weights.shape[0], lanes.size, *weights.shape[2:]), dtype=np.bool_)
-    alive[:, lanes >= 0] = weights[:, lanes[lanes >= 0]]
-    kernels: npt.NDArray[np.bool_] = np.asarray(alive.any(axis=(2, 3)))
-    held = np.zeros((plan.passes, ARCH.pes, lanes.size), dtype=np.int64)
-    patterns = np.zeros((plan.passes, ARCH.pes, *alive.shape[1:]), dtype=np.bool_)
+def _check_filter(
+    layer: Layer,
+    plan: LayerMapping,
+    active: npt.NDArray[np.bool_],
+    alive: npt.NDArray[np.bool_],
+    actions: dict[str, int],
+) -> None:
+    """active: [groups, channels, H, W] of the source. alive: [filters, channels, K, K]."""
+    # Of each PE and channel: the kernel positions where any of its filters has a weight.
+    patterns = np.zeros((plan.passes, ARCH.pes, *alive.shape[1:]), dtype=np.int64)
     for number, slot, pe in np.ndindex(plan.passes, plan.slots, ARCH.pes):
         filter_ = plan.assignment[number, slot, pe]
         if filter_ >= 0:
-            held[number, pe] += kernels[filter_]
             patterns[number, pe] |= alive[filter_]
-    return kernels, held, patterns
+    held = patterns.any(axis=(3, 4))
+    rows, columns = _connected(layer, *active.shape[2:])
+    reaching = active & (rows.any(axis=1, keepdims=True) & columns.any(axis=1))
+    broadcast = int(held.sum(axis=(0, 1)) @ reaching.sum((0, 2, 3)))
+    matching = np.einsum("npcrs,yr,xs->npcyx", patterns, rows * 1, columns * 1) > 0
+    passed = int((matching * active.sum(axis=0)).sum())
+    pushes = broadcast if layer.segments[0].kernel > 3 else passed
+    assert actions["table_write"] == int(held.sum())
+    assert actions["filter"] == broadcast
+    assert actions["fifo_push"] == actions["fifo_pop"] == actions["table_read"] == pushes
+    assert actions["header_read"] >= pushes
+
+
+def _check_accumulators(run: LayerRun, drained: int, issue: int) -> None:
+    """drained: rows, each of which is read once and written once."""
+    actions, matched = run.actions, run.actions["select"]
+    assert actions["accumulator_read"] == actions["accumulator_write"]
+    if issue == 1:
+        assert run.busy.sum() == matched
+        assert actions["accumulator_read"] == matched + drained
+        assert actions["and_gate"] == matched * ARCH.timesteps
+        assert actions["lane_push"] == actions["lane_pop"] == 0
+    else:
+        assert run.busy.sum() <= run.accumulations <= run.busy.sum() * ARCH.banks
+        assert actions["accumulator_read"] == run.accumulations + drained * ARCH.timesteps
+        assert actions["and_gate"] == 0
+        assert actions["lane_push"] == actions["lane_pop"] == run.accumulations
 
 
 def _check_cycles(actions: dict[str, int], cycles: int) -> None:

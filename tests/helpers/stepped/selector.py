@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Weight:
-    """A matched weight: its address in the weight bank, and the accumulators' row."""
+    """A matched weight: its address in its half of the weight bank, and the accumulators' row."""
 
     address: int
     row: int
@@ -56,8 +56,11 @@ class Selector:
             return None
         if self.issue == 1:
             return Selection(held.item, held.weights[:1]), held.weights[1:]
+        # In the weight bank, where half 1 follows half 0.
+        base = held.item.work.half * self.pe.machine.arch.weight_words
         first = [
-            next((w for w in held.weights if w.address % 2 == parity), None) for parity in (0, 1)
+            next((w for w in held.weights if (base + w.address) % 2 == parity), None)
+            for parity in (0, 1)
         ]
         chosen = tuple(w for w in first if w is not None)
         return Selection(held.item, chosen), tuple(w for w in held.weights if w not in chosen)

@@ -248,7 +248,8 @@ def test_a_run_that_stops_names_its_layer_and_the_next_is_right() -> None:
     client.load(packed)
     client.write_memory(LAYER_WORDS, np.zeros(LAYER_WORDS, dtype=np.uint64))
     client.write_register(Register.CONTROL, FILL)
-    with pytest.raises(EvenspikeError, match=r"stopped .* at layer layer1 \(number 1\)"):
+    message = r"stopped at layer layer1 \(number 1\), fault TIMESTEPS: the last group has no"
+    with pytest.raises(EvenspikeError, match=message):
         client.run(spikes_of(SEED))
     client.read_register(Register.CYCLES)
     assert line.lamps == (0, 1)

@@ -24,9 +24,10 @@ from evenspike_hw.board.bridge import (
 from evenspike_hw.engine.host import Masks, MemoryMap, input_words
 from evenspike_hw.engine.results import Buffers
 from evenspike_hw.rtl import descriptor
-from evenspike_hw.rtl.registers import Register, Status
+from evenspike_hw.rtl.faults import Fault
+from evenspike_hw.rtl.registers import CONTROL, Register, Status
 
-START, FILL = 1, 2
+START, FILL, ABORT = (1 << CONTROL[name][0] for name in ("START", "FILL", "ABORT"))
 """What is written to CONTROL."""
 
 SECONDS = 10.0
@@ -100,6 +101,14 @@ class Client:
         while self._line.read(LONGEST):
             pass
 
+    def abort(self, seconds: float = SECONDS) -> None:
+        """Ends whatever the accelerator is at; the next inference is none the worse.
+
+        seconds: that cleaning up may take. A table that was being filled has to be loaded anew.
+        """
+        self.write_register(Register.CONTROL, ABORT)
+        self._wait("in an abort", seconds)
+
     # Networks.
 
     def load(self, packed: Packed, seconds: float = SECONDS) -> None:
@@ -135,7 +144,8 @@ class Client:
         }.items():
             self.write_register(register, value)
         self.write_register(Register.CONTROL, FILL)
-        self._wait("filling its table", seconds)
+        if self._wait("filling its table", seconds) >> Status.ERROR & 1:
+            raise EvenspikeError(f"board: stopped filling its table, {self._fault()}")
         self._map = map_
 
     def run(self, masks: Masks, seconds: float = SECONDS) -> BoardRun:
@@ -157,8 +167,7 @@ class Client:
         if status >> Status.ERROR & 1:
             name = packed.layers[layer].name if layer < len(packed.layers) else "of no name"
             raise EvenspikeError(
-                f"board: stopped with its error bit at layer {name} (number {layer}): "
-                "bad descriptor"
+                f"board: stopped at layer {name} (number {layer}), {self._fault()}"
             )
         if not status >> Status.DONE & 1:
             raise EvenspikeError(f"board: no inference has been done, status {status:08x}")
@@ -172,6 +181,13 @@ class Client:
         return BoardRun(logits, cycles, bool(status >> Status.OVERFLOW & 1))
 
     # The line.
+
+    def _fault(self) -> str:
+        """Why it has stopped."""
+        code = self.read_register(Register.FAULT)
+        if code not in iter(Fault):
+            return f"fault {code}, which this client does not know"
+        return f"fault {Fault(code).name}: {Fault(code).meaning}"
 
     def _wait(self, what: str, seconds: float) -> int:
         """Waits until the accelerator is idle; returns its status."""

@@ -20,7 +20,7 @@ namespace {
 
 constexpr int STATES = 5;
 
-enum Register : uint32_t { CONTROL, INPUT, WEIGHTS, LOGITS, TABLE, TABLE_WORDS, PASS_BASE, FAULT = 9 };
+enum Register : uint32_t { CONTROL, INPUT, WEIGHTS, LOGITS, TABLE, TABLE_WORDS, PASS_BASE, FAULT = 9, WATCHDOG };
 enum Command : uint32_t { START = 1, FILL = 2, ABORT = 4 };
 enum Status : uint32_t { BUSY = 1, DONE = 2, ERROR = 4 };
 enum Result : int { FINISHED, REFUSED, STALLED, INTERRUPTED };
@@ -37,6 +37,8 @@ struct Job {
     uint64_t seed;
     // Cycles without any progress after which it is given up.
     uint64_t watchdog;
+    // Of the accelerator's own watchdog, as its register takes it.
+    uint32_t limit;
     // How the host breaks it off, if it does, and how many cycles behind the first command.
     uint32_t interrupt, interrupt_at;
     // From each layer: first entry of its spikes of group 0, and how many there is room for in each
@@ -112,6 +114,7 @@ class Machine {
             write(job, WEIGHTS, job.weights);
             write(job, LOGITS, job.logits);
             write(job, PASS_BASE, job.pass_base);
+            write(job, WATCHDOG, job.limit);
         }
         if (alive && job.table_words) {
             write(job, TABLE, job.table);

@@ -17,6 +17,7 @@ from evenspike_hw.engine.results import Buffers, LayerTrace
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.registers import Status
+from evenspike_hw.rtl.watchdog import LIMIT
 
 WATCHDOG = 20_000
 """Cycles in which nothing moves, after which a run is given up."""
@@ -63,7 +64,7 @@ class Waves:
 class Simulator:
     """The compiled RTL with a Packed in its memory; one object serves one thread.
 
-    trace: build with waveforms (see `run`).
+    trace: build with waveforms (see `run`). limit: of the accelerator's watchdog, may be changed.
 
     Raises EvenspikeError where the engine cannot be built, or the Packed does not fit the tables.
     """
@@ -71,6 +72,7 @@ class Simulator:
     def __init__(self, packed: Packed, *, trace: bool = False) -> None:
         self.packed = packed
         self.map = MemoryMap(packed, descriptor.encode(packed))
+        self.limit = LIMIT
         self._driver = compiled.load(compiled.build(packed.arch, trace=trace).library)
         self._machine = ctypes.c_void_p(self._driver.evenspike_new())
 
@@ -155,6 +157,7 @@ class Simulator:
             stall_from=memory.since,
             seed=memory.seed,
             watchdog=WATCHDOG,
+            limit=self.limit,
             interrupt=interrupt,
             interrupt_at=cycle,
             layers=len(self.packed.layers),

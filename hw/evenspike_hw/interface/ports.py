@@ -9,7 +9,7 @@ from evenspike_core.errors import EvenspikeError
 
 MEANING = {
     "clk": "clock; everything is at its rising edge",
-    "rst": "synchronous reset, high; it clears registers and no memory",
+    "rst": "synchronous reset, high; busy for some cycles behind it, which clear the accumulators",
     "bus": "a register access: bit 0 write, bits 4:1 address, bits 36:5 data to write",
     "read": "the register at the address of the cycle before",
     "request_valid": "a read of one word of memory is asked for",

@@ -99,18 +99,14 @@ class Control(wiring.Component):
         found = Signal(FAULT_BITS)
         m.d.comb += [
             self.busy.eq(phase != Phase.IDLE),
-            self.watches.eq(
-                (phase != Phase.IDLE) & (phase != Phase.CLEAN) & (phase != Phase.STOP)
-            ),
+            self.watches.eq((phase != Phase.IDLE) & (phase != Phase.CLEAN) & (phase != Phase.STOP)),
             self.fill_address.eq(self.filled),
             self.clear.row.eq(Mux(self.clear.enable, quiet, 0)),
         ]
         with m.Switch(phase):
             with m.Case(Phase.CLEAN):
                 # A row's second visit, in a new beginning, comes two cycles after its first.
-                m.d.comb += self.clear.enable.eq(
-                    (quiet < self.arch.accumulators) & ~self.answers
-                )
+                m.d.comb += self.clear.enable.eq((quiet < self.arch.accumulators) & ~self.answers)
                 m.d.sync += quiet.eq(quiet + 1)
                 with m.If(self.answers):
                     m.d.sync += quiet.eq(0)

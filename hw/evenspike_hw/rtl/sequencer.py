@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from evenspike_core.arch import CHUNK_WORDS, Arch
-from evenspike_hw.rtl.broadcasts import Broadcasts
 from evenspike_core.program import Readout
+from evenspike_hw.rtl.broadcasts import Broadcasts
 from evenspike_hw.rtl.descriptor import GROUPS_MAX, LAYER, LAYER_WORDS, READOUTS
 from evenspike_hw.rtl.faults import FAULT_BITS, Fault, first_fault
 from evenspike_hw.rtl.fetch import LAYER_BITS, Fetch

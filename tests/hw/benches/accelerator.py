@@ -172,8 +172,10 @@ class Rig:
         """After a reset. answers: the memory goes on to answer what was asked before it."""
         late: deque[tuple[int, int]] = deque()
         if answers:
-            late.extend((n * self.bench.random.randrange(3), word) for n, (_, word) in
-                        enumerate(self.answers))
+            late.extend(
+                (n * self.bench.random.randrange(3), word)
+                for n, (_, word) in enumerate(self.answers)
+            )
         self.answers = late
         self.stored = dict.fromkeys(STORED, 0) | {Register.WATCHDOG: 20}
         self.finished = self.overflow = False

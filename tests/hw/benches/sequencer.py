@@ -330,7 +330,10 @@ class Rig:
             given["chunks"] = 1
         while True:
             fields = layer(bench, 6, bench.random.choice((1, 3, 8)), **given, chunk_base=0)
-            if not faults(bench.arch, fields, number, 1 << 16) and sum(1 for _ in works(fields)) < 60:
+            if (
+                not faults(bench.arch, fields, number, 1 << 16)
+                and sum(1 for _ in works(fields)) < 60
+            ):
                 return fields
 
     def network(self, count: int, **given: Any) -> list[Layer]:

@@ -11,7 +11,7 @@ from tests.helpers.driver import Bench, test
 ARCH = Arch(pes=4)
 
 
-def component(arch: Arch) -> Watchdog:
+def component(_: Arch) -> Watchdog:
     return Watchdog()
 
 

@@ -12,6 +12,7 @@ pytest.importorskip("amaranth")
 
 from evenspike_core import reference
 from evenspike_core.arch import Arch
+from evenspike_core.compare import Divergence
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import choose
 from evenspike_core.pack import Packed, pack
@@ -60,7 +61,7 @@ def simulator() -> Iterator[Simulator]:
         yield found
 
 
-def is_right(simulator: Simulator) -> str | None:
+def is_right(simulator: Simulator) -> Divergence | None:
     """Runs the inference; None, or where it is not that of the cycle model."""
     return difference(PACKED, MODEL, simulator.run(MASKS), stalls=False)
 

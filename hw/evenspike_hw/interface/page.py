@@ -24,10 +24,10 @@ One clock. Every signal is sampled at its rising edge.
   {depth} are open. An answer cannot be held off: there is always room for it.
 - **Writes.** A word of results is written in each cycle in which `write_valid` is 1; it cannot be
   held off.
-- **Reset.** `rst` may come at any time. A memory that it does not reset may go on to answer what it
-  was asked before; the accelerator is busy until it has heard nothing of it for {quiet} cycles. With
-  longer gaps between these answers the host waits for the last of them before it starts. A request
-  that was not taken is gone after `rst`, `ABORT`, a fault or a start.
+- **Reset.** `rst` may come at any time. A memory that it does not reset may go on to answer what
+  it was asked before; the accelerator is busy until it has heard nothing of it for {quiet} cycles.
+  With longer gaps between these answers the host waits for the last of them before it starts. A
+  request that was not taken is gone after `rst`, `ABORT`, a fault or a start.
 - **Memory** is of 64-bit words, and all addresses count words.
 
 ## A run
@@ -39,10 +39,10 @@ One clock. Every signal is sampled at its rising edge.
 4. `DONE` says that it ended, `ERROR` that it stopped, `CYCLES` how long it took. The results lie at
    `LOGITS`. For the next input begin at 3.
 
-Behind `rst` it is busy for {quiet} cycles, in which it clears its accumulators; behind `ABORT` and a
-fault as well, and before them until the memory has given all that it owes. If it owes for ever, only
-`rst` helps. After `ABORT` and a fault the table is as it was, but for one that was being filled: that
-counts as empty, as it does after `rst`.
+Behind `rst` it is busy for {quiet} cycles, in which it clears its accumulators; behind `ABORT` and
+a fault as well, and before them until the memory has given all that it owes. If it owes for ever,
+only `rst` helps. After `ABORT` and a fault the table is as it was, but for one that was being
+filled: that counts as empty, as it does after `rst`.
 """
 
 _MADE = "Made by `evenspike verilog`."

@@ -35,8 +35,8 @@ class Accelerator(wiring.Component):
         order; there is always room for the answer.
     write_valid, write_address, write_data: the logits; taken in the same cycle.
 
-    `rst` clears registers and no memory. Behind it, an abort or a fault the accumulators are cleared
-    before the next command is taken (`evenspike_hw.rtl.control`).
+    `rst` clears registers and no memory. Behind it, an abort or a fault the accumulators are
+    cleared before the next command is taken (`evenspike_hw.rtl.control`).
 
     The rest says what happens inside, for counters and comparisons; a board leaves it open:
     running: from cycle 1 to the last write. number: of the layer. last_write: the layer ends.

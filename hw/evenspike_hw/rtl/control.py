@@ -91,7 +91,7 @@ class Control(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, platform: object) -> Module:  # noqa: PLR0915  (one state machine)
         m = Module()
         phase = Signal(Phase, init=Phase.CLEAN)
         left = Signal(FILL_BITS)

@@ -74,7 +74,7 @@ class Status(IntEnum):
     def meaning(self) -> str:
         """In words."""
         return {
-            Status.BUSY: "an inference runs, the table is being filled, or what was stopped is being cleaned up",
+            Status.BUSY: "it runs, fills the table, or cleans up behind what was stopped",
             Status.DONE: "an inference has ended since the last start",
             Status.ERROR: "stopped by itself since the last start, fill or abort; FAULT says why",
             Status.OVERFLOW: "a partial sum or a membrane has saturated since the last start",

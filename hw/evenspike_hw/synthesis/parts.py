@@ -72,7 +72,7 @@ PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
     "control": Control,
     "registers": Registers,
     "states": States,
-    "watchdog": Watchdog,
+    "watchdog": lambda _: Watchdog(),
 }
 """`fifo`: in front of each matcher. `queue`: of matches, in front of each selector."""
 

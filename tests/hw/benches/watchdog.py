@@ -25,7 +25,7 @@ class Rig:
 
     async def cycle(self, watches: int = 1, event: int = 0, limit: int = 3) -> None:
         bench = self.bench
-        barks = watches and limit > 0 and self.still >= 1 << limit
+        barks = bool(watches) and limit > 0 and self.still >= 1 << limit
         out = await bench.cycle(watches=watches, event=event, limit=limit)
         bench.check(out, {"barks": int(barks)})
         bench.cover("barks", barks)

@@ -250,6 +250,14 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "logit_writer": [
         ("the last word of a block is dropped", "left.eq(words)", "left.eq(words - 1)"),
+        (
+            "what waits is passed by",
+            "Mux(fifo.r.valid, fifo.r.payload, shift[:WORD_BITS])",
+            "shift[:WORD_BITS]",
+        ),
+        ("a word that waits is lost", "(fifo.r.valid | ~self.ready)", "fifo.r.valid"),
+        ("room for a block too many", "claimed != most", "claimed != most + 1"),
+        ("over with the last block's first word", "(at == words - 1)),", "(at == 0)),"),
     ],
     "tiles": [
         ("the last tile is not clipped", "Mux(ends_row, next_rows, tile_height)", "tile_height"),
@@ -341,7 +349,11 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             "phase == Phase.FILL) | (phase",
             "phase == Phase.IDLE) & (phase",
         ),
-        ("a fault is done", "~self.running & (self.fault == 0)", "~self.running"),
+        (
+            "a fault is done",
+            "~self.running & self.written & (self.fault == 0)",
+            "~self.running & self.written",
+        ),
         (
             "the watchdog outweighs a fault",
             "Mux(found != 0, found, Mux(self.barks, Fault.WATCHDOG, 0))",

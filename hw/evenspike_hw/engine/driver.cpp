@@ -223,7 +223,7 @@ class Machine {
     }
 
     bool step(Job &job, bool stalls) {
-        top->request_ready = !stalls;
+        top->request_ready = top->write_ready = !stalls;
         top->response_valid = 0;
         if (!stalls && !memory.answers.empty() && memory.answers.front().due <= now) {
             top->response_valid = 1;
@@ -233,6 +233,11 @@ class Machine {
         top->clk = 0;
         top->eval();
         bool progress = top->running && observe(job);
+        if (top->write_valid && top->write_ready) {  // the last ones may come when it runs no more
+            uint32_t at = top->write_address - job.logits;
+            if (at < job.logit_count) job.logit_words[at] = top->write_data;
+            progress = true;
+        }
         progress |= top->response_valid;
         if (top->request_valid && top->request_ready) {
             uint64_t address = top->request_address;
@@ -283,11 +288,6 @@ class Machine {
             uint64_t at = bits(top->count_write, 1, ENTRY_BITS) % ENTRIES;
             counts[at] = bits(top->count_write, 1 + ENTRY_BITS, MAP_BITS);
             if (windows < job.groups * job.room[layer]) job.closed[offset + windows++] = cycle;
-            progress = true;
-        }
-        if (top->write_valid) {
-            uint32_t at = top->write_address - job.logits;
-            if (at < job.logit_count) job.logit_words[at] = top->write_data;
             progress = true;
         }
         if (top->last_write) {

@@ -135,12 +135,17 @@ class _Driver:
         stalls = self.cycle >= self.memory.since and self.random.random() < self.memory.stall
         answers = not stalls and bool(self._answers) and self._answers[0][0] <= self._now
         ctx.set(top.request_ready, int(not stalls))
+        ctx.set(top.write_ready, int(not stalls))
         ctx.set(top.response_valid, int(answers))
         if answers:
             ctx.set(top.response, self._answers.popleft()[1])
         moves = answers
         if ctx.get(top.running):
             moves |= self._observe(ctx)
+        if ctx.get(top.write_valid) and not stalls:
+            at = ctx.get(top.write_address) - self.map.logits
+            self.results.logit_words[at] = ctx.get(top.write_data)
+            moves = True
         if ctx.get(top.request_valid) and not stalls:
             address = ctx.get(top.request_address)
             due = self._now + self.packed.arch.memory_latency
@@ -169,10 +174,6 @@ class _Driver:
             self._counts[count.address] = count.data
             results.closed[results.part(layer).start + self._windows] = self.cycle
             self._windows += 1
-            moves = True
-        if ctx.get(top.write_valid):
-            at = ctx.get(top.write_address) - self.map.logits
-            results.logit_words[at] = ctx.get(top.write_data)
             moves = True
         if ctx.get(top.last_write):
             self._close(ctx, layer)

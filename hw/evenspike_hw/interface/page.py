@@ -22,8 +22,8 @@ One clock. Every signal is sampled at its rising edge.
 - **Reads.** A request is taken in a cycle in which `request_valid` and `request_ready` are 1.
   Answers come in the order of the requests, in any later cycle, at most one a cycle, and at most
   {depth} are open. An answer cannot be held off: there is always room for it.
-- **Writes.** A word of results is written in each cycle in which `write_valid` is 1; it cannot be
-  held off.
+- **Writes.** A word of results is taken in a cycle in which `write_valid` and `write_ready` are 1.
+  Held off for long, the accelerator waits; it is busy until the last word was taken.
 - **Reset.** `rst` may come at any time. A memory that it does not reset may go on to answer what
   it was asked before; the accelerator is busy until it has heard nothing of it for {quiet} cycles.
   With longer gaps between these answers the host waits for the last of them before it starts. A

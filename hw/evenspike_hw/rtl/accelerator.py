@@ -33,7 +33,7 @@ class Accelerator(wiring.Component):
     bus, read: the registers (`evenspike_hw.rtl.registers`).
     request_valid, request_address, request_ready; response_valid, response: reads, answered in
         order; there is always room for the answer.
-    write_valid, write_address, write_data: the logits; taken in the same cycle.
+    write_valid, write_address, write_data, write_ready: the logits; a word stays until it is taken.
 
     `rst` clears registers and no memory. Behind it, an abort or a fault the accumulators are
     cleared before the next command is taken (`evenspike_hw.rtl.control`).
@@ -60,6 +60,7 @@ class Accelerator(wiring.Component):
                 "write_valid": Out(1),
                 "write_address": Out(ADDRESS_BITS),
                 "write_data": Out(WORD_BITS),
+                "write_ready": In(1),
                 "running": Out(1),
                 "number": Out(LAYER_BITS),
                 "last_write": Out(1),
@@ -119,6 +120,7 @@ class Accelerator(wiring.Component):
             control.word_valid.eq(port.word.valid),
             control.prepared.eq(port.prepared & loader.prepared & sequencer.prepared),
             control.running.eq(sequencer.running),
+            control.written.eq(logits.over),
             control.answers.eq(self.response_valid),
             control.fault.eq(Mux(sequencer.fault != 0, sequencer.fault, port.fault)),
             control.barks.eq(watchdog.barks),
@@ -132,7 +134,7 @@ class Accelerator(wiring.Component):
             | array.busy.any()
             | drain.drains
             | collector.count_write.enable
-            | logits.write.enable
+            | (logits.write.enable & self.write_ready)
             | sequencer.switched
         )
         m.d.comb += [
@@ -247,6 +249,9 @@ class Accelerator(wiring.Component):
             collector.resume.eq(spikes.resume),
             logits.start.eq(control.go),
             logits.base.eq(registers.logits),
+            logits.claim.eq(drain.claim),
+            drain.room.eq(logits.room),
+            logits.ready.eq(self.write_ready),
             logits.valid.eq(drain.logits),
             logits.logits.eq(array.logits),
             self.write_valid.eq(logits.write.enable),

@@ -45,9 +45,10 @@ class Control(wiring.Component):
     table_words: how many words the table gets. word_valid: one of them is there; it is taken.
     pending: the memory owes answers, which an inference that was stopped leaves behind.
     answers: the memory gives an answer in this cycle.
-    prepared: all blocks are. running: of the sequencer. fault: what a block has found that cannot
-        be run, a `Fault`; until `reset`. barks: of the watchdog, which `watches` while a command
-        waits for anything but the end of what was stopped.
+    prepared: all blocks are. running: of the sequencer. written: all results are.
+    fault: what a block has found that cannot be run, a `Fault`; until `reset`. barks: of the
+        watchdog, which `watches` while a command waits for anything but the end of what was
+        stopped.
     reset: clears the registers of the core (the memories keep what they hold), for a cycle or for
         as long as answers are pending.
     clear: a row of all PEs' accumulators to be read and cleared.
@@ -74,6 +75,7 @@ class Control(wiring.Component):
                 "answers": In(1),
                 "prepared": In(1),
                 "running": In(1),
+                "written": In(1),
                 "fault": In(FAULT_BITS),
                 "barks": In(1),
                 "watches": Out(1),
@@ -131,7 +133,7 @@ class Control(wiring.Component):
                     m.d.sync += phase.eq(Phase.RUN)
             with m.Case(Phase.RUN):
                 m.d.comb += found.eq(self.fault)
-                with m.If(~self.running & (self.fault == 0)):
+                with m.If(~self.running & self.written & (self.fault == 0)):
                     m.d.comb += self.done.eq(1)
                     m.d.sync += phase.eq(Phase.IDLE)
             with m.Case(Phase.RESET_FILL):

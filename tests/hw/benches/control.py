@@ -26,6 +26,7 @@ INPUTS = (
     "answers",
     "prepared",
     "running",
+    "written",
     "fault",
     "barks",
 )
@@ -145,7 +146,8 @@ class Model:
         ran = 0
         while True:
             drive = yield None
-            over = not drive["running"]
+            over = not drive["running"] and drive["written"]
+            self.cover("waits for its results", not drive["running"] and not drive["written"])
             done = int(over and not drive["fault"])
             self.cover("fault while it runs", drive["fault"] and not over)
             self.cover("fault that has ended it", drive["fault"] and over)
@@ -159,8 +161,8 @@ class Model:
         drive, left = {"pending": 1}, 0
         while drive["pending"]:
             drive = yield None
+            left, self.filled = drive["table_words"], 0  # whatever becomes of it
             yield {"reset": 1, "watches": 1}
-            left, self.filled = drive["table_words"], 0
             self.cover("fill waits for answers", drive["pending"])
         self.cover("table of no words", left == 0)
         self.cover("table of one word", left == 1)
@@ -195,7 +197,12 @@ class Rig:
 
     async def cycle(self, **drive: int) -> dict[str, int]:
         bench = self.bench
-        given: Drive = dict.fromkeys(INPUTS, 0) | {"table_words": bench.bits(FILL_BITS)} | drive
+        given: Drive = (
+            dict.fromkeys(INPUTS, 0)
+            | {"written": 1}
+            | {"table_words": bench.bits(FILL_BITS)}
+            | drive
+        )
         expected = self.model.step(given)
         out = await bench.cycle(**given)
         bench.check(out, expected)
@@ -288,6 +295,10 @@ async def tables(bench: Bench) -> None:
     for words in (0, 1, 2, 3, 0, 17):
         for gap in (0.0, 0.5):
             await made.table(words, gap)
+    await made.cycle(fill=1)
+    for n in range(5):
+        await made.cycle(table_words=9, barks=int(n == 4))
+    await made.settle()
     largest = bench.arch.table_words
     await made.table(largest, 0.001)
     for words in (largest + 1, (1 << FILL_BITS) - 1, 1 << FILL_BITS - 1):

@@ -349,11 +349,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             "phase == Phase.FILL) | (phase",
             "phase == Phase.IDLE) & (phase",
         ),
-        (
-            "a fault is done",
-            "~self.running & self.written & (self.fault == 0)",
-            "~self.running & self.written",
-        ),
+        ("a fault is done", "self.done.eq(0), ", ""),
+        ("results are not waited for", "~self.running & self.written", "~self.running"),
         (
             "the watchdog outweighs a fault",
             "Mux(found != 0, found, Mux(self.barks, Fault.WATCHDOG, 0))",

@@ -128,12 +128,12 @@ class Control(wiring.Component):
                 m.d.sync += phase.eq(Phase.WAIT)
             with m.Case(Phase.WAIT):
                 m.d.comb += found.eq(self.fault)
-                with m.If(self.prepared & (self.fault == 0)):
+                with m.If(self.prepared):
                     m.d.comb += self.go.eq(1)
                     m.d.sync += phase.eq(Phase.RUN)
             with m.Case(Phase.RUN):
                 m.d.comb += found.eq(self.fault)
-                with m.If(~self.running & self.written & (self.fault == 0)):
+                with m.If(~self.running & self.written):
                     m.d.comb += self.done.eq(1)
                     m.d.sync += phase.eq(Phase.IDLE)
             with m.Case(Phase.RESET_FILL):

@@ -295,6 +295,11 @@ async def tables(bench: Bench) -> None:
     for words in (0, 1, 2, 3, 0, 17):
         for gap in (0.0, 0.5):
             await made.table(words, gap)
+    for command in ("start", "fill"):
+        await made.cycle(**{command: 1})
+        for n in range(3):
+            await made.cycle(pending=1, barks=int(n == 2))
+        await made.settle()
     await made.cycle(fill=1)
     for n in range(5):
         await made.cycle(table_words=9, barks=int(n == 4))

@@ -54,7 +54,7 @@ async def every_limit(bench: Bench) -> None:
             await rig.cycle(limit=limit)
     await rig.cycle(watches=0)
     for event in (0, 1):
-        for at in range(7, 11):
+        for at in range(5, 11):
             for _ in range(at):
                 await rig.cycle()
             await rig.cycle(event=event, watches=event)

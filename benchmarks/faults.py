@@ -522,6 +522,12 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "port": [
         ("a credit too many", "(depth + 1), init=depth, name", "(depth + 2), init=depth + 1, name"),
+        ("a pass without repeats is read", "(following.repeats == 0)", "0"),
+        (
+            "a list one word too long",
+            "self.table_read.address >= self.filled",
+            "self.table_read.address > self.filled",
+        ),
         ("a pass is not repeated", "again.eq(taken & (left == 1) & (repeats != 1))", "again.eq(0)"),
         (
             "address goes on without the request being taken",
@@ -586,6 +592,14 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "logit_writer": [
         ("the last word of a block is dropped", "left.eq(words)", "left.eq(words - 1)"),
+        (
+            "what waits is passed by",
+            "Mux(fifo.r.valid, fifo.r.payload, shift[:WORD_BITS])",
+            "shift[:WORD_BITS]",
+        ),
+        ("a word that waits is lost", "(fifo.r.valid | ~self.ready)", "fifo.r.valid"),
+        ("room for a block too many", "claimed != most", "claimed != most + 1"),
+        ("over with the last block's first word", "(at == words - 1)),", "(at == 0)),"),
     ],
     "tiles": [
         ("the last tile is not clipped", "Mux(ends_row, next_rows, tile_height)", "tile_height"),
@@ -612,6 +626,13 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "broadcasts": [
         ("all groups read the first one's map", "chunk.entry + tile.offset", "chunk.entry"),
+        ("a chunk of no block is none", "(chunk.blocks == 0) |", "0 |"),
+        ("any kernel is the layer's", "~layer.kernels.bit_select(chunk.kernel, 1)", "0"),
+        (
+            "a chunk is looked at before it is there",
+            "Mux(arrived, unfit, 0)",
+            "Mux(arrives, unfit, 0)",
+        ),
         (
             "a chunk's second word is taken for a chunk",
             "self.chunk_address + CHUNK_WORDS",
@@ -643,7 +664,67 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("a tile's last row is left out", "(top | layer.pool) ==", "(top | layer.pool) + 2 >="),
         ("high and low half of a bias swapped", "(phase[0])", "(~phase[0])"),
     ],
+    "control": [
+        (
+            "an abort is ignored while it runs",
+            "self.abort | (self.stopped != 0)",
+            "self.stopped != 0",
+        ),
+        ("rows are not cleared behind an abort", "phase.eq(Phase.CLEAN)", "phase.eq(Phase.IDLE)"),
+        (
+            "the last row is not cleared",
+            "quiet < self.arch.accumulators",
+            "quiet + 1 < self.arch.accumulators",
+        ),
+        (
+            "an answer of before the reset is overlooked",
+            "with m.If(self.answers):",
+            "with m.If(0):",
+        ),
+        (
+            "a stop does not wait for answers",
+            "quiet.eq(0)\n                with m.If(~self.pending):",
+            "quiet.eq(0)\n                with m.If(1):",
+        ),
+        (
+            "a table that was filled in part counts",
+            "phase == Phase.FILL) | (phase",
+            "phase == Phase.IDLE) & (phase",
+        ),
+        ("a fault is done", "self.done.eq(0), ", ""),
+        ("results are not waited for", "~self.running & self.written", "~self.running"),
+        (
+            "the watchdog outweighs a fault",
+            "Mux(found != 0, found, Mux(self.barks, Fault.WATCHDOG, 0))",
+            "Mux(self.barks, Fault.WATCHDOG, found)",
+        ),
+    ],
+    "registers": [
+        (
+            "an abort waits until nothing runs",
+            "self.abort.eq(control & abort)",
+            "self.abort.eq(control & abort & ~self.busy)",
+        ),
+        ("a start in an abort", "control & ~self.busy & ~abort", "control & ~self.busy"),
+        ("the layer of a fault goes on", "Mux(fault != 0, layer, self.number)", "self.number"),
+        (
+            "a start keeps the fault",
+            "self.start | self.fill | self.abort",
+            "self.fill | self.abort",
+        ),
+    ],
+    "watchdog": [
+        ("an event is overlooked", "self.event | ~self.watches", "~self.watches"),
+        ("a limit of 0 is one", "(self.limit != 0) &", "1 &"),
+        ("counts while nobody waits", "self.event | ~self.watches", "self.event"),
+    ],
     "sequencer": [
+        ("a threshold of 0 is none", "(layer.threshold == 0)", "0"),
+        (
+            "a list of chunks one word too long",
+            "chunks_end > self.filled",
+            "chunks_end > self.filled + 1",
+        ),
         (
             "a half is freed after every round",
             "Mux(layer.chunks == 1, self.ends_pass, self.ends_round)",

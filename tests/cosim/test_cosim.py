@@ -123,9 +123,14 @@ def test_a_descriptor_that_cannot_run_stops_at_its_layer(
     words = with_fault(tables.words.tolist(), number, field)
     simulator.map.tables = replace(tables, words=np.array(words, dtype=np.uint64))
     name = packed.layers[number].name
-    message = rf"RTL: stopped with its error bit at layer {name} \(number {number}\), cycle \d+"
+    fault = FAULTS[field][1].name
+    message = rf"RTL: stopped at layer {name} \(number {number}\), cycle \d+, fault {fault}: "
     with pytest.raises(EvenspikeError, match=message):
         simulator.run(spikes_of(program))
+    simulator.map.tables = tables
+    if isinstance(simulator, Simulator):  # the other one is new in each run
+        runs = Accelerator(packed).run(spikes_of(program))
+        assert difference(packed, runs, simulator.run(spikes_of(program))) is None
 
 
 def test_overflow_sets_the_flag_of_its_pe() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evenspike_core.arch import HEADER_UNITS
-from evenspike_hw.rtl.descriptor import LAYER
+from evenspike_core.arch import HEADER_UNITS, Arch
+from evenspike_hw.rtl.descriptor import CHUNK, LAYER
+from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.layouts import ENTRY_BITS
 from tests.helpers.driver import Bench, unpack
 
@@ -44,7 +45,36 @@ def layer(bench: Bench, log_neurons: int, side: int, **given: Any) -> Layer:
         fields[name] = size + (size & least)
     if "slots_last" not in given:
         fields["slots_last"] = pick(1, (1 << slots) + 1)
+    fields.setdefault("kernels", pick(1, 4) | pick(4) << 2)  # one of 3 x 3 at most is there
     return noise(bench, **fields)
+
+
+def good_chunk(bench: Bench, layer: Layer, number: int) -> dict[str, Any]:
+    """Chunk `number` of a layer's list, such that it can be run."""
+    arch, pick = bench.arch, bench.random.randrange
+    sides = [code for code in range((arch.kernel_max + 1) // 2) if layer["kernels"] >> code & 1]
+    fields = {
+        "kernel": bench.random.choice(sides),
+        "log_slots": layer["log_slots"],
+        "lead": pick(arch.pes),
+        "biases": int(number == layer["chunks"] - 1),
+        "blocks": bench.random.choice((1, pick(1, arch.chunk_blocks + 1), arch.chunk_blocks)),
+    }
+    found: dict[str, Any] = unpack(CHUNK, bench.random.getrandbits(CHUNK.size))
+    return found | fields
+
+
+def chunk_fault(arch: Arch, layer: Layer, chunk: Mapping[str, Any], number: int) -> Fault:
+    """Why chunk `number` of the layer's list cannot be run."""
+    code = chunk["kernel"]
+    reasons = {
+        Fault.SLOTS: chunk["log_slots"] != layer["log_slots"],
+        Fault.KERNEL: not layer["kernels"] >> code & 1 or 2 * code + 1 > arch.kernel_max,
+        Fault.LEAD: chunk["lead"] >= arch.pes,
+        Fault.BIASES: bool(chunk["biases"]) != (number == layer["chunks"] - 1),
+        Fault.BLOCKS: not 1 <= chunk["blocks"] <= arch.chunk_blocks,
+    }
+    return min((fault for fault, met in reasons.items() if met), default=Fault.NONE)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from typing import Any
 
 from evenspike_core.arch import CHUNK_WORDS, Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
+from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.layouts import WORD_BITS, Layouts
 from tests.helpers.driver import pack
-from tests.helpers.layers import ENTRIES, Layer, Work, works
+from tests.helpers.layers import ENTRIES, Layer, Work, chunk_fault, works
 
 WORDS = -(-LAYER.size // WORD_BITS)
 CHUNK_MASK = (1 << CHUNK.size) - 1
@@ -84,9 +85,12 @@ class BroadcastModel:
 
     loads, rounds: given up, and ended, by the broadcasts that have started. chunks: of the layer's
     list. due: from this cycle on the next chunk is fetched. reads: the address read in this cycle.
+    fault: why the chunk that came in the cycle before cannot be run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        self.fault = Fault.NONE
         self.plan: Iterator[Work] = iter(())
         self.next: Work | None = None
         self.layer: Layer = {}
@@ -125,12 +129,17 @@ class BroadcastModel:
 
     def outputs(self) -> dict[str, int]:
         expected = {"chunk_read": int(self.reads is not None), "work": self.work}
+        expected["fault"] = int(self.fault)
         if self.reads is not None:
             expected["chunk_address"] = self.reads
         return expected
 
     def step(self, starts: bool, marker: bool, switched: bool) -> None:
         """From this cycle to the next."""
+        self.fault = Fault.NONE
+        if self.next is not None and self.now == self.due:
+            number = self.next.chunk
+            self.fault = chunk_fault(self.arch, self.layer, self.chunks[number], number)
         self.reads = None
         if switched and not self.layer["host"]:
             self.reads = self.layer["chunk_base"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import re
 import warnings
+from binascii import crc_hqx
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +27,7 @@ from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import choose
 from evenspike_core.pack import Packed, pack
-from evenspike_hw.board.bridge import BOARD, LONGEST, Bridge
+from evenspike_hw.board.bridge import BOARD, LONGEST, Bridge, Opcode
 from evenspike_hw.board.client import FILL, START, Client
 from evenspike_hw.board.memory import BoardMemory
 from evenspike_hw.board.system import System
@@ -56,6 +58,9 @@ SEED = 266
 """Of a network of three layers, of which two fire, with three filters in the last; one layer is
 carried from one group of timesteps to the other.
 """
+
+SENT, GOT = 528, 392
+"""Bits of the session of `test_no_flipped_bit_goes_unseen`."""
 
 DIVISOR = 4
 WORDS = 128
@@ -233,12 +238,12 @@ def test_a_network_over_the_uart_is_that_of_the_model(arch: Arch) -> None:
     # What is no status does not get to the lamps.
     client.write_register(Register.TABLE, (1 << 32) - 1)
     assert client.read_register(Register.TABLE) == (1 << 32) - 1
-    assert line.lit == 3, "the table, and two inferences"
+    assert line.lit == 4, "the reset, the table, and two inferences"
     # The registers answer while it runs.
     client.write_register(Register.CONTROL, START)
     first, second = (client.read_register(Register.CYCLES) for _ in range(2))
     assert 0 < first < second
-    assert line.lamps == (1, 0)
+    assert line.lit == 5
 
 
 def test_a_run_that_stops_names_its_layer_and_the_next_is_right() -> None:
@@ -248,7 +253,8 @@ def test_a_run_that_stops_names_its_layer_and_the_next_is_right() -> None:
     client.load(packed)
     client.write_memory(LAYER_WORDS, np.zeros(LAYER_WORDS, dtype=np.uint64))
     client.write_register(Register.CONTROL, FILL)
-    with pytest.raises(EvenspikeError, match=r"stopped .* at layer layer1 \(number 1\)"):
+    message = r"stopped at layer layer1 \(number 1\), fault TIMESTEPS: the last group has no"
+    with pytest.raises(EvenspikeError, match=message):
         client.run(spikes_of(SEED))
     client.read_register(Register.CYCLES)
     assert line.lamps == (0, 1)
@@ -302,9 +308,12 @@ def test_what_the_bridge_does_not_know_is_refused() -> None:
     line = ByteLine()
     client = Client(line)
     client.write_memory(0, np.arange(WORDS, dtype=np.uint64))
-    for opcode in (5, 0x7F, 0xFF):
-        line.write(bytes([opcode]))
-        assert line.read(2) == b"\x15"
+    for opcode in (1, 0x7F, 0xFF):
+        frame = bytes([opcode, 1, 2, 3, 4, 5])
+        line.write(frame + crc_hqx(frame, 0xFFFF).to_bytes(2, "big"))
+        assert line.read(4) == b"\x15" + crc_hqx(b"\x15", 0xFFFF).to_bytes(2, "big")
+        line.write(frame + b"\0\0")
+        assert line.read(4) == b"\x18" + crc_hqx(b"\x18", 0xFFFF).to_bytes(2, "big")
     for register in (17, 255):
         with pytest.raises(EvenspikeError, match=f"refuses READ_REGISTER {register:02x}"):
             client.read_register(register)
@@ -317,15 +326,82 @@ def test_what_the_bridge_does_not_know_is_refused() -> None:
 def test_a_command_that_was_cut_off_is_left_behind() -> None:
     line = ByteLine()
     client = Client(line)
-    assert LONGEST == 5 + 256 * 8
-    line.write(bytes([1, 0, 0, 0, 0, 255]) + bytes(8) * 3)
-    with pytest.raises(EvenspikeError, match="no answer to READ_REGISTER within"):
+    assert LONGEST == 256 * 8 + 2
+    frame = bytes([Opcode.WRITE_MEMORY, 0, 0, 0, 0, 255])
+    line.write(frame + crc_hqx(frame, 0xFFFF).to_bytes(2, "big"))
+    assert line.read(3)[0] == 6
+    line.write(bytes(8) * 3)
+    with pytest.raises(EvenspikeError, match=r"no answer to READ_REGISTER 08 .* within"):
         client.read_register(Register.DIGEST)
     client.synchronise()
-    line.write(bytes([3, Register.INPUT, 1]))
+    line.write(bytes([Opcode.WRITE_REGISTER, Register.INPUT, 1]))
     client.synchronise()
-    assert client.read_register(Register.INPUT) == 1
+    assert client.read_register(Register.INPUT) == 0
     assert client.read_register(Register.DIGEST) == int(ARCH.digest[:8], 16)
+
+
+class FlippedLine(ByteLine):
+    """Flips a bit of what the host sends, counted from when it is said so; keeps what it gets."""
+
+    def __init__(self) -> None:
+        super().__init__(words=16)
+        self.bit: int | None = None
+        self.got = b""
+
+    def write(self, data: bytes) -> None:
+        if self.bit is not None and self.bit < 8 * len(data):
+            data = flipped(data, self.bit)
+            self.bit = None
+        elif self.bit is not None:
+            self.bit -= 8 * len(data)
+        super().write(data)
+
+    def read(self, size: int) -> bytes:
+        data = super().read(size)
+        self.got += data
+        return data
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    return bytes(byte ^ (n == bit // 8) << bit % 8 for n, byte in enumerate(data))
+
+
+def session(client: Client) -> list[int]:
+    """A command of each kind, and those that ask for faults."""
+    client.write_register(Register.WEIGHTS, 0x01234567)
+    client.write_memory(3, np.array([1 << 63 | 5, 6], dtype=np.uint64))
+    return [*client.read_memory(2, 2).tolist(), client.read_register(Register.WEIGHTS)]
+
+
+def test_no_flipped_bit_goes_unseen() -> None:
+    """Each bit of each command and answer of a session: an error, and no word but the one that was
+    to be written is another; then the client goes on.
+    """
+    line = FlippedLine()
+    client = Client(line)
+    before = list(range(100, 116))
+    for bit in itertools.count():
+        client.write_memory(0, np.array(before, dtype=np.uint64))
+        client.write_register(Register.WEIGHTS, 7)
+        line.bit, line.got = bit, b""
+        try:
+            found = session(client)
+        except EvenspikeError:
+            seen = line.bit is None
+        else:
+            break
+        assert seen, f"an error without a flipped bit, before bit {bit}"
+        after = client.read_memory(0, 16).tolist()
+        assert after[:3] + after[5:] == before[:3] + before[5:], f"bit {bit}"
+        assert client.read_register(Register.WEIGHTS) in (7, 0x01234567)
+    assert line.bit is not None, f"nobody has seen bit {bit}"  # or the session is over before it
+    assert bit == SENT
+    assert found == [102, 1 << 63 | 5, 0x01234567]
+    assert session(Client(Replay(line.got))) == found
+    for bit in range(8 * len(line.got)):
+        with pytest.raises(EvenspikeError, match=r"damaged|is the line's speed|in answer to"):
+            session(Client(Replay(flipped(line.got, bit))))
+    assert 8 * len(line.got) == GOT
 
 
 # --- bad input -------------------------------------------------------------------------------
@@ -399,9 +475,11 @@ class Replay:
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        (b"", "no answer to READ_REGISTER within the line's timeout"),
-        (b"\x86abcd", "answers READ_REGISTER with 86, not with 06; is the line's speed"),
-        (b"\x06abc", "3 of 4 bytes in answer to READ_REGISTER"),
+        (b"", "no answer to READ_REGISTER 08 00 00 00 00 within the line's timeout"),
+        (b"\x86abcdef", "answers READ_REGISTER 08 00 00 00 00 with 86, not with 06; is the line's"),
+        (b"\x06abcde", "6 of 7 bytes in answer to READ_REGISTER"),
+        (b"\x06abcdef", "the answer to READ_REGISTER 08 00 00 00 00 is damaged: wrong checksum"),
+        (b"\x18ab", "the answer to READ_REGISTER 08 00 00 00 00 is damaged: wrong checksum"),
     ],
 )
 def test_a_line_that_is_none(answers: bytes, message: str) -> None:

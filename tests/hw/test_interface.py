@@ -26,6 +26,7 @@ from evenspike_hw.interface.header import header
 from evenspike_hw.interface.ports import ports
 from evenspike_hw.rtl.accelerator import Accelerator
 from evenspike_hw.rtl.descriptor import LAYER_WORDS, MEANING, RECORD_WORDS, RECORDS, encode
+from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.registers import Register
 
 SMALL = "packed,pes=2,timesteps=2,accumulators=16,table_words=128"
@@ -182,13 +183,18 @@ def line(big: str, field: Field) -> str:
 
 def test_the_header_has_the_registers(written: Path) -> None:
     text = (written / "evenspike.h").read_text()
+    page = (written / "evenspike.md").read_text()
     hardware = (Path(__file__).parents[2] / "docs" / "hardware.md").read_text(encoding="utf-8")
     for one in Register:
         assert f"#define EVENSPIKE_REG_{one.name} {one.value}\n" in text
-        assert f"| {one.value} | `{one.name}` |" in (written / "evenspike.md").read_text()
+        assert f"| {one.value} | `{one.name}` |" in page
         assert re.search(
             rf"^\| [0-9, ]*\b{one.value}\b[0-9, ]* \| [^|]*`{one.name}`", hardware, re.MULTILINE
         )
+    for fault in Fault:
+        assert f"#define EVENSPIKE_FAULT_{fault.name} {fault.value}\n" in text
+        assert f"| {fault.value} | `{fault.name}` | {fault.meaning} |" in page
+        assert f"| {fault.value} | `{fault.name}` | {fault.meaning} |" in hardware
     digest = re.search(r"EVENSPIKE_DIGEST UINT32_C\(0x([0-9a-f]{8})\)", text)
     assert digest is not None
     assert digest[1] == preset(SMALL).digest[:8]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from binascii import crc_hqx
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,8 @@ from evenspike_hw.board.bridge import (
     ACKNOWLEDGED,
     BOARD,
     BURST,
+    CHECK,
+    DAMAGED,
     FAULTS,
     LONGEST,
     REFUSED,
@@ -24,9 +27,10 @@ from evenspike_hw.board.bridge import (
 from evenspike_hw.engine.host import Masks, MemoryMap, input_words
 from evenspike_hw.engine.results import Buffers
 from evenspike_hw.rtl import descriptor
-from evenspike_hw.rtl.registers import Register, Status
+from evenspike_hw.rtl.faults import Fault
+from evenspike_hw.rtl.registers import CONTROL, Register, Status
 
-START, FILL = 1, 2
+START, FILL, ABORT = (1 << CONTROL[name][0] for name in ("START", "FILL", "ABORT"))
 """What is written to CONTROL."""
 
 SECONDS = 10.0
@@ -63,47 +67,60 @@ class Client:
     def __init__(self, transport: Transport) -> None:
         self._line = transport
         self._map: MemoryMap | None = None
+        self._lost = False  # what the board waits for is not known
 
     # Memory and registers.
 
     def write_memory(self, address: int, words: Words) -> None:
         for at in range(0, len(words), BURST):
             part = words[at : at + BURST]
-            head = _numbers((Opcode.WRITE_MEMORY, 1), (address + at, 4), (len(part) - 1, 1))
-            self._command(head + part.astype("<u8").tobytes(), 0)
+            self._command(Opcode.WRITE_MEMORY, (address + at, 4), (len(part) - 1, 1))
+            content = part.astype("<u8").tobytes()
+            self._line.write(content + _check(content))
+            self._answer(f"the words of {Opcode.WRITE_MEMORY.name}", 0)
         self._check_faults(f"{len(words)} words written from {address} on")
 
     def read_memory(self, address: int, count: int) -> Words:
         found = b""
         for at in range(0, count, BURST):
             size = min(BURST, count - at)
-            head = _numbers((Opcode.READ_MEMORY, 1), (address + at, 4), (size - 1, 1))
-            found += self._command(head, 8 * size)
+            found += self._command(
+                Opcode.READ_MEMORY, (address + at, 4), (size - 1, 1), answer=8 * size
+            )
         self._check_faults(f"{count} words read from {address} on")
         return np.frombuffer(found, dtype="<u8").astype(np.uint64)
 
     def write_register(self, number: int, value: int) -> None:
-        self._command(_numbers((Opcode.WRITE_REGISTER, 1), (number, 1), (value, 4)), 0)
+        self._command(Opcode.WRITE_REGISTER, (number, 1), (value, 4))
 
     def read_register(self, number: int) -> int:
-        return int.from_bytes(
-            self._command(_numbers((Opcode.READ_REGISTER, 1), (number, 1)), 4), "little"
-        )
+        found = self._command(Opcode.READ_REGISTER, (number, 1), (0, 4), answer=4)
+        return int.from_bytes(found, "little")
 
     def synchronise(self) -> None:
-        """Completes a command whose answer has not come, and forgets all answers.
+        """Completes a command whose answer has not come, and forgets all answers and faults.
 
         A command that writes is completed with zeros, so a Packed has to be loaded anew.
         """
         self._map = None
+        self._lost = False
         self._line.write(bytes(LONGEST))
         while self._line.read(LONGEST):
             pass
+        self.write_register(BOARD, (1 << FAULTS) - 1)
+
+    def abort(self, seconds: float = SECONDS) -> None:
+        """Ends whatever the accelerator is at; the next inference is none the worse.
+
+        seconds: that cleaning up may take. A table that was being filled has to be loaded anew.
+        """
+        self.write_register(Register.CONTROL, ABORT)
+        self._wait("in an abort", seconds)
 
     # Networks.
 
     def load(self, packed: Packed, seconds: float = SECONDS) -> None:
-        """Puts a Packed into the memory and fills the table.
+        """Puts a Packed into the memory, reads it back, and fills the table.
 
         seconds: that filling it may take. Raises EvenspikeError for a board with another Arch or
         with too little memory for the Packed.
@@ -125,6 +142,14 @@ class Client:
                 f"the board's memory has {words}"
             )
         self.write_memory(0, map_.constant)
+        found = self.read_memory(0, map_.constant.size)
+        wrong = np.flatnonzero(found != map_.constant)
+        if wrong.size:
+            at = int(wrong[0])
+            raise EvenspikeError(
+                f"board: word {at} of its memory is {found[at]:016x}, "
+                f"not {map_.constant[at]:016x} as it was written"
+            )
         for register, value in {
             Register.INPUT: map_.input,
             Register.WEIGHTS: map_.weights,
@@ -134,8 +159,13 @@ class Client:
             Register.PASS_BASE: map_.tables.pass_base,
         }.items():
             self.write_register(register, value)
+            if (read := self.read_register(register)) != value:
+                raise EvenspikeError(
+                    f"board: register {register.name} is {read:08x}, not {value:08x} as written"
+                )
         self.write_register(Register.CONTROL, FILL)
-        self._wait("filling its table", seconds)
+        if self._wait("filling its table", seconds) >> Status.ERROR & 1:
+            raise EvenspikeError(f"board: stopped filling its table, {self._fault()}")
         self._map = map_
 
     def run(self, masks: Masks, seconds: float = SECONDS) -> BoardRun:
@@ -157,8 +187,7 @@ class Client:
         if status >> Status.ERROR & 1:
             name = packed.layers[layer].name if layer < len(packed.layers) else "of no name"
             raise EvenspikeError(
-                f"board: stopped with its error bit at layer {name} (number {layer}): "
-                "bad descriptor"
+                f"board: stopped at layer {name} (number {layer}), {self._fault()}"
             )
         if not status >> Status.DONE & 1:
             raise EvenspikeError(f"board: no inference has been done, status {status:08x}")
@@ -172,6 +201,13 @@ class Client:
         return BoardRun(logits, cycles, bool(status >> Status.OVERFLOW & 1))
 
     # The line.
+
+    def _fault(self) -> str:
+        """Why it has stopped."""
+        code = self.read_register(Register.FAULT)
+        if code not in {int(fault) for fault in Fault}:
+            return f"fault {code}, which this client does not know"
+        return f"fault {Fault(code).name}: {Fault(code).meaning}"
 
     def _wait(self, what: str, seconds: float) -> int:
         """Waits until the accelerator is idle; returns its status."""
@@ -197,27 +233,51 @@ class Client:
         text = " and ".join(text for bit, text in found.items() if faults >> bit & 1)
         raise EvenspikeError(f"board: {text} ({what})")
 
-    def _command(self, command: bytes, size: int) -> bytes:
-        """Sends a command; returns the answer's bytes behind the acknowledgement."""
-        name = Opcode(command[0]).name
-        self._line.write(command)
+    def _command(self, opcode: Opcode, *numbers: tuple[int, int], answer: int = 0) -> bytes:
+        """Sends a command; returns the answer's bytes between acknowledgement and checksum."""
+        if self._lost:
+            self.synchronise()
+        frame = _numbers((opcode, 1), *numbers)
+        self._line.write(frame + _check(frame))
+        name = f"{opcode.name} {frame[1:].hex(' ')}"
+        return self._answer(name, answer, waits=opcode is Opcode.WRITE_MEMORY)
+
+    def _answer(self, name: str, size: int, *, waits: bool = False) -> bytes:
+        """What `_command` returns. waits: the board does so for more, if it has taken the command.
+
+        What it waits for is not known any more if no answer comes, or one of unknown length.
+        """
+        self._lost = True
         first = self._line.read(1)
         if not first:
             raise EvenspikeError(f"board: no answer to {name} within the line's timeout")
-        if first[0] == REFUSED:
-            raise EvenspikeError(f"board: refuses {name} {command[1:6].hex(' ')}")
-        if first[0] != ACKNOWLEDGED:
+        if first[0] not in (ACKNOWLEDGED, REFUSED, DAMAGED):
             raise EvenspikeError(
                 f"board: answers {name} with {first[0]:02x}, not with {ACKNOWLEDGED:02x}; "
                 "is the line's speed that of the board?"
             )
-        answer = self._line.read(size) if size else b""
-        if len(answer) != size:
+        size = CHECK + (size if first[0] == ACKNOWLEDGED else 0)
+        rest = self._line.read(size)
+        if len(rest) != size:
             raise EvenspikeError(
-                f"board: {len(answer)} of {size} bytes in answer to {name} within the line's "
+                f"board: {1 + len(rest)} of {1 + size} bytes in answer to {name} within the line's "
                 "timeout"
             )
-        return answer
+        content, check = first + rest[:-CHECK], rest[-CHECK:]
+        self._lost = waits
+        if check != _check(content):
+            raise EvenspikeError(f"board: the answer to {name} is damaged: wrong checksum")
+        self._lost = False
+        if first[0] == REFUSED:
+            raise EvenspikeError(f"board: refuses {name}")
+        if first[0] == DAMAGED:
+            raise EvenspikeError(f"board: {name} was damaged on the way: wrong checksum")
+        return content[1:]
+
+
+def _check(content: bytes) -> bytes:
+    """The checksum behind these bytes."""
+    return crc_hqx(content, 0xFFFF).to_bytes(CHECK, "big")
 
 
 def _layer(status: int) -> int:

@@ -27,7 +27,7 @@ class BoardMemory(wiring.Component):
 
     latency: `Arch.memory_latency`, 1 and more.
     request_valid, request_address, request_ready; response_valid, response; write_valid,
-        write_address, write_data: the accelerator's port. `request_ready` is always 1.
+        write_address, write_data, write_ready: the accelerator's port. Each `ready` is always 1.
     access: of the host. word: what its last read found, in the cycle after it was taken.
     beyond: in the cycle of a request, a write or an access of an address that is no word.
 
@@ -57,6 +57,7 @@ class BoardMemory(wiring.Component):
                 "write_valid": In(1),
                 "write_address": In(ADDRESS_BITS),
                 "write_data": In(WORD_BITS),
+                "write_ready": Out(1),
                 "access": In(stream.Signature(access(words))),
                 "word": Out(WORD_BITS),
                 "beyond": Out(1),
@@ -90,6 +91,7 @@ class BoardMemory(wiring.Component):
         none = Signal(init=1)  # nothing has been read yet
         m.d.comb += [
             self.request_ready.eq(1),
+            self.write_ready.eq(1),
             self.access.ready.eq(Mux(wanted.write, ~self.write_valid, ~asks)),
             reads.eq(self.access.valid & ~wanted.write & ~asks),
             writes.eq(self.access.valid & wanted.write & ~self.write_valid),

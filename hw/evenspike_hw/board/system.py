@@ -62,6 +62,7 @@ class System(wiring.Component):
             memory.write_valid.eq(accelerator.write_valid),
             memory.write_address.eq(accelerator.write_address),
             memory.write_data.eq(accelerator.write_data),
+            accelerator.write_ready.eq(memory.write_ready),
         ]
 
         # The status is on `read` whenever the bridge has not asked for something else.

@@ -20,9 +20,11 @@ namespace {
 
 constexpr int STATES = 5;
 
-enum Register : uint32_t { CONTROL, INPUT, WEIGHTS, LOGITS, TABLE, TABLE_WORDS, PASS_BASE };
+enum Register : uint32_t { CONTROL, INPUT, WEIGHTS, LOGITS, TABLE, TABLE_WORDS, PASS_BASE, FAULT = 9, WATCHDOG };
+enum Command : uint32_t { START = 1, FILL = 2, ABORT = 4 };
 enum Status : uint32_t { BUSY = 1, DONE = 2, ERROR = 4 };
-enum Result : int { FINISHED, REFUSED, STALLED };
+enum Result : int { FINISHED, REFUSED, STALLED, INTERRUPTED };
+enum Interrupt : uint32_t { NEVER, BY_ABORT, BY_RESET };
 
 struct Job {
     // What the memory holds, and where.
@@ -35,6 +37,10 @@ struct Job {
     uint64_t seed;
     // Cycles without any progress after which it is given up.
     uint64_t watchdog;
+    // Of the accelerator's own watchdog, as its register takes it.
+    uint32_t limit;
+    // How the host breaks it off, if it does, and how many cycles behind the first command.
+    uint32_t interrupt, interrupt_at;
     // From each layer: first entry of its spikes of group 0, and how many there is room for in each
     // group, whose entries are a region behind those of the group before.
     uint32_t layers, groups, region;
@@ -50,7 +56,7 @@ struct Job {
     uint32_t *closed;      // [groups * sum of room]: cycle in which the layer's n-th window closes
     uint64_t *logit_words;
     uint32_t logit_count;
-    uint32_t total_cycles, status;
+    uint32_t total_cycles, status, fault;
     // Waveform of the cycles [trace_first, trace_last], if a file is named and it was built for it.
     const char *trace;
     uint32_t trace_first, trace_last;
@@ -90,39 +96,60 @@ class Machine {
         top->rst = 1;
         for (int n = 0; n < 2; n++) clock();
         top->rst = 0;
-        clock();
+        clock();  // it is behind a register
     }
 
     int run(Job &job) {
         random.seed(job.seed);
-        memory.answers.clear();
-        idle = 0;
+        idle = waited = 0;
+        interrupted = false;
         columns.assign(ENTRIES, 0);
         counts.assign(ENTRIES, 0);
         masks.assign(static_cast<size_t>(ENTRIES) * PES, 0);
-        write(INPUT, job.input);
-        write(WEIGHTS, job.weights);
-        write(LOGITS, job.logits);
-        write(PASS_BASE, job.pass_base);
-        if (job.table_words) {
-            write(TABLE, job.table);
-            write(TABLE_WORDS, job.table_words);
-            write(CONTROL, 2);
-            if (!wait(job)) {
-                job.status = read(CONTROL);
-                return STALLED;
-            }
+        cycle = layer_start = windows = offset = 0;
+        // After a reset it clears its accumulators.
+        bool alive = settle(job);
+        if (alive) {
+            write(job, INPUT, job.input);
+            write(job, WEIGHTS, job.weights);
+            write(job, LOGITS, job.logits);
+            write(job, PASS_BASE, job.pass_base);
+            write(job, WATCHDOG, job.limit);
         }
-        write(CONTROL, 1);
-        bool alive = wait(job);
-        job.status = read(CONTROL);
+        if (alive && job.table_words) {
+            write(job, TABLE, job.table);
+            write(job, TABLE_WORDS, job.table_words);
+            write(job, CONTROL, FILL);
+            alive = wait(job) && !(read(job, CONTROL) & ERROR);
+        }
+        if (alive) {
+            write(job, CONTROL, START);
+            alive = wait(job);
+        }
+        if (interrupted) {
+            // What the memory owes then comes while the next run waits.
+            if (job.interrupt == BY_RESET) {
+                top->rst = 1;
+                step(job, false);
+                top->rst = 0;
+            } else {
+                write(job, CONTROL, ABORT);
+            }
+            step(job, false);  // what it does is seen a cycle later
+            return INTERRUPTED;
+        }
+        job.status = read(job, CONTROL);
+        job.fault = read(job, FAULT);
         job.total_cycles = cycle;
 #if VM_TRACE
         if (tracing) waves.close();
         tracing = false;
 #endif
-        if (!alive) return STALLED;
-        return job.status & ERROR ? REFUSED : FINISHED;
+        if (job.status & ERROR) return REFUSED;
+        if (alive) return FINISHED;
+        write(job, CONTROL, ABORT);
+        settle(job);
+        return STALLED;
     }
 
   private:
@@ -133,7 +160,8 @@ class Machine {
     std::vector<uint16_t> columns, counts;
     std::vector<uint8_t> masks;
     uint32_t cycle = 0, layer_start = 0, windows = 0, offset = 0;
-    uint64_t now = 0, idle = 0;
+    uint64_t now = 0, idle = 0, waited = 0;
+    bool interrupted = false;
 #if VM_TRACE
     VerilatedVcdC waves;
     bool tracing = false;
@@ -157,33 +185,45 @@ class Machine {
         // Layout of the port `bus`: write, address, data.
         top->bus = write | static_cast<uint64_t>(address) << 1 | static_cast<uint64_t>(data) << 5;
     }
-    void write(uint32_t address, uint32_t data) {
+    // The memory works on while the host does, or what it was asked last stays on the port.
+    void write(Job &job, uint32_t address, uint32_t data) {
         bus(1, address, data);
-        clock();
-        bus(0, 0, 0);
+        step(job, false);
+        bus(0, CONTROL, 0);
     }
-    uint32_t read(uint32_t address) {
+    uint32_t read(Job &job, uint32_t address) {
         bus(0, address, 0);
-        clock();
+        step(job, false);
+        bus(0, CONTROL, 0);
         return top->read;
+    }
+
+    // Waits until it is idle; false if that does not come.
+    bool settle(Job &job) {
+        for (uint64_t waited = 0; waited <= job.watchdog; waited++)
+            if (!(read(job, CONTROL) & BUSY)) return true;
+        return false;
     }
 
     // Clocks until the accelerator is idle again; false if the watchdog has had enough.
     bool wait(Job &job) {
         cycle = layer_start = windows = offset = 0;
-        bus(0, CONTROL, 0);
-        clock();  // the command has been taken
+        step(job, false);  // the command has been taken
         for (;;) {
             bool stalls = job.stall && cycle >= job.stall_from && (random() & 0xFFFF) < job.stall;
             bool progress = step(job, stalls);
             if (!(top->read & BUSY)) return true;
+            if (job.interrupt && ++waited == job.interrupt_at) {
+                interrupted = true;
+                return false;
+            }
             idle = progress ? 0 : idle + 1;
             if (idle > job.watchdog) return false;
         }
     }
 
     bool step(Job &job, bool stalls) {
-        top->request_ready = !stalls;
+        top->request_ready = top->write_ready = !stalls;
         top->response_valid = 0;
         if (!stalls && !memory.answers.empty() && memory.answers.front().due <= now) {
             top->response_valid = 1;
@@ -193,6 +233,11 @@ class Machine {
         top->clk = 0;
         top->eval();
         bool progress = top->running && observe(job);
+        if (top->write_valid && top->write_ready) {  // the last ones may come when it runs no more
+            uint32_t at = top->write_address - job.logits;
+            if (at < job.logit_count) job.logit_words[at] = top->write_data;
+            progress = true;
+        }
         progress |= top->response_valid;
         if (top->request_valid && top->request_ready) {
             uint64_t address = top->request_address;
@@ -243,11 +288,6 @@ class Machine {
             uint64_t at = bits(top->count_write, 1, ENTRY_BITS) % ENTRIES;
             counts[at] = bits(top->count_write, 1 + ENTRY_BITS, MAP_BITS);
             if (windows < job.groups * job.room[layer]) job.closed[offset + windows++] = cycle;
-            progress = true;
-        }
-        if (top->write_valid) {
-            uint32_t at = top->write_address - job.logits;
-            if (at < job.logit_count) job.logit_words[at] = top->write_data;
             progress = true;
         }
         if (top->last_write) {

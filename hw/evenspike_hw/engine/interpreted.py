@@ -19,8 +19,11 @@ from evenspike_hw.engine.results import Buffers, LayerTrace
 from evenspike_hw.engine.simulator import WATCHDOG, MemoryBehaviour, Outcome, check
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.accelerator import Accelerator
-from evenspike_hw.rtl.registers import Register, Status
+from evenspike_hw.rtl.faults import Fault
+from evenspike_hw.rtl.registers import CONTROL, Register, Status
 from evenspike_hw.rtl.states import State
+
+START, FILL = (1 << CONTROL[name][0] for name in ("START", "FILL"))
 
 MOVES = (State.BUSY, State.DRAINING)
 
@@ -42,7 +45,7 @@ class InterpretedSimulator:
         simulator.add_clock(1e-8)
         simulator.add_testbench(driver.run)
         simulator.run()
-        check(self.packed, driver.result, driver.status, driver.cycle)
+        check(self.packed, driver.result, driver.status, driver.fault, driver.cycle)
         return driver.results.traces(driver.status)
 
 
@@ -77,6 +80,7 @@ class _Driver:
         self.results = Buffers(packed)
         self.result = Outcome.FINISHED
         self.status = 0
+        self.fault = Fault.NONE
         self.cycle = 0
         self._start = self._windows = self._now = 0
         self._answers: deque[tuple[int, int]] = deque()
@@ -87,6 +91,7 @@ class _Driver:
 
     async def run(self, ctx: Any) -> None:
         tables = self.map.tables
+        await self._wait(ctx)  # after the reset it clears its accumulators
         for register, value in {
             Register.INPUT: self.map.input,
             Register.WEIGHTS: self.map.weights,
@@ -96,22 +101,26 @@ class _Driver:
             Register.PASS_BASE: tables.pass_base,
         }.items():
             await self._write(ctx, register, value)
-        for command in (2, 1):
+        for command in (FILL, START):
             await self._write(ctx, Register.CONTROL, command)
             if not await self._wait(ctx):
                 self.result = Outcome.STALLED
                 break
+            if ctx.get(self.top.read) >> Status.ERROR & 1:
+                self.result = Outcome.REFUSED
+                break
         self.status = ctx.get(self.top.read)
-        if self.status >> Status.ERROR & 1:
-            self.result = Outcome.REFUSED
+        ctx.set(self.top.bus, {"write": 0, "address": Register.FAULT, "data": 0})
+        await self._step(ctx)
+        self.fault = Fault(ctx.get(self.top.read))
 
     async def _write(self, ctx: Any, address: int, value: int) -> None:
         ctx.set(self.top.bus, {"write": 1, "address": address, "data": value})
-        await ctx.tick()
+        await self._step(ctx)
         ctx.set(self.top.bus, {"write": 0, "address": Register.CONTROL, "data": 0})
 
     async def _wait(self, ctx: Any) -> bool:
-        await ctx.tick()
+        await self._step(ctx)
         idle = 0
         while ctx.get(self.top.read) >> Status.BUSY & 1:
             idle = 0 if await self._step(ctx) else idle + 1
@@ -126,12 +135,17 @@ class _Driver:
         stalls = self.cycle >= self.memory.since and self.random.random() < self.memory.stall
         answers = not stalls and bool(self._answers) and self._answers[0][0] <= self._now
         ctx.set(top.request_ready, int(not stalls))
+        ctx.set(top.write_ready, int(not stalls))
         ctx.set(top.response_valid, int(answers))
         if answers:
             ctx.set(top.response, self._answers.popleft()[1])
         moves = answers
         if ctx.get(top.running):
             moves |= self._observe(ctx)
+        if ctx.get(top.write_valid) and not stalls:
+            at = ctx.get(top.write_address) - self.map.logits
+            self.results.logit_words[at] = ctx.get(top.write_data)
+            moves = True
         if ctx.get(top.request_valid) and not stalls:
             address = ctx.get(top.request_address)
             due = self._now + self.packed.arch.memory_latency
@@ -160,10 +174,6 @@ class _Driver:
             self._counts[count.address] = count.data
             results.closed[results.part(layer).start + self._windows] = self.cycle
             self._windows += 1
-            moves = True
-        if ctx.get(top.write_valid):
-            at = ctx.get(top.write_address) - self.map.logits
-            results.logit_words[at] = ctx.get(top.write_data)
             moves = True
         if ctx.get(top.last_write):
             self._close(ctx, layer)

@@ -15,7 +15,9 @@ from evenspike_hw.engine import compiled
 from evenspike_hw.engine.host import Masks, MemoryMap
 from evenspike_hw.engine.results import Buffers, LayerTrace
 from evenspike_hw.rtl import descriptor
+from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.registers import Status
+from evenspike_hw.rtl.watchdog import LIMIT
 
 WATCHDOG = 20_000
 """Cycles in which nothing moves, after which a run is given up."""
@@ -27,6 +29,15 @@ class Outcome(IntEnum):
     FINISHED = 0
     REFUSED = 1
     STALLED = 2
+    INTERRUPTED = 3
+
+
+class Interrupt(IntEnum):
+    """How a host breaks an inference off."""
+
+    NEVER = 0
+    ABORT = 1
+    RESET = 2
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class Waves:
 class Simulator:
     """The compiled RTL with a Packed in its memory; one object serves one thread.
 
-    trace: build with waveforms (see `run`).
+    trace: build with waveforms (see `run`). limit: of the accelerator's watchdog, may be changed.
 
     Raises EvenspikeError where the engine cannot be built, or the Packed does not fit the tables.
     """
@@ -61,6 +72,7 @@ class Simulator:
     def __init__(self, packed: Packed, *, trace: bool = False) -> None:
         self.packed = packed
         self.map = MemoryMap(packed, descriptor.encode(packed))
+        self.limit = LIMIT
         self._driver = compiled.load(compiled.build(packed.arch, trace=trace).library)
         self._machine = ctypes.c_void_p(self._driver.evenspike_new())
 
@@ -93,9 +105,42 @@ class Simulator:
         Raises EvenspikeError for masks that are not of this network, and where the accelerator
         stops at a layer or nothing moves any more.
         """
-        memory = memory or MemoryBehaviour()
-        content = self.map.words(masks)
         results = Buffers(self.packed)
+        result, job = self._run(masks, results, memory or MemoryBehaviour(), waves)
+        check(self.packed, result, job.status, Fault(job.fault), job.total_cycles)
+        return results.traces(job.status)
+
+    def interrupt(
+        self,
+        masks: Masks,
+        cycle: int,
+        *,
+        by: Interrupt,
+        memory: MemoryBehaviour | None = None,
+    ) -> bool:
+        """Begins with filling the table, as `run`, and breaks off so many cycles later, one and
+        more; the next `run` waits for what that leaves behind. False: it was over before.
+
+        Raises EvenspikeError as `run`.
+        """
+        results = Buffers(self.packed)
+        behaviour = memory or MemoryBehaviour()
+        result, job = self._run(masks, results, behaviour, None, by, cycle)
+        if result is Outcome.INTERRUPTED:
+            return True
+        check(self.packed, result, job.status, Fault(job.fault), job.total_cycles)
+        return False
+
+    def _run(
+        self,
+        masks: Masks,
+        results: Buffers,
+        memory: MemoryBehaviour,
+        waves: Waves | None,
+        interrupt: Interrupt = Interrupt.NEVER,
+        cycle: int = 0,
+    ) -> tuple[Outcome, compiled.Job]:
+        content = self.map.words(masks)
         tables = self.map.tables
         arrays = ("base", "room", "cycles", "states", "overflow", "counts", "columns", "masks")
         job = compiled.Job(
@@ -112,6 +157,9 @@ class Simulator:
             stall_from=memory.since,
             seed=memory.seed,
             watchdog=WATCHDOG,
+            limit=self.limit,
+            interrupt=interrupt,
+            interrupt_at=cycle,
             layers=len(self.packed.layers),
             groups=self.packed.groups,
             region=self.packed.region,
@@ -124,15 +172,10 @@ class Simulator:
                 for name in (*arrays, "closed", "logit_words")
             },
         )
-        result = Outcome(self._driver.evenspike_run(self._machine, ctypes.byref(job)))
-        if result is Outcome.STALLED:  # it hangs for good, with sums in its accumulators
-            self.close()
-            self._machine = ctypes.c_void_p(self._driver.evenspike_new())
-        check(self.packed, result, job.status, job.total_cycles)
-        return results.traces(job.status)
+        return Outcome(self._driver.evenspike_run(self._machine, ctypes.byref(job))), job
 
 
-def check(packed: Packed, result: Outcome, status: int, cycle: int) -> None:
+def check(packed: Packed, result: Outcome, status: int, fault: Fault, cycle: int) -> None:
     """Raises EvenspikeError for a run that has not finished, with the layer and the cycle."""
     if result is Outcome.FINISHED:
         return
@@ -142,5 +185,5 @@ def check(packed: Packed, result: Outcome, status: int, cycle: int) -> None:
     name = packed.layers[number].name if number < len(packed.layers) else "of no name"
     where = f"layer {name} (number {number}), cycle {cycle}"
     if result is Outcome.REFUSED:
-        raise EvenspikeError(f"RTL: stopped with its error bit at {where}: bad descriptor")
+        raise EvenspikeError(f"RTL: stopped at {where}, fault {fault.name}: {fault.meaning}")
     raise EvenspikeError(f"RTL: nothing has moved for {WATCHDOG} cycles, at {where}")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from evenspike_core.arch import Arch
 from evenspike_hw.interface.fields import fields
 from evenspike_hw.rtl.descriptor import RECORD_WORDS, RECORDS
+from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.registers import CONTROL, Register, Status
 
 _FUNCTIONS = """\
@@ -70,6 +71,9 @@ def header(arch: Arch) -> str:
             if one is not Status.LAYER
         ),
         _define("STATUS_LAYER(status)", f"((status) >> {Status.LAYER.value} & UINT32_C(0xff))"),
+        "",
+        "/* Codes of REG_FAULT: why it has stopped. */",
+        *(_define(f"FAULT_{one.name}", str(one.value)) for one in Fault),
         "",
         "/* Records of the table, in 64-bit words; lowest bit and width of their fields. */",
         *_records(),

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from evenspike_core.arch import Arch
 from evenspike_hw.interface.fields import fields
 from evenspike_hw.interface.ports import Port
+from evenspike_hw.rtl.control import quiet_cycles
 from evenspike_hw.rtl.descriptor import RECORDS
+from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.registers import CONTROL, MEANING, Register, Status
 
 _PROTOCOLS = """\
@@ -16,12 +18,16 @@ _PROTOCOLS = """\
 One clock. Every signal is sampled at its rising edge.
 
 - **Registers.** What `bus` says in a cycle happens in it; `read` has the addressed register in the
-  next. There is no stall. Writes are ignored while busy.
+  next. There is no stall. Writes are ignored while busy, but for `ABORT`.
 - **Reads.** A request is taken in a cycle in which `request_valid` and `request_ready` are 1.
   Answers come in the order of the requests, in any later cycle, at most one a cycle, and at most
   {depth} are open. An answer cannot be held off: there is always room for it.
-- **Writes.** A word of results is written in each cycle in which `write_valid` is 1; it cannot be
-  held off.
+- **Writes.** A word of results is taken in a cycle in which `write_valid` and `write_ready` are 1.
+  Held off for long, the accelerator waits; it is busy until the last word was taken.
+- **Reset.** `rst` may come at any time. A memory that it does not reset may go on to answer what
+  it was asked before; the accelerator is busy until it has heard nothing of it for {quiet} cycles.
+  With longer gaps between these answers the host waits for the last of them before it starts. A
+  request that was not taken is gone after `rst`, `ABORT`, a fault or a start.
 - **Memory** is of 64-bit words, and all addresses count words.
 
 ## A run
@@ -32,6 +38,11 @@ One clock. Every signal is sampled at its rising edge.
 3. Write `INPUT`, `WEIGHTS`, `LOGITS`, `PASS_BASE`, then `START`; wait until `BUSY` is 0.
 4. `DONE` says that it ended, `ERROR` that it stopped, `CYCLES` how long it took. The results lie at
    `LOGITS`. For the next input begin at 3.
+
+Behind `rst` it is busy for {quiet} cycles, in which it clears its accumulators; behind `ABORT` and
+a fault as well, and before them until the memory has given all that it owes. If it owes for ever,
+only `rst` helps. After `ABORT` and a fault the table is as it was, but for one that was being
+filled: that counts as empty, as it does after `rst`.
 """
 
 _MADE = "Made by `evenspike verilog`."
@@ -52,7 +63,7 @@ def page(arch: Arch, ports: Iterable[Port]) -> str:
             ("port", "direction", "bits", "what"),
             ((f"`{one.name}`", one.direction, one.width, one.meaning) for one in ports),
         ),
-        _PROTOCOLS.format(depth=arch.stream_depth).rstrip(),
+        _PROTOCOLS.format(depth=arch.stream_depth, quiet=quiet_cycles(arch)).rstrip(),
         "## Registers",
         _table(
             ("number", "name", "what"),
@@ -66,6 +77,11 @@ def page(arch: Arch, ports: Iterable[Port]) -> str:
         "Read from it:",
         _table(
             ("bit", "name", "what"), ((one.value, f"`{one.name}`", one.meaning) for one in Status)
+        ),
+        "Read from `FAULT`:",
+        _table(
+            ("code", "name", "why it has stopped"),
+            ((one.value, f"`{one.name}`", one.meaning) for one in Fault),
         ),
         "## The table",
         _ORDER,

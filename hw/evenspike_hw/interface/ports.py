@@ -9,7 +9,7 @@ from evenspike_core.errors import EvenspikeError
 
 MEANING = {
     "clk": "clock; everything is at its rising edge",
-    "rst": "synchronous reset, high; it clears registers and no memory",
+    "rst": "synchronous reset, high; busy for some cycles behind it, which clear the accumulators",
     "bus": "a register access: bit 0 write, bits 4:1 address, bits 36:5 data to write",
     "read": "the register at the address of the cycle before",
     "request_valid": "a read of one word of memory is asked for",
@@ -17,9 +17,10 @@ MEANING = {
     "request_ready": "the memory takes the request in this cycle",
     "response_valid": "the answer to the oldest open request; it cannot be held off",
     "response": "the word that was read",
-    "write_valid": "a word of results is written in this cycle; it cannot be held off",
-    "write_address": "its address, in words",
-    "write_data": "the word",
+    "write_valid": "a word of results is to be written",
+    "write_address": "its address, in words; stays with `write_valid` until `write_ready`",
+    "write_data": "the word, likewise",
+    "write_ready": "the memory takes the word in this cycle",
     "running": "an inference runs, from its first counted cycle to its last write",
     "number": "of the layer that runs",
     "last_write": "the layer's last result is written",

@@ -24,6 +24,7 @@ from evenspike_hw.rtl.sequencer import Sequencer
 from evenspike_hw.rtl.spikes import SpikeMemory
 from evenspike_hw.rtl.states import STATE_BITS, States
 from evenspike_hw.rtl.table import TableMemory
+from evenspike_hw.rtl.watchdog import Watchdog
 
 
 class Accelerator(wiring.Component):
@@ -32,10 +33,10 @@ class Accelerator(wiring.Component):
     bus, read: the registers (`evenspike_hw.rtl.registers`).
     request_valid, request_address, request_ready; response_valid, response: reads, answered in
         order; there is always room for the answer.
-    write_valid, write_address, write_data: the logits; taken in the same cycle.
+    write_valid, write_address, write_data, write_ready: the logits; a word stays until it is taken.
 
-    `rst` clears registers, not memories: in the middle of an inference it leaves partial sums in
-    the accumulators, which a finished one never does (each row is cleared as it is drained).
+    `rst` clears registers and no memory. Behind it, an abort or a fault the accumulators are
+    cleared before the next command is taken (`evenspike_hw.rtl.control`).
 
     The rest says what happens inside, for counters and comparisons; a board leaves it open:
     running: from cycle 1 to the last write. number: of the layer. last_write: the layer ends.
@@ -59,6 +60,7 @@ class Accelerator(wiring.Component):
                 "write_valid": Out(1),
                 "write_address": Out(ADDRESS_BITS),
                 "write_data": Out(WORD_BITS),
+                "write_ready": In(1),
                 "running": Out(1),
                 "number": Out(LAYER_BITS),
                 "last_write": Out(1),
@@ -79,6 +81,7 @@ class Accelerator(wiring.Component):
         m.submodules.table = table = TableMemory(arch)
         m.submodules.spikes = spikes = SpikeMemory(arch)
         m.submodules.states = states = States(arch)
+        m.submodules.watchdog = watchdog = Watchdog()
         port, loader, sequencer, drain = (
             MemoryPort(arch),
             Loader(arch),
@@ -105,18 +108,39 @@ class Accelerator(wiring.Component):
             registers.bus.eq(self.bus),
             self.read.eq(registers.read),
             registers.busy.eq(control.busy),
-            registers.running.eq(sequencer.running),
+            registers.running.eq(sequencer.running & ~control.reset),
             registers.done.eq(control.done),
-            registers.error.eq(sequencer.error),
-            registers.overflow.eq(overflow),
+            registers.stopped.eq(control.stopped),
+            registers.overflow.eq(overflow & ~control.reset),
             registers.number.eq(sequencer.number),
             control.start.eq(registers.start),
             control.fill.eq(registers.fill),
+            control.abort.eq(registers.abort),
             control.table_words.eq(registers.table_words),
             control.word_valid.eq(port.word.valid),
             control.prepared.eq(port.prepared & loader.prepared & sequencer.prepared),
             control.running.eq(sequencer.running),
-            control.error.eq(sequencer.error),
+            control.written.eq(logits.over),
+            control.answers.eq(self.response_valid),
+            control.fault.eq(Mux(sequencer.fault != 0, sequencer.fault, port.fault)),
+            control.barks.eq(watchdog.barks),
+        ]
+
+        # What moves; a register, since it comes from everywhere.
+        moves = Signal()
+        m.d.sync += moves.eq(
+            (port.word.valid & port.word.ready)
+            | apu.send.any()
+            | array.busy.any()
+            | drain.drains
+            | collector.count_write.enable
+            | (logits.write.enable & self.write_ready)
+            | sequencer.switched
+        )
+        m.d.comb += [
+            watchdog.watches.eq(control.watches),
+            watchdog.event.eq(moves),
+            watchdog.limit.eq(registers.watchdog),
         ]
 
         # Answers that the memory owes; the port forgets them in a reset of the core.
@@ -126,7 +150,8 @@ class Accelerator(wiring.Component):
             asks.eq(port.request.valid & self.request_ready),
             control.pending.eq((owed != 0) | asks),
         ]
-        m.d.sync += owed.eq(owed + asks - self.response_valid)
+        # With nothing owed an answer is to a request of before the reset.
+        m.d.sync += owed.eq(owed + asks - (self.response_valid & (owed != 0)))
 
         # Memory port, table and loader.
         m.d.comb += [
@@ -135,6 +160,7 @@ class Accelerator(wiring.Component):
             port.input.eq(registers.input),
             port.weights.eq(registers.weights),
             port.pass_base.eq(registers.pass_base),
+            port.filled.eq(control.filled),
             port.fill.eq(control.begin_fill),
             port.fill_address.eq(registers.table),
             port.fill_words.eq(registers.table_words),
@@ -165,6 +191,7 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             sequencer.prepare.eq(control.prepare),
             sequencer.go.eq(control.go),
+            sequencer.filled.eq(control.filled),
             table.sequencer_read.eq(sequencer.table_read),
             sequencer.table.eq(table.sequencer),
             sequencer.loaded.eq(array.loaded),
@@ -202,6 +229,9 @@ class Accelerator(wiring.Component):
             drain.half.eq(sequencer.half),
             array.round.eq(sequencer.drained[0]),
             array.drain.eq(drain.read),
+            array.drain.read.eq(drain.read.read | control.clear.enable),
+            array.drain.keep.eq(drain.read.keep & ~control.clear.enable),
+            array.drain.row.eq(drain.read.row | control.clear.row),
             array.bias_low.eq(drain.bias_low),
             array.bias_high.eq(drain.bias_high),
             array.valid.eq(drain.valid),
@@ -219,6 +249,9 @@ class Accelerator(wiring.Component):
             collector.resume.eq(spikes.resume),
             logits.start.eq(control.go),
             logits.base.eq(registers.logits),
+            logits.claim.eq(drain.claim),
+            drain.room.eq(logits.room),
+            logits.ready.eq(self.write_ready),
             logits.valid.eq(drain.logits),
             logits.logits.eq(array.logits),
             self.write_valid.eq(logits.write.enable),

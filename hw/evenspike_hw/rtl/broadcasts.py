@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import CHUNK_WORDS, Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER
+from evenspike_hw.rtl.faults import FAULT_BITS, Fault, first_fault
 from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.tiles import TileCounter
 
@@ -21,6 +22,8 @@ class Broadcasts(wiring.Component):
     marker: the APU broadcasts the marker of the chunk before.
     chunk_read, chunk_address, chunk: as in `Fetch`; a chunk is read as soon as the one before has
         started.
+    fault: pulse, in the cycle after the first in which the chunk could start: it cannot be run,
+        and why; else 0.
     start: the APU starts in the next cycle. work: what it broadcasts, from then to the next start.
 
     A broadcast starts in the cycle after its chunk is loaded, the marker before it is broadcast and
@@ -29,6 +32,7 @@ class Broadcasts(wiring.Component):
     """
 
     def __init__(self, arch: Arch) -> None:
+        self.arch = arch
         self.layouts = Layouts(arch)
         super().__init__(
             {
@@ -42,6 +46,7 @@ class Broadcasts(wiring.Component):
                 "chunk_read": Out(1),
                 "chunk_address": Out(LAYER["chunk_base"].width),
                 "chunk": In(CHUNK),
+                "fault": Out(FAULT_BITS),
                 "start": Out(1),
                 "work": Out(self.layouts.broadcast),
             }
@@ -81,6 +86,9 @@ class Broadcasts(wiring.Component):
         second = Signal()
         m.d.comb += self.chunk_read.eq(behind)
         m.d.sync += [behind.eq(0), second.eq(behind), arrives.eq(second)]
+        unfit = self._unfit(m, left)
+        arrived = Signal()  # in the cycle before: the chunk is complete
+        m.d.sync += [arrived.eq(arrives), self.fault.eq(Mux(arrived, unfit, 0))]
         with m.If(arrives):
             m.d.sync += fetched.eq(1)
         with m.If(self.start):
@@ -116,3 +124,18 @@ class Broadcasts(wiring.Component):
                 work.width.eq(tile.width),
             ]
         return m
+
+    def _unfit(self, m: Module, left: Signal) -> Signal:
+        """What the hardware cannot run, or is not of the layer. left: chunks behind this one."""
+        arch, chunk, layer = self.arch, self.chunk, self.layer
+        return first_fault(
+            m,
+            {
+                Fault.SLOTS: chunk.log_slots != layer.log_slots,
+                Fault.KERNEL: ~layer.kernels.bit_select(chunk.kernel, 1)
+                | (chunk.kernel >= len(self.layouts.sides)),
+                Fault.LEAD: chunk.lead >= arch.pes,
+                Fault.BIASES: chunk.biases != (left == 0),
+                Fault.BLOCKS: (chunk.blocks == 0) | (chunk.blocks > arch.chunk_blocks),
+            },
+        )

@@ -24,7 +24,7 @@ from amaranth.lib import data
 from evenspike_core.arch import CHUNK_WORDS, DESCRIPTOR_WORDS, TABLE_BITS, Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed
-from evenspike_core.program import Readout
+from evenspike_core.program import KERNELS, Readout
 from evenspike_hw.rtl.layouts import (
     ENTRY_BITS,
     LANE_BITS,
@@ -52,7 +52,8 @@ LAYER = data.StructLayout(
         "loads": TABLE_BITS["loads"],
         "chunk_base": 16,
         "chunks": TABLE_BITS["chunks"],
-        "reserved": 10,
+        "kernels": len(KERNELS),
+        "reserved": 10 - len(KERNELS),
         # The sequencer reads the rest, too.
         "groups": GROUPS_MAX.bit_length(),
         "timesteps": TIMESTEP_BITS,
@@ -106,6 +107,7 @@ MEANING = {
         "loads": "times that the chunk list is loaded; host: words of input",
         "chunk_base": "address of its chunk list in the table",
         "chunks": "chunks in that list",
+        "kernels": "a bit for each kernel of its chunks: bit K // 2",
         "groups": "groups of timesteps",
         "timesteps": "timesteps of the last group; the others have all",
         "region": "entries of spike memory from a map of one group to that of the next",
@@ -211,6 +213,7 @@ def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
         "last": layer.last,
         "loads": input_size(packed) if layer.host else loads,
         "chunks": len(layer.chunks),
+        "kernels": sum({1 << source.kernel // 2 for source in layer.segments}),
         "groups": packed.groups,
         "timesteps": packed.last_timesteps,
         "region": packed.region if packed.groups > 1 else 0,

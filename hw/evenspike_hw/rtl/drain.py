@@ -30,11 +30,14 @@ class Drain(wiring.Component):
         how many the round's group has; whether the row's membranes are needed for the next.
     place, logits: what comes out of the LIF in this cycle, 2 * `Arch.timesteps` + 1 cycles after
         the drain cycle: a position for the collector, or of the last layer for the logits.
+    claim: a position of the last layer is read; it waits, in a drain cycle, for `room`, which in
+        other layers does not matter.
     carry: the row that gets in this cycle, `Arch.carry_latency` after it was read, what its neurons
         leave to the next group.
 
     One position a cycle; 2 cycles more for each slot (its bias); in the last layer `logit_words`
-    cycles a position. A round that carries has `Arch.carry_latency` more behind its last position.
+    cycles a position, and those without room. A round that carries has `Arch.carry_latency` more
+    behind its last position.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -59,6 +62,8 @@ class Drain(wiring.Component):
                 "carries": Out(1),
                 "place": Out(layouts.place),
                 "logits": Out(1),
+                "claim": Out(1),
+                "room": In(1),
                 "carry": Out(layouts.row_read),
             }
         )
@@ -86,15 +91,17 @@ class Drain(wiring.Component):
         # From the tile's first entry to the slot's first row, and to this row.
         slot_offset, row_offset = Signal(ENTRY_BITS), Signal(ENTRY_BITS)
 
-        item, step = Signal(), Signal()
+        item, step, waits = Signal(), Signal(), Signal()
         last_beat, closes, last_column, last_row, last_slot = (Signal() for _ in range(5))
         last_position = Signal()
         side = Signal(2)
         m.d.comb += [
             side.eq(Mux(layer.pool, 2, 1)),
             last_beat.eq(~layer.last | (beat == self.arch.logit_words - 1)),
-            item.eq(active & (phase == 2) & (beat == 0)),
-            step.eq(active & (phase == 2) & last_beat),
+            waits.eq(layer.last & (beat == 0) & ~self.room),
+            item.eq(active & (phase == 2) & (beat == 0) & ~waits),
+            step.eq(active & (phase == 2) & last_beat & ~waits),
+            self.claim.eq(item & layer.last),
             closes.eq(~layer.pool | (inner == 3)),
             # With a pool the map and so its tiles are even, and a window ends at an odd place.
             last_column.eq((left | layer.pool) == tile.last_column),
@@ -115,7 +122,7 @@ class Drain(wiring.Component):
             m.d.sync += phase.eq(phase + 1)
         with m.If(active & (phase == 3)):
             m.d.sync += behind.eq(behind + 1)
-        with m.If(active & (phase == 2)):
+        with m.If(active & (phase == 2) & ~waits):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
         with m.If(step):
             m.d.sync += inner.eq(Mux(closes, 0, inner + 1))

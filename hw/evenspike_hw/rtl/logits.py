@@ -2,53 +2,92 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.layouts import ADDRESS_BITS, LOGIT_BITS, WORD_BITS, Layouts
+from evenspike_hw.rtl.fifo import Fifo
+from evenspike_hw.rtl.layouts import ADDRESS_BITS, LOGIT_BITS, WORD_BITS
+
+
+def blocks_under_way(arch: Arch) -> int:
+    """Blocks that have been claimed and not been written, at most.
+
+    A block is claimed `drain_latency` cycles before its first write; with a memory that takes each
+    word at once, its claim is given back `logit_words` cycles later, and one block is claimed every
+    `logit_words` cycles: so many never make the drain wait.
+    """
+    return 1 - (-arch.drain_latency // arch.logit_words)
 
 
 class LogitWriter(wiring.Component):
     """Writes the logits of a block in 64-bit words (docs/timing.md, "Last layer").
 
     start: the next block is written from `base` on, each further one behind the one before.
-    valid, logits: a block, one logit a lane. write: a word; lane 0 is the low half of the first.
+    claim: a block will come; only while there is `room`, a register. over: every block that was
+        claimed has been written; a register.
+    valid, logits: a block, one logit a lane. write: a word, which stays until it is taken; lane 0
+        is the low half of the first. ready: the memory takes it in this cycle.
 
-    A block in cycle c is written in c + 1 ... c + n, n = `Arch.logit_words`; one block every n
-    cycles, no back-pressure. `start` comes when none is being written.
+    A block in cycle c is written in c + 1 ... c + n, n = `Arch.logit_words`, if the memory is
+    ready; else its words wait in a FIFO with room for `blocks_under_way`. A block comes every n
+    cycles at most; its claim comes `Arch.drain_latency` - 1 cycles before it. `start` comes when
+    all is over.
     """
 
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
-        self.layouts = Layouts(arch)
         write = data.StructLayout({"enable": 1, "address": ADDRESS_BITS, "data": WORD_BITS})
         super().__init__(
             {
                 "start": In(1),
                 "base": In(ADDRESS_BITS),
+                "claim": In(1),
+                "room": Out(1),
+                "over": Out(1),
                 "valid": In(1),
                 "logits": In(data.ArrayLayout(signed(LOGIT_BITS), arch.pes)),
                 "write": Out(write),
+                "ready": In(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        words = self.arch.logit_words
+        words, most = self.arch.logit_words, blocks_under_way(self.arch)
+        m.submodules.fifo = fifo = Fifo(WORD_BITS, most * words)
         shift = Signal(words * WORD_BITS)
-        left = Signal(range(words + 1))  # words still to write; the next is the lowest of `shift`
+        left = Signal(range(words + 1))  # words of the block; the next is the lowest of `shift`
+        comes, taken = Signal(), Signal()
         m.d.comb += [
-            self.write.enable.eq(left != 0),
-            self.write.data.eq(shift[:WORD_BITS]),
+            comes.eq(left != 0),
+            self.write.enable.eq(fifo.r.valid | comes),
+            self.write.data.eq(Mux(fifo.r.valid, fifo.r.payload, shift[:WORD_BITS])),
+            taken.eq(self.write.enable & self.ready),
+            fifo.r.ready.eq(self.ready),
+            # There is room: the block was claimed.
+            fifo.w.valid.eq(comes & (fifo.r.valid | ~self.ready)),
+            fifo.w.payload.eq(shift[:WORD_BITS]),
         ]
         with m.If(self.valid):
             m.d.sync += [shift.eq(self.logits), left.eq(words)]
-        with m.Elif(self.write.enable):
+        with m.Elif(comes):
             m.d.sync += [shift.eq(shift >> WORD_BITS), left.eq(left - 1)]
         with m.If(self.start):
             m.d.sync += self.write.address.eq(self.base)
-        with m.Elif(self.write.enable):
+        with m.Elif(taken):
             m.d.sync += self.write.address.eq(self.write.address + 1)
+
+        claimed = Signal(range(most + 1))
+        at = Signal(range(max(2, words)))  # of the block that is written
+        written = Signal()
+        m.d.comb += [
+            self.room.eq(claimed != most),
+            self.over.eq(claimed == 0),
+            written.eq(taken & (at == words - 1)),
+        ]
+        m.d.sync += claimed.eq(claimed + self.claim - written)
+        with m.If(taken):
+            m.d.sync += at.eq(Mux(at == words - 1, 0, at + 1))
         return m

@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.descriptor import PASS
+from evenspike_hw.rtl.faults import FAULT_BITS, Fault, first_fault
 from evenspike_hw.rtl.fifo import Fifo
 from evenspike_hw.rtl.layouts import ADDRESS_BITS, FILL_BITS, WORD_BITS
 from evenspike_hw.rtl.table import table_read
@@ -26,6 +27,8 @@ class MemoryPort(wiring.Component):
     table_read, table: a pass (`descriptor.PASS`); the data come in the cycle after and stay. A
         pass of `repeats` r is read r times before the next; one of no words ends the list. The
         word behind the end is read, too.
+    filled: words that the table has. fault: a pass of the list lies behind them, or has no
+        repeats, and which of these; from when it would be read to a reset. 0: none.
     fill, fill_address, fill_words: pulse; reads so many words from there, the first request in the
         cycle after. Only while no word is under way.
     request: addresses, at most one a cycle and `stream_depth` ahead of the words taken; no bubble
@@ -48,6 +51,8 @@ class MemoryPort(wiring.Component):
                 "pass_base": In(ceil_log2(arch.table_words)),
                 "table_read": Out(table_read(arch)),
                 "table": In(WORD_BITS),
+                "filled": In(FILL_BITS),
+                "fault": Out(FAULT_BITS),
                 "fill": In(1),
                 "fill_address": In(ADDRESS_BITS),
                 "fill_words": In(FILL_BITS),
@@ -98,6 +103,18 @@ class MemoryPort(wiring.Component):
         with m.Elif(self.table_read.enable):
             m.d.sync += entry.eq(entry + 1)
         m.d.sync += first.eq(self.prepare)
+        beyond = Signal()  # the word that is on `table`
+        with m.If(self.table_read.enable):
+            m.d.sync += beyond.eq(self.table_read.address >= self.filled)
+        unfit = first_fault(
+            m,
+            {
+                Fault.REPEATS: (following.words != 0) & (following.repeats == 0) & ~beyond,
+                Fault.PASSES: beyond,
+            },
+        )
+        with m.If((first | advance) & (self.fault == 0)):
+            m.d.sync += self.fault.eq(unfit)
 
         with m.If(taken):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenspike_core.arch import Arch
+from evenspike_hw.rtl.faults import FAULT_BITS
 from evenspike_hw.rtl.fetch import LAYER_BITS
 from evenspike_hw.rtl.layouts import FILL_BITS
+from evenspike_hw.rtl.watchdog import LIMIT, LIMIT_BITS
 
 REGISTER_BITS = 32
 
@@ -31,6 +33,8 @@ class Register(IntEnum):
     PASS_BASE = 6
     CYCLES = 7
     DIGEST = 8
+    FAULT = 9
+    WATCHDOG = 10
 
 
 MEANING = {
@@ -43,14 +47,18 @@ MEANING = {
     Register.PASS_BASE: "address of the list of passes in the table",
     Register.CYCLES: "read only: cycles of the inference that runs or ran",
     Register.DIGEST: "read only: first 32 bits of the Arch's digest",
+    Register.FAULT: "read only: why it has stopped, a code of `Fault`",
+    Register.WATCHDOG: "log2 of the cycles without any event after which it stops; 0: never",
 }
 """In words. Addresses of the memory count 64-bit words."""
 
 CONTROL = {
     "START": (0, "starts an inference"),
     "FILL": (1, "fills the table; once for a network"),
+    "ABORT": (2, "ends whatever runs, and leaves no trace of it"),
 }
-"""Commands: the bit of CONTROL that is written, and what it does. Ignored while busy."""
+"""Commands: the bit of CONTROL that is written, and what it does. While busy all but ABORT are
+ignored, and those that come with it."""
 
 
 class Status(IntEnum):
@@ -66,9 +74,9 @@ class Status(IntEnum):
     def meaning(self) -> str:
         """In words."""
         return {
-            Status.BUSY: "an inference runs, or the table is being filled",
+            Status.BUSY: "it runs, fills the table, or cleans up behind what was stopped",
             Status.DONE: "an inference has ended since the last start",
-            Status.ERROR: "stopped at a descriptor that cannot be run; LAYER says which",
+            Status.ERROR: "stopped by itself since the last start, fill or abort; FAULT says why",
             Status.OVERFLOW: "a partial sum or a membrane has saturated since the last start",
             Status.LAYER: "8 bits from here on: the layer that runs, or at which it stopped",
         }[self]
@@ -78,8 +86,10 @@ class Registers(wiring.Component):
     """A bus of 32-bit registers.
 
     bus: address, write, write data; the register at `address` is on `read` in the cycle after.
-    start, fill: pulses; ignored while busy.
-    busy, done, error, overflow, number: what `Status` tells; done and overflow are pulses.
+    start, fill: pulses; ignored while busy. abort: pulse, which is not.
+    busy, done, overflow, number: what `Status` tells; done and overflow are pulses.
+    stopped: a `Fault` in the cycle in which it stops by itself, else 0; the layer of this cycle is
+        shown from then on, instead of `number`, until the next command.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -90,16 +100,18 @@ class Registers(wiring.Component):
                 "read": Out(REGISTER_BITS),
                 "start": Out(1),
                 "fill": Out(1),
+                "abort": Out(1),
                 "input": Out(REGISTER_BITS),
                 "weights": Out(REGISTER_BITS),
                 "logits": Out(REGISTER_BITS),
                 "table": Out(REGISTER_BITS),
                 "table_words": Out(FILL_BITS),
                 "pass_base": Out(ceil_log2(arch.table_words)),
+                "watchdog": Out(LIMIT_BITS, init=LIMIT),
                 "busy": In(1),
                 "running": In(1),
                 "done": In(1),
-                "error": In(1),
+                "stopped": In(FAULT_BITS),
                 "overflow": In(1),
                 "number": In(LAYER_BITS),
             }
@@ -109,12 +121,15 @@ class Registers(wiring.Component):
         m = Module()
         cycles = Signal(REGISTER_BITS)
         done, overflow = Signal(), Signal()
-        control = Signal()
-        start, fill = (bit for bit, _ in CONTROL.values())
+        fault, layer = Signal(FAULT_BITS), Signal(LAYER_BITS)
+        control, free = Signal(), Signal()
+        start, fill, abort = (self.bus.data[bit] for bit, _ in CONTROL.values())
         m.d.comb += [
-            control.eq(self.bus.write & (self.bus.address == Register.CONTROL) & ~self.busy),
-            self.start.eq(control & self.bus.data[start]),
-            self.fill.eq(control & self.bus.data[fill] & ~self.bus.data[start]),
+            control.eq(self.bus.write & (self.bus.address == Register.CONTROL)),
+            free.eq(control & ~self.busy & ~abort),
+            self.start.eq(free & start),
+            self.fill.eq(free & fill & ~start),
+            self.abort.eq(control & abort),
         ]
         stored = {
             Register.INPUT: self.input,
@@ -123,12 +138,17 @@ class Registers(wiring.Component):
             Register.TABLE: self.table,
             Register.TABLE_WORDS: self.table_words,
             Register.PASS_BASE: self.pass_base,
+            Register.WATCHDOG: self.watchdog,
         }
         # While it runs the registers keep what it runs with.
         for address, register in stored.items():
             with m.If(self.bus.write & ~self.busy & (self.bus.address == address)):
                 m.d.sync += register.eq(self.bus.data)
-        with m.If(self.start):
+        with m.If(self.start | self.fill | self.abort):
+            m.d.sync += fault.eq(0)
+        with m.Elif(self.stopped != 0):
+            m.d.sync += [fault.eq(self.stopped), layer.eq(self.number)]
+        with m.If(self.start | self.abort):
             m.d.sync += [cycles.eq(0), done.eq(0), overflow.eq(0)]
         with m.Else():
             m.d.sync += [
@@ -140,9 +160,11 @@ class Registers(wiring.Component):
         m.d.comb += [
             status[Status.BUSY].eq(self.busy),
             status[Status.DONE].eq(done),
-            status[Status.ERROR].eq(self.error),
+            status[Status.ERROR].eq(fault != 0),
             status[Status.OVERFLOW].eq(overflow),
-            status[Status.LAYER : Status.LAYER + LAYER_BITS].eq(self.number),
+            status[Status.LAYER : Status.LAYER + LAYER_BITS].eq(
+                Mux(fault != 0, layer, self.number)
+            ),
         ]
         with m.Switch(self.bus.address):
             with m.Case(Register.CONTROL):
@@ -152,6 +174,8 @@ class Registers(wiring.Component):
                     m.d.sync += self.read.eq(register)
             with m.Case(Register.CYCLES):
                 m.d.sync += self.read.eq(cycles)
+            with m.Case(Register.FAULT):
+                m.d.sync += self.read.eq(fault)
             with m.Case(Register.DIGEST):
                 m.d.sync += self.read.eq(int(self.arch.digest[:8], 16))
             with m.Default():

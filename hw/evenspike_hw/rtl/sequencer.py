@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import CHUNK_WORDS, Arch
+from evenspike_core.program import Readout
 from evenspike_hw.rtl.broadcasts import Broadcasts
-from evenspike_hw.rtl.descriptor import GROUPS_MAX, LAYER, LAYER_WORDS
+from evenspike_hw.rtl.descriptor import GROUPS_MAX, LAYER, LAYER_WORDS, READOUTS
+from evenspike_hw.rtl.faults import FAULT_BITS, Fault, first_fault
 from evenspike_hw.rtl.fetch import LAYER_BITS, Fetch
-from evenspike_hw.rtl.layouts import LEAK_ONE, MAP_BITS, WORD_BITS, Layouts
+from evenspike_hw.rtl.layouts import FILL_BITS, LEAK_ONE, MAP_BITS, WORD_BITS, Layouts
 from evenspike_hw.rtl.table import table_read
 
 SETUP = 5
@@ -26,7 +28,8 @@ class Sequencer(wiring.Component):
     layer: descriptor of the layer that runs. number: its index. switched: it is new in this cycle.
     last_write: of the layer, in this cycle. tail: its last drain cycle is over, the last write is
         not.
-    error: layer `number` has a descriptor that the hardware cannot run; `running` has ended.
+    fault: layer `number` or a chunk of it cannot be run, and why; `running` has ended. 0: none.
+    filled: words that the table has.
 
     loaded, worked, rounds: modulo 4, over all PEs: chunks unpacked, markers issued that free a half
         in the middle of a round, markers issued that end a round.
@@ -54,7 +57,8 @@ class Sequencer(wiring.Component):
                 "running": Out(1),
                 "last_write": Out(1),
                 "tail": Out(1),
-                "error": Out(1),
+                "fault": Out(FAULT_BITS),
+                "filled": In(FILL_BITS),
                 "loaded": In(2),
                 "worked": In(2),
                 "rounds": In(2),
@@ -78,7 +82,7 @@ class Sequencer(wiring.Component):
         m.submodules.fetch = fetch = Fetch(self.arch)
         m.submodules.broadcasts = broadcasts = Broadcasts(self.arch)
         gap = Signal(range(SETUP))
-        self._layers(m, fetch, gap)
+        self._layers(m, fetch, gap, broadcasts.fault)
         m.d.comb += [
             self.table_read.eq(fetch.table_read),
             fetch.table.eq(self.table),
@@ -112,13 +116,14 @@ class Sequencer(wiring.Component):
         ]
         return m
 
-    def _layers(self, m: Module, fetch: Fetch, gap: Signal) -> None:
+    def _layers(self, m: Module, fetch: Fetch, gap: Signal, chunk_fault: Signal) -> None:
         """From layer to layer; the descriptor that follows is fetched while a layer runs."""
         layer, following = self.layer, fetch.layer
         tail = Signal(range(self.arch.drain_latency + 1))
         number = Signal(LAYER_BITS)  # of the layer that follows
         first, second = Signal(), Signal()  # waiting for this descriptor before `go`
         switch = Signal()
+        unfit = self._unfit(m, following, number)
         m.d.comb += [
             self.tail.eq(tail != 0),
             self.last_write.eq(self.running & (tail == 1)),
@@ -147,42 +152,48 @@ class Sequencer(wiring.Component):
             m.d.sync += [second.eq(0), self.prepared.eq(1)]
         with m.If(switch):
             m.d.sync += [layer.eq(following), number.eq(number + 1), first.eq(0), second.eq(first)]
-            with m.If(self._fault(m, following, number)):
-                m.d.sync += [self.error.eq(1), self.running.eq(0), second.eq(0)]
+            with m.If(unfit != 0):
+                m.d.sync += [self.fault.eq(unfit), self.running.eq(0), second.eq(0)]
+        with m.If((chunk_fault != 0) & (self.fault == 0)):
+            m.d.sync += [self.fault.eq(chunk_fault), self.running.eq(0)]
         with m.If(self.prepare):
-            m.d.sync += [first.eq(1), number.eq(0), self.number.eq(0), self.error.eq(0)]
+            m.d.sync += [first.eq(1), number.eq(0), self.number.eq(0), self.fault.eq(0)]
 
-    def _fault(self, m: Module, layer: data.View, number: Signal) -> Value:
+    def _unfit(self, m: Module, layer: data.View, number: Signal) -> Signal:
         """What the hardware cannot run, although the fields have room for it."""
         arch = self.arch
-        reasons = {
-            "host": layer.host != (number == 0),
-            "last": layer.host & layer.last,
-            "more_layers": ~layer.last
-            & (number == min(arch.table_words // LAYER_WORDS, 1 << LAYER_BITS) - 1),
-            "readout": layer.last != layer.readout.any(),
-            "timesteps": (layer.timesteps == 0) | (layer.timesteps > arch.timesteps),
-            "groups": (layer.groups == 0) | (layer.groups > GROUPS_MAX),
-            "leak": layer.leak > LEAK_ONE,
-            "neurons": layer.log_tile_height + layer.log_tile_width + layer.log_slots
-            > exact_log2(arch.accumulators),
-            "tile": (layer.log_tile_height >= MAP_BITS) | (layer.log_tile_width >= MAP_BITS),
-            "slots": (layer.log_slots > exact_log2(arch.slots))
-            | (layer.slots_last == 0)
-            | (layer.slots_last > (1 << layer.log_slots)),
-            "empty": (layer.height == 0) | (layer.width == 0) | (layer.passes == 0),
-            "pool": layer.pool
-            & (
-                layer.height[0]
-                | layer.width[0]
-                | (layer.log_tile_height == 0)
-                | (layer.log_tile_width == 0)
-            ),
-            "chunks": ~layer.host & (layer.chunks == 0),
-        }
-        faults = []
-        for name, reason in reasons.items():
-            fault = Signal(name=f"fault_{name}")
-            m.d.comb += fault.eq(reason)
-            faults.append(fault)
-        return Cat(*faults).any()
+        chunks_end = layer.chunk_base + CHUNK_WORDS * layer.chunks
+        return first_fault(
+            m,
+            {
+                # Its own descriptor, and that of the next layer.
+                Fault.LAYERS: (number + ~layer.last >= self.filled >> exact_log2(LAYER_WORDS))
+                | (~layer.last & number.all()),
+                Fault.HOST: layer.host != (number == 0),
+                Fault.LAST: layer.host & layer.last,
+                Fault.READOUT: layer.last != layer.readout.any(),
+                Fault.TIMESTEPS: (layer.timesteps == 0) | (layer.timesteps > arch.timesteps),
+                Fault.GROUPS: (layer.groups == 0) | (layer.groups > GROUPS_MAX),
+                Fault.LEAK: layer.leak > LEAK_ONE,
+                Fault.THRESHOLD: ~layer.host
+                & (layer.readout != READOUTS.index(Readout.PSUM))
+                & (layer.threshold == 0),
+                Fault.NEURONS: layer.log_tile_height + layer.log_tile_width + layer.log_slots
+                > exact_log2(arch.accumulators),
+                Fault.TILE: (layer.log_tile_height >= MAP_BITS)
+                | (layer.log_tile_width >= MAP_BITS),
+                Fault.SLOTS: (layer.log_slots > exact_log2(arch.slots))
+                | (layer.slots_last == 0)
+                | (layer.slots_last > (1 << layer.log_slots)),
+                Fault.EMPTY: (layer.height == 0) | (layer.width == 0) | (layer.passes == 0),
+                Fault.POOL: layer.pool
+                & (
+                    layer.height[0]
+                    | layer.width[0]
+                    | (layer.log_tile_height == 0)
+                    | (layer.log_tile_width == 0)
+                ),
+                Fault.LOADS: layer.loads == 0,
+                Fault.CHUNKS: ~layer.host & ((layer.chunks == 0) | (chunks_end > self.filled)),
+            },
+        )

@@ -38,6 +38,7 @@ from evenspike_hw.rtl.sequencer import Sequencer
 from evenspike_hw.rtl.spikes import SpikeMemory
 from evenspike_hw.rtl.states import States
 from evenspike_hw.rtl.table import TableMemory
+from evenspike_hw.rtl.watchdog import Watchdog
 
 
 def _fifo(arch: Arch) -> wiring.Component:
@@ -83,6 +84,7 @@ PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
     "control": Control,
     "registers": Registers,
     "states": States,
+    "watchdog": lambda _: Watchdog(),
 }
 """`fifo`: in front of each matcher. `queue`: of matches, in front of each selector."""
 

@@ -99,7 +99,7 @@ class GivenUp(Elaboratable):
         free(
             m,
             *(dut.prepare, dut.go, dut.table, dut.loaded, dut.worked, dut.rounds, dut.marker),
-            *(dut.ends_round, dut.ends_pass, dut.ends_layer),
+            *(dut.ends_round, dut.ends_pass, dut.ends_layer, dut.filled),
         )
         worked, half = Signal(2), Signal()
         gives = Signal()

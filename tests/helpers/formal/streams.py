@@ -87,6 +87,7 @@ class Requests(Elaboratable):
         free(
             m,
             *(dut.prepare, dut.go, dut.fill, dut.input, dut.weights, dut.pass_base, dut.table),
+            dut.filled,
             *(dut.fill_address, dut.fill_words, dut.request.ready, dut.word.ready),
             *(dut.response, dut.response_valid),
         )

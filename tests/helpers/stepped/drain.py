@@ -51,7 +51,16 @@ class Drain:
             for r in machine.plan.rounds
         ]
 
+        self.room = True  # for results; the contract's memory takes each at once
+
     # Wires.
+
+    def waits(self) -> bool:
+        """A position of the last layer is not read yet, since there is no room for its results."""
+        at = self.at.q
+        if at is None or self.room or at.phase != 2 or at.beat:
+            return False
+        return self.machine.packed.layers[self.round(at).layer].last
 
     def round(self, at: Position) -> Round:
         return self.machine.plan.rounds[at.round]
@@ -66,7 +75,7 @@ class Drain:
     def row(self) -> int | None:
         """The accumulator row that all PEs read in this cycle."""
         at = self.at.q
-        if at is None or at.phase != 2 or at.beat:
+        if at is None or at.phase != 2 or at.beat or self.waits():
             return None
         return self.spots[at.round][at.slot][at.index].at
 
@@ -84,7 +93,7 @@ class Drain:
     def ends_round(self) -> bool:
         """The last drain cycle of a round."""
         at = self.at.q
-        if at is None or at.beat < self.beats(at) - 1:
+        if at is None or at.beat < self.beats(at) - 1 or self.waits():
             return False
         if self.round(at).carries:
             return at.phase == 3
@@ -119,14 +128,16 @@ class Drain:
                 base = pe.unpacker.bias_base[one.half].q
                 pe.banks.read_bias(one.half, base + 2 * at.slot + at.phase)
             return None
-        if at.phase == 3 or at.beat:
+        if at.phase == 3 or at.beat or self.waits():
             return None
         place = self.spots[at.round][at.slot][at.index]
         return Neurons(place, one.timesteps, one.carries)  # each PE reads its row
 
-    def _advance(self, at: Position) -> Position | None:
+    def _advance(self, at: Position) -> Position | None:  # noqa: PLR0911  (a case a line)
         if at.phase < 2:
             return replace(at, phase=at.phase + 1)
+        if self.waits():
+            return at
         if at.beat < self.beats(at) - 1:
             return replace(at, beat=at.beat + 1)
         if at.phase == 3:

@@ -20,6 +20,7 @@ from evenspike_hw.engine.host import input_words
 from evenspike_hw.engine.results import Buffers
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.accelerator import Accelerator
+from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.registers import Register, Status
 from evenspike_hw.rtl.states import State
 from evenspike_sim import accelerator as cycle_model
@@ -52,10 +53,14 @@ STORED = {
     Register.TABLE: ADDRESS,
     Register.TABLE_WORDS: (1 << 17) - 1,
     Register.PASS_BASE: ARCH.table_words - 1,
+    Register.WATCHDOG: 31,
 }
 """Registers that the host writes, and their bits."""
 
-START, FILL = 1, 2
+START, FILL, ABORT = 1, 2, 4
+QUIET = 1 << (max(ARCH.accumulators, 4 * ARCH.memory_latency) - 1).bit_length()
+"""Cycles without an answer in which it clears its accumulators."""
+
 PREPARATION = 40
 """Cycles from the start of an inference to its cycle 1, at most."""
 
@@ -112,9 +117,16 @@ class Filling:
 class Inference:
     """A network on the model, and what the RTL has shown of its own run."""
 
-    def __init__(self, rig: Rig, network: Network, faulty: int | None = None) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        network: Network,
+        faulty: int | None = None,
+        fault: Fault = Fault.NONE,
+    ) -> None:
         self.network = network
-        self.faulty = faulty  # layer
+        self.faulty, self.fault = faulty, fault  # layer
+        self.over = Fault.NONE  # what it was stopped by
         self.packed = network.packed
         self.core = Core(rig.bench, network, Pauses())
         self.machine = self.core.machine
@@ -128,6 +140,8 @@ class Inference:
         self.results = Buffers(network.packed)
         self.logits = rig.stored[Register.LOGITS]
         self.written = 0
+        # Blocks of results under way, and words of them that were taken.
+        self.claimed = self.taken = 0
         self.writes: deque[tuple[int, int]] = deque()
         self.cycle = self.windows = 0  # windows: of this layer
         size = network.packed.arch.spike_entries
@@ -140,7 +154,8 @@ class Rig:
     """Host and memory around the component; a model of the registers; cycle by cycle.
 
     memory: words by address. stall: share of the cycles in which it takes nothing, and in which it
-    gives nothing. done: words that it gave, broadcasts, and windows and logits that came out.
+    gives nothing; slow: in which it takes no result. done: words that it gave, broadcasts, and
+    windows and logits that came out.
     """
 
     def __init__(self, bench: Bench) -> None:
@@ -151,14 +166,26 @@ class Rig:
         }
         self.packets["bus"] = Packet(bench.inputs["bus"].shape)
         self.memory: dict[int, int] = {}
-        self.stall = 0.0
+        self.stall = self.slow = 0.0
         self.done = 0
+        self.answers: deque[tuple[int, int]] = deque()
         self.forget()
 
-    def forget(self) -> None:
-        """After a reset."""
-        self.stored = dict.fromkeys(STORED, 0)
-        self.busy = self.finished = self.error = self.overflow = False
+    def forget(self, answers: bool = False) -> None:
+        """After a reset. answers: the memory goes on to answer what was asked before it."""
+        late: deque[tuple[int, int]] = deque()
+        if answers:
+            late.extend(
+                (n * self.bench.random.randrange(3), word)
+                for n, (_, word) in enumerate(self.answers)
+            )
+        self.answers = late
+        self.stored = dict.fromkeys(STORED, 0) | {Register.WATCHDOG: 20}
+        self.finished = self.overflow = False
+        self.busy = True
+        self.cleaning: int | None = 0  # cycles since it began to clear, or since the last answer
+        self.stops = False  # it begins to clear when the core's reset is over
+        self.fault, self.shown = Fault.NONE, 0  # shown: the layer of the fault
         self.number = self.cycles = self.read = 0
         self.begins = self.clears = False  # the core is reset from the next cycle on; in this one
         self.filling: Filling | None = None
@@ -166,21 +193,24 @@ class Rig:
         self.following: Inference | None = None  # what a start begins
         self.run: Inference | None = None
         self.ends = False
-        self.answers: deque[tuple[int, int]] = deque()
         self.returned = 0
         # Not while nobody knows when an error is seen, or how far the port reads on after it.
         self.watched = self.port_watched = True
 
     # One cycle.
 
-    async def cycle(self, write: tuple[int, int] | None = None) -> dict[str, int]:
+    async def cycle(  # noqa: C901  (what host and memory do in a cycle)
+        self, write: tuple[int, int] | None = None
+    ) -> dict[str, int]:
         bench = self.bench
-        address, value = write or (self._address(), bench.bits(32))
+        address, value = write or (self._address(), bench.bits(32) & ~ABORT)
         writes = write is not None or (self.busy and self.watched and bench.chance(0.1))
         if writes and self.busy:
             bench.cover("write while busy")
             bench.cover("start while busy", address == Register.CONTROL and value & START)
         ready = not (self.stall and bench.chance(self.stall))
+        slow = max(self.stall, self.slow)
+        self.takes = takes = not (slow and bench.chance(slow))
         pending = bool(self.answers)
         due = pending and self.answers[0][0] <= bench.now
         arrives = due and not (self.stall and bench.chance(self.stall))
@@ -193,12 +223,15 @@ class Rig:
             request_ready=ready,
             response_valid=arrives,
             response=response,
+            write_ready=takes,
         )
         if self.starting is not None and out["running"]:
             self.starting = None
         run = self.run if self.starting is None and not self.ends else None
         if self.watched:
             expected = self._running(run) if run is not None else self._idle()
+            if self.ends and self.run is not None:
+                expected |= self._writing(self.run)
             for name in ("entry_write", "count_write"):
                 if name not in expected:
                     assert not out[name] & 1, f"cycle {bench.now - 1}: {name} is enabled"
@@ -206,12 +239,20 @@ class Rig:
                 del expected["request_valid"]
             bench.check(out, expected | {"read": self.read})
         asked = self._request(out, ready)
+        writer = run or (self.run if self.ends else None)
+        self.written_now = bool(out["write_valid"] and takes and self.watched and writer)
+        if self.written_now and writer is not None:
+            at = out["write_address"] - writer.logits & ADDRESS
+            writer.results.logit_words[at] = out["write_data"]
+            self.done += 1
         if run is not None:
             self._observe(run, out)
             run.port.ready, run.port.arrives = ready, arrives
         self._next(run, address, value if writes else None, arrives)
-        if self.clears and not (pending or asked):
+        if self.clears and not (pending or asked or self.begins):
             self.clears, self.port_watched = False, True
+            if self.stops:
+                self.stops, self.cleaning = False, 0
         if self.begins:
             self.clears, self.begins = True, False
         return out
@@ -232,7 +273,7 @@ class Rig:
             "last_write": 0,
             "number": self.number,
             "write_valid": 0,
-            "request_valid": asks and not self.clears,
+            "request_valid": asks,
             "accumulator_overflow": 0,
             "membrane_overflow": 0,
         }
@@ -248,7 +289,6 @@ class Rig:
             "running": 1,
             "last_write": machine.sequencer.last_write(),
             "number": self.number,
-            "write_valid": bool(run.writes),
             "request_valid": port.valid,
             "accumulator_overflow": sum(f << n for n, f in enumerate(core.accumulator_overflow)),
             "membrane_overflow": sum(f << n for n, f in enumerate(core.membrane_overflow)),
@@ -262,8 +302,10 @@ class Rig:
         expected["states"] = self.packets["states"].bits(
             0, {str(n): int(state) for n, state in enumerate(states)}
         )
-        if run.writes:
-            expected["write_address"], expected["write_data"] = run.writes.popleft()
+        most = 1 - (-run.packed.arch.drain_latency // run.packed.arch.logit_words)
+        machine.drain.room = run.claimed < most
+        self.bench.cover("the drain waits for room", machine.drain.waits())
+        expected |= self._writing(run)
         item = core.leaves
         if item is not None and run.packed.layers[item.place.layer].last:
             logits = sum(core.logit(item, pe) << 32 * pe for pe in range(len(machine.pes)))
@@ -272,6 +314,26 @@ class Rig:
                 run.writes.append((address, logits >> 64 * n & (1 << 64) - 1))
                 run.written += 1
         return expected | self._collected(run)
+
+    def _writing(self, run: Inference) -> dict[str, Any]:
+        """The result that is to be written, until it is taken."""
+        self.bench.cover("results wait", len(run.writes) > 1 and not self.takes)
+        self.bench.cover("results wait behind the last layer", run.writes and self.ends)
+        if not run.writes:
+            return {"write_valid": 0}
+        address, word = run.writes[0]
+        return {"write_valid": 1, "write_address": address, "write_data": word}
+
+    def _written(self, run: Inference) -> None:
+        """From one cycle to the next."""
+        drain = run.machine.drain
+        if not self.ends and drain.row() is not None:
+            assert drain.at.q is not None
+            run.claimed += run.packed.layers[drain.round(drain.at.q).layer].last
+        if self.written_now:
+            run.writes.popleft()
+            run.taken += 1
+            run.claimed -= run.taken % run.packed.arch.logit_words == 0
 
     def _collected(self, run: Inference) -> dict[str, Any]:
         """What the collector writes."""
@@ -338,10 +400,6 @@ class Rig:
             results.closed[results.part(layer).start + run.windows] = run.cycle
             run.windows += 1
             self.done += 1
-        if out["write_valid"]:
-            at = out["write_address"] - run.logits & ADDRESS
-            results.logit_words[at] = out["write_data"]
-            self.done += 1
         for kind, name in enumerate(("accumulator_overflow", "membrane_overflow")):
             if out["last_write"]:
                 results.overflow[layer, kind] = [out[name] >> pe & 1 for pe in range(pes)]
@@ -355,38 +413,79 @@ class Rig:
     def _next(self, run: Inference | None, address: int, value: int | None, arrives: bool) -> None:
         self.read = self._register(address)
         free = not self.busy
-        if run is not None:
+        self._clean(arrives)
+        if run is not None and not self.clears:
             core = run.core
             self.overflow |= any(core.accumulator_overflow) or any(core.membrane_overflow)
             core.clears = core.machine.sequencer.last_write()
             self.cycles += 1
-        if self.ends:  # the sequencer has stopped: this is the controller's last cycle
-            self.ends, self.run, self.busy, self.finished = False, None, False, not self.error
+        writer = run or (self.run if self.ends else None)
+        waits = writer is not None and writer.claimed > 0
+        if writer is not None and self.watched:
+            self._written(writer)
+        if self.ends and self.clears:  # it was aborted in the cycle before
+            self.ends, self.run = False, None
+        # The sequencer has stopped: this is the controller's last cycle, when all is written.
+        faulty = self.run is not None and self.run.over is not Fault.NONE
+        if self.ends and (faulty or not waits):
+            if self.run is not None and faulty:
+                self.fault, self.shown = self.run.over, self.number
+                self.begins = self.stops = True
+            self.ends, self.run, self.busy, self.finished = False, None, faulty, not faulty
         if self.clears:
-            self.number, self.error = 0, False
+            self.number = 0
         self._fill(arrives)
-        if run is not None:
+        if run is not None and not self.clears:
             self.done += run.machine.apu.fires()
             run.core.step()
             self._end(run)
+        if run is not None and self.clears:  # it was aborted in the cycle before
+            self.run = None
         if self.starting is not None and not self.clears:
             self.starting += 1
             assert self.starting < PREPARATION or not self.watched, "does not start"
-        if value is not None and free:
+        if value is not None and address == Register.CONTROL and value & ABORT:
+            self._abort()
+        elif value is not None and free:
             self._write(address, value)
+
+    def _clean(self, arrives: bool) -> None:
+        if self.cleaning is None:
+            return
+        self.bench.cover("an answer of before the reset", arrives)
+        self.cleaning = 0 if arrives else self.cleaning + 1
+        if self.cleaning == QUIET:
+            self.cleaning, self.busy = None, False
 
     def _end(self, run: Inference) -> None:
         """After the last layer, or in front of one that cannot be run."""
         layer = run.machine.sequencer.layer.q
         self.ends = run.machine.over or layer == run.faulty
         if layer == run.faulty:
-            self.number, self.error, self.port_watched = layer, True, False
+            self.number, run.over, self.port_watched = layer, run.fault, False
+
+    def _abort(self) -> None:
+        """What shows of the core in the next cycle is what it would have been without."""
+        cover = self.bench.cover
+        cover("abort while the table is filled", self.filling is not None)
+        cover("abort while it starts", self.starting is not None)
+        cover("abort while it runs", self.run is not None and self.starting is None)
+        cover("abort while it clears", self.cleaning is not None)
+        cover("abort while idle", not self.busy)
+        if self.starting is not None:
+            self.run = None
+        self.ends = self.ends and self.run is not None  # what is to be written shows once more
+        self.cycles, self.finished, self.overflow = 0, False, False
+        self.fault, self.starting, self.cleaning = Fault.NONE, None, None
+        self.busy = self.begins = self.stops = True
 
     def _write(self, address: int, value: int) -> None:
         if address in self.stored:
             self.stored[Register(address)] = value & STORED[Register(address)]
         if address != Register.CONTROL:
             return
+        if value & (START | FILL):
+            self.fault = Fault.NONE
         if value & START:
             self.cycles, self.finished, self.overflow = 0, False, False
             self.starting, self.run = 0, self.following
@@ -394,6 +493,7 @@ class Rig:
             words, at = self.stored[Register.TABLE_WORDS], self.stored[Register.TABLE]
             depth = self.bench.arch.stream_depth
             self.filling = Filling(self.bench.now + 2, at, words, words, depth)
+            self.returned = 0
         self.busy = self.begins = bool(value & (START | FILL))
 
     def _fill(self, arrives: bool) -> None:
@@ -402,6 +502,9 @@ class Rig:
         if filling is None:
             return
         now = self.bench.now - 1
+        if self.clears and self.stops:
+            self.filling = None
+            return
         if self.clears:
             filling.begins = now + 2
             return
@@ -415,8 +518,10 @@ class Rig:
     def _register(self, address: int) -> int:
         if address == Register.CONTROL:
             status = self.busy << Status.BUSY | self.finished << Status.DONE
-            status |= self.error << Status.ERROR | self.overflow << Status.OVERFLOW
-            return status | self.number << Status.LAYER
+            status |= bool(self.fault) << Status.ERROR | self.overflow << Status.OVERFLOW
+            return status | (self.shown if self.fault else self.number) << Status.LAYER
+        if address == Register.FAULT:
+            return self.fault
         if address == Register.CYCLES:
             return self.cycles
         if address == Register.DIGEST:
@@ -425,12 +530,18 @@ class Rig:
 
     # What a host does.
 
+    async def settle(self) -> None:
+        """To the end of whatever it is at."""
+        while self.busy:
+            await self.cycle()
+
     async def idle(self, cycles: int) -> None:
         for _ in range(cycles):
             await self.cycle()
 
     async def set(self, values: dict[Register, int]) -> None:
         """Write the registers, in any order."""
+        await self.settle()
         items = list(values.items())
         self.bench.random.shuffle(items)
         for register, value in items:
@@ -472,11 +583,13 @@ class Rig:
         )
         await self.command(FILL)
 
-    async def start(self, network: Network, faulty: int | None = None) -> Inference:
+    async def start(
+        self, network: Network, faulty: int | None = None, fault: str = "timesteps"
+    ) -> Inference:
         """The input's spikes, and the start; the table has been filled."""
         words = [int(n) for n in input_words(network.packed, network.spikes)]
         await self.set({Register.INPUT: self.place(words), Register.LOGITS: self.bench.bits(32)})
-        self.following = run = Inference(self, network, faulty)
+        self.following = run = Inference(self, network, faulty, FAULTS[fault][1])
         value = START | (FILL if self.bench.chance(0.3) else 0)
         self.bench.cover("fill and start at once", value & FILL)
         await self.cycle((Register.CONTROL, value))
@@ -491,7 +604,8 @@ class Rig:
         traces = run.results.traces(overflow << Status.OVERFLOW)
         model = cycle_model.Accelerator(network.packed).run(network.spikes)
         self.bench.cover("memory never stalls", not self.stall)
-        found = difference(network.packed, model, traces, stalls=self.stall > 0)
+        stalls = self.stall > 0 or self.slow > 0
+        found = difference(network.packed, model, traces, stalls=stalls)
         assert found is None, found
         self._features(network)
 
@@ -515,7 +629,12 @@ def some_network(bench: Bench, words: int = 500, kernel: int = 0) -> Network:
     """One that fits the table, too."""
     while True:
         network = random_network(
-            bench, side=4, filters=8, words=words, wild=bench.chance(0.4), kernel=kernel
+            bench,
+            side=4,
+            filters=bench.random.choice((8, 12)),
+            words=words,
+            wild=bench.chance(0.4),
+            kernel=kernel,
         )
         try:
             descriptor.encode(network.packed)
@@ -554,15 +673,34 @@ async def saturation(bench: Bench) -> None:
 
 
 @test
+async def slow_results(bench: Bench) -> None:
+    """A memory that takes results seldom, from networks that have more than wait in the FIFO."""
+    rig = Rig(bench)
+    left = min(6, 2 + bench.transactions // 1000)
+    while left:
+        network = some_network(bench, 300)
+        packed = network.packed
+        last = packed.layers[-1]
+        blocks = len(last.blocks) * last.size[0] * last.size[1] * packed.groups
+        if blocks <= 1 - (-packed.arch.drain_latency // packed.arch.logit_words):
+            continue
+        rig.slow = bench.random.choice((0.9, 0.99))
+        await rig.fill(network)
+        await rig.infer(network)
+        left -= 1
+
+
+@test
 async def registers(bench: Bench) -> None:
     """After the reset all are 0; what is written is read, and nothing else changes."""
     rig = Rig(bench)
+    await rig.settle()
     for address in range(16):
         await rig.cycle((address or 9, bench.bits(32)))
         await rig.idle(2)
     for _ in range(300):
         address = bench.random.randrange(16)
-        await rig.cycle((address, bench.bits(32) & (ADDRESS if address else ADDRESS - 3)))
+        await rig.cycle((address, bench.bits(32) & (ADDRESS if address else ADDRESS - 7)))
         await rig.idle(bench.random.randrange(3))
     await rig.set({Register.TABLE_WORDS: 0})
     await rig.command(FILL)
@@ -577,66 +715,125 @@ async def errors(bench: Bench) -> None:
     network = some_network(bench, 100)
     for fault in FAULTS:
         await rig.fill(network, 1, fault)
-        await rig.start(network, 1)
-        while rig.busy:
-            await rig.cycle()
+        await rig.start(network, 1, fault)
+        await rig.settle()
+        assert rig.fault is FAULTS[fault][1]
         await rig.idle(4)
     for turn in range(min(9, 2 + bench.transactions // 500)):
         rig.stall = bench.random.choice((0.0, 0.5))
         network = some_network(bench, 300)
         faulty = 0 if turn == 0 else bench.random.randrange(1, len(network.packed.layers))
         await rig.fill(network, faulty)
-        rig.watched = faulty > 0
         await rig.start(network, faulty)
         if faulty:
             bench.cover("error at a later layer")
-            while rig.busy:
-                await rig.cycle()
+            await rig.settle()
         else:
-            await refused(rig)
+            await stopped(rig, Fault.TIMESTEPS)
+            bench.cover("error at the first layer")
         await rig.idle(bench.random.choice((0, 1, 2, 9, 30)))
         await rig.fill(network)
         await rig.infer(network)
         bench.cover("inference after an error")
 
 
-async def refused(rig: Rig) -> None:
-    """Layer 0 has an error: it is seen before cycle 1."""
-    for _ in range(PREPARATION):
-        out = await rig.cycle()
-        assert not out["running"]
-        assert not out["request_valid"]
-        if out["read"] >> Status.ERROR & 1 and not out["read"] >> Status.BUSY & 1:
+async def stopped(rig: Rig, fault: Fault, layer: int | None = 0, cycles: int = 500) -> None:
+    """It stops by itself, when is not predicted; None: nor at which layer."""
+    rig.watched = False
+    for _ in range(cycles):
+        out = await rig.cycle((Register.FAULT, 0))
+        if out["read"] & 1 << Status.ERROR:
             break
-    assert out["read"] == 1 << Status.ERROR
-    rig.bench.cover("error at the first layer")
-    rig.busy, rig.error, rig.starting, rig.run = False, True, None, None
-    rig.read, rig.watched = out["read"], True
+        out = await rig.cycle((Register.CONTROL, 0))
+    for _ in range(cycles):
+        await rig.cycle((Register.CONTROL, 0))
+        out = await rig.cycle((Register.CONTROL, 0))
+        if not out["read"] & 1 << Status.BUSY:
+            break
+    status = out["read"]
+    assert status & 0xF & ~(1 << Status.OVERFLOW) == 1 << Status.ERROR, f"status {status:08x}"
+    assert layer is None or status >> Status.LAYER == layer
+    rig.busy, rig.starting, rig.run, rig.filling, rig.cleaning = False, None, None, None, None
+    await rig.cycle((Register.CYCLES, 0))
+    rig.cycles = (await rig.cycle((Register.FAULT, 0)))["read"]
+    assert (await rig.cycle((Register.CONTROL, 0)))["read"] == fault
+    rig.fault, rig.shown, rig.number = fault, status >> Status.LAYER, 0
+    rig.finished = False
+    rig.overflow, rig.clears, rig.stops, rig.ends = bool(status >> 3 & 1), False, False, False
+    rig.read, rig.watched, rig.port_watched = status, True, True
+
+
+@test
+async def watchdog(bench: Bench) -> None:
+    """A memory that stops for longer than the limit; the table has more words than there are."""
+    rig = Rig(bench)
+    for turn in range(min(9, 2 + bench.transactions // 500)):
+        network = some_network(bench, 300)
+        await rig.fill(network)
+        await rig.set({Register.WATCHDOG: 9})
+        await rig.start(network)
+        for _ in range(bench.random.randrange(150)):
+            if rig.busy:
+                await rig.cycle()
+        if rig.number == len(network.packed.layers) - 1:  # perhaps nothing is missing any more
+            await rig.settle()
+        if not rig.busy:
+            continue
+        rig.watched = False
+        rig.stall = 1.0
+        for _ in range(1500):
+            await rig.cycle((Register.CONTROL, 0))
+        rig.stall = 0.0
+        await stopped(rig, Fault.WATCHDOG, None)
+        bench.cover("watchdog")
+        if turn % 2:
+            await rig.set({Register.TABLE_WORDS: ARCH.table_words + 1})
+            await rig.cycle((Register.CONTROL, FILL))
+            rig.filling = None
+            await stopped(rig, Fault.TABLE)
+            bench.cover("fill of more words than there are")
+        await rig.fill(network)
+        await rig.infer(network)
 
 
 @test
 async def reset(bench: Bench) -> None:
-    """A reset in the middle, and then another network."""
+    """A reset in the middle, and then another network; a memory that forgets, or answers on."""
+    await broken_off(bench, by_abort=False)
+
+
+@test
+async def abort(bench: Bench) -> None:
+    """An abort at any time, once or twice, and then another network."""
+    await broken_off(bench, by_abort=True)
+
+
+async def broken_off(bench: Bench, *, by_abort: bool) -> None:
     rig = Rig(bench)
-    for turn in range(min(9, 2 + bench.transactions // 500)):
+    for turn in range(min(24, 4 + bench.transactions // 200)):
         network = some_network(bench, 300)
-        if turn % 2:
+        rig.stall = bench.random.choice((0.0, 0.0, 0.5))
+        if turn % 4:
             await rig.fill(network)
             await rig.start(network)
-            # While the input comes in there are no psums, which a reset leaves as they are.
-            for _ in range(bench.random.randrange(60)):
-                if rig.run is not None and rig.run.machine.sequencer.layer.q:
-                    break
-                await rig.cycle()
-            bench.cover("reset while an inference runs")
+            for _ in range(bench.random.choice((5, 60, 400))):
+                if rig.busy and bench.chance(0.99):
+                    await rig.cycle()
+            bench.cover("broken off while layers run", rig.busy and rig.number)
         else:
             await rig.set({Register.TABLE: rig.place([1] * 20), Register.TABLE_WORDS: 20})
             await rig.cycle((Register.CONTROL, FILL))
             await rig.idle(bench.random.randrange(3, 20))
-            bench.cover("reset while the table is filled")
-        await bench.cycle(bus=0, request_ready=0, response_valid=0)
-        await bench.reset()
-        rig.forget()
+        if by_abort:
+            for _ in range(bench.random.choice((1, 1, 2, 3)) + (turn == 1)):
+                await rig.cycle((Register.CONTROL, ABORT | bench.random.randrange(4)))
+                await rig.idle(20 if turn == 1 else bench.random.choice((0, 1, 20)))
+        else:
+            bench.cover("reset while an inference runs", rig.run is not None)
+            bench.cover("reset while the table is filled", rig.filling is not None)
+            await bench.cycle(bus=0, request_ready=0, response_valid=0)
+            await bench.reset()
+            rig.forget(answers=bench.chance(0.5))
         await rig.idle(4)
         await rig.fill(network)
         await rig.infer(network)

@@ -73,6 +73,7 @@ class Model:
         used = [request, write[0] if write else None, fields["address"] if hosts else None]
         expected = {
             "request_ready": 1,
+            "write_ready": 1,
             "response_valid": int(self.answers),
             "beyond": int(any(address is not None and address >= self.size for address in used)),
         }

@@ -17,10 +17,33 @@ ARCH = Arch(table_words=100)
 
 VARIANTS = {"power-of-two": Arch(table_words=1 << 10)}
 
-OK, NO = 6, 21
+OK, NO, DAMAGED = 6, 21, 24
+WRITE, READ, SET, GET = 3, 5, 6, 9
+"""Opcodes."""
+
 WORD = (1 << 64) - 1
 Story = Generator[dict[str, Any], dict[str, int], None]
 """Yields what it does in a cycle, beside idling; is sent the inputs of that cycle."""
+
+
+def check(content: bytes) -> bytes:
+    """CRC-16 of polynomial 1021, from FFFF on, bit by bit."""
+    value = 0xFFFF
+    for byte in content:
+        for bit in range(7, -1, -1):
+            flips = value >> 15 ^ byte >> bit & 1
+            value = value << 1 & 0xFFFF ^ 0x1021 * flips
+    return value.to_bytes(2, "big")
+
+
+def frame(opcode: int, *what: int) -> bytes:
+    """A command of an opcode and up to five bytes."""
+    content = bytes([opcode, *what]).ljust(6, b"\0")
+    return content + check(content)
+
+
+def words(content: bytes) -> bytes:
+    return content + check(content)
 
 
 def component(arch: Arch) -> wiring.Component:
@@ -42,18 +65,26 @@ class Model:
 
     def _run(self) -> Story:
         while True:
-            [opcode] = yield from self._take(1)
-            if opcode == 1:
-                yield from self._write()
-            elif opcode == 2:
-                yield from self._read()
-            elif opcode in (3, 4):
-                yield from self._register(opcode == 3)
-            elif opcode:
-                self.bench.cover("unknown opcode")
-                yield from self._say(NO)
-            else:
+            start = yield from self._take(1)
+            if start == b"\0":
                 self.bench.cover("no operation")
+                continue
+            frame = start + (yield from self._take(7))
+            opcode, operands = frame[0], frame[1:6]
+            if check(frame[:6]) != frame[6:]:
+                self.bench.cover("a frame with a wrong checksum", opcode in (WRITE, READ, SET, GET))
+                yield {}
+                yield from self._say(DAMAGED)
+            elif opcode == WRITE:
+                yield from self._write(operands)
+            elif opcode == READ:
+                yield from self._read(operands)
+            elif opcode in (SET, GET):
+                yield from self._register(opcode == SET, operands)
+            else:
+                self.bench.cover("unknown opcode")
+                yield {}
+                yield from self._say(NO)
 
     def _take(self, count: int) -> Generator[dict[str, Any], dict[str, int], bytes]:
         found = bytearray()
@@ -63,11 +94,19 @@ class Model:
                 found.append(inputs["commands__payload"])
         return bytes(found)
 
-    def _say(self, *numbers: int) -> Story:
+    def _say(self, first: int, words: int = 0) -> Story:
+        """An answer; behind its first byte comes what the story reads of memory."""
+        yield from self._send(first)
+        said = bytes([first])
+        if words:
+            said += yield from self._read_words(words)
+        yield from self._send(*check(said))
+        self.answered += 1
+
+    def _send(self, *numbers: int) -> Story:
         for number in numbers:
             while not (yield {"answers__valid": 1, "answers__payload": number})["answers__ready"]:
                 self.bench.cover("an answer waits")
-        self.answered += len(numbers) == 1
 
     def _access(self, write: int, address: int, word: int) -> Story:
         self.bench.cover("addresses run over 2^32", address > (1 << 32) - 1)
@@ -84,52 +123,60 @@ class Model:
                 "a write waits for the memory" if write else "a read waits for the memory"
             )
 
-    def _write(self) -> Story:
-        operands = yield from self._take(5)
+    def _write(self, operands: bytes) -> Story:
         yield {}
         address = int.from_bytes(operands[:4], "little")
-        for n in range(operands[4] + 1):
-            word = int.from_bytes((yield from self._take(8)), "little")
-            yield from self._access(1, address + n, word)
         yield from self._say(OK)
+        content = b""
+        for n in range(operands[4] + 1):
+            content += yield from self._take(8)
+            yield from self._access(1, address + n, int.from_bytes(content[-8:], "little"))
+        good = check(content) == (yield from self._take(2))
+        self.bench.cover("words with a wrong checksum", not good)
+        yield {}
+        yield from self._say(OK if good else DAMAGED)
         self.bench.cover("one word written", operands[4] == 0)
         self.bench.cover("256 words written", operands[4] == 255)
 
-    def _read(self) -> Story:
-        operands = yield from self._take(5)
+    def _read(self, operands: bytes) -> Story:
         yield {}
-        address = int.from_bytes(operands[:4], "little")
-        yield from self._say(OK)
-        for n in range(operands[4] + 1):
-            yield from self._access(0, address + n, -1)
-            word = (yield {})["word"]
-            yield from self._say(*word.to_bytes(8, "little"))
+        self.address = int.from_bytes(operands[:4], "little")
+        yield from self._say(OK, operands[4] + 1)
         self.bench.cover("one word read", operands[4] == 0)
         self.bench.cover("256 words read", operands[4] == 255)
 
-    def _register(self, write: bool) -> Story:
-        operands = yield from self._take(5 if write else 1)
+    def _read_words(self, count: int) -> Generator[dict[str, Any], dict[str, int], bytes]:
+        found = b""
+        for n in range(count):
+            yield from self._access(0, self.address + n, -1)
+            found += (yield {})["word"].to_bytes(8, "little")
+            yield from self._send(*found[-8:])
+        return found
+
+    def _register(self, write: bool, operands: bytes) -> Story:
         register = operands[0]
         bus: dict[str, Any] = {"address": register & 15, "write": int(write and register < 16)}
         bus["data"] = int.from_bytes(operands[1:], "little") if write else -1
         self.clear = bus["data"] & 3 if write and register == 16 else 0
         yield {"bus": bus}
         self.clear = 0
-        value = 0
-        if not write:
-            value = (yield {})["read"]
-            if register == 16:
-                self.bench.cover("board's register read")
-                value = self.size << 8 | self.faults
         self.bench.cover("a register that is not there is written", register > 16 and write)
         self.bench.cover("a register that is not there is read", register > 16 and not write)
         if register > 16:
             yield from self._say(NO)
             return
-        self.bench.cover("register written" if write else "register read")
-        yield from self._say(OK)
-        if not write:
-            yield from self._say(*value.to_bytes(4, "little"))
+        if write:
+            self.bench.cover("register written")
+            yield from self._say(OK)
+            return
+        value = (yield {})["read"]
+        if register == 16:
+            self.bench.cover("board's register read")
+            value = self.size << 8 | self.faults
+        self.bench.cover("register read")
+        said = bytes([OK, *value.to_bytes(4, "little")])
+        yield from self._send(*said, *check(said))
+        self.answered += 1
 
     async def cycle(self, byte: int | None, **inputs: int) -> dict[str, int]:
         """The outputs. byte: of a command."""
@@ -209,17 +256,26 @@ class Rig:
         return bytes(self.answers)
 
     def command(self) -> bytes:
-        """A random one, complete."""
+        """A random one, complete; some are damaged."""
         bench = self.bench
-        opcode = bench.random.choice((0, 1, 1, 2, 2, 3, 3, 4, 4, bench.random.randrange(5, 256)))
-        if opcode in (0, 1, 2):
-            last = bench.random.choice((0, 0, 1, 2, 7, 30))
-            head = bytes([opcode, *self.address().to_bytes(4, "little"), last])
-            body = [bench.bits(64).to_bytes(8, "little") for _ in range(last + 1)]
-            return b"\0" if not opcode else head + b"".join(body if opcode == 1 else [])
+        known = (0, WRITE, WRITE, READ, READ, SET, SET, GET, GET)
+        opcode = bench.random.choice((*known, bench.random.randrange(256)))
+        if opcode == 0:
+            return b"\0"
+        last = bench.random.choice((0, 0, 1, 2, 7, 30))
         register = bench.random.choice((bench.random.randrange(16), 16, bench.bits(8)))
-        value = bench.bits(32).to_bytes(4, "little")
-        return bytes([opcode, *([register, *value] if opcode == 3 else [register] * (opcode == 4))])
+        what = [register, *bench.bits(32).to_bytes(4, "little")]
+        if opcode in (WRITE, READ):
+            what = [*self.address().to_bytes(4, "little"), last]
+        found = bytearray(frame(opcode, *what))
+        if bench.chance(0.15):
+            found[bench.random.randrange(1, 8)] ^= 1 << bench.random.randrange(8)
+            return bytes(found)
+        if opcode == WRITE:
+            body = b"".join(bench.bits(64).to_bytes(8, "little") for _ in range(last + 1))
+            found += words(body)
+            found[-bench.random.randrange(1, 9)] ^= bench.chance(0.2) << bench.random.randrange(8)
+        return bytes(found)
 
     def address(self) -> int:
         bench, size = self.bench, self.model.size
@@ -231,33 +287,61 @@ class Rig:
         return bench.random.randrange(size) if kind == 2 else size - bench.random.randrange(1, 8)
 
 
+def said(*numbers: int) -> bytes:
+    """An answer."""
+    return words(bytes(numbers))
+
+
 @test
 async def the_protocol_byte_by_byte(bench: Bench) -> None:
     """The module's table, as bytes."""
     rig = Rig(bench)
     size = bench.arch.table_words.to_bytes(3, "little")
-    burst = bytes([1, 2, 0, 0, 0, 255])
+    many = words(bytes(range(256)) * 8)
     for command, answer in (
         (b"\x00", b""),
-        (burst + bytes(range(256)) * 8, b"\x06"),
-        (bytes([1, 0, 0, 0, 0, 0]) + b"12345678", b"\x06"),
-        (bytes([3, 9, 1, 2, 3, 4]), b"\x06"),
-        (bytes([3, 16, 255, 255, 255, 255]), b"\x06"),
-        (bytes([3, 17, 1, 2, 3, 4]), b"\x15"),
-        (bytes([3, 32, 1, 2, 3, 4]), b"\x15"),
-        (bytes([4, 16]), b"\x06\x00" + size),
-        (bytes([4, 17]), b"\x15"),
-        (bytes([4, 144]), b"\x15"),
-        (b"\x05", b"\x15"),
-        (b"\x80", b"\x15"),
-        (b"\xff", b"\x15"),
+        (frame(3, 2, 0, 0, 0, 255) + many, said(6) * 2),
+        (frame(3, 0, 0, 0, 0, 0) + words(b"12345678"), said(6) * 2),
+        (frame(3, 0, 0, 0, 0, 0) + words(b"12345678")[:-1] + b"\0", said(6) + said(24)),
+        (frame(6, 9, 1, 2, 3, 4), said(6)),
+        (frame(6, 16, 255, 255, 255, 255), said(6)),
+        (frame(6, 17, 1, 2, 3, 4), said(21)),
+        (frame(6, 32, 1, 2, 3, 4), said(21)),
+        (frame(9, 16), said(6, 0, *size)),
+        (frame(9, 17), said(21)),
+        (frame(9, 144), said(21)),
+        (frame(1), said(21)),
+        (frame(0x80), said(21)),
+        (frame(0xFF), said(21)),
+        (frame(9, 16)[:-1] + b"\0", said(24)),
     ):
         assert await rig.send(command) == answer
     for last in (0, 255):
-        answer = await rig.send(bytes([2, 0, 0, 0, 0, last]))
+        answer = await rig.send(frame(5, 0, 0, 0, 0, last))
         assert answer[0] == OK
-        assert len(answer) == 1 + 8 * (last + 1)
-    assert len(await rig.send(bytes([4, 8]))) == 5
+        assert len(answer) == 1 + 8 * (last + 1) + 2
+    assert len(await rig.send(frame(9, 8))) == 7
+
+
+@test
+async def every_bit_of_a_frame(bench: Bench) -> None:
+    """Flipped: it is answered as damaged, and nothing else happens."""
+    rig = Rig(bench)
+    for command in (
+        frame(3, 5, 0, 0, 0, 1),
+        frame(5, 9, 0, 0, 0, 0),
+        frame(6, 3, 1, 2, 3, 4),
+        frame(9, 16),
+    ):
+        for bit in range(64):
+            flipped = bytearray(command)
+            flipped[bit // 8] ^= 1 << bit % 8
+            assert await rig.send(bytes(flipped)) == said(24)
+    content = words(bytes(range(16)))
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        assert await rig.send(frame(3, 5, 0, 0, 0, 1) + bytes(flipped)) == said(6) + said(24)
 
 
 @test
@@ -268,11 +352,11 @@ async def faults(bench: Bench) -> None:
         rig.noise = 1.0
         await rig.cycle()
         rig.noise = 0.0
-        assert (await rig.send(bytes([4, 16])))[1] == 3
-        await rig.send(bytes([3, 16, clears, 0, 0, 0]))
-        assert (await rig.send(bytes([4, 16])))[1] == 3 & ~clears
-        await rig.send(bytes([3, 0, 3, 0, 0, 0]))  # of another register
-        assert (await rig.send(bytes([4, 16])))[1] == 3 & ~clears
+        assert (await rig.send(frame(9, 16)))[1] == 3
+        await rig.send(frame(6, 16, clears))
+        assert (await rig.send(frame(9, 16)))[1] == 3 & ~clears
+        await rig.send(frame(6, 0, 3))  # of another register
+        assert (await rig.send(frame(9, 16)))[1] == 3 & ~clears
 
 
 @test
@@ -281,8 +365,8 @@ async def every_bit_of_an_address(bench: Bench) -> None:
     for bit in range(32):
         for address in (1 << bit, (1 << bit) - 1):
             head = address.to_bytes(4, "little")
-            await rig.send(bytes([2, *head, 2]))
-            await rig.send(bytes([1, *head, 1, *range(16)]))
+            await rig.send(frame(5, *head, 2))
+            await rig.send(frame(3, *head, 1) + words(bytes(range(16))))
 
 
 @test
@@ -311,15 +395,19 @@ async def noise_on_the_line(bench: Bench) -> None:
         for _ in range(3):
             rig.bytes += rig.command()
         await rig.send(b"")
-        await rig.send(bytes(5 + 8 * 256))
-        assert len(await rig.send(bytes([4, 16]))) == 5
+        await rig.send(bytes(8 * 256 + 2))
+        assert len(await rig.send(frame(9, 16))) == 7
         bench.cover("a command that was cut off is completed by zeros")
 
 
 @test
 async def reset(bench: Bench) -> None:
     """Behind each byte of a command: the next byte is an opcode."""
-    for command in (bytes([1, 0, 0, 0, 0, 1, *range(16)]), bytes([2, 0, 0, 0, 0, 0]), b"\x04\x08"):
+    for command in (
+        frame(3, 0, 0, 0, 0, 1) + words(bytes(range(16))),
+        frame(5, 0, 0, 0, 0, 0),
+        frame(9, 8),
+    ):
         for length in range(1, 2 * len(command)):
             rig = Rig(bench)
             rig.bytes += command
@@ -328,4 +416,4 @@ async def reset(bench: Bench) -> None:
             await bench.cycle(commands__valid=0, answers__ready=0, beyond=0, lost=0)
             await bench.reset()
             bench.cover("reset in a command")
-            assert await Rig(bench).send(b"\x05") == b"\x15"
+            assert await Rig(bench).send(frame(7)) == said(21)

@@ -7,16 +7,30 @@ from typing import Any
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.broadcasts import Broadcasts
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER
-from tests.helpers.driver import Bench, pack, test, unpack
-from tests.helpers.layers import ENTRIES, Layer, layer
+from evenspike_hw.rtl.faults import Fault
+from tests.helpers.driver import Bench, pack, test
+from tests.helpers.layers import ENTRIES, Layer, good_chunk, layer
 from tests.helpers.sequencing import ADDRESSES, BroadcastModel
 
 component = Broadcasts
 ARCH = Arch(pes=4)
+VARIANTS = {"kernels-of-3": Arch(pes=8, chunk_blocks=2, kernel_max=3)}
 
 
-def random_chunks(bench: Bench, count: int) -> list[dict[str, Any]]:
-    return [unpack(CHUNK, bench.random.getrandbits(CHUNK.size)) for _ in range(count)]
+BAD: tuple[tuple[Fault, dict[str, int]], ...] = (
+    *((Fault.SLOTS, {"log_slots": 1 << bit}) for bit in range(3)),
+    *((Fault.KERNEL, {"kernel": code}) for code in range(4)),
+    *((Fault.LEAD, {"lead": lane}) for lane in (*range(9), 16, 32, 63)),
+    *((Fault.BIASES, {"biases": bit}) for bit in range(2)),
+    *((Fault.BLOCKS, {"blocks": n}) for n in (0, *(1 << bit for bit in range(9)))),
+    *((Fault.BLOCKS, {"blocks": n}) for n in (2, 3, 31, 32, 33, 511)),
+)
+"""Fields of a chunk, and what their values are in one chunk or the other."""
+CORNERS = tuple(f"fault: {fault.name}" for fault in sorted({fault for fault, _ in BAD}))
+
+
+def chunks_of(bench: Bench, fields: Layer) -> list[dict[str, Any]]:
+    return [good_chunk(bench, fields, number) for number in range(fields["chunks"])]
 
 
 class Rig:
@@ -31,7 +45,7 @@ class Rig:
         self.load, self.mark, self.drain, self.disable = 1.0, 1.0, 1.0, 0.0
 
     def reset(self) -> None:
-        self.model = BroadcastModel()
+        self.model = BroadcastModel(self.bench.arch)
         self.loaded = self.drained = 0
         self.marked = 0  # rounds that have their last marker
         self.started = 0
@@ -70,6 +84,8 @@ class Rig:
         starts = enable and not waits
         expected = model.outputs() | {"start": int(starts)}
         bench.check(await bench.cycle(**drive), expected)
+        if model.fault:
+            bench.cover(f"fault: {model.fault.name}")
         self._corners(enable, waits, marker, ends)
         if marker and self.ends:
             self.marked += 1
@@ -112,10 +128,12 @@ class Rig:
             cover("more than 2048 chunks", work.chunk > 2048)
             cover("chunk addresses wrap", model.layer["chunk_base"] + 2 * work.chunk > ADDRESSES)
 
-    async def run(self, fields: Layer, gap: int = 3) -> None:
+    async def run(
+        self, fields: Layer, gap: int = 3, chunks: list[dict[str, Any]] | None = None
+    ) -> None:
         """A layer from the cycle in which it is switched to its last drain."""
         bench, model = self.bench, self.model
-        model.begin(fields, random_chunks(bench, fields["chunks"]))
+        model.begin(fields, chunks_of(bench, fields) if chunks is None else chunks)
         await self.cycle(switched=True)
         for _ in range(gap):
             await self.cycle()
@@ -217,6 +235,24 @@ async def random_layers(bench: Bench) -> None:
 
 
 @test
+async def faulty_chunks(bench: Bench) -> None:
+    """Each bit of each fault, alone, and in a chunk with several; and what is just none."""
+    made = Rig(bench)
+    for _, change in BAD:
+        for number in range(2):
+            fields = made.layer(chunks=2, passes=1, host=0)
+            chunks = chunks_of(bench, fields)
+            chunks[number] |= change
+            await made.run(fields, 8, chunks)
+    while made.started < bench.transactions // 10:
+        fields = made.layer(host=0)
+        chunks = chunks_of(bench, fields)
+        bench.random.choice(chunks).update(bench.random.choice(BAD)[1])
+        bench.random.choice(chunks).update(bench.random.choice(BAD)[1])
+        await made.run(fields, bench.random.randrange(6), chunks)
+
+
+@test
 async def reset(bench: Bench) -> None:
     """A reset in the middle leaves nothing behind."""
     made = Rig(bench)
@@ -224,7 +260,7 @@ async def reset(bench: Bench) -> None:
         made.styles()
         made.load = 1.0
         fields = made.layer(chunks=1 + length % 3, passes=3, host=0)
-        made.model.begin(fields, random_chunks(bench, fields["chunks"]))
+        made.model.begin(fields, chunks_of(bench, fields))
         await made.cycle(switched=True)
         for _ in range(length):
             await made.cycle(enable=True)

@@ -5,45 +5,94 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from cocotb.triggers import ClockCycles
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.control import Control
 from evenspike_hw.rtl.layouts import FILL_BITS
 from tests.helpers.driver import Bench, test
 
 component = Control
-ARCH = Arch(pes=4, table_words=1 << 16)
-VARIANTS = {"small-table": Arch(pes=4, table_words=100)}
-QUIET = ("reset", "prepare", "go", "begin_fill", "filling", "busy", "done")
-INPUTS = ("start", "fill", "word_valid", "pending", "prepared", "running", "error")
+ARCH = Arch(pes=4, table_words=1 << 16, accumulators=64, memory_latency=20)
+VARIANTS = {
+    "small-table": Arch(pes=4, table_words=100, accumulators=16, memory_latency=1),
+}
+"""In the first the memory's latency says how long it is quiet, in the second the accumulators."""
+QUIET = ("watches", "reset", "clear", "prepare", "go", "begin_fill", "filling", "done", "stopped")
+INPUTS = (
+    "start",
+    "fill",
+    "abort",
+    "word_valid",
+    "pending",
+    "answers",
+    "prepared",
+    "running",
+    "written",
+    "fault",
+    "barks",
+)
+TABLE, WATCHDOG = 1, 23
+"""Codes of the faults that it finds by itself."""
 
 Drive = dict[str, int]
+Story = Generator[Any, Drive, Drive]
 
 
 class Model:
-    """What follows a command, told as a story; `address` stays from one fill to the next."""
+    """What follows a command, told as a story; `filled` stays from one fill to the next."""
 
     def __init__(self, bench: Bench) -> None:
-        self.cover = bench.cover
+        self.bench, self.cover = bench, bench.cover
         self.addresses = (1 << bench.outputs["fill_address"].width) - 1
-        self.address = 0
-        self.story = self.tell()
+        self.filled = 0
+        self.tells(self.clean())
+
+    @property
+    def quiet(self) -> int:
+        """Cycles without an answer before the next command; a power of two."""
+        arch, cycles = self.bench.arch, 1
+        while cycles < max(arch.accumulators, 4 * arch.memory_latency):
+            cycles *= 2
+        return cycles
+
+    def tells(self, first: Story) -> None:
+        self.fills = False
+        self.story = self.tell(first)
         next(self.story)
 
-    def step(self, drive: Drive) -> Drive:
+    def step(self, drive: Drive) -> dict[str, Any]:
         """The outputs of a cycle with these inputs."""
-        high = self.story.send(drive)
-        next(self.story)
-        return dict.fromkeys(QUIET, 0) | high
+        shown = {"filled": self.filled, "fill_address": self.filled & self.addresses}
+        high = dict.fromkeys(QUIET, 0) | {"busy": 1} | self.story.send(drive)
+        waits = high["watches"]
+        if drive["abort"]:
+            self.cover("abort while idle", not high["busy"])
+            self.cover("abort while answers are owed", high["reset"])
+            self.cover("abort while it clears", bool(high["clear"]))
+            self.cover("abort at the end", high["done"])
+            self.cover("abort instead of a fault", high["stopped"])
+            high["stopped"] = 0
+        elif waits and drive["barks"]:
+            self.cover("barks beside a fault", high["stopped"])
+            self.cover("barks while it waits for answers", high["reset"])
+            self.cover("barks while it fills", high["filling"])
+            high["stopped"] = high["stopped"] or WATCHDOG
+        if drive["abort"] or high["stopped"]:
+            high |= dict.fromkeys(("go", "done", "begin_fill"), 0)
+            if self.fills:
+                self.filled = 0
+                self.cover("a fill is broken off")
+            self.tells(self.stop())
+        else:
+            next(self.story)
+        return high | shown
 
     # Each story is sent the inputs of a cycle and gives the outputs that are high in it; then it
     # goes on to the next cycle, which its second `yield` waits for.
 
-    def tell(self) -> Generator[Any, Drive, None]:
-        drive = yield None
+    def tell(self, first: Story) -> Generator[Any, Drive, None]:
+        drive = yield from first
         while True:
-            yield {"fill_address": self.address}
+            yield {"busy": 0}
             if drive["start"]:
                 self.cover("start goes before fill", drive["fill"])
                 drive = yield from self.infer()
@@ -54,24 +103,42 @@ class Model:
                 continue
             self.cover("commands right after the end", drive["start"] or drive["fill"])
 
-    def infer(self) -> Generator[Any, Drive, Drive]:
-        here = {"busy": 1, "fill_address": self.address}
+    def stop(self) -> Story:
         drive = {"pending": 1}
         while drive["pending"]:
             drive = yield None
-            yield here | {"reset": 1}
+            yield {"reset": 1}
+            self.cover("cleaning up waits for answers", drive["pending"])
+        return (yield from self.clean())
+
+    def clean(self) -> Story:
+        """Row after row, then until it has been quiet for long enough."""
+        row, rows = 0, self.bench.arch.accumulators
+        while row < self.quiet:
+            drive = yield None
+            clears = row < rows and not drive["answers"]
+            yield {"clear": {"enable": 1, "row": row} if clears else 0}
+            self.cover("an answer of before the reset", drive["answers"])
+            self.cover("an answer behind the last row", drive["answers"] and row >= rows - 1)
+            row = 0 if drive["answers"] else row + 1
+        return (yield None)
+
+    def infer(self) -> Story:
+        drive = {"pending": 1}
+        while drive["pending"]:
+            drive = yield None
+            yield {"reset": 1, "watches": 1}
             self.cover("inference waits for answers", drive["pending"])
         drive = yield None
-        yield here | {"prepare": 1}
+        yield {"prepare": 1, "watches": 1}
         waited = 0
         while True:
             drive = yield None
-            go = drive["prepared"] and not drive["error"]
-            yield here | {"go": go}
-            if drive["error"]:
-                self.cover("error and prepared at once", drive["prepared"])
-                self.cover("error instead of prepared")
-                return (yield None)
+            go = int(drive["prepared"] and not drive["fault"])
+            if drive["fault"]:
+                self.cover("fault and prepared at once", drive["prepared"])
+                self.cover("fault instead of prepared")
+            yield {"go": go, "watches": 1, "stopped": drive["fault"]}
             if go:
                 self.cover("waits for prepared" if waited else "prepared at once")
                 break
@@ -79,40 +146,45 @@ class Model:
         ran = 0
         while True:
             drive = yield None
-            over = not drive["running"]
-            yield here | {"done": int(over and not drive["error"])}
+            over = not drive["running"] and drive["written"]
+            self.cover("waits for its results", not drive["running"] and not drive["written"])
+            done = int(over and not drive["fault"])
+            self.cover("fault while it runs", drive["fault"] and not over)
+            self.cover("fault that has ended it", drive["fault"] and over)
+            yield {"done": done, "watches": 1, "stopped": drive["fault"]}
             if over:
-                if drive["error"]:
-                    self.cover("error while it runs")
-                elif ran == 1:
-                    self.cover("runs a single cycle")
+                self.cover("runs a single cycle", ran == 1)
                 return (yield None)
             ran += 1
 
-    def table(self) -> Generator[Any, Drive, Drive]:
+    def table(self) -> Story:
         drive, left = {"pending": 1}, 0
         while drive["pending"]:
             drive = yield None
-            yield {"busy": 1, "reset": 1, "fill_address": self.address}
-            left, self.address = drive["table_words"], 0
+            left, self.filled = drive["table_words"], 0  # whatever becomes of it
+            yield {"reset": 1, "watches": 1}
             self.cover("fill waits for answers", drive["pending"])
         self.cover("table of no words", left == 0)
         self.cover("table of one word", left == 1)
-        self.cover("table of 65536 words", left == 1 << 16)
+        self.cover("table of all words", left == self.bench.arch.table_words)
         drive = yield None
-        yield {"busy": 1, "begin_fill": int(left > 0), "fill_address": 0}
+        self.fills = True
+        large = left > self.bench.arch.table_words
+        self.cover("table of more words than there are", large)
+        yield {"begin_fill": int(left > 0), "watches": 1, "stopped": TABLE if large else 0}
         row = 0
         while True:
             drive = yield None
-            yield {"busy": 1, "filling": 1, "fill_address": self.address}
+            yield {"filling": 1, "watches": 1}
             if not left:
+                self.fills = False
                 return (yield None)
             row = row + 1 if drive["word_valid"] else 0
             self.cover("words in two cycles in a row", row == 2)
             if drive["word_valid"]:
                 left -= 1
-                self.address = self.address + 1 & self.addresses
-            elif self.address:
+                self.filled += 1
+            elif self.filled:
                 self.cover("gap between words of the table")
 
 
@@ -121,11 +193,16 @@ class Rig:
         self.bench = bench
         self.model = Model(bench)
         self.ends = 0  # commands that are over
-        self.busy = False
+        self.busy = True
 
     async def cycle(self, **drive: int) -> dict[str, int]:
         bench = self.bench
-        given: Drive = dict.fromkeys(INPUTS, 0) | {"table_words": bench.bits(FILL_BITS)} | drive
+        given: Drive = (
+            dict.fromkeys(INPUTS, 0)
+            | {"written": 1}
+            | {"table_words": bench.bits(FILL_BITS)}
+            | drive
+        )
         expected = self.model.step(given)
         out = await bench.cycle(**given)
         bench.check(out, expected)
@@ -146,75 +223,125 @@ class Rig:
         while self.busy:
             await self.cycle(word_valid=int(not bench.chance(gap)))
 
+    async def settle(self, answers: float = 0.0) -> None:
+        """To the end of whatever it is at."""
+        while self.busy:
+            await self.cycle(answers=int(self.bench.chance(answers)))
+
+
+@test
+async def clears_behind_a_reset(bench: Bench) -> None:
+    """All rows, as late as the last answer of before the reset demands."""
+    made = Rig(bench)
+    for answered in (0, 1, 2, bench.arch.accumulators - 1, made.model.quiet - 1):
+        for _ in range(answered):
+            await made.cycle(start=1, fill=1)
+        await made.cycle(answers=1)
+        for _ in range(made.model.quiet):
+            assert made.busy
+            await made.cycle(start=1, fill=1, prepared=1, running=1, fault=3, barks=1)
+        await made.cycle()
+        assert not made.busy
+        await bench.idle()
+        await bench.reset()
+        made = Rig(bench)
+
 
 @test
 async def idle(bench: Bench) -> None:
-    """After the reset, and whatever the other blocks say, nothing happens without a command."""
+    """Whatever the other blocks say, nothing happens without a command."""
     made = Rig(bench)
-    await made.noise(60, word_valid=0.5, prepared=0.5, running=0.5, error=0.5)
+    await made.settle()
+    noise = dict.fromkeys(("word_valid", "prepared", "running", "fault", "barks", "answers"), 0.5)
+    await made.noise(60, **noise)
 
 
 @test
 async def inferences(bench: Bench) -> None:
-    """Each order of prepared, running and error; commands meanwhile change nothing."""
+    """Each order of prepared, running and fault; commands meanwhile change nothing."""
     made = Rig(bench)
+    await made.settle()
     for waits in (0, 1, 5):
         for runs in (0, 1, 2, 7):
-            for end in ("good", "error", "early", "both"):
+            for end in ("good", "fault", "early", "both", "barks"):
                 for noise in (0, 1):
-                    more = {"start": noise, "fill": noise, "word_valid": noise}
+                    more = {"start": noise, "fill": noise, "word_valid": noise, "answers": noise}
                     await made.cycle(start=1, fill=noise)
                     await made.cycle(**more, prepared=1, running=1)  # reset
-                    await made.cycle(**more, prepared=1, error=noise)  # prepare
+                    await made.cycle(**more, prepared=1, fault=noise)  # prepare
                     for _ in range(waits):
                         await made.cycle(**more, running=noise)
                     if end in {"early", "both"}:
-                        await made.cycle(**more, error=1, prepared=int(end == "both"))
+                        await made.cycle(**more, fault=7, prepared=int(end == "both"))
                     else:
                         await made.cycle(**more, prepared=1)
                         for _ in range(runs):
-                            await made.cycle(**more, running=1, prepared=noise, error=noise)
-                        await made.cycle(**more, error=int(end == "error"))
-                    assert not (await made.cycle())["busy"]
+                            await made.cycle(**more, running=1, prepared=noise)
+                        code = 22 if end == "fault" else 0
+                        barks = int(end == "barks" or (code > 0 and noise))
+                        await made.cycle(**more, running=noise, fault=code, barks=barks)
+                        if end == "good" and noise:
+                            await made.cycle()
+                    if end != "good":
+                        assert (await made.cycle())["busy"]
+                    await made.settle()
 
 
 @test
 async def tables(bench: Bench) -> None:
-    """Every bit of the number of words; a table of the largest size."""
+    """Every bit of the number of words; a table of the largest size, and ones beyond."""
     made = Rig(bench)
+    await made.settle()
     for words in (0, 1, 2, 3, 0, 17):
         for gap in (0.0, 0.5):
             await made.table(words, gap)
-    largest = 1 << 16
-    if bench.transactions > 1000:
-        await made.table(0xAAA, 0.1)
-        await made.table(0x555, 0.1)
-    # All but its first and last words without a look at them: they only cost time.
+    for command in ("start", "fill"):
+        await made.cycle(**{command: 1})
+        for n in range(3):
+            await made.cycle(pending=1, barks=int(n == 2))
+        await made.settle()
     await made.cycle(fill=1)
-    await made.cycle(table_words=largest)
-    await made.noise(5, word_valid=1.0)
-    drive = dict.fromkeys(INPUTS, 0) | {"word_valid": 1, "table_words": 0}
-    at = 4  # words that have come
-    for stop in (*(1 << bit for bit in range(3, 16)), largest - 3):
-        quiet = stop - 2 - at
-        if quiet > 0:
-            await ClockCycles(bench.clock, quiet)
-            for _ in range(quiet):
-                made.model.step(drive)
-            at += quiet
-        for _ in range(4):
-            await made.cycle(**drive)
-        at += 4
-    while made.busy:
-        await made.cycle(word_valid=1)
+    for n in range(5):
+        await made.cycle(table_words=9, barks=int(n == 4))
+    await made.settle()
+    largest = bench.arch.table_words
+    await made.table(largest, 0.001)
+    for words in (largest + 1, (1 << FILL_BITS) - 1, 1 << FILL_BITS - 1):
+        if words > largest:
+            await made.cycle(fill=1)
+            await made.cycle(table_words=words)
+            assert (await made.cycle())["stopped"] == TABLE
+            await made.settle()
     # Numbers that take too long to be counted down to their end do not end early.
     for bit in range(FILL_BITS):
-        await made.cycle(fill=1)
-        await made.cycle(table_words=1 << bit | 1 << 16)
-        await made.noise(10, word_valid=0.7)
-        await bench.cycle(start=0, fill=0, word_valid=0)
-        await bench.reset()
-        made = Rig(bench)
+        if 1 << bit <= largest:
+            await made.cycle(fill=1)
+            await made.cycle(table_words=1 << bit)
+            await made.noise(10, word_valid=0.7)
+            await made.cycle(abort=1)
+            await made.settle()
+
+
+@test
+async def aborts(bench: Bench) -> None:
+    """In every cycle of an inference, a fill, and of the abort of either."""
+    made = Rig(bench)
+    await made.settle()
+    for command in ("start", "fill"):
+        for length in range(25):
+            await made.cycle(**{command: 1}, table_words=9)
+            for n in range(length):
+                given = {"prepared": 1, "running": int(n < 9), "word_valid": 1, "table_words": 9}
+                await made.cycle(**given, pending=int(n < 3), answers=int(n < 3))
+            for _ in range(1 + length % 2):  # twice: it begins anew
+                await made.cycle(abort=1, pending=1, start=1, fill=1, running=0)
+                await made.cycle(pending=1, answers=1)
+            await made.settle(0.02)
+    await made.cycle(start=1)
+    for given in ({}, {}, {"prepared": 1}):
+        await made.cycle(**given)
+    await made.cycle(abort=1, fault=3, running=1)
+    await made.settle()
 
 
 @test
@@ -222,16 +349,18 @@ async def random_commands(bench: Bench) -> None:
     """Commands at any time, answers at any time."""
     made = Rig(bench)
     cycles = 0
-    while made.ends < bench.transactions // 10 or cycles < bench.transactions:
+    while made.ends < bench.transactions // 50 or cycles < bench.transactions:
         chances = {name: bench.random.choice((0.1, 0.5, 0.9)) for name in INPUTS}
-        chances["error"] = bench.random.choice((0.0, 0.05, 0.5))
-        chances["pending"] = bench.random.choice((0.0, 0.1, 0.5))
-        for _ in range(100):
+        for name, some in (("fault", 0.5), ("pending", 0.5), ("answers", 0.05), ("abort", 0.05)):
+            chances[name] = bench.random.choice((0.0, some / 10, some))
+        chances["barks"] = bench.random.choice((0.0, 0.02, 0.5))
+        for _ in range(3 * made.model.quiet):
             drive = {name: int(bench.chance(p)) for name, p in chances.items()}
+            drive["fault"] *= bench.random.randrange(1, 24)
             # Short tables, so that they come to their end.
             drive["table_words"] = bench.random.choice((0, 1, 2, 9))
             await made.cycle(**drive)
-        cycles += 100
+            cycles += 1
 
 
 @test
@@ -240,6 +369,7 @@ async def reset(bench: Bench) -> None:
     made = Rig(bench)
     for length in range(12):
         for command in ("start", "fill"):
+            await made.settle()
             await made.cycle(**{command: 1})
             for _ in range(length):
                 await made.cycle(prepared=1, running=1, word_valid=1, table_words=20)

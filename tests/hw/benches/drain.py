@@ -84,6 +84,7 @@ class Rig:
 
     def reset(self) -> None:
         self.layer: Layer = {}
+        self.full = 0.0  # share of the cycles without room
         self.turns: deque[Round] = deque()
         self.left: deque[Step] = deque()  # of the round that is drained
         self.active = False
@@ -98,13 +99,19 @@ class Rig:
         """One cycle; whether it ended the round."""
         bench = self.bench
         half = bench.random.getrandbits(1)
+        room = self.layer.get("last", 0) == 0 or not bench.chance(self.full)
         drive: dict[str, Any] = {"start": int(start), "begin": int(begin), "half": half}
+        # In other layers than the last nobody looks at it.
+        drive["room"] = int(room if self.layer.get("last") else bench.chance(0.5))
         if start:
             drive["layer"] = pack(LAYER, self.layer)
         out = await bench.cycle(**drive)
         drains = self.active
-        step = self.left.popleft() if drains else None
+        waits = drains and self.left[0].place is not None and not room
+        step = None if waits or not drains else self.left.popleft()
         ends = drains and not self.left
+        bench.cover("a position waits for room", waits)
+        bench.cover("the last position waits for room", waits and len(self.left) < 9)
         turn = self.turns[0] if drains else None
         before, carried = self.before, self.rows[0]
         enters = before is not None and before.place is not None
@@ -119,6 +126,7 @@ class Rig:
             out,
             {
                 "drains": int(drains),
+                "claim": int(bool(step and step.place is not None and self.layer["last"])),
                 "ends_round": int(ends),
                 "ends_pass": int(bool(ends and turn and turn.last)),
                 "ends_layer": int(bool(ends and turn and turn.ends_layer)),
@@ -313,6 +321,7 @@ async def random_layers(bench: Bench) -> None:
         given["timesteps"] = bench.random.randrange(1, made.arch.timesteps + 1)
         log = bench.random.randrange(2, 7)
         fields = layer(bench, log, bench.random.choice((2, 9, 17)), **given)
+        made.full = bench.random.choice((0.0, 0.0, 0.5, 0.9))
         await made.run(fields, bench.random.choice((0.0, 0.1, 0.6)), bench.chance(0.5))
 
 

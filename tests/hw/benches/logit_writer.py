@@ -22,6 +22,12 @@ class Model:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.words: deque[int] = deque()
+        self.coming = 0  # of these words, those of the block that leave its register, one a cycle
+        self.claimed = 0  # blocks
+        self.claims: deque[int] = deque()  # cycles of those whose block has not come
+        arch = bench.arch
+        # Until the first is given back: a claim every `logit_words` cycles.
+        self.most = 1 + -(-(2 * arch.timesteps + 2) // arch.logit_words)
         self.address = 0
         self.blocks = 0
         self.written = 0
@@ -30,17 +36,27 @@ class Model:
         return [self.bench.bits(LOGIT_BITS) for _ in range(self.bench.arch.pes)]
 
     async def cycle(
-        self, block: list[int] | None = None, base: int | None = None
+        self,
+        block: list[int] | None = None,
+        base: int | None = None,
+        *,
+        claim: bool | None = None,
+        ready: bool = True,
     ) -> dict[str, int]:
-        """block: its logits are valid. base: start."""
+        """block: its logits are valid. base: start. claim: none is given with each block."""
         bench = self.bench
+        claim = block is not None if claim is None else claim
         lanes = self.block() if block is None else block
         found = await bench.cycle(
             valid=block is not None,
             logits=sum(value << LOGIT_BITS * n for n, value in enumerate(lanes)),
             start=base is not None,
             base=bench.bits(ADDRESS_BITS) if base is None else base,
+            claim=claim,
+            ready=ready,
         )
+        bench.check(found, {"room": int(self.claimed < self.most), "over": int(not self.claimed)})
+        bench.cover("no room", self.claimed == self.most)
         write: dict[str, int] = bench.fields("write", found["write"])
         expected = {"enable": int(bool(self.words))}
         if self.words:
@@ -48,13 +64,20 @@ class Model:
         got = {name: write[name] for name in expected}
         assert got == expected, f"cycle {bench.now - 1}: write is {got}, expected {expected}"
         if block is not None:
-            assert len(self.words) <= 1, "a block too early"
+            assert self.coming <= 1, "a block too early"
             bench.cover(
-                "a block in the cycle of the last word" if self.words else "a block after a pause"
+                "a block in the cycle of the last word" if self.coming else "a block after a pause"
             )
-        if self.words:
+        waits = len(self.words) > max(1, self.coming)
+        bench.cover("words wait", waits)
+        bench.cover("words of several blocks wait", len(self.words) > 2 * bench.arch.logit_words)
+        bench.cover("the last word that waits is taken", self.words and ready and not self.coming)
+        self.coming = max(0, self.coming - 1)
+        self.claimed += claim
+        if self.words and ready:
             self.words.popleft()
             self.written += 1
+            self.claimed -= self.written % bench.arch.logit_words == 0
             bench.cover("the address wraps", self.address == (1 << ADDRESS_BITS) - 1)
             self.address = (self.address + 1) % (1 << ADDRESS_BITS)
         if base is not None:
@@ -65,6 +88,7 @@ class Model:
             lanes = lanes + [0] * (len(lanes) % 2)
             pairs = zip(lanes[::2], lanes[1::2], strict=True)
             self.words.extend(low | high << LOGIT_BITS for low, high in pairs)
+            self.coming = bench.arch.logit_words
         return found
 
 
@@ -112,10 +136,10 @@ async def reset_drops_the_rest(bench: Bench) -> None:
         await model.cycle(base=bench.bits(ADDRESS_BITS))
         await model.cycle(block=model.block())
         for _ in range(words):
-            await model.cycle()
+            await model.cycle(ready=words % 2 == 0)
         assert model.words
         bench.cover("reset between words")
-        await bench.cycle(valid=0, start=0)
+        await bench.cycle(valid=0, start=0, claim=0)
         await bench.reset()
         model = Model(bench)
         for _ in range(bench.arch.logit_words + 1):
@@ -123,6 +147,43 @@ async def reset_drops_the_rest(bench: Bench) -> None:
         await model.cycle(block=model.block())  # from address 0 on
         while model.words:
             await model.cycle()
+
+
+@test
+async def a_memory_that_is_always_ready_never_makes_it_wait(bench: Bench) -> None:
+    """Claims as the drain gives them, one every few cycles: there is room for each."""
+    model = Model(bench)
+    count, latency = bench.arch.logit_words, 2 * bench.arch.timesteps + 1
+    await model.cycle(base=0)
+    blocks: deque[bool] = deque([False] * latency)
+    for number in range(30 * count + latency + 2 * count):
+        claim = number % count == 0 and number < 30 * count
+        assert not claim or model.claimed < model.most
+        blocks.append(claim)
+        block = model.block() if blocks.popleft() else None
+        await model.cycle(block=block, claim=claim)
+    assert model.written == 30 * count
+    assert not model.claimed
+
+
+@test
+async def a_memory_that_is_not_always_ready(bench: Bench) -> None:
+    """A drain that waits for room; the memory takes some words, or none for long."""
+    model = Model(bench)
+    count, latency = bench.arch.logit_words, 2 * bench.arch.timesteps + 1
+    while model.blocks < bench.transactions // 3:
+        await model.cycle(base=bench.bits(ADDRESS_BITS))
+        share = bench.random.choice((0.0, 0.3, 0.9, 0.99))
+        blocks: deque[bool] = deque([False] * latency)
+        beat, left = 0, bench.random.randrange(1, 40)
+        while left or model.claimed:
+            claim = bool(left) and not beat and model.claimed < model.most
+            left -= claim
+            beat = (beat + 1) % count if claim or beat else 0
+            blocks.append(claim)
+            block = model.block() if blocks.popleft() else None
+            await model.cycle(block=block, claim=claim, ready=not bench.chance(share))
+        assert not model.words
 
 
 @test
@@ -135,5 +196,5 @@ async def random_blocks(bench: Bench) -> None:
             await model.cycle(base=bench.bits(ADDRESS_BITS))
         pause = bench.random.choice((0, 0.5, 0.9))
         for _ in range(20):
-            room = len(model.words) <= 1
+            room = model.coming <= 1 and model.claimed < model.most
             await model.cycle(block=model.block() if room and not bench.chance(pause) else None)

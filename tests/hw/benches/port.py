@@ -8,13 +8,15 @@ from typing import Any
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.descriptor import PASS
+from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.port import MemoryPort
-from tests.helpers.driver import Bench, pack, test
+from tests.helpers.driver import Bench, pack, test, unpack
 
 component = MemoryPort
 ARCH = Arch(pes=4, stream_depth=7, table_words=64)
 VARIANTS = {"one-credit": Arch(pes=4, stream_depth=1, table_words=64)}
 WORD = (1 << 32) - 1
+CORNERS = ("fault: REPEATS", "fault: PASSES")
 STABLE = ("input", "weights", "pass_base", "fill_address", "fill_words")
 
 
@@ -34,6 +36,7 @@ class Model:
         self.reads: int | None = None  # next entry of the list to be read, in a list
         self.age = 0  # cycles since prepare, up to the second
         self.prepared = False
+        self.fault = Fault.NONE
 
     def prepare(self, passes: list[tuple[int, int]], first: int, weights: int) -> None:
         self.plan.clear()
@@ -62,6 +65,7 @@ class Model:
             "request__valid": int(self.asks),
             "word__valid": int(bool(self.fifo)),
             "prepared": int(self.prepared),
+            "fault": int(self.fault),
         }
         if self.asks:
             expected["request__payload"] = first + self.done & WORD
@@ -89,6 +93,12 @@ class Model:
                     self.round = 0
                     self.plan.popleft()
         if self.reads is not None and (self.age == 1 or self.ends):
+            entry = unpack(PASS, drive["table"] & (1 << PASS.size) - 1)
+            # What is on the table now was read before the word that is read next.
+            if not self.fault and (self.reads - 1) % ARCH.table_words >= drive["filled"]:
+                self.fault = Fault.PASSES
+            elif not self.fault and entry["words"] and not entry["repeats"]:
+                self.fault = Fault.REPEATS
             self.reads = (self.reads + 1) % ARCH.table_words
         if self.age == 1:
             self.prepared = True
@@ -119,6 +129,7 @@ class Rig:
         self.words = 0  # taken
         self.cycles = 0
         self.quiet = dict.fromkeys(("prepare", "go", "fill", *STABLE), 0)
+        self.quiet["filled"] = ARCH.table_words
 
     def styles(self) -> None:
         """Another mixture of stalls."""
@@ -189,11 +200,11 @@ class Rig:
 
     # What happens to a port.
 
-    async def prepare(self, passes: list[tuple[int, int]]) -> None:
+    async def prepare(self, passes: list[tuple[int, int]], base: int | None = None) -> None:
         """The list is in the table, `prepare` has come, and `prepared` is there."""
         bench = self.bench
         size = ARCH.table_words
-        base = bench.random.randrange(size)
+        base = bench.random.randrange(size) if base is None else base
         bench.cover("list starts at the end of the table", base + len(passes) >= size)
         self.table = [bench.bits(64) for _ in range(size)]
         for number, (words, repeats) in enumerate([*passes, (0, bench.bits(16))]):
@@ -348,6 +359,36 @@ async def long_pass(bench: Bench) -> None:
     made.latency = 2
     await made.network([(3, 1), (0x0AA7 if bench.transactions > 1000 else 5, 1), (0x0558, 1)])
     await made.network([(1, 300), (2, 77), (1, 40)])
+
+
+@test
+async def faulty_lists(bench: Bench) -> None:
+    """A pass without repeats, and a list that goes on behind the table's last word: each pass."""
+    passes = [(2, 1), (1, 2), (3, 1), (1, 1)]
+    for fault in (Fault.REPEATS, Fault.PASSES):
+        for number in range(len(passes) + 1):
+            made = Rig(bench)
+            made.styles()
+            bad = list(passes)
+            base = bench.random.randrange(40)
+            if fault is Fault.PASSES:
+                made.quiet["filled"] = base + number  # the end of the list has to be there, too
+            elif number < len(passes):
+                bad[number] = (bad[number][0], 0)
+            await made.prepare(bad, base)
+            assert (made.model.fault is fault) == (number == 0)
+            await made.cycle(go=1)
+            for _ in range(1000):
+                if made.model.fault or not made.model.plan:
+                    break
+                await made.cycle()
+            good = fault is Fault.REPEATS and number == len(passes)
+            assert made.model.fault is (Fault.NONE if good else fault)
+            bench.cover(f"fault: {fault.name}", number)
+            bench.cover("a list without a fault ends", good)
+            await made.stop()
+            await bench.cycle(prepare=0, go=0, fill=0, response_valid=0)
+            await bench.reset()
 
 
 @test

@@ -20,7 +20,8 @@ CORNERS = (
     *(f"writes {register.name}" for register in Register),
 )
 WORD = (1 << 32) - 1
-PULSES = ("busy", "running", "done", "error", "overflow")
+PULSES = ("busy", "running", "done", "overflow")
+FAULT_CODES = 24
 
 
 class Model:
@@ -32,8 +33,10 @@ class Model:
             Register.TABLE: 32,
             Register.TABLE_WORDS: FILL_BITS,
             Register.PASS_BASE: ceil_log2(arch.table_words),
+            Register.WATCHDOG: 5,
         }
-        self.values = dict.fromkeys(self.widths, 0)
+        self.values = dict.fromkeys(self.widths, 0) | {Register.WATCHDOG: 20}
+        self.fault = self.layer = 0
         self.digest = int.from_bytes(bytes.fromhex(arch.digest[:8]), "big")
         self.cycles = 0
         self.done = self.overflow = False
@@ -41,11 +44,14 @@ class Model:
 
     def outputs(self, drive: dict[str, Any]) -> dict[str, int]:
         bus = drive["bus"]
-        command = bus["write"] and bus["address"] == Register.CONTROL and not drive["busy"]
+        control = bus["write"] and bus["address"] == Register.CONTROL
+        self.abort = bool(control and bus["data"] & 4)
+        command = control and not drive["busy"] and not self.abort
         self.start = bool(command and bus["data"] % 2)
         expected = {register.name.lower(): value for register, value in self.values.items()}
-        fill = command and bus["data"] % 4 == 2
-        return expected | {"read": self.read, "start": int(self.start), "fill": int(fill)}
+        self.fill = bool(command and bus["data"] % 4 == 2)
+        pulses = {"start": self.start, "fill": self.fill, "abort": self.abort}
+        return expected | {"read": self.read} | {name: int(p) for name, p in pulses.items()}
 
     def step(self, drive: dict[str, Any]) -> None:
         bus, busy = drive["bus"], drive["busy"]
@@ -53,7 +59,11 @@ class Model:
         if bus["write"] and not busy and bus["address"] in self.values:
             register = Register(bus["address"])
             self.values[register] = bus["data"] & (1 << self.widths[register]) - 1
-        if self.start:
+        if self.start or self.fill or self.abort:
+            self.fault = 0
+        elif drive["stopped"]:
+            self.fault, self.layer = drive["stopped"], drive["number"]
+        if self.start or self.abort:
             self.cycles, self.done, self.overflow = 0, False, False
         else:
             self.cycles = self.cycles + drive["running"] & WORD
@@ -62,9 +72,12 @@ class Model:
 
     def look(self, address: int, drive: dict[str, Any]) -> int:
         if address == Register.CONTROL:
-            status = drive["busy"] << Status.BUSY | drive["error"] << Status.ERROR
+            status = drive["busy"] << Status.BUSY | bool(self.fault) << Status.ERROR
             status |= self.done << Status.DONE | self.overflow << Status.OVERFLOW
-            return int(status | drive["number"] << Status.LAYER)
+            layer = self.layer if self.fault else drive["number"]
+            return int(status | layer << Status.LAYER)
+        if address == Register.FAULT:
+            return self.fault
         if address == Register.CYCLES:
             return self.cycles
         if address == Register.DIGEST:
@@ -82,7 +95,7 @@ class Rig:
         self, address: int = 15, data: int = 0, write: int = 0, **pulses: int
     ) -> dict[str, int]:
         bench, model = self.bench, self.model
-        drive: dict[str, Any] = dict.fromkeys((*PULSES, "number"), 0) | pulses
+        drive: dict[str, Any] = dict.fromkeys((*PULSES, "number", "stopped"), 0) | pulses
         drive["bus"] = {"write": write, "address": address, "data": data}
         expected = model.outputs(drive)
         out = await bench.cycle(**drive)
@@ -97,12 +110,19 @@ class Rig:
         address, data = bus["address"], bus["data"]
         control = bus["write"] and address == Register.CONTROL
         name = Register(address).name if address in iter(Register) else ""
-        start = control and not busy and data & 1
+        abort = control and data & 4
+        start = control and not busy and not abort and data & 1
         if name:
             cover(f"reads {name}")
             cover(f"writes {name}", bus["write"] and not busy)
         cover("reads no register", not name)
         cover("write while busy", bus["write"] and busy and address in self.model.values)
+        cover("abort while busy", abort and busy)
+        cover("abort while idle", abort and not busy)
+        cover("abort and start at once", abort and data & 1)
+        cover("abort and fill at once", abort and data & 2)
+        cover("abort and stopped at once", abort and drive["stopped"])
+        cover("start and stopped at once", start and drive["stopped"])
         cover("start while busy", control and busy and data & 1)
         cover("fill while busy", control and busy and data & 2)
         cover("start and fill at once", start and data & 2)
@@ -149,6 +169,16 @@ async def status(bench: Bench) -> None:
         await made.cycle(Register.CONTROL, 1, write=1, **{name: 1})
         await made.cycle(Register.CONTROL)
         await made.cycle(Register.CYCLES)
+    for command in (1, 2, 4):
+        for busy in (0, 1):
+            for code in range(1, FAULT_CODES):
+                await made.cycle(Register.CONTROL, stopped=code, number=code ^ 0xA5, overflow=1)
+                await made.cycle(Register.FAULT, number=3, done=1, running=1)
+                await made.cycle(Register.CONTROL, 0, write=1, busy=busy)
+                await made.cycle(Register.CONTROL, command, write=1, busy=busy, stopped=code & 1)
+                await made.cycle(Register.FAULT)
+                await made.cycle(Register.CYCLES)
+                await made.cycle(Register.CONTROL, number=9)
     for bit in range(8):
         await made.cycle(Register.CONTROL, number=1 << bit)
         await made.cycle(Register.CONTROL, number=255 ^ 1 << bit)
@@ -180,7 +210,8 @@ async def random_traffic(bench: Bench) -> None:
             address = bench.random.choice((Register.CONTROL, Register.CYCLES))
         data = bench.bits(32)
         if address == Register.CONTROL and bench.chance(0.5):
-            data &= ~1  # not too many starts
+            data &= ~5  # not too many starts
+        pulses["stopped"] = bench.random.randrange(1, FAULT_CODES) * bench.chance(0.02)
         write = int(bench.chance(0.4))
         await made.cycle(address, data, write, number=bench.bits(8), **pulses)
 
@@ -192,8 +223,8 @@ async def reset(bench: Bench) -> None:
     for address in (Register.INPUT, Register.DIGEST):
         for register in Register:
             await made.cycle(register, WORD if register else 0, write=1)
-        await made.cycle(address, running=1, done=1, overflow=1)
-        await bench.cycle(bus=0, running=0, done=0, overflow=0)
+        await made.cycle(address, running=1, done=1, overflow=1, stopped=5, number=9)
+        await bench.cycle(bus=0, running=0, done=0, overflow=0, stopped=0, number=0)
         bench.inputs["bus"].handle.value = bench.bits_of("bus", {"address": address})
         await bench.reset()
         bench.inputs["bus"].handle.value = 0

@@ -11,55 +11,52 @@ from typing import Any
 
 from evenspike_core.arch import CHUNK_WORDS, Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
+from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.layouts import WORD_BITS
 from evenspike_hw.rtl.sequencer import Sequencer
 from tests.helpers.driver import Bench, pack, test, unpack
-from tests.helpers.layers import Layer, Work, layer, noise, works
+from tests.helpers.layers import Layer, Work, good_chunk, layer, noise, works
 from tests.helpers.sequencing import CHUNK_MASK, WORDS, BroadcastModel, FetchModel
+
+WORD = (1 << WORD_BITS) - 1
 
 component = Sequencer
 ARCH = Arch(pes=4, table_words=1 << 16, accumulators=4096)
 VARIANTS = {
     "small": Arch(pes=4, timesteps=1, table_words=100, accumulators=64, slots=4),
 }
-FAULTS = (
-    "host",
-    "last",
-    "more layers",
-    "readout",
-    "timesteps",
-    "groups",
-    "leak",
-    "neurons",
-    "slots",
-    "empty",
-    "pool",
-    "chunks",
+CHUNK_FAULTS = (Fault.SLOTS, Fault.KERNEL, Fault.LEAD, Fault.BIASES, Fault.BLOCKS)
+CORNERS = (
+    *(f"fault: {fault.name}" for fault in Fault if Fault.LAYERS <= fault <= Fault.CHUNKS),
+    *(f"fault of a chunk: {fault.name}" for fault in CHUNK_FAULTS),
 )
-CORNERS = tuple(f"fault: {name}" for name in FAULTS)
 
 
-def faults(arch: Arch, layer: Layer, number: int) -> set[str]:
-    """Why layer `number` cannot be run."""
-    layers = min(256, arch.table_words // LAYER_WORDS)
+def faults(arch: Arch, layer: Layer, number: int, filled: int) -> set[Fault]:
+    """Why layer `number` cannot be run. filled: words of the table."""
     sides = 1 << layer["log_tile_height"], 1 << layer["log_tile_width"]
     size, slots = (layer["height"], layer["width"]), 1 << layer["log_slots"]
     odd = layer["pool"] and (size[0] % 2 or size[1] % 2 or 1 in sides)
+    layers = number + 1 + (not layer["last"])  # as many as there have to be
+    list_end = layer["chunk_base"] + CHUNK_WORDS * layer["chunks"]
     reasons = {
-        "host": bool(layer["host"]) != (number == 0),
-        "last": layer["host"] and layer["last"],
-        "more layers": not layer["last"] and number == layers - 1,
-        "readout": bool(layer["last"]) != (layer["readout"] != 0),
-        "timesteps": not 1 <= layer["timesteps"] <= arch.timesteps,
-        "groups": not 1 <= layer["groups"] <= 32,
-        "leak": layer["leak"] > 4096,
-        "neurons": sides[0] * sides[1] * slots > arch.accumulators or max(sides) > 256,
-        "slots": slots > arch.slots or not 1 <= layer["slots_last"] <= slots,
-        "empty": 0 in (*size, layer["passes"]),
-        "pool": odd,
-        "chunks": not layer["host"] and layer["chunks"] == 0,
+        Fault.LAYERS: layers > min(256, filled // LAYER_WORDS),
+        Fault.HOST: bool(layer["host"]) != (number == 0),
+        Fault.LAST: layer["host"] and layer["last"],
+        Fault.READOUT: bool(layer["last"]) != (layer["readout"] != 0),
+        Fault.TIMESTEPS: not 1 <= layer["timesteps"] <= arch.timesteps,
+        Fault.GROUPS: not 1 <= layer["groups"] <= 32,
+        Fault.LEAK: layer["leak"] > 4096,
+        Fault.THRESHOLD: not layer["host"] and layer["readout"] != 1 and not layer["threshold"],
+        Fault.NEURONS: sides[0] * sides[1] * slots > arch.accumulators,
+        Fault.TILE: max(sides) > 256,
+        Fault.SLOTS: slots > arch.slots or not 1 <= layer["slots_last"] <= slots,
+        Fault.EMPTY: 0 in (*size, layer["passes"]),
+        Fault.POOL: odd,
+        Fault.LOADS: layer["loads"] == 0,
+        Fault.CHUNKS: not layer["host"] and (layer["chunks"] == 0 or list_end > filled),
     }
-    return {name for name, met in reasons.items() if met}
+    return {fault for fault, met in reasons.items() if met}
 
 
 class Model:
@@ -68,12 +65,14 @@ class Model:
     def __init__(self, arch: Arch, table: dict[int, int]) -> None:
         self.arch, self.table = arch, table
         self.fetch = FetchModel(arch)
-        self.walk = BroadcastModel()
+        self.walk = BroadcastModel(arch)
+        self.filled = 0  # words of the table
         self.layer: Layer = {}
         self.bits = 0  # of the layer
         self.number = self.follows = 0
         self.waits: str | None = None  # for the first or the second descriptor
-        self.prepared = self.running = self.error = self.switched = False
+        self.prepared = self.running = self.switched = False
+        self.fault = Fault.NONE
         self.tail = self.gap = 0
         self.seen = self.early = self.freed = self.drained = 0
 
@@ -106,7 +105,7 @@ class Model:
             "running": int(self.running),
             "last_write": int(self.writes_last),
             "tail": int(self.tail > 0),
-            "error": int(self.error),
+            "fault": int(self.fault),
             "start": int(self.starts),
             "work": self.walk.work,
             "begin": int(drive["rounds"] > self.drained),
@@ -127,6 +126,7 @@ class Model:
             read = (self.follows + 1) % 256
         second = self.waits == "second" and self.fetch.valid
         self.fetch.step(drive["table"], read)
+        chunk_fault = self.walk.fault
         self.walk.step(self.starts, drive["marker"], self.switched)
         self.seen = drive["loaded"]
         self.early += self.frees_early
@@ -138,10 +138,13 @@ class Model:
         if second:
             self.waits, self.prepared = None, True
         self.switched = switches
+        before = self.fault
         if switches:
             self._switch(descriptor)
+        if chunk_fault and not before:
+            self.fault, self.running = chunk_fault, False
         if drive["prepare"]:
-            self.waits, self.number, self.follows, self.error = "first", 0, 0, False
+            self.waits, self.number, self.follows, self.fault = "first", 0, 0, Fault.NONE
 
     def _count(self, drive: dict[str, Any]) -> None:
         if self.writes_last:
@@ -160,10 +163,11 @@ class Model:
     def _switch(self, bits: int) -> None:
         self.bits = bits
         self.layer = unpack(LAYER, bits)
-        runs = not faults(self.arch, self.layer, self.follows)
+        found = faults(self.arch, self.layer, self.follows, self.filled)
+        runs = not found
         self.waits = "second" if self.waits == "first" else None
         if not runs:
-            self.error, self.running, self.waits = True, False, None
+            self.fault, self.running, self.waits = min(found), False, None
         self.follows = (self.follows + 1) % 256
         chunks = []
         if runs and not self.layer["host"]:
@@ -181,6 +185,7 @@ class Rig:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.table: dict[int, int] = defaultdict(lambda: bench.bits(64))
+        self.chunks: dict[tuple[int, int], dict[str, Any]] = {}  # of a layer, by its number
         self.reset()
 
     def reset(self) -> None:
@@ -208,7 +213,7 @@ class Rig:
 
     async def cycle(self, prepare: bool = False, go: bool = False) -> None:
         bench, model = self.bench, self.model
-        drive = {"prepare": int(prepare), "go": int(go)}
+        drive = {"prepare": int(prepare), "go": int(go), "filled": model.filled}
         drive["table"] = bench.bits(64) if self.data is None else self.data
         drive["marker"] = int(self.under is not None and bench.chance(self.mark))
         drive |= {"loaded": self.loaded, "worked": self.worked, "rounds": self.rounds}
@@ -310,8 +315,8 @@ class Rig:
             model.switched and model.running and self.loaded > model.walk.loads,
         )
         cover("chunk read delays a descriptor", model.walk.reads is not None and model.fetch.left)
-        cover("fault in layer 0", model.error and model.number == 0)
-        cover("fault in a later layer", model.error and model.number > 0)
+        cover("fault in layer 0", model.fault and model.number == 0)
+        cover("fault in a later layer", model.fault and model.number > 0)
 
     # Networks.
 
@@ -324,8 +329,11 @@ class Rig:
         if given["chunks"] > 1 and bench.chance(0.3):
             given["chunks"] = 1
         while True:
-            fields = layer(bench, 6, bench.random.choice((1, 3, 8)), **given)
-            if not faults(bench.arch, fields, number) and sum(1 for _ in works(fields)) < 60:
+            fields = layer(bench, 6, bench.random.choice((1, 3, 8)), **given, chunk_base=0)
+            if (
+                not faults(bench.arch, fields, number, 1 << 16)
+                and sum(1 for _ in works(fields)) < 60
+            ):
                 return fields
 
     def network(self, count: int, **given: Any) -> list[Layer]:
@@ -334,30 +342,35 @@ class Rig:
         return [self.good(n, last=int(n == count - 1), **(given if n else {})) for n in numbers]
 
     def store(self, layers: list[Layer]) -> None:
-        """The layers into the table, their chunks behind them."""
+        """The layers into the table, their chunks behind them, those that are given and others."""
+        bench, chunks = self.bench, self.chunks
         table, mask = self.table, self.model.fetch.mask
         table.clear()
         free = len(layers) * LAYER_WORDS
         for number, fields in enumerate(layers):
             if not fields["host"]:
                 fields["chunk_base"] = free
-                for _ in range(CHUNK_WORDS * min(fields["chunks"], 16)):
-                    table[free & mask] = self.bench.random.getrandbits(64)
-                    free += 1
+                for n in range(min(fields["chunks"], 16)):
+                    bits = pack(CHUNK, chunks.get((number, n)) or good_chunk(bench, fields, n))
+                    for word in range(CHUNK_WORDS):
+                        unread = bench.bits(WORD_BITS) << CHUNK.size
+                        table[free & mask] = (bits | unread) >> WORD_BITS * word & WORD
+                        free += 1
             bits = pack(LAYER, fields)
             for n in range(LAYER_WORDS):
                 table[number * LAYER_WORDS + n] = bits >> WORD_BITS * n & (1 << WORD_BITS) - 1
         assert free <= mask + 1, "more chunks than the table holds"
+        # Words behind the network belong to nobody.
+        self.model.filled = bench.random.choice((free, bench.arch.table_words))
 
     async def begin(self, layers: list[Layer]) -> None:
-        """Up to `go`, or to an error."""
-        self.store(layers)
+        """Up to `go`, or to a fault. The layers are in the table."""
         await self.cycle(prepare=True)
         for _ in range(2 * WORDS + 6):
-            if self.model.prepared or self.model.error:
+            if self.model.prepared or self.model.fault:
                 break
             await self.cycle()
-        if self.model.error:
+        if self.model.fault:
             return
         assert self.model.prepared
         if self.bench.chance(0.3):
@@ -369,9 +382,9 @@ class Rig:
 
     async def run(self, layers: list[Layer]) -> None:
         """An inference."""
-        good = [n for n, fields in enumerate(layers) if not faults(self.bench.arch, fields, n)]
+        self.store(layers)
         for n, fields in enumerate(layers):
-            if n not in good:
+            if faults(self.bench.arch, fields, n, self.model.filled):
                 break
             if n:
                 self.limit += sum(work.frees for work in works(fields))
@@ -404,10 +417,10 @@ async def most_layers(bench: Bench) -> None:
     await _run_in_room(made, layers)
     bench.cover("as many layers as the table has room for")
     layers[-1] |= {"last": 0, "readout": 0}
-    assert "more layers" in faults(bench.arch, layers[-1], count - 1)
     await _run_in_room(made, layers)
-    bench.cover("fault: more layers")
-    assert made.model.error
+    assert made.model.fault is Fault.LAYERS
+    assert made.model.number == count - 1
+    bench.cover("fault: LAYERS")
 
 
 async def _run_in_room(made: Rig, layers: list[Layer]) -> None:
@@ -427,6 +440,9 @@ async def _run_in_room(made: Rig, layers: list[Layer]) -> None:
                 word = bits >> WORD_BITS * n & (1 << WORD_BITS) - 1
                 made.table[number * LAYER_WORDS + n] = word
 
+        made.model.filled = bench_words
+
+    bench_words = made.bench.arch.table_words
     made.store = shared  # type: ignore[method-assign]
     await made.run(layers)
     made.store = store  # type: ignore[method-assign]
@@ -455,6 +471,9 @@ BAD: tuple[tuple[str, dict[str, Any]], ...] = (
         for h, w in ((0, 1), (1, 0), (1, 1), (0, 0), (4, 0), (0, 2))
     ),
     *(("chunks", {"chunks": n}) for n in (0,)),
+    *(("loads", {"loads": n}) for n in (0, *(1 << bit for bit in range(24)))),
+    *(("threshold", {"threshold": n}) for n in (0, *(1 << bit for bit in range(24)))),
+    *(("threshold", {"threshold": 0, "readout": n, "last": 1}) for n in (1, 2, 3)),
 )
 
 
@@ -480,11 +499,12 @@ async def faulty_layers(bench: Bench) -> None:
             bad |= plain | {change["bit"]: change["value"], "log_tile_height": 0}
         else:
             bad |= (plain if "neurons" not in change else {}) | change
-        found = faults(bench.arch, bad, number)
-        for name in found:
-            bench.cover(f"fault: {name}")
         await bench.reset()
         made.reset()
+        made.store(layers)
+        found = faults(bench.arch, bad, number, made.model.filled)
+        for fault in found:
+            bench.cover(f"fault: {fault.name}")
         if not found and number:
             if sum(1 for _ in works(bad)) > 70:
                 continue
@@ -494,8 +514,65 @@ async def faulty_layers(bench: Bench) -> None:
             assert made.model.running
         else:
             await made.run(layers)
-            assert made.model.error, change
+            assert made.model.fault, change
             assert made.model.number == number
+
+
+@test
+async def filled(bench: Bench) -> None:
+    """Tables of which a part was filled: each word of a descriptor or a chunk may be the last."""
+    made = Rig(bench)
+    # Layers of which the second has the longest list, and the third the one that lies last.
+    layers = made.network(3, height=1, width=1, passes=1, chunks=2)
+    layers[2]["chunks"] = 1
+    made.store(layers)
+    words = 3 * LAYER_WORDS + 3 * CHUNK_WORDS
+    store = made.store
+    for count in range(words + 2):
+        await bench.reset()
+        made.reset()
+
+        def shortened(layers: list[Layer], count: int = count) -> None:
+            store(layers)
+            made.model.filled = count
+
+        made.store = shortened  # type: ignore[method-assign]
+        await made.run(layers)
+        assert bool(made.model.fault) == (count < words), count
+        if made.model.fault:
+            bench.cover(f"fault: {made.model.fault.name}")
+    made.store = store  # type: ignore[method-assign]
+
+
+@test
+async def faulty_chunks(bench: Bench) -> None:
+    """One that cannot be run, in any place; it stops the layer, whatever goes on around it."""
+    made = Rig(bench)
+    wrong: dict[Fault, tuple[str, int]] = {
+        Fault.SLOTS: ("log_slots", 7),
+        Fault.KERNEL: ("kernel", 3),
+        Fault.LEAD: ("lead", bench.arch.pes),
+        Fault.BIASES: ("biases", -1),
+        Fault.BLOCKS: ("blocks", 0),
+    }
+    for turn in range(25):
+        for fault, (name, value) in wrong.items():
+            await bench.reset()
+            made.reset()
+            made.speeds()
+            layers = made.network(3, kernels=1 + turn % 7)
+            number = bench.random.randrange(1, 3)
+            at = bench.random.randrange(layers[number]["chunks"])
+            chunk = good_chunk(bench, layers[number], at)
+            chunk[name] = value if value >= 0 else 1 - chunk[name]
+            made.chunks[number, at] = chunk
+            await made.run(layers)
+            assert made.model.fault is fault
+            assert made.model.number == number
+            made.chunks.clear()
+            bench.cover(f"fault of a chunk: {fault.name}")
+    await bench.reset()
+    made.reset()
 
 
 @test
@@ -526,12 +603,15 @@ async def random_descriptors(bench: Bench) -> None:
         wild = noise(bench, **given)
         names = bench.random.sample(sorted(fields), 3)
         fields |= {name: wild[name] for name in names}
-        for name in faults(bench.arch, fields, 0):
-            bench.cover(f"fault: {name}")
         await bench.reset()
         made.reset()
-        await made.begin([fields, made.good(1, last=1, chunks=1)])
-        assert made.model.error == bool(faults(bench.arch, fields, 0))
+        layers = [fields, made.good(1, last=1, chunks=1)]
+        made.store(layers)
+        found = faults(bench.arch, fields, 0, made.model.filled)
+        for fault in found:
+            bench.cover(f"fault: {fault.name}")
+        await made.begin(layers)
+        assert bool(made.model.fault) == bool(found)
         for _ in range(3):
             await made.cycle()
 
@@ -543,6 +623,7 @@ async def reset(bench: Bench) -> None:
     for length in range(0, 120, 2):
         layers = made.network(3)
         made.limit = 99
+        made.store(layers)
         await made.begin(layers)
         for _ in range(length):
             await made.cycle()

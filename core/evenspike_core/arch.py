@@ -21,7 +21,10 @@ position: it marks a skip token."""
 
 TOKEN_BITS = 8
 COUNT_BITS = 8
-"""Bits of the number of port words that a PE takes of one chunk."""
+"""Bits of the number of words that a PE takes of one chunk."""
+
+WORD_UNITS = 4
+"""16-bit units of a PE's word of the weight stream."""
 
 HEADER_UNITS = {1: 1, 3: 1, 5: 2, 7: 4}
 """16-bit units that a kernel header (slot and WSP) takes in the scratchpad, by kernel size."""

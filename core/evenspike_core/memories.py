@@ -87,7 +87,7 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
         Memory("row_counts", 1, arch.spike_entries, MAP_BITS, 2, False),
         Memory("table", 1, arch.table_words, WORD_BITS, 3, False),
         Memory("stream", 1, arch.stream_depth, WORD_BITS, 1, False),
-        Memory("loader", 1, 2, 4 + kernel + lane, 1, False),
+        Memory("loader", 1, 2, 5 + kernel + lane, 1, False),
     )
 
 

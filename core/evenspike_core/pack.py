@@ -7,18 +7,25 @@ them; a pass is contiguous, its chunks follow each other):
              then words of the PEs, round-robin over the PEs that still have some
     PE       16-bit units, low unit of a word first:
              [n]                     number of tokens
+             weights of 16 bits:
              [token 1 | token 0]     a pair of 8-bit tokens, then one unit for each token of the
-             [int16] ...             pair that stands for a weight; repeated; zero-padded
+             [int16] ...             pair that stands for a weight; repeated
+             weights of 8 bits:
+             [int8 | token] ...      a unit for each token, with its weight
+             then
              [bias 15:0] [bias 23:16] for each slot, in the last chunk of a pass only
+             zero-padded
     token    K = 1: [7:1] gap [0] PID      K = 3: [7:4] gap [3:0] PID
              K = 5: [7:5] gap [4:0] PID    K = 7: [7:6] gap [5:0] PID
              PID below K*K: go `gap` kernels on; a weight at kernel position PID follows.
-             PID all ones: skip; go (gap + 1) << (bits of gap) kernels on, no weight.
+             PID all ones: skip; go (gap + 1) << (bits of gap) kernels on, no weight. Where weights
+             have 8 bits, the byte in the weight's place counts on behind `gap`, as its high bits.
 
 Kernels are counted as `(channel - first channel of the chunk) * slots + slot` from 0; within a
 kernel the PIDs ascend. The PE's loader turns tokens into kernel headers (slot and WSP) and the
 channel table; see docs/timing.md. A weight costs 8 bits of index at any density below about 1/3,
-where a 16-bit header for each non-empty kernel costs up to 16 bits a weight.
+where a 16-bit header for each non-empty kernel costs up to 16 bits a weight. All weights of a
+chunk have the same width, which the chunk's descriptor gives; the weight bank holds 16 bits of each.
 """
 
 from __future__ import annotations
@@ -36,6 +43,7 @@ from evenspike_core.arch import (
     DESCRIPTOR_WORDS,
     PID_BITS,
     TOKEN_BITS,
+    WORD_UNITS,
     Arch,
 )
 from evenspike_core.errors import EvenspikeError
@@ -65,6 +73,7 @@ class SegmentDescriptor:
     offset: (row, column) of the source under kernel position (0, 0) of output (0, 0), signed.
     blocks: entries' blocks of the source; height, width: its map.
     spike_base: first entry of the source in the spike memory.
+    weight_bits: width of its weights in the weight stream.
     """
 
     source: int
@@ -76,6 +85,7 @@ class SegmentDescriptor:
     height: int
     width: int
     spike_base: int
+    weight_bits: int = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,7 +257,9 @@ def describe(
         layer.name,
         layer.host,
         layer.readout,
-        () if layer.host else tuple(_source(program, s, mapping, base) for s in layer.segments),
+        ()
+        if layer.host
+        else tuple(_source(program, layer, s, mapping, base) for s in layer.segments),
         layer.output[1:] if layer.host else layer.size,
         1 if layer.host else layer.pool,
         plan.tile,
@@ -268,14 +280,22 @@ def describe(
 def least_words(layer: Layer, plan: LayerMapping, arch: Arch) -> int:
     """Words that one load of all passes takes at least: skips and padding are not counted."""
     groups = plan.passes * len(plan.chunks)
-    weights = sum(living(segment)[0].size for segment in layer.segments)
+    # A token is half a unit.
+    bits = sum(
+        living(segment)[0].size * (TOKEN_BITS + layer.stream_bits(segment))
+        for segment in layer.segments
+    )
     biases = BIAS_WORDS * plan.slots * plan.passes * arch.pes
-    units = groups * arch.pes + weights * 3 // 2 + biases  # a token is half a unit
-    return units // arch.port_words + groups * _header(arch.pes)
+    units = groups * arch.pes + bits // 16 + biases
+    return units // WORD_UNITS + groups * _header(arch.pes)
 
 
 def _source(
-    program: Program, segment: Segment, mapping: Sequence[LayerMapping], bases: Sequence[int]
+    program: Program,
+    layer: Layer,
+    segment: Segment,
+    mapping: Sequence[LayerMapping],
+    bases: Sequence[int],
 ) -> SegmentDescriptor:
     _, height, width = program.source_shape(segment)
     return SegmentDescriptor(
@@ -288,6 +308,7 @@ def _source(
         height,
         width,
         bases[segment.source],
+        layer.stream_bits(segment),
     )
 
 
@@ -330,17 +351,16 @@ def _layer_stream(
     streams = plan.passes * chunks * arch.pes
     parts = [_tokens(layer, n, mapping, plan) for n in range(len(layer.segments))]
     tokens = np.bincount(np.concatenate([p.stream for p in parts]), minlength=streams)
-    weights = np.bincount(np.concatenate([p.stream[p.real] for p in parts]), minlength=streams)
     ends = np.arange(streams) // arch.pes % chunks == chunks - 1
-    units = 1 + (tokens + 1) // 2 + weights
-    counts = -(-(units + ends * spare) // arch.port_words)
+    units: Index = 1 + sum((p.units(streams) for p in parts), np.zeros(streams, dtype=np.int64))
+    counts = -(-(units + ends * spare) // WORD_UNITS)
     if counts.max() >= 1 << COUNT_BITS:
         raise EvenspikeError(
             f"layer {layer.name}: {counts.max()} words for PE {counts.argmax() % arch.pes} in one "
             f"chunk, the count has {COUNT_BITS} bits"
         )
-    base = arch.port_words * (np.cumsum(counts) - counts)
-    content = np.zeros(arch.port_words * int(counts.sum()), dtype=np.uint16)
+    base = WORD_UNITS * (np.cumsum(counts) - counts)
+    content = np.zeros(WORD_UNITS * int(counts.sum()), dtype=np.uint16)
     content[base] = tokens
     for part in parts:
         _place(part, base + 1, content)
@@ -353,13 +373,23 @@ class _Tokens:
     """Tokens of a segment in the order of the format, stream by stream.
 
     stream: the number of each token's stream. byte: the token. real: whether it stands for a
-    weight. weights: those, in the same order.
+    weight. weights: those, in the same order. narrow: they have 8 bits. far: of a skip, what stands
+    in a narrow weight's place.
     """
 
     stream: Index
     byte: npt.NDArray[np.uint8]
     real: npt.NDArray[np.bool_]
     weights: npt.NDArray[np.int16]
+    narrow: bool
+    far: npt.NDArray[np.uint8]
+
+    def units(self, streams: int) -> Index:
+        """Units of tokens and weights in each of so many streams."""
+        tokens = np.bincount(self.stream, minlength=streams)
+        if self.narrow:
+            return tokens
+        return (tokens + 1) // 2 + np.bincount(self.stream[self.real], minlength=streams)
 
 
 def _tokens(
@@ -384,28 +414,36 @@ def _tokens(
     gap[opens] = kernel[opens]
     pid_bits = PID_BITS[segment.kernel]
     reach = 1 << (TOKEN_BITS - pid_bits)
+    narrow = layer.stream_bits(segment) == TOKEN_BITS
+    most = reach << TOKEN_BITS if narrow else reach
     leaps = gap // reach
-    each = 1 + -(-leaps // reach)  # skips of at most `reach` leaps, then the weight's own token
+    each = 1 + -(-leaps // most)  # skips of at most `most` leaps, then the weight's own token
     at = np.cumsum(each) - 1
-    skips = np.full(int(each.sum()), reach - 1)
-    skips[at[leaps > 0] - 1] = (leaps[leaps > 0] - 1) % reach  # the last one takes what is left
-    byte = (skips << pid_bits | (1 << pid_bits) - 1).astype(np.uint8)
+    skips = np.full(int(each.sum()), most - 1)
+    skips[at[leaps > 0] - 1] = (leaps[leaps > 0] - 1) % most  # the last one takes what is left
+    byte = (skips % reach << pid_bits | (1 << pid_bits) - 1).astype(np.uint8)
     byte[at] = gap % reach << pid_bits | pids
     real = np.zeros(byte.size, dtype=np.bool_)
     real[at] = True
-    return _Tokens(np.repeat(stream, each), byte, real, weights)
+    far = (skips // reach).astype(np.uint8)
+    return _Tokens(np.repeat(stream, each), byte, real, weights, narrow, far)
 
 
 def _place(part: _Tokens, base: Index, content: Units) -> None:
     """Write tokens and weights. base: unit of the first pair of each stream."""
     first = np.searchsorted(part.stream, part.stream)
     number = np.arange(part.stream.size) - first
+    if part.narrow:
+        high = part.far.copy()
+        high[part.real] = part.weights.astype(np.int8).view(np.uint8)
+        content[base[part.stream] + number] = high.astype(np.uint16) << TOKEN_BITS | part.byte
+        return
     before: Index = np.cumsum(part.real) - part.real
     # A pair stands behind the earlier pairs and their weights.
     pair = base[part.stream] + number // 2 + before - before[first]
-    low, high = np.flatnonzero(number % 2 == 0), np.flatnonzero(number % 2)
-    content[pair[low]] = part.byte[low]
-    content[pair[high - 1]] |= part.byte[high].astype(np.uint16) << 8
+    even, odd = np.flatnonzero(number % 2 == 0), np.flatnonzero(number % 2)
+    content[pair[even]] = part.byte[even]
+    content[pair[odd - 1]] |= part.byte[odd].astype(np.uint16) << 8
     content[pair[part.real] + 1] = part.weights.view(np.uint16)
 
 

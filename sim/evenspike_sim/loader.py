@@ -30,7 +30,9 @@ class LoadedChunk:
     wsp, slot, weight_start: [pes, kernels], of each kernel header.
     weights: [pes, words] of the weight bank. bias: [pes, slots], in a pass's last chunk.
     word_pe, word_cycles: [words]; the PE that each port word goes to (-1: the chunk's counts) and
-        the cycles that the PE's loader takes to unpack it: one a 16-bit unit, one a skip token.
+        the cycles that the PE's loader takes to unpack it: one a 16-bit unit, one a skip token
+        between 16-bit weights.
+    word_held: [words]; cycles from its hand-over to the first in which the PE can take another.
     """
 
     segment: int
@@ -44,6 +46,7 @@ class LoadedChunk:
     bias: I64
     word_pe: I64
     word_cycles: I64
+    word_held: I64
     header_units: int
 
     @property
@@ -61,6 +64,7 @@ class LoadedChunk:
 @nb.njit(cache=True, nogil=True)
 def _unpack(
     units: npt.NDArray[np.uint16],
+    narrow: bool,
     pid_bits: int,
     positions: int,
     slots: int,
@@ -90,12 +94,15 @@ def _unpack(
         pair = np.int64(units[at])
         recent = at
         at += 1
-        for half in range(2):
+        for half in range(1 if narrow else 2):
             if left == 0:
                 break
             token = (pair >> (8 * half)) & 255
             gap, pid = token >> pid_bits, token & skip
             left -= 1
+            if pid == skip and narrow:
+                kernel += ((pair >> 8 << gap_bits | gap) + 1) << gap_bits
+                continue
             if pid == skip:
                 kernel += (gap + 1) << gap_bits
                 # A skip brings no unit of its own: it holds up the word that is being unpacked.
@@ -103,7 +110,7 @@ def _unpack(
                 continue
             kernel += gap
             channel = kernel // slots
-            if at >= units.size or pid >= positions or channel >= channels:
+            if (at >= units.size and not narrow) or pid >= positions or channel >= channels:
                 return -1
             if stored >= weights.size or (kernel != opened and headers >= slot.size):
                 return -1
@@ -114,10 +121,13 @@ def _unpack(
                 kernel_start[channel + 1] += 1
                 opened = np.int64(kernel)
             wsp[headers - 1] |= np.int64(1) << pid
-            weights[stored] = np.int16(units[at])
+            if narrow:
+                weights[stored] = np.int8(pair >> 8)
+            else:
+                weights[stored] = np.int16(units[at])
+                recent = at
+                at += 1
             stored += 1
-            recent = at
-            at += 1
     for c in range(channels):
         kernel_start[c + 1] += kernel_start[c]
     return at
@@ -135,6 +145,7 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
     for position, (segment, start, end) in enumerate(descriptor.chunks):
         last = position == len(descriptor.chunks) - 1
         kernel = descriptor.segments[segment].kernel
+        narrow = descriptor.segments[segment].weight_bits == 8
         try:
             streams, following = split_chunk(packed.stream, address, arch.pes)
         except EvenspikeError as error:
@@ -148,7 +159,7 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
         weights = np.zeros((arch.pes, arch.weight_words), dtype=np.int64)
         bias = np.zeros((arch.pes, descriptor.slots), dtype=np.int64)
         room = arch.weight_words - (BIAS_WORDS * descriptor.slots if last else 0)
-        cycles = []
+        cycles, held = [], []
         for pe, stream in enumerate(streams):
             taken = np.zeros(stream.size, dtype=np.int64)
             content = stream.view(np.uint16)
@@ -156,6 +167,7 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
             if 4 * stream.size >= 1 and int(content[0]) <= 8 * content.size:
                 at = _unpack(
                     content,
+                    narrow,
                     PID_BITS[kernel],
                     kernel**2,
                     descriptor.slots,
@@ -176,7 +188,12 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
                 value = raw[:, 0] | (raw[:, 1] & 0xFF) << 16
                 bias[pe] = np.where(value >> 23, value - (1 << 24), value)
             cycles.append(taken)
+            # A word of 8-bit weights is followed at once by another of its chunk.
+            held.append(taken + 1)
+            if narrow:
+                held[-1][:-1] -= 1
         order_pe, order_cycles = _round_robin(cycles)
+        _, order_held = _round_robin(held)
         counts = -(-arch.pes * TOKEN_BITS // arch.port_bits)
         chunks.append(
             LoadedChunk(
@@ -191,6 +208,7 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
                 bias,
                 np.concatenate([np.full(counts, -1), order_pe]),
                 np.concatenate([np.zeros(counts, dtype=np.int64), order_cycles]),
+                np.concatenate([np.zeros(counts, dtype=np.int64), order_held]),
                 units,
             )
         )

@@ -27,6 +27,7 @@ def _deliver(
     free: I64,
     word_pe: I64,
     word_cycles: I64,
+    word_held: I64,
     earliest: int,
     latency: int,
     last_unpacked: I64,
@@ -45,7 +46,7 @@ def _deliver(
         pe = word_pe[index]
         if pe >= 0:
             out = max(out, free[pe])
-            free[pe] = out + word_cycles[index] + 1
+            free[pe] = out + word_held[index]
             last_unpacked[0] = max(last_unpacked[0], out + word_cycles[index])
         handed[total % depth] = out
         state[REQUEST], state[HANDED], state[WORDS] = request, out, total + 1
@@ -87,6 +88,7 @@ class Port:
             self._free,
             chunk.word_pe,
             chunk.word_cycles,
+            chunk.word_held,
             earliest,
             self.arch.memory_latency,
             last,
@@ -102,6 +104,7 @@ class Port:
             self._state,
             self._handed,
             self._free,
+            none,
             none,
             none,
             0,

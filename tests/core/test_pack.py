@@ -207,7 +207,7 @@ def test_many_segments_pack_and_unpack(count: int, seed: int) -> None:
 
 def test_what_was_never_there_is_not_in_the_words() -> None:
     """`dense` is the Program's alone: unpacked, every weight of an array counts."""
-    program = single([{(0, 0): 1}], [0], 3, 2)
+    program = single([{(0, 0): 1}], [0], 3, 2, weight_bits=None)
     few = replace(program.layers[1].segments[0], dense=4)
     changed = replace(
         program, layers=(program.layers[0], replace(program.layers[1], segments=(few,)))
@@ -221,7 +221,13 @@ def test_what_was_never_there_is_not_in_the_words() -> None:
 # --- the words, by hand ---------------------------------------------------------------------
 
 
-def single(filters: Sequence[Weights], bias: list[int], kernel: int, channels: int) -> Program:
+def single(
+    filters: Sequence[Weights],
+    bias: list[int],
+    kernel: int,
+    channels: int,
+    weight_bits: int | None = 16,
+) -> Program:
     """A last layer with the given filters on a map of `channels` single neurons."""
     weights = np.zeros((len(filters), channels, kernel**2), dtype=np.int16)
     for f, values in enumerate(filters):
@@ -230,7 +236,14 @@ def single(filters: Sequence[Weights], bias: list[int], kernel: int, channels: i
     padding = -(kernel // 2)
     shaped = weights.reshape(len(filters), channels, kernel, kernel)
     source = Segment(0, shaped, offset=(padding, padding))
-    last = layer("last", source, (1, 1), bias=np.array(bias, dtype=np.int32), readout=Readout.PSUM)
+    last = layer(
+        "last",
+        source,
+        (1, 1),
+        bias=np.array(bias, dtype=np.int32),
+        readout=Readout.PSUM,
+        weight_bits=weight_bits,
+    )
     return Program(
         "single",
         1,
@@ -267,6 +280,44 @@ def test_golden_stream() -> None:
         0x0000_0001_1170_0000,  # PE 1: count 0, bias low, bias high
         0x0000_00FF_FFFD_FFFE,  # PE 0: weight -2, bias low, bias high
     ]
+
+
+def test_golden_stream_of_8_bit_weights() -> None:
+    """The same network: each token has its unit, with its weight in the high byte.
+
+    Of the gap of 300 one skip takes 288 = 18 * 16: 17 is 1 in the token's gap (1F) and 1 in the
+    high byte. 12 are left. Three tokens: 0504, 011F and FEC8.
+    """
+    arch = Arch(pes=2, slots=1, chunk_blocks=256)
+    program = single([{(0, 4): 5, (300, 8): -2}, {}], [-3, 70000], 3, 301, weight_bits=8)
+    assert words(program, arch) == [
+        0x0000_0000_0000_0102,  # words: two for PE 0, one for PE 1
+        0xFEC8_011F_0504_0003,  # PE 0: count 3, weight 5, skip, weight -2
+        0x0000_0001_1170_0000,  # PE 1: count 0, bias low, bias high
+        0x0000_0000_00FF_FFFD,  # PE 0: bias low, bias high
+    ]
+
+
+def test_the_narrowest_width_that_holds_a_segments_weights() -> None:
+    """8 bits where nothing is said and all weights fit; a layer that says 16 gets them."""
+    arch = Arch(pes=2, slots=1)
+    for weight, bits in ((-128, 8), (127, 8), (-129, 16), (128, 16)):
+        for stated in (None, 16):
+            program = single([{(0, 0): weight, (1, 0): 1}], [0], 1, 2, weight_bits=stated)
+            packed = pack(program, choose(program, arch), arch)
+            assert packed.layers[1].segments[0].weight_bits == (stated or bits)
+            assert unpack(packed).layers[1].segments[0].weights[0, 0, 0, 0] == weight
+
+
+@pytest.mark.parametrize("weight", [128, -129, 32767])
+def test_weights_that_do_not_fit_8_bits(weight: int) -> None:
+    program = single([{(0, 0): 5, (1, 0): weight}], [0], 1, 2, weight_bits=8)
+    message = f"^layer last: weight {weight}, its weight_bits 8 hold -128 to 127$"
+    plain = single([{(0, 0): 5, (1, 0): weight}], [0], 1, 2)
+    with pytest.raises(EvenspikeError, match=message):
+        choose(program, Arch())
+    with pytest.raises(EvenspikeError, match=message):
+        pack(program, choose(plain, Arch()), Arch())
 
 
 def test_golden_bytes_of_several_slots_and_chunks() -> None:
@@ -315,6 +366,25 @@ def test_golden_tokens(kernel: int, weights: Weights, tokens: list[int]) -> None
     units = split_chunk(stream, 0, arch.pes)[0][0].view(np.uint16).tolist()
     assert units[0] == len(tokens)
     assert decoded(units, kernel) == (tokens, [value for _, value in sorted(weights.items())])
+
+
+GOLDEN_NARROW: list[tuple[int, Weights, list[int]]] = [
+    (1, {(127, 0): 1}, [0x01FE]),
+    (1, {(300, 0): -1}, [0x0003, 0xFF58]),  # a skip of 2 * 128; 44 is left
+    (3, {(5, 0): 1, (5, 3): -128, (6, 1): 127}, [0x0150, 0x8003, 0x7F11]),
+    (3, {(16, 0): 1}, [0x000F, 0x0100]),
+    (5, {(300, 24): 1}, [0x049F, 0x0198]),  # a skip of 37 * 8: 4 * 8 + 4 + 1; 4 is left
+    (7, {(37, 48): 1}, [0x023F, 0x0170]),  # a skip of 9 * 4; 1 is left
+]
+
+
+@pytest.mark.parametrize(("kernel", "weights", "units"), GOLDEN_NARROW)
+def test_golden_units_of_8_bit_weights(kernel: int, weights: Weights, units: list[int]) -> None:
+    arch = Arch(pes=2, slots=1, chunk_blocks=256)
+    program = single([weights], [0], kernel, 310, weight_bits=8)
+    stream = np.array(words(program, arch), dtype=np.uint64)
+    found = split_chunk(stream, 0, arch.pes)[0][0].view(np.uint16).tolist()
+    assert found[: len(units) + 1] == [len(units), *units]
 
 
 def decoded(units: list[int], kernel: int) -> tuple[list[int], list[int]]:

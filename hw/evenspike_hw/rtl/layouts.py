@@ -290,6 +290,7 @@ class Layouts:
 
         kernel: code. log_slots: log2 of the layer's filters per PE and pass.
         lead: lane of the chunk's first channel. biases: the pass's last chunk, with the biases.
+        narrow: weights have 8 bits, each in the unit of its token.
         """
         return data.StructLayout(
             {
@@ -297,6 +298,7 @@ class Layouts:
                 "log_slots": 3,
                 "lead": self.lane_bits,
                 "biases": 1,
+                "narrow": 1,
                 "half": 1,
             }
         )

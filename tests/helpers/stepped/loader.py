@@ -72,7 +72,7 @@ class Loader:
             return not self.occupied[machine.plan.loads[self.load.q].half].q
         if self.head.q < self.heads:
             return True
-        return machine.pes[self.target.q].unpacker.hold.q is None
+        return machine.pes[self.target.q].unpacker.ready()
 
     def step(self) -> None:
         freed = self.machine.sequencer.frees()
@@ -105,7 +105,7 @@ class Loader:
         left = list(self.left.q)
         first, last = left[pe] == self.counts.q[pe], left[pe] == 1
         load = self.machine.plan.loads[self.load.q]
-        self.machine.pes[pe].unpacker.hold.set(Word(word, load, first, last))
+        self.machine.pes[pe].unpacker.give(Word(word, load, first, last))
         left[pe] -= 1
         self.left.set(tuple(left))
         turn = [n % len(left) for n in range(pe + 1, pe + 1 + len(left))]

@@ -20,6 +20,11 @@ class Load:
     half: int
     last: bool
 
+    @property
+    def narrow(self) -> bool:
+        """Weights have 8 bits, beside their token."""
+        return self.layer.segments[self.segment].weight_bits == 8
+
 
 @dataclass(frozen=True)
 class Round:

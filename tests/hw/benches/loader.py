@@ -7,7 +7,7 @@ from typing import Any
 
 from evenspike_core.arch import CHUNK_WORDS, Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
-from evenspike_hw.rtl.loader import Loader
+from evenspike_hw.rtl.loader import CONTEXT, Loader
 from tests.helpers.driver import Bench, pack, test, unpack
 
 component = Loader
@@ -101,7 +101,7 @@ class Model:
             assert self.context is not None
             expected["send"] = 1 << self.target
             left = self.left[self.target]
-            context = {name: self.context[name] for name in ("kernel", "log_slots", "biases")}
+            context = {name: self.context[name] for name in CONTEXT if name != "lead"}
             context |= {"half": self.half, "lead": self.context["lead"] % self.pes}
             if self.pes == 1:
                 del context["lead"]

@@ -25,6 +25,7 @@ COUNT_BITS = 8
 
 WORD_UNITS = 4
 """16-bit units of a PE's word of the weight stream."""
+WORD_BITS = 16 * WORD_UNITS
 
 HEADER_UNITS = {1: 1, 3: 1, 5: 2, 7: 4}
 """16-bit units that a kernel header (slot and WSP) takes in the scratchpad, by kernel size."""
@@ -79,7 +80,8 @@ class Arch:
     fifo_depth: activations that each PE's FIFO decouples from the broadcast.
     match_depth: matched header pairs that wait for the gates.
     slots: upper bound of the filters that a PE works on in one pass (1 in the paper).
-    port_bits: width of the one memory port; one word a cycle.
+    port_bits: width of the one memory port; one word a cycle. A word of the port brings a word of the
+        weight stream to each of port_bits / 64 PEs.
     memory_latency: cycles from a request on the port to its word.
     stream_depth: words of the loader's FIFO behind the port; its credits.
     spike_entries: CSR entries (one position of `pes` channels) of the on-chip spike memory.
@@ -98,7 +100,7 @@ class Arch:
     fifo_depth: int = _range(64, 1, 4096)
     match_depth: int = _range(4, 1, 64)
     slots: int = _range(SLOTS_MAX, 1, SLOTS_MAX, power=True)
-    port_bits: int = _range(64, 64, 64)
+    port_bits: int = _range(64, WORD_BITS, 256, power=True)
     memory_latency: int = _range(16, 1, 1024)
     stream_depth: int = _range(32, 1, 4096)
     spike_entries: int = _range(8192, 1, ENTRIES_MAX)
@@ -118,6 +120,11 @@ class Arch:
                     raise EvenspikeError(f"Arch {one.name} is {value}, not a power of two")
                 if one.metadata["odd"] and value % 2 == 0:
                     raise EvenspikeError(f"Arch {one.name} is {value}, not odd")
+        if self.port_lanes > self.pes:
+            raise EvenspikeError(
+                f"Arch port_bits is {self.port_bits}, a word for each of {self.port_lanes} PEs, and "
+                f"pes is {self.pes}"
+            )
         clock = self.clock_mhz
         if type(clock) not in (int, float) or not 0 < clock <= CLOCK_MAX:
             raise EvenspikeError(
@@ -168,6 +175,16 @@ class Arch:
     def port_words(self) -> int:
         """16-bit words that the memory port brings in a cycle."""
         return self.port_bits // 16
+
+    @property
+    def port_lanes(self) -> int:
+        """PEs that get a word of the weight stream in a cycle: lane n is of PEs n, n + lanes, ..."""
+        return self.port_bits // WORD_BITS
+
+    @property
+    def count_words(self) -> int:
+        """Port words of the counts of a chunk, one for each PE."""
+        return -(-self.pes * COUNT_BITS // self.port_bits)
 
     @property
     def input_words(self) -> int:

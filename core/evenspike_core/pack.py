@@ -1,10 +1,12 @@
 """Pack: Program x Mapping x Arch -> Packed, the words in the accelerator's memory.
 
-The weight stream (bit by bit; 64-bit words, little-endian, in the order in which the port reads
-them; a pass is contiguous, its chunks follow each other):
+The weight stream (bit by bit; little-endian, in the order in which the port reads it; a pass is
+contiguous, its chunks follow each other). A word of the port has `port_bits` bits; its lanes are 64
+bits each, lane 0 the lowest, and lane n belongs to the PEs whose number modulo the lanes is n:
 
-    chunk    pes x 8 bit: words of each PE, PE 0 in the low byte of the first word;
-             then words of the PEs, round-robin over the PEs that still have some
+    chunk    pes x 8 bit: 64-bit words of each PE, PE 0 in the low byte of the first port word;
+             then in each lane the words of its PEs, round-robin over those that still have some,
+             and zeros behind them up to the end of the longest lane
     PE       16-bit units, low unit of a word first:
              [n]                     number of tokens
              weights of 16 bits:
@@ -93,7 +95,7 @@ class Descriptor(Rebuilt):
     """One layer, as the sequencer runs it; every field is data, none is a generic.
 
     blocks: int32 [blocks, pes], the filter of each output lane (the host's key to the results).
-    passes: (address, words) of each pass in the weight stream.
+    passes: (address, words) of each pass in the weight stream, in words of the port.
     slots_used: slots that the drain of each pass visits.
     size, pool: of the map that the layer writes; the input's is as the encoder hands it on, without
         a pool, in its own order of channels, and has neither passes nor chunks.
@@ -130,7 +132,8 @@ class Descriptor(Rebuilt):
 class Packed(Rebuilt):
     """What is in the memories before the first cycle; read-only to the byte.
 
-    stream: uint64, the weight stream. Each layer's part is contiguous, in execution order.
+    stream: uint64, the weight stream, `Arch.port_lanes` for each word of the port. Each layer's
+        part is contiguous, in execution order.
     host: the encoder, which the host runs for every image.
     program: what it was made from; no simulator looks at it.
     mapping: how the filters were assigned: by "cost", or in their "natural" order.
@@ -174,7 +177,7 @@ class Packed(Rebuilt):
     def __repr__(self) -> str:
         return (
             f"<Packed {self.name} on {self.arch.preset}: {len(self.layers)} layers, "
-            f"{self.stream.size:,} words of weights, mapping {self.mapping}>"
+            f"{self.stream.size:,} words of 64 bits of weights, mapping {self.mapping}>"
         )
 
 
@@ -194,7 +197,7 @@ def pack(program: Program, mapping: Mapping, arch: Arch, kind: str = "cost") -> 
         descriptor, stream = pack_layer(program, mapping, index, arch, bases, address)
         layers.append(descriptor)
         streams.append(stream)
-        address += stream.size
+        address += stream.size // arch.port_lanes
     words = table_words(layers)
     if words > arch.table_words:
         raise EvenspikeError(
@@ -278,7 +281,7 @@ def describe(
 
 
 def least_words(layer: Layer, plan: LayerMapping, arch: Arch) -> int:
-    """Words that one load of all passes takes at least: skips and padding are not counted."""
+    """Port words that one load of all passes takes at least: skips and padding are not counted."""
     groups = plan.passes * len(plan.chunks)
     # A token is half a unit.
     bits = sum(
@@ -287,7 +290,7 @@ def least_words(layer: Layer, plan: LayerMapping, arch: Arch) -> int:
     )
     biases = BIAS_WORDS * plan.slots * plan.passes * arch.pes
     units = groups * arch.pes + bits // 16 + biases
-    return units // WORD_UNITS + groups * _header(arch.pes)
+    return units // arch.port_words + groups * arch.count_words
 
 
 def _source(
@@ -342,7 +345,7 @@ def _allocate(program: Program, mapping: Mapping, arch: Arch) -> list[int]:
 def _layer_stream(
     layer: Layer, mapping: Sequence[LayerMapping], plan: LayerMapping, arch: Arch
 ) -> tuple[Words, Index]:
-    """A layer's part of the weight stream, and the words of each of its passes.
+    """A layer's part of the weight stream, and the port words of each of its passes.
 
     All PEs, chunks and passes are laid out side by side: the words of a PE for one chunk are
     stream number (pass * chunks + chunk) * pes + pe.
@@ -365,7 +368,8 @@ def _layer_stream(
     for part in parts:
         _place(part, base + 1, content)
     content[(base + units)[ends, None] + np.arange(spare)] = _biases(layer, plan)
-    return _interleave(content.view(np.uint64), counts.reshape(plan.passes, chunks, arch.pes))
+    shaped = counts.reshape(plan.passes, chunks, arch.pes)
+    return _interleave(content.view(np.uint64), shaped, arch.port_lanes, arch.count_words)
 
 
 @dataclass(frozen=True)
@@ -455,46 +459,57 @@ def _biases(layer: Layer, plan: LayerMapping) -> Units:
     return halves.astype(np.uint16).reshape(len(filters), -1)
 
 
-def _header(pes: int) -> int:
-    """Words of the counts of a chunk."""
-    return -(-pes * COUNT_BITS // 64)
+def _interleave(words: Words, counts: Index, lanes: int, header: int) -> tuple[Words, Index]:
+    """The counts of each chunk, then its PEs' words round-robin in each lane; and the port words of
+    each pass.
 
-
-def _interleave(words: Words, counts: Index) -> tuple[Words, Index]:
-    """The counts of each chunk, then its PEs' words round-robin; and the words of each pass.
-
-    words: stream by stream. counts: of each stream, [passes, chunks, pes].
+    words: stream by stream. counts: of each stream, [passes, chunks, pes]. header: port words of
+    the counts.
     """
     passes, chunks, pes = counts.shape
     flat = counts.reshape(-1)
-    group = np.repeat(np.arange(flat.size) // pes, flat)
+    number = np.repeat(np.arange(flat.size), flat)
+    group, lane = number // pes, number % lanes
     turn = np.arange(words.size) - np.repeat(np.cumsum(flat) - flat, flat)
-    order = np.argsort(group << COUNT_BITS | turn, kind="stable")
-    header = _header(pes)
-    sizes = counts.sum(axis=2).reshape(-1) + header
-    heads = np.zeros((sizes.size, header * 8), dtype=np.uint8)
+    queue = group * lanes + lane
+    order = np.argsort(queue << COUNT_BITS | turn, kind="stable")
+    long = counts.reshape(-1, pes // lanes, lanes).sum(axis=1)  # of each chunk, words of its lanes
+    sizes = long.max(axis=1) + header
+    begins = np.cumsum(sizes) - sizes
+    heads = np.zeros((sizes.size, header * lanes * 8), dtype=np.uint8)
     heads[:, :pes] = counts.reshape(-1, pes)
-    stream = np.zeros(int(sizes.sum()), dtype=np.uint64)
-    stream[np.arange(words.size) + header * (group + 1)] = words[order]
-    stream[(np.cumsum(sizes) - sizes)[:, None] + np.arange(header)] = heads.view(np.uint64)
-    return stream, sizes.reshape(passes, chunks).sum(axis=1)
+    stream = np.zeros((int(sizes.sum()), lanes), dtype=np.uint64)
+    place = np.arange(words.size) - np.repeat(np.cumsum(long) - long.reshape(-1), long.reshape(-1))
+    chosen = queue[order]
+    stream[begins[chosen // lanes] + header + place, chosen % lanes] = words[order]
+    stream[begins[:, None] + np.arange(header)] = heads.view(np.uint64).reshape(-1, header, lanes)
+    return stream.reshape(-1), sizes.reshape(passes, chunks).sum(axis=1)
 
 
 def split_chunk(
-    words: npt.NDArray[np.uint64], address: int, pes: int
+    words: npt.NDArray[np.uint64], address: int, arch: Arch
 ) -> tuple[list[npt.NDArray[np.uint64]], int]:
-    """Inverse of the interleaving: the words of each PE and the address behind the chunk.
+    """Inverse of the interleaving: the words of each PE and the port word behind the chunk.
+
+    words: of a whole stream. address: of the chunk's first port word.
 
     Raises EvenspikeError for counts that reach beyond the stream.
     """
-    header = _header(pes)
-    counts = words[address : address + header].view(np.uint8)[:pes].astype(np.int64)
-    if counts.size < pes or address + header + int(counts.sum()) > words.size:
+    lanes, pes = arch.port_lanes, arch.pes
+    rows = words[: words.size // lanes * lanes].reshape(-1, lanes)
+    begin = address + arch.count_words
+    counts = rows[address:begin].reshape(-1).view(np.uint8)[:pes].astype(np.int64)
+    size = int(counts.reshape(-1, lanes).sum(axis=0).max()) if counts.size == pes else 0
+    if counts.size < pes or begin + size > len(rows):
         raise EvenspikeError(
-            f"the chunk at word {address} ends behind the weight stream of {words.size} words"
+            f"the chunk at word {address} ends behind the weight stream of {len(rows)} words"
         )
-    there = np.arange(counts.max(initial=0))[:, None] < counts[None, :]
-    end = address + header + int(counts.sum())
-    grid = np.zeros(there.shape, dtype=np.uint64)
-    grid[there] = words[address + header : end]
-    return [np.ascontiguousarray(grid[: counts[pe], pe]) for pe in range(pes)], end
+    found: list[npt.NDArray[np.uint64]] = [np.zeros(n, dtype=np.uint64) for n in counts]
+    for lane in range(lanes):
+        own = counts[lane::lanes]
+        there = np.arange(own.max(initial=0))[:, None] < own[None, :]
+        grid = np.zeros(there.shape, dtype=np.uint64)
+        grid[there] = rows[begin : begin + int(own.sum()), lane]
+        for at, count in enumerate(own):
+            found[at * lanes + lane] = np.ascontiguousarray(grid[:count, at])
+    return found, begin + size

@@ -36,7 +36,7 @@ def unpack(packed: Packed) -> Program:
                 + descriptor.slots_used[number]
             ]
             for position, (segment, start, end) in enumerate(descriptor.chunks):
-                streams, address = split_chunk(packed.stream, address, packed.arch.pes)
+                streams, address = split_chunk(packed.stream, address, packed.arch)
                 last = position == len(descriptor.chunks) - 1
                 for pe, stream in enumerate(streams):
                     try:

@@ -14,7 +14,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core.arch import HEADER_UNITS, PID_BITS, TOKEN_BITS
+from evenspike_core.arch import HEADER_UNITS, PID_BITS
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import BIAS_WORDS
 from evenspike_core.pack import Descriptor, Packed, split_chunk
@@ -29,10 +29,11 @@ class LoadedChunk:
     kernel_start: [pes, channels + 1]; kernels of channel c are kernel_start[p, c] up to [c + 1].
     wsp, slot, weight_start: [pes, kernels], of each kernel header.
     weights: [pes, words] of the weight bank. bias: [pes, slots], in a pass's last chunk.
-    word_pe, word_cycles: [words]; the PE that each port word goes to (-1: the chunk's counts) and
+    word_pe, word_cycles: [words, lanes]; the PE that each lane of a port word goes to (-1: the
+        chunk's counts, or none) and
         the cycles that the PE's loader takes to unpack it: one a 16-bit unit, one a skip token
         between 16-bit weights.
-    word_held: [words]; cycles from its hand-over to the first in which the PE can take another.
+    word_held: [words, lanes]; cycles from its hand-over to the first in which the PE can take another.
     """
 
     segment: int
@@ -147,7 +148,7 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
         kernel = descriptor.segments[segment].kernel
         narrow = descriptor.segments[segment].weight_bits == 8
         try:
-            streams, following = split_chunk(packed.stream, address, arch.pes)
+            streams, following = split_chunk(packed.stream, address, arch)
         except EvenspikeError as error:
             raise EvenspikeError(
                 f"layer {descriptor.name}: pass {number}, chunk {position}: {error}"
@@ -192,9 +193,9 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
             held.append(taken + 1)
             if narrow:
                 held[-1][:-1] -= 1
-        order_pe, order_cycles = _round_robin(cycles)
-        _, order_held = _round_robin(held)
-        counts = -(-arch.pes * TOKEN_BITS // arch.port_bits)
+        order_pe, order_cycles = _round_robin(cycles, arch.port_lanes)
+        _, order_held = _round_robin(held, arch.port_lanes)
+        counts = np.full((arch.count_words, arch.port_lanes), -1)
         chunks.append(
             LoadedChunk(
                 segment,
@@ -206,9 +207,9 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
                 weight_start,
                 weights,
                 bias,
-                np.concatenate([np.full(counts, -1), order_pe]),
-                np.concatenate([np.zeros(counts, dtype=np.int64), order_cycles]),
-                np.concatenate([np.zeros(counts, dtype=np.int64), order_held]),
+                np.concatenate([counts, order_pe]),
+                np.concatenate([0 * counts, order_cycles]),
+                np.concatenate([0 * counts, order_held]),
                 units,
             )
         )
@@ -220,12 +221,18 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
     return chunks
 
 
-def _round_robin(cycles: list[I64]) -> tuple[I64, I64]:
-    """PE and unpack cycles of each word in the order of the port."""
-    longest = max(c.size for c in cycles)
-    grid = np.full((longest, len(cycles)), -1, dtype=np.int64)
-    for pe, taken in enumerate(cycles):
-        grid[: taken.size, pe] = taken
-    there = grid >= 0
-    owner = np.broadcast_to(np.arange(len(cycles)), grid.shape)
-    return owner[there].astype(np.int64), grid[there]
+def _round_robin(cycles: list[I64], lanes: int) -> tuple[I64, I64]:
+    """PE and cycles of each lane of each port word, in the order of the port; -1 and 0 for none."""
+    longest = max(sum(c.size for c in cycles[lane::lanes]) for lane in range(lanes))
+    owners = np.full((longest, lanes), -1, dtype=np.int64)
+    found = np.zeros((longest, lanes), dtype=np.int64)
+    for lane in range(lanes):
+        own = cycles[lane::lanes]
+        grid = np.full((max(c.size for c in own), len(own)), -1, dtype=np.int64)
+        for at, taken in enumerate(own):
+            grid[: taken.size, at] = taken
+        there = grid >= 0
+        numbers = np.broadcast_to(np.arange(lane, len(cycles), lanes), grid.shape)
+        size = int(there.sum())
+        owners[:size, lane], found[:size, lane] = numbers[there], grid[there]
+    return owners, found

@@ -363,7 +363,7 @@ GOLDEN_TOKENS: list[tuple[int, Weights, list[int]]] = [
 def test_golden_tokens(kernel: int, weights: Weights, tokens: list[int]) -> None:
     arch = Arch(pes=2, slots=1, chunk_blocks=256)  # 512 channels are one chunk
     stream = np.array(words(single([weights], [0], kernel, 310), arch), dtype=np.uint64)
-    units = split_chunk(stream, 0, arch.pes)[0][0].view(np.uint16).tolist()
+    units = split_chunk(stream, 0, arch)[0][0].view(np.uint16).tolist()
     assert units[0] == len(tokens)
     assert decoded(units, kernel) == (tokens, [value for _, value in sorted(weights.items())])
 
@@ -383,7 +383,7 @@ def test_golden_units_of_8_bit_weights(kernel: int, weights: Weights, units: lis
     arch = Arch(pes=2, slots=1, chunk_blocks=256)
     program = single([weights], [0], kernel, 310, weight_bits=8)
     stream = np.array(words(program, arch), dtype=np.uint64)
-    found = split_chunk(stream, 0, arch.pes)[0][0].view(np.uint16).tolist()
+    found = split_chunk(stream, 0, arch)[0][0].view(np.uint16).tolist()
     assert found[: len(units) + 1] == [len(units), *units]
 
 
@@ -426,7 +426,7 @@ def test_counts_and_round_robin(pes: int) -> None:
     assert counts == sizes + [0] * (8 * headers - pes)
     order = [pe for turn in range(max(sizes)) for pe in range(pes) if turn < sizes[pe]]
     assert len(stream) == headers + len(order)
-    streams, end = split_chunk(np.array(stream, dtype=np.uint64), 0, pes)
+    streams, end = split_chunk(np.array(stream, dtype=np.uint64), 0, arch)
     assert end == len(stream)
     queues = [list(found) for found in streams]
     assert [int(queues[pe].pop(0)) for pe in order] == stream[headers:]

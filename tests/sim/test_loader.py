@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -91,11 +92,12 @@ def test_a_word_takes_a_cycle_for_each_unit_and_each_skip(seed: int) -> None:
         for chunk in chunks:
             kernel = found.segments[chunk.segment].kernel
             narrow = found.segments[chunk.segment].weight_bits == 8
-            headers = -(-packed.arch.pes // 8)
-            assert chunk.word_pe[:headers].tolist() == [-1] * headers
+            lanes = packed.arch.port_bits // 64
+            headers = -(-packed.arch.pes // (8 * lanes))
+            assert (chunk.word_pe[:headers] == -1).all()
             assert not chunk.word_cycles[:headers].any()
             assert chunk.header_units == HEADER_UNITS[kernel]
-            streams, address = split_chunk(packed.stream, address, packed.arch.pes)
+            streams, address = split_chunk(packed.stream, address, packed.arch)
             for pe, stream in enumerate(streams):
                 cycles = chunk.word_cycles[chunk.word_pe == pe].tolist()
                 held = chunk.word_held[chunk.word_pe == pe].tolist()
@@ -105,8 +107,12 @@ def test_a_word_takes_a_cycle_for_each_unit_and_each_skip(seed: int) -> None:
                 assert held == [a + b for a, b in zip(cycles, more, strict=True)]
             counts = np.array([stream.size for stream in streams])
             turns = range(int(counts.max()))
-            order = [pe for turn in turns for pe in range(counts.size) if counts[pe] > turn]
-            assert chunk.word_pe[headers:].tolist() == order
+            orders = [
+                [pe for turn in turns for pe in range(lane, counts.size, lanes) if counts[pe] > turn]
+                for lane in range(lanes)
+            ]
+            rows = zip_longest(*orders, fillvalue=-1)
+            assert chunk.word_pe[headers:].tolist() == [list(row) for row in rows]
 
 
 def unpacked(stream: Words, kernel: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.layouts import FILL_BITS
@@ -15,22 +15,26 @@ class Control(wiring.Component):
     """Resets the blocks, lets them read what they start with, and says `go`.
 
     start, fill: commands, in a cycle in which `busy` is low.
-    table_words: how many words the table gets. word_valid: one of them is there; it is taken.
+    table_words: how many words the table gets. word_valid: a word of the port is there, with one of
+        them in each lane. word_done: in the cycle of the last of its lanes that counts.
     pending: the memory owes answers, which an inference that an error has ended leaves behind.
     prepared: all blocks are. running, error: of the sequencer.
     reset: clears the registers of the core (the memories keep what they hold), for a cycle or for
         as long as answers are pending.
-    prepare, go: pulses; `go` is cycle 0. filling, fill_address: words go to the table, and where.
+    prepare, go: pulses; `go` is cycle 0. filling, fill_address: words go to the table, one a cycle
+        where `word_valid` is high, and where; its low bits are the lane.
     begin_fill: pulse. done: the inference is over, in good or bad.
     """
 
     def __init__(self, arch: Arch) -> None:
+        self.lanes = arch.port_lanes
         super().__init__(
             {
                 "start": In(1),
                 "fill": In(1),
                 "table_words": In(FILL_BITS),
                 "word_valid": In(1),
+                "word_done": Out(1),
                 "pending": In(1),
                 "prepared": In(1),
                 "running": In(1),
@@ -80,7 +84,11 @@ class Control(wiring.Component):
                 m.d.comb += self.begin_fill.eq(left != 0)
                 m.next = "FILL"
             with m.State("FILL"):
-                m.d.comb += self.filling.eq(1)
+                lane = self.fill_address[: exact_log2(self.lanes)]
+                m.d.comb += [
+                    self.filling.eq(1),
+                    self.word_done.eq((left <= 1) | (lane == self.lanes - 1)),
+                ]
                 with m.If(left == 0):
                     m.next = "IDLE"
                 with m.Elif(self.word_valid):

@@ -25,10 +25,10 @@ MAP_BITS = MAP_MAX.bit_length()
 """Bits of the side of a map."""
 
 WORD_BITS = 64
-"""Bits of a word of the memory, and of the table."""
+"""Bits of a word of the table, and of a PE's word of the weight stream."""
 
 ADDRESS_BITS = 32
-"""Bits of an address of the memory, which counts words."""
+"""Bits of an address of the memory, which counts words of the port."""
 
 FILL_BITS = 17
 """Bits of the number of words of a table."""
@@ -307,6 +307,11 @@ class Layouts:
     def load_word(self) -> data.StructLayout:
         """Four units for a PE; whether they are its first or its last of the chunk."""
         return data.StructLayout({"units": 64, "first": 1, "last": 1, "context": self.load_context})
+
+    @property
+    def load_words(self) -> data.ArrayLayout:
+        """A word for a PE in each lane of a port word."""
+        return data.ArrayLayout(self.load_word, self.arch.port_lanes)
 
     @property
     def table_line(self) -> data.StructLayout:

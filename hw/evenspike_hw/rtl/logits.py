@@ -7,14 +7,14 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.layouts import ADDRESS_BITS, LOGIT_BITS, WORD_BITS, Layouts
+from evenspike_hw.rtl.layouts import ADDRESS_BITS, LOGIT_BITS, Layouts
 
 
 class LogitWriter(wiring.Component):
-    """Writes the logits of a block in 64-bit words (docs/timing.md, "Last layer").
+    """Writes the logits of a block in words of the port (docs/timing.md, "Last layer").
 
     start: the next block is written from `base` on, each further one behind the one before.
-    valid, logits: a block, one logit a lane. write: a word; lane 0 is the low half of the first.
+    valid, logits: a block, one logit a lane. write: a word; lane 0 is in the low bits of the first.
 
     A block in cycle c is written in c + 1 ... c + n, n = `Arch.logit_words`; one block every n
     cycles, no back-pressure. `start` comes when none is being written.
@@ -23,7 +23,8 @@ class LogitWriter(wiring.Component):
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
         self.layouts = Layouts(arch)
-        write = data.StructLayout({"enable": 1, "address": ADDRESS_BITS, "data": WORD_BITS})
+        fields = {"enable": 1, "address": ADDRESS_BITS, "data": arch.port_bits}
+        write = data.StructLayout(fields)
         super().__init__(
             {
                 "start": In(1),
@@ -36,17 +37,17 @@ class LogitWriter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        words = self.arch.logit_words
-        shift = Signal(words * WORD_BITS)
+        words, width = self.arch.logit_words, self.arch.port_bits
+        shift = Signal(words * width)
         left = Signal(range(words + 1))  # words still to write; the next is the lowest of `shift`
         m.d.comb += [
             self.write.enable.eq(left != 0),
-            self.write.data.eq(shift[:WORD_BITS]),
+            self.write.data.eq(shift[:width]),
         ]
         with m.If(self.valid):
             m.d.sync += [shift.eq(self.logits), left.eq(words)]
         with m.Elif(self.write.enable):
-            m.d.sync += [shift.eq(shift >> WORD_BITS), left.eq(left - 1)]
+            m.d.sync += [shift.eq(shift >> width), left.eq(left - 1)]
         with m.If(self.start):
             m.d.sync += self.write.address.eq(self.base)
         with m.Elif(self.write.enable):

@@ -44,7 +44,7 @@ MEANING = {
     Register.CYCLES: "read only: cycles of the inference that runs or ran",
     Register.DIGEST: "read only: first 32 bits of the Arch's digest",
 }
-"""In words. Addresses of the memory count 64-bit words."""
+"""In words. Addresses of the memory count words of the port."""
 
 CONTROL = {
     "START": (0, "starts an inference"),

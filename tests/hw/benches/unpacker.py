@@ -633,7 +633,7 @@ def packed_chunks(arch: Arch, seed: int) -> Iterator[tuple[list[list[int]], Chun
     for layer in packed.layers[1:]:
         for number, (address, _) in enumerate(layer.passes):
             for position, loaded in enumerate(load_pass(packed, layer, number)):
-                streams, address = split_chunk(packed.stream, address, arch.pes)
+                streams, address = split_chunk(packed.stream, address, arch)
                 kernel = layer.segments[loaded.segment].kernel
                 log_slots = layer.slots.bit_length() - 1
                 last = position == len(layer.chunks) - 1

@@ -80,8 +80,8 @@ class Arch:
     fifo_depth: activations that each PE's FIFO decouples from the broadcast.
     match_depth: matched header pairs that wait for the gates.
     slots: upper bound of the filters that a PE works on in one pass (1 in the paper).
-    port_bits: width of the one memory port; one word a cycle. A word of the port brings a word of the
-        weight stream to each of port_bits / 64 PEs.
+    port_bits: width of the one memory port; one word a cycle. It brings a word of the weight stream
+        to each of port_bits / 64 PEs.
     memory_latency: cycles from a request on the port to its word.
     stream_depth: words of the loader's FIFO behind the port; its credits.
     spike_entries: CSR entries (one position of `pes` channels) of the on-chip spike memory.
@@ -122,8 +122,8 @@ class Arch:
                     raise EvenspikeError(f"Arch {one.name} is {value}, not odd")
         if self.port_lanes > self.pes:
             raise EvenspikeError(
-                f"Arch port_bits is {self.port_bits}, a word for each of {self.port_lanes} PEs, and "
-                f"pes is {self.pes}"
+                f"Arch port_bits is {self.port_bits}, a word for each of {self.port_lanes} PEs, "
+                f"and pes is {self.pes}"
             )
         clock = self.clock_mhz
         if type(clock) not in (int, float) or not 0 < clock <= CLOCK_MAX:
@@ -178,7 +178,7 @@ class Arch:
 
     @property
     def port_lanes(self) -> int:
-        """PEs that get a word of the weight stream in a cycle: lane n is of PEs n, n + lanes, ..."""
+        """PEs that get a word of the stream in a cycle: lane n is of PEs n, n + lanes, ..."""
         return self.port_bits // WORD_BITS
 
     @property

@@ -27,7 +27,7 @@ Kernels are counted as `(channel - first channel of the chunk) * slots + slot` f
 kernel the PIDs ascend. The PE's loader turns tokens into kernel headers (slot and WSP) and the
 channel table; see docs/timing.md. A weight costs 8 bits of index at any density below about 1/3,
 where a 16-bit header for each non-empty kernel costs up to 16 bits a weight. All weights of a
-chunk have the same width, which the chunk's descriptor gives; the weight bank holds 16 bits of each.
+chunk have the same width, which its descriptor gives; the weight bank holds 16 bits of each.
 """
 
 from __future__ import annotations

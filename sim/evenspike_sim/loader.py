@@ -30,10 +30,10 @@ class LoadedChunk:
     wsp, slot, weight_start: [pes, kernels], of each kernel header.
     weights: [pes, words] of the weight bank. bias: [pes, slots], in a pass's last chunk.
     word_pe, word_cycles: [words, lanes]; the PE that each lane of a port word goes to (-1: the
-        chunk's counts, or none) and
-        the cycles that the PE's loader takes to unpack it: one a 16-bit unit, one a skip token
-        between 16-bit weights.
-    word_held: [words, lanes]; cycles from its hand-over to the first in which the PE can take another.
+        chunk's counts, or none), and the cycles that the PE's loader takes to unpack it: one a
+        16-bit unit, one a skip token between 16-bit weights.
+    word_held: [words, lanes]; cycles from its hand-over to the first in which the PE can take
+        another.
     """
 
     segment: int

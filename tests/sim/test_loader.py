@@ -108,7 +108,12 @@ def test_a_word_takes_a_cycle_for_each_unit_and_each_skip(seed: int) -> None:
             counts = np.array([stream.size for stream in streams])
             turns = range(int(counts.max()))
             orders = [
-                [pe for turn in turns for pe in range(lane, counts.size, lanes) if counts[pe] > turn]
+                [
+                    pe
+                    for turn in turns
+                    for pe in range(lane, counts.size, lanes)
+                    if counts[pe] > turn
+                ]
                 for lane in range(lanes)
             ]
             rows = zip_longest(*orders, fillvalue=-1)

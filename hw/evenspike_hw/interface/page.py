@@ -22,8 +22,8 @@ One clock. Every signal is sampled at its rising edge.
   {depth} are open. An answer cannot be held off: there is always room for it.
 - **Writes.** A word of results is written in each cycle in which `write_valid` is 1; it cannot be
   held off.
-- **Memory** is of words as wide as the port, and all addresses count words. The table's words have 64
-  bits; those of a wider memory hold several, the lowest bits first.
+- **Memory** is of words as wide as the port, and all addresses count words. The table's words have
+  64 bits; those of a wider memory hold several, the lowest bits first.
 
 ## A run
 

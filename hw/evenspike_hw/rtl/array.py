@@ -14,8 +14,8 @@ from evenspike_hw.rtl.pe.pe import PE_LAYER, Pe
 class Array(wiring.Component):
     """`pes` PEs in lockstep at barriers and drains, on their own between them.
 
-    words, send_word, word_ready: the loader's words, to which PEs, and which can take one. PE n gets
-        that of lane n modulo the lanes.
+    words, send_word, word_ready: the loader's words, to which PEs, and which can take one. PE n
+        gets that of lane n modulo the lanes.
     activation, send, full: the APU's broadcast, to which PEs, and whose FIFOs are full.
     loaded, worked, rounds: modulo 4, the least of all PEs, a register behind the PEs' own
         (docs/timing.md: "a register in the PE, a register behind the AND"). A PE is at most two

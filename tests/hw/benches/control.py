@@ -14,7 +14,10 @@ from tests.helpers.driver import Bench, test
 
 component = Control
 ARCH = Arch(pes=4, table_words=1 << 16)
-VARIANTS = {"small-table": Arch(pes=4, table_words=100)}
+VARIANTS = {
+    "small-table": Arch(pes=4, table_words=100),
+    "port256": Arch(pes=4, table_words=100, port_bits=256),
+}
 QUIET = ("reset", "prepare", "go", "begin_fill", "filling", "busy", "done")
 INPUTS = ("start", "fill", "word_valid", "pending", "prepared", "running", "error")
 
@@ -28,6 +31,7 @@ class Model:
         self.cover = bench.cover
         self.addresses = (1 << bench.outputs["fill_address"].width) - 1
         self.address = 0
+        self.lanes = bench.arch.port_lanes
         self.story = self.tell()
         next(self.story)
 
@@ -104,16 +108,21 @@ class Model:
         row = 0
         while True:
             drive = yield None
-            yield {"busy": 1, "filling": 1, "fill_address": self.address}
+            done = left <= 1 or self.address % self.lanes == self.lanes - 1
+            yield {"busy": 1, "filling": 1, "fill_address": self.address, "word_done": int(done)}
             if not left:
                 return (yield None)
             row = row + 1 if drive["word_valid"] else 0
             self.cover("words in two cycles in a row", row == 2)
             if drive["word_valid"]:
+                self.cover("table ends inside a port word", self._inside(left))
                 left -= 1
                 self.address = self.address + 1 & self.addresses
             elif self.address:
                 self.cover("gap between words of the table")
+
+    def _inside(self, left: int) -> bool:
+        return self.lanes == 1 or (left == 1 and self.address % self.lanes != self.lanes - 1)
 
 
 class Rig:

@@ -408,11 +408,7 @@ class Model:
         cover("odd number of tokens", starts and after.left % 2 == 1)
         cover("padding", holds and padding)
         if chunk.narrow:
-            cover("skip between 8-bit weights", skips and not byte)
-            cover("skip that counts on in the weight's byte", skips and byte)
-            cover("8-bit weight below zero", weighs and byte >> 7)
-            cover("8-bit weight above zero", weighs and byte and not byte >> 7)
-            cover("half a bias behind 8-bit weights", "weight_write" in wrote and not weighs)
+            self._narrow_events(byte, weighs=weighs, skips=skips)
         cover("skip token", skips)
         cover(
             "two skip tokens in a row", skips and len(before.tokens) == 2 and self.held_skip(after)
@@ -444,6 +440,15 @@ class Model:
             "header bank full with headers of each size",
             {("headers", HEADER_UNITS[n]) for n in self.sides} <= self.memory.seen,
         )
+
+    def _narrow_events(self, byte: int, *, weighs: bool, skips: bool) -> None:
+        cover = self.bench.cover
+        cover("skip between 8-bit weights", skips and not byte)
+        cover("skip that counts on in the weight's byte", skips and byte)
+        cover("8-bit weight below zero", weighs and byte >> 7)
+        cover("8-bit weight above zero", weighs and byte and not byte >> 7)
+        biased = "weight_write" in self.writes.found and not weighs
+        cover("half a bias behind 8-bit weights", biased)
 
     def held_skip(self, after: stepped.Unpacking) -> bool:
         assert self.chunk is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -59,7 +61,7 @@ class Tokens(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, platform: object) -> Module:  # noqa: PLR0915  (one decoder)
         """A cycle with a word processes a unit, or a skip token if one is the head of the pair. A
         word stays until the skip tokens behind its last unit are done, so none begins with one.
         Narrow weights are in the unit of their token, and no pair is ever held.
@@ -122,15 +124,28 @@ class Tokens(wiring.Component):
             with m.Elif(biases != 0):
                 m.d.comb += self.biases.eq(1)
                 m.d.sync += biases.eq(biases - 1)
+        with m.Switch(hold.context.kernel):
+            for code, side in enumerate(self.layouts.sides):
+                with m.Case(code):
+                    m.d.comb += [
+                        is_skip.eq(head[: PID_BITS[side]].all()),
+                        next_skips.eq((next_tokens != 0) & next_pair[: PID_BITS[side]].all()),
+                    ]
         m.d.sync += [pair.eq(next_pair), tokens.eq(next_tokens), skips.eq(next_skips)]
         m.d.comb += self.ends.eq(self.weighs & (left == narrow) & (next_tokens == 0))
 
-        # The kernel counter. `moved`: it is not at the open kernel, or none is open yet. `far`:
-        # what a skip counts in the place of a narrow weight.
-        gap, leap = Signal(TOKEN_BITS), Signal.like(self.kernel)
         far = Mux(narrow, raw[TOKEN_BITS:], 0)
+        self._count_kernels(m, hold.context, skips | leaps, head, far)
+        return m
+
+    def _count_kernels(self, m: Module, context: Any, skips: Any, head: Any, far: Any) -> None:
+        """The kernel counter. skips, head: this cycle's token is a skip, and it. far: what a skip
+        counts in the place of a narrow weight.
+        """
+        gap, leap = Signal(TOKEN_BITS), Signal.like(self.kernel)
+        # `moved`: it is not at the open kernel, or none is open yet.
         kernel, moved = Signal.like(self.kernel), Signal()
-        with m.Switch(hold.context.kernel):
+        with m.Switch(context.kernel):
             for code, side in enumerate(self.layouts.sides):
                 pid_bits = PID_BITS[side]
                 with m.Case(code):
@@ -139,18 +154,15 @@ class Tokens(wiring.Component):
                         self.pid.eq(head[:pid_bits]),
                         gap.eq(head[pid_bits:]),
                         leap.eq((Cat(gap[:gap_bits], far) + 1) << gap_bits),
-                        is_skip.eq(head[:pid_bits].all()),
-                        next_skips.eq((next_tokens != 0) & next_pair[:pid_bits].all()),
                     ]
         m.d.comb += [
-            self.kernel.eq(kernel + Mux(skips | leaps, leap, gap)),
+            self.kernel.eq(kernel + Mux(skips, leap, gap)),
             self.opens.eq(self.weighs & (moved | (gap != 0))),
         ]
         with m.If(self.counts):
-            m.d.sync += [kernel.eq(hold.context.lead << hold.context.log_slots), moved.eq(1)]
-        with m.Elif(skips | leaps | self.weighs):
-            m.d.sync += [kernel.eq(self.kernel), moved.eq(skips | leaps)]
-        return m
+            m.d.sync += [kernel.eq(context.lead << context.log_slots), moved.eq(1)]
+        with m.Elif(skips | self.weighs):
+            m.d.sync += [kernel.eq(self.kernel), moved.eq(skips)]
 
 
 class Unpacker(wiring.Component):

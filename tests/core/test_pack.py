@@ -78,11 +78,11 @@ def test_a_layer_packed_alone_is_its_part_of_the_image(seed: int) -> None:
     program, arch = random_program(seed), random_arch(seed)
     mapping = random_mapping(program, arch, seed)
     packed = pack(program, mapping, arch)
-    at = 0
+    at, lanes = 0, arch.port_bits // 64
     for index, whole in enumerate(packed.layers):
         alone, stream = pack_layer(program, mapping, index, arch)
         assert np.array_equal(stream, packed.stream[at : at + stream.size])
-        assert [(a - at, n) for a, n in whole.passes] == list(alone.passes)
+        assert [(a - at // lanes, n) for a, n in whole.passes] == list(alone.passes)
         at += stream.size
     assert at == packed.stream.size
 
@@ -97,7 +97,7 @@ def test_passes_follow_each_other_without_a_gap(seed: int) -> None:
         for address, words in descriptor.passes:
             assert address == at
             at += words
-    assert at == packed.stream.size
+    assert at * arch.port_bits // 64 == packed.stream.size
     assert packed.stream.dtype == np.uint64
 
 
@@ -301,6 +301,22 @@ def test_golden_stream_of_8_bit_weights() -> None:
         0x0000_0001_1170_0000,  # PE 1: count 0, bias low, bias high
         0x0000_0000_00FF_FFFD,  # PE 0: bias low, bias high
     ]
+
+
+def test_golden_stream_of_two_lanes() -> None:
+    """Four PEs on a port of 128 bits: PEs 0 and 2 in the low lane, 1 and 3 in the high one.
+
+    PE 0 has two words, the others one: a count of 8-bit weights, two weights, half a bias.
+    """
+    arch = Arch(pes=4, slots=1, port_bits=128)
+    filters: list[Weights] = [{(0, 0): 1, (1, 0): 2}, {}, {(0, 0): 3}, {(1, 0): 4}]
+    program = single(filters, [5, 6, 7, 8], 1, 2, weight_bits=8)
+    assert words(program, arch) == [
+        0x0000_0000_0101_0102, 0,  # counts: 128 bits
+        0x0005_0202_0100_0002, 0x0000_0000_0006_0000,  # PE 0: weights 1 and 2, bias low; PE 1
+        0x0000_0007_0300_0001, 0x0000_0008_0402_0001,  # PE 2, PE 3
+        0x0000_0000_0000_0000, 0,  # PE 0: bias high; nobody
+    ]  # fmt: skip
 
 
 def test_the_narrowest_width_that_holds_a_segments_weights() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from evenspike_core.arch import CHUNK_WORDS, Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
 from evenspike_hw.rtl.layouts import Layouts
-from evenspike_hw.rtl.loader import CONTEXT, Loader
+from evenspike_hw.rtl.loader import Loader
 from tests.helpers.driver import Bench, pack, test, unpack
 
 component = Loader
@@ -19,6 +19,9 @@ VARIANTS = {
     "port128": Arch(pes=8, table_words=128, port_bits=128),
     "port256": Arch(pes=4, table_words=128, port_bits=256),
 }
+CONTEXT = ("kernel", "log_slots", "biases", "narrow")
+"""Fields of a chunk's table words that go to the PEs as they are."""
+
 PREPARING = 15
 """Cycles from `prepare` to `prepared` at most."""
 
@@ -110,7 +113,7 @@ class Model:
         elif taken and self.head == self.heads:
             assert self.context is not None
             expected["send"] = sum(1 << pe for pe in self.wanted)
-            context = {name: self.context[name] for name in CONTEXT if name != "lead"}
+            context = {name: self.context[name] for name in CONTEXT}
             context |= {"half": self.half, "lead": self.context["lead"] % self.pes}
             if self.pes == 1:
                 del context["lead"]

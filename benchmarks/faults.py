@@ -419,7 +419,23 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         ("place of the last header without the first's", "end[:shift]", "headers[:shift]"),
         ("half 1 of the weight bank starts at 0", "Mux(half, self.arch.weight_words, 0)", "0"),
-        ("a skip is one short", "(gap + 1) <<", "gap <<"),
+        ("a skip is one short", "(Cat(gap[:gap_bits], far) + 1) <<", "Cat(gap[:gap_bits], far) <<"),
+        ("8-bit weights have no sign", "raw[TOKEN_BITS:].as_signed()", "raw[TOKEN_BITS:]"),
+        (
+            "a skip of 8-bit weights does not go on in their byte",
+            "far = Mux(narrow, raw[TOKEN_BITS:], 0)",
+            "far = Mux(narrow, 0, 0)",
+        ),
+        (
+            "a word is taken over the last one of a chunk",
+            "(narrow & (units == WORD_UNITS - 1) & ~hold.last)",
+            "(narrow & (units == WORD_UNITS - 1))",
+        ),
+        (
+            "weights of 16 bits are followed without a gap, too",
+            "(narrow & (units == WORD_UNITS - 1)",
+            "((units == WORD_UNITS - 1)",
+        ),
         ("the last kernel is not written", "+= flush.eq(tokens.ends)", "+= flush.eq(0)"),
         ("lanes of the block before stay", "opened & (next_block == block),", "opened,"),
         (
@@ -518,7 +534,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             "next_chunk + CHUNK_WORDS",
             "next_chunk + 1",
         ),
-        ("a PE with no words left gets one", "left[pe] != 1, left[pe] != 0", "left[pe] != 1, 1"),
+        ("a PE with no words left gets one", "count[1:] != 0, count != 0", "count[1:] != 0, 1"),
+        ("the width of weights is forgotten", '"biases", "narrow")', '"biases")'),
     ],
     "port": [
         ("a credit too many", "(depth + 1), init=depth, name", "(depth + 2), init=depth + 1, name"),

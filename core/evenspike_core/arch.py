@@ -21,7 +21,11 @@ position: it marks a skip token."""
 
 TOKEN_BITS = 8
 COUNT_BITS = 8
-"""Bits of the number of port words that a PE takes of one chunk."""
+"""Bits of the number of words that a PE takes of one chunk."""
+
+WORD_UNITS = 4
+"""16-bit units of a PE's word of the weight stream."""
+WORD_BITS = 16 * WORD_UNITS
 
 HEADER_UNITS = {1: 1, 3: 1, 5: 2, 7: 4}
 """16-bit units that a kernel header (slot and WSP) takes in the scratchpad, by kernel size."""
@@ -82,7 +86,8 @@ class Arch:
         where their spikes leave room, and a fetch brings twice the headers.
     lane_depth: weights that wait for each adder where two are selected a cycle.
     slots: upper bound of the filters that a PE works on in one pass (1 in the paper).
-    port_bits: width of the one memory port; one word a cycle.
+    port_bits: width of the one memory port; one word a cycle. It brings a word of the weight stream
+        to each of port_bits / 64 PEs.
     memory_latency: cycles from a request on the port to its word.
     stream_depth: words of the loader's FIFO behind the port; its credits.
     spike_entries: CSR entries (one position of `pes` channels) of the on-chip spike memory.
@@ -103,7 +108,7 @@ class Arch:
     issue: int = _range(2, 1, 2)
     lane_depth: int = _range(32, 8, 64, power=True)
     slots: int = _range(SLOTS_MAX, 1, SLOTS_MAX, power=True)
-    port_bits: int = _range(64, 64, 64)
+    port_bits: int = _range(64, WORD_BITS, 256, power=True)
     memory_latency: int = _range(16, 1, 1024)
     stream_depth: int = _range(32, 1, 4096)
     spike_entries: int = _range(8192, 1, ENTRIES_MAX)
@@ -123,6 +128,11 @@ class Arch:
                     raise EvenspikeError(f"Arch {one.name} is {value}, not a power of two")
                 if one.metadata["odd"] and value % 2 == 0:
                     raise EvenspikeError(f"Arch {one.name} is {value}, not odd")
+        if self.port_lanes > self.pes:
+            raise EvenspikeError(
+                f"Arch port_bits is {self.port_bits}, a word for each of {self.port_lanes} PEs, "
+                f"and pes is {self.pes}"
+            )
         clock = self.clock_mhz
         if type(clock) not in (int, float) or not 0 < clock <= CLOCK_MAX:
             raise EvenspikeError(
@@ -185,6 +195,16 @@ class Arch:
     def fetch_units(self) -> int:
         """16-bit units of headers that a fetch brings."""
         return 2 * self.issue
+
+    @property
+    def port_lanes(self) -> int:
+        """PEs that get a word of the stream in a cycle: lane n is of PEs n, n + lanes, ..."""
+        return self.port_bits // WORD_BITS
+
+    @property
+    def count_words(self) -> int:
+        """Port words of the counts of a chunk, one for each PE."""
+        return -(-self.pes * COUNT_BITS // self.port_bits)
 
     @property
     def input_words(self) -> int:

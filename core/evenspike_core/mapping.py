@@ -24,6 +24,7 @@ from evenspike_core.arch import (
     PID_BITS,
     TABLE_BITS,
     TOKEN_BITS,
+    WORD_UNITS,
     Arch,
 )
 from evenspike_core.errors import EvenspikeError
@@ -192,15 +193,14 @@ def chunk(
         width = mapping[segment.source].blocks.size
         words, headers = _channel_words(segment, lanes(segment, mapping), width, candidate)
         channels = words.shape[-1]
+        kind = segment.kernel, layer.stream_bits(segment)
         last = number == len(layer.segments) - 1
         start = 0
         while start < channels:
-            end = _fit(words, headers, start, channels, segment.kernel, candidate.slots, arch, 0)
+            end = _fit(words, headers, start, channels, kind, candidate.slots, arch, 0)
             if end == channels and last:
                 # The last chunk of a pass also carries the biases.
-                end = _fit(
-                    words, headers, start, channels, segment.kernel, candidate.slots, arch, spare
-                )
+                end = _fit(words, headers, start, channels, kind, candidate.slots, arch, spare)
                 if end == start:
                     return None
             if end == start:
@@ -227,12 +227,16 @@ def _fit(
     headers: npt.NDArray[np.int64],
     start: int,
     channels: int,
-    kernel: int,
+    kind: tuple[int, int],
     slots: int,
     arch: Arch,
     spare: int,
 ) -> int:
-    """End of the largest chunk from `start`; `start` itself if not even one channel fits."""
+    """End of the largest chunk from `start`; `start` itself if not even one channel fits.
+
+    kind: side of the kernels, and width of the weights in the stream.
+    """
+    kernel, weight_bits = kind
     end = min(channels, (start // arch.pes + arch.chunk_blocks) * arch.pes)
     weights = np.cumsum(words[..., start:end], axis=-1)
     fits = (weights <= arch.weight_words - spare) & (
@@ -242,9 +246,10 @@ def _fit(
     # counted: they depend on where the chunk starts.
     reach = 1 << (TOKEN_BITS - PID_BITS[kernel])
     kernels = slots * np.arange(1, end - start + 1)
-    tokens = weights + kernels // reach**2 + np.minimum(weights, kernels // reach)
-    units = 1 + (tokens + 1) // 2 + weights + spare
-    fits &= units <= arch.port_words * ((1 << COUNT_BITS) - 1)
+    most = reach**2 << TOKEN_BITS if weight_bits == TOKEN_BITS else reach**2
+    tokens = weights + kernels // most + np.minimum(weights, kernels // reach)
+    units = 1 + spare + (tokens if weight_bits == TOKEN_BITS else (tokens + 1) // 2 + weights)
+    fits &= units <= WORD_UNITS * ((1 << COUNT_BITS) - 1)
     return start + int(fits.all(axis=(0, 1)).sum())
 
 
@@ -373,6 +378,13 @@ def check(program: Program, arch: Arch) -> None:
             raise EvenspikeError(
                 f"layer {layer.name}: kernel {kernel}, Arch kernel_max is {arch.kernel_max}"
             )
+        for segment in layer.segments:
+            if not layer.host and segment.weight_bits > layer.stream_bits(segment):
+                flat = segment.weights.reshape(-1)
+                raise EvenspikeError(
+                    f"layer {layer.name}: weight {flat[np.abs(flat.astype(np.int32)).argmax()]}, "
+                    f"its weight_bits {layer.weight_bits} hold -128 to 127"
+                )
         side = max(height, width) if layer.host else max(layer.size)
         if side > MAP_MAX:
             raise EvenspikeError(f"layer {layer.name}: map {layer.size}, the limit is {MAP_MAX}")

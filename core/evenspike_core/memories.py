@@ -17,7 +17,7 @@ COORDINATE_BITS = MAP_BITS + 1
 """Of an activation's row or column, counted from the first that reaches the tile."""
 SLOT_BITS = (SLOTS_MAX - 1).bit_length()
 WORD_BITS = 64
-"""Of the memory port and the table."""
+"""Of the table."""
 UNIT_BITS = 16
 """Of a unit of a line of headers."""
 FILTER_BITS = FILTER_SIDE**2
@@ -92,8 +92,8 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
         Memory("spikes", 1, arch.spike_entries, MAP_BITS + arch.pes * arch.timesteps, 1, False),
         Memory("row_counts", 1, arch.spike_entries, MAP_BITS, 2, False),
         Memory("table", 1, arch.table_words, WORD_BITS, 3, False),
-        Memory("stream", 1, arch.stream_depth, WORD_BITS, 1, False),
-        Memory("loader", 1, 2, 4 + kernel + lane, 1, False),
+        Memory("stream", 1, arch.stream_depth, arch.port_bits, 1, False),
+        Memory("loader", 1, 2, 5 + kernel + lane, 1, False),
     )
 
 

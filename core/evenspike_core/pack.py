@@ -1,24 +1,33 @@
 """Pack: Program x Mapping x Arch -> Packed, the words in the accelerator's memory.
 
-The weight stream (bit by bit; 64-bit words, little-endian, in the order in which the port reads
-them; a pass is contiguous, its chunks follow each other):
+The weight stream (bit by bit; little-endian, in the order in which the port reads it; a pass is
+contiguous, its chunks follow each other). A word of the port has `port_bits` bits; its lanes are 64
+bits each, lane 0 the lowest, and lane n belongs to the PEs whose number modulo the lanes is n:
 
-    chunk    pes x 8 bit: words of each PE, PE 0 in the low byte of the first word;
-             then words of the PEs, round-robin over the PEs that still have some
+    chunk    pes x 8 bit: 64-bit words of each PE, PE 0 in the low byte of the first port word;
+             then in each lane the words of its PEs, round-robin over those that still have some,
+             and zeros behind them up to the end of the longest lane
     PE       16-bit units, low unit of a word first:
              [n]                     number of tokens
+             weights of 16 bits:
              [token 1 | token 0]     a pair of 8-bit tokens, then one unit for each token of the
-             [int16] ...             pair that stands for a weight; repeated; zero-padded
+             [int16] ...             pair that stands for a weight; repeated
+             weights of 8 bits:
+             [int8 | token] ...      a unit for each token, with its weight
+             then
              [bias 15:0] [bias 23:16] for each slot, in the last chunk of a pass only
+             zero-padded
     token    K = 1: [7:1] gap [0] PID      K = 3: [7:4] gap [3:0] PID
              K = 5: [7:5] gap [4:0] PID    K = 7: [7:6] gap [5:0] PID
              PID below K*K: go `gap` kernels on; a weight at kernel position PID follows.
-             PID all ones: skip; go (gap + 1) << (bits of gap) kernels on, no weight.
+             PID all ones: skip; go (gap + 1) << (bits of gap) kernels on, no weight. Where weights
+             have 8 bits, the byte in the weight's place counts on behind `gap`, as its high bits.
 
 Kernels are counted as `(channel - first channel of the chunk) * slots + slot` from 0; within a
 kernel the PIDs ascend. The PE's loader turns tokens into kernel headers (slot and WSP) and the
 channel table; see docs/timing.md. A weight costs 8 bits of index at any density below about 1/3,
-where a 16-bit header for each non-empty kernel costs up to 16 bits a weight.
+where a 16-bit header for each non-empty kernel costs up to 16 bits a weight. All weights of a
+chunk have the same width, which its descriptor gives; the weight bank holds 16 bits of each.
 """
 
 from __future__ import annotations
@@ -36,6 +45,7 @@ from evenspike_core.arch import (
     DESCRIPTOR_WORDS,
     PID_BITS,
     TOKEN_BITS,
+    WORD_UNITS,
     Arch,
 )
 from evenspike_core.errors import EvenspikeError
@@ -65,6 +75,7 @@ class SegmentDescriptor:
     offset: (row, column) of the source under kernel position (0, 0) of output (0, 0), signed.
     blocks: entries' blocks of the source; height, width: its map.
     spike_base: first entry of the source in the spike memory.
+    weight_bits: width of its weights in the weight stream.
     """
 
     source: int
@@ -76,6 +87,7 @@ class SegmentDescriptor:
     height: int
     width: int
     spike_base: int
+    weight_bits: int = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +95,7 @@ class Descriptor(Rebuilt):
     """One layer, as the sequencer runs it; every field is data, none is a generic.
 
     blocks: int32 [blocks, pes], the filter of each output lane (the host's key to the results).
-    passes: (address, words) of each pass in the weight stream.
+    passes: (address, words) of each pass in the weight stream, in words of the port.
     slots_used: slots that the drain of each pass visits.
     size, pool: of the map that the layer writes; the input's is as the encoder hands it on, without
         a pool, in its own order of channels, and has neither passes nor chunks.
@@ -120,7 +132,8 @@ class Descriptor(Rebuilt):
 class Packed(Rebuilt):
     """What is in the memories before the first cycle; read-only to the byte.
 
-    stream: uint64, the weight stream. Each layer's part is contiguous, in execution order.
+    stream: uint64, the weight stream, `Arch.port_lanes` for each word of the port. Each layer's
+        part is contiguous, in execution order.
     host: the encoder, which the host runs for every image.
     program: what it was made from; no simulator looks at it.
     mapping: how the filters were assigned: by "cost", or in their "natural" order.
@@ -164,7 +177,7 @@ class Packed(Rebuilt):
     def __repr__(self) -> str:
         return (
             f"<Packed {self.name} on {self.arch.preset}: {len(self.layers)} layers, "
-            f"{self.stream.size:,} words of weights, mapping {self.mapping}>"
+            f"{self.stream.size:,} words of 64 bits of weights, mapping {self.mapping}>"
         )
 
 
@@ -184,7 +197,7 @@ def pack(program: Program, mapping: Mapping, arch: Arch, kind: str = "cost") -> 
         descriptor, stream = pack_layer(program, mapping, index, arch, bases, address)
         layers.append(descriptor)
         streams.append(stream)
-        address += stream.size
+        address += stream.size // arch.port_lanes
     words = table_words(layers)
     if words > arch.table_words:
         raise EvenspikeError(
@@ -247,7 +260,9 @@ def describe(
         layer.name,
         layer.host,
         layer.readout,
-        () if layer.host else tuple(_source(program, s, mapping, base) for s in layer.segments),
+        ()
+        if layer.host
+        else tuple(_source(program, layer, s, mapping, base) for s in layer.segments),
         layer.output[1:] if layer.host else layer.size,
         1 if layer.host else layer.pool,
         plan.tile,
@@ -266,16 +281,24 @@ def describe(
 
 
 def least_words(layer: Layer, plan: LayerMapping, arch: Arch) -> int:
-    """Words that one load of all passes takes at least: skips and padding are not counted."""
+    """Port words that one load of all passes takes at least: skips and padding are not counted."""
     groups = plan.passes * len(plan.chunks)
-    weights = sum(living(segment)[0].size for segment in layer.segments)
+    # A token is half a unit.
+    bits = sum(
+        living(segment)[0].size * (TOKEN_BITS + layer.stream_bits(segment))
+        for segment in layer.segments
+    )
     biases = BIAS_WORDS * plan.slots * plan.passes * arch.pes
-    units = groups * arch.pes + weights * 3 // 2 + biases  # a token is half a unit
-    return units // arch.port_words + groups * _header(arch.pes)
+    units = groups * arch.pes + bits // 16 + biases
+    return units // arch.port_words + groups * arch.count_words
 
 
 def _source(
-    program: Program, segment: Segment, mapping: Sequence[LayerMapping], bases: Sequence[int]
+    program: Program,
+    layer: Layer,
+    segment: Segment,
+    mapping: Sequence[LayerMapping],
+    bases: Sequence[int],
 ) -> SegmentDescriptor:
     _, height, width = program.source_shape(segment)
     return SegmentDescriptor(
@@ -288,6 +311,7 @@ def _source(
         height,
         width,
         bases[segment.source],
+        layer.stream_bits(segment),
     )
 
 
@@ -321,7 +345,7 @@ def _allocate(program: Program, mapping: Mapping, arch: Arch) -> list[int]:
 def _layer_stream(
     layer: Layer, mapping: Sequence[LayerMapping], plan: LayerMapping, arch: Arch
 ) -> tuple[Words, Index]:
-    """A layer's part of the weight stream, and the words of each of its passes.
+    """A layer's part of the weight stream, and the port words of each of its passes.
 
     All PEs, chunks and passes are laid out side by side: the words of a PE for one chunk are
     stream number (pass * chunks + chunk) * pes + pe.
@@ -330,22 +354,22 @@ def _layer_stream(
     streams = plan.passes * chunks * arch.pes
     parts = [_tokens(layer, n, mapping, plan) for n in range(len(layer.segments))]
     tokens = np.bincount(np.concatenate([p.stream for p in parts]), minlength=streams)
-    weights = np.bincount(np.concatenate([p.stream[p.real] for p in parts]), minlength=streams)
     ends = np.arange(streams) // arch.pes % chunks == chunks - 1
-    units = 1 + (tokens + 1) // 2 + weights
-    counts = -(-(units + ends * spare) // arch.port_words)
+    units: Index = 1 + sum((p.units(streams) for p in parts), np.zeros(streams, dtype=np.int64))
+    counts = -(-(units + ends * spare) // WORD_UNITS)
     if counts.max() >= 1 << COUNT_BITS:
         raise EvenspikeError(
             f"layer {layer.name}: {counts.max()} words for PE {counts.argmax() % arch.pes} in one "
             f"chunk, the count has {COUNT_BITS} bits"
         )
-    base = arch.port_words * (np.cumsum(counts) - counts)
-    content = np.zeros(arch.port_words * int(counts.sum()), dtype=np.uint16)
+    base = WORD_UNITS * (np.cumsum(counts) - counts)
+    content = np.zeros(WORD_UNITS * int(counts.sum()), dtype=np.uint16)
     content[base] = tokens
     for part in parts:
         _place(part, base + 1, content)
     content[(base + units)[ends, None] + np.arange(spare)] = _biases(layer, plan)
-    return _interleave(content.view(np.uint64), counts.reshape(plan.passes, chunks, arch.pes))
+    shaped = counts.reshape(plan.passes, chunks, arch.pes)
+    return _interleave(content.view(np.uint64), shaped, arch.port_lanes, arch.count_words)
 
 
 @dataclass(frozen=True)
@@ -353,13 +377,23 @@ class _Tokens:
     """Tokens of a segment in the order of the format, stream by stream.
 
     stream: the number of each token's stream. byte: the token. real: whether it stands for a
-    weight. weights: those, in the same order.
+    weight. weights: those, in the same order. narrow: they have 8 bits. far: of a skip, what stands
+    in a narrow weight's place.
     """
 
     stream: Index
     byte: npt.NDArray[np.uint8]
     real: npt.NDArray[np.bool_]
     weights: npt.NDArray[np.int16]
+    narrow: bool
+    far: npt.NDArray[np.uint8]
+
+    def units(self, streams: int) -> Index:
+        """Units of tokens and weights in each of so many streams."""
+        tokens = np.bincount(self.stream, minlength=streams)
+        if self.narrow:
+            return tokens
+        return (tokens + 1) // 2 + np.bincount(self.stream[self.real], minlength=streams)
 
 
 def _tokens(
@@ -384,28 +418,36 @@ def _tokens(
     gap[opens] = kernel[opens]
     pid_bits = PID_BITS[segment.kernel]
     reach = 1 << (TOKEN_BITS - pid_bits)
+    narrow = layer.stream_bits(segment) == TOKEN_BITS
+    most = reach << TOKEN_BITS if narrow else reach
     leaps = gap // reach
-    each = 1 + -(-leaps // reach)  # skips of at most `reach` leaps, then the weight's own token
+    each = 1 + -(-leaps // most)  # skips of at most `most` leaps, then the weight's own token
     at = np.cumsum(each) - 1
-    skips = np.full(int(each.sum()), reach - 1)
-    skips[at[leaps > 0] - 1] = (leaps[leaps > 0] - 1) % reach  # the last one takes what is left
-    byte = (skips << pid_bits | (1 << pid_bits) - 1).astype(np.uint8)
+    skips = np.full(int(each.sum()), most - 1)
+    skips[at[leaps > 0] - 1] = (leaps[leaps > 0] - 1) % most  # the last one takes what is left
+    byte = (skips % reach << pid_bits | (1 << pid_bits) - 1).astype(np.uint8)
     byte[at] = gap % reach << pid_bits | pids
     real = np.zeros(byte.size, dtype=np.bool_)
     real[at] = True
-    return _Tokens(np.repeat(stream, each), byte, real, weights)
+    far = (skips // reach).astype(np.uint8)
+    return _Tokens(np.repeat(stream, each), byte, real, weights, narrow, far)
 
 
 def _place(part: _Tokens, base: Index, content: Units) -> None:
     """Write tokens and weights. base: unit of the first pair of each stream."""
     first = np.searchsorted(part.stream, part.stream)
     number = np.arange(part.stream.size) - first
+    if part.narrow:
+        high = part.far.copy()
+        high[part.real] = part.weights.astype(np.int8).view(np.uint8)
+        content[base[part.stream] + number] = high.astype(np.uint16) << TOKEN_BITS | part.byte
+        return
     before: Index = np.cumsum(part.real) - part.real
     # A pair stands behind the earlier pairs and their weights.
     pair = base[part.stream] + number // 2 + before - before[first]
-    low, high = np.flatnonzero(number % 2 == 0), np.flatnonzero(number % 2)
-    content[pair[low]] = part.byte[low]
-    content[pair[high - 1]] |= part.byte[high].astype(np.uint16) << 8
+    even, odd = np.flatnonzero(number % 2 == 0), np.flatnonzero(number % 2)
+    content[pair[even]] = part.byte[even]
+    content[pair[odd - 1]] |= part.byte[odd].astype(np.uint16) << 8
     content[pair[part.real] + 1] = part.weights.view(np.uint16)
 
 
@@ -417,46 +459,57 @@ def _biases(layer: Layer, plan: LayerMapping) -> Units:
     return halves.astype(np.uint16).reshape(len(filters), -1)
 
 
-def _header(pes: int) -> int:
-    """Words of the counts of a chunk."""
-    return -(-pes * COUNT_BITS // 64)
+def _interleave(words: Words, counts: Index, lanes: int, header: int) -> tuple[Words, Index]:
+    """The counts of each chunk, then its PEs' words round-robin in each lane; and the port words of
+    each pass.
 
-
-def _interleave(words: Words, counts: Index) -> tuple[Words, Index]:
-    """The counts of each chunk, then its PEs' words round-robin; and the words of each pass.
-
-    words: stream by stream. counts: of each stream, [passes, chunks, pes].
+    words: stream by stream. counts: of each stream, [passes, chunks, pes]. header: port words of
+    the counts.
     """
     passes, chunks, pes = counts.shape
     flat = counts.reshape(-1)
-    group = np.repeat(np.arange(flat.size) // pes, flat)
+    number = np.repeat(np.arange(flat.size), flat)
+    group, lane = number // pes, number % lanes
     turn = np.arange(words.size) - np.repeat(np.cumsum(flat) - flat, flat)
-    order = np.argsort(group << COUNT_BITS | turn, kind="stable")
-    header = _header(pes)
-    sizes = counts.sum(axis=2).reshape(-1) + header
-    heads = np.zeros((sizes.size, header * 8), dtype=np.uint8)
+    queue = group * lanes + lane
+    order = np.argsort(queue << COUNT_BITS | turn, kind="stable")
+    long = counts.reshape(-1, pes // lanes, lanes).sum(axis=1)  # of each chunk, words of its lanes
+    sizes = long.max(axis=1) + header
+    begins = np.cumsum(sizes) - sizes
+    heads = np.zeros((sizes.size, header * lanes * 8), dtype=np.uint8)
     heads[:, :pes] = counts.reshape(-1, pes)
-    stream = np.zeros(int(sizes.sum()), dtype=np.uint64)
-    stream[np.arange(words.size) + header * (group + 1)] = words[order]
-    stream[(np.cumsum(sizes) - sizes)[:, None] + np.arange(header)] = heads.view(np.uint64)
-    return stream, sizes.reshape(passes, chunks).sum(axis=1)
+    stream = np.zeros((int(sizes.sum()), lanes), dtype=np.uint64)
+    place = np.arange(words.size) - np.repeat(np.cumsum(long) - long.reshape(-1), long.reshape(-1))
+    chosen = queue[order]
+    stream[begins[chosen // lanes] + header + place, chosen % lanes] = words[order]
+    stream[begins[:, None] + np.arange(header)] = heads.view(np.uint64).reshape(-1, header, lanes)
+    return stream.reshape(-1), sizes.reshape(passes, chunks).sum(axis=1)
 
 
 def split_chunk(
-    words: npt.NDArray[np.uint64], address: int, pes: int
+    words: npt.NDArray[np.uint64], address: int, arch: Arch
 ) -> tuple[list[npt.NDArray[np.uint64]], int]:
-    """Inverse of the interleaving: the words of each PE and the address behind the chunk.
+    """Inverse of the interleaving: the words of each PE and the port word behind the chunk.
+
+    words: of a whole stream. address: of the chunk's first port word.
 
     Raises EvenspikeError for counts that reach beyond the stream.
     """
-    header = _header(pes)
-    counts = words[address : address + header].view(np.uint8)[:pes].astype(np.int64)
-    if counts.size < pes or address + header + int(counts.sum()) > words.size:
+    lanes, pes = arch.port_lanes, arch.pes
+    rows = words[: words.size // lanes * lanes].reshape(-1, lanes)
+    begin = address + arch.count_words
+    counts = rows[address:begin].reshape(-1).view(np.uint8)[:pes].astype(np.int64)
+    size = int(counts.reshape(-1, lanes).sum(axis=0).max()) if counts.size == pes else 0
+    if counts.size < pes or begin + size > len(rows):
         raise EvenspikeError(
-            f"the chunk at word {address} ends behind the weight stream of {words.size} words"
+            f"the chunk at word {address} ends behind the weight stream of {len(rows)} words"
         )
-    there = np.arange(counts.max(initial=0))[:, None] < counts[None, :]
-    end = address + header + int(counts.sum())
-    grid = np.zeros(there.shape, dtype=np.uint64)
-    grid[there] = words[address + header : end]
-    return [np.ascontiguousarray(grid[: counts[pe], pe]) for pe in range(pes)], end
+    found: list[npt.NDArray[np.uint64]] = [np.zeros(n, dtype=np.uint64) for n in counts]
+    for lane in range(lanes):
+        own = counts[lane::lanes]
+        there = np.arange(own.max(initial=0))[:, None] < own[None, :]
+        grid = np.zeros(there.shape, dtype=np.uint64)
+        grid[there] = rows[begin : begin + int(own.sum()), lane]
+        for at, count in enumerate(own):
+            found[at * lanes + lane] = np.ascontiguousarray(grid[:count, at])
+    return found, begin + size

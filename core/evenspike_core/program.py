@@ -48,6 +48,9 @@ TIMESTEPS_MAX = 32
 SIDE_MAX = 1024
 """Largest side of a map; keeps a small file from asking for more memory than there is."""
 
+STREAM_BITS = (8, 16)
+"""Widths that a weight can have in the weight stream."""
+
 OFFSET_MAX = 255
 """Largest offset of a segment, either way."""
 
@@ -119,6 +122,12 @@ class Segment(Rebuilt):
     def kernel(self) -> int:
         return int(self.weights.shape[-1])
 
+    @cached_property
+    def weight_bits(self) -> int:
+        """The narrowest width of the weight stream that holds every weight."""
+        low, high = int(self.weights.min()), int(self.weights.max())
+        return next(n for n in STREAM_BITS if -(1 << n - 1) <= low and high < 1 << n - 1)
+
     @property
     def channels(self) -> int:
         return int(self.weights.shape[1])
@@ -141,6 +150,8 @@ class Layer(Rebuilt):
     seed: rate coding: of its draws.
     pool_first: direct encoder: its pool takes the largest current of a window, in front of the
         neurons, which after the pool are not the same.
+    weight_bits: width of its weights in the weight stream, 8 or 16; no result depends on it. None:
+        of each segment the narrowest that holds its weights.
     """
 
     name: str
@@ -157,9 +168,14 @@ class Layer(Rebuilt):
     shift: int = 0
     seed: int = 0
     pool_first: bool = False
+    weight_bits: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bias", immutable(self.bias))
+
+    def stream_bits(self, segment: Segment) -> int:
+        """Width of a segment's weights in the weight stream."""
+        return self.weight_bits or segment.weight_bits
 
     @property
     def filters(self) -> int:
@@ -381,6 +397,8 @@ def _header(program: Program) -> dict[str, Any]:
                 "shift": layer.shift,
                 "seed": layer.seed,
                 "pool_first": layer.pool_first,
+                # Left out where nothing is said, as in files that are older than the field.
+                **({} if layer.weight_bits is None else {"weight_bits": layer.weight_bits}),
                 "segments": [
                     {
                         "source": s.source,
@@ -465,6 +483,7 @@ def _parse(header: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -
                 int(entry["shift"]),
                 int(entry["seed"]),
                 bool(entry["pool_first"]),
+                int(entry["weight_bits"]) if "weight_bits" in entry else None,
             )
         )
     channels, height, width = (int(n) for n in header["shape"])
@@ -517,6 +536,10 @@ def _check_layer(program: Program, index: int, layer: Layer) -> None:
     if layer.bias.dtype != np.int32 or layer.bias.ndim != 1 or layer.filters < 1:
         raise EvenspikeError(
             f"{where}: bias is {layer.bias.dtype} {layer.bias.shape}, not int32 [F]"
+        )
+    if layer.weight_bits not in (None, *STREAM_BITS):
+        raise EvenspikeError(
+            f"{where}: weight_bits {layer.weight_bits!r}, possible are {STREAM_BITS} and None"
         )
     _check_map(layer)
     _check_neuron(layer)

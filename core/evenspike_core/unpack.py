@@ -18,7 +18,8 @@ from evenspike_core.program import Layer, Program, Segment
 def unpack(packed: Packed) -> Program:
     """The Program that a Packed holds, from its words and descriptors alone.
 
-    It has no provenance, and its segments count all weights of their arrays as `dense`.
+    It has no provenance, its segments count all weights of their arrays as `dense`, and no layer
+    says how wide its weights are in the stream.
 
     Raises EvenspikeError for a weight stream that is malformed or holds no Program.
     """
@@ -35,7 +36,7 @@ def unpack(packed: Packed) -> Program:
                 + descriptor.slots_used[number]
             ]
             for position, (segment, start, end) in enumerate(descriptor.chunks):
-                streams, address = split_chunk(packed.stream, address, packed.arch.pes)
+                streams, address = split_chunk(packed.stream, address, packed.arch)
                 last = position == len(descriptor.chunks) - 1
                 for pe, stream in enumerate(streams):
                     try:
@@ -106,25 +107,30 @@ def _unpack_pe(
 
     Raises IndexError where the units lead outside of either, or end too soon.
     """
-    pid_bits = PID_BITS[descriptor.segments[segment].kernel]
+    source = descriptor.segments[segment]
+    narrow, pid_bits = source.weight_bits == 8, PID_BITS[source.kernel]
     gap_bits, skip = TOKEN_BITS - pid_bits, (1 << pid_bits) - 1
     left, at, kernel = units[0], 1, 0
     while left:
         pair = units[at]
         at += 1
-        for token in (pair & 0xFF, pair >> 8)[:left]:
+        for token in (pair & 0xFF,) if narrow else (pair & 0xFF, pair >> 8)[:left]:
             gap, pid = token >> pid_bits, token & skip
             left -= 1
             if pid == skip:
-                kernel += (gap + 1) << gap_bits
+                far = pair >> 8 if narrow else 0
+                kernel += (far << gap_bits | gap) + 1 << gap_bits
                 continue
             kernel += gap
             channel, slot = divmod(kernel, descriptor.slots)
             if filters[slot] < 0:
                 raise IndexError(slot)
-            weight = np.uint16(units[at]).astype(np.int16)
+            if narrow:
+                weight = np.uint8(pair >> 8).astype(np.int8)
+            else:
+                weight = np.uint16(units[at]).astype(np.int16)
+                at += 1
             weights[filters[slot], channels[channel], pid] = weight
-            at += 1
     if bias is not None:
         for slot, number in enumerate(filters):
             if number >= 0:

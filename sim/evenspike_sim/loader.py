@@ -14,7 +14,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core.arch import FILTER_SIDE, HEADER_UNITS, PID_BITS, TOKEN_BITS
+from evenspike_core.arch import FILTER_SIDE, HEADER_UNITS, PID_BITS
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import BIAS_WORDS
 from evenspike_core.pack import Descriptor, Packed, split_chunk
@@ -30,8 +30,11 @@ class LoadedChunk:
     wsp, slot, weight_start: [pes, kernels], of each kernel header.
     patterns: [pes, channels], the OR of a channel's WSPs for K <= 3, else all bits.
     weights: [pes, words] of the weight bank. bias: [pes, slots], in a pass's last chunk.
-    word_pe, word_cycles: [words]; the PE that each port word goes to (-1: the chunk's counts) and
-        the cycles that the PE's loader takes to unpack it: one a 16-bit unit, one a skip token.
+    word_pe, word_cycles: [words, lanes]; the PE that each lane of a port word goes to (-1: the
+        chunk's counts, or none), and the cycles that the PE's loader takes to unpack it: one a
+        16-bit unit, one a skip token between 16-bit weights.
+    word_held: [words, lanes]; cycles from its hand-over to the first in which the PE can take
+        another.
     """
 
     segment: int
@@ -46,6 +49,7 @@ class LoadedChunk:
     bias: I64
     word_pe: I64
     word_cycles: I64
+    word_held: I64
     header_units: int
 
     @property
@@ -63,6 +67,7 @@ class LoadedChunk:
 @nb.njit(cache=True, nogil=True)
 def _unpack(
     units: npt.NDArray[np.uint16],
+    narrow: bool,
     pid_bits: int,
     positions: int,
     slots: int,
@@ -92,12 +97,15 @@ def _unpack(
         pair = np.int64(units[at])
         recent = at
         at += 1
-        for half in range(2):
+        for half in range(1 if narrow else 2):
             if left == 0:
                 break
             token = (pair >> (8 * half)) & 255
             gap, pid = token >> pid_bits, token & skip
             left -= 1
+            if pid == skip and narrow:
+                kernel += ((pair >> 8 << gap_bits | gap) + 1) << gap_bits
+                continue
             if pid == skip:
                 kernel += (gap + 1) << gap_bits
                 # A skip brings no unit of its own: it holds up the word that is being unpacked.
@@ -105,7 +113,7 @@ def _unpack(
                 continue
             kernel += gap
             channel = kernel // slots
-            if at >= units.size or pid >= positions or channel >= channels:
+            if (at >= units.size and not narrow) or pid >= positions or channel >= channels:
                 return -1
             if stored >= weights.size or (kernel != opened and headers >= slot.size):
                 return -1
@@ -116,10 +124,13 @@ def _unpack(
                 kernel_start[channel + 1] += 1
                 opened = np.int64(kernel)
             wsp[headers - 1] |= np.int64(1) << pid
-            weights[stored] = np.int16(units[at])
+            if narrow:
+                weights[stored] = np.int8(pair >> 8)
+            else:
+                weights[stored] = np.int16(units[at])
+                recent = at
+                at += 1
             stored += 1
-            recent = at
-            at += 1
     for c in range(channels):
         kernel_start[c + 1] += kernel_start[c]
     return at
@@ -137,8 +148,9 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
     for position, (segment, start, end) in enumerate(descriptor.chunks):
         last = position == len(descriptor.chunks) - 1
         kernel = descriptor.segments[segment].kernel
+        narrow = descriptor.segments[segment].weight_bits == 8
         try:
-            streams, following = split_chunk(packed.stream, address, arch.pes)
+            streams, following = split_chunk(packed.stream, address, arch)
         except EvenspikeError as error:
             raise EvenspikeError(
                 f"layer {descriptor.name}: pass {number}, chunk {position}: {error}"
@@ -150,7 +162,7 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
         weights = np.zeros((arch.pes, arch.weight_words), dtype=np.int64)
         bias = np.zeros((arch.pes, descriptor.slots), dtype=np.int64)
         room = arch.weight_words - (BIAS_WORDS * descriptor.slots if last else 0)
-        cycles = []
+        cycles, held = [], []
         for pe, stream in enumerate(streams):
             taken = np.zeros(stream.size, dtype=np.int64)
             content = stream.view(np.uint16)
@@ -158,6 +170,7 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
             if 4 * stream.size >= 1 and int(content[0]) <= 8 * content.size:
                 at = _unpack(
                     content,
+                    narrow,
                     PID_BITS[kernel],
                     kernel**2,
                     descriptor.slots,
@@ -178,8 +191,13 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
                 value = raw[:, 0] | (raw[:, 1] & 0xFF) << 16
                 bias[pe] = np.where(value >> 23, value - (1 << 24), value)
             cycles.append(taken)
-        order_pe, order_cycles = _round_robin(cycles)
-        counts = -(-arch.pes * TOKEN_BITS // arch.port_bits)
+            # A word of 8-bit weights is followed at once by another of its chunk.
+            held.append(taken + 1)
+            if narrow:
+                held[-1][:-1] -= 1
+        order_pe, order_cycles = _round_robin(cycles, arch.port_lanes)
+        _, order_held = _round_robin(held, arch.port_lanes)
+        counts = np.full((arch.count_words, arch.port_lanes), -1)
         chunks.append(
             LoadedChunk(
                 segment,
@@ -192,8 +210,9 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
                 _patterns(kernel_start, wsp, kernel),
                 weights,
                 bias,
-                np.concatenate([np.full(counts, -1), order_pe]),
-                np.concatenate([np.zeros(counts, dtype=np.int64), order_cycles]),
+                np.concatenate([counts, order_pe]),
+                np.concatenate([0 * counts, order_cycles]),
+                np.concatenate([0 * counts, order_held]),
                 units,
             )
         )
@@ -216,12 +235,18 @@ def _patterns(kernel_start: I64, wsp: I64, kernel: int) -> I64:
     return found
 
 
-def _round_robin(cycles: list[I64]) -> tuple[I64, I64]:
-    """PE and unpack cycles of each word in the order of the port."""
-    longest = max(c.size for c in cycles)
-    grid = np.full((longest, len(cycles)), -1, dtype=np.int64)
-    for pe, taken in enumerate(cycles):
-        grid[: taken.size, pe] = taken
-    there = grid >= 0
-    owner = np.broadcast_to(np.arange(len(cycles)), grid.shape)
-    return owner[there].astype(np.int64), grid[there]
+def _round_robin(cycles: list[I64], lanes: int) -> tuple[I64, I64]:
+    """PE and cycles of each lane of each port word, in the order of the port; -1 and 0 for none."""
+    longest = max(sum(c.size for c in cycles[lane::lanes]) for lane in range(lanes))
+    owners = np.full((longest, lanes), -1, dtype=np.int64)
+    found = np.zeros((longest, lanes), dtype=np.int64)
+    for lane in range(lanes):
+        own = cycles[lane::lanes]
+        grid = np.full((max(c.size for c in own), len(own)), -1, dtype=np.int64)
+        for at, taken in enumerate(own):
+            grid[: taken.size, at] = taken
+        there = grid >= 0
+        numbers = np.broadcast_to(np.arange(lane, len(cycles), lanes), grid.shape)
+        size = int(there.sum())
+        owners[:size, lane], found[:size, lane] = numbers[there], grid[there]
+    return owners, found

@@ -1,4 +1,4 @@
-"""Memory port: when each 64-bit word is requested, arrives and is handed on.
+"""Memory port: when each word is requested, arrives and is handed on.
 
 One linear stream serves the whole network, so requests run ahead of layers and passes, bounded
 only by the credits of the loader's FIFO. One request a cycle; a word arrives `memory_latency`
@@ -27,6 +27,7 @@ def _deliver(
     free: I64,
     word_pe: I64,
     word_cycles: I64,
+    word_held: I64,
     earliest: int,
     latency: int,
     last_unpacked: I64,
@@ -38,15 +39,19 @@ def _deliver(
     """
     depth = handed.size
     first = -1
-    for index in range(word_pe.size):
+    for index in range(word_pe.shape[0]):
         total = state[WORDS]
         request = max(state[REQUEST] + 1, handed[total % depth] + 1)
         out = max(request + latency + 1, state[HANDED] + 1, earliest)
-        pe = word_pe[index]
-        if pe >= 0:
-            out = max(out, free[pe])
-            free[pe] = out + word_cycles[index] + 1
-            last_unpacked[0] = max(last_unpacked[0], out + word_cycles[index])
+        # A word waits for the PEs of all its lanes.
+        for lane in range(word_pe.shape[1]):
+            if word_pe[index, lane] >= 0:
+                out = max(out, free[word_pe[index, lane]])
+        for lane in range(word_pe.shape[1]):
+            pe = word_pe[index, lane]
+            if pe >= 0:
+                free[pe] = out + word_held[index, lane]
+                last_unpacked[0] = max(last_unpacked[0], out + word_cycles[index, lane])
         handed[total % depth] = out
         state[REQUEST], state[HANDED], state[WORDS] = request, out, total + 1
         last_unpacked[0] = max(last_unpacked[0], out)
@@ -87,6 +92,7 @@ class Port:
             self._free,
             chunk.word_pe,
             chunk.word_cycles,
+            chunk.word_held,
             earliest,
             self.arch.memory_latency,
             last,
@@ -96,12 +102,13 @@ class Port:
     def spikes(self, positions: int) -> int:
         """Stream the input's spikes at so many positions; returns the cycle of the last word."""
         words = positions * self.arch.input_words
-        none = np.full(words, -1, dtype=np.int64)
+        none = np.full((words, self.arch.port_lanes), -1, dtype=np.int64)
         last = np.zeros(1, dtype=np.int64)
         _deliver(
             self._state,
             self._handed,
             self._free,
+            none,
             none,
             none,
             0,

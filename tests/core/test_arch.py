@@ -35,6 +35,7 @@ OTHER: dict[str, int | float] = {
     "issue": 1,
     "lane_depth": 16,
     "slots": 32,
+    "port_bits": 128,
     "memory_latency": 15,
     "stream_depth": 31,
     "spike_entries": 8191,
@@ -135,7 +136,7 @@ def test_fields_of_a_token_and_a_header_suffice(kernel: int) -> None:
 
 
 def test_digest_is_of_every_field_but_the_name() -> None:
-    assert set(OTHER) == {field.name for field in fields(Arch)} - {"preset", "port_bits"}
+    assert set(OTHER) == {field.name for field in fields(Arch)} - {"preset"}
     digests = [Arch().digest, *(changed(**{name: OTHER[name]}).digest for name in OTHER)]
     assert len(set(digests)) == len(digests)
     assert all(len(digest) == 12 and int(digest, 16) >= 0 for digest in digests)
@@ -155,7 +156,7 @@ LIMITS = {
     "issue": (1, 2),
     "lane_depth": (8, 64),
     "slots": (1, 64),
-    "port_bits": (64, 64),
+    "port_bits": (64, 256),
     "memory_latency": (1, 1024),
     "stream_depth": (1, 4096),
     "spike_entries": (1, 16777216),
@@ -181,11 +182,32 @@ def test_limits(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["pes", "accumulators", "scratchpad_words", "slots", "lane_depth"])
+@pytest.mark.parametrize(
+    "name", ["pes", "accumulators", "scratchpad_words", "slots", "lane_depth", "port_bits"]
+)
 def test_powers_of_two(name: str) -> None:
     low, _ = LIMITS[name]
     value = 3 * max(low, 1)
     assert message(**{name: value}) == f"Arch {name} is {value}, not a power of two"
+
+
+@pytest.mark.parametrize(("pes", "bits"), [(1, 128), (2, 256)])
+def test_a_port_is_no_wider_than_the_words_of_all_pes(pes: int, bits: int) -> None:
+    assert changed(pes=2 * pes, port_bits=bits).port_lanes == bits // 64
+    assert message(pes=pes, port_bits=bits) == (
+        f"Arch port_bits is {bits}, a word for each of {bits // 64} PEs, and pes is {pes}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("bits", "lanes", "counts", "inputs", "logits"),
+    [(64, 1, 2, 2, 8), (128, 2, 1, 1, 4), (256, 4, 1, 1, 2)],
+)
+def test_words_of_a_port(bits: int, lanes: int, counts: int, inputs: int, logits: int) -> None:
+    """16 PEs of 5 timesteps: counts of 128 bits, masks of 80, logits of 512."""
+    arch = changed(port_bits=bits, timesteps=5)
+    found = arch.port_lanes, arch.count_words, arch.input_words, arch.logit_words
+    assert found == (lanes, counts, inputs, logits)
 
 
 @pytest.mark.parametrize("value", [4, 6])

@@ -246,17 +246,20 @@ def loads(
     return alive
 
 
-def port_words(kernels: npt.NDArray[np.int64], kernel: int, spare: int) -> int:
+def port_words(kernels: npt.NDArray[np.int64], kernel: int, spare: int, bits: int) -> int:
     """Words of one PE's chunk, [channels, slots] weights, token by token as the format says."""
     step = 1 << (8 - PID_BITS[kernel])
+    most = step << 8 if bits == 8 else step
     tokens, before = 0, 0
     for at, count in enumerate(kernels.reshape(-1).tolist()):
         if count:
             gap, before = at - before, at
             while gap >= step:
-                gap -= min(gap // step, step) * step
+                gap -= min(gap // step, most) * step
                 tokens += 1
             tokens += count
+    if bits == 8:
+        return -(-(1 + tokens + spare) // 4)
     return -(-(1 + -(-tokens // 2) + int(kernels.sum()) + spare) // 4)
 
 
@@ -303,20 +306,20 @@ def test_chunks_fit_the_banks_and_could_not_be_larger(seed: int) -> None:
     for index, position, start, end in pieces(found):
         plan, one = found[index], program.layers[index]
         part = plan.chunks[position][0]
-        kernel = one.segments[part].kernel
+        kernel, bits = one.segments[part].kernel, one.stream_bits(one.segments[part])
         alive = loads(program, index, found, part)
         final = position == len(plan.chunks) - 1
         spare = 2 * plan.slots if final else 0
         assert holds(alive[:, :, start:end], kernel, start, spare, arch)
         for number, pe in np.ndindex(plan.passes, arch.pes):
-            assert port_words(alive[number, pe, start:end], kernel, spare) <= 255
+            assert port_words(alive[number, pe, start:end], kernel, spare, bits) <= 255
         if end == alive.shape[2]:
             continue
         # The rest would have been the last chunk and held the biases too, if it was no larger.
         rest = part == len(one.segments) - 1 and holds(alive[:, :, start:], kernel, start, 0, arch)
         extra = 2 * plan.slots if rest else 0
         crowded = max(
-            port_words(alive[number, pe, start : end + 1], kernel, extra)
+            port_words(alive[number, pe, start : end + 1], kernel, extra, bits)
             for number, pe in np.ndindex(plan.passes, arch.pes)
         )
         if crowded < 150:  # the mapper bounds the skip tokens from above

@@ -35,7 +35,8 @@ def test_unpack_gives_the_program_back(seed: int) -> None:
     arch = random_arch(seed)
     packed = pack(program, random_mapping(program, arch, seed), arch)
     back = unpack(replace(packed, program=Untouchable()))
-    anonymous = replace(program, provenance={})
+    layers = tuple(replace(one, weight_bits=None) for one in program.layers)
+    anonymous = replace(program, provenance={}, layers=layers)
     assert back.digest() == anonymous.digest()
     assert same(back, anonymous)
 
@@ -54,9 +55,13 @@ def test_the_programs_of_the_round_trip_have_every_feature() -> None:
     assert any(part.offset[0] > 0 for part in parts)
     assert any(int(one.bias.min()) < 0 for one in layers)
     assert any(not part.weights.any() for part in parts)
+    assert {(one.weight_bits, part.weight_bits) for one in layers for part in one.segments} == {
+        (None, 8), (None, 16), (8, 8), (16, 8), (16, 16)
+    }  # fmt: skip
     assert any((part.weights == -(1 << 15)).any() for part in parts)
     archs = [random_arch(seed) for seed in range(160)]
     assert {arch.pes for arch in archs} == {1, 2, 4, 8, 16, 32}
+    assert {arch.port_bits for arch in archs} == {64, 128, 256}
     groups = {arch.groups(program.timesteps) for program, arch in zip(programs, archs, strict=True)}
     assert {1, 2, 3} < groups
     assert max(groups) > 8
@@ -73,11 +78,11 @@ def test_a_layer_packed_alone_is_its_part_of_the_image(seed: int) -> None:
     program, arch = random_program(seed), random_arch(seed)
     mapping = random_mapping(program, arch, seed)
     packed = pack(program, mapping, arch)
-    at = 0
+    at, lanes = 0, arch.port_bits // 64
     for index, whole in enumerate(packed.layers):
         alone, stream = pack_layer(program, mapping, index, arch)
         assert np.array_equal(stream, packed.stream[at : at + stream.size])
-        assert [(a - at, n) for a, n in whole.passes] == list(alone.passes)
+        assert [(a - at // lanes, n) for a, n in whole.passes] == list(alone.passes)
         at += stream.size
     assert at == packed.stream.size
 
@@ -92,7 +97,7 @@ def test_passes_follow_each_other_without_a_gap(seed: int) -> None:
         for address, words in descriptor.passes:
             assert address == at
             at += words
-    assert at == packed.stream.size
+    assert at * arch.port_bits // 64 == packed.stream.size
     assert packed.stream.dtype == np.uint64
 
 
@@ -207,7 +212,7 @@ def test_many_segments_pack_and_unpack(count: int, seed: int) -> None:
 
 def test_what_was_never_there_is_not_in_the_words() -> None:
     """`dense` is the Program's alone: unpacked, every weight of an array counts."""
-    program = single([{(0, 0): 1}], [0], 3, 2)
+    program = single([{(0, 0): 1}], [0], 3, 2, weight_bits=None)
     few = replace(program.layers[1].segments[0], dense=4)
     changed = replace(
         program, layers=(program.layers[0], replace(program.layers[1], segments=(few,)))
@@ -221,7 +226,13 @@ def test_what_was_never_there_is_not_in_the_words() -> None:
 # --- the words, by hand ---------------------------------------------------------------------
 
 
-def single(filters: Sequence[Weights], bias: list[int], kernel: int, channels: int) -> Program:
+def single(
+    filters: Sequence[Weights],
+    bias: list[int],
+    kernel: int,
+    channels: int,
+    weight_bits: int | None = 16,
+) -> Program:
     """A last layer with the given filters on a map of `channels` single neurons."""
     weights = np.zeros((len(filters), channels, kernel**2), dtype=np.int16)
     for f, values in enumerate(filters):
@@ -230,7 +241,14 @@ def single(filters: Sequence[Weights], bias: list[int], kernel: int, channels: i
     padding = -(kernel // 2)
     shaped = weights.reshape(len(filters), channels, kernel, kernel)
     source = Segment(0, shaped, offset=(padding, padding))
-    last = layer("last", source, (1, 1), bias=np.array(bias, dtype=np.int32), readout=Readout.PSUM)
+    last = layer(
+        "last",
+        source,
+        (1, 1),
+        bias=np.array(bias, dtype=np.int32),
+        readout=Readout.PSUM,
+        weight_bits=weight_bits,
+    )
     return Program(
         "single",
         1,
@@ -267,6 +285,60 @@ def test_golden_stream() -> None:
         0x0000_0001_1170_0000,  # PE 1: count 0, bias low, bias high
         0x0000_00FF_FFFD_FFFE,  # PE 0: weight -2, bias low, bias high
     ]
+
+
+def test_golden_stream_of_8_bit_weights() -> None:
+    """The same network: each token has its unit, with its weight in the high byte.
+
+    Of the gap of 300 one skip takes 288 = 18 * 16: 17 is 1 in the token's gap (1F) and 1 in the
+    high byte. 12 are left. Three tokens: 0504, 011F and FEC8.
+    """
+    arch = Arch(pes=2, slots=1, chunk_blocks=256)
+    program = single([{(0, 4): 5, (300, 8): -2}, {}], [-3, 70000], 3, 301, weight_bits=8)
+    assert words(program, arch) == [
+        0x0000_0000_0000_0102,  # words: two for PE 0, one for PE 1
+        0xFEC8_011F_0504_0003,  # PE 0: count 3, weight 5, skip, weight -2
+        0x0000_0001_1170_0000,  # PE 1: count 0, bias low, bias high
+        0x0000_0000_00FF_FFFD,  # PE 0: bias low, bias high
+    ]
+
+
+def test_golden_stream_of_two_lanes() -> None:
+    """Four PEs on a port of 128 bits: PEs 0 and 2 in the low lane, 1 and 3 in the high one.
+
+    PE 0 has two words, the others one: a count of 8-bit weights, two weights, half a bias.
+    """
+    arch = Arch(pes=4, slots=1, port_bits=128)
+    filters: list[Weights] = [{(0, 0): 1, (1, 0): 2}, {}, {(0, 0): 3}, {(1, 0): 4}]
+    program = single(filters, [5, 6, 7, 8], 1, 2, weight_bits=8)
+    assert words(program, arch) == [
+        0x0000_0000_0101_0102, 0,  # counts: 128 bits
+        0x0005_0202_0100_0002, 0x0000_0000_0006_0000,  # PE 0: weights 1 and 2, bias low; PE 1
+        0x0000_0007_0300_0001, 0x0000_0008_0402_0001,  # PE 2, PE 3
+        0x0000_0000_0000_0000, 0,  # PE 0: bias high; nobody
+    ]  # fmt: skip
+
+
+def test_the_narrowest_width_that_holds_a_segments_weights() -> None:
+    """8 bits where nothing is said and all weights fit; a layer that says 16 gets them."""
+    arch = Arch(pes=2, slots=1)
+    for weight, bits in ((-128, 8), (127, 8), (-129, 16), (128, 16)):
+        for stated in (None, 16):
+            program = single([{(0, 0): weight, (1, 0): 1}], [0], 1, 2, weight_bits=stated)
+            packed = pack(program, choose(program, arch), arch)
+            assert packed.layers[1].segments[0].weight_bits == (stated or bits)
+            assert unpack(packed).layers[1].segments[0].weights[0, 0, 0, 0] == weight
+
+
+@pytest.mark.parametrize("weight", [128, -129, 32767])
+def test_weights_that_do_not_fit_8_bits(weight: int) -> None:
+    program = single([{(0, 0): 5, (1, 0): weight}], [0], 1, 2, weight_bits=8)
+    message = f"^layer last: weight {weight}, its weight_bits 8 hold -128 to 127$"
+    plain = single([{(0, 0): 5, (1, 0): weight}], [0], 1, 2)
+    with pytest.raises(EvenspikeError, match=message):
+        choose(program, Arch())
+    with pytest.raises(EvenspikeError, match=message):
+        pack(program, choose(plain, Arch()), Arch())
 
 
 def test_golden_bytes_of_several_slots_and_chunks() -> None:
@@ -312,9 +384,28 @@ GOLDEN_TOKENS: list[tuple[int, Weights, list[int]]] = [
 def test_golden_tokens(kernel: int, weights: Weights, tokens: list[int]) -> None:
     arch = Arch(pes=2, slots=1, chunk_blocks=256)  # 512 channels are one chunk
     stream = np.array(words(single([weights], [0], kernel, 310), arch), dtype=np.uint64)
-    units = split_chunk(stream, 0, arch.pes)[0][0].view(np.uint16).tolist()
+    units = split_chunk(stream, 0, arch)[0][0].view(np.uint16).tolist()
     assert units[0] == len(tokens)
     assert decoded(units, kernel) == (tokens, [value for _, value in sorted(weights.items())])
+
+
+GOLDEN_NARROW: list[tuple[int, Weights, list[int]]] = [
+    (1, {(127, 0): 1}, [0x01FE]),
+    (1, {(300, 0): -1}, [0x0003, 0xFF58]),  # a skip of 2 * 128; 44 is left
+    (3, {(5, 0): 1, (5, 3): -128, (6, 1): 127}, [0x0150, 0x8003, 0x7F11]),
+    (3, {(16, 0): 1}, [0x000F, 0x0100]),
+    (5, {(300, 24): 1}, [0x049F, 0x0198]),  # a skip of 37 * 8: 4 * 8 + 4 + 1; 4 is left
+    (7, {(37, 48): 1}, [0x023F, 0x0170]),  # a skip of 9 * 4; 1 is left
+]
+
+
+@pytest.mark.parametrize(("kernel", "weights", "units"), GOLDEN_NARROW)
+def test_golden_units_of_8_bit_weights(kernel: int, weights: Weights, units: list[int]) -> None:
+    arch = Arch(pes=2, slots=1, chunk_blocks=256)
+    program = single([weights], [0], kernel, 310, weight_bits=8)
+    stream = np.array(words(program, arch), dtype=np.uint64)
+    found = split_chunk(stream, 0, arch)[0][0].view(np.uint16).tolist()
+    assert found[: len(units) + 1] == [len(units), *units]
 
 
 def decoded(units: list[int], kernel: int) -> tuple[list[int], list[int]]:
@@ -356,7 +447,7 @@ def test_counts_and_round_robin(pes: int) -> None:
     assert counts == sizes + [0] * (8 * headers - pes)
     order = [pe for turn in range(max(sizes)) for pe in range(pes) if turn < sizes[pe]]
     assert len(stream) == headers + len(order)
-    streams, end = split_chunk(np.array(stream, dtype=np.uint64), 0, pes)
+    streams, end = split_chunk(np.array(stream, dtype=np.uint64), 0, arch)
     assert end == len(stream)
     queues = [list(found) for found in streams]
     assert [int(queues[pe].pop(0)) for pe in order] == stream[headers:]

@@ -35,11 +35,13 @@ def random_arch(seed: int) -> Arch:
     }
     fields = {name: int(rng.choice(values)) for name, values in choices.items()}
     headers = int(rng.integers(8, scratchpad // 2 - 63))
+    ports = [n for n in (64, 128, 256) if n // 64 <= fields["pes"]]
     return Arch(
         preset="random",
         scratchpad_words=scratchpad,
         header_words=headers,
         spike_entries=1 << 18,
+        port_bits=int(rng.choice(ports)),
         **fields,
     )
 

@@ -415,24 +415,28 @@ class Core:
             fields["reset"] = layer.reset & (1 << PSUM_BITS) - 1
         return self._bits("layer", fields)
 
-    def word(self) -> tuple[int, int, bool] | None:
-        """A word of the stream at a PE: number of the PE, the word, whether it is taken."""
+    def words(self) -> tuple[dict[int, int], bool]:
+        """The words of the stream at PEs, by the PEs' numbers, and whether they are taken."""
         machine, loader = self.machine, self.machine.loader
         if loader.input.q or loader.head.q < loader.heads or machine.port.fifo.empty:
-            return None
-        pe, load = loader.target.q, machine.plan.loads[loader.load.q]
-        left, count = loader.left.q[pe], loader.counts.q[pe]
-        fields: dict[str, int] = {
-            "units": machine.port.fifo.head,
-            "first": left == count,
-            "last": left == 1,
+            return {}, False
+        load = machine.plan.loads[loader.load.q]
+        found: dict[int, int] = {}
+        context: dict[str, int] = {
             "context.kernel": load.layer.segments[load.segment].kernel // 2,
             "context.log_slots": load.layer.slots.bit_length() - 1,
             "context.lead": self._leads[id(load)],
             "context.biases": load.last,
+            "context.narrow": load.narrow,
             "context.half": load.half,
         }
-        return pe, self._packets["word"].bits(0, fields), loader.takes()
+        for lane, pe in enumerate(loader.targets.q):
+            left, count = loader.left.q[pe], loader.counts.q[pe]
+            if left:
+                units = machine.port.fifo.head >> 64 * lane & (1 << 64) - 1
+                fields = {"units": units, "first": left == count, "last": left == 1}
+                found[pe] = self._packets["word"].bits(0, fields | context)
+        return found, loader.takes()
 
     def broadcast(self) -> tuple[list[int], int, bool] | None:
         """What the APU's lane stage holds: its PEs, the activation, whether it is broadcast."""
@@ -500,7 +504,7 @@ class Core:
         """What comes out of a PE, by names of ports of `Pe`; only what means something."""
         pe = self.machine.pes[number]
         found: dict[str, Any] = {
-            "word__ready": pe.unpacker.hold.q is None,
+            "word__ready": pe.unpacker.ready(),
             "activation__ready": not pe.full,
             "presence": self.presence[number],
             "busy": pe.issues(),

@@ -3,14 +3,15 @@
 Every simulator is tested on these: kernels 1, 3, 5, 7; strides; offsets of either sign that differ
 between the axes; odd and non-square maps, long strips among them; 1 to 40 filters and channels;
 pools of both kinds; one to three segments, identities among them; empty filters and channels;
-extreme weights; every coding and read-out; leaks from 0 to 1, hard resets and amounts of either
-sign; 1 to 32 timesteps. The same seed gives the same Program.
+extreme weights, and such that fit 8 bits; a width of the weight stream that is stated or not; every
+coding and read-out; leaks from 0 to 1, hard resets and amounts of either sign; 1 to 32 timesteps.
+The same seed gives the same Program.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +84,8 @@ def random_program(
     while not _geometries(layers, kernel_max, (1, 1)):
         layers.append(_layer(rng, layers, time, max_filters, kernel_max, shrink=True))
     layers.append(_layer(rng, layers, time, max_filters, kernel_max, last=True))
+    layers[1:] = [_streamed(layer, np.random.default_rng((8, seed, n)))
+                  for n, layer in enumerate(layers[1:])]  # fmt: skip
     return Program(f"random-{seed}", time, shape, tuple(layers), {"seed": seed})
 
 
@@ -106,6 +109,23 @@ def random_pixels(program: Program, seed: int) -> npt.NDArray[np.uint8]:
     if coding is Coding.FRAMES:
         noise[rng.random(shape) < 0.5] = 0
     return noise.astype(np.uint8)
+
+
+def _streamed(layer: Layer, rng: np.random.Generator) -> Layer:
+    """The layer with a stated width of the weight stream, one time in two; 8 bits where they fit.
+
+    Of those whose weights do not fit, half get weights that do.
+    """
+    if rng.random() < 0.5:
+        return layer
+    fit = all(segment.weight_bits == 8 for segment in layer.segments)
+    if not fit and rng.random() < 0.5:
+        low, high = signed_range(8)
+        segments = tuple(
+            replace(one, weights=np.clip(one.weights, low, high)) for one in layer.segments
+        )
+        return replace(layer, segments=segments, weight_bits=8)
+    return replace(layer, weight_bits=8 if fit and rng.random() < 0.5 else 16)
 
 
 def _encoder(

@@ -84,6 +84,17 @@ ARCHS = {
         memory_latency=9,
         spike_entries=1 << 13,
         kernel_max=5,
+        port_bits=128,
+    ),
+    "port256": Arch(
+        pes=8,
+        timesteps=5,
+        accumulators=64,
+        header_words=192,
+        slots=8,
+        stream_depth=24,
+        spike_entries=1 << 14,
+        port_bits=256,
     ),
     "narrow": Arch(
         pes=2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -90,18 +91,33 @@ def test_a_word_takes_a_cycle_for_each_unit_and_each_skip(seed: int) -> None:
         address = found.passes[number][0]
         for chunk in chunks:
             kernel = found.segments[chunk.segment].kernel
-            headers = -(-packed.arch.pes // 8)
-            assert chunk.word_pe[:headers].tolist() == [-1] * headers
+            narrow = found.segments[chunk.segment].weight_bits == 8
+            lanes = packed.arch.port_bits // 64
+            headers = -(-packed.arch.pes // (8 * lanes))
+            assert (chunk.word_pe[:headers] == -1).all()
             assert not chunk.word_cycles[:headers].any()
             assert chunk.header_units == HEADER_UNITS[kernel]
-            streams, address = split_chunk(packed.stream, address, packed.arch.pes)
+            streams, address = split_chunk(packed.stream, address, packed.arch)
             for pe, stream in enumerate(streams):
-                cycles = chunk.word_cycles[chunk.word_pe == pe]
-                assert cycles.tolist() == unpacked(stream, kernel)
+                cycles = chunk.word_cycles[chunk.word_pe == pe].tolist()
+                held = chunk.word_held[chunk.word_pe == pe].tolist()
+                assert cycles == ([4] * stream.size if narrow else unpacked(stream, kernel))
+                # Narrow weights: the next word comes with the last unit, but behind the chunk.
+                more = [0 if narrow and n < stream.size - 1 else 1 for n in range(stream.size)]
+                assert held == [a + b for a, b in zip(cycles, more, strict=True)]
             counts = np.array([stream.size for stream in streams])
             turns = range(int(counts.max()))
-            order = [pe for turn in turns for pe in range(counts.size) if counts[pe] > turn]
-            assert chunk.word_pe[headers:].tolist() == order
+            orders = [
+                [
+                    pe
+                    for turn in turns
+                    for pe in range(lane, counts.size, lanes)
+                    if counts[pe] > turn
+                ]
+                for lane in range(lanes)
+            ]
+            rows = zip_longest(*orders, fillvalue=-1)
+            assert chunk.word_pe[headers:].tolist() == [list(row) for row in rows]
 
 
 def unpacked(stream: Words, kernel: int) -> list[int]:
@@ -124,14 +140,21 @@ def unpacked(stream: Words, kernel: int) -> list[int]:
 
 
 def decode(
-    units: list[int], kernel: int = 3, slots: int = 2, channels: int = 40, bank: int = 8
+    units: list[int],
+    kernel: int = 3,
+    slots: int = 2,
+    channels: int = 40,
+    bank: int = 8,
+    *,
+    narrow: bool = False,
 ) -> tuple[int, list[int], list[int]]:
     """(units before the biases, weights, cycles of the words) of one PE."""
     content = np.array([*units, *[0] * (-len(units) % 4)], dtype=np.uint16)
     weights, cycles = np.zeros(bank, dtype=np.int64), np.zeros(content.size // 4, dtype=np.int64)
     fields = [np.zeros(bank, dtype=np.int64) for _ in range(3)]
     start = np.zeros(channels + 1, dtype=np.int64)
-    at = _unpack(content, PID_BITS[kernel], kernel**2, slots, start, *fields, weights, cycles)
+    form = narrow, PID_BITS[kernel], kernel**2
+    at = _unpack(content, *form, slots, start, *fields, weights, cycles)
     return int(at), weights.tolist(), cycles.tolist()
 
 
@@ -143,6 +166,19 @@ def test_a_skip_holds_up_the_word_of_the_unit_before_it() -> None:
     at, weights, cycles = decode([3, 0x0F10, 7, 0x000F, 0, 0, 0, 0])
     assert (at, weights[:2]) == (4, [7, 0])
     assert cycles == [4 + 2, 4]
+
+
+def test_a_skip_between_8_bit_weights_is_a_unit_like_any_other() -> None:
+    at, weights, cycles = decode([4, 0xFF10, 0x000F, 0x8023, 0x7F00], narrow=True)
+    assert (at, weights[:3]) == (5, [-1, -128, 127])
+    assert cycles == [4, 4]
+    # A skip of (1 << 4) + 1 times 16 kernels: 272 of 64 slots is in channel 4.
+    assert decode([2, 0x010F, 0x0100, 0], slots=64, channels=5, narrow=True)[0] == 3
+    assert decode([2, 0x010F, 0x0100, 0], slots=64, channels=4, narrow=True)[0] == -1
+    assert decode([1, 0x0109, 0, 0], narrow=True)[0] == -1  # position 9 of a 3x3 kernel
+    assert decode([4, 0x0100, 0x0101, 0x0102], narrow=True)[0] == -1  # a fourth token
+    assert decode([3, 0x0100, 0x0101, 0x0102], bank=3, narrow=True)[0] == 4
+    assert decode([3, 0x0100, 0x0101, 0x0102], bank=2, narrow=True)[0] == -1
 
 
 def test_units_that_lead_outside_are_malformed() -> None:
@@ -163,13 +199,15 @@ def test_headers_beyond_their_bank_are_malformed() -> None:
         fields = [np.zeros(bank, dtype=np.int64) for _ in range(3)]
         start, weights = np.zeros(9, dtype=np.int64), np.zeros(8, dtype=np.int64)
         cycles = np.zeros(1, dtype=np.int64)
-        assert _unpack(content, 4, 9, 2, start, *fields, weights, cycles) == expected
+        assert _unpack(content, False, 4, 9, 2, start, *fields, weights, cycles) == expected
 
 
 # --- damage ---------------------------------------------------------------------------------
 
 
-def guarded(bank: int, units: npt.NDArray[np.uint16], kernel: int) -> tuple[int, bool]:
+def guarded(
+    bank: int, units: npt.NDArray[np.uint16], kernel: int, *, narrow: bool
+) -> tuple[int, bool]:
     """Decode into slices of larger arrays; whether nothing outside the slices was written."""
     margin = 4096
     outer = [np.full(bank + 2 * margin, -7, dtype=np.int64) for _ in range(6)]
@@ -178,8 +216,8 @@ def guarded(bank: int, units: npt.NDArray[np.uint16], kernel: int) -> tuple[int,
     for part in inner:
         part[:] = 0
     start, wsp, slot, weight_start, weights, cycles = inner
-    pids = PID_BITS[kernel]
-    at = _unpack(units, pids, kernel**2, 4, start, wsp, slot, weight_start, weights, cycles)
+    form = narrow, PID_BITS[kernel], kernel**2, 4
+    at = _unpack(units, *form, start, wsp, slot, weight_start, weights, cycles)
     clean = all(
         (array[:margin] == -7).all() and (array[margin + size :] == -7).all()
         for array, size in zip(outer, sizes, strict=True)
@@ -197,7 +235,8 @@ def test_no_units_lead_to_a_write_out_of_bounds(kernel: int) -> None:
             pid = rng.integers(0, kernel**2, 2 * units.size)
             units = (pid[::2] | pid[1::2] << 8).astype(np.uint16)
         units[0] = rng.choice((0, 1, 7, 60, 65535))
-        at, clean = guarded(int(rng.choice((1, 4, 30))), units, kernel)
+        bank, narrow = int(rng.choice((1, 4, 30))), bool(rng.random() < 0.5)
+        at, clean = guarded(bank, units, kernel, narrow=narrow)
         assert clean
         assert -1 <= at <= units.size
         results.add(at < 0)

@@ -93,6 +93,7 @@ def build(
     if progress is not None:
         progress("elaborating")
     check_memory(design, words)
+    check_port(arch)
     files = _plan(design, arch, words)
     digest = _digest(files, tools)
     place = work / digest
@@ -149,6 +150,14 @@ def check_memory(design: Board, words: int) -> None:
         raise EvenspikeError(
             f"{design.device}: it does not fit: a memory of {words:,} words takes {needed:,} block "
             f"RAMs of {design.block_rams} ({needed - design.block_rams:,} too many)"
+        )
+
+
+def check_port(arch: Arch) -> None:
+    """Raises EvenspikeError for a port that is wider than a board's memory."""
+    if arch.port_bits != WORD_BITS:
+        raise EvenspikeError(
+            f"Arch port_bits is {arch.port_bits}; the memory of a board has {WORD_BITS} bits"
         )
 
 

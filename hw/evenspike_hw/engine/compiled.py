@@ -222,6 +222,7 @@ def _compile(tools: Tools, arch: Arch, folder: Path, library: Path, *, trace: bo
         "MODEL": f"V{TOP}",
         "MODEL_HEADER": f'"V{TOP}.h"',
         "PES": arch.pes,
+        "LANES": arch.port_lanes,
         "TIMESTEPS": arch.timesteps,
         "ENTRIES": arch.spike_entries,
         "ENTRY_BITS": Layouts(arch).entry_bits,

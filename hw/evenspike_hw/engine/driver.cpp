@@ -27,7 +27,8 @@ enum Result : int { FINISHED, REFUSED, STALLED, INTERRUPTED };
 enum Interrupt : uint32_t { NEVER, BY_ABORT, BY_RESET };
 
 struct Job {
-    // What the memory holds, and where.
+    // What the memory holds, and where. Addresses and numbers of words are the port's, which has
+    // LANES words of 64 bits in each.
     const uint64_t *memory;
     uint64_t words;
     uint32_t input, weights, logits, table, table_words, pass_base;
@@ -54,7 +55,7 @@ struct Job {
     uint16_t *columns;     // [groups * sum of room]
     uint8_t *masks;        // [groups * sum of room][PES]
     uint32_t *closed;      // [groups * sum of room]: cycle in which the layer's n-th window closes
-    uint64_t *logit_words;
+    uint64_t *logit_words; // [logit_count][LANES]
     uint32_t logit_count;
     uint32_t total_cycles, status, fault;
     // Waveform of the cycles [trace_first, trace_last], if a file is named and it was built for it.
@@ -78,9 +79,20 @@ uint64_t bits(const VlWide<N> &port, int low, int width) {
     return width == 64 ? value : value & ((1ull << width) - 1);
 }
 
+// Puts words of 64 bits into a port of as many; zeros where there are none.
+template <class T>
+void put(T &port, const uint64_t *words) {
+    port = words ? words[0] : 0;
+}
+template <std::size_t N>
+void put(VlWide<N> &port, const uint64_t *words) {
+    for (std::size_t n = 0; n < N; n++) port[n] = words ? words[n / 2] >> 32 * (n % 2) : 0;
+}
+
 struct Memory {
     struct Answer {
-        uint64_t due, word;
+        uint64_t due;
+        const uint64_t *words;
     };
     std::deque<Answer> answers;
 };
@@ -227,7 +239,7 @@ class Machine {
         top->response_valid = 0;
         if (!stalls && !memory.answers.empty() && memory.answers.front().due <= now) {
             top->response_valid = 1;
-            top->response = memory.answers.front().word;
+            put(top->response, memory.answers.front().words);
             memory.answers.pop_front();
         }
         top->clk = 0;
@@ -235,13 +247,15 @@ class Machine {
         bool progress = top->running && observe(job);
         if (top->write_valid && top->write_ready) {  // the last ones may come when it runs no more
             uint32_t at = top->write_address - job.logits;
-            if (at < job.logit_count) job.logit_words[at] = top->write_data;
+            for (int lane = 0; lane < LANES && at < job.logit_count; lane++)
+                job.logit_words[static_cast<size_t>(at) * LANES + lane] = bits(top->write_data, 64 * lane, 64);
             progress = true;
         }
         progress |= top->response_valid;
         if (top->request_valid && top->request_ready) {
             uint64_t address = top->request_address;
-            memory.answers.push_back({now + job.latency, address < job.words ? job.memory[address] : 0});
+            const uint64_t *words = address < job.words ? job.memory + address * LANES : nullptr;
+            memory.answers.push_back({now + job.latency, words});
             progress = true;
         }
 #if VM_TRACE

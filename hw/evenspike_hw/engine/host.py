@@ -10,7 +10,6 @@ import numpy.typing as npt
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed
 from evenspike_hw.rtl.descriptor import Tables, input_size
-from evenspike_hw.rtl.layouts import WORD_BITS
 
 Positions = npt.NDArray[np.int64]
 Masks = npt.NDArray[np.unsignedinteger[Any]]
@@ -40,7 +39,7 @@ def positions(layer: Descriptor) -> Positions:
 def input_words(packed: Packed, masks: Masks) -> npt.NDArray[np.uint64]:
     """The words of the input's spikes, masks [channels, H, W] over all timesteps: for each group,
     block, row and column `pes` masks of `Arch.timesteps` bits, the one of PE 0 in the low bits,
-    padded to a whole number of words.
+    padded to a whole number of port words, each of which is `Arch.port_lanes` words of 64 bits.
 
     Raises EvenspikeError for masks of another shape, or with timesteps that the network does not
     have.
@@ -60,7 +59,7 @@ def input_words(packed: Packed, masks: Masks) -> npt.NDArray[np.uint64]:
     times = times.reshape(packed.groups, 1, 1, 1, 1, arch.timesteps)
     spikes = (lanes >> times & np.uint64(1)).astype(np.uint8)
     spikes = spikes.reshape(-1, arch.pes * arch.timesteps)
-    bits = np.zeros((len(spikes), arch.input_words * WORD_BITS), dtype=np.uint8)
+    bits = np.zeros((len(spikes), arch.input_words * arch.port_bits), dtype=np.uint8)
     bits[:, : spikes.shape[1]] = spikes
     words = np.packbits(bits, axis=1, bitorder="little").view("<u8")
     return words.reshape(-1).astype(np.uint64)
@@ -69,20 +68,24 @@ def input_words(packed: Packed, masks: Masks) -> npt.NDArray[np.uint64]:
 class MemoryMap:
     """The memory of an inference: table, weight stream, the input's spikes, then room for logits.
 
-    weights, input, logits: where each begins; the table does at 0.
+    weights, input, logits: the port word where each begins; the table does at 0. What is in it is
+    given in words of 64 bits, `Arch.port_lanes` for each port word, the lowest first.
     """
 
     def __init__(self, packed: Packed, tables: Tables) -> None:
         self.packed = packed
         self.tables = tables
-        self.weights = tables.words.size
-        self.input = self.weights + packed.stream.size
+        lanes = packed.arch.port_lanes
+        self.weights = -(-tables.words.size // lanes)
+        self.input = self.weights + packed.stream.size // lanes
         self.logits = self.input + input_size(packed)
 
     @property
     def constant(self) -> npt.NDArray[np.uint64]:
         """Returns the words in front of the input, which are the same for all images."""
-        return np.concatenate([self.tables.words, self.packed.stream])
+        table = np.zeros(self.weights * self.packed.arch.port_lanes, dtype=np.uint64)
+        table[: self.tables.words.size] = self.tables.words
+        return np.concatenate([table, self.packed.stream])
 
     def words(self, masks: Masks) -> npt.NDArray[np.uint64]:
         return np.concatenate([self.constant, input_words(self.packed, masks)])

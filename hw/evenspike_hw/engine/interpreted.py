@@ -20,6 +20,7 @@ from evenspike_hw.engine.simulator import WATCHDOG, MemoryBehaviour, Outcome, ch
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.accelerator import Accelerator
 from evenspike_hw.rtl.faults import Fault
+from evenspike_hw.rtl.layouts import WORD_BITS
 from evenspike_hw.rtl.registers import CONTROL, Register, Status
 from evenspike_hw.rtl.states import State
 
@@ -74,6 +75,7 @@ class _Driver:
         self.limit = limit
         self.began = 0.0
         self.packed, self.map, self.memory = packed, map_, memory
+        self.lanes = packed.arch.port_lanes
         self.content = map_.words(masks).tolist()
         self.random = random.Random(memory.seed)  # noqa: S311  (of a test's memory)
         self.top = Accelerator(packed.arch)
@@ -144,12 +146,16 @@ class _Driver:
             moves |= self._observe(ctx)
         if ctx.get(top.write_valid) and not stalls:
             at = ctx.get(top.write_address) - self.map.logits
-            self.results.logit_words[at] = ctx.get(top.write_data)
+            data = ctx.get(top.write_data)
+            for lane in range(self.lanes):
+                part = data >> WORD_BITS * lane & (1 << WORD_BITS) - 1
+                self.results.logit_words[at * self.lanes + lane] = part
             moves = True
         if ctx.get(top.request_valid) and not stalls:
             address = ctx.get(top.request_address)
             due = self._now + self.packed.arch.memory_latency
-            word = self.content[address] if address < len(self.content) else 0
+            parts = self.content[address * self.lanes : (address + 1) * self.lanes]
+            word = sum(part << WORD_BITS * lane for lane, part in enumerate(parts))
             self._answers.append((due, word))
             moves = True
         await ctx.tick()

@@ -11,6 +11,7 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed
 from evenspike_core.program import Readout
 from evenspike_hw.engine.host import Masks
+from evenspike_hw.rtl.layouts import LOGIT_BITS
 from evenspike_hw.rtl.registers import Status
 from evenspike_hw.rtl.states import State
 
@@ -45,7 +46,8 @@ class Buffers:
     cycles: uint32 [layers]. states: uint32 [layers, pes, states]. overflow: uint8 [layers, 2, pes].
     counts, columns: uint16, and masks: uint8 [.., pes]; the entries of each layer behind those of
         the layer before, group by group; counts: entries of the row that starts there.
-    closed: uint32; as `LayerTrace.closed`. logit_words: uint64; the words that were written.
+    closed: uint32; as `LayerTrace.closed`. logit_words: uint64; the words that were written,
+        `Arch.port_lanes` for each word of the port.
     """
 
     def __init__(self, packed: Packed) -> None:
@@ -64,7 +66,7 @@ class Buffers:
         self.masks = np.zeros((total, pes), dtype=np.uint8)
         self.closed = np.zeros(total, dtype=np.uint32)
         words = packed.groups * last.blocks.shape[0] * packed.arch.logit_words
-        self.logit_words = np.zeros(words, dtype=np.uint64)
+        self.logit_words = np.zeros(words * packed.arch.port_lanes, dtype=np.uint64)
 
     def part(self, index: int) -> slice:
         """Returns where a layer's entries are."""
@@ -148,7 +150,8 @@ class Buffers:
         """Returns the logits of the last layer, its groups put together."""
         packed = self.packed
         lanes = self.logit_words.view("<i4").astype(np.int64)
-        lanes = lanes.reshape(-1, 2 * packed.arch.logit_words)[:, : packed.arch.pes]
+        block = packed.arch.logit_words * packed.arch.port_bits // LOGIT_BITS
+        lanes = lanes.reshape(-1, block)[:, : packed.arch.pes]
         blocks, row = [], 0
         for slots in layer.slots_used:  # of a pass: for each group its blocks
             groups = lanes[row : row + packed.groups * slots].reshape(packed.groups, slots, -1)

@@ -145,7 +145,7 @@ class Simulator:
         arrays = ("base", "room", "cycles", "states", "overflow", "counts", "columns", "masks")
         job = compiled.Job(
             memory=content.ctypes.data,
-            words=content.size,
+            words=content.size // self.packed.arch.port_lanes,
             input=self.map.input,
             weights=self.map.weights,
             logits=self.map.logits,
@@ -163,7 +163,7 @@ class Simulator:
             layers=len(self.packed.layers),
             groups=self.packed.groups,
             region=self.packed.region,
-            logit_count=results.logit_words.size,
+            logit_count=results.logit_words.size // self.packed.arch.port_lanes,
             trace=str(waves.path).encode() if waves else None,
             trace_first=waves.first if waves else 0,
             trace_last=waves.last if waves else 0,

@@ -28,7 +28,8 @@ One clock. Every signal is sampled at its rising edge.
   it was asked before; the accelerator is busy until it has heard nothing of it for {quiet} cycles.
   With longer gaps between these answers the host waits for the last of them before it starts. A
   request that was not taken is gone after `rst`, `ABORT`, a fault or a start.
-- **Memory** is of 64-bit words, and all addresses count words.
+- **Memory** is of words as wide as the port, and all addresses count words. The table's words have
+  64 bits; those of a wider memory hold several, the lowest bits first.
 
 ## A run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.apu import Apu
@@ -28,7 +29,7 @@ from evenspike_hw.rtl.watchdog import Watchdog
 
 
 class Accelerator(wiring.Component):
-    """Array, APU, collector, sequencer and one 64-bit memory port.
+    """Array, APU, collector, sequencer and one memory port of `Arch.port_bits`.
 
     bus, read: the registers (`evenspike_hw.rtl.registers`).
     request_valid, request_address, request_ready; response_valid, response: reads, answered in
@@ -56,10 +57,10 @@ class Accelerator(wiring.Component):
                 "request_address": Out(ADDRESS_BITS),
                 "request_ready": In(1),
                 "response_valid": In(1),
-                "response": In(WORD_BITS),
+                "response": In(arch.port_bits),
                 "write_valid": Out(1),
                 "write_address": Out(ADDRESS_BITS),
-                "write_data": Out(WORD_BITS),
+                "write_data": Out(arch.port_bits),
                 "write_ready": In(1),
                 "running": Out(1),
                 "number": Out(LAYER_BITS),
@@ -103,6 +104,9 @@ class Accelerator(wiring.Component):
         }.items():
             m.submodules[name] = ResetInserter(control.reset)(block)
 
+        # A word of the port brings `lanes` words of the table.
+        lane_bits = exact_log2(arch.port_lanes)
+        table_lane = control.fill_address[:lane_bits]
         overflow = array.accumulator_overflow.any() | array.membrane_overflow.any()
         m.d.comb += [
             registers.bus.eq(self.bus),
@@ -163,7 +167,7 @@ class Accelerator(wiring.Component):
             port.filled.eq(control.filled),
             port.fill.eq(control.begin_fill),
             port.fill_address.eq(registers.table),
-            port.fill_words.eq(registers.table_words),
+            port.fill_words.eq((registers.table_words + arch.port_lanes - 1) >> lane_bits),
             self.request_valid.eq(port.request.valid),
             self.request_address.eq(port.request.payload),
             port.request.ready.eq(self.request_ready),
@@ -173,10 +177,10 @@ class Accelerator(wiring.Component):
             port.table.eq(table.port),
             table.write.enable.eq(control.filling & port.word.valid),
             table.write.address.eq(control.fill_address),
-            table.write.data.eq(port.word.payload),
+            table.write.data.eq(port.word.payload.word_select(table_lane, WORD_BITS)),
             loader.word.valid.eq(port.word.valid & ~control.filling),
             loader.word.payload.eq(port.word.payload),
-            port.word.ready.eq(loader.word.ready | control.filling),
+            port.word.ready.eq(Mux(control.filling, control.word_done, loader.word.ready)),
             loader.prepare.eq(control.prepare),
             loader.free.eq(sequencer.free),
             table.loader_read.eq(loader.table_read),

@@ -14,7 +14,8 @@ from evenspike_hw.rtl.pe.pe import PE_LAYER, Pe
 class Array(wiring.Component):
     """`pes` PEs in lockstep at barriers and drains, on their own between them.
 
-    words, send_word, word_ready: the loader's word, to which PE, and which PEs can take one.
+    words, send_word, word_ready: the loader's words, to which PEs, and which can take one. PE n
+        gets that of lane n modulo the lanes.
     activation, send, full: the APU's broadcast, to which PEs, and whose FIFOs are full.
     loaded, worked, rounds: modulo 4, the least of all PEs, a register behind the PEs' own
         (docs/timing.md: "a register in the PE, a register behind the AND"). A PE is at most two
@@ -30,7 +31,7 @@ class Array(wiring.Component):
         pes = arch.pes
         super().__init__(
             {
-                "words": In(layouts.load_word),
+                "words": In(layouts.load_words),
                 "send_word": In(pes),
                 "word_ready": Out(pes),
                 "activation": In(layouts.activation),
@@ -67,7 +68,7 @@ class Array(wiring.Component):
         for number, pe in enumerate(pes):
             m.submodules[f"pe{number}"] = pe
             m.d.comb += [
-                pe.word.payload.eq(self.words),
+                pe.word.payload.eq(self.words[number % self.arch.port_lanes]),
                 pe.word.valid.eq(self.send_word[number]),
                 self.word_ready[number].eq(pe.word.ready),
                 pe.activation.payload.eq(self.activation),

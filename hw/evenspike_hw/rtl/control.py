@@ -9,7 +9,7 @@ from enum import IntEnum
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.faults import FAULT_BITS, Fault
@@ -42,7 +42,8 @@ class Control(wiring.Component):
     """Resets the blocks, lets them read what they start with, says `go`; stops and cleans up.
 
     start, fill: commands, in a cycle in which `busy` is low. abort: a command, in any cycle.
-    table_words: how many words the table gets. word_valid: one of them is there; it is taken.
+    table_words: how many words the table gets. word_valid: a word of the port is there, with one of
+        them in each lane. word_done: in the cycle of the last of its lanes that counts.
     pending: the memory owes answers, which an inference that was stopped leaves behind.
     answers: the memory gives an answer in this cycle.
     prepared: all blocks are. running: of the sequencer. written: all results are.
@@ -52,7 +53,8 @@ class Control(wiring.Component):
     reset: clears the registers of the core (the memories keep what they hold), for a cycle or for
         as long as answers are pending.
     clear: a row of all PEs' accumulators to be read and cleared.
-    prepare, go: pulses; `go` is cycle 0. filling, fill_address: words go to the table, and where.
+    prepare, go: pulses; `go` is cycle 0. filling, fill_address: words go to the table, one a cycle
+        where `word_valid` is high, and where; its low bits are the lane.
     filled: words that the table has. begin_fill: pulse. done: pulse; the inference is over.
     stopped: in the cycle in which it stops by itself, why; else 0.
 
@@ -71,6 +73,7 @@ class Control(wiring.Component):
                 "abort": In(1),
                 "table_words": In(FILL_BITS),
                 "word_valid": In(1),
+                "word_done": Out(1),
                 "pending": In(1),
                 "answers": In(1),
                 "prepared": In(1),
@@ -147,7 +150,12 @@ class Control(wiring.Component):
                 m.d.comb += self.begin_fill.eq((left != 0) & (found == 0))
                 m.d.sync += phase.eq(Phase.FILL)
             with m.Case(Phase.FILL):
-                m.d.comb += self.filling.eq(1)
+                lanes = self.arch.port_lanes
+                lane = self.fill_address[: exact_log2(lanes)]
+                m.d.comb += [
+                    self.filling.eq(1),
+                    self.word_done.eq((left <= 1) | (lane == lanes - 1)),
+                ]
                 with m.If(left == 0):
                     m.d.sync += phase.eq(Phase.IDLE)
                 with m.Elif(self.word_valid):

@@ -88,7 +88,8 @@ CHUNK = data.StructLayout(
         "biases": 1,
         "blocks": 9,
         "entry": ENTRY_BITS,
-        "reserved": WORD_BITS - ENTRY_BITS - LANE_BITS - 15,
+        "narrow": 1,
+        "reserved": WORD_BITS - ENTRY_BITS - LANE_BITS - 16,
         "segment": SEGMENT,
     }
 )
@@ -141,6 +142,7 @@ MEANING = {
         "biases": "1: the pass's last chunk, behind which its biases come",
         "blocks": "blocks of channels that it touches",
         "entry": "entry of spike memory where the first of them begins, of group 0",
+        "narrow": "1: its weights have 8 bits in the weight stream, not 16",
         "segment_log_stride": "log2 of the stride",
         "segment_offset_y": "row of the source that kernel row 0 of output row 0 reads",
         "segment_offset_x": "column of the source that kernel column 0 of output column 0 reads",
@@ -252,6 +254,7 @@ def _chunk(arch: Arch, layer: Descriptor, number: int) -> int:
             "biases": number == len(layer.chunks) - 1,
             "blocks": -(-end // arch.pes) - first,
             "entry": source.spike_base + first * source.height * source.width,
+            "narrow": source.weight_bits == 8,
             "segment": {
                 "log_stride": _log(source.stride),
                 "offset_y": source.offset[0],

@@ -8,11 +8,11 @@ from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.descriptor import LAYER
-from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS, WORD_BITS, Layouts
+from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS, Layouts
 
 
 class InputWriter(wiring.Component):
-    """`input_words` words of 64 bits make the masks of a position, lane 0 in the low bits.
+    """`input_words` words of the port make the masks of a position, lane 0 in the low bits.
 
     Counts `for group: for block: for row: for column` of a map (docs/timing.md, "Input").
 
@@ -32,7 +32,7 @@ class InputWriter(wiring.Component):
             {
                 "layer": In(LAYER),
                 "start": In(1),
-                "word": In(data.StructLayout({"valid": 1, "data": WORD_BITS})),
+                "word": In(data.StructLayout({"valid": 1, "data": arch.port_bits})),
                 "drains": Out(1),
                 "ends_layer": Out(1),
                 "place": Out(layouts.place),
@@ -43,7 +43,7 @@ class InputWriter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layer, count = self.layer, self.arch.input_words
-        words = [Signal(WORD_BITS, name=f"word{n}") for n in range(count)]
+        words = [Signal(self.arch.port_bits, name=f"word{n}") for n in range(count)]
         at = Signal(range(max(2, count)))
         last_word = Signal()
         m.d.comb += last_word.eq(at == count - 1)

@@ -30,10 +30,10 @@ MAP_BITS = MAP_MAX.bit_length()
 """Bits of the side of a map."""
 
 WORD_BITS = 64
-"""Bits of a word of the memory, and of the table."""
+"""Bits of a word of the table, and of a PE's word of the weight stream."""
 
 ADDRESS_BITS = 32
-"""Bits of an address of the memory, which counts words."""
+"""Bits of an address of the memory, which counts words of the port."""
 
 FILL_BITS = 17
 """Bits of the number of words of a table."""
@@ -356,6 +356,7 @@ class Layouts:
 
         kernel: code. log_slots: log2 of the layer's filters per PE and pass.
         lead: lane of the chunk's first channel. biases: the pass's last chunk, with the biases.
+        narrow: weights have 8 bits, each in the unit of its token.
         """
         return data.StructLayout(
             {
@@ -363,6 +364,7 @@ class Layouts:
                 "log_slots": 3,
                 "lead": self.lane_bits,
                 "biases": 1,
+                "narrow": 1,
                 "half": 1,
             }
         )
@@ -371,6 +373,11 @@ class Layouts:
     def load_word(self) -> data.StructLayout:
         """Four units for a PE; whether they are its first or its last of the chunk."""
         return data.StructLayout({"units": 64, "first": 1, "last": 1, "context": self.load_context})
+
+    @property
+    def load_words(self) -> data.ArrayLayout:
+        """A word for a PE in each lane of a port word."""
+        return data.ArrayLayout(self.load_word, self.arch.port_lanes)
 
     @property
     def table_line(self) -> data.StructLayout:

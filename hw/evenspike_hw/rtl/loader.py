@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-from amaranth.hdl import C, Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Array, C, Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
@@ -20,11 +20,8 @@ CONTEXTS = 2
 """Chunks whose table words are read ahead: at most two follow each other without waiting for a
 half of the scratchpad, and reading takes at most 4 cycles a chunk."""
 
-CONTEXT = ("kernel", "log_slots", "lead", "biases")
+CONTEXT = ("kernel", "log_slots", "lead", "biases", "narrow")
 """Fields of a chunk that the PEs need to unpack it."""
-
-COUNTS = WORD_BITS // COUNT_BITS
-"""Counts in a word."""
 
 
 class Step(IntEnum):
@@ -51,10 +48,11 @@ class Loader(wiring.Component):
     word: the stream. Taken in the cycle in which it is handed on, which it is in order:
         - the input's words always;
         - a chunk's first count word when its half of the scratchpad is free, the others at once;
-        - a PE's word when the PE is ready. PEs take turns, those without words left are passed by.
+        - a word for PEs when those of all its lanes are ready. The PEs of a lane take turns, those
+          without words left are passed by, and a lane without any waits for none.
         `ready` depends on registers and on `ready` of the PEs only.
     input: a word of the input's spikes, in the cycle in which it is taken.
-    words, send: a PE's word, likewise, and which PE it is for.
+    words, send: the lanes of a word for PEs, likewise, and which PEs they are for.
     ready: PEs whose holding register is free.
     free: pulse; the half that has been occupied for longer is free from the next cycle on.
     """
@@ -68,9 +66,9 @@ class Loader(wiring.Component):
                 "prepared": Out(1),
                 "table_read": Out(table_read(arch)),
                 "table": In(WORD_BITS),
-                "word": In(stream.Signature(WORD_BITS)),
-                "input": Out(data.StructLayout({"valid": 1, "data": WORD_BITS})),
-                "words": Out(self.layouts.load_word),
+                "word": In(stream.Signature(arch.port_bits)),
+                "input": Out(data.StructLayout({"valid": 1, "data": arch.port_bits})),
+                "words": Out(self.layouts.load_words),
                 "send": Out(arch.pes),
                 "ready": In(arch.pes),
                 "free": In(1),
@@ -152,14 +150,23 @@ class Loader(wiring.Component):
             m.d.sync += [step.eq(Step.LAYER), number.eq(0), self.prepared.eq(0)]
 
     def _hand_on(self, m: Module, contexts: Any, host: Signal) -> None:
-        """The words' way: whose turn it is, and whether it can take the word."""
-        pes = self.arch.pes
-        heads = -(-pes // COUNTS)
+        """The words' way: whose turn it is in each lane, and whether all can take theirs."""
+        arch = self.arch
+        pes, lanes, heads = arch.pes, arch.port_lanes, arch.count_words
         head = Signal(range(heads + 1))  # count words of the chunk so far
         half, oldest, occupied = Signal(), Signal(), Signal(2)
-        target = Signal(range(pes), reset_less=True)
         left = Signal(data.ArrayLayout(COUNT_BITS, pes), reset_less=True)
         begun = Signal(pes, reset_less=True)  # PEs that had a word of the chunk
+        counts_taken, words_taken = Signal(), Signal()
+        turns = [
+            self._lane(m, lane, contexts, half, left, begun, counts_taken, words_taken)
+            for lane in range(lanes)
+        ]
+        ready, ends = Signal(), Signal()
+        m.d.comb += [
+            ready.eq(Cat(may for may, _ in turns).all()),
+            ends.eq(Cat(last for _, last in turns).all()),
+        ]
 
         may, taken = Signal(), Signal()
         with m.If(host != 0):
@@ -169,55 +176,96 @@ class Loader(wiring.Component):
         with m.Elif(head != heads):
             m.d.comb += may.eq(1)
         with m.Else():
-            m.d.comb += may.eq(self.ready.bit_select(target, 1))
+            m.d.comb += may.eq(ready)
         m.d.comb += [
             self.word.ready.eq(may),
             taken.eq(may & self.word.valid),
             self.input.valid.eq(taken & (host != 0)),
             self.input.data.eq(self.word.payload),
-            self.words.units.eq(self.word.payload),
-            self.words.first.eq(~begun.bit_select(target, 1)),
-            self.words.last.eq(left[target] == 1),
-            self.words.context.half.eq(half),
+            counts_taken.eq(taken & (host == 0) & (head != heads)),
+            words_taken.eq(taken & (host == 0) & (head == heads)),
         ]
-        m.d.comb += [self.words.context[name].eq(contexts.payload[name]) for name in CONTEXT]
-
-        # PEs that have words left behind this one; of those behind the target the first is next,
-        # or the first of all.
-        remaining, behind, choice = Signal(pes), Signal(pes), Signal(pes)
-        following = Signal.like(target)
-        m.d.comb += choice.eq(Mux(behind != 0, behind, remaining))
-        for pe in range(pes):
-            m.d.comb += [
-                remaining[pe].eq(Mux(target == pe, left[pe] != 1, left[pe] != 0)),
-                behind[pe].eq(remaining[pe] & (target < pe)),
-            ]
-        for pe in reversed(range(pes)):
-            with m.If(choice[pe]):
-                m.d.comb += following.eq(pe)
 
         with m.If(self.free):
             m.d.sync += [occupied.bit_select(oldest, 1).eq(0), oldest.eq(~oldest)]
-        counts = data.View(data.ArrayLayout(COUNT_BITS, COUNTS), self.word.payload)
-        with m.If(taken):
-            with m.If(host != 0):
-                m.d.sync += host.eq(host - 1)
-            with m.Elif(head != heads):
-                m.d.sync += [head.eq(head + 1), target.eq(0), begun.eq(0)]
-                for pe in range(pes):
-                    with m.If(head == pe // COUNTS):
-                        m.d.sync += left[pe].eq(counts[pe % COUNTS])
-                with m.If(head == 0):
-                    m.d.sync += occupied.bit_select(half, 1).eq(1)
-            with m.Else():
-                m.d.comb += self.send.bit_select(target, 1).eq(1)
-                m.d.sync += [
-                    left[target].eq(left[target] - 1),
-                    begun.bit_select(target, 1).eq(1),
-                    target.eq(following),
-                ]
-                with m.If(remaining == 0):
-                    m.d.comb += contexts.ready.eq(1)
-                    m.d.sync += [head.eq(0), half.eq(~half)]
+        counts = data.View(data.ArrayLayout(COUNT_BITS, arch.port_bits // COUNT_BITS),
+                           self.word.payload)  # fmt: skip
+        with m.If(taken & (host != 0)):
+            m.d.sync += host.eq(host - 1)
+        with m.If(counts_taken):
+            m.d.sync += [head.eq(head + 1), begun.eq(0)]
+            for pe in range(pes):
+                with m.If(head == pe // len(counts)):
+                    m.d.sync += left[pe].eq(counts[pe % len(counts)])
+            with m.If(head == 0):
+                m.d.sync += occupied.bit_select(half, 1).eq(1)
+        with m.If(words_taken & ends):
+            m.d.comb += contexts.ready.eq(1)
+            m.d.sync += [head.eq(0), half.eq(~half)]
         with m.If(self.prepare):
             m.d.sync += [host.eq(0), head.eq(0), half.eq(0), oldest.eq(0), occupied.eq(0)]
+
+    def _lane(
+        self,
+        m: Module,
+        lane: int,
+        contexts: Any,
+        half: Signal,
+        left: Any,
+        begun: Signal,
+        counts_taken: Signal,
+        words_taken: Signal,
+    ) -> tuple[Signal, Signal]:
+        """The turn of a lane's PEs. Returns whether its word can be taken, and whether it is the
+        lane's last, or none is left.
+        """
+        lanes = self.arch.port_lanes
+        members = range(lane, self.arch.pes, lanes)
+        own = [left[pe] for pe in members]
+        target = Signal(range(len(own)), reset_less=True, name=f"target{lane}")
+        following = Signal.like(target, name=f"following{lane}")
+        begun_own = Cat(begun[pe] for pe in members)
+        ready = Cat(self.ready[pe] for pe in members)
+        word = self.words[lane]
+        # One of them: with several PEs in the lane the counts are those of its turn.
+        mine = Signal(COUNT_BITS, name=f"mine{lane}")
+        m.d.comb += mine.eq(Array(own)[target])
+        some, may, last = (Signal(name=f"{n}{lane}") for n in ("some", "may", "last"))
+        m.d.comb += [
+            # Where others have words left, the target has one: only then the lane is done.
+            some.eq(mine != 0),
+            may.eq(~some | ready.bit_select(target, 1)),
+            word.units.eq(self.word.payload[WORD_BITS * lane : WORD_BITS * (lane + 1)]),
+            word.first.eq(~begun_own.bit_select(target, 1)),
+            word.last.eq(mine == 1),
+            word.context.half.eq(half),
+        ]
+        m.d.comb += [word.context[name].eq(contexts.payload[name]) for name in CONTEXT]
+
+        # PEs that have words left behind this one; of those behind the target the first is next,
+        # or the first of all.
+        remaining, behind, choice = (
+            Signal(len(own), name=f"{n}{lane}") for n in ("remaining", "behind", "choice")
+        )
+        m.d.comb += [
+            choice.eq(Mux(behind != 0, behind, remaining)),
+            following.eq(target),
+            last.eq(remaining == 0),
+        ]
+        for at, count in enumerate(own):
+            m.d.comb += [
+                remaining[at].eq(Mux(target == at, count[1:] != 0, count != 0)),
+                behind[at].eq(remaining[at] & (target < at)),
+            ]
+        for at in reversed(range(len(own))):
+            with m.If(choice[at]):
+                m.d.comb += following.eq(at)
+        for at, pe in enumerate(members):
+            with m.If(words_taken & some & (target == at)):
+                m.d.comb += self.send[pe].eq(1)
+                m.d.sync += [left[pe].eq(left[pe] - 1), begun[pe].eq(1)]
+        with m.If(counts_taken):
+            m.d.sync += target.eq(0)
+        with m.If(words_taken):
+            m.d.sync += target.eq(following)
+        return may, last

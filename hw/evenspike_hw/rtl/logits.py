@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.fifo import Fifo
-from evenspike_hw.rtl.layouts import ADDRESS_BITS, LOGIT_BITS, WORD_BITS
+from evenspike_hw.rtl.layouts import ADDRESS_BITS, LOGIT_BITS
 
 
 def blocks_under_way(arch: Arch) -> int:
@@ -22,13 +22,13 @@ def blocks_under_way(arch: Arch) -> int:
 
 
 class LogitWriter(wiring.Component):
-    """Writes the logits of a block in 64-bit words (docs/timing.md, "Last layer").
+    """Writes the logits of a block in words of the port (docs/timing.md, "Last layer").
 
     start: the next block is written from `base` on, each further one behind the one before.
     claim: a block will come; only while there is `room`, a register. over: every block that was
         claimed has been written; a register.
     valid, logits: a block, one logit a lane. write: a word, which stays until it is taken; lane 0
-        is the low half of the first. ready: the memory takes it in this cycle.
+        is in the low bits of the first. ready: the memory takes it in this cycle.
 
     A block in cycle c is written in c + 1 ... c + n, n = `Arch.logit_words`, if the memory is
     ready; else its words wait in a FIFO with room for `blocks_under_way`. A block comes every n
@@ -38,7 +38,8 @@ class LogitWriter(wiring.Component):
 
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
-        write = data.StructLayout({"enable": 1, "address": ADDRESS_BITS, "data": WORD_BITS})
+        fields = {"enable": 1, "address": ADDRESS_BITS, "data": arch.port_bits}
+        write = data.StructLayout(fields)
         super().__init__(
             {
                 "start": In(1),
@@ -55,25 +56,26 @@ class LogitWriter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        words, most = self.arch.logit_words, blocks_under_way(self.arch)
-        m.submodules.fifo = fifo = Fifo(WORD_BITS, most * words)
-        shift = Signal(words * WORD_BITS)
+        words, width = self.arch.logit_words, self.arch.port_bits
+        most = blocks_under_way(self.arch)
+        m.submodules.fifo = fifo = Fifo(width, most * words)
+        shift = Signal(words * width)
         left = Signal(range(words + 1))  # words of the block; the next is the lowest of `shift`
         comes, taken = Signal(), Signal()
         m.d.comb += [
             comes.eq(left != 0),
             self.write.enable.eq(fifo.r.valid | comes),
-            self.write.data.eq(Mux(fifo.r.valid, fifo.r.payload, shift[:WORD_BITS])),
+            self.write.data.eq(Mux(fifo.r.valid, fifo.r.payload, shift[:width])),
             taken.eq(self.write.enable & self.ready),
             fifo.r.ready.eq(self.ready),
             # There is room: the block was claimed.
             fifo.w.valid.eq(comes & (fifo.r.valid | ~self.ready)),
-            fifo.w.payload.eq(shift[:WORD_BITS]),
+            fifo.w.payload.eq(shift[:width]),
         ]
         with m.If(self.valid):
             m.d.sync += [shift.eq(self.logits), left.eq(words)]
         with m.Elif(comes):
-            m.d.sync += [shift.eq(shift >> WORD_BITS), left.eq(left - 1)]
+            m.d.sync += [shift.eq(shift >> width), left.eq(left - 1)]
         with m.If(self.start):
             m.d.sync += self.write.address.eq(self.base)
         with m.Elif(taken):

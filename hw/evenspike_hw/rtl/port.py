@@ -58,15 +58,15 @@ class MemoryPort(wiring.Component):
                 "fill_words": In(FILL_BITS),
                 "request": Out(stream.Signature(ADDRESS_BITS)),
                 "response_valid": In(1),
-                "response": In(WORD_BITS),
-                "word": Out(stream.Signature(WORD_BITS)),
+                "response": In(arch.port_bits),
+                "word": Out(stream.Signature(arch.port_bits)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         depth = self.arch.stream_depth
-        m.submodules.fifo = fifo = Fifo(WORD_BITS, depth)
+        m.submodules.fifo = fifo = Fifo(self.arch.port_bits, depth)
         wiring.connect(m, fifo.r, wiring.flipped(self.word))
         credits_ = Signal(range(depth + 1), init=depth, name="credits")
         taken, returned = Signal(), Signal()

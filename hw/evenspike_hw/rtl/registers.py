@@ -50,7 +50,7 @@ MEANING = {
     Register.FAULT: "read only: why it has stopped, a code of `Fault`",
     Register.WATCHDOG: "log2 of the cycles without any event after which it stops; 0: never",
 }
-"""In words. Addresses of the memory count 64-bit words."""
+"""In words. Addresses of the memory count words of the port."""
 
 CONTROL = {
     "START": (0, "starts an inference"),

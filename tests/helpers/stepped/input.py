@@ -31,7 +31,7 @@ def input_words(
     packed: Packed, spikes: npt.NDArray[np.unsignedinteger[Any]], order: Sequence[Place]
 ) -> Iterator[int]:
     """The input's part of the stream: the masks of `pes` lanes a position, low lane first."""
-    steps = packed.arch.timesteps
+    steps, width = packed.arch.timesteps, packed.arch.port_bits
     for place in order:
         word = 0
         for lane, number in enumerate(packed.layers[0].blocks[place.block].tolist()):
@@ -39,8 +39,8 @@ def input_words(
                 mask = int(spikes[number, place.row, place.column]) >> place.group * steps
                 word |= (mask & (1 << steps) - 1) << steps * lane
         for _ in range(packed.arch.input_words):
-            yield word & (1 << 64) - 1
-            word >>= 64
+            yield word & (1 << width) - 1
+            word >>= width
 
 
 class Input:
@@ -62,9 +62,10 @@ class Input:
         """The position whose masks are at the collector in this cycle."""
         if self.block.q is None:
             return None
-        steps = self.machine.arch.timesteps
-        bits = sum(word << 64 * n for n, word in enumerate(self.block.q))
-        lanes = range(self.machine.arch.pes)
+        arch = self.machine.arch
+        steps = arch.timesteps
+        bits = sum(word << arch.port_bits * n for n, word in enumerate(self.block.q))
+        lanes = range(arch.pes)
         masks = tuple(bits >> steps * lane & (1 << steps) - 1 for lane in lanes)
         return self.order[self.at.q], masks
 

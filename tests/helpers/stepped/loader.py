@@ -47,18 +47,23 @@ class Word:
 
 
 class Loader:
-    """Hands the words of the stream on: to the input, to the counts, to the PEs in turn."""
+    """Hands the words of the stream on: to the input, to the counts, to the PEs in turn.
+
+    Lane n of a port word is for PEs n, n + lanes, ...; each lane has a turn of its own.
+    """
 
     def __init__(self, machine: Machine, input_words: int) -> None:
         self.machine = machine
         clock, arch = machine.clock, machine.arch
-        self.heads = -(-arch.pes // 8)
+        self.bytes = arch.port_bits // 8
+        self.lanes = self.bytes // 8
+        self.heads = -(-arch.pes // self.bytes)
         self.input = Reg(clock, input_words)
         self.load = Reg(clock, 0)
         self.head = Reg(clock, 0)
         self.counts: Reg[tuple[int, ...]] = Reg(clock, ())
         self.left: Reg[tuple[int, ...]] = Reg(clock, ())
-        self.target = Reg(clock, 0)
+        self.targets: Reg[tuple[int, ...]] = Reg(clock, ())
         self.occupied = (Reg(clock, False), Reg(clock, False))
 
     def takes(self) -> bool:
@@ -72,7 +77,8 @@ class Loader:
             return not self.occupied[machine.plan.loads[self.load.q].half].q
         if self.head.q < self.heads:
             return True
-        return machine.pes[self.target.q].unpacker.hold.q is None
+        wanted = [pe for pe in self.targets.q if self.left.q[pe]]
+        return all(machine.pes[pe].unpacker.ready() for pe in wanted)
 
     def step(self) -> None:
         freed = self.machine.sequencer.frees()
@@ -93,25 +99,29 @@ class Loader:
     def _count(self, word: int) -> None:
         if self.head.q == 0:
             self.occupied[self.machine.plan.loads[self.load.q].half].set(True)
-        counts = (() if self.head.q == 0 else self.counts.q) + tuple(word.to_bytes(8, "little"))
+        part = tuple(word.to_bytes(self.bytes, "little"))
+        counts = (() if self.head.q == 0 else self.counts.q) + part
         counts = counts[: self.machine.arch.pes]
         self.counts.set(counts)
         self.left.set(counts)
-        self.target.set(0)  # every PE has a word: at least the number of its tokens
+        # Every PE has a word: at least the number of its tokens.
+        self.targets.set(tuple(range(self.lanes)))
         self.head.set(self.head.q + 1)
 
     def _hand_on(self, word: int) -> None:
-        pe = self.target.q
-        left = list(self.left.q)
-        first, last = left[pe] == self.counts.q[pe], left[pe] == 1
+        left, targets = list(self.left.q), list(self.targets.q)
         load = self.machine.plan.loads[self.load.q]
-        self.machine.pes[pe].unpacker.hold.set(Word(word, load, first, last))
-        left[pe] -= 1
+        for lane, pe in enumerate(targets):
+            if not left[pe]:
+                continue
+            first, last = left[pe] == self.counts.q[pe], left[pe] == 1
+            bits = word >> 64 * lane & (1 << 64) - 1
+            self.machine.pes[pe].unpacker.give(Word(bits, load, first, last))
+            left[pe] -= 1
+            turn = [n % len(left) for n in range(pe + self.lanes, pe + 1 + len(left), self.lanes)]
+            targets[lane] = next((n for n in turn if left[n]), pe)
         self.left.set(tuple(left))
-        turn = [n % len(left) for n in range(pe + 1, pe + 1 + len(left))]
-        following = next((n for n in turn if left[n]), None)
-        if following is None:
+        self.targets.set(tuple(targets))
+        if not any(left):
             self.load.set(self.load.q + 1)
             self.head.set(0)
-        else:
-            self.target.set(following)

@@ -20,6 +20,11 @@ class Load:
     half: int
     last: bool
 
+    @property
+    def narrow(self) -> bool:
+        """Weights have 8 bits, beside their token."""
+        return self.layer.segments[self.segment].weight_bits == 8
+
 
 @dataclass(frozen=True)
 class Round:
@@ -82,6 +87,13 @@ class Schedule:
     words: list[int]
 
 
+def joined(packed: Packed, address: int, size: int) -> list[int]:
+    """Words of the port out of the weight stream, whatever their width."""
+    lanes = packed.arch.port_bits // 64
+    parts = packed.stream[address * lanes : (address + size) * lanes].reshape(-1, lanes).tolist()
+    return [sum(part << 64 * n for n, part in enumerate(row)) for row in parts]
+
+
 def tiles(layer: Descriptor) -> Iterator[tuple[int, int, int, int]]:
     for y in range(0, layer.size[0], layer.tile[0]):
         for x in range(0, layer.size[1], layer.tile[1]):
@@ -100,7 +112,7 @@ def schedule(packed: Packed) -> Schedule:
             for turn, (tile, group) in enumerate(turns):
                 ends_pass = turn == len(turns) - 1
                 if turn == 0 or not resident:
-                    plan.words += packed.stream[address : address + size].tolist()
+                    plan.words += joined(packed, address, size)
                 for position, (segment, start, end) in enumerate(layer.chunks):
                     last = position == len(layer.chunks) - 1
                     if turn == 0 or not resident:

@@ -51,13 +51,31 @@ class Unpacker:
         clock = machine.clock
         self.banks = banks
         self.hold: Reg[Word | None] = Reg(clock, None)
+        self.given, self.done = Reg(clock, 0), Reg(clock, 0)  # words
         self.state = Reg(clock, Unpacking())
         self.presence = (Reg(clock, 0), Reg(clock, 0))
         self.bias_base = (Reg(clock, 0), Reg(clock, 0))
         self.unpacked = Reg(clock, 0)
 
+    def word(self) -> Word | None:
+        """Wire: the word that is unpacked in this cycle."""
+        return None if self.given.q == self.done.q else self.hold.q
+
+    def ready(self) -> bool:
+        """Wire: a word can be taken in this cycle."""
+        word = self.word()
+        if word is None:
+            return True
+        # Each unit of 8-bit weights takes a cycle, so that the last of a word is known to be.
+        return word.load.narrow and self.state.q.at == 3 and not word.last
+
+    def give(self, word: Word) -> None:
+        """The loader hands a word on in this cycle."""
+        self.hold.set(word)
+        self.given.set(self.given.q + 1)
+
     def step(self) -> None:
-        word, old = self.hold.q, self.state.q
+        word, old = self.word(), self.state.q
         if word is None and not old.flush:
             return
         new = replace(old)
@@ -75,7 +93,10 @@ class Unpacker:
         assert new.load is not None
         pid_bits = PID_BITS[new.load.layer.segments[new.load.segment].kernel]
         skip = (1 << pid_bits) - 1
-        if new.tokens and new.tokens[0] & skip == skip:
+        if new.load.narrow:
+            self._unit(word.bits >> 16 * new.at & 0xFFFF, new, pid_bits)
+            new.at += 1
+        elif new.tokens and new.tokens[0] & skip == skip:
             new.kernel += ((new.tokens[0] >> pid_bits) + 1) << (TOKEN_BITS - pid_bits)
             new.tokens = new.tokens[1:]
         else:
@@ -83,34 +104,29 @@ class Unpacker:
             new.at += 1
         if new.at == 4 and not (new.tokens and new.tokens[0] & skip == skip):
             new.at = 0
-            self.hold.set(None)
+            self.done.set(self.done.q + 1)
             if word.last:
                 self.unpacked.set(self.unpacked.q + 1)
 
     def _unit(self, unit: int, new: Unpacking, pid_bits: int) -> None:
         assert new.load is not None
-        half, slots = new.load.half, new.load.layer.slots
+        half = new.load.half
         if not new.counted:
             new.counted, new.left = True, unit
-            new.biases = 2 * slots if new.load.last else 0
+            new.biases = 2 * new.load.layer.slots if new.load.last else 0
             self.presence[half].set(0)
             self.bias_base[half].set(0)
         elif new.tokens:
             token, new.tokens = new.tokens[0], new.tokens[1:]
-            new.kernel += token >> pid_bits
-            if new.kernel != new.opened:
-                if new.opened >= 0:
-                    self._close(new)
-                new.opened, new.wsp, new.kernel_weight = new.kernel, 0, new.weights
-            new.wsp |= 1 << (token & ((1 << pid_bits) - 1))
-            self.banks.write_weight(half, new.weights, unit - (unit >> 15 << 16))
-            new.weights += 1
-            channel = new.kernel // slots
-            self.presence[half].set(self.presence[half].q | 1 << channel)
-            self.bias_base[half].set(new.weights)
-            # The header of the last kernel follows in the cycle after: the bank has one port, and
-            # may be taking the header of the kernel before.
-            new.flush = not (new.left or new.tokens)
+            self._weigh(token, unit - (unit >> 15 << 16), new, pid_bits)
+        elif new.left and new.load.narrow:
+            new.left -= 1
+            token, byte = unit & 0xFF, unit >> 8
+            gap_bits, skip = TOKEN_BITS - pid_bits, (1 << pid_bits) - 1
+            if token & skip == skip:
+                new.kernel += ((byte << gap_bits) + (token >> pid_bits) + 1) << gap_bits
+            else:
+                self._weigh(token, byte - (byte >> 7 << 8), new, pid_bits)
         elif new.left:
             new.tokens = (unit & 0xFF, unit >> 8)[: new.left]
             new.left -= len(new.tokens)
@@ -119,6 +135,25 @@ class Unpacker:
             new.weights += 1
             new.biases -= 1
         # Anything else is the padding of the last word.
+
+    def _weigh(self, token: int, weight: int, new: Unpacking, pid_bits: int) -> None:
+        """Write a weight, and open its kernel if that is another one."""
+        assert new.load is not None
+        half = new.load.half
+        new.kernel += token >> pid_bits
+        if new.kernel != new.opened:
+            if new.opened >= 0:
+                self._close(new)
+            new.opened, new.wsp, new.kernel_weight = new.kernel, 0, new.weights
+        new.wsp |= 1 << (token & ((1 << pid_bits) - 1))
+        self.banks.write_weight(half, new.weights, weight)
+        new.weights += 1
+        channel = new.kernel // new.load.layer.slots
+        self.presence[half].set(self.presence[half].q | 1 << channel)
+        self.bias_base[half].set(new.weights)
+        # The header of the last kernel follows in the cycle after: the bank has one port, and
+        # may be taking the header of the kernel before.
+        new.flush = not (new.left or new.tokens)
 
     def _close(self, new: Unpacking) -> None:
         """Write the open kernel's header, and its channel's line of the table and the filter."""

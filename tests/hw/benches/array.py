@@ -14,6 +14,7 @@ from tests.helpers.machine import SMALL, Core, NetworkRig, Packet, Pauses, loud_
 
 component = Array
 ARCH = replace(SMALL, pes=2, chunk_blocks=4)
+VARIANTS = {"port128": replace(SMALL, pes=4, chunk_blocks=2, port_bits=128)}
 CORNERS = ("reset in the middle of a layer",)  # of the helper
 LATENCY = 10
 """Cycles from a marker that is sent to an idle PE to the PE's own count of it."""
@@ -29,10 +30,11 @@ class Rig(NetworkRig):
 
     async def cycle(self, core: Core) -> None:
         bench, pes = self.bench, range(self.bench.arch.pes)
-        word, item = core.word(), core.broadcast()
+        (words, taken), item = core.words(), core.broadcast()
+        words = words if taken else {}
         given = {
-            "send_word": 0 if word is None or not word[2] else 1 << word[0],
-            "words": self.random("words") if word is None or not word[2] else word[1],
+            "send_word": sum(1 << pe for pe in words),
+            "words": self.lanes(words),
             "send": 0 if item is None or not item[2] else sum(1 << pe for pe in item[0]),
             "activation": self.random("activation") if item is None or not item[2] else item[1],
         }
@@ -42,6 +44,14 @@ class Rig(NetworkRig):
         self.done += (given["send_word"] | given["send"] << len(pes)).bit_count()
         self._corners(core, each, given)
         core.step()
+
+    def lanes(self, words: dict[int, int]) -> int:
+        """The lanes of a port word; noise in those that nobody gets."""
+        lanes = self.bench.arch.port_lanes
+        width = self.bench.inputs["words"].width // lanes
+        found = {pe % lanes: word for pe, word in words.items()}
+        rest = [found.get(n, self.bench.random.getrandbits(width)) for n in range(lanes)]
+        return sum(word << width * n for n, word in enumerate(rest))
 
     def random(self, name: str) -> int:
         return self.bench.random.getrandbits(self.bench.inputs[name].width)
@@ -81,6 +91,7 @@ class Rig(NetworkRig):
         differ = {name: len({pe[name] for pe in each}) > 1 for name in each[0]}
         carried = {machine.drain.carried(pe) for pe in range(len(each))}
         cover("word and broadcast in one cycle", given["send_word"] and given["send"])
+        cover("words to two PEs", given["send_word"].bit_count() == 2 or machine.loader.lanes == 1)
         cover("broadcast to all PEs", given["send"] == every)
         cover("broadcast to some PEs", given["send"] not in (0, every))
         cover("some FIFOs full", any(full) and not all(full))

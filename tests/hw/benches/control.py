@@ -14,6 +14,7 @@ component = Control
 ARCH = Arch(pes=4, table_words=1 << 16, accumulators=64, memory_latency=20)
 VARIANTS = {
     "small-table": Arch(pes=4, table_words=100, accumulators=16, memory_latency=1),
+    "port256": Arch(pes=4, table_words=100, port_bits=256, accumulators=16, memory_latency=1),
 }
 """In the first the memory's latency says how long it is quiet, in the second the accumulators."""
 QUIET = ("watches", "reset", "clear", "prepare", "go", "begin_fill", "filling", "done", "stopped")
@@ -44,6 +45,7 @@ class Model:
         self.bench, self.cover = bench, bench.cover
         self.addresses = (1 << bench.outputs["fill_address"].width) - 1
         self.filled = 0
+        self.lanes = bench.arch.port_lanes
         self.tells(self.clean())
 
     @property
@@ -175,17 +177,22 @@ class Model:
         row = 0
         while True:
             drive = yield None
-            yield {"filling": 1, "watches": 1}
+            done = left <= 1 or self.filled % self.lanes == self.lanes - 1
+            yield {"filling": 1, "watches": 1, "word_done": int(done)}
             if not left:
                 self.fills = False
                 return (yield None)
             row = row + 1 if drive["word_valid"] else 0
             self.cover("words in two cycles in a row", row == 2)
             if drive["word_valid"]:
+                self.cover("table ends inside a port word", self._inside(left))
                 left -= 1
                 self.filled += 1
             elif self.filled:
                 self.cover("gap between words of the table")
+
+    def _inside(self, left: int) -> bool:
+        return self.lanes == 1 or (left == 1 and self.filled % self.lanes != self.lanes - 1)
 
 
 class Rig:

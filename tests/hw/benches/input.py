@@ -16,6 +16,7 @@ ARCH = Arch(pes=4)  # a word, most of it empty
 VARIANTS = {
     "one-pe": Arch(pes=1, timesteps=1),
     "many-pes": Arch(pes=32, timesteps=5),  # three words, the last one half full
+    "port128": Arch(pes=32, timesteps=5, port_bits=128),  # two words
 }
 
 
@@ -78,7 +79,7 @@ class Rig:
 
     async def cycle(self, word: int | None) -> None:
         bench = self.bench
-        data = bench.bits(64) if word is None else word
+        data = bench.bits(bench.arch.port_bits) if word is None else word
         drive = {"valid": int(word is not None), "data": data}
         out = await bench.cycle(word=drive, start=0)
         ends = False
@@ -101,7 +102,7 @@ class Rig:
         bench.cover("gap in a position", self.count == 1 or (self.words and word is None))
 
     def _masks(self, words: list[int]) -> list[int]:
-        bits = sum(value << 64 * n for n, value in enumerate(words))
+        bits = sum(value << self.bench.arch.port_bits * n for n, value in enumerate(words))
         times = self.bench.arch.timesteps
         lanes = [bits >> times * lane for lane in range(self.bench.arch.pes)]
         return [lane & (1 << times) - 1 for lane in lanes]
@@ -122,7 +123,9 @@ class Rig:
         while total:
             sends = self.bench.chance(busy)
             total -= sends
-            await self.cycle(self.bench.random.getrandbits(64) if sends else None)
+            await self.cycle(
+                self.bench.random.getrandbits(self.bench.arch.port_bits) if sends else None
+            )
         for _ in range(3):
             await self.cycle(None)
         assert self.over
@@ -137,7 +140,8 @@ async def latency(bench: Bench) -> None:
     drains, entries, ends = [], [], []
     for now in range(7 * count + 1):
         valid = int(now < 6 * count)
-        out = await bench.cycle(word={"valid": valid, "data": (1 << 64) - 1}, start=0)
+        ones = (1 << bench.arch.port_bits) - 1
+        out = await bench.cycle(word={"valid": valid, "data": ones}, start=0)
         if out["drains"]:
             drains.append(now)
             entries.append(bench.fields("place", out["place"])["entry"])
@@ -153,13 +157,13 @@ async def latency(bench: Bench) -> None:
 async def single_bits(bench: Bench) -> None:
     """Each bit of each word alone, and each bit alone missing."""
     made = Rig(bench)
-    count = made.count
-    for inverted in (0, (1 << 64 * count) - 1):
+    count, width = made.count, bench.arch.port_bits
+    for inverted in (0, (1 << width * count) - 1):
         await made.begin(input_layer(bench, passes=64, groups=count))
-        for bit in range(64 * count):
+        for bit in range(width * count):
             bits = (1 << bit) ^ inverted
             for n in range(count):
-                await made.cycle(bits >> 64 * n & (1 << 64) - 1)
+                await made.cycle(bits >> width * n & (1 << width) - 1)
 
 
 @test
@@ -196,7 +200,7 @@ async def start_at_any_time(bench: Bench) -> None:
     for words in range(8):
         await made.begin(input_layer(bench, width=3, height=2, passes=2, groups=2))
         for _ in range(words * made.count):
-            await made.cycle(bench.random.getrandbits(64))
+            await made.cycle(bench.random.getrandbits(bench.arch.port_bits))
         await made.cycle(None)
         bench.cover("start in the middle of a map", not made.over)
         await made.run(input_layer(bench))
@@ -209,7 +213,7 @@ async def reset(bench: Bench) -> None:
         made = Rig(bench)
         await made.begin(input_layer(bench, width=4, height=4))
         for _ in range(words):
-            await made.cycle(bench.random.getrandbits(64))
+            await made.cycle(bench.random.getrandbits(bench.arch.port_bits))
         bench.cover("reset in a map")
         await bench.cycle(word={"valid": 0})
         await bench.reset()

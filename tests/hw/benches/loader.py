@@ -7,6 +7,7 @@ from typing import Any
 
 from evenspike_core.arch import CHUNK_WORDS, Arch
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER, LAYER_WORDS
+from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.loader import Loader
 from tests.helpers.driver import Bench, pack, test, unpack
 
@@ -15,7 +16,12 @@ ARCH = Arch(pes=16, table_words=128)
 VARIANTS = {
     "one-pe": Arch(pes=1, table_words=128),
     "two-pes": Arch(pes=2, table_words=128),
+    "port128": Arch(pes=8, table_words=128, port_bits=128),
+    "port256": Arch(pes=4, table_words=128, port_bits=256),
 }
+CONTEXT = ("kernel", "log_slots", "biases", "narrow")
+"""Fields of a chunk's table words that go to the PEs as they are."""
+
 PREPARING = 15
 """Cycles from `prepare` to `prepared` at most."""
 
@@ -62,11 +68,13 @@ class Model:
 
     def __init__(self, arch: Arch) -> None:
         self.pes = arch.pes
-        self.heads = -(-arch.pes // 8)
+        self.lanes, self.bytes = arch.port_bits // 64, arch.port_bits // 8
+        self.heads = -(-arch.pes // self.bytes)
         self.forget()
 
     def forget(self) -> None:
-        self.host = self.head = self.half = self.target = 0
+        self.host = self.head = self.half = 0
+        self.targets: list[int] = []  # of each lane
         self.context: dict[str, int] | None = None
         self.contexts: Iterator[dict[str, int]] = iter(())
         self.left: list[int] = []
@@ -86,7 +94,12 @@ class Model:
             return False
         if self.head == 0:
             return self.half not in self.occupied
-        return self.head < self.heads or bool(ready >> self.target & 1)
+        return self.head < self.heads or all(ready >> pe & 1 for pe in self.wanted)
+
+    @property
+    def wanted(self) -> list[int]:
+        """PEs that get a lane of the word."""
+        return [pe for pe in self.targets if self.left[pe]]
 
     def outputs(self, drive: dict[str, int]) -> dict[str, Any]:
         may = self.may(drive["ready"])
@@ -99,18 +112,19 @@ class Model:
                 del expected["input"]
         elif taken and self.head == self.heads:
             assert self.context is not None
-            expected["send"] = 1 << self.target
-            left = self.left[self.target]
-            context = {name: self.context[name] for name in ("kernel", "log_slots", "biases")}
+            expected["send"] = sum(1 << pe for pe in self.wanted)
+            context = {name: self.context[name] for name in CONTEXT}
             context |= {"half": self.half, "lead": self.context["lead"] % self.pes}
             if self.pes == 1:
                 del context["lead"]
-            expected["words"] = {
-                "units": word,
-                "first": left == self.counts[self.target],
-                "last": left == 1,
-                "context": context,
-            }
+            for pe in self.wanted:
+                lane, left = pe % self.lanes, self.left[pe]
+                expected[f"lane{lane}"] = {
+                    "units": word >> 64 * lane & (1 << 64) - 1,
+                    "first": left == self.counts[pe],
+                    "last": left == 1,
+                    "context": context,
+                }
         return expected
 
     def step(self, drive: dict[str, int]) -> bool:
@@ -126,19 +140,21 @@ class Model:
             if self.head == 0:
                 self.occupied.append(self.half)
                 self.counts = []
-            self.counts += drive["word__payload"].to_bytes(8, "little")
+            self.counts += drive["word__payload"].to_bytes(self.bytes, "little")
             self.head += 1
             self.left = self.counts = self.counts[: self.pes]
-            self.target = 0
+            self.targets = list(range(self.lanes))
         else:
-            self.left = [n - (pe == self.target) for pe, n in enumerate(self.left)]
-            turn = [(self.target + 1 + n) % self.pes for n in range(self.pes)]
-            following = next((pe for pe in turn if self.left[pe]), None)
-            if following is None:
+            wanted = self.wanted
+            self.left = [n - (pe in wanted) for pe, n in enumerate(self.left)]
+            for pe in wanted:
+                turn = [(pe + n) % self.pes for n in range(self.lanes, self.pes + 1, self.lanes)]
+                left = [other for other in turn if self.left[other]]
+                self.targets[pe % self.lanes] = left[0] if left else pe
+            if not any(self.left):
                 self.head, self.half = 0, 1 - self.half
                 self.context = next(self.contexts, None)
                 return True
-            self.target = following
         return False
 
 
@@ -151,6 +167,7 @@ class Rig:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
+        self.width = bench.arch.port_bits
         self.model = Model(bench.arch)
         self.table = [0] * ARCH.table_words
         self.walk: Iterator[tuple[int, bool]] = iter(())
@@ -160,17 +177,18 @@ class Rig:
         self.long = False  # chunks of hundreds of words for each PE
         self.word: int | None = None  # offered
         self.coming: list[int] = []  # counts of the chunk whose count words are offered
+        self.shallow = bench.arch.pes // bench.arch.port_lanes > UNPACK
         self.resting = [0] * bench.arch.pes  # cycles until the PE is ready
         self.finished = 0  # chunks that have ended and still occupy their half
         self.prepared = self.preparing = False
         self.words = self.chunks = 0
 
     def styles(self) -> None:
-        random, pes = self.bench.random, self.bench.arch.pes
+        random = self.bench.random
         self.gap, self.busy, self.kept = (random.choice((0.0, 0.0, 0.3, 0.9)) for _ in range(3))
         self.kept = random.choice((self.kept, 0.99))
         # With fewer PEs a chunk would pass faster than its words can be unpacked.
-        self.unpack = random.choice((0, UNPACK)) if pes > UNPACK else UNPACK
+        self.unpack = random.choice((0, UNPACK)) if self.shallow else UNPACK
 
     def counts(self) -> list[int]:
         """Words for each PE, and junk behind them."""
@@ -187,16 +205,17 @@ class Rig:
         elif style == "rest":
             counts[random.randrange(pes)] = random.choice((9, 20, 127))
         bench.cover("255 words", 255 in counts)
-        return counts + [random.getrandbits(8) for _ in range(-pes % 8)]
+        return counts + [random.getrandbits(8) for _ in range(-pes % self.model.bytes)]
 
     def offer(self) -> int:
         """The next word of the stream."""
         model = self.model
         if model.host or model.head == model.heads:
-            return self.bench.bits(64)
+            return self.bench.bits(self.width)
         if model.head == 0:
             self.coming = self.counts()
-        return int.from_bytes(self.coming[8 * model.head : 8 * model.head + 8], "little")
+        at = model.bytes * model.head
+        return int.from_bytes(self.coming[at : at + model.bytes], "little")
 
     async def cycle(self, prepare: int = 0, free: int | None = None) -> dict[str, int]:
         bench, model = self.bench, self.model
@@ -208,7 +227,7 @@ class Rig:
         drive = {
             "prepare": prepare,
             "word__valid": int(self.word is not None),
-            "word__payload": bench.bits(64) if self.word is None else self.word,
+            "word__payload": bench.bits(self.width) if self.word is None else self.word,
             "free": free,
             "ready": ready,
             "table": self.read,
@@ -219,13 +238,24 @@ class Rig:
             del expected["word__ready"]  # no word is there
         else:
             expected["prepared"] = int(self.prepared)
+        lanes = {name: expected.pop(name) for name in list(expected) if name.startswith("lane")}
         bench.check(found, expected)
+        self._lanes(found["words"], lanes)
         if "input" not in expected:
             assert not found["input"] & 1, f"cycle {bench.now}: a word of the input"
         self._table(found["table_read"])
         self._corners(drive, expected)
         self._after(drive, expected)
         return found
+
+    def _lanes(self, words: int, expected: dict[str, Any]) -> None:
+        size = self.bench.outputs["words"].width // self.model.lanes
+        layout = Layouts(self.bench.arch).load_word
+        for name, fields in expected.items():
+            got = words >> size * int(name.removeprefix("lane")) & (1 << size) - 1
+            assert got == pack(layout, fields), (
+                f"cycle {self.bench.now - 1}: {name} is {unpack(layout, got)}, expected {fields}"
+            )
 
     def _table(self, read: int) -> None:
         if read & 1:
@@ -267,13 +297,18 @@ class Rig:
 
     def _turn(self) -> None:
         model, cover = self.model, self.bench.cover
-        behind, left = model.left[model.target + 1 :], model.left[model.target]
+        first = model.targets[0]
+        own = model.left[:: model.lanes]
+        behind, left = own[first // model.lanes + 1 :], model.left[first]
         cover(
             "turn goes from the last PE to the first",
-            model.target == model.pes - 1 and sum(model.left) > 1,
+            first // model.lanes == len(own) - 1 and sum(own) > 1,
         )
-        cover("PE without words left is passed by", 0 in behind or model.pes == 1)
+        cover("PE without words left is passed by", 0 in behind or len(own) == 1)
         cover("one PE has the rest", sum(model.left) == left > 1)
+        wanted = len(model.wanted)
+        cover("lane without words left", wanted < model.lanes or model.lanes == 1)
+        cover("words for all lanes", wanted == model.lanes)
 
     async def prepare(self, network: Network) -> None:
         """The network's first word may come."""
@@ -300,7 +335,7 @@ class Rig:
             await self.cycle()
         if self.model.context is None:
             for _ in range(12):
-                self.word = self.bench.bits(64)  # of nobody
+                self.word = self.bench.bits(self.width)  # of nobody
                 await self.cycle()
             self.bench.cover("nothing after the last layer")
             assert next(self.walk, None) is None
@@ -329,7 +364,7 @@ async def idle(bench: Bench) -> None:
     """After the reset nothing is read or taken, before a `prepare`."""
     made = Rig(bench)
     for _ in range(20):
-        made.word = bench.bits(64)
+        made.word = bench.bits(made.width)
         await made.cycle()
 
 
@@ -348,11 +383,11 @@ async def throughput(bench: Bench) -> None:
     made = Rig(bench)
     made.unpack, pes = 0, bench.arch.pes
     await made.prepare(Network(bench, 20, [(1, 1), (1, 1)]))
-    for _ in range(20 + 2 * (made.model.heads + pes)):
+    for _ in range(20 + 2 * (made.model.heads + pes // made.model.lanes)):
         taken = made.words
         if made.model.head == 0 and not made.model.host:
-            ones = [1] * pes + [0] * (-pes % 8)
-            made.word = int.from_bytes(bytes(ones[:8]), "little")
+            ones = [1] * pes + [0] * (-pes % made.model.bytes)
+            made.word = int.from_bytes(bytes(ones[: made.model.bytes]), "little")
             made.coming = ones
         await made.cycle()
         assert made.words == taken + 1
@@ -363,7 +398,7 @@ async def throughput(bench: Bench) -> None:
 async def long_chunks(bench: Bench) -> None:
     """Every bit of the counts of words."""
     made = Rig(bench)
-    made.unpack = 0 if bench.arch.pes > UNPACK else UNPACK
+    made.unpack = 0 if made.shallow else UNPACK
     made.long = True
     await made.play(Network(bench, 1, [(2, 1)]))
 

@@ -12,6 +12,7 @@ from tests.helpers.driver import Bench, test
 component = LogitWriter
 ARCH = Arch(pes=4)
 VARIANTS = {f"pes{n}": Arch(pes=n) for n in (1, 16)}
+VARIANTS |= {"port128": Arch(pes=16, port_bits=128), "port256": Arch(pes=4, port_bits=256)}
 
 LANE = (1 << LOGIT_BITS) - 1
 
@@ -85,9 +86,10 @@ class Model:
             self.address = base
         if block is not None:
             self.blocks += 1
-            lanes = lanes + [0] * (len(lanes) % 2)
-            pairs = zip(lanes[::2], lanes[1::2], strict=True)
-            self.words.extend(low | high << LOGIT_BITS for low, high in pairs)
+            each = bench.arch.port_bits // LOGIT_BITS
+            for at in range(0, len(lanes), each):
+                part = lanes[at : at + each]
+                self.words.append(sum(one << LOGIT_BITS * n for n, one in enumerate(part)))
             self.coming = bench.arch.logit_words
         return found
 

@@ -73,15 +73,14 @@ class Rig(NetworkRig):
 
     def _word(self, core: Core, number: int) -> int | None:
         """A word stays valid until it is taken, so it is only offered early if nothing pauses."""
-        word = core.word()
-        if word is None or word[0] != number:
-            return None
-        if word[2]:
-            return word[1]
+        words, taken = core.words()
+        word = words.get(number)
+        if word is None or taken:
+            return word
         if core.machine.pauses.words:
             return None
         self.bench.cover("word offered to a busy unpacker")
-        return word[1]
+        return word
 
     def _activation(self, core: Core, number: int) -> int | None:
         """Likewise; another PE that is full holds up the broadcast to this one."""

@@ -14,7 +14,10 @@ from tests.helpers.driver import Bench, pack, test, unpack
 
 component = MemoryPort
 ARCH = Arch(pes=4, stream_depth=7, table_words=64)
-VARIANTS = {"one-credit": Arch(pes=4, stream_depth=1, table_words=64)}
+VARIANTS = {
+    "one-credit": Arch(pes=4, stream_depth=1, table_words=64),
+    "port128": Arch(pes=4, stream_depth=7, table_words=64, port_bits=128),
+}
 WORD = (1 << 32) - 1
 CORNERS = ("fault: REPEATS", "fault: PASSES")
 STABLE = ("input", "weights", "pass_base", "fill_address", "fill_words")
@@ -147,7 +150,7 @@ class Rig:
             and not bench.chance(self.memory_slow)
         )
         drive["response_valid"] = int(comes)
-        drive["response"] = bench.bits(64)
+        drive["response"] = bench.bits(bench.arch.port_bits)
         if comes:
             self.under_way.popleft()
         drive["request__ready"] = int(not bench.chance(self.memory_busy))

@@ -55,6 +55,7 @@ class Chunk:
     biases: bool
     half: int
     words: list[int] = field(default_factory=list)
+    narrow: bool = False
 
     @property
     def context(self) -> dict[str, int]:
@@ -63,11 +64,13 @@ class Chunk:
             "log_slots": self.log_slots,
             "lead": self.lead,
             "biases": int(self.biases),
+            "narrow": int(self.narrow),
             "half": self.half,
         }
 
     def load(self) -> stepped.Load:
-        segment, slots = SimpleNamespace(kernel=self.side), 1 << self.log_slots
+        bits = 8 if self.narrow else 16
+        segment, slots = SimpleNamespace(kernel=self.side, weight_bits=bits), 1 << self.log_slots
         layer = cast(Descriptor, SimpleNamespace(segments=(segment,), slots=slots))
         return stepped.Load(layer, 0, self.half, self.biases)
 
@@ -89,6 +92,7 @@ def random_chunk(bench: Bench, half: int, style: Style | None = None) -> Chunk:
         random.choice((0, random.randrange(arch.pes))),
         bench.chance(0.4),
         half,
+        narrow=bench.chance(0.5),
     )
     slots = 1 << chunk.log_slots
     room = arch.weight_words - 2 * slots * chunk.biases
@@ -99,9 +103,13 @@ def random_chunk(bench: Bench, half: int, style: Style | None = None) -> Chunk:
             random.choice((0, 1, 2, random.randrange(20), random.randrange(60), room)),
         )
     positions = list(random_positions(bench, chunk, style, room))
-    tokens = list(tokens_of(bench, chunk.side, positions))
     biases = [bench.bits(16) for _ in range(2 * slots * chunk.biases)]
-    chunk.words = words_of(bench, tokens, biases, len(tokens))
+    if chunk.narrow:
+        units = list(narrow_units(bench, chunk.side, positions))
+        chunk.words = packed_units(bench, [len(units), *units, *biases])
+    else:
+        tokens = list(tokens_of(bench, chunk.side, positions))
+        chunk.words = words_of(bench, tokens, biases, len(tokens))
     return chunk
 
 
@@ -144,6 +152,22 @@ def tokens_of(
         at = kernel
 
 
+def narrow_units(bench: Bench, side: int, positions: list[tuple[int, int]]) -> Iterator[int]:
+    """The units of 8-bit weights. Unlike `pack`, skips are not always the longest."""
+    pid_bits = PID_BITS[side]
+    gap_bits, at = TOKEN_BITS - pid_bits, 0
+    for kernel, pid in positions:
+        gap = kernel - at
+        while gap >> gap_bits:
+            leap = min(gap >> gap_bits, 1 << gap_bits + 8)
+            leap = leap if bench.chance(0.7) else bench.random.randrange(1, leap + 1)
+            token = (leap - 1) % (1 << gap_bits) << pid_bits | (1 << pid_bits) - 1
+            yield (leap - 1) >> gap_bits << 8 | token
+            gap -= leap << gap_bits
+        yield bench.bits(8) << 8 | gap << pid_bits | pid
+        at = kernel
+
+
 def words_of(
     bench: Bench, tokens: list[tuple[int, bool]], biases: list[int], count: int
 ) -> list[int]:
@@ -154,8 +178,12 @@ def words_of(
         high = pair[1][0] if len(pair) == 2 else bench.bits(TOKEN_BITS)
         units.append(pair[0][0] | high << TOKEN_BITS)
         units += [bench.bits(16) for _, skip in pair if not skip]
-    units += biases
-    units += [bench.bits(16) for _ in range(-len(units) % 4)]
+    return packed_units(bench, units + biases)
+
+
+def packed_units(bench: Bench, units: list[int]) -> list[int]:
+    """Words of four units, padded with what does not count."""
+    units = units + [bench.bits(16) for _ in range(-len(units) % 4)]
     return [
         sum(unit << 16 * n for n, unit in enumerate(units[at : at + 4]))
         for at in range(0, len(units), 4)
@@ -226,6 +254,7 @@ class Model:
         self.free = 0
         self.memory = Memory(bench)
         self.spans: list[int] = []  # cycles that each word was held
+        self.takes: list[int] = []  # cycles in which a word was taken
         self.noise = bench.inputs["word__payload"].width
         self.enables = {name: bench.bits_of(name, {"enable": 1}) for name in self.WRITES}
         self.enables["presence_write"] |= bench.bits_of("presence_write", {"clear": 1})
@@ -234,7 +263,7 @@ class Model:
 
     @property
     def busy(self) -> bool:
-        return self.unpacker.hold.q is not None or self.unpacker.state.q.flush
+        return self.unpacker.word() is not None or self.unpacker.state.q.flush
 
     async def send(self, chunk: Chunk, stall: float = 0.0) -> None:
         for number, word in enumerate(chunk.words):
@@ -248,7 +277,7 @@ class Model:
                 await self.cycle(None, chunk)
                 self.bench.cover(
                     "no word for some cycles inside a chunk",
-                    number and self.unpacker.hold.q is None,
+                    number and self.unpacker.word() is None,
                 )
             while not await self.cycle(payload, chunk):
                 pass
@@ -265,7 +294,7 @@ class Model:
             word__valid=word is not None,
             word__payload=bench.bits(self.noise) if word is None else word,
         )
-        ready = unpacker.hold.q is None
+        ready, held = unpacker.ready(), unpacker.word() is not None
         before = unpacker.state.q
         self.writes.found.clear()
         unpacker.step()
@@ -285,16 +314,18 @@ class Model:
             self._check_write(name, found[name])
         self.memory.take(self.writes.found)
         self._cover(before, word is not None)
-        if not found["word__ready"]:
+        if held:
             self.spans[-1] += 1
+        bench.cover("word taken with the last unit of the one before", held and ready and word)
         taken = word is not None and ready
         if taken:
             assert word is not None
             assert chunk is not None
             self.chunk = chunk
             first, last = bool(word["first"]), bool(word["last"])
-            unpacker.hold.set(stepped.Word(word["units"], chunk.load(), first, last))
+            unpacker.give(stepped.Word(word["units"], chunk.load(), first, last))
             self.spans.append(0)
+            self.takes.append(bench.now)
         self.clock.tick()
         return taken
 
@@ -343,7 +374,7 @@ class Model:
 
     def _cover(self, before: stepped.Unpacking, offered: bool) -> None:
         unpacker, chunk, wrote = self.unpacker, self.chunk, self.writes.found
-        cover, holds = self.bench.cover, unpacker.hold.q is not None
+        cover, holds = self.bench.cover, unpacker.word() is not None
         after = unpacker.state._next if unpacker.state._set else before
         self.blocked = self.blocked + 1 if offered and holds else 0
         cover("word waits for the one before", self.blocked > 3)
@@ -362,10 +393,14 @@ class Model:
     ) -> None:
         cover, wrote = self.bench.cover, self.writes.found
         skip = (1 << PID_BITS[chunk.side]) - 1
-        word = self.unpacker.hold.q
+        word = self.unpacker.word()
         starts = holds and word is not None and word.first and before.at == 0
-        skips = holds and not starts and bool(before.tokens) and before.tokens[0] & skip == skip
-        weighs = holds and not starts and not skips and bool(before.tokens)
+        tokens, byte = before.tokens, 0
+        if word is not None and chunk.narrow and before.left:
+            unit = word.bits >> 16 * before.at
+            tokens, byte = (unit & 0xFF,), unit >> 8 & 0xFF
+        skips = holds and not starts and bool(tokens) and tokens[0] & skip == skip
+        weighs = holds and not starts and not skips and bool(tokens)
         closes, flushes = "header_write" in wrote, before.flush
         opens = weighs and (after.kernel != before.opened)
         units = HEADER_UNITS[chunk.side]
@@ -388,6 +423,8 @@ class Model:
         cover("chunk of one word", starts and word is not None and word.last)
         cover("odd number of tokens", starts and after.left % 2 == 1)
         cover("padding", holds and padding)
+        if chunk.narrow:
+            self._narrow_events(byte, weighs=weighs, skips=skips)
         cover("skip token", skips)
         cover(
             "two skip tokens in a row", skips and len(before.tokens) == 2 and self.held_skip(after)
@@ -428,6 +465,15 @@ class Model:
             "header bank full with headers of each size",
             {("headers", HEADER_UNITS[n]) for n in self.sides} <= self.memory.seen,
         )
+
+    def _narrow_events(self, byte: int, *, weighs: bool, skips: bool) -> None:
+        cover = self.bench.cover
+        cover("skip between 8-bit weights", skips and not byte)
+        cover("skip that counts on in the weight's byte", skips and byte)
+        cover("8-bit weight below zero", weighs and byte >> 7)
+        cover("8-bit weight above zero", weighs and byte and not byte >> 7)
+        biased = "weight_write" in self.writes.found and not weighs
+        cover("half a bias behind 8-bit weights", biased)
 
     def held_skip(self, after: stepped.Unpacking) -> bool:
         assert self.chunk is not None
@@ -525,6 +571,19 @@ async def a_word_takes_a_cycle_a_unit_and_a_skip_token(bench: Bench) -> None:
 
 
 @test
+async def words_of_8_bit_weights_follow_each_other_without_a_gap(bench: Bench) -> None:
+    """A word in every fourth cycle, skips or not; behind the chunk one cycle is free."""
+    model = Model(bench)
+    for half in (0, 1, 0):
+        units = [bench.bits(8) << 8 | 0x10 | n % 8 for n in range(18)]
+        units[5] = 0x000F  # a skip of 16 kernels
+        chunk = Chunk(3, 1, 0, False, half, packed_units(bench, [len(units), *units]), narrow=True)
+        await model.send(chunk)
+    assert [b - a for a, b in pairwise(model.takes)] == [4, 4, 4, 4, 5] * 2 + [4] * 4
+    await model.finish()
+
+
+@test
 async def a_chunk_cut_short_leaves_nothing_behind(bench: Bench) -> None:
     model = Model(bench)
     for shift in range(11):
@@ -609,9 +668,11 @@ def packed_chunks(arch: Arch, seed: int) -> Iterator[tuple[list[list[int]], Chun
     for layer in packed.layers[1:]:
         for number, (address, _) in enumerate(layer.passes):
             for position, loaded in enumerate(load_pass(packed, layer, number)):
-                streams, address = split_chunk(packed.stream, address, arch.pes)
+                streams, address = split_chunk(packed.stream, address, arch)
                 kernel = layer.segments[loaded.segment].kernel
                 log_slots = layer.slots.bit_length() - 1
                 last = position == len(layer.chunks) - 1
-                chunk = Chunk(kernel, log_slots, loaded.start % arch.pes, last, 0)
+                narrow = layer.segments[loaded.segment].weight_bits == 8
+                lead = loaded.start % arch.pes
+                chunk = Chunk(kernel, log_slots, lead, last, 0, narrow=narrow)
                 yield [stream.tolist() for stream in streams], chunk, loaded

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -34,15 +36,18 @@ class Tokens(wiring.Component):
 
     word: four units for this PE; the context is the same in all words of a chunk.
     context: of the chunk; stable up to the cycle behind its last unit.
-    unit: the one that is processed in this cycle; of the following at most one:
+    unit: the one that is processed in this cycle, as the weight bank takes it; of the following at
+        most one:
     counts: it is the chunk's first, the number of its tokens.
     weighs: it is the weight at position `pid` of kernel `kernel` (counted from the one that line 0
         of the channel table begins with). opens: the kernel's first; ends: the chunk's last.
     biases: it is half a bias.
     completes: this cycle is the last of the chunk's last word.
 
-    A word taken in cycle c is processed in c + 1 ... c + k, where k is 4, one for each unit, plus
-    the skip tokens met on the way; `word.ready` is a register, high again in c + k + 1.
+    A word taken in cycle c is processed in c + 1 ... c + k. With weights of 16 bits k is 4, one for
+    each unit, plus the skip tokens met on the way, and `word.ready` is high again in c + k + 1.
+    With weights of 8 bits k is 4, and `word.ready` is high in c + 4 already, but after the chunk's
+    last word. It depends on registers alone.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -64,78 +69,108 @@ class Tokens(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, platform: object) -> Module:  # noqa: PLR0915  (one decoder)
         """A cycle with a word processes a unit, or a skip token if one is the head of the pair. A
         word stays until the skip tokens behind its last unit are done, so none begins with one.
+        Narrow weights are in the unit of their token, and no pair is ever held.
         """
         m = Module()
         hold = Signal(self.layouts.load_word)
-        full = Signal()
+        full, narrow, raw = Signal(), Signal(), Signal(UNIT_BITS)
         units, next_units = Signal(range(WORD_UNITS + 1)), Signal(range(WORD_UNITS + 1))
         skips, next_skips = Signal(), Signal()
         m.d.comb += [
-            self.word.ready.eq(~full),
+            narrow.eq(hold.context.narrow),
+            # Behind the chunk's last word the context is needed for a cycle more.
+            self.word.ready.eq(~full | (narrow & (units == WORD_UNITS - 1) & ~hold.last)),
             self.context.eq(hold.context),
-            self.unit.eq(hold.units.word_select(units[:2], UNIT_BITS)),
+            raw.eq(hold.units.word_select(units[:2], UNIT_BITS)),
+            self.unit.eq(raw),
             next_units.eq(units + ~skips),
         ]
-        with m.If(~full):
+        with m.If(narrow & self.weighs):
+            m.d.comb += self.unit.eq(raw[TOKEN_BITS:].as_signed())
+        with m.If(self.word.ready):
             m.d.sync += full.eq(self.word.valid)
             with m.If(self.word.valid):
                 m.d.sync += hold.eq(self.word.payload)
         with m.Elif((next_units == WORD_UNITS) & ~next_skips):
-            m.d.sync += [units.eq(0), full.eq(0)]
-            m.d.comb += self.completes.eq(hold.last)
-        with m.Else():
+            m.d.sync += full.eq(0)
+        with m.If(full):
             m.d.sync += units.eq(next_units)
+            with m.If((next_units == WORD_UNITS) & ~next_skips):
+                m.d.sync += units.eq(0)
+                m.d.comb += self.completes.eq(hold.last)
 
         # The tokens of a pair that are still to come, the head first; `left`: of later pairs.
         pair, next_pair = Signal(2 * TOKEN_BITS), Signal(2 * TOKEN_BITS)
         tokens, next_tokens = Signal(range(3)), Signal(range(3))
         left, biases = Signal(TOKENS_BITS), Signal(range(2 * self.arch.slots + 1))
-        m.d.comb += [next_pair.eq(pair), next_tokens.eq(tokens)]
-        with m.If(skips | self.weighs):
+        leaps, head, is_skip = Signal(), Signal(TOKEN_BITS), Signal()
+        m.d.comb += [
+            next_pair.eq(pair),
+            next_tokens.eq(tokens),
+            head.eq(Mux(narrow, raw[:TOKEN_BITS], pair[:TOKEN_BITS])),
+        ]
+        with m.If(skips | (self.weighs & ~narrow)):
             m.d.comb += [next_pair.eq(pair >> TOKEN_BITS), next_tokens.eq(tokens - 1)]
         with m.Elif(self.counts):
             m.d.comb += next_tokens.eq(0)
         with m.If(full & ~skips):
             with m.If(hold.first & (units == 0)):
                 m.d.comb += self.counts.eq(1)
-                m.d.sync += left.eq(self.unit)
+                m.d.sync += left.eq(raw)
                 m.d.sync += biases.eq(Mux(hold.context.biases, 2 << hold.context.log_slots, 0))
             with m.Elif(tokens != 0):
                 m.d.comb += self.weighs.eq(1)
+            with m.Elif((left != 0) & narrow):
+                m.d.comb += [self.weighs.eq(~is_skip), leaps.eq(is_skip)]
+                m.d.sync += left.eq(left - 1)
             with m.Elif(left != 0):
-                m.d.comb += [next_pair.eq(self.unit), next_tokens.eq(Mux(left == 1, 1, 2))]
+                m.d.comb += [next_pair.eq(raw), next_tokens.eq(Mux(left == 1, 1, 2))]
                 m.d.sync += left.eq(left - next_tokens)
             with m.Elif(biases != 0):
                 m.d.comb += self.biases.eq(1)
                 m.d.sync += biases.eq(biases - 1)
-        m.d.sync += [pair.eq(next_pair), tokens.eq(next_tokens), skips.eq(next_skips)]
-        m.d.comb += self.ends.eq(self.weighs & (left == 0) & (next_tokens == 0))
-
-        # The kernel counter. `moved`: it is not at the open kernel, or none is open yet.
-        gap, leap = Signal(TOKEN_BITS), Signal.like(self.kernel)
-        kernel, moved = Signal.like(self.kernel), Signal()
         with m.Switch(hold.context.kernel):
+            for code, side in enumerate(self.layouts.sides):
+                with m.Case(code):
+                    m.d.comb += [
+                        is_skip.eq(head[: PID_BITS[side]].all()),
+                        next_skips.eq((next_tokens != 0) & next_pair[: PID_BITS[side]].all()),
+                    ]
+        m.d.sync += [pair.eq(next_pair), tokens.eq(next_tokens), skips.eq(next_skips)]
+        m.d.comb += self.ends.eq(self.weighs & (left == narrow) & (next_tokens == 0))
+
+        far = Mux(narrow, raw[TOKEN_BITS:], 0)
+        self._count_kernels(m, hold.context, skips | leaps, head, far)
+        return m
+
+    def _count_kernels(self, m: Module, context: Any, skips: Any, head: Any, far: Any) -> None:
+        """The kernel counter. skips, head: this cycle's token is a skip, and it. far: what a skip
+        counts in the place of a narrow weight.
+        """
+        gap, leap = Signal(TOKEN_BITS), Signal.like(self.kernel)
+        # `moved`: it is not at the open kernel, or none is open yet.
+        kernel, moved = Signal.like(self.kernel), Signal()
+        with m.Switch(context.kernel):
             for code, side in enumerate(self.layouts.sides):
                 pid_bits = PID_BITS[side]
                 with m.Case(code):
+                    gap_bits = TOKEN_BITS - pid_bits
                     m.d.comb += [
-                        self.pid.eq(pair[:pid_bits]),
-                        gap.eq(pair[pid_bits:TOKEN_BITS]),
-                        leap.eq((gap + 1) << (TOKEN_BITS - pid_bits)),
-                        next_skips.eq((next_tokens != 0) & next_pair[:pid_bits].all()),
+                        self.pid.eq(head[:pid_bits]),
+                        gap.eq(head[pid_bits:]),
+                        leap.eq((Cat(gap[:gap_bits], far) + 1) << gap_bits),
                     ]
         m.d.comb += [
             self.kernel.eq(kernel + Mux(skips, leap, gap)),
             self.opens.eq(self.weighs & (moved | (gap != 0))),
         ]
         with m.If(self.counts):
-            m.d.sync += [kernel.eq(hold.context.lead << hold.context.log_slots), moved.eq(1)]
+            m.d.sync += [kernel.eq(context.lead << context.log_slots), moved.eq(1)]
         with m.Elif(skips | self.weighs):
             m.d.sync += [kernel.eq(self.kernel), moved.eq(skips)]
-        return m
 
 
 class Unpacker(wiring.Component):

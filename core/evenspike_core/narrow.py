@@ -1,12 +1,13 @@
 """Narrow: a Program's weights rounded to 8 bits in the layers whose spikes that leaves as they are.
 
-A layer's weights, biases, threshold and reset are multiplied by one number, which changes no spike,
-and rounded, which changes few. The number is searched: at the largest that saturates no weight the
-others have few bits, where one weight is far larger than they.
+A layer's weights, biases, threshold and reset are halved some times, which changes no spike, and
+rounded, which changes few. How often is searched: where one weight is far larger than the others,
+these keep more bits if it saturates.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,8 +27,10 @@ LIMIT = 0.01
 JUDGED = 10
 """Images on whose spikes the layers are judged."""
 
-FACTORS = (1.0, 1.1, 1.25, 1.5, 1.75, 2.0)
-"""Scales that are tried, in those at which the largest weight is 127; beyond 1 weights saturate."""
+TRIED = 3
+"""Numbers of halvings that are tried: the one with which the largest weight fits, and the ones
+below it, with which weights saturate.
+"""
 
 _HIGH = 127
 
@@ -40,8 +43,8 @@ class NarrowedLayer:
     """What became of a layer.
 
     bits: of its weights in the stream. wrong, either: spikes that differ, and bits in which the
-    layer fires before or after, at the best scale; 0 of one whose weights have fitted before. lost:
-    living weights that this rounds to zero. scale: what it is multiplied by, 1 where it stays.
+    layer fires before or after, with 8 bits; 0 of one whose weights have fitted before. lost:
+    living weights that 8 bits round to zero. halved: how many times it was; 0 where it stays.
     """
 
     name: str
@@ -49,7 +52,7 @@ class NarrowedLayer:
     wrong: int = 0
     either: int = 0
     lost: int = 0
-    scale: float = 1.0
+    halved: int = 0
 
     @property
     def different(self) -> float:
@@ -92,13 +95,15 @@ def narrow(
     images: Sequence[Pixels] | Pixels,
     labels: npt.NDArray[np.int64] | None = None,
     limit: float = LIMIT,
+    keep_living: bool = False,
     progress: Progress = silent,
 ) -> Narrowed:
     """Round a Program's weights to 8 bits, layer by layer, where at most `limit` of the spikes differ.
 
     Each layer is judged on the Program's own spikes of the layers before, of the first `JUDGED`
-    images. With labels, layers with most that differs go back to what they were until no fewer
-    images are right.
+    images; one that never spikes on them stays as it is. With labels, the layers with most that
+    differs go back to what they were until no fewer images are right. With `keep_living` a weight
+    that would round to zero becomes 1 or -1, so that a balanced network stays balanced.
 
     Raises EvenspikeError without images, and for a limit that is no share.
     """
@@ -114,7 +119,7 @@ def narrow(
     layers, rows = list(program.layers), []
     for index in range(1, len(layers) - 1):
         progress("layers", index, len(layers))
-        rows.append(_layer(program, index, judged, limit, layers))
+        rows.append(_layer(program, index, judged, limit, layers, keep_living=keep_living))
     classes = np.array([one.prediction for one in before])
     while True:
         found = replace(program, layers=tuple(layers))
@@ -122,13 +127,13 @@ def narrow(
         right = None
         if labels is not None:
             right = int((classes == labels).sum()), int((after == labels).sum())
-        kept = [row for row in rows if row.scale != 1.0]
+        kept = [row for row in rows if row.halved]
         if right is None or right[1] >= right[0] or not kept:
             break
         worst = max(kept, key=lambda row: row.different)
         at = rows.index(worst)
         layers[at + 1] = program.layers[at + 1]
-        rows[at] = replace(worst, bits=16, scale=1.0)
+        rows[at] = replace(worst, bits=16, halved=0)
     changed = int((after != classes).sum())
     return Narrowed(found, tuple(rows), len(images), changed, right)
 
@@ -139,6 +144,8 @@ def _layer(
     judged: Sequence[tuple[Masks, ...]],
     limit: float,
     layers: list[Layer],
+    *,
+    keep_living: bool,
 ) -> NarrowedLayer:
     """Put the best rounding of a layer into `layers` if it is good enough."""
     layer = program.layers[index]
@@ -146,9 +153,9 @@ def _layer(
     if bits == 8:
         return NarrowedLayer(layer.name, 8)
     best: tuple[NarrowedLayer, Layer] | None = None
-    for factor in FACTORS:
-        scale = factor * _HIGH / max(_largest(layer), 1)
-        candidate = _rounded(layer, scale)
+    fits = math.ceil(math.log2(_largest(layer) / _HIGH))
+    for halved in range(fits, max(0, fits - TRIED), -1):
+        candidate = _rounded(layer, halved, keep_living=keep_living)
         changed = _with(program, index, candidate)
         if changed is None:
             continue
@@ -160,13 +167,13 @@ def _layer(
             wrong += int(np.bitwise_count(fired ^ masks[index]).sum())
             either += int(np.bitwise_count(fired | masks[index]).sum())
         lost = layer.nnz - candidate.nnz
-        row = NarrowedLayer(layer.name, 8, wrong, either, lost, scale)
+        row = NarrowedLayer(layer.name, 8, wrong, either, lost, halved)
         if best is None or row.different < best[0].different:
             best = row, candidate
-    if best is None:
+    if best is None or not best[0].either:
         return NarrowedLayer(layer.name, bits)
     if best[0].different > limit:
-        return replace(best[0], bits=bits, scale=1.0)
+        return replace(best[0], bits=bits, halved=0)
     layers[index] = best[1]
     return best[0]
 
@@ -175,20 +182,24 @@ def _largest(layer: Layer) -> int:
     return max(int(np.abs(s.weights.astype(np.int32)).max()) for s in layer.segments)
 
 
-def _rounded(layer: Layer, scale: float) -> Layer:
-    """The layer times a number, rounded half to even; weights saturate at 127 and -127."""
-    segments = tuple(
-        replace(one, weights=np.clip(np.rint(one.weights * scale), -_HIGH, _HIGH).astype(np.int16))
-        for one in layer.segments
-    )
-    threshold = max(1, round(layer.threshold * scale))
-    reset = round(layer.reset * scale)
+def _rounded(layer: Layer, halved: int, *, keep_living: bool) -> Layer:
+    """The layer halved, rounded half to even; weights saturate at 127 and -127."""
+    segments = []
+    for one in layer.segments:
+        weights = np.clip(np.rint(np.ldexp(one.weights, -halved)), -_HIGH, _HIGH).astype(np.int16)
+        if keep_living:
+            weights = np.where(weights == 0, np.sign(one.weights), weights)
+        segments.append(replace(one, weights=weights))
+    threshold = max(1, round(math.ldexp(layer.threshold, -halved)))
+    reset = round(math.ldexp(layer.reset, -halved))
     if layer.reset == layer.threshold:
         reset = threshold
     elif layer.reset == round(layer.leak * layer.threshold / LEAK_ONE):
         reset = round(layer.leak * threshold / LEAK_ONE)
-    bias = np.rint(layer.bias * scale).astype(np.int32)
-    return replace(layer, segments=segments, bias=bias, threshold=threshold, reset=reset)
+    bias = np.rint(np.ldexp(layer.bias, -halved)).astype(np.int32)
+    return replace(
+        layer, segments=tuple(segments), bias=bias, threshold=threshold, reset=reset
+    )
 
 
 def _with(program: Program, index: int, layer: Layer) -> Program | None:

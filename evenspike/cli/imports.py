@@ -40,6 +40,13 @@ def options(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="percent of a layer's spikes that may differ (1); 100 takes anything",
     )
+    parser.add_argument(
+        "--weight-bits",
+        type=int,
+        default=16,
+        choices=(8, 16),
+        help="of the weight stream: 8 where a layer then still keeps the limit (16)",
+    )
     parser.add_argument("--name", help="of the Program; the class's without one")
     parser.add_argument("--out", type=Path, default=Path("build/import"), help="folder or file")
     parser.set_defaults(extras="train")
@@ -63,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         weights=arguments.weights,
         seed=arguments.seed,
         limit=None if arguments.limit is None else arguments.limit / 100,
+        weight_bits=arguments.weight_bits,
     )
     file = found.save(arguments.out)
     console = terminal.console()

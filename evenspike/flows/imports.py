@@ -16,6 +16,7 @@ from evenspike.flows.images import SHIPPED, Images, check_numbers, examples, ima
 from evenspike.flows.models import check_name
 from evenspike_core import files
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import WEIGHT_BITS
 from evenspike_core.program import PIXEL_MAX, Coding, Program, Readout
 from evenspike_train.export.card import import_card
 from evenspike_train.export.programs import to_program
@@ -79,6 +80,7 @@ def import_network(
     weights: Mapping[str, Any] | str | Path | None = None,
     seed: int = 0,
     limit: float | None = None,
+    weight_bits: int = WEIGHT_BITS,
     provenance: dict[str, Any] | None = None,
 ) -> Imported:
     """A feed-forward spiking network as a Program, compared with the network itself on the way.
@@ -97,6 +99,8 @@ def import_network(
     weights : of FILE.py:CLASS, a state dict or a file of one, however its training has left it.
     limit : share of a layer's spikes that may differ; 1 % unless given. With 1 anything is taken,
         a network that never spikes on the examples, too.
+    weight_bits : 16, or 8 where the layer then still keeps the limit: the stream of its weights is
+        shorter by a third or more. The proof says which layers have got them.
 
     Raises EvenspikeError for what has no integer form, naming the module's path and what would do,
     and where the integers differ by more than the limit, naming layer, filter and cause.
@@ -149,12 +153,18 @@ def import_network(
     if isinstance(weights, (str, Path)):
         said = f"{said}, {Path(weights).name}"
     origin = {"source": said, "dataset": _dataset(example), **(provenance or {})}
-    program, proof = to_program(network, origin, limit=LIMIT if limit is None else limit)
+    program, proof = to_program(
+        network, origin, limit=LIMIT if limit is None else limit, weight_bits=weight_bits
+    )
     return Imported(program, proof, Images(network.inputs))
 
 
 def import_checkpoint(
-    path: Path | str, recipe: Path | str, *, data: Path | str | None = None
+    path: Path | str,
+    recipe: Path | str,
+    *,
+    data: Path | str | None = None,
+    weight_bits: int = WEIGHT_BITS,
 ) -> Imported:
     """Weights in a file, of a network of ours or of a recipe's own, as a Program.
 
@@ -164,6 +174,7 @@ def import_checkpoint(
     recipe : a shipped recipe's name or a .toml file; it says which network it is.
     data : folder of the recipe's data set, whose first images the two are compared on; noise where
         there is none.
+    weight_bits : as in `import_network`.
 
     Raises EvenspikeError where the weights are not this network's, and as `import_network` does.
     """
@@ -177,7 +188,7 @@ def import_checkpoint(
         if data is not None:
             raise
         given = None
-    program, proof, inputs = from_checkpoint(Path(path), made_by, given)
+    program, proof, inputs = from_checkpoint(Path(path), made_by, given, weight_bits)
     return Imported(program, proof, Images(inputs))
 
 

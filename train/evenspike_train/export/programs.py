@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,11 +11,13 @@ from torch import Tensor
 
 from evenspike_core.data import DATA_SETS
 from evenspike_core.errors import EvenspikeError
-from evenspike_core.program import TIMESTEPS_MAX, Coding, Program
+from evenspike_core.fixed import WEIGHT_BITS
+from evenspike_core.narrow import narrow
+from evenspike_core.program import STREAM_BITS, TIMESTEPS_MAX, Coding, Program
 from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.export.integer import quantised_forward
-from evenspike_train.export.quantize import quantise
+from evenspike_train.export.quantize import Quantised, quantise
 from evenspike_train.lowering import Network, import_network
 from evenspike_train.lowering.proof import LIMIT, Proof, prove
 from evenspike_train.recipes.recipe import Recipe
@@ -45,15 +48,20 @@ def to_program(
     keep_living: bool = False,
     limit: float = LIMIT,
     may_be_silent: bool = False,
+    weight_bits: int = WEIGHT_BITS,
 ) -> tuple[Program, Proof]:
     """The integer network, and the proof that it does what the module does.
 
     keep_living : weights that would round to zero become +1 or -1.
     limit : share of a layer's spikes that may differ.
     may_be_silent : whether a network counts of which nothing spikes on the examples.
+    weight_bits : 16, or 8 for the layers of which the proof then holds, too, as long as no other
+        example gets another class than with 16.
 
     Raises EvenspikeError where there is none, or one that differs by more.
     """
+    if weight_bits not in STREAM_BITS:
+        raise EvenspikeError(f"weight_bits: {weight_bits!r}; {STREAM_BITS} are possible")
     quantised = quantise(network, keep_living)
     program = Program(
         name=network.name,
@@ -67,6 +75,45 @@ def to_program(
     )
     proof = prove(network, program, quantised.exponents, quantised.lost, limit)
     proof.check(may_be_silent=may_be_silent)
+    if weight_bits == WEIGHT_BITS:
+        return program, proof
+    return _narrowed(network, program, quantised, proof, keep_living=keep_living)
+
+
+def _narrowed(
+    network: Network, program: Program, quantised: Quantised, proof: Proof, *, keep_living: bool
+) -> tuple[Program, Proof]:
+    """The Program with 8-bit weights in the layers in which they pass the proof, and its proof.
+
+    The layers that differ most go back to 16 bits until they all pass, and no more examples get
+    another class than with 16 bits in all.
+    """
+    found = narrow(program, network.inputs, limit=proof.limit, keep_living=keep_living)
+    halved = {one.name: one.halved for one in found.layers if one.halved}
+    while halved:
+        layers = tuple(
+            after if after.name in halved else before
+            for before, after in zip(program.layers, found.program.layers, strict=True)
+        )
+        exponents = {name: n - halved.get(name, 0) for name, n in quantised.exponents.items()}
+        lost = {
+            after.name: quantised.lost[after.name] + before.nnz - after.nnz
+            for before, after in zip(program.layers, layers, strict=True)
+        }
+        candidate = replace(
+            program,
+            layers=layers,
+            provenance={**program.provenance, "weights_rounded_to_zero": sum(lost.values())},
+        )
+        tried = prove(network, candidate, exponents, lost, proof.limit)
+        beyond = [one for one in tried.layers if one.name in halved and one.beyond(tried.limit)]
+        if not beyond and tried.changed <= proof.changed:
+            return candidate, tried
+        worst = max(
+            beyond or [one for one in tried.layers if one.name in halved],
+            key=lambda one: one.different,
+        )
+        del halved[worst.name]
     return program, proof
 
 

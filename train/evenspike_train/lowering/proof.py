@@ -52,6 +52,7 @@ class LayerProof:
     lost, living: weights that became zero, of those that live.
     error: largest difference of a drive, in thresholds; of a read-out, in its largest output.
     filter: the one with most that differ, -1 for none. cause: in words, where it is too much.
+    weight_bits: of its widest segment in the weight stream; 0 of an encoder.
     coarse: how far off rounding puts the drives of the worst filter, `coarsest`: in thresholds, or
         in its largest drive where that is larger.
     """
@@ -69,6 +70,7 @@ class LayerProof:
     cause: str = ""
     coarse: float = 0.0
     coarsest: int = -1
+    weight_bits: int = 0
 
     @property
     def different(self) -> float:
@@ -105,11 +107,21 @@ class Proof:
 
     def __str__(self) -> str:
         rows = [
-            ("layer", "spikes", "differ", "share", "largest error", "weights to zero", "saturated")
+            (
+                "layer",
+                "weights",
+                "spikes",
+                "differ",
+                "share",
+                "largest error",
+                "weights to zero",
+                "saturated",
+            )
         ]
         rows += [
             (
                 one.name,
+                f"{one.weight_bits} bits" if one.weight_bits else "-",
                 f"{one.spikes:,}" if one.bits else "-",
                 f"{one.wrong:,}",
                 f"{one.different:.4%}",
@@ -225,6 +237,7 @@ def prove(
             judged.filter,
             coarse=off,
             coarsest=coarsest,
+            weight_bits=0 if integers.host else max(map(integers.stream_bits, integers.segments)),
         )
         if one.beyond(limit):
             cause = cause_of(network, index, integers, exponent, one)

@@ -22,6 +22,7 @@ from torch import Tensor
 from evenspike_core import files
 from evenspike_core.data import DATA_SETS, shipped
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import WEIGHT_BITS
 from evenspike_core.metrics import paper_metrics
 from evenspike_core.program import Program
 from evenspike_core.progress import Progress, silent
@@ -177,13 +178,17 @@ def to_program(
 
 
 def from_checkpoint(
-    path: Path, made_by: Recipe, examples: npt.NDArray[np.uint8] | None = None
+    path: Path,
+    made_by: Recipe,
+    examples: npt.NDArray[np.uint8] | None = None,
+    weight_bits: int = WEIGHT_BITS,
 ) -> tuple[Program, Proof, npt.NDArray[np.uint8]]:
     """The integer network of weights that lie in a file, its proof, and the inputs of that.
 
     path : of a state dict of torch or .safetensors, in any spelling (`lowering.states`).
     made_by : the recipe, of which the network, the data set and the method's balance count.
     examples : images or frames on which the two are compared; noise without them.
+    weight_bits : as in `programs.to_program`.
 
     Raises EvenspikeError where the weights are not this network's, and where there is no Program.
     """
@@ -200,7 +205,9 @@ def from_checkpoint(
         "torch": torch.__version__,
     }
     keep = made_by.method.balancing != "none"
-    program, proof = programs.to_program(network, provenance, keep_living=keep, may_be_silent=True)
+    program, proof = programs.to_program(
+        network, provenance, keep_living=keep, may_be_silent=True, weight_bits=weight_bits
+    )
     return program, proof, network.inputs
 
 

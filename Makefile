@@ -104,10 +104,10 @@ import.takes = SOURCE WEIGHTS EXAMPLE TIMESTEPS ENCODER SCALE READOUT DT NAME LI
 import: $(VENV)/train
 	@$(BIN)/evenspike import $(call quote,$(SOURCE)) $(call options,$(filter-out SOURCE,$(import.takes)))
 
-export.does = turn a trained run into a Program
-export.takes = RUN CHECKPOINT RECIPE DATA OUT NOTES
+export.does = turn a trained run into a Program, or MODEL= into one of 8-bit weights
+export.takes = RUN CHECKPOINT RECIPE MODEL IMAGES WEIGHT_BITS DATA OUT NOTES
 export: $(VENV)/train
-	@$(BIN)/evenspike export $(call options,$(export.takes))
+	@$(BIN)/evenspike export $(subst _,-,$(call options,$(export.takes)))
 
 sweep.does = train by a recipe with METHODS=, many times
 sweep.takes = RECIPE METHODS SEEDS ROUNDS SPARSITIES PES OUT JOBS BACKEND DATA DEVICE

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from evenspike.flows.images import Images, images
     from evenspike.flows.imports import Imported, import_checkpoint, import_network
     from evenspike.flows.models import load
+    from evenspike.flows.narrow import narrow
     from evenspike.flows.prepare import pack
     from evenspike.flows.results import results
     from evenspike.flows.simulate import Reference, Run, reference, simulate
@@ -48,6 +49,7 @@ _PLACES = {
     "evenspike.flows.images": ("Images", "images"),
     "evenspike.flows.imports": ("Imported", "import_checkpoint", "import_network"),
     "evenspike.flows.models": ("load",),
+    "evenspike.flows.narrow": ("narrow",),
     "evenspike.flows.prepare": ("pack",),
     "evenspike.flows.results": ("results",),
     "evenspike.flows.simulate": ("Reference", "Run", "reference", "simulate"),
@@ -90,6 +92,7 @@ __all__ = [
     "import_checkpoint",
     "import_network",
     "load",
+    "narrow",
     "pack",
     "preset",
     "reference",

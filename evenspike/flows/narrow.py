@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from evenspike.flows.images import Images, images
+from evenspike.flows.images import Images, check_shape, images
 from evenspike.flows.models import load
 from evenspike_core import narrow as core
 from evenspike_core.narrow import LIMIT, Narrowed
@@ -45,6 +45,8 @@ def narrow(
     program = model if isinstance(model, Program) else load(model)
     if not isinstance(on, Images):
         on = images(IMAGES if on is None else on, program, data, progress)
+    else:
+        check_shape(program, on.pixels)
     found = core.narrow(
         program, on.pixels, on.labels, limit, keep_living=keep_living, progress=progress
     )

@@ -55,7 +55,7 @@ class Broadcasts(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layer, chunk, work = self.layer, self.chunk, self.work
-        m.submodules.tile = tile = TileCounter()
+        m.submodules.tile = tile = TileCounter(self.arch)
         rounds, loads = Signal(2), Signal(2)  # begun before the next broadcast, modulo 4
         ahead = Signal(2)  # of these rounds, those that are not drained
         broadcasting = Signal()

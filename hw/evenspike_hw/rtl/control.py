@@ -42,7 +42,7 @@ class Control(wiring.Component):
     """Resets the blocks, lets them read what they start with, says `go`; stops and cleans up.
 
     start, fill: commands, in a cycle in which `busy` is low. abort: a command, in any cycle.
-    table_words: how many words the table gets. word_valid: a word of the port is there, with one of
+    table_words: how many words the table gets; stable while it is filled. word_valid: a word of the port is there, with one of
         them in each lane. word_done: in the cycle of the last of its lanes that counts.
     pending: the memory owes answers, which an inference that was stopped leaves behind.
     answers: the memory gives an answer in this cycle.
@@ -99,13 +99,14 @@ class Control(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: PLR0915  (one state machine)
         m = Module()
         phase = Signal(Phase, init=Phase.CLEAN)
-        left = Signal(FILL_BITS)
+        filled = Signal(range(self.arch.table_words + 1))
         quiet = Signal(range(quiet_cycles(self.arch)))
         found = Signal(FAULT_BITS)
         m.d.comb += [
             self.busy.eq(phase != Phase.IDLE),
             self.watches.eq((phase != Phase.IDLE) & (phase != Phase.CLEAN) & (phase != Phase.STOP)),
-            self.fill_address.eq(self.filled),
+            self.filled.eq(filled),
+            self.fill_address.eq(filled),
             self.clear.row.eq(Mux(self.clear.enable, quiet, 0)),
         ]
         with m.Switch(phase):
@@ -141,25 +142,25 @@ class Control(wiring.Component):
                     m.d.sync += phase.eq(Phase.IDLE)
             with m.Case(Phase.RESET_FILL):
                 m.d.comb += self.reset.eq(1)
-                m.d.sync += [left.eq(self.table_words), self.filled.eq(0)]
+                m.d.sync += filled.eq(0)
                 with m.If(~self.pending):
                     m.d.sync += phase.eq(Phase.BEGIN_FILL)
             with m.Case(Phase.BEGIN_FILL):
-                with m.If(left > self.arch.table_words):
+                with m.If(self.table_words > self.arch.table_words):
                     m.d.comb += found.eq(Fault.TABLE)
-                m.d.comb += self.begin_fill.eq((left != 0) & (found == 0))
+                m.d.comb += self.begin_fill.eq((self.table_words != 0) & (found == 0))
                 m.d.sync += phase.eq(Phase.FILL)
             with m.Case(Phase.FILL):
                 lanes = self.arch.port_lanes
                 lane = self.fill_address[: exact_log2(lanes)]
                 m.d.comb += [
                     self.filling.eq(1),
-                    self.word_done.eq((left <= 1) | (lane == lanes - 1)),
+                    self.word_done.eq((lane == lanes - 1) | (filled + 1 == self.table_words)),
                 ]
-                with m.If(left == 0):
+                with m.If(filled == self.table_words):
                     m.d.sync += phase.eq(Phase.IDLE)
                 with m.Elif(self.word_valid):
-                    m.d.sync += [left.eq(left - 1), self.filled.eq(self.filled + 1)]
+                    m.d.sync += filled.eq(filled + 1)
             with m.Case(Phase.STOP):
                 m.d.comb += self.reset.eq(1)
                 m.d.sync += quiet.eq(0)
@@ -172,5 +173,5 @@ class Control(wiring.Component):
             m.d.sync += phase.eq(Phase.STOP)
             # Of a table that is filled in part nothing counts.
             with m.If((phase == Phase.FILL) | (phase == Phase.BEGIN_FILL)):
-                m.d.sync += self.filled.eq(0)
+                m.d.sync += filled.eq(0)
         return m

@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import MAP_MAX, Arch
 from evenspike_core.program import Readout
 from evenspike_hw.rtl.descriptor import LAYER, READOUTS
 from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS, SLOT_BITS, TIMESTEP_BITS, Layouts
@@ -71,7 +71,7 @@ class Drain(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layer = self.layer
-        m.submodules.tile = tile = TileCounter()
+        m.submodules.tile = tile = TileCounter(self.arch)
         m.d.comb += [
             tile.layer.eq(layer),
             tile.start.eq(self.start),
@@ -86,7 +86,7 @@ class Drain(wiring.Component):
         beat = Signal(range(max(2, self.arch.logit_words)))
         slot = Signal(SLOT_BITS)
         # A window of the pool, or a single position, and the position in it.
-        top, left = Signal(MAP_BITS), Signal(MAP_BITS)
+        top, left = Signal(range(min(self.arch.accumulators, MAP_MAX) + 1)), Signal(range(min(self.arch.accumulators, MAP_MAX) + 1))
         inner = Signal(2)
         # From the tile's first entry to the slot's first row, and to this row.
         slot_offset, row_offset = Signal(ENTRY_BITS), Signal(ENTRY_BITS)

@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from evenspike_core.arch import MAP_MAX, Arch
 from evenspike_hw.rtl.descriptor import LAYER
 from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS, SLOT_BITS
 
@@ -25,7 +26,8 @@ class TileCounter(wiring.Component):
     Nothing is told before the first start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
         super().__init__(
             {
                 "layer": In(LAYER),
@@ -57,7 +59,9 @@ class TileCounter(wiring.Component):
         ends_map_row = Signal()  # the tile is the last one beside the others
         ends_map = Signal()  # and below them
         group = Signal(LAYER["groups"].width)
-        tile_height, tile_width = Signal(MAP_BITS), Signal(MAP_BITS)
+        # No side of a tile is longer than a PE has accumulators.
+        side = range(min(self.arch.accumulators, MAP_MAX) + 1)
+        tile_height, tile_width = Signal(side), Signal(side)
         m.d.comb += [
             tile_height.eq(1 << layer.log_tile_height),
             tile_width.eq(1 << layer.log_tile_width),
@@ -116,7 +120,7 @@ class TileCounter(wiring.Component):
             ]
 
         ends_column, ends_row, ends_pass, ends_group = (Signal() for _ in range(4))
-        next_height, next_width = Signal(MAP_BITS), Signal(MAP_BITS)
+        next_height, next_width = Signal(side), Signal(side)
         m.d.comb += [
             ends_column.eq(next_columns <= tile_width),
             ends_row.eq(next_rows <= tile_height),
@@ -140,8 +144,8 @@ class TileCounter(wiring.Component):
                 ends_map.eq(ends_row & ends_column),
                 self.height.eq(next_height),
                 self.width.eq(next_width),
-                self.last_row.eq(next_height - 1),
-                self.last_column.eq(next_width - 1),
+                self.last_row.eq((next_height - 1)[: len(next_height)]),
+                self.last_column.eq((next_width - 1)[: len(next_width)]),
                 self.last_group.eq(ends_group),
                 self.last_round.eq(ends_row & ends_column & ends_group),
                 self.last.eq(ends_row & ends_column & ends_group & ends_pass),

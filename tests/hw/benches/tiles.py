@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from amaranth.lib import wiring
-
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.descriptor import LAYER
 from evenspike_hw.rtl.tiles import TileCounter
@@ -11,10 +9,7 @@ from tests.helpers.driver import Bench, pack, test
 from tests.helpers.layers import ENTRIES, Layer, Round, layer, noise, rounds
 
 ARCH = Arch(pes=4)
-
-
-def component(_: Arch) -> wiring.Component:
-    return TileCounter()
+component = TileCounter
 
 
 def outputs(turn: Round) -> dict[str, int]:

@@ -346,7 +346,11 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             "popcount(layouts.group(pids, n))",
         ),
         ("each fetch has the base of the first", "compared.opens, compared", "1, compared"),
-        ("headers before the channel's first belong to it", "(first_place <= n) & ", ""),
+        (
+            "headers before the channel's first belong to it",
+            "(first_place <= n if n < units - 1 else 1) & ",
+            "",
+        ),
         ("headers behind the channel's last belong to it", "& (~m2_ends | (last_place >= n))", ""),
         (
             "every fetch ends where the last does",

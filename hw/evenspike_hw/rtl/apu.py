@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.bits import encode, lowest
 from evenspike_hw.rtl.decoder import Axis, Decoder
-from evenspike_hw.rtl.layouts import COORDINATE_BITS, MAP_BITS, Layouts
+from evenspike_hw.rtl.layouts import MAP_BITS, Layouts
 
 
 class Apu(wiring.Component):
@@ -55,8 +55,8 @@ class Apu(wiring.Component):
         """
         m = Module()
         pes, work, entry, segment = self.arch.pes, self.work, self.entry, self.work.segment
-        m.submodules.rows = rows = Axis()
-        m.submodules.columns = columns = Axis()
+        m.submodules.rows = rows = Axis(self.arch)
+        m.submodules.columns = columns = Axis(self.arch)
         m.submodules.decoder = decoder = Decoder(self.arch)
         for axis, offset, extent, origin, length in (
             (rows, segment.offset_y, segment.height, work.top, work.height),
@@ -123,7 +123,8 @@ class Apu(wiring.Component):
         lanes, lane, rest = Signal(pes), Signal(pes), Signal(pes)
         masks, presence = Signal.like(entry.masks), Signal.like(self.presence)
         line_block = Signal(self.layouts.block_bits)
-        y, x = Signal(COORDINATE_BITS), Signal(COORDINATE_BITS)
+        coordinate_bits = self.layouts.coordinate_bits
+        y, x = Signal(coordinate_bits), Signal(coordinate_bits)
         receivers, sends = Signal(pes), Signal()
         m.d.comb += [
             lane.eq(lowest(lanes)),
@@ -174,7 +175,7 @@ class Apu(wiring.Component):
         """A bit for each kernel row r: (distance - r) / stride is an integer inside the tile."""
         log_stride = self.work.segment.log_stride
         # Behind the tile's last row there are less than `kernel_max` others that reach it.
-        behind = Signal(signed(COORDINATE_BITS + 1))
+        behind = Signal(signed(len(distance) + 1))
         m.d.comb += behind.eq(distance - limit)
         return Cat(
             (distance >= r)

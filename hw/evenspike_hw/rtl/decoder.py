@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.layouts import COORDINATE_BITS, MAP_BITS, OFFSET_BITS, SEGMENT, Layouts
+from evenspike_hw.rtl.layouts import MAP_BITS, OFFSET_BITS, SEGMENT, Layouts
 
 ROW_MAX = (1 << MAP_BITS) - 1
 
@@ -19,13 +19,14 @@ class Axis(wiring.Component):
     extent: its rows. origin, length: the tile's.
     first, end: the rows from `first` to `end` - 1 reach the tile; none if `first` >= `end`.
     distance: what to add to a row, divided by the average, for its distance from the first row that
-        reaches the tile, counting those outside of the map; modulo 2 ** COORDINATE_BITS.
+        reaches the tile, counting those outside of the map; modulo 2 ** `coordinate_bits`.
     limit: rows, at the stride, from one that is the tile's first to the one behind its last.
 
     Registers: outputs belong to the inputs of the cycle before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arch: Arch) -> None:
+        bits = Layouts(arch).coordinate_bits
         super().__init__(
             {
                 "segment": In(SEGMENT),
@@ -36,18 +37,18 @@ class Axis(wiring.Component):
                 "length": In(MAP_BITS),
                 "first": Out(MAP_BITS),
                 "end": Out(MAP_BITS),
-                "distance": Out(COORDINATE_BITS),
-                "limit": Out(COORDINATE_BITS),
+                "distance": Out(bits),
+                "limit": Out(bits),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         segment = self.segment
-        low = Signal(signed(COORDINATE_BITS + 1))
-        first = Signal(signed(COORDINATE_BITS + 4))
+        low = Signal(signed(MAP_BITS + 2))
+        first = Signal(signed(MAP_BITS + 5))
         last = Signal(MAP_BITS + 1)
-        high = Signal(signed(COORDINATE_BITS + 6))
+        high = Signal(signed(MAP_BITS + 7))
         m.d.comb += [
             low.eq((self.origin << segment.log_stride) + self.offset),
             first.eq(low << segment.log_average),

@@ -17,14 +17,11 @@ from evenspike_core.arch import (
     ENTRIES_MAX,
     FILTER_SIDE,
     HEADER_UNITS,
+    KERNEL_MAX,
     MAP_MAX,
     SLOTS_MAX,
     Arch,
 )
-
-COORDINATE_BITS = 10
-"""Bits of an activation's row or column, counted from the first one that reaches the tile: at most
-(256 - 1) * 2 + 6."""
 
 MAP_BITS = MAP_MAX.bit_length()
 """Bits of the side of a map."""
@@ -198,6 +195,14 @@ class Layouts:
         return -(-self.arch.header_words // self.header_line_units)
 
     @property
+    def coordinate_bits(self) -> int:
+        """Bits of an activation's row or column, counted from the first one that reaches the tile:
+        at most (side - 1) * 2 + 6, and no side of a tile is longer than a PE has accumulators.
+        """
+        side = min(self.arch.accumulators, MAP_MAX)
+        return ((side - 1) * 2 + KERNEL_MAX - 1).bit_length()
+
+    @property
     def row_bits(self) -> int:
         """Bits of the address of an accumulator row."""
         return exact_log2(self.arch.accumulators)
@@ -252,8 +257,8 @@ class Layouts:
                 "mask": self.arch.timesteps,
                 "rows": self.arch.kernel_max,
                 "columns": self.arch.kernel_max,
-                "y": COORDINATE_BITS,
-                "x": COORDINATE_BITS,
+                "y": self.coordinate_bits,
+                "x": self.coordinate_bits,
             }
         )
 
@@ -325,8 +330,8 @@ class Layouts:
                 "base": self.weight_address_bits,
                 "slots": data.ArrayLayout(SLOT_BITS, self.arch.fetch_units),
                 "mask": self.arch.timesteps,
-                "y": COORDINATE_BITS,
-                "x": COORDINATE_BITS,
+                "y": self.coordinate_bits,
+                "x": self.coordinate_bits,
             }
         )
 

@@ -58,24 +58,26 @@ class LogitWriter(wiring.Component):
         m = Module()
         words, width = self.arch.logit_words, self.arch.port_bits
         most = blocks_under_way(self.arch)
-        m.submodules.fifo = fifo = Fifo(width, most * words)
-        shift = Signal(words * width)
+        # Of a word that is wider than a block only the lanes that there are.
+        used = min(width, LOGIT_BITS * self.arch.pes)
+        m.submodules.fifo = fifo = Fifo(used, most * words)
+        shift = Signal(words * used)
         left = Signal(range(words + 1))  # words of the block; the next is the lowest of `shift`
         comes, taken = Signal(), Signal()
         m.d.comb += [
             comes.eq(left != 0),
             self.write.enable.eq(fifo.r.valid | comes),
-            self.write.data.eq(Mux(fifo.r.valid, fifo.r.payload, shift[:width])),
+            self.write.data.eq(Mux(fifo.r.valid, fifo.r.payload, shift[:used])),
             taken.eq(self.write.enable & self.ready),
             fifo.r.ready.eq(self.ready),
             # There is room: the block was claimed.
             fifo.w.valid.eq(comes & (fifo.r.valid | ~self.ready)),
-            fifo.w.payload.eq(shift[:width]),
+            fifo.w.payload.eq(shift[:used]),
         ]
         with m.If(self.valid):
             m.d.sync += [shift.eq(self.logits), left.eq(words)]
         with m.Elif(comes):
-            m.d.sync += [shift.eq(shift >> width), left.eq(left - 1)]
+            m.d.sync += [shift.eq(shift >> used), left.eq(left - 1)]
         with m.If(self.start):
             m.d.sync += self.write.address.eq(self.base)
         with m.Elif(taken):

@@ -10,7 +10,6 @@ from amaranth.utils import exact_log2
 from evenspike_core.arch import HEADER_UNITS, Arch
 from evenspike_hw.rtl.bits import popcount, total
 from evenspike_hw.rtl.layouts import (
-    COORDINATE_BITS,
     SLOT_BITS,
     UNIT_BITS,
     Layouts,
@@ -87,8 +86,8 @@ class Matcher(wiring.Component):
                 "columns": self.arch.kernel_max,
                 "weight": layouts.weight_address_bits,
                 "mask": self.arch.timesteps,
-                "y": COORDINATE_BITS,
-                "x": COORDINATE_BITS,
+                "y": layouts.coordinate_bits,
+                "x": layouts.coordinate_bits,
             }
         )
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.bits import encode, lowest, popcount, select, total
-from evenspike_hw.rtl.layouts import COORDINATE_BITS, SLOT_BITS, Layouts
+from evenspike_hw.rtl.layouts import SLOT_BITS, Layouts
 
 SHIFT_BITS = 4
 """Bits of the logarithm of a tile's width or area."""
@@ -85,8 +85,8 @@ class Selector(wiring.Component):
                 "log_stride": 1,
                 "base": layouts.weight_address_bits,
                 "slots": data.ArrayLayout(SLOT_BITS, self.arch.fetch_units),
-                "y": COORDINATE_BITS,
-                "x": COORDINATE_BITS,
+                "y": layouts.coordinate_bits,
+                "x": layouts.coordinate_bits,
             }
         )
 

@@ -77,6 +77,8 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
     # A bank has a row, or of each row the sum of a timestep.
     banks, sums = (1, arch.timesteps) if arch.issue == 1 else (arch.banks, 1)
     lanes = LANE_PUSHES * arch.pes * banks if arch.issue > 1 else 0
+    # One that is written, and those that leave LIF before it is.
+    logit_blocks = 1 - (-arch.drain_latency // arch.logit_words)
     return (
         Memory("accumulators", arch.pes * banks, arch.accumulators, ACCUMULATOR_BITS * sums),
         Memory("lanes", lanes, arch.lane_depth // LANE_PUSHES, row + WEIGHT_BITS),
@@ -93,6 +95,7 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
         Memory("row_counts", 1, arch.spike_entries, MAP_BITS, 2, False),
         Memory("table", 1, arch.table_words, WORD_BITS, 3, False),
         Memory("stream", 1, arch.stream_depth, arch.port_bits, 1, False),
+        Memory("logits", 1, logit_blocks * arch.logit_words, arch.port_bits, 1, False),
         Memory("loader", 1, 2, 5 + kernel + lane, 1, False),
     )
 

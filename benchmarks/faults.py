@@ -647,15 +647,15 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("the last word of a block is dropped", "left.eq(words)", "left.eq(words - 1)"),
         (
             "what waits is passed by",
-            "Mux(fifo.r.valid, fifo.r.payload, shift[:width])",
-            "shift[:width]",
+            "Mux(fifo.r.valid, fifo.r.payload, shift[:used])",
+            "shift[:used]",
         ),
         ("a word that waits is lost", "(fifo.r.valid | ~self.ready)", "fifo.r.valid"),
         ("room for a block too many", "claimed != most", "claimed != most + 1"),
         ("over with the last block's first word", "(at == words - 1)),", "(at == 0)),"),
     ],
     "logit_writer:port128": [
-        ("a block moves on by 64 bits", "shift >> width", "shift >> 64"),
+        ("a block moves on by 64 bits", "shift >> used", "shift >> 64"),
     ],
     "tiles": [
         ("the last tile is not clipped", "Mux(ends_row, next_rows, tile_height)", "tile_height"),

@@ -33,6 +33,7 @@ PROOFS: dict[str, tuple[str, Spec]] = {
     "holding register": ("unpacker", partial(HoldingRegister, arch=SMALL)),
     "requests": ("port", partial(Requests, arch=SMALL)),
     "hand-over": ("loader", partial(HandOver, arch=SMALL)),
+    "hand-over in lanes": ("loader", partial(HandOver, arch=replace(SMALL, pes=4, port_bits=128))),
     "given up": ("sequencer", partial(GivenUp, arch=SMALL)),
     **{
         f"places of {n}": ("filter", partial(Places, arch=replace(SMALL, fifo_depth=n)))
@@ -55,9 +56,10 @@ BUGS = {
     "fifo of 3": ("Mux(place == self.depth - 1, 0, place + 1)", "place + 1"),
     "fifo of 7": ("Mux(pop, level == 1, level == 0)", "(level == 0)"),
     "fifo of 8": ("self.w.ready.eq(level != self.depth)", "self.w.ready.eq(1)"),
-    "holding register": ("self.word.ready.eq(~full)", "self.word.ready.eq(~full | self.completes)"),
+    "holding register": ("ready.eq(~full | (narrow", "ready.eq(~full | self.completes | (narrow"),
     "requests": ("(left != 0) & (credits_ != 0)", "(left != 0)"),
     "hand-over": ("contexts.valid & ~occupied.bit_select(half, 1)", "contexts.valid"),
+    "hand-over in lanes": ("words_taken & some & (target", "words_taken & (target"),
     "given up": ("freed.eq(freed + early)", "freed.eq(freed + 1)"),
     "places of 1": ("dropped.eq(valid & ~meets)", "dropped.eq(valid)"),
     "places of 2": ("full.eq(after == depth)", "full.eq(places == depth)"),
@@ -80,4 +82,4 @@ def test_proof(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", BUGS)
 def test_seeded_bug(name: str, tmp_path: Path) -> None:
     module, specification = PROOFS[name]
-    assert prove(specification(source(module, *BUGS[name])), tmp_path, depth=12) == "FAIL"
+    assert prove(specification(source(module, *BUGS[name])), tmp_path, depth=16) == "FAIL"

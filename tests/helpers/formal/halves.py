@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from amaranth.hdl import Assert, Assume, Elaboratable, Module, Signal
+from amaranth.hdl import Assert, Assume, Cat, Elaboratable, Module, Signal
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import COUNT_BITS, Arch
 from tests.helpers.formal.prove import Opened, free
 
 
 class HandOver(Elaboratable):
     """The loader begins a chunk in a half only after the chunk before in that half was freed, fills
     the halves in turn, writes only the half that it has begun, and hands on every word of the
-    stream once, unchanged, to one receiver that is ready.
+    stream once, unchanged, to one receiver in each lane that is ready.
 
-    source: `evenspike_hw.rtl.loader`. A half is freed only when its chunk was loaded.
+    source: `evenspike_hw.rtl.loader`. A half is freed only when its chunk was loaded; each PE has a
+    word of each chunk. The counts of a chunk are one word.
     """
 
     def __init__(self, source: ModuleType, arch: Arch) -> None:
         self.dut = source.Loader(arch)
-        self.pes = arch.pes
+        assert arch.count_words == 1
+        self.pes, self.lanes = arch.pes, arch.port_lanes
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -36,22 +38,39 @@ class HandOver(Elaboratable):
             sent.eq(dut.send.any()),
             counted.eq(taken & ~dut.input.valid & ~sent),
             begins.eq(counted & ~loads),
-            ends.eq(sent & (device["remaining"] == 0)),
+            ends.eq(sent & device["ends"]),
+            *(
+                Assume(~counted | (dut.word.payload.word_select(pe, COUNT_BITS) != 0))
+                for pe in range(self.pes)
+            ),
             Assume(~dut.free | (in_use > loads)),
             Assume(~dut.prepare | ~taken),
-            # Every word has one receiver, that is ready for it, and the right half.
+            # Every word has a receiver, that is ready for it, and the right half.
             Assert(~(dut.input.valid | sent) | taken),
             Assert(~(dut.input.valid & sent)),
-            Assert((dut.send & (dut.send - 1)) == 0),
+            Assert(~(taken & loads & ~dut.input.valid) | sent),
             Assert((dut.send & ~dut.ready) == 0),
-            Assert(~sent | (dut.words.units == dut.word.payload)),
             Assert(~dut.input.valid | (dut.input.data == dut.word.payload)),
             # No half is begun while both are in use; a PE's word belongs to the one begun last.
             Assert(~begins | (in_use != 2)),
             Assert(~sent | loads),
-            Assert(~sent | (dut.words.context.half == newest)),
             Assert(~sent | (in_use != 0)),
         ]
+        left = device["left"]
+        for lane, target in enumerate(device.each("target")):
+            members = range(lane, self.pes, self.lanes)
+            sends = Cat(dut.send[pe] for pe in members)
+            words = Cat(left[pe] for pe in members)
+            word = dut.words[lane]
+            m.d.comb += [
+                Assert((sends & (sends - 1)) == 0),
+                # Only a lane whose PEs have all their words has none.
+                Assert(~sent | sends.any() | ~words.any()),
+                Assert(~sends.any() | (word.units == dut.word.payload.word_select(lane, 64))),
+                Assert(~sends.any() | (word.context.half == newest)),
+                Assert(~loads | words.word_select(target, COUNT_BITS).any() | ~words.any()),
+                Assert(target < len(members)),
+            ]
         m.d.sync += in_use.eq(in_use + begins - dut.free)
         with m.If(begins):
             m.d.sync += [newest.eq(~newest), loads.eq(1)]
@@ -76,6 +95,7 @@ class HandOver(Elaboratable):
                 Assert((in_use == 2) == (occupied == 3)),
                 Assert((in_use != 1) | (occupied == 1 << newest)),
                 Assert(oldest == (newest ^ (in_use != 1))),
+                Assert(~loads | left.as_value().any()),
             ]
         return m
 

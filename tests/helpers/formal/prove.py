@@ -87,15 +87,18 @@ def source(name: str, old: str = "", new: str = "") -> ModuleType:
 
 class Opened:
     """A device whose registers a specification can name: `device["level"]` is the local variable
-    `level` of the component's `elaborate`, or of another of its methods that this calls.
+    `level` of the component's `elaborate`, or of another of its methods that this calls; of one
+    that is called several times the last. `device.each("level")` has that of each call.
     """
 
     def __init__(self, component: wiring.Component) -> None:
         self._locals: dict[str, Any] = {}
+        self._calls: list[dict[str, Any]] = []
 
         def watch(frame: FrameType, event: str, _: object) -> None:
             if event == "return" and frame.f_locals.get("self") is component:
                 self._locals |= frame.f_locals
+                self._calls.append(dict(frame.f_locals))
 
         before = sys.getprofile()
         sys.setprofile(watch)
@@ -107,6 +110,9 @@ class Opened:
 
     def __getitem__(self, name: str) -> Any:
         return self._locals[name]
+
+    def each(self, name: str) -> list[Any]:
+        return [found[name] for found in self._calls if name in found]
 
 
 def free(m: Module, *ports: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from amaranth.hdl import Assert, Assume, Elaboratable, Module, Signal
+from amaranth.hdl import Assert, Assume, Elaboratable, Module, Mux, Signal
 
 from evenspike_core.arch import Arch
 from tests.helpers.formal.prove import Opened, free
@@ -12,9 +12,10 @@ from tests.helpers.formal.prove import Opened, free
 
 class HoldingRegister(Elaboratable):
     """A word that the unpacker takes stays until each of its four units was processed, once and in
-    order; none is taken before, and only a chunk's last word completes it.
+    order, and only a chunk's last word completes it. The next is taken when it has gone, or, with
+    weights of 8 bits, in its last cycle, if it is not the chunk's last.
 
-    source: `evenspike_hw.rtl.pe.unpacker`.
+    source: `evenspike_hw.rtl.pe.unpacker`. All words of a chunk have weights of the same width.
     """
 
     def __init__(self, source: ModuleType, arch: Arch) -> None:
@@ -26,16 +27,21 @@ class HoldingRegister(Elaboratable):
         device = Opened(dut)
         free(m, dut.word.valid, dut.word.payload)
         held, word, units = Signal(), Signal.like(dut.word.payload), Signal(3)
-        skips = device["skips"]
-        m.d.comb += Assert(dut.word.ready == ~held)
-        with m.If(dut.word.valid & dut.word.ready):
-            m.d.sync += [held.eq(1), word.eq(dut.word.payload), units.eq(0)]
+        skips, tokens = device["skips"], device["tokens"]
+        narrow, taken, offered = word.context.narrow, Signal(), dut.word.payload
+        m.d.comb += [
+            taken.eq(dut.word.valid & dut.word.ready),
+            Assume(~taken | offered.first | (offered.context.narrow == narrow)),
+            Assert(dut.word.ready == (~held | (narrow & (units == 3) & ~word.last))),
+        ]
         acts = dut.counts | dut.weighs | dut.biases
+        unit, expected = Signal(16), Signal(16)
+        m.d.comb += [
+            unit.eq(word.units.word_select(units[:2], 16)),
+            expected.eq(Mux(narrow & dut.weighs, unit[8:].as_signed(), unit)),
+        ]
         with m.If(held & ~skips):
-            m.d.comb += [
-                Assert(units < 4),
-                Assert(dut.unit == word.units.word_select(units[:2], 16)),
-            ]
+            m.d.comb += [Assert(units < 4), Assert(dut.unit == expected)]
             m.d.sync += units.eq(units + 1)
         with m.Else():
             m.d.comb += Assert(~acts)
@@ -58,10 +64,16 @@ class HoldingRegister(Elaboratable):
             ]
         with m.Else():
             m.d.comb += Assert(~dut.completes)
+        with m.If(taken):
+            m.d.sync += [held.eq(1), word.eq(offered), units.eq(0)]
+        # No pair of tokens is kept where each has its weight beside it.
+        begins = held & word.first & (units == 0)
         m.d.comb += [
             Assert(device["full"] == held),
             Assert(units <= 4),
             Assert((units != 4) | (held & skips)),
+            Assert(~narrow | begins | (tokens == 0)),
+            Assert(~narrow | ~skips),
         ]
         return m
 

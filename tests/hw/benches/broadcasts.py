@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from evenspike_core.arch import Arch
@@ -244,6 +245,20 @@ async def faulty_chunks(bench: Bench) -> None:
             chunks = chunks_of(bench, fields)
             chunks[number] |= change
             await made.run(fields, 8, chunks)
+    # Of two the first counts, whichever they are.
+    wrong: dict[Fault, tuple[str, int]] = {
+        Fault.SLOTS: ("log_slots", -1),
+        Fault.KERNEL: ("kernel", 1),
+        Fault.LEAD: ("lead", bench.arch.pes),
+        Fault.BIASES: ("biases", -1),
+        Fault.BLOCKS: ("blocks", 0),
+    }
+    for both in itertools.combinations(wrong, 2):
+        fields = made.layer(chunks=2, passes=1, host=0, kernels=1)
+        chunks = chunks_of(bench, fields)
+        for name, value in map(wrong.__getitem__, both):
+            chunks[0][name] = value if value >= 0 else chunks[0][name] ^ 1
+        await made.run(fields, 8, chunks)
     while made.started < bench.transactions // 10:
         fields = made.layer(host=0)
         chunks = chunks_of(bench, fields)

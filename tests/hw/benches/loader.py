@@ -350,13 +350,18 @@ class Rig:
         if count == most:
             layers = [(1, 1)] * count if bench.chance(0.5) else [(1, 2)] * count
             bench.cover("all layers that fit the table")
+        return self.network(random.choice((1, 2, 6, 50)), layers)
+
+    def network(self, host: int, layers: list[tuple[int, int]]) -> Network:
+        """host: words of the input. layers: loads and chunks of each."""
+        bench = self.bench
         for loads, chunks in layers:
             bench.cover("chunk list loaded again", loads > 1 and chunks > 1)
             if loads == 1:
                 bench.cover(
                     "list of several chunks" if chunks > 1 else "layer of one load of one chunk"
                 )
-        return Network(bench, random.choice((1, 2, 6, 50)), layers)
+        return Network(bench, host, layers)
 
 
 @test
@@ -372,6 +377,7 @@ async def idle(bench: Bench) -> None:
 async def random_networks(bench: Bench) -> None:
     """Whole networks, with all kinds of stalls."""
     made = Rig(bench)
+    await made.play(made.network(2, [(1, 1), (1, 2), (2, 2)]))
     while made.words < bench.transactions:
         made.styles()
         await made.play(made.random_network())

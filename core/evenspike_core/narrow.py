@@ -63,8 +63,8 @@ class NarrowedLayer:
         if not self.either:
             return f"{self.name}: {self.bits} bits"
         return (
-            f"{self.name}: {self.bits} bits; with 8, {self.wrong:,} of {self.either:,} spikes differ "
-            f"({self.different:.2%}) and {self.lost:,} weights become zero"
+            f"{self.name}: {self.bits} bits; with 8, {self.wrong:,} of {self.either:,} spikes "
+            f"differ ({self.different:.2%}) and {self.lost:,} weights become zero"
         )
 
 
@@ -98,7 +98,7 @@ def narrow(
     keep_living: bool = False,
     progress: Progress = silent,
 ) -> Narrowed:
-    """Round a Program's weights to 8 bits, layer by layer, where at most `limit` of the spikes differ.
+    """Round a Program's weights to 8 bits in each layer of which at most `limit` spikes differ.
 
     Each layer is judged on the Program's own spikes of the layers before, of the first `JUDGED`
     images; one that never spikes on them stays as it is. With labels, the layers with most that
@@ -197,9 +197,7 @@ def _rounded(layer: Layer, halved: int, *, keep_living: bool) -> Layer:
     elif layer.reset == round(layer.leak * layer.threshold / LEAK_ONE):
         reset = round(layer.leak * threshold / LEAK_ONE)
     bias = np.rint(np.ldexp(layer.bias, -halved)).astype(np.int32)
-    return replace(
-        layer, segments=tuple(segments), bias=bias, threshold=threshold, reset=reset
-    )
+    return replace(layer, segments=tuple(segments), bias=bias, threshold=threshold, reset=reset)
 
 
 def _with(program: Program, index: int, layer: Layer) -> Program | None:

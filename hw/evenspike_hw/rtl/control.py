@@ -42,8 +42,9 @@ class Control(wiring.Component):
     """Resets the blocks, lets them read what they start with, says `go`; stops and cleans up.
 
     start, fill: commands, in a cycle in which `busy` is low. abort: a command, in any cycle.
-    table_words: how many words the table gets; stable while it is filled. word_valid: a word of the port is there, with one of
-        them in each lane. word_done: in the cycle of the last of its lanes that counts.
+    table_words: how many words the table gets; stable while it is filled. word_valid: a word of the
+        port is there, with one of them in each lane. word_done: in the cycle of the last of its
+        lanes that counts.
     pending: the memory owes answers, which an inference that was stopped leaves behind.
     answers: the memory gives an answer in this cycle.
     prepared: all blocks are. running: of the sequencer. written: all results are.

@@ -25,17 +25,20 @@ BUILD = bench.ROOT / "build" / "mutants" / "faults"
 
 @dataclass(frozen=True)
 class Fault:
-    """component: whose bench has to find it, with its variant, in the file that has its name."""
+    """component: whose bench has to find it, with its variant. place: the file, if it has another
+    name than the component.
+    """
 
     component: str
     name: str
     old: str
     new: str
+    place: str = ""
 
     @property
     def file(self) -> str:
         name = self.component.partition(":")[0]
-        return "logits" if name == "logit_writer" else name
+        return self.place or ("logits" if name == "logit_writer" else name)
 
     def edited(self) -> str:
         """The file with the fault in it."""
@@ -343,7 +346,11 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             "popcount(layouts.group(pids, n))",
         ),
         ("each fetch has the base of the first", "compared.opens, compared", "1, compared"),
-        ("headers before the channel's first belong to it", "(first_place <= n) & ", ""),
+        (
+            "headers before the channel's first belong to it",
+            "(first_place <= n if n < units - 1 else 1) & ",
+            "",
+        ),
         ("headers behind the channel's last belong to it", "& (~m2_ends | (last_place >= n))", ""),
         (
             "every fetch ends where the last does",
@@ -537,6 +544,35 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("a PE with no words left gets one", "count[1:] != 0, count != 0", "count[1:] != 0, 1"),
         ("the width of weights is forgotten", '"biases", "narrow")', '"biases")'),
     ],
+    "loader:port128": [
+        (
+            "all lanes get the word of the first",
+            "self.word.payload[WORD_BITS * lane : WORD_BITS * (lane + 1)]",
+            "self.word.payload[:WORD_BITS]",
+        ),
+        (
+            "one lane that can take its word is enough",
+            "Cat(may for may, _ in turns).all()",
+            "Cat(may for may, _ in turns).any()",
+        ),
+        (
+            "a chunk ends with the first lane that ends",
+            "Cat(last for _, last in turns).all()",
+            "Cat(last for _, last in turns).any()",
+        ),
+        ("an empty lane is waited for", "may.eq(~some | ready", "may.eq(ready"),
+        ("an empty lane hands a word on", "words_taken & some &", "words_taken &"),
+        (
+            "lanes are of PEs in a row",
+            "range(lane, self.arch.pes, lanes)",
+            "range(lane * self.arch.pes // lanes, (lane + 1) * self.arch.pes // lanes)",
+        ),
+        (
+            "a lane begins where the chunk before ended",
+            "with m.If(counts_taken):\n            m.d.sync += target.eq(0)",
+            "with m.If(0):\n            m.d.sync += target.eq(0)",
+        ),
+    ],
     "port": [
         ("a credit too many", "(depth + 1), init=depth, name", "(depth + 2), init=depth + 1, name"),
         ("a pass without repeats is read", "(following.repeats == 0)", "0"),
@@ -611,12 +647,15 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("the last word of a block is dropped", "left.eq(words)", "left.eq(words - 1)"),
         (
             "what waits is passed by",
-            "Mux(fifo.r.valid, fifo.r.payload, shift[:WORD_BITS])",
-            "shift[:WORD_BITS]",
+            "Mux(fifo.r.valid, fifo.r.payload, shift[:width])",
+            "shift[:width]",
         ),
         ("a word that waits is lost", "(fifo.r.valid | ~self.ready)", "fifo.r.valid"),
         ("room for a block too many", "claimed != most", "claimed != most + 1"),
         ("over with the last block's first word", "(at == words - 1)),", "(at == 0)),"),
+    ],
+    "logit_writer:port128": [
+        ("a block moves on by 64 bits", "shift >> width", "shift >> 64"),
     ],
     "tiles": [
         ("the last tile is not clipped", "Mux(ends_row, next_rows, tile_height)", "tile_height"),
@@ -715,6 +754,34 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             "Mux(found != 0, found, Mux(self.barks, Fault.WATCHDOG, 0))",
             "Mux(self.barks, Fault.WATCHDOG, found)",
         ),
+        (
+            "a table larger than there is is filled",
+            "self.table_words > self.arch.table_words",
+            "0",
+        ),
+        (
+            "an abort is taken for a fault",
+            "with m.If(self.watches & ~self.abort):",
+            "with m.If(self.watches):",
+        ),
+        (
+            "the end of what was stopped is watched, too",
+            "& (phase != Phase.CLEAN) & (phase != Phase.STOP)",
+            "& (phase != Phase.CLEAN)",
+        ),
+        (
+            "what comes next begins a cycle before it has been quiet",
+            "quiet == quiet_cycles(self.arch) - 1",
+            "quiet == quiet_cycles(self.arch) - 2",
+        ),
+    ],
+    "control:port256": [
+        ("a word of the port is one of the table", "(lane == lanes - 1) |", "1 |"),
+        (
+            "a table ends with a whole word of the port",
+            " | (filled + 1 == self.table_words)",
+            "",
+        ),
     ],
     "registers": [
         (
@@ -734,6 +801,9 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("an event is overlooked", "self.event | ~self.watches", "~self.watches"),
         ("a limit of 0 is one", "(self.limit != 0) &", "1 &"),
         ("counts while nobody waits", "self.event | ~self.watches", "self.event"),
+        ("barks a cycle early", "count.eq(0)", "count.eq(1)"),
+        ("barks at nobody", "self.watches & (self.limit", "(self.limit"),
+        ("stops to bark", "with m.Elif(~self.barks):", "with m.Else():"),
     ],
     "sequencer": [
         ("a threshold of 0 is none", "(layer.threshold == 0)", "0"),
@@ -778,7 +848,22 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
 }
 """By component: what is wrong, the piece of its file, and what stands there instead."""
 
-FAULTS = [Fault(name, *edit) for name, edits in EDITS.items() for edit in edits]
+ELSEWHERE: list[tuple[str, str, str, str, str]] = [
+    (
+        component,
+        "of several faults the last is told",
+        "sorted(reasons, reverse=True)",
+        "sorted(reasons)",
+        "faults",
+    )
+    for component in ("sequencer", "broadcasts")
+]
+"""In files of which several components are made; the file comes last."""
+
+FAULTS = [
+    *(Fault(name, *edit) for name, edits in EDITS.items() for edit in edits),
+    *(Fault(*edit) for edit in ELSEWHERE),
+]
 
 
 @cache

@@ -194,6 +194,11 @@ class Arch:
         return 1 << (self.timesteps - 1).bit_length()
 
     @property
+    def adders(self) -> int:
+        """Adders of a PE: one a timestep, or one a bank where two weights are selected a cycle."""
+        return self.timesteps if self.issue == 1 else self.banks
+
+    @property
     def fetch_units(self) -> int:
         """16-bit units of headers that a fetch brings."""
         return 2 * self.issue

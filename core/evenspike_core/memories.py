@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evenspike_core.arch import FILTER_SIDE, HEADER_UNITS, MAP_MAX, SLOTS_MAX, Arch
+from evenspike_core.arch import FILTER_SIDE, HEADER_UNITS, KERNEL_MAX, MAP_MAX, SLOTS_MAX, Arch
 from evenspike_core.fixed import ACCUMULATOR_BITS, WEIGHT_BITS
 
 MAP_BITS = MAP_MAX.bit_length()
 """Of a row or a column of a map."""
-COORDINATE_BITS = MAP_BITS + 1
-"""Of an activation's row or column, counted from the first that reaches the tile."""
 SLOT_BITS = (SLOTS_MAX - 1).bit_length()
 WORD_BITS = 64
 """Of the table."""
@@ -22,6 +20,8 @@ UNIT_BITS = 16
 """Of a unit of a line of headers."""
 FILTER_BITS = FILTER_SIDE**2
 """Of a channel's pattern in the filter."""
+LOGIT_BITS = 32
+"""Of a result."""
 LANE_PUSHES = 2
 """Weights that a lane takes in a cycle, each into a memory of its own."""
 
@@ -70,13 +70,17 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
     weight, row = _log2(2 * arch.weight_words), _log2(arch.accumulators)
     kernel = (arch.kernel_max // 2).bit_length()  # its code
     fetches = SLOT_BITS + _log2(header_units // arch.fetch_units)  # their number, of a channel
-    activation = 5 + kernel + line + arch.timesteps + 2 * arch.kernel_max + 2 * COORDINATE_BITS
+    coordinate = _coordinate_bits(arch)
+    activation = 5 + kernel + line + arch.timesteps + 2 * arch.kernel_max + 2 * coordinate
     matched = 4 + kernel + 2 * _pattern_bits(arch) + weight + arch.fetch_units * SLOT_BITS
-    matched += arch.timesteps + 2 * COORDINATE_BITS
+    matched += arch.timesteps + 2 * coordinate
     table_line = _log2(header_units * header_lines + 1) + fetches + _log2(arch.fetch_units) + weight
     # A bank has a row, or of each row the sum of a timestep.
     banks, sums = (1, arch.timesteps) if arch.issue == 1 else (arch.banks, 1)
     lanes = LANE_PUSHES * arch.pes * banks if arch.issue > 1 else 0
+    # One that is written, and those that leave LIF before it is.
+    logit_blocks = 1 - (-arch.drain_latency // arch.logit_words)
+    logit_width = min(arch.port_bits, LOGIT_BITS * arch.pes)
     return (
         Memory("accumulators", arch.pes * banks, arch.accumulators, ACCUMULATOR_BITS * sums),
         Memory("lanes", lanes, arch.lane_depth // LANE_PUSHES, row + WEIGHT_BITS),
@@ -93,8 +97,17 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
         Memory("row_counts", 1, arch.spike_entries, MAP_BITS, 2, False),
         Memory("table", 1, arch.table_words, WORD_BITS, 3, False),
         Memory("stream", 1, arch.stream_depth, arch.port_bits, 1, False),
+        Memory("logits", 1, logit_blocks * arch.logit_words, logit_width, 1, False),
         Memory("loader", 1, 2, 5 + kernel + lane, 1, False),
     )
+
+
+def _coordinate_bits(arch: Arch) -> int:
+    """Bits of an activation's row or column, counted from the first that reaches the tile, of which
+    no side is longer than a PE has accumulators.
+    """
+    side = min(arch.accumulators, MAP_MAX)
+    return (2 * (side - 1) + KERNEL_MAX - 1).bit_length()
 
 
 def _pattern_bits(arch: Arch) -> int:

@@ -5,8 +5,10 @@ one PE one cycle for each output position and timestep; nothing else takes time,
 looked at. Filters are taken in groups of as many consecutive filters as there are PEs; PE j gets
 filter `pes * i + j`; a group lasts as long as its PE with the most weights.
 
-**Hardware**: counted, by the cycle model or the RTL. One PE-cycle is busy when the PE works on a
-weight that matches an active neuron.
+**Hardware**: counted, by the cycle model or the RTL. One PE-cycle is busy when a weight that
+matches an active neuron issues, in any of the PE's adders. With one weight a cycle (`Arch.issue`)
+that is one matched weight; with two, weights share the adders, so a busy cycle is not a number of
+weights, and what a layer needs at least is counted in weights and additions (`least_cycles`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Layer, Program
 
@@ -214,6 +217,9 @@ def paper_energy(
 def hardware_utilization(busy: Sequence[int], latency: int) -> float:
     """Share of the PE-cycles in which a PE works: `sum(busy) / (PEs * latency)`.
 
+    A PE that adds one weight in one timestep is busy, as is one that fills all its adders: how many
+    of them it fills is `hardware_efficiency`.
+
     Parameters
     ----------
     busy: cycles of each PE.
@@ -229,21 +235,37 @@ def hardware_utilization(busy: Sequence[int], latency: int) -> float:
     return sum(busy) / (len(busy) * latency)
 
 
-def hardware_efficiency(accumulations: int, latency: int, *, pes: int, gates: int) -> float:
-    """Share of the gates' cycles that add a weight: `accumulations / (gates * PEs * latency)`.
+def hardware_efficiency(accumulations: int, latency: int, *, pes: int, adders: int) -> float:
+    """Share of the adders' cycles that add a weight: `accumulations / (adders * PEs * latency)`.
 
     Parameters
     ----------
     accumulations: pairs of a spike and a living weight that were added, timesteps apart.
     latency: cycles, as in `hardware_utilization`.
-    gates: AND gates of a PE.
+    adders: of a PE (`Arch.adders`).
 
-    Raises EvenspikeError for no gate, PE or cycle, and for more accumulations than fit.
+    Raises EvenspikeError for no adder, PE or cycle, and for more accumulations than fit.
     """
-    most = gates * pes * latency
-    if min(gates, pes, latency) < 1 or not 0 <= accumulations <= most:
+    most = adders * pes * latency
+    if min(adders, pes, latency) < 1 or not 0 <= accumulations <= most:
         raise EvenspikeError(
-            f"{accumulations} accumulations with {gates} gates in {pes} PEs in {latency} cycles; "
+            f"{accumulations} accumulations with {adders} adders in {pes} PEs in {latency} cycles; "
             f"0 to {most} fit"
         )
     return accumulations / most
+
+
+def least_cycles(matched: float, accumulations: float, arch: Arch) -> float:
+    """Cycles below which no layer can be, however its filters are spread over the PEs.
+
+    A PE selects at most `Arch.issue` matched weights a cycle, and each of its adders adds at most
+    once: `max(matched / issue, accumulations / adders) / PEs`. With one weight a cycle that is its
+    matched weights alone, since each adds once in a timestep at most.
+
+    Parameters
+    ----------
+    matched: pairs of a living weight and an active neuron, one with a spike in the group of
+        timesteps.
+    accumulations: pairs of a spike and a living weight, timesteps apart.
+    """
+    return max(matched / arch.issue, accumulations / arch.adders) / arch.pes

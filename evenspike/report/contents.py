@@ -14,6 +14,7 @@ import numpy as np
 
 from evenspike import __version__
 from evenspike_core import metrics
+from evenspike_core.arch import Arch
 from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed
@@ -21,7 +22,10 @@ from evenspike_core.program import Layer, Program
 from evenspike_sim import energy, energy_table
 from evenspike_sim.tally import LayerTally, Tally
 
-SUMMED = ("cycles", "accumulations", "words_loaded", "bound_cycles", "dense_cycles", *STATES)
+SUMMED = (
+    *("cycles", "matched", "accumulations", "words_loaded", "bound_cycles", "dense_cycles"),
+    *STATES,
+)
 """Keys of a layer whose sums over the layers are in `totals`."""
 
 COUNTED = ("words_loaded", "spikes_in", "spikes_out", "accumulations", "overflows")
@@ -75,14 +79,14 @@ def contents(
         layer_actions = {name: one.actions[name] / count for name in actions}
         for name, value in layer_actions.items():
             actions[name] += value
-        entry = _layer(program.layers[index], packed.layers[index], one, count, arch.pes)
+        entry = _layer(program.layers[index], packed.layers[index], one, count, arch)
         entry["energy_pj"] = energy.total_pj(energy.energy(layer_actions, table))
         layers.append(entry)
     by_action = energy.energy(actions, table)
     totals: dict[str, Any] = {key: sum(layer[key] for layer in layers) for key in SUMMED}
     cycles = totals["cycles"]
     totals["utilization"] = totals["busy"] / (arch.pes * cycles)
-    totals["efficiency"] = totals["accumulations"] / (arch.timesteps * arch.pes * cycles)
+    totals["efficiency"] = totals["accumulations"] / (arch.adders * arch.pes * cycles)
     totals["speedup_over_dense"] = totals["dense_cycles"] / cycles
     totals["port_occupancy"] = totals["words_loaded"] / cycles
     totals["energy_pj"] = energy.total_pj(by_action)
@@ -141,12 +145,13 @@ def natural_order(natural: Tally, mapped: float) -> dict[str, Any]:
 
 
 def _layer(
-    layer: Layer, descriptor: Descriptor, tally: LayerTally, images: int, pes: int
+    layer: Layer, descriptor: Descriptor, tally: LayerTally, images: int, arch: Arch
 ) -> dict[str, Any]:
     segment = layer.segments[0] if layer.segments else None
     mean = {state: tally.states[state] / images for state in STATES}
     average = {name: value / images for name, value in tally.counts.items()}
     cycles, busy = average["cycles"], float(np.sum(mean["busy"]))
+    matched = tally.actions["select"] / images
     more = {"shortcut": _shortcuts(layer)} if len(layer.segments) > 1 else {}
     if layer.coding is not None:
         more["coding"] = layer.coding.value
@@ -168,9 +173,10 @@ def _layer(
         "chunks": len(descriptor.chunks),
         "cycles": cycles,
         **{state: float(np.sum(value)) for state, value in mean.items()},
-        "utilization": busy / (pes * cycles),
-        "bound_cycles": busy / pes,
-        "dense_cycles": _dense_cycles(layer, tally, images, pes),
+        "utilization": busy / (arch.pes * cycles),
+        "matched": matched,
+        "bound_cycles": metrics.least_cycles(matched, average["accumulations"], arch),
+        "dense_cycles": _dense_cycles(layer, tally, images, arch),
         "per_pe": {state: value.tolist() for state, value in mean.items()},
         **{name: average[name] for name in COUNTED},
         "overflow": tally.overflow,
@@ -178,19 +184,22 @@ def _layer(
     }
 
 
-def _dense_cycles(layer: Layer, tally: LayerTally, images: int, pes: int) -> float:
-    """Cycles of the layer on the same spikes, were no weight pruned and every PE always busy.
+def _dense_cycles(layer: Layer, tally: LayerTally, images: int, arch: Arch) -> float:
+    """Least cycles of the layer on the same spikes, were no weight pruned.
 
     An identity shortcut has one weight for each channel, pruned or not. The first layer takes
     what it takes: it is the host's, and no weight of it is in the accelerator.
     """
     if layer.host:
         return tally.counts["cycles"] / images
-    work = sum(
-        reached if layer.is_identity(index) else reached * layer.filters
-        for index, reached in enumerate(tally.reached)
+    matched, accumulations = (
+        sum(
+            one if layer.is_identity(index) else one * layer.filters
+            for index, one in enumerate(reached)
+        )
+        for reached in (tally.reached, tally.reached_spikes)
     )
-    return work / (pes * images)
+    return metrics.least_cycles(matched / images, accumulations / images, arch)
 
 
 def _shortcuts(layer: Layer) -> str:

@@ -14,7 +14,7 @@ from evenspike_core.counters import STATES
 DASH = "–"
 
 STATE_TEXT = {
-    "busy": "works on a weight that matches an active neuron",
+    "busy": "works on one or more weights that match an active neuron",
     "starved": "has its weights and no activation that matches one of them",
     "waiting": "is done and waits for the slowest PE, or for the layer's last write",
     "loading": "waits for the weights of the next chunk (first layer: for the input's spikes)",
@@ -25,15 +25,17 @@ STATE_TEXT = {
 DEFINITIONS = {
     "cycles": "from the layer's first memory request to its last output write",
     "utilization": "busy PE-cycles / (PEs × cycles)",
-    "efficiency": "accumulations / (PEs × AND gates × cycles); one gate for each timestep",
-    "bound": "the cycles that a layer's busy cycles would take, spread evenly over the PEs and "
-    "with nothing else to do: busy / PEs",
+    "efficiency": "accumulations / (PEs × adders × cycles); a PE has an adder for each timestep, "
+    "and where it selects two weights a cycle so many up to the next power of two",
+    "matched": "pairs of a living weight and an active neuron, one that fires in any timestep of a "
+    "group: the weights that the PEs select",
+    "bound": "the least cycles that a layer's weights take, spread evenly over the PEs and over "
+    "their adders, and with nothing else to do: the larger of matched / (PEs × weights that a PE "
+    "selects a cycle) and accumulations / (PEs × adders)",
     "over the mean": "busy cycles of the busiest PE of a layer above the mean over its PEs; of the "
     "whole network, of all layers' busiest PEs together",
-    "dense": "the least cycles that the layer would take with every weight alive, on the same "
-    "spikes: a PE-cycle for every weight that an active neuron (one that fires in any timestep of "
-    "a group) meets, spread evenly over the PEs and with nothing else to do; the first layer, "
-    "whose spikes come from the host, as it is",
+    "dense": "the bound with every weight alive, on the same spikes; the first layer, whose spikes "
+    "come from the host, as it is",
     "speed-up over dense": "dense / cycles: at least so much faster than the unpruned network",
     "speed-up over natural order": "cycles with filter f on PE f mod PEs / cycles, on the same "
     "images",

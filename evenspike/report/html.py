@@ -229,7 +229,7 @@ def _time_table(report: Content) -> str:
 def _balance_table(report: Content) -> str:
     lines = [[layer["name"], *rows.balance(layer)] for layer in report["layers"]]
     lines.append(["total", *rows.total_balance(report)])
-    terms = ("bound", "over the mean", "dense", "speed-up over dense")
+    terms = ("over the mean", "matched", "bound", "dense", "speed-up over dense")
     written = table(("layer", *rows.BALANCE), lines, "sum")
     return f"{written}<figcaption>{escape(_explained(terms))}</figcaption>"
 

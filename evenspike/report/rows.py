@@ -8,6 +8,7 @@ its own says how evenly the PEs work, and what the cycles are to be measured by 
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,15 @@ PLACE = ("shape", "tile", "F", "passes", "chunks")
 TIME = ("cycles", "util.", *STATES[1:])
 TRAFFIC = ("words", "spikes in", "spikes out")
 COST = ("accumulations", "density", "energy")
-BALANCE = ("least busy PE", "bound", "busiest PE", "over the mean", "dense", "over dense")
+BALANCE = (
+    "least busy PE",
+    "busiest PE",
+    "over the mean",
+    "matched",
+    "bound",
+    "dense",
+    "over dense",
+)
 HEAD = ("layer", *PLACE, *TIME, *TRAFFIC, *COST)
 
 NOTE = "util. = busy share of the PE-cycles; with the four shares beside it, it makes 100 %."
@@ -79,7 +88,8 @@ def total_cost(report: Content) -> list[str]:
 def balance(values: Mapping[str, Any]) -> list[str]:
     """Cells of `BALANCE`, of a layer."""
     busy = values["per_pe"]["busy"]
-    over = max(busy) / values["bound_cycles"] - 1 if values["bound_cycles"] else None
+    mean = statistics.fmean(busy)
+    over = max(busy) / mean - 1 if mean else None
     return _balance(values, fmt.count(min(busy)), fmt.count(max(busy)), over)
 
 
@@ -92,9 +102,10 @@ def _balance(values: Mapping[str, Any], least: str, most: str, over: float | Non
     cycles = values["cycles"]
     return [
         least,
-        fmt.count(values["bound_cycles"]),
         most,
         fmt.DASH if over is None else fmt.signed(over),
+        fmt.count(values["matched"]),
+        fmt.count(values["bound_cycles"]),
         fmt.count(values["dense_cycles"]),
         fmt.factor(values["dense_cycles"] / cycles) if cycles else fmt.DASH,
     ]

@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evenspike.report.accuracy import accuracy
+from evenspike_core.arch import Arch
 from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import KINDS
+from evenspike_core.metrics import least_cycles
 
 Content = Mapping[str, Any]
 """A report's JSON."""
@@ -37,7 +39,7 @@ LAYER: dict[str, Any] = {
     "utilization": COUNT,
     "per_pe": dict.fromkeys(STATES, NUMBERS),
     **dict.fromkeys(("words_loaded", "spikes_in", "spikes_out", "accumulations"), COUNT),
-    **dict.fromkeys(("bound_cycles", "dense_cycles", "energy_pj"), COUNT),
+    **dict.fromkeys(("matched", "bound_cycles", "dense_cycles", "energy_pj"), COUNT),
     "density": MAYBE,
 }
 
@@ -54,7 +56,10 @@ SCHEMA: dict[str, Any] = {
     "version": TEXT,
     "date": TEXT,
     "command": MAYBE_TEXT,
-    "arch": {"preset": TEXT, "digest": TEXT, "pes": COUNT, "timesteps": COUNT, "clock_mhz": COUNT},
+    "arch": {
+        **dict.fromkeys(("preset", "digest"), TEXT),
+        **dict.fromkeys(("pes", "timesteps", "issue", "clock_mhz"), COUNT),
+    },
     "engine": TEXT,
     "program": {
         "digest": TEXT,
@@ -70,7 +75,7 @@ SCHEMA: dict[str, Any] = {
     "accuracy_interval": INTERVAL,
     "totals": {
         **dict.fromkeys(("cycles", "utilization", "efficiency", "energy_pj"), COUNT),
-        **dict.fromkeys(("latency_ms", "frames_per_second", "accumulations"), COUNT),
+        **dict.fromkeys(("latency_ms", "frames_per_second", "matched", "accumulations"), COUNT),
         **dict.fromkeys(("words_loaded", "port_occupancy"), COUNT),
         **dict.fromkeys(("bound_cycles", "dense_cycles", "speedup_over_dense"), COUNT),
         **STATE_COUNTS,
@@ -108,15 +113,19 @@ def check(report: Content) -> None:
         _check_range(f"{where}.pj_range", action["pj_range"], action["pj"])
     if "natural_order" in report:
         check_keys(report["natural_order"], NATURAL, "report.natural_order")
-    pes = report["arch"]["pes"]
+    arch = Arch(**{name: report["arch"][name] for name in ("pes", "timesteps", "issue")})
+    pes = arch.pes
     for index, layer in enumerate(report["layers"]):
         where = f"report.layers[{index}] ({layer['name']})"
         _check_states(where, layer, pes)
         _check_pes(where, layer, pes)
+        least = least_cycles(layer["matched"], layer["accumulations"], arch)
+        what = "bound_cycles = the least of matched weights and accumulations"
+        _must(where, what, layer["bound_cycles"], least, 1e-6)
         if len(layer["tile"]) != 2:
             raise EvenspikeError(f"{where}: tile {layer['tile']} is not [height, width]")
     _check_states("report.totals", report["totals"], pes)
-    _check_totals(report)
+    _check_totals(report, arch)
     _check_accuracy(report)
 
 
@@ -178,8 +187,6 @@ def _check_states(where: str, row: Mapping[str, Any], pes: int) -> None:
     """Check that every PE is in one state in every cycle, and what follows from the counts."""
     total = sum(row[state] for state in STATES)
     _must(where, f"{' + '.join(STATES)} = PEs x cycles", total, pes * row["cycles"])
-    bound = row["busy"] / pes
-    _must(where, "bound_cycles = busy / PEs", row["bound_cycles"], bound, 1e-6)
     if row["cycles"]:
         share = row["busy"] / (pes * row["cycles"])
         _must(where, "utilization = busy / (PEs x cycles)", row["utilization"], share, 1e-6)
@@ -205,15 +212,16 @@ def _check_range(where: str, ends: Sequence[float], shown: float) -> None:
         raise EvenspikeError(f"{where}: {shown:.10g} is neither of its ends")
 
 
-def _check_totals(report: Content) -> None:
-    totals, arch, energy = report["totals"], report["arch"], report["energy"]
-    for key in ("cycles", "accumulations", "words_loaded", "dense_cycles", *STATES):
+def _check_totals(report: Content, arch: Arch) -> None:
+    totals, energy, clock_mhz = report["totals"], report["energy"], report["arch"]["clock_mhz"]
+    keys = ("matched", "accumulations", "words_loaded", "bound_cycles", "dense_cycles")
+    for key in ("cycles", *keys, *STATES):
         summed = math.fsum(layer[key] for layer in report["layers"])
         _must("report.totals", f"{key} = sum over the layers", totals[key], summed)
-    gates = arch["pes"] * arch["timesteps"] * totals["cycles"]
-    if gates:
-        share = totals["accumulations"] / gates
-        what = "efficiency = accumulations / (PEs x timesteps x cycles)"
+    additions = arch.pes * arch.adders * totals["cycles"]
+    if additions:
+        share = totals["accumulations"] / additions
+        what = "efficiency = accumulations / (PEs x adders x cycles)"
         _must("report.totals", what, totals["efficiency"], share, 1e-6)
         port = totals["words_loaded"] / totals["cycles"]
         what = "port_occupancy = words_loaded / cycles"
@@ -221,9 +229,9 @@ def _check_totals(report: Content) -> None:
         speedup, frames = totals["dense_cycles"] / totals["cycles"], totals["frames_per_second"]
         what = "speedup_over_dense = dense_cycles / cycles"
         _must("report.totals", what, totals["speedup_over_dense"], speedup, 1e-6)
-        clock = arch["clock_mhz"] * 1e6 / totals["cycles"]
+        clock = clock_mhz * 1e6 / totals["cycles"]
         _must("report.totals", "frames_per_second = clock / cycles", frames, clock, 1e-6)
-    latency = totals["cycles"] / (arch["clock_mhz"] * 1e3)
+    latency = totals["cycles"] / (clock_mhz * 1e3)
     _must("report.totals", "latency_ms = cycles / clock", totals["latency_ms"], latency, 1e-6)
     summed = math.fsum(action["pj"] for action in energy["by_action"].values())
     _must("report.energy", "total_pj = sum over the actions", energy["total_pj"], summed, 1e-6)

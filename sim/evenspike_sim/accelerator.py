@@ -51,6 +51,8 @@ class LayerRun:
         of the group, of all groups together) and an output position that it reaches, each under a
         kernel position of its own: the matched weights of one filter without a pruned one, each of
         which is a busy cycle where one issues a cycle. None in the input layer.
+    reached_spikes: the same pairs, each for every timestep in which the neuron fires: the
+        accumulations of such a filter.
     drains: cycle of the inference in which each round's drain begins; none in the input layer.
     """
 
@@ -74,6 +76,7 @@ class LayerRun:
     logits: I64 | None = None
     drains: tuple[int, ...] = ()
     reached: tuple[int, ...] = ()
+    reached_spikes: tuple[int, ...] = ()
 
 
 @dataclass
@@ -394,6 +397,10 @@ class Accelerator:
             gated, queued, sums = matched * arch.timesteps, 0, matched + neuron_rows
         else:
             gated, queued, sums = 0, added, added + neuron_rows * arch.timesteps
+        reached = [
+            [_reached(spikes, segment, descriptor.size) for spikes in maps]
+            for maps, segment in zip(sources, descriptor.segments, strict=True)
+        ]
         return LayerRun(
             name=descriptor.name,
             cycles=cycles,
@@ -441,10 +448,8 @@ class Accelerator:
             masks=masks,
             logits=_combined(descriptor, logits),
             drains=tuple(drains),
-            reached=tuple(
-                sum(_reached(spikes, segment, descriptor.size) for spikes in maps)
-                for maps, segment in zip(sources, descriptor.segments, strict=True)
-            ),
+            reached=tuple(sum(neurons for neurons, _ in groups) for groups in reached),
+            reached_spikes=tuple(sum(spikes for _, spikes in groups) for groups in reached),
         )
 
     def _lanes(self, descriptor: Descriptor, number: int) -> npt.NDArray[np.int32]:
@@ -478,17 +483,22 @@ def _logs(descriptor: Descriptor) -> tuple[int, int]:
     return (height * width).bit_length() - 1, width.bit_length() - 1
 
 
-def _reached(spikes: SpikeMap, segment: SegmentDescriptor, size: tuple[int, int]) -> int:
-    """Pairs of an active neuron of a segment's source and an output position that it reaches."""
+def _reached(
+    spikes: SpikeMap, segment: SegmentDescriptor, size: tuple[int, int]
+) -> tuple[int, int]:
+    """Pairs of an active neuron of a segment's source and an output position that it reaches; and
+    of a spike and such a position.
+    """
     entries = np.arange(spikes.columns.shape[2]) < spikes.counts[..., None]
-    active = np.count_nonzero(spikes.masks, axis=3) * entries
     rows, columns = (
         _reach(extent, outputs, offset, segment)
         for extent, outputs, offset in zip(
             (segment.height, segment.width), size, segment.offset, strict=True
         )
     )
-    return int(((active * columns[spikes.columns]).sum(axis=(0, 2)) * rows).sum())
+    reach = columns[spikes.columns] * rows[:, None] * entries
+    neurons = int((np.count_nonzero(spikes.masks, axis=3) * reach).sum())
+    return neurons, int((np.bitwise_count(spikes.masks).sum(axis=3, dtype=np.int64) * reach).sum())
 
 
 def _reach(extent: int, outputs: int, offset: int, segment: SegmentDescriptor) -> I64:

@@ -25,8 +25,8 @@ class LayerTally:
     """What one layer did, summed over images.
 
     counts: by the names of `COUNTS`. actions: by the names of energy.toml. states: int64 [pes],
-    cycles of each PE in each state. reached: as in `LayerRun`, one for each segment. overflow:
-    whether a sum has saturated in any PE and image.
+    cycles of each PE in each state. reached, reached_spikes: as in `LayerRun`, one for each
+    segment. overflow: whether a sum has saturated in any PE and image.
     """
 
     name: str
@@ -34,6 +34,7 @@ class LayerTally:
     actions: Counter[str]
     states: dict[str, I64]
     reached: tuple[int, ...]
+    reached_spikes: tuple[int, ...]
     overflow: bool
 
     @staticmethod
@@ -45,6 +46,7 @@ class LayerTally:
             Counter(run.actions),
             {state: np.array(getattr(run, state), np.int64) for state in STATES},
             run.reached,
+            run.reached_spikes,
             bool(run.accumulator_overflow.any() or run.membrane_overflow.any()),
         )
 
@@ -55,6 +57,9 @@ class LayerTally:
         for state, cycles in other.states.items():
             self.states[state] = self.states[state] + cycles
         self.reached = tuple(a + b for a, b in zip(self.reached, other.reached, strict=True))
+        self.reached_spikes = tuple(
+            a + b for a, b in zip(self.reached_spikes, other.reached_spikes, strict=True)
+        )
         self.overflow |= other.overflow
 
 

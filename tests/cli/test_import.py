@@ -47,6 +47,7 @@ def test_a_module_in_a_file_becomes_a_program_that_runs(
     assert whose.startswith("weights: as own.py:Small makes them; --weights FILE")
     assert re.split("  +", head) == [
         "layer",
+        "weights",
         "spikes",
         "differ",
         "share",
@@ -55,8 +56,9 @@ def test_a_module_in_a_file_becomes_a_program_that_runs(
         "saturated",
     ]
     assert [row.split()[0] for row in rows] == ["conv", "second", "head"]
-    assert [row.split()[2:4] for row in rows] == [["0", "0.0000%"]] * 3
-    assert all(int(row.split()[1].replace(",", "")) > 100 for row in rows[:2])
+    assert [row.split()[1] for row in rows] == ["-", "16", "16"], "those of the stream"
+    assert [row.split()[3:5] for row in rows] == [["0", "0.0000%"]] * 3
+    assert all(int(row.split()[2].replace(",", "")) > 100 for row in rows[:2])
     assert changed == "0 of 4 examples get another class"
     file = out / "Small.safetensors"
     assert written == f"written: {file} (beside it: Small.md, Small.npy)"

@@ -85,7 +85,9 @@ def proof_table(said: str) -> list[str]:
     """The lines of the table of layers, and what is said beneath it."""
     rows = said.splitlines()
     first = next(
-        i for i, row in enumerate(rows) if row.split()[:3] == ["layer", "spikes", "differ"]
+        i
+        for i, row in enumerate(rows)
+        if row.split()[:4] == ["layer", "weights", "spikes", "differ"]
     )
     return rows[first : next(i for i, row in enumerate(rows) if "on the test set" in row)]
 

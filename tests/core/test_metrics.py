@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evenspike_core.arch import preset
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.metrics import (
     ConvolutionCycles,
@@ -18,6 +19,7 @@ from evenspike_core.metrics import (
     group_utilization,
     hardware_efficiency,
     hardware_utilization,
+    least_cycles,
     paper_energy,
     paper_metrics,
     spike_sparsity,
@@ -261,11 +263,32 @@ def test_hardware_utilization_refuses(busy: list[int], latency: int, message: st
 
 
 def test_hardware_efficiency() -> None:
-    assert hardware_efficiency(320, 10, pes=16, gates=4) == 0.5
+    assert hardware_efficiency(320, 10, pes=16, adders=4) == 0.5
     for accumulations, latency in ((641, 10), (-1, 10), (0, 0)):
         with pytest.raises(EvenspikeError) as caught:
-            hardware_efficiency(accumulations, latency, pes=16, gates=4)
+            hardware_efficiency(accumulations, latency, pes=16, adders=4)
         assert str(caught.value) == (
-            f"{accumulations} accumulations with 4 gates in 16 PEs in {latency} cycles; "
+            f"{accumulations} accumulations with 4 adders in 16 PEs in {latency} cycles; "
             f"0 to {64 * latency} fit"
         )
+
+
+@pytest.mark.parametrize(
+    ("arch", "matched", "accumulations", "cycles"),
+    [
+        # One weight a cycle: its matches, in however many timesteps they add.
+        ("packed,issue=1", 320, 320, 20),
+        ("packed,issue=1", 320, 1280, 20),
+        # Two: half of that while there are adders, and what the four adders need if there are not.
+        ("packed", 320, 320, 10),
+        ("packed", 320, 640, 10),
+        ("packed", 320, 1280, 20),
+        # Three timesteps have four banks; one has one, so that two a cycle bring nothing.
+        ("packed,timesteps=3", 320, 960, 15),
+        ("packed,timesteps=1", 320, 320, 20),
+        ("packed,pes=4", 320, 320, 40),
+        ("packed", 0, 0, 0),
+    ],
+)
+def test_least_cycles(arch: str, matched: int, accumulations: int, cycles: float) -> None:
+    assert least_cycles(matched, accumulations, preset(arch)) == cycles

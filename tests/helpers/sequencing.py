@@ -15,7 +15,6 @@ from tests.helpers.layers import ENTRIES, Layer, Work, chunk_fault, works
 WORDS = -(-LAYER.size // WORD_BITS)
 CHUNK_MASK = (1 << CHUNK.size) - 1
 ADDRESSES = (1 << LAYER["chunk_base"].width) - 1
-BROADCAST = Layouts(Arch(pes=4)).broadcast
 
 
 class FetchModel:
@@ -89,7 +88,7 @@ class BroadcastModel:
     """
 
     def __init__(self, arch: Arch) -> None:
-        self.arch = arch
+        self.arch, self.broadcast = arch, Layouts(arch).broadcast
         self.fault = Fault.NONE
         self.plan: Iterator[Work] = iter(())
         self.next: Work | None = None
@@ -167,7 +166,10 @@ class BroadcastModel:
             "height": work.turn.height,
             "width": work.turn.width,
         }
-        self.work = pack(BROADCAST, fields)
+        # Of a chunk that has a fault, the bits that there are; it is not broadcast to its end.
+        for name in ("kernel", "blocks"):
+            fields[name] &= (1 << self.broadcast[name].width) - 1
+        self.work = pack(self.broadcast, fields)
         self.loads += work.frees
         self.rounds += work.ends_round
         self.next = next(self.plan, None)

@@ -13,8 +13,8 @@ from evenspike_core.counters import STATES
 
 Data = dict[str, Any]
 
-BOUNDS = ("bound_cycles", "dense_cycles")
-PES, TIMESTEPS, CLOCK_MHZ, IMAGES = 16, 4, 400.0, 10
+BOUNDS = ("matched", "bound_cycles", "dense_cycles")
+PES, TIMESTEPS, ISSUE, CLOCK_MHZ, IMAGES = 16, 4, 2, 400.0, 10
 
 LAYERS = (
     # name, channels, filters, side, pool, cycles, share of busy
@@ -80,6 +80,7 @@ def synthetic_report(seed: int = 1) -> dict[str, Any]:
             "digest": "0123456789ab",
             "pes": PES,
             "timesteps": TIMESTEPS,
+            "issue": ISSUE,
             "accumulators": 256,
             "scratchpad_words": 1024,
             "fifo_depth": 64,
@@ -152,6 +153,7 @@ def _layer(
     others = np.array([per_pe[state] for state in STATES[1:]])
     per_pe = {"busy": (cycles - others.sum(axis=0)).tolist(), **per_pe}
     sums = {state: sum(per_pe[state]) for state in STATES}
+    matched, added = int(sums["busy"] * 1.3), int(sums["busy"] * 3.1)
     kernel = 1 if name == "fc" else 3
     neurons = filters * (side // pool) ** 2
     return {
@@ -172,13 +174,14 @@ def _layer(
         "cycles": cycles,
         **sums,
         "utilization": sums["busy"] / (PES * cycles),
-        "bound_cycles": sums["busy"] / PES,
+        "matched": matched,
+        "bound_cycles": max(matched / ISSUE, added / TIMESTEPS) / PES,
         "dense_cycles": 7.5 * cycles,
         "per_pe": per_pe,
         "words_loaded": int(cycles * rng.uniform(0.05, 0.4)),
         "spikes_in": int(rng.uniform(0.1, 0.3) * channels * side**2 * TIMESTEPS),
         "spikes_out": 0 if name == "fc" else int(rng.uniform(0.1, 0.4) * neurons * TIMESTEPS),
-        "accumulations": int(sums["busy"] * 3.1),
+        "accumulations": added,
         "density": float(rng.uniform(0.005, 0.4)),
         "energy_pj": float(cycles * 320),
     }

@@ -56,12 +56,15 @@ def test_a_report_adds_up_and_keeps_its_bounds(seed: int) -> None:
     assert found["totals"]["cycles"] == pytest.approx(tally.cycles)
     assert found["command"] is None
     for layer in found["layers"]:
-        assert layer["bound_cycles"] <= layer["cycles"]
+        busy = layer["busy"] / found["arch"]["pes"]
+        assert layer["bound_cycles"] <= busy + 1e-6
+        assert busy <= layer["cycles"]
         assert layer["bound_cycles"] <= layer["dense_cycles"]
+    assert found["totals"]["efficiency"] <= found["totals"]["utilization"] + 1e-9
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_dense_network_is_busy_for_the_dense_cycles(seed: int) -> None:
+def test_a_dense_network_is_bound_to_the_dense_cycles(seed: int) -> None:
     program = random_program(seed)
     first, *others = program.layers
     program = replace(program, layers=(first, *map(dense, others)))

@@ -232,7 +232,7 @@ def test_layers_without_work_can_be_drawn() -> None:
         for key in ("cycles", "spikes_in", "spikes_out", *STATES):
             layer[key] = 0
         layer["per_pe"] = {state: [0] * PES for state in STATES}
-        layer["bound_cycles"] = layer["dense_cycles"] = 0
+        layer["matched"] = layer["bound_cycles"] = layer["dense_cycles"] = 0
     for action in data["energy"]["by_action"].values():
         action["pj"] = 0.0
     data["energy"]["total_pj"] = 0.0

@@ -65,7 +65,7 @@ NOT_SHOWN: dict[str, tuple[str, ...]] = {
     "terminal": (
         *("per_pe", "density", "pool", "provenance", "by_action", "predictions", "classes"),
         *("seconds", "machine", "engine", "accumulators", "scratchpad_words", "fifo_depth"),
-        *("slots", "port_bits", "bound_cycles", "dense_cycles"),
+        *("slots", "issue", "port_bits", "matched", "bound_cycles", "dense_cycles"),
     ),
 }
 DERIVED: dict[str, tuple[str, ...]] = {

@@ -49,6 +49,7 @@ def test_a_tally_is_the_sum_of_its_images() -> None:
             assert np.array_equal(one.states[state], summed)
             assert np.array_equal(other.states[state], summed)
         assert one.reached == other.reached
+        assert one.reached_spikes == other.reached_spikes
         assert one.overflow == other.overflow
     with pytest.raises(EvenspikeError, match=f"tally: 1 layers, not the {len(whole.layers)}"):
         whole.add(images[0][:1])

@@ -44,7 +44,7 @@ def test_the_table() -> None:
     assert proof.layers[1].bits == 5 * 4 * 6 * 64
     assert proof.changed == 0
     text = str(proof)
-    assert text.splitlines()[0].split()[:3] == ["layer", "spikes", "differ"]
+    assert text.splitlines()[0].split()[:4] == ["layer", "weights", "spikes", "differ"]
     assert f"{proof.layers[2].spikes:,}" in text
     assert "0 of 4 examples get another class" in text
     assert program.provenance["weights_rounded_to_zero"] == sum(one.lost for one in proof.layers)

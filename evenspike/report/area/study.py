@@ -28,10 +28,13 @@ COMPUTES = {
 }
 MOVES = {
     "channel_table": "where the headers and weights of each channel are",
+    "filter": "which activations no weight of the PE can meet",
     "fifo": "activations that wait for the matcher",
     "matcher": "which kernels an activation meets",
     "queue": "matches that wait for the selector",
-    "selector": "one matched weight a cycle, and the address of its partial sums",
+    "selector": "one or two matched weights a cycle, and the addresses of their partial sums",
+    "lanes": "weights that wait for each adder",
+    "markers": "how far the PE has worked off its chunks and rounds",
     "unpacker": "turns the weight stream into weights, headers and table",
     "own": "what joins the blocks",
 }

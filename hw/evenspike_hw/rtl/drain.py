@@ -86,10 +86,8 @@ class Drain(wiring.Component):
         beat = Signal(range(max(2, self.arch.logit_words)))
         slot = Signal(SLOT_BITS)
         # A window of the pool, or a single position, and the position in it.
-        top, left = (
-            Signal(range(min(self.arch.accumulators, MAP_MAX) + 1)),
-            Signal(range(min(self.arch.accumulators, MAP_MAX) + 1)),
-        )
+        places = range(min(self.arch.accumulators, MAP_MAX) + 1)
+        top, left = Signal(places), Signal(places)
         inner = Signal(2)
         # From the tile's first entry to the slot's first row, and to this row.
         slot_offset, row_offset = Signal(ENTRY_BITS), Signal(ENTRY_BITS)

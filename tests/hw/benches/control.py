@@ -57,7 +57,7 @@ class Model:
         return cycles
 
     def tells(self, first: Story) -> None:
-        self.fills = False
+        self.reads_words = self.fills = False
         self.story = self.tell(first)
         next(self.story)
 
@@ -160,16 +160,18 @@ class Model:
             ran += 1
 
     def table(self) -> Story:
-        drive, left = {"pending": 1}, 0
+        drive = {"pending": 1}
+        self.reads_words = True
         while drive["pending"]:
             drive = yield None
-            left, self.filled = drive["table_words"], 0  # whatever becomes of it
+            self.filled = 0  # whatever becomes of it
             yield {"reset": 1, "watches": 1}
             self.cover("fill waits for answers", drive["pending"])
+        drive = yield None
+        left = drive["table_words"]
         self.cover("table of no words", left == 0)
         self.cover("table of one word", left == 1)
         self.cover("table of all words", left == self.bench.arch.table_words)
-        drive = yield None
         self.fills = True
         large = left > self.bench.arch.table_words
         self.cover("table of more words than there are", large)
@@ -177,10 +179,10 @@ class Model:
         row = 0
         while True:
             drive = yield None
-            done = left <= 1 or self.filled % self.lanes == self.lanes - 1
+            done = left == 1 or self.filled % self.lanes == self.lanes - 1
             yield {"filling": 1, "watches": 1, "word_done": int(done)}
             if not left:
-                self.fills = False
+                self.reads_words = self.fills = False
                 return (yield None)
             row = row + 1 if drive["word_valid"] else 0
             self.cover("words in two cycles in a row", row == 2)
@@ -201,16 +203,20 @@ class Rig:
         self.model = Model(bench)
         self.ends = 0  # commands that are over
         self.busy = True
+        self.words = 0
 
     async def cycle(self, **drive: int) -> dict[str, int]:
-        bench = self.bench
-        given: Drive = (
-            dict.fromkeys(INPUTS, 0)
-            | {"written": 1}
-            | {"table_words": bench.bits(FILL_BITS)}
-            | drive
-        )
-        expected = self.model.step(given)
+        """A cycle. table_words: stays from the fill's command on, and counts up to its first word;
+        anything where no fill is under way.
+        """
+        bench, model = self.bench, self.model
+        if "table_words" in drive and not model.fills:
+            self.words = drive["table_words"]
+        elif not model.reads_words:
+            self.words = bench.bits(FILL_BITS)
+        given: Drive = dict.fromkeys(INPUTS, 0) | {"written": 1} | drive
+        given["table_words"] = self.words
+        expected = model.step(given)
         out = await bench.cycle(**given)
         bench.check(out, expected)
         self.ends += self.busy and not out["busy"]

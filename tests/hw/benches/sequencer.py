@@ -359,7 +359,7 @@ class Rig:
             bits = pack(LAYER, fields)
             for n in range(LAYER_WORDS):
                 table[number * LAYER_WORDS + n] = bits >> WORD_BITS * n & (1 << WORD_BITS) - 1
-        assert free <= mask + 1, "more chunks than the table holds"
+        assert free <= bench.arch.table_words, "more chunks than the table holds"
         # Words behind the network belong to nobody.
         self.model.filled = bench.random.choice((free, bench.arch.table_words))
 
@@ -409,11 +409,10 @@ async def most_layers(bench: Bench) -> None:
     made = Rig(bench)
     words = bench.arch.table_words
     count = min(256, words // LAYER_WORDS)
-    layers = made.network(count, height=1, width=1, passes=1, chunks=1)
-    if words < 1000:
-        # No room for lists of chunks: they lie on each other.
-        for fields in layers:
-            fields["chunks"] = 1
+    # Layers whose chunk may be the same, since there may be no room for one of each.
+    layers = made.network(count, height=1, width=1, passes=1, chunks=1, log_slots=1, kernels=3)
+    for fields in layers:
+        fields["chunks"] = 1
     await _run_in_room(made, layers)
     bench.cover("as many layers as the table has room for")
     layers[-1] |= {"last": 0, "readout": 0}
@@ -424,8 +423,8 @@ async def most_layers(bench: Bench) -> None:
 
 
 async def _run_in_room(made: Rig, layers: list[Layer]) -> None:
-    mask = made.model.fetch.mask
-    if len(layers) * LAYER_WORDS + CHUNK_WORDS * len(layers) <= mask + 1:
+    bench_words = made.bench.arch.table_words
+    if len(layers) * (LAYER_WORDS + CHUNK_WORDS) <= bench_words:
         await made.run(layers)
         return
     # All layers share the words that are left at the table's end.
@@ -433,6 +432,9 @@ async def _run_in_room(made: Rig, layers: list[Layer]) -> None:
 
     def shared(layers: list[Layer]) -> None:
         base = len(layers) * LAYER_WORDS
+        chunk = pack(CHUNK, good_chunk(made.bench, layers[1], 0))
+        for word in range(CHUNK_WORDS):
+            made.table[base + word] = chunk >> WORD_BITS * word & WORD
         for number, fields in enumerate(layers):
             fields["chunk_base"] = base
             bits = pack(LAYER, fields)
@@ -442,7 +444,6 @@ async def _run_in_room(made: Rig, layers: list[Layer]) -> None:
 
         made.model.filled = bench_words
 
-    bench_words = made.bench.arch.table_words
     made.store = shared  # type: ignore[method-assign]
     await made.run(layers)
     made.store = store  # type: ignore[method-assign]

@@ -143,8 +143,8 @@ async def start_at_any_time(bench: Bench) -> None:
 @test
 async def random_layers(bench: Bench) -> None:
     """Layers of all shapes, one after another; an advance is seen in the next cycle."""
-    done = 0
-    while done < bench.transactions:
+    done = layers = 0
+    while done < bench.transactions or layers < 2:
         fields = layer(bench, 16, bench.random.choice((3, 20, 120)))
         for name in ("log_tile_height", "log_tile_width"):
             fields[name] = bench.random.randrange(fields["pool"], 7)
@@ -154,8 +154,8 @@ async def random_layers(bench: Bench) -> None:
                 fields[side] = 1 << fields[f"log_tile_{side}"]
         await begin(bench, fields)
         done += await walk(bench, fields, bench.random.choice((0.0, 0.1, 0.6)))
-        if bench.chance(0.5):
-            for _ in range(bench.random.randrange(3)):
+        bench.cover("layer after layer without a pause", layers)
+        layers += 1
+        if layers > 1 and bench.chance(0.5):
+            for _ in range(bench.random.randrange(1, 3)):
                 await bench.cycle(advance=0)
-        else:
-            bench.cover("layer after layer without a pause")

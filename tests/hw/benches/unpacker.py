@@ -413,11 +413,7 @@ class Model:
         table = wrote.get("table_write", {"line": -1, "data": {}})
         pattern = cast(dict[str, int], table).get("pattern", 0)
         data = cast(dict[str, int], table["data"])
-        full = closes and (wrote["header_write"]["unit"] // units + 1) * units == 64
-        self.memory.seen |= {("headers", units)} if full else set()
-        if "weight_write" in wrote:
-            self.memory.seen.add(("weight", wrote["weight_write"]["address"]))
-        last = self.arch.weight_words - 1
+        self._banks(units)
         cover(f"kernel of side {chunk.side}", closes)
         cover("chunk without tokens", starts and after.left == 0)
         cover("chunk of one word", starts and word is not None and word.last)
@@ -457,13 +453,21 @@ class Model:
         cover("block skipped", opens and before.opened >= 0 and gap > 1)
         cover("last line of the table", table["line"] == self.arch.chunk_channels - 1)
         cover("biases of 64 slots", starts and after.biases == 128)
-        cover(
-            "weight bank of each half full",
-            {("weight", last), ("weight", 2 * last + 1)} <= self.memory.seen,
+
+    def _banks(self, units: int) -> None:
+        """How far the banks are filled. units: of a header."""
+        wrote, seen, last = self.writes.found, self.memory.seen, self.arch.weight_words - 1
+        header = wrote.get("header_write")
+        if header is not None and (header["unit"] // units + 1) * units == 64:
+            seen.add(("headers", units))
+        if "weight_write" in wrote:
+            seen.add(("weight", wrote["weight_write"]["address"]))
+        self.bench.cover(
+            "weight bank of each half full", {("weight", last), ("weight", 2 * last + 1)} <= seen
         )
-        cover(
+        self.bench.cover(
             "header bank full with headers of each size",
-            {("headers", HEADER_UNITS[n]) for n in self.sides} <= self.memory.seen,
+            {("headers", HEADER_UNITS[n]) for n in self.sides} <= seen,
         )
 
     def _narrow_events(self, byte: int, *, weighs: bool, skips: bool) -> None:

@@ -186,15 +186,15 @@ class Matcher(wiring.Component):
                 first_place.eq(0),
             ]
 
-        fetched = Signal(self.fetch)
+        fetched, units = Signal(self.fetch), self.arch.fetch_units
         m.d.sync += [
             *(fetched[name].eq(fetching[name]) for name in (*PASSED_ON, "rows", "columns")),
             fetched.opens.eq(opens),
             fetched.weight.eq(weight),
             fetched.belongs.eq(
-                Cat(
-                    (first_place <= n) & (~m2_ends | (last_place >= n))
-                    for n in range(self.arch.fetch_units)
+                Cat(  # (no channel begins behind the last place)
+                    (first_place <= n if n < units - 1 else 1) & (~m2_ends | (last_place >= n))
+                    for n in range(units)
                 )
             ),
         ]

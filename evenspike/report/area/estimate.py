@@ -17,11 +17,20 @@ RAM_BIT = 6
 PORT = 2
 """Transistors of a bit with one port, and of each port more."""
 
-PE_LOGIC = (22_150, 702)
+PE_LOGIC = (19_030, 815)
 """Of a PE: by timesteps, and by their square (a LIF stage hands over all later sums)."""
 
-PE_CONSTANT = {3: 31_120, 5: 36_800, 7: 51_180}
-"""Of a PE, whatever its timesteps, by the largest kernel that it is built for."""
+ADDER_LOGIC = {1: 3_320, 2: 7_510}
+"""Of each adder of a PE, by the weights that it selects a cycle: with two an adder has a bank with its
+own address, and a lane."""
+
+PE_CONSTANT = {
+    1: {3: 40_120, 5: 46_840, 7: 57_050},
+    2: {3: 53_060, 5: 65_880, 7: 74_620},
+}
+"""Of a PE, whatever its timesteps, by the weights that it selects a cycle and the largest kernel that
+it is built for: matcher, selector and the queue between them have patterns of all headers of a
+fetch."""
 
 APU_LOGIC = (17_400, 47)
 """Of the APU: constant, and by the square of the PEs, whose lanes it searches."""
@@ -49,7 +58,8 @@ def estimate(arch: Arch) -> Area:
     }
     in_pe = sum(transistors for memory, transistors in ram.items() if memory.in_pe)
     linear, square = PE_LOGIC
-    pes = in_pe + n * (PE_CONSTANT[arch.kernel_max] + linear * t + square * t**2)
+    one = PE_CONSTANT[arch.issue][arch.kernel_max] + linear * t + square * t**2
+    pes = in_pe + n * (one + ADDER_LOGIC[arch.issue] * arch.adders)
     around = sum(ram.values()) - in_pe
     around += APU_LOGIC[0] + APU_LOGIC[1] * n**2
     around += sum(a * b for a, b in zip(REST_LOGIC, (1, t, n, n**2), strict=True))

@@ -35,6 +35,7 @@ TOPS = {
     "packed,pes=4": 5_736_306,
     "packed,pes=8": 9_364_728,
     "packed": 17_080_738,
+    "packed,pes=32": 34_337_718,
     "packed,pes=4,timesteps=8": 8_273_462,
     "packed,pes=4,issue=1": 5_484_130,
 }

@@ -175,7 +175,7 @@ def encodings(image: Packed) -> dict[str, float]:
     packed = headers = 0
     for descriptor in image.layers:
         for number, (_, words) in enumerate(descriptor.passes):
-            packed += 4 * words
+            packed += 4 * words * image.arch.port_lanes
             for order, chunk in enumerate(load_pass(image, descriptor, number)):
                 last = order == len(descriptor.chunks) - 1
                 weights = np.array([int((w != 0).sum()) for w in chunk.weights])

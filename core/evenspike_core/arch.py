@@ -88,6 +88,7 @@ class Arch:
     slots: upper bound of the filters that a PE works on in one pass (1 in the paper).
     port_bits: width of the one memory port; one word a cycle. It brings a word of the weight stream
         to each of port_bits / 64 PEs.
+    address_bits: width of an address of the memory, which counts words of the port.
     memory_latency: cycles from a request on the port to its word.
     stream_depth: words of the loader's FIFO behind the port; its credits.
     spike_entries: CSR entries (one position of `pes` channels) of the on-chip spike memory.
@@ -109,6 +110,7 @@ class Arch:
     lane_depth: int = _range(32, 8, 64, power=True)
     slots: int = _range(SLOTS_MAX, 1, SLOTS_MAX, power=True)
     port_bits: int = _range(64, WORD_BITS, 256, power=True)
+    address_bits: int = _range(32, 8, 32)
     memory_latency: int = _range(16, 1, 1024)
     stream_depth: int = _range(32, 1, 4096)
     spike_entries: int = _range(8192, 1, ENTRIES_MAX)

@@ -98,8 +98,7 @@ def narrow(
     keep_living: bool = False,
     progress: Progress = silent,
 ) -> Narrowed:
-    """Round a Program's weights to 8 bits, layer by layer, where at most `limit` of the spikes
-    differ.
+    """Round a Program's weights to 8 bits in each layer of which at most `limit` spikes differ.
 
     Each layer is judged on the Program's own spikes of the layers before, of the first `JUDGED`
     images; one that never spikes on them stays as it is. With labels, the layers with most that

@@ -174,6 +174,21 @@ class Packed(Rebuilt):
         """
         return self.arch.spike_entries // self.groups
 
+    @property
+    def input_words(self) -> int:
+        """Port words of the input's spikes."""
+        layer = self.layers[0]
+        positions = layer.blocks.shape[0] * layer.size[0] * layer.size[1]
+        return self.groups * positions * self.arch.input_words
+
+    @property
+    def memory_words(self) -> int:
+        """Port words of all that an inference has in memory: table, stream, input, results."""
+        lanes = self.arch.port_lanes
+        table = -(-table_words(self.layers) // lanes)
+        results = self.groups * self.layers[-1].blocks.shape[0] * self.arch.logit_words
+        return table + self.stream.size // lanes + self.input_words + results
+
     def __repr__(self) -> str:
         return (
             f"<Packed {self.name} on {self.arch.preset}: {len(self.layers)} layers, "
@@ -204,7 +219,7 @@ def pack(program: Program, mapping: Mapping, arch: Arch, kind: str = "cost") -> 
             f"{program.name}: its layers, passes and chunks take {words} words of the table, "
             f"Arch table_words is {arch.table_words}"
         )
-    return Packed(
+    packed = Packed(
         program.name,
         arch,
         program.timesteps,
@@ -215,6 +230,13 @@ def pack(program: Program, mapping: Mapping, arch: Arch, kind: str = "cost") -> 
         program,
         kind,
     )
+    if packed.memory_words > 1 << arch.address_bits:
+        raise EvenspikeError(
+            f"{program.name}: table, weights, input and results take {packed.memory_words:,} words "
+            f"of memory, with Arch address_bits {arch.address_bits} there are "
+            f"{1 << arch.address_bits:,}"
+        )
+    return packed
 
 
 def table_words(layers: Sequence[Descriptor]) -> int:

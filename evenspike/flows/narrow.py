@@ -34,7 +34,8 @@ def narrow(
     Parameters
     ----------
     model : a Program, or a name or file of one.
-    on : images on which the two are compared, or how many of the data set that it names (20).
+    on : images on which the two are compared, or how many of the data set that it names (20, or all
+        there are).
     data : folder of the data set, or a .npy file of inputs.
     limit : share of a layer's spikes that may differ on them; 1 % unless given.
     keep_living : weights that would become zero become 1 or -1, so that a balanced network stays
@@ -44,7 +45,8 @@ def narrow(
     """
     program = model if isinstance(model, Program) else load(model)
     if not isinstance(on, Images):
-        on = images(IMAGES if on is None else on, program, data, progress)
+        given = images(on, program, data, progress)
+        on = given[:IMAGES] if on is None else given
     else:
         check_shape(program, on.pixels)
     found = core.narrow(

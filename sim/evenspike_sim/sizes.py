@@ -6,25 +6,50 @@ from evenspike_core.arch import Arch
 from evenspike_core.fixed import ACCUMULATOR_BITS, WEIGHT_BITS
 from evenspike_core.memories import memories
 
-PE_FLIP_FLOPS = {3: 653, 5: 733, 7: 921}
-"""Of a PE, whatever its timesteps, by the largest kernel that it is built for."""
+PE_FLIP_FLOPS = {1: {3: 1000, 5: 1116, 7: 1303}, 2: {3: 1273, 5: 1480, 7: 1614}}
+"""Of a PE, whatever its timesteps, by the weights that it selects a cycle and the largest kernel
+that it is built for: of a fetch of headers, its matches and their addresses, above all."""
+
+MATCHER_GATES = {1: {3: 4206, 5: 5390, 7: 7702}, 2: {3: 5680, 5: 7976, 7: 9088}}
+SELECTOR_GATES = {1: {3: 4188, 5: 5530, 7: 7784}, 2: {3: 11638, 5: 16922, 7: 19472}}
+QUEUE_GATES = {1: {3: 2578, 5: 3120, 7: 4216}, 2: {3: 3822, 5: 4892, 7: 5616}}
+"""Transistors without flip-flops and RAM of the blocks that grow with the patterns of a fetch, by
+the same two."""
 
 
 def quantities(arch: Arch) -> dict[str, float]:
     """Widths, KiB of memory and flip-flops, by the names that an energy table may use.
 
-    The flip-flops are fitted to `evenspike synth` of `pe` and of the shared blocks: exact for a PE
-    of 1, 2, 4 and 8 timesteps, and of 4 with each `Arch.kernel_max`; the shared ones within 2 % for
-    2 to 32 PEs of 4 timesteps, and 4 PEs of 8. The LIF's stages make them grow with the square of
-    the timesteps, the APU's registers with that of the PEs.
+    The flip-flops are fitted to `evenspike synth` of `pe` and of the shared blocks: within 0.2 %
+    for a PE of 1, 2, 4 and 8 timesteps with either `Arch.issue`, and of 4 with each
+    `Arch.kernel_max`. A PE's for each timestep are 69 of LIF's, whose stages hand over all later
+    sums and so have 27 more for its square, and 11 for the spikes of an activation on its way from
+    filter to selector. An adder has 65, of operands, sum and what it writes; where two weights are
+    selected a cycle 121, with an address and a lane's counters of its own. For each PE of the array
+    there are 2, of which channels of a block have weights, for each bit of a PE's number 6.
+
+    The shared ones are within 0.2 % for 2 to 16 PEs of 4 timesteps. For each timestep the drain
+    delays what it works on by two more stages (96); for each timestep and PE there is a bit in APU,
+    collector and input; for each PE 32 of a logit, and a count in the loader; for their square what
+    the APU's lane stage knows of each PE and lane; for each bit of the port a word that comes and
+    one that goes.
     """
     t, pes, found = arch.timesteps, arch.pes, memories(arch)
+    adders = 65 * t if arch.issue == 1 else 121 * arch.banks
     return {
         "accumulator_bits": ACCUMULATOR_BITS,
         "weight_bits": WEIGHT_BITS,
         "port_bits": arch.port_bits,
         "pe_kilobytes": sum(m.bits for m in found if m.in_pe) / pes / 8192,
         "shared_kilobytes": sum(m.bits for m in found if not m.in_pe) / 8192,
-        "pe_flip_flops": PE_FLIP_FLOPS[arch.kernel_max] + 98 * t + 27 * t**2,
-        "shared_flip_flops": 2380 + 96 * t + 3 * t * pes + 22 * pes + 2.4 * pes**2,
+        "matcher_gates": MATCHER_GATES[arch.issue][arch.kernel_max],
+        "selector_gates": SELECTOR_GATES[arch.issue][arch.kernel_max],
+        "queue_gates": QUEUE_GATES[arch.issue][arch.kernel_max],
+        "pe_flip_flops": PE_FLIP_FLOPS[arch.issue][arch.kernel_max]
+        + 80 * t
+        + 27 * t**2
+        + adders
+        + 2 * pes
+        + 6 * (pes - 1).bit_length(),
+        "shared_flip_flops": 2433 + 96 * t + 3 * t * pes + 43 * pes + pes**2 + 2 * arch.port_bits,
     }

@@ -55,10 +55,11 @@ def test_a_module_in_a_file_becomes_a_program_that_runs(
         "weights to zero",
         "saturated",
     ]
-    assert [row.split()[0] for row in rows] == ["conv", "second", "head"]
-    assert [row.split()[1] for row in rows] == ["-", "16", "16"], "those of the stream"
-    assert [row.split()[3:5] for row in rows] == [["0", "0.0000%"]] * 3
-    assert all(int(row.split()[2].replace(",", "")) > 100 for row in rows[:2])
+    cells = [re.split("  +", row) for row in rows]
+    assert [row[0] for row in cells] == ["conv", "second", "head"]
+    assert [row[1] for row in cells] == ["-", "16 bits", "16 bits"], "those of the stream"
+    assert [row[3:5] for row in cells] == [["0", "0.0000%"]] * 3
+    assert all(int(row[2].replace(",", "")) > 100 for row in cells[:2])
     assert changed == "0 of 4 examples get another class"
     file = out / "Small.safetensors"
     assert written == f"written: {file} (beside it: Small.md, Small.npy)"

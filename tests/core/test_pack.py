@@ -817,3 +817,19 @@ def test_a_stream_that_ends_too_soon() -> None:
     assert message == (
         f"the chunk at word {at} ends behind the weight stream of {packed.stream.size - 1} words"
     )
+
+
+def test_what_the_addresses_do_not_reach_is_refused() -> None:
+    program = random_program(4)
+    arch = Arch(spike_entries=1 << 18)
+    packed = pack(program, choose(program, arch), arch)
+    bits = (packed.memory_words - 1).bit_length()
+    enough = replace(arch, address_bits=bits)
+    assert pack(program, choose(program, enough), enough).memory_words == packed.memory_words
+    short = replace(arch, address_bits=bits - 1)
+    says = (
+        f"^random-4: table, weights, input and results take {packed.memory_words:,} words of "
+        f"memory, with Arch address_bits {bits - 1} there are {1 << bits - 1:,}$"
+    )
+    with pytest.raises(EvenspikeError, match=says):
+        pack(program, choose(program, short), short)

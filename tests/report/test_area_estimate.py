@@ -14,23 +14,30 @@ BASELINES = Path(__file__).parents[1] / "baselines"
 TOLERANCE = 0.01
 
 PES = {
-    "packed": 565_910,
-    "packed,timesteps=1": 339_854,
-    "packed,timesteps=2": 413_498,
-    "packed,timesteps=8": 886_966,
-    "packed,kernel_max=3": 537_180,
-    "packed,kernel_max=5": 545_894,
-    "packed,accumulators=1024": 1_155_814,
-    "packed,scratchpad_words=4096,header_words=896": 968_774,
-    "packed,fifo_depth=16,match_depth=8": 550_262,
+    "packed": 659_484,
+    "packed,timesteps=1": 399_982,
+    "packed,timesteps=2": 485_128,
+    "packed,timesteps=3": 633_716,
+    "packed,timesteps=8": 1_028_484,
+    "packed,kernel_max=3": 628_788,
+    "packed,kernel_max=5": 646_900,
+    "packed,issue=1": 597_046,
+    "packed,issue=1,timesteps=1": 368_484,
+    "packed,issue=1,timesteps=8": 924_394,
+    "packed,issue=1,kernel_max=3": 569_480,
+    "packed,issue=1,kernel_max=5": 580_102,
+    "packed,accumulators=1024": 1_253_064,
+    "packed,scratchpad_words=4096,header_words=896": 1_061_956,
+    "packed,fifo_depth=16,match_depth=8": 639_136,
 }
 TOPS = {
-    "packed,pes=2": 3_809_608,
-    "packed,pes=4": 5_398_484,
-    "packed,pes=8": 8_663_750,
-    "packed": 15_541_940,
-    "packed,pes=32": 30_667_626,
-    "packed,pes=4,timesteps=8": 7_738_498,
+    "packed,pes=2": 3_980_794,
+    "packed,pes=4": 5_736_306,
+    "packed,pes=8": 9_364_728,
+    "packed": 17_080_738,
+    "packed,pes=32": 34_337_718,
+    "packed,pes=4,timesteps=8": 8_273_462,
+    "packed,pes=4,issue=1": 5_484_130,
 }
 
 

@@ -21,7 +21,15 @@ def baseline(part: str) -> dict[str, float]:
     return {name: metric["value"] for name, metric in found["metrics"].items()}
 
 
-@pytest.mark.parametrize("text", ["packed,timesteps=8", "packed,timesteps=1,kernel_max=3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "packed,timesteps=3",
+        "packed,timesteps=8",
+        "packed,timesteps=1,kernel_max=3",
+        "packed,issue=1,kernel_max=3,pes=4",
+    ],
+)
 def test_flip_flops_grow_with_timesteps_and_kernels(text: str, tmp_path: Path) -> None:
     arch = preset(text)
     found = synthesize(Request("pe", arch=arch), tmp_path)["blocks"]["resources"]["flip_flops"]
@@ -41,4 +49,15 @@ def test_flip_flops_and_gates_are_the_synthesised_ones() -> None:
         b = baseline(block)
         gates = b["transistors"] - 8 * b["ram_bits"] - 16 * b["flip_flops"]
         gates /= arch.banks if block == "lanes" else 1
-        assert actions[action]["terms"][-1]["times"] == pytest.approx(gates, rel=0.02), action
+        times = actions[action]["terms"][-1]["times"]
+        times = found[times] if isinstance(times, str) else times
+        assert times == pytest.approx(gates, rel=0.02), action
+
+
+@pytest.mark.parametrize("block", ["matcher", "selector", "queue"])
+@pytest.mark.parametrize("text", ["packed,issue=1", "packed,issue=1,kernel_max=5"])
+def test_gates_of_other_patterns(block: str, text: str, tmp_path: Path) -> None:
+    arch = preset(text)
+    found = synthesize(Request(block, arch=arch), tmp_path)["blocks"]["resources"]
+    gates = found["transistors"] - 8 * found["ram_bits"] - 16 * found["flip_flops"]
+    assert quantities(arch)[f"{block}_gates"] == pytest.approx(gates, rel=0.02)

@@ -282,3 +282,31 @@ def test_the_limit_can_be_set() -> None:
     with pytest.raises(EvenspikeError, match=f"limit {share / 2:.2%}"):
         to_program(given, limit=share / 2)
     assert isinstance(proof, Proof)
+
+
+def test_8_bits_where_the_proof_holds() -> None:
+    given = followed(network())
+    wide, before = to_program(given)
+    program, proof = to_program(given, weight_bits=8)
+    assert [one.weight_bits for one in before.layers] == [0, 16, 16, 16]
+    bits = [one.weight_bits for one in proof.layers]
+    assert (bits[0], bits[1], bits[-1]) == (0, 8, 16)
+    for one, old, new in zip(proof.layers[1:], wide.layers[1:], program.layers[1:], strict=True):
+        assert one.weight_bits == max(s.weight_bits for s in new.segments)
+        assert (new.threshold == old.threshold) == (one.weight_bits == 16)
+    assert 0 < proof.layers[1].different <= proof.limit
+    assert proof.layers[1].error > before.layers[1].error
+    assert proof.changed <= before.changed
+    assert program.provenance["weights_rounded_to_zero"] == sum(one.lost for one in proof.layers)
+
+
+def test_8_bits_nowhere_without_a_limit() -> None:
+    given = followed(network())
+    found, proof = to_program(given, limit=0, weight_bits=8)
+    assert not any(one.wrong for one in proof.layers)
+    assert (found, proof) == to_program(given, limit=0)
+
+
+def test_other_widths_are_refused() -> None:
+    with pytest.raises(EvenspikeError, match=r"^weight_bits: 12; \(8, 16\) are possible$"):
+        to_program(followed(network()), weight_bits=12)

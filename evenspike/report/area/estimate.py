@@ -2,8 +2,9 @@
 
 RAM is exact, from the memories that the RTL declares. Logic is a fit to syntheses in generic gates
 (`make synth ARCH=...`, PART=pe and PART=top; Yosys 0.70): the PE's at 1, 2, 4 and 8 timesteps and,
-with each `kernel_max`, at 4; what is around the PEs at 2 to 32 of them (`make area`). Transistors
-are counted as docs/area.md counts them, and no more of area than there is in them.
+with each `kernel_max`, at 4, for one and two weights a cycle; what is around the PEs at 2 to 16 of
+them (`make area`), and block by block at 8 timesteps and ports of 128 and 256 bits. Transistors are
+counted as docs/area.md counts them, and no more of area than there is in them.
 """
 
 from __future__ import annotations
@@ -17,17 +18,25 @@ RAM_BIT = 6
 PORT = 2
 """Transistors of a bit with one port, and of each port more."""
 
-PE_LOGIC = (22_150, 702)
-"""Of a PE: by timesteps, and by their square (a LIF stage hands over all later sums)."""
+PE_LOGIC = (19_030, 815, 146)
+"""Of a PE: by timesteps, by their square (a LIF stage hands over all later sums), and by the PEs,
+since it notes which channels of a block it has weights of."""
 
-PE_CONSTANT = {3: 31_120, 5: 36_800, 7: 51_180}
-"""Of a PE, whatever its timesteps, by the largest kernel that it is built for."""
+ADDER_LOGIC = {1: 3_320, 2: 7_510}
+"""Of each adder of a PE, by the weights that the PE selects a cycle: with two an adder has a bank
+with an address of its own, and a lane."""
 
-APU_LOGIC = (17_400, 47)
-"""Of the APU: constant, and by the square of the PEs, whose lanes it searches."""
+PE_CONSTANT = {1: {3: 37_780, 5: 44_500, 7: 54_710}, 2: {3: 50_720, 5: 63_540, 7: 72_280}}
+"""Of a PE, whatever its timesteps, by the weights that it selects a cycle and the largest kernel
+that it is built for: matcher, queue and selector have the patterns of all headers of a fetch."""
 
-REST_LOGIC = (96_300, 1_790, 790, 62)
-"""Of what else is around the PEs: constant, by timesteps, for each PE, and by their square."""
+APU_LOGIC = (16_930, 52, 43)
+"""Of the APU: constant, by timesteps and PEs, whose masks it holds, and by the square of the PEs,
+for each of which it looks at each lane."""
+
+REST_LOGIC = (99_890, 2_200, 1_920, 58, 88)
+"""Of what else is around the PEs: constant, by timesteps, for each PE, by both, and for each bit of
+the port, for which stream and results have registers."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +57,14 @@ def estimate(arch: Arch) -> Area:
         if not memory.register
     }
     in_pe = sum(transistors for memory, transistors in ram.items() if memory.in_pe)
-    linear, square = PE_LOGIC
-    pes = in_pe + n * (PE_CONSTANT[arch.kernel_max] + linear * t + square * t**2)
+    one = PE_CONSTANT[arch.issue][arch.kernel_max] + ADDER_LOGIC[arch.issue] * arch.adders
+    one += _logic(PE_LOGIC, t, t**2, n)
+    pes = in_pe + n * one
     around = sum(ram.values()) - in_pe
-    around += APU_LOGIC[0] + APU_LOGIC[1] * n**2
-    around += sum(a * b for a, b in zip(REST_LOGIC, (1, t, n, n**2), strict=True))
+    around += _logic(APU_LOGIC, 1, t * n, n**2)
+    around += _logic(REST_LOGIC, 1, t, n, t * n, arch.port_bits)
     return Area(pes // n, pes + around, sum(memory.bits for memory in ram))
+
+
+def _logic(parts: tuple[int, ...], *sizes: int) -> int:
+    return sum(part * size for part, size in zip(parts, sizes, strict=True))

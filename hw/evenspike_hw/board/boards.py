@@ -47,7 +47,7 @@ ULX3S = Board(
     "LFE5U-85F",
     ("ulx3s", "ULX3S_85F_Platform"),
     "ecp5",
-    "packed,pes=4,issue=1,spike_entries=5120,table_words=256,clock_mhz=37.5",
+    "packed,pes=4,spike_entries=5120,table_words=256,clock_mhz=37.5",
     words=29696,
     block_rams=208,
     seeds=1,
@@ -58,15 +58,15 @@ BOARDS = {
     # Twice the PEs, for kernels of 3x3 at most.
     "ulx3s-85f-8pe": replace(
         ULX3S,
-        arch="packed,pes=8,issue=1,spike_entries=4096,table_words=256,kernel_max=3,clock_mhz=37.5",
-        words=27392,
+        arch="packed,pes=8,spike_entries=4096,table_words=256,kernel_max=3,clock_mhz=37.5",
+        words=23552,
     ),
     "ice40-hx8k": Board(
         "iCE40HX8K",
         ("ice40_hx8k_b_evn", "ICE40HX8KBEVNPlatform"),
         "ice40",
         "packed,pes=1,timesteps=1,issue=1,accumulators=16,scratchpad_words=256,header_words=32,"
-        "chunk_blocks=16,fifo_depth=1,match_depth=1,memory_latency=1,stream_depth=1,"
+        "chunk_blocks=16,fifo_depth=1,match_depth=1,address_bits=9,memory_latency=1,stream_depth=1,"
         "spike_entries=256,table_words=64,kernel_max=3,clock_mhz=12",
         words=256,
         block_rams=32,

@@ -7,11 +7,15 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from evenspike_hw.rtl.layouts import ADDRESS_BITS, WORD_BITS
+from evenspike_hw.rtl.layouts import WORD_BITS
 from evenspike_hw.rtl.ram import Ram
 
 WORDS_BITS = 24
 """Bits of the number of words of a board's memory."""
+
+
+ADDRESS_BITS = 32
+"""Bits of an address, at most."""
 
 
 def access(words: int) -> data.StructLayout:

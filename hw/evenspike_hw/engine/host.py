@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed
-from evenspike_hw.rtl.descriptor import Tables, input_size
+from evenspike_hw.rtl.descriptor import Tables
 
 Positions = npt.NDArray[np.int64]
 Masks = npt.NDArray[np.unsignedinteger[Any]]
@@ -78,7 +78,7 @@ class MemoryMap:
         lanes = packed.arch.port_lanes
         self.weights = -(-tables.words.size // lanes)
         self.input = self.weights + packed.stream.size // lanes
-        self.logits = self.input + input_size(packed)
+        self.logits = self.input + packed.input_words
 
     @property
     def constant(self) -> npt.NDArray[np.uint64]:

@@ -15,7 +15,7 @@ from evenspike_hw.rtl.control import Control
 from evenspike_hw.rtl.drain import Drain
 from evenspike_hw.rtl.fetch import LAYER_BITS
 from evenspike_hw.rtl.input import InputWriter
-from evenspike_hw.rtl.layouts import ADDRESS_BITS, WORD_BITS, Layouts
+from evenspike_hw.rtl.layouts import WORD_BITS, Layouts
 from evenspike_hw.rtl.loader import Loader
 from evenspike_hw.rtl.logits import LogitWriter
 from evenspike_hw.rtl.pe.pe import pe_layer
@@ -54,12 +54,12 @@ class Accelerator(wiring.Component):
                 "bus": In(BUS),
                 "read": Out(REGISTER_BITS),
                 "request_valid": Out(1),
-                "request_address": Out(ADDRESS_BITS),
+                "request_address": Out(arch.address_bits),
                 "request_ready": In(1),
                 "response_valid": In(1),
                 "response": In(arch.port_bits),
                 "write_valid": Out(1),
-                "write_address": Out(ADDRESS_BITS),
+                "write_address": Out(arch.address_bits),
                 "write_data": Out(arch.port_bits),
                 "write_ready": In(1),
                 "running": Out(1),

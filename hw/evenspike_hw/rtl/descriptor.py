@@ -172,7 +172,7 @@ def encode(packed: Packed) -> Tables:
     """
     count = len(packed.layers)
     pass_base = LAYER_WORDS * count
-    passes = [_bits("input", PASS, {"words": input_size(packed), "repeats": 1})]
+    passes = [_bits("input", PASS, {"words": packed.input_words, "repeats": 1})]
     for layer in packed.layers[1:]:
         repeats = 1 if _resident(layer) else _tiles(layer) * packed.groups
         passes += [
@@ -199,13 +199,6 @@ def _resident(layer: Descriptor) -> bool:
     return len(layer.chunks) == 1
 
 
-def input_size(packed: Packed) -> int:
-    """Words of the input's spikes."""
-    layer = packed.layers[0]
-    positions = layer.blocks.shape[0] * layer.size[0] * layer.size[1]
-    return packed.groups * positions * packed.arch.input_words
-
-
 def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
     count = len(layer.slots_used)
     height, width = (n // layer.pool for n in layer.size)
@@ -213,7 +206,7 @@ def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
     return {
         "host": layer.host,
         "last": layer.last,
-        "loads": input_size(packed) if layer.host else loads,
+        "loads": packed.input_words if layer.host else loads,
         "chunks": len(layer.chunks),
         "kernels": sum({1 << source.kernel // 2 for source in layer.segments}),
         "groups": packed.groups,

@@ -29,9 +29,6 @@ MAP_BITS = MAP_MAX.bit_length()
 WORD_BITS = 64
 """Bits of a word of the table, and of a PE's word of the weight stream."""
 
-ADDRESS_BITS = 32
-"""Bits of an address of the memory, which counts words of the port."""
-
 FILL_BITS = 17
 """Bits of the number of words of a table."""
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.fifo import Fifo
-from evenspike_hw.rtl.layouts import ADDRESS_BITS, LOGIT_BITS
+from evenspike_hw.rtl.layouts import LOGIT_BITS
 
 
 def blocks_under_way(arch: Arch) -> int:
@@ -38,12 +38,12 @@ class LogitWriter(wiring.Component):
 
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
-        fields = {"enable": 1, "address": ADDRESS_BITS, "data": arch.port_bits}
+        fields = {"enable": 1, "address": arch.address_bits, "data": arch.port_bits}
         write = data.StructLayout(fields)
         super().__init__(
             {
                 "start": In(1),
-                "base": In(ADDRESS_BITS),
+                "base": In(arch.address_bits),
                 "claim": In(1),
                 "room": Out(1),
                 "over": Out(1),

@@ -11,7 +11,7 @@ from evenspike_core.arch import Arch
 from evenspike_hw.rtl.descriptor import PASS
 from evenspike_hw.rtl.faults import FAULT_BITS, Fault, first_fault
 from evenspike_hw.rtl.fifo import Fifo
-from evenspike_hw.rtl.layouts import ADDRESS_BITS, FILL_BITS, WORD_BITS
+from evenspike_hw.rtl.layouts import FILL_BITS, WORD_BITS
 from evenspike_hw.rtl.table import table_read
 
 
@@ -46,17 +46,17 @@ class MemoryPort(wiring.Component):
                 "prepare": In(1),
                 "prepared": Out(1),
                 "go": In(1),
-                "input": In(ADDRESS_BITS),
-                "weights": In(ADDRESS_BITS),
+                "input": In(arch.address_bits),
+                "weights": In(arch.address_bits),
                 "pass_base": In(ceil_log2(arch.table_words)),
                 "table_read": Out(table_read(arch)),
                 "table": In(WORD_BITS),
                 "filled": In(FILL_BITS),
                 "fault": Out(FAULT_BITS),
                 "fill": In(1),
-                "fill_address": In(ADDRESS_BITS),
+                "fill_address": In(arch.address_bits),
                 "fill_words": In(FILL_BITS),
-                "request": Out(stream.Signature(ADDRESS_BITS)),
+                "request": Out(stream.Signature(arch.address_bits)),
                 "response_valid": In(1),
                 "response": In(arch.port_bits),
                 "word": Out(stream.Signature(arch.port_bits)),
@@ -80,9 +80,11 @@ class MemoryPort(wiring.Component):
 
         # The pass that is read: where it starts, what is left of this repeat and of the repeats.
         running, listed = Signal(), Signal()
-        words = Signal(PASS["words"].width, reset_less=True)
+        # No more than there are in the memory.
+        word_bits = min(PASS["words"].width, self.arch.address_bits + 1)
+        words = Signal(word_bits, reset_less=True)
         repeats = Signal(PASS["repeats"].width, reset_less=True)
-        base = Signal(ADDRESS_BITS, reset_less=True)
+        base = Signal(self.arch.address_bits, reset_less=True)
         address, left = Signal.like(base), Signal.like(words)
         # The one that follows is on `table`: a read is issued when its predecessor goes.
         following = data.View(PASS, self.table[: PASS.size])

@@ -8,7 +8,8 @@ from amaranth.lib import wiring
 
 from evenspike_core.arch import Arch
 from evenspike_hw.board.memory import BoardMemory
-from evenspike_hw.rtl.layouts import ADDRESS_BITS, WORD_BITS
+from evenspike_hw.board.memory import ADDRESS_BITS
+from evenspike_hw.rtl.layouts import WORD_BITS
 from tests.helpers.driver import Bench, test
 
 ARCH = Arch(table_words=100, memory_latency=3)

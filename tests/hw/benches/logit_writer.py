@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.layouts import ADDRESS_BITS, LOGIT_BITS
+from evenspike_hw.rtl.layouts import LOGIT_BITS
 from evenspike_hw.rtl.logits import LogitWriter
 from tests.helpers.driver import Bench, test
 
 component = LogitWriter
 ARCH = Arch(pes=4)
+ADDRESS_BITS = ARCH.address_bits
 VARIANTS = {f"pes{n}": Arch(pes=n) for n in (1, 16)}
 VARIANTS |= {"port128": Arch(pes=16, port_bits=128), "port256": Arch(pes=4, port_bits=256)}
 

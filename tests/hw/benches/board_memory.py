@@ -7,8 +7,7 @@ from collections import deque
 from amaranth.lib import wiring
 
 from evenspike_core.arch import Arch
-from evenspike_hw.board.memory import BoardMemory
-from evenspike_hw.board.memory import ADDRESS_BITS
+from evenspike_hw.board.memory import ADDRESS_BITS, BoardMemory
 from evenspike_hw.rtl.layouts import WORD_BITS
 from tests.helpers.driver import Bench, test
 

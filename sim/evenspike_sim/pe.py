@@ -66,9 +66,15 @@ class At(IntEnum):
     """M2 gave up its activation, with its last fetch"""
     SELECT = 6
     """S1 gave up its entry, with its last selection; a marker issues then"""
+    PLACE = 7
+    """no cycle: place of the next push in the FIFO's ring"""
+    LATEST = 8
+    """no cycle: place of the latest of the selections in flight"""
 
 
-DROPPED, DROPPED_BEFORE, DROPPED_FIRST, PUSHES, LINE, FETCH, SELECT = map(int, At)
+(
+    DROPPED, DROPPED_BEFORE, DROPPED_FIRST, PUSHES, LINE, FETCH, SELECT, PLACE, LATEST
+) = map(int, At)  # fmt: skip
 """The columns as numbers: compiled code knows no enumeration."""
 
 
@@ -86,7 +92,7 @@ class Stages:
     returned: I64 = field(init=False)
     """[pes, match_depth]: when each credit of a fetch came back"""
     selections: I64 = field(init=False)
-    """[pes, IN_FLIGHT, 1 + lanes], the latest first: its cycle, and what each lane gets of it"""
+    """[pes, IN_FLIGHT, 1 + lanes], ring: its cycle, and what each lane gets of it"""
     lanes: I64 = field(init=False)
     """[pes, lanes, 2]: last issue of each lane, weights so far; no lanes where one weight issues"""
     issues: I64 = field(init=False)
@@ -166,35 +172,40 @@ class Window:
         return Window(tile, spans[0], spans[1])
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, inline="always")
 def _room(pe: int, cycle: int, at: I64, pops: I64) -> int:
     """First cycle from `cycle` on in which the PE takes a broadcast."""
-    depth, pushes = pops.shape[1], at[pe, PUSHES]
+    depth, pushes, place = pops.shape[1], at[pe, PUSHES], at[pe, PLACE]
     if pushes >= depth:
-        cycle = max(cycle, pops[pe, pushes % depth] + HELD)
+        cycle = max(cycle, pops[pe, place] + HELD)
     while True:
         # What the filter drops has a place for a while.
-        dropped = int(at[pe, DROPPED] >= cycle - DROPS)
-        dropped += int(at[pe, DROPPED_BEFORE] >= cycle - DROPS)
+        if at[pe, DROPPED] < cycle - DROPS:
+            return cycle
+        dropped = 1 + int(at[pe, DROPPED_BEFORE] >= cycle - DROPS)
         dropped += int(at[pe, DROPPED_FIRST] >= cycle - DROPS)
         makes_room = pushes + dropped - depth  # the number of a pop
-        if dropped == 0 or makes_room < 0:
+        if makes_room < 0:
             return cycle
-        if makes_room < pushes and pops[pe, makes_room % depth] + HELD <= cycle:
-            return cycle
+        if makes_room < pushes:
+            back = place + dropped
+            if pops[pe, back - depth if back >= depth else back] + HELD <= cycle:
+                return cycle
         cycle += 1
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, inline="always")
 def _pop(pe: int, cycle: int, resume: int, at: I64, pops: I64) -> None:
     """What passes the filter, broadcast in `cycle`, up to the cycle in which it leaves M1."""
     pop = max(cycle + 3, at[pe, LINE], resume)
-    pops[pe, at[pe, PUSHES] % pops.shape[1]] = pop
+    place = at[pe, PLACE]
+    pops[pe, place] = pop
+    at[pe, PLACE] = place + 1 if place + 1 < pops.shape[1] else 0
     at[pe, PUSHES] += 1
     at[pe, LINE] = max(pop + 1, at[pe, FETCH])
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, inline="always")
 def _fetch(pe: int, earliest: int, at: I64, returned: I64) -> int:
     """A fetch with the credit that came back first; returns which."""
     chosen, number = 0, 0
@@ -208,7 +219,7 @@ def _fetch(pe: int, earliest: int, at: I64, returned: I64) -> int:
     return chosen
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, inline="always")
 def _load(pe: int, credit: int, at: I64, returned: I64) -> int:
     """S1 takes what the fetch has matched; returns the cycle of that."""
     taken = max(at[pe, FETCH] + 3, at[pe, SELECT])
@@ -217,8 +228,8 @@ def _load(pe: int, credit: int, at: I64, returned: I64) -> int:
     return int(taken)
 
 
-@nb.njit(cache=True, nogil=True)
-def _select(pe: int, cycle: int, selections: I64, lanes: I64, issues: I64) -> int:
+@nb.njit(cache=True, nogil=True, inline="always")
+def _select(pe: int, cycle: int, at: I64, selections: I64, lanes: I64, issues: I64) -> int:
     """First cycle from `cycle` on in which S1 selects: each lane has room, beside what it has, for
     all that is in flight and this.
     """
@@ -226,9 +237,11 @@ def _select(pe: int, cycle: int, selections: I64, lanes: I64, issues: I64) -> in
     room = wrap + 1 - WAYS * (IN_FLIGHT + 1)
     lane = 0
     while lane < lanes.shape[1]:
-        there = lanes[pe, lane, 1]
+        if lanes[pe, lane, 0] < cycle:  # empty
+            lane += 1
+            continue
         # Most often there is room for what is in flight, too.
-        makes_room = there - room - 1  # the number of an issue
+        makes_room = lanes[pe, lane, 1] - room - 1  # the number of an issue
         if makes_room < 0 or issues[pe, lane, makes_room & wrap] < cycle:
             lane += 1
             continue
@@ -240,19 +253,23 @@ def _select(pe: int, cycle: int, selections: I64, lanes: I64, issues: I64) -> in
         else:
             cycle += 1
             lane = 0
-    for column in range(selections.shape[2]):
-        for number in range(IN_FLIGHT - 1, 0, -1):
-            selections[pe, number, column] = selections[pe, number - 1, column]
-        selections[pe, 0, column] = 0
-    selections[pe, 0, 0] = cycle
+    latest = at[pe, LATEST] + 1
+    if latest == IN_FLIGHT:
+        latest = 0
+    at[pe, LATEST] = latest
+    selections[pe, latest, 0] = cycle
+    for lane in range(lanes.shape[1]):
+        selections[pe, latest, 1 + lane] = 0
     return cycle
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, inline="always")
 def _issue(
     pe: int,
     first: int,
-    mask: int,
+    fires: I64,
+    times: int,
+    at: I64,
     selections: I64,
     lanes: I64,
     issues: I64,
@@ -261,46 +278,47 @@ def _issue(
 ) -> None:
     """A weight of the latest selection: the lane of each timestep that fires issues it.
 
-    first: the lane of its row's psum 0.
+    first: the lane of its row's psum 0. fires: the timesteps, so many as `times` says.
     """
     wrap, around = issues.shape[2] - 1, worked.shape[1] - 1
-    written = selections[pe, 0, 0] + IN_FLIGHT
-    for time in range(lanes.shape[1]):
-        if mask >> time & 1:
-            lane = first ^ time
-            cycle = max(lanes[pe, lane, 0], written) + 1
-            issues[pe, lane, lanes[pe, lane, 1] & wrap] = cycle
-            lanes[pe, lane, 0] = cycle
-            lanes[pe, lane, 1] += 1
-            selections[pe, 0, 1 + lane] += 1
-            if worked[pe, cycle & around] != cycle:
-                worked[pe, cycle & around] = cycle
-                busy[pe] += 1
+    latest = at[pe, LATEST]
+    written = selections[pe, latest, 0] + IN_FLIGHT
+    for number in range(times):
+        lane = first ^ fires[number]
+        cycle = max(lanes[pe, lane, 0], written) + 1
+        issues[pe, lane, lanes[pe, lane, 1] & wrap] = cycle
+        lanes[pe, lane, 0] = cycle
+        lanes[pe, lane, 1] += 1
+        selections[pe, latest, 1 + lane] += 1
+        if worked[pe, cycle & around] != cycle:
+            worked[pe, cycle & around] = cycle
+            busy[pe] += 1
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, inline="always")
 def _accumulate(
     pe: int,
     row: int,
     weight: int,
-    mask: int,
+    fires: I64,
+    times: int,
     counts: I64,
     overflow: npt.NDArray[np.uint8],
     accumulators: npt.NDArray[np.int32],
 ) -> None:
-    for t in range(accumulators.shape[2]):
-        if mask >> t & 1:
-            value = accumulators[pe, row, t] + weight
-            if value > PSUM_MAX:
-                value = PSUM_MAX
-                counts[6] += 1
-                overflow[0, pe] = 1
-            elif value < PSUM_MIN:
-                value = PSUM_MIN
-                counts[6] += 1
-                overflow[0, pe] = 1
-            accumulators[pe, row, t] = value
-            counts[5] += 1
+    for number in range(times):
+        t = fires[number]
+        value = accumulators[pe, row, t] + weight
+        if value > PSUM_MAX:
+            value = PSUM_MAX
+            counts[6] += 1
+            overflow[0, pe] = 1
+        elif value < PSUM_MIN:
+            value = PSUM_MIN
+            counts[6] += 1
+            overflow[0, pe] = 1
+        accumulators[pe, row, t] = value
+    counts[5] += times
 
 
 @nb.njit(cache=True, nogil=True)
@@ -360,6 +378,7 @@ def run_chunk(
     odd = banks - 1  # the bit of an address that says which
     row_out = np.zeros(kernel, dtype=np.int64)
     column_out = np.zeros(kernel, dtype=np.int64)
+    fires = np.zeros(accumulators.shape[2], dtype=np.int64)  # timesteps of an activation
     # Of a fetch, by banks of the weights: the row and the address of each match.
     found_row = np.zeros((banks, fetch_units * kernel**2), dtype=np.int64)
     found_word = np.zeros((banks, fetch_units * kernel**2), dtype=np.int64)
@@ -429,6 +448,11 @@ def run_chunk(
                         continue
                     cycle = earliest
                     counts[7] += 1
+                    times = 0
+                    for time in range(fires.shape[0]):
+                        if mask >> time & 1:
+                            fires[times] = time
+                            times += 1
                     for pe in range(pes):
                         low, high = kernel_start[pe, c], kernel_start[pe, c + 1]
                         if high == low:
@@ -487,7 +511,7 @@ def run_chunk(
                             for number in range(max(found, found_odd)):
                                 selected += 1
                                 if pairs:
-                                    selected = _select(pe, selected, selections, lanes, issues)
+                                    selected = _select(pe, selected, at, selections, lanes, issues)
                                 else:
                                     selections[pe, 0, 0] = selected
                                     busy[pe] += 1
@@ -499,7 +523,9 @@ def run_chunk(
                                         _issue(
                                             pe,
                                             skew[neuron],
-                                            mask,
+                                            fires,
+                                            times,
+                                            at,
                                             selections,
                                             lanes,
                                             issues,
@@ -510,7 +536,8 @@ def run_chunk(
                                         pe,
                                         neuron,
                                         weights[pe, found_word[bank, number]],
-                                        mask,
+                                        fires,
+                                        times,
                                         counts,
                                         overflow,
                                         accumulators,
@@ -532,7 +559,7 @@ def run_chunk(
         _pop(pe, cycle, resume, at, pops)
         credit = _fetch(pe, at[pe, LINE] + 1, at, returned)
         # It issues when the stages behind S1, and the lanes, are empty.
-        empty = selections[pe, 0, 0] + (IN_FLIGHT + 1 if pairs else IN_FLIGHT)
+        empty = selections[pe, at[pe, LATEST], 0] + (IN_FLIGHT + 1 if pairs else IN_FLIGHT)
         for lane in range(lanes.shape[1]):
             empty = max(empty, lanes[pe, lane, 0] + 1)
         at[pe, SELECT] = max(_load(pe, credit, at, returned) + 1, empty)

@@ -178,7 +178,7 @@ class Packed(Rebuilt):
     def input_words(self) -> int:
         """Port words of the input's spikes."""
         layer = self.layers[0]
-        positions = layer.blocks.shape[0] * layer.size[0] * layer.size[1]
+        positions: int = layer.blocks.shape[0] * layer.size[0] * layer.size[1]
         return self.groups * positions * self.arch.input_words
 
     @property
@@ -186,7 +186,7 @@ class Packed(Rebuilt):
         """Port words of all that an inference has in memory: table, stream, input, results."""
         lanes = self.arch.port_lanes
         table = -(-table_words(self.layers) // lanes)
-        results = self.groups * self.layers[-1].blocks.shape[0] * self.arch.logit_words
+        results: int = self.groups * self.layers[-1].blocks.shape[0] * self.arch.logit_words
         return table + self.stream.size // lanes + self.input_words + results
 
     def __repr__(self) -> str:

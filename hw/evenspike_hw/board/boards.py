@@ -58,8 +58,8 @@ BOARDS = {
     # Twice the PEs, for kernels of 3x3 at most.
     "ulx3s-85f-8pe": replace(
         ULX3S,
-        arch="packed,pes=8,spike_entries=4096,table_words=256,kernel_max=3,clock_mhz=37.5",
-        words=23552,
+        arch="packed,pes=8,issue=1,spike_entries=4096,table_words=256,kernel_max=3,clock_mhz=37.5",
+        words=27392,
     ),
     "ice40-hx8k": Board(
         "iCE40HX8K",

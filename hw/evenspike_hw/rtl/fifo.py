@@ -12,7 +12,8 @@ from evenspike_hw.rtl.ram import Ram
 
 
 class Fifo(wiring.Component):
-    """Holds up to `depth` payloads of one shape, in order (docs/timing.md, "FIFO and matcher").
+    """Holds up to `depth` payloads of one shape, in order (docs/timing.md, "Filter, FIFO and
+    matcher").
 
     w: what is pushed. r: the head.
 

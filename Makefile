@@ -105,9 +105,9 @@ import: $(VENV)/train
 	@$(BIN)/evenspike import $(call quote,$(SOURCE)) $(call options,$(filter-out SOURCE,$(import.takes)))
 
 export.does = turn a trained run into a Program, or MODEL= into one of 8-bit weights
-export.takes = RUN CHECKPOINT RECIPE MODEL IMAGES WEIGHT_BITS DATA OUT NOTES
+export.takes = RUN CHECKPOINT RECIPE MODEL IMAGES DATA OUT NOTES
 export: $(VENV)/train
-	@$(BIN)/evenspike export $(subst _,-,$(call options,$(export.takes)))
+	@$(BIN)/evenspike export $(call options,$(export.takes))
 
 sweep.does = train by a recipe with METHODS=, many times
 sweep.takes = RECIPE METHODS SEEDS ROUNDS SPARSITIES PES OUT JOBS BACKEND DATA DEVICE

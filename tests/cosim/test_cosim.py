@@ -143,7 +143,7 @@ def test_overflow_sets_the_flag_of_its_pe() -> None:
             for s in layers[index].segments
         )
         bias = np.full_like(layers[index].bias, 2**23 - 1)
-        layers[index] = replace(layers[index], segments=segments, bias=bias)
+        layers[index] = replace(layers[index], segments=segments, bias=bias, weight_bits=None)
     object.__setattr__(program, "layers", tuple(layers))
     packed = pack(program, choose(program, SMALL), SMALL)
     spikes = spikes_of(program)
@@ -190,7 +190,11 @@ def test_a_partial_sum_saturates_on_both_and_in_the_report() -> None:
 def test_wrong_weights_are_a_difference(program: Program, packed: Packed) -> None:
     """In the RTL's memory; the model has the right ones."""
     layers = [
-        replace(layer, segments=tuple(replace(s, weights=-s.weights) for s in layer.segments))
+        replace(
+            layer,
+            segments=tuple(replace(s, weights=-s.weights) for s in layer.segments),
+            weight_bits=None,
+        )
         for layer in program.layers[1:]
     ]
     other = replace(program, layers=(program.layers[0], *layers))

@@ -114,7 +114,7 @@ def test_the_sums_are_those_of_yosys(tmp_path: Path) -> None:
     [found] = re.findall(r"Estimated number of transistors: +(\d+)\+", text)[-1:]
     resources = result["resources"]
     assert resources["logic_transistors"] == int(found)
-    table, queues, lanes = 16 * 26 + 16 * 9 + 8 * 2, 64 * 46 + 8 * 202, 2 * 32 * 20
+    table, queues, lanes = 16 * 26 + 16 * 9 + 8 * 2, 64 * 38 + 8 * 194, 2 * 32 * 20
     bits = 2 * (576 * 16 + 112 * 64 + table + queues + lanes + 16 * 48)
     assert resources["ram_bits"] == bits
     assert resources["ram_transistors"] == 8 * resources["ram_bits"]

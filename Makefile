@@ -23,7 +23,7 @@ VERBS = $(FIRST) report import export sweep results area bitstream verilog bench
 # Fields of the Arch are settings of `make compare`.
 FIELDS = $(shell sed -n '/^class Arch/,/^    def /s/^    \([a-z_]*\): \(int\|float\) = .*/\1/p' \
 	core/evenspike_core/arch.py | tr a-z A-Z)
-FLAGS = BALANCED JSON PYSIM UPDATE WAVES
+FLAGS = ALL BALANCED JSON PYSIM UPDATE WAVES
 WITHOUT_ARGS = clean docs help lint lock
 
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -157,9 +157,13 @@ bench-train: $(VENV)/train $(PEERS)/installed
 
 # ---- to change evenspike --------------------------------------------------------------------
 
-test.does = run all tests but those of gates
+# The forms of a component beyond its first, and each in both simulators, take an hour more.
+long = $(if $(filter ALL,$(given)),, and not long)
+
+test.does = run all tests but those of gates; ALL=1: with every form of every component
+test.takes = ALL
 test: compiler $(VENV)/dev icarus
-	@$(BIN)/python -m pytest -n auto --durations=10 $(ARGS)
+	@$(BIN)/python -m pytest -n auto -m 'not gates$(long)' --durations=10 $(ARGS)
 
 test-peers.does = test imports of SpikingJelly, snnTorch and NIR, up to the RTL
 test-peers: compiler $(PEERS)/installed
@@ -188,8 +192,9 @@ baselines: $(VENV)/hw
 	@$(BIN)/python -m tests.helpers.baselines $(call quoted,ONLY) $(call options,UPDATE)
 
 gates.does = run the benches on the synthesised gates, and prove that they are the RTL
+gates.takes = ALL
 gates: compiler $(VENV)/dev icarus
-	@$(BIN)/python -m pytest -n auto -m gates $(ARGS)
+	@$(BIN)/python -m pytest -n auto -m 'gates$(long)' --durations=10 $(ARGS)
 
 lint.does = check format, rules, types, imports and the lock of versions
 lint: $(VENV)/dev

@@ -225,9 +225,11 @@ def test_a_wrong_spike_is_located_by_pass_tile_pe_and_cycle(
     )
 
 
-def test_a_waveform_of_the_cycles_in_question(
-    program: Program, packed: Packed, tmp_path: Path
-) -> None:
+def test_a_waveform_of_the_cycles_in_question(tmp_path: Path) -> None:
+    # Of one PE: a simulator that can trace is compiled for this alone.
+    arch = ARCHS["single"]
+    program = random_program(3, timesteps=2, max_side=3, max_filters=3, kernel_max=arch.kernel_max)
+    packed = pack(program, choose(program, arch), arch)
     waves = Waves(tmp_path / "waves.vcd", 100, 150)
     spikes = spikes_of(program)
     with Simulator(packed, trace=True) as simulator:

@@ -38,7 +38,11 @@ def possible(arch: str) -> Iterator[tuple[Case, Program, Packed]]:
             yield case, program, packed
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+# The simulator of 32 PEs takes two minutes to build.
+TAKEN = [pytest.param(name, marks=[pytest.mark.long] if name == "many" else []) for name in ARCHS]
+
+
+@pytest.mark.parametrize("arch", TAKEN)
 def test_the_rtl_agrees_with_model_and_reference(arch: str, tmp_path: Path) -> None:
     for case, program, _ in islice(possible(arch), NETWORKS):
         if difference(case, program):

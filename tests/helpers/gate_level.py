@@ -54,7 +54,7 @@ MORE = {
     "channel_table": 600,
     "filter": 1000,
     "lif:one-timestep": 600,
-    "loader": 2000,
+    "loader": 6000,
     "matcher": 600,
     "pe": 1200,
     "pe:issue1": 2000,

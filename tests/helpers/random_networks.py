@@ -74,7 +74,7 @@ ARCHS = {
         kernel_max=3,
     ),
     "wide": Arch(
-        pes=32,
+        pes=8,
         timesteps=3,
         accumulators=32,
         chunk_blocks=2,
@@ -84,6 +84,16 @@ ARCHS = {
         memory_latency=9,
         spike_entries=1 << 13,
         kernel_max=5,
+        port_bits=128,
+    ),
+    "many": Arch(
+        pes=32,
+        timesteps=3,
+        accumulators=32,
+        chunk_blocks=4,
+        slots=2,
+        fifo_depth=16,
+        spike_entries=1 << 13,
         port_bits=128,
     ),
     "port256": Arch(

@@ -12,8 +12,17 @@ pytest.importorskip("amaranth")
 pytest.importorskip("cocotb_tools")
 
 
-@pytest.mark.parametrize("simulator", bench.SIMULATORS)
-@pytest.mark.parametrize("component", bench.names())
+# Icarus builds in a second what takes Verilator up to a minute: of other forms, the latter are long.
+CASES = [
+    pytest.param(
+        name, simulator, marks=[pytest.mark.long] if ":" in name and simulator != "icarus" else []
+    )
+    for name in bench.names()
+    for simulator in bench.SIMULATORS
+]
+
+
+@pytest.mark.parametrize(("component", "simulator"), CASES)
 def test_bench(component: str, simulator: str) -> None:
     absent = bench.missing(simulator)
     if absent is not None:

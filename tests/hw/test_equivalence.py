@@ -11,6 +11,7 @@ pytest.importorskip("cocotb_tools")
 
 from tests.helpers import bench, equivalence, gate_level, netlists
 from tests.helpers.equivalence import BELOW, NARROWED, PROVED, REFUTED, TOO_LARGE, UNKNOWN
+from tests.helpers.forms import forms
 
 pytestmark = [
     pytest.mark.gates,
@@ -21,9 +22,11 @@ BELOW_ARITHMETIC = {"matcher", "selector", "pe", "lif"}
 """Those that count the bits of a pattern, or multiply."""
 
 
-@pytest.mark.parametrize(
-    "component", [name for name in bench.names() if name not in (*TOO_LARGE, *NARROWED)]
-)
+def small(component: str) -> bool:
+    return component.partition(":")[0] not in TOO_LARGE and component not in NARROWED
+
+
+@pytest.mark.parametrize("component", forms(filter(small, bench.names())))
 def test_gates_do_what_the_rtl_does(component: str, tmp_path: Path) -> None:
     gate_level.synthesise(component, tmp_path)
     proof = equivalence.prove(component, tmp_path)

@@ -11,6 +11,7 @@ pytest.importorskip("amaranth")
 pytest.importorskip("cocotb_tools")
 
 from tests.helpers import bench, gate_level, netlists
+from tests.helpers.forms import forms
 
 pytestmark = [
     pytest.mark.gates,
@@ -28,7 +29,7 @@ def passes(component: str, path: Path, place: Path) -> None:
     assert result.coverage
 
 
-@pytest.mark.parametrize("component", bench.names())
+@pytest.mark.parametrize("component", forms(bench.names(), whole=("accelerator",)))
 def test_gates(component: str, tmp_path: Path) -> None:
     passes(component, gate_level.synthesise(component, tmp_path), tmp_path)
 

@@ -25,7 +25,7 @@ def baseline(part: str) -> dict[str, float]:
     "text",
     [
         "packed,timesteps=3",
-        "packed,timesteps=8",
+        pytest.param("packed,timesteps=8", marks=pytest.mark.long),
         "packed,timesteps=1,kernel_max=3",
         "packed,issue=1,kernel_max=3,pes=4",
     ],

@@ -1,0 +1,22 @@
+"""Which forms of a component the daily tests take: its first Arch; of further ones, all if asked.
+
+A component's bench lists further Archs as its VARIANTS. What each of them costs in a simulator's
+build, in synthesis or in a proof adds up to hours, so tests of them carry the mark `long`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pytest
+from _pytest.mark import ParameterSet
+
+
+def forms(components: Iterable[str], whole: Sequence[str] = ()) -> list[ParameterSet]:
+    """A parameter for each component; `name:variant` is one of the long tests, as is what is in
+    `whole`.
+    """
+    return [
+        pytest.param(name, marks=[pytest.mark.long] if ":" in name or name in whole else [])
+        for name in components
+    ]

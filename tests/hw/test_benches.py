@@ -12,7 +12,7 @@ pytest.importorskip("amaranth")
 pytest.importorskip("cocotb_tools")
 
 
-# Icarus builds in a second what takes Verilator up to a minute: of other forms, the latter are long.
+# Verilator builds for up to a minute what takes Icarus a second: of other forms, that is long.
 CASES = [
     pytest.param(
         name, simulator, marks=[pytest.mark.long] if ":" in name and simulator != "icarus" else []

@@ -61,7 +61,7 @@ MORE = {
     "pe:kernel3": 4000,
     "port": 5000,
     "registers": 1001,
-    "sequencer": 100,
+    "sequencer": 300,
     "tiles": 5000,
 }
 """Of these, with their variants: rare corners need more, long networks take fewer."""

@@ -19,17 +19,20 @@ def difference(
 ) -> Divergence | None:
     """The first of one inference. stalls: the memory did, so what depends on its speed is left out.
 
-    What is left are spikes, logits, busy cycles and overflow flags.
+    What is left are spikes, logits, overflow flags and, where one weight issues a cycle, busy
+    cycles: of two weights in lanes of their own it is the cycle they issue in that says whether
+    their PE is busy once or twice.
     """
     if not stalls:
         return locate.difference(packed, runs, traces)
     return first_divergence(
-        [_timeless(model_statement(run)) for run in runs],
-        [_timeless(locate.rtl_statement(trace)) for trace in traces],
+        [_timeless(packed, model_statement(run)) for run in runs],
+        [_timeless(packed, locate.rtl_statement(trace)) for trace in traces],
         locate.NAMES,
     )
 
 
-def _timeless(result: LayerStatement) -> LayerStatement:
-    kept = {k: v for k, v in result.counters.items() if k == "busy" or k.endswith("overflow")}
+def _timeless(packed: Packed, result: LayerStatement) -> LayerStatement:
+    busy = {"busy"} if packed.arch.issue == 1 else set()
+    kept = {k: v for k, v in result.counters.items() if k in busy or k.endswith("overflow")}
     return replace(result, cycles=0, counters=kept)

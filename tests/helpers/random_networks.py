@@ -5,7 +5,8 @@
 
 Each case is a network of `networks` with a mapping of `archs` (both beside this file) on one of a
 few Archs, each of which is built once. A third of them run with a memory that stalls: there the
-cycles are the memory's, and the spikes, logits, overflow flags and busy cycles are compared.
+cycles are the memory's, and the spikes, logits and overflow flags are compared, and the busy cycles
+where one weight issues a cycle.
 """
 
 # ruff: noqa: T201 (what it prints is its result)

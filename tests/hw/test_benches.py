@@ -12,11 +12,17 @@ pytest.importorskip("amaranth")
 pytest.importorskip("cocotb_tools")
 
 
-# Verilator builds for up to a minute what takes Icarus a second: of other forms, that is long.
+def is_long(component: str, simulator: str) -> bool:
+    """Verilator builds for up to a minute what takes Icarus a second; but the whole accelerator
+    takes Icarus minutes to run.
+    """
+    if component == "accelerator":
+        return simulator == "icarus"
+    return ":" in component and simulator != "icarus"
+
+
 CASES = [
-    pytest.param(
-        name, simulator, marks=[pytest.mark.long] if ":" in name and simulator != "icarus" else []
-    )
+    pytest.param(name, simulator, marks=[pytest.mark.long] if is_long(name, simulator) else [])
     for name in bench.names()
     for simulator in bench.SIMULATORS
 ]

@@ -12,13 +12,17 @@ pytest.importorskip("amaranth")
 pytest.importorskip("cocotb_tools")
 
 
+SLOW = ("accumulators:five-timesteps", "apu:pes1", "array:port128", "logit_writer:pes16")
+"""Forms that take Icarus half a minute and more."""
+
+
 def is_long(component: str, simulator: str) -> bool:
     """Verilator builds for up to a minute what takes Icarus a second; but the whole accelerator
     takes Icarus minutes to run.
     """
     if component == "accelerator":
         return simulator == "icarus"
-    return ":" in component and simulator != "icarus"
+    return component in SLOW or (":" in component and simulator != "icarus")
 
 
 CASES = [

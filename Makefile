@@ -157,7 +157,7 @@ bench-train: $(VENV)/train $(PEERS)/installed
 
 # ---- to change evenspike --------------------------------------------------------------------
 
-# The forms of a component beyond its first, and each in both simulators, take an hour more.
+# The forms of a component beyond its first, each in both simulators, take longer than the rest.
 long = $(if $(filter ALL,$(given)),, and not long)
 
 test.does = run all tests but those of gates; ALL=1: with every form of every component
@@ -191,7 +191,7 @@ baselines.takes = ONLY UPDATE
 baselines: $(VENV)/hw
 	@$(BIN)/python -m tests.helpers.baselines $(call quoted,ONLY) $(call options,UPDATE)
 
-gates.does = run the benches on the synthesised gates, and prove that they are the RTL
+gates.does = run the benches on the synthesised gates, prove that they are the RTL; ALL=1: every form
 gates.takes = ALL
 gates: compiler $(VENV)/dev icarus
 	@$(BIN)/python -m pytest -n auto -m 'gates$(long)' --durations=10 $(ARGS)

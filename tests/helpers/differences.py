@@ -21,7 +21,8 @@ def difference(
 
     What is left are spikes, logits, overflow flags and, where one weight issues a cycle, busy
     cycles: of two weights in lanes of their own it is the cycle they issue in that says whether
-    their PE is busy once or twice.
+    their PE is busy once or twice. (The accelerator's bench has stalls, too, and compares what each
+    PE does in every cycle.)
     """
     if not stalls:
         return locate.difference(packed, runs, traces)

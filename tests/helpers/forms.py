@@ -1,7 +1,7 @@
 """Which forms of a component the daily tests take: its first Arch; of further ones, all if asked.
 
-A component's bench lists further Archs as its VARIANTS. What each of them costs in a simulator's
-build, in synthesis or in a proof adds up to hours, so tests of them carry the mark `long`.
+A component's bench lists further Archs as its VARIANTS. Each is built, synthesised or proved anew,
+so tests of them carry the mark `long`.
 """
 
 from __future__ import annotations

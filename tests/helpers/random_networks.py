@@ -87,16 +87,6 @@ ARCHS = {
         kernel_max=5,
         port_bits=128,
     ),
-    "many": Arch(
-        pes=32,
-        timesteps=3,
-        accumulators=32,
-        chunk_blocks=4,
-        slots=2,
-        fifo_depth=16,
-        spike_entries=1 << 13,
-        port_bits=128,
-    ),
     "port256": Arch(
         pes=8,
         timesteps=5,
@@ -121,6 +111,7 @@ ARCHS = {
         kernel_max=3,
     ),
 }
+ARCHS["many"] = replace(ARCHS["wide"], pes=32)
 """Few, since each is compiled; what they do not vary, the models' own tests do."""
 
 STALLS = (0.0, 0.0, 0.3)

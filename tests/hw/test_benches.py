@@ -13,13 +13,11 @@ pytest.importorskip("cocotb_tools")
 
 
 SLOW = ("accumulators:five-timesteps", "apu:pes1", "array:port128", "logit_writer:pes16")
-"""Forms that take Icarus half a minute and more."""
+"""Forms that take Icarus the longest."""
 
 
 def is_long(component: str, simulator: str) -> bool:
-    """Verilator builds for up to a minute what takes Icarus a second; but the whole accelerator
-    takes Icarus minutes to run.
-    """
+    """Verilator takes longer to build a form than Icarus to run it; not so the accelerator."""
     if component == "accelerator":
         return simulator == "icarus"
     return component in SLOW or (":" in component and simulator != "icarus")

@@ -26,7 +26,7 @@ def small(component: str) -> bool:
     return component.partition(":")[0] not in TOO_LARGE and component not in NARROWED
 
 
-# Half of the time goes into the PE, whose blocks are proved by themselves.
+# The proof of the PE takes the longest, and its blocks are proved by themselves.
 @pytest.mark.parametrize("component", forms(filter(small, bench.names()), whole=("pe",)))
 def test_gates_do_what_the_rtl_does(component: str, tmp_path: Path) -> None:
     gate_level.synthesise(component, tmp_path)

@@ -158,7 +158,7 @@ bench-train: $(VENV)/train $(PEERS)/installed
 # ---- to change evenspike --------------------------------------------------------------------
 
 # The forms of a component beyond its first, each in both simulators, take longer than the rest.
-long = $(if $(filter ALL,$(given)),, and not long)
+long = $(if $(foreach name,$(filter $(given),ALL),$(call option,$(name))),, and not long)
 
 test.does = run all tests but those of gates; ALL=1: with every form of every component
 test.takes = ALL
@@ -214,7 +214,7 @@ lock.does = write requirements.lock anew, with the newest versions that pyprojec
 lock: $(VENV)/made-in
 	@echo 'Installing everything into build/lock; this takes some minutes.' >&2
 	@rm -rf build/lock && $(BIN)/python -m venv build/lock
-	@build/lock/bin/$(PIP) -e '.[$(ALL)]'
+	@build/lock/bin/$(PIP) -e '.[$(EXTRAS)]'
 	@build/lock/bin/python -m tests.helpers.lock --write
 	@rm -rf build/lock
 
@@ -230,7 +230,7 @@ clean:
 # version that pip finds is taken instead. Python compiles what is imported when it is, not all of it now.
 PIP = python -m pip install -qq --no-compile --disable-pip-version-check
 LOCK = requirements.lock
-ALL = train,data,events,hw,cosim,boards,test,lint,docs
+EXTRAS = train,data,events,hw,cosim,boards,test,lint,docs
 
 SETS = base train hw boards dev
 $(VENV)/base: says = Installing evenspike into $(VENV); this takes less than a minute.
@@ -248,7 +248,7 @@ $(VENV)/boards: extras = hw,cosim,boards
 $(VENV)/boards: tools = yosys nextpnr-ecp5 ecppack nextpnr-ice40 icepack
 $(VENV)/dev: says = Installing everything that the tests need into $(VENV): 600 MB, or several GB with the build of PyTorch for CUDA.
 $(VENV)/dev: holds = $(SETS)
-$(VENV)/dev: extras = $(ALL)
+$(VENV)/dev: extras = $(EXTRAS)
 $(VENV)/dev: tools = yosys nextpnr-ecp5 ecppack nextpnr-ice40 icepack
 
 # A tool from YoWASP is compiled when it first runs, into a file that all its runs share: two first

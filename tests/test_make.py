@@ -95,6 +95,20 @@ def test_a_verb_is_one_command(tree: Path, arguments: list[str], call: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("setting", "marks"), [("", " and not long"), ("=", " and not long"), ("=1", "")]
+)
+@pytest.mark.parametrize(("verb", "first"), [("test", "not gates"), ("gates", "gates")])
+def test_long_tests_run_where_they_are_asked_for(
+    tree: Path, verb: str, first: str, setting: str, marks: str
+) -> None:
+    path = programs(tree / "bin", uid=1000, iverilog=True)
+    done = make(tree, verb, *([f"ALL{setting}"] if setting else []), path=path)
+    assert done.returncode == 0, done.stderr
+    call = calls(tree)[-1]
+    assert call[call.index("auto") + 1 :][:2] == ["-m", first + marks]
+
+
+@pytest.mark.parametrize(
     "value",
     [
         *("it's", "two words", 'a"b', "a;touch broken", "' && touch broken '", "`touch broken`"),
@@ -185,10 +199,10 @@ def test_each_setting_is_an_option_of_the_verb(
 # ---- what is installed ----------------------------------------------------------------------
 
 
-def extras(verb: str, tree: Path) -> list[str]:
+def extras(verb: str, tree: Path, *settings: str) -> list[str]:
     """What pip would install for a verb in a tree without an environment."""
     shutil.rmtree(tree / ".venv", ignore_errors=True)
-    done = make(tree, "-n", verb)
+    done = make(tree, "-n", verb, *settings)
     assert done.returncode == 0, done.stderr
     installs = re.findall(r"pip install .* -c requirements.lock -e '\.(?:\[(.*)\])?'", done.stdout)
     assert len(installs) == 1, done.stdout
@@ -213,6 +227,10 @@ def test_a_verb_installs_what_it_needs(tree: Path, verb: str, expected: list[str
 def test_who_changes_evenspike_has_everything(tree: Path, verb: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert sorted(extras(verb, tree)) == sorted(project["optional-dependencies"])
+
+
+def test_no_setting_changes_what_is_installed(tree: Path) -> None:
+    assert extras("test", tree, "ALL=1") == extras("test", tree)
 
 
 def test_only_training_needs_torch() -> None:

@@ -30,8 +30,8 @@ IN_FLIGHT = 3
 """Selections between S1 and the lanes: S2, S3, S4. Where one weight issues it does so in S3."""
 WAYS = 2
 """Weights of a selection, at most."""
-DECODE_LATENCY = 2
-"""Cycles from the APU's start to its first row visit (read of the row count)."""
+DECODE_LATENCY = 3
+"""Cycles from the start of the APU to its first item; the one before reads the first count."""
 
 
 class Count(IntEnum):
@@ -84,7 +84,7 @@ class Stages:
 
     arch: Arch
     apu: I64 = field(init=False)
-    """last decode, last hand-over to the lane stage, last broadcast"""
+    """last item of the decoder, last entry that D gave up, last broadcast"""
     pe: I64 = field(init=False)
     """[pes, len(At)]"""
     pops: I64 = field(init=False)
@@ -383,6 +383,9 @@ def run_chunk(
     found_row = np.zeros((banks, fetch_units * kernel**2), dtype=np.int64)
     found_word = np.zeros((banks, fetch_units * kernel**2), dtype=np.int64)
     apu[0] = max(apu[0], start + DECODE_LATENCY - 1)
+    # D has three places: when it gave up the entry before the last, and the one before that.
+    second, third = np.int64(0), np.int64(0)
+    picked = np.int64(0)  # last lane that the lane stage has picked
     for row in range(row_low, row_high):
         y = row // average
         row_bits = np.int64(0)
@@ -396,8 +399,9 @@ def run_chunk(
             apu[0] += 1
             counts[2] += 1
             for entry in range(row_counts[block, row]):
-                decoded = max(apu[0] + 1, apu[1])
-                apu[0] = decoded
+                apu[0] = max(apu[0], third) + 1
+                third, second = second, apu[1]
+                apu[1] = max(apu[0] + 2, apu[1] + 1)
                 counts[0] += 1
                 column = int(columns[block, row, entry])
                 wanted = False
@@ -425,10 +429,8 @@ def run_chunk(
                                     positions |= np.int64(1) << (r * kernel + s)
                 if positions == 0:
                     # Dropped: silent in the wanted lanes, of no position, of no use to any PE.
-                    apu[1] = decoded + 1
                     continue
-                apu[1] = max(decoded + 1, apu[2])
-                cycle = apu[1]
+                apu[1] = max(apu[1], picked)
                 for lane in range(pes):
                     channel = block * pes + lane
                     mask = np.int64(masks[block, row, entry, lane])
@@ -436,7 +438,8 @@ def run_chunk(
                         continue
                     c = channel - first
                     needed = False
-                    earliest = cycle + 1
+                    pick = max(apu[1] + 1, apu[2])
+                    earliest = pick + 1
                     waited = earliest - 1
                     while waited != earliest:  # what will be dropped can be in the way
                         waited = earliest
@@ -447,6 +450,7 @@ def run_chunk(
                     if not needed:
                         continue
                     cycle = earliest
+                    picked, apu[2] = pick, cycle
                     counts[7] += 1
                     times = 0
                     for time in range(fires.shape[0]):
@@ -543,12 +547,10 @@ def run_chunk(
                                         accumulators,
                                     )
                             at[pe, SELECT] = selected
-                apu[2] = cycle
     # The marker goes to every PE and through every stage, so it is the last of its chunk.
-    decoded = max(apu[0] + 1, apu[1])
-    apu[0] = decoded
-    apu[1] = max(decoded + 1, apu[2])
-    cycle = apu[1] + 1
+    apu[0] = max(apu[0], third) + 1
+    apu[1] = max(apu[0] + 2, apu[1] + 1, picked)
+    cycle = max(apu[1] + 1, apu[2]) + 1
     waited = cycle - 1
     while waited != cycle:
         waited = cycle

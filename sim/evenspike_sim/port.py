@@ -16,8 +16,8 @@ from evenspike_core.arch import Arch
 from evenspike_sim.loader import I64, LoadedChunk
 
 REQUEST, HANDED, WORDS = 0, 1, 2
-DONE_LATENCY = 2
-"""Register of each PE's `loaded` flag and register of their AND."""
+DONE_LATENCY = 3
+"""Register behind the token decoder, of each PE's `loaded` flag and of their AND."""
 
 
 @nb.njit(cache=True, nogil=True)

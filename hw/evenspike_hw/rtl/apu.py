@@ -13,7 +13,7 @@ from evenspike_hw.rtl.layouts import MAP_BITS, Layouts
 
 
 class Apu(wiring.Component):
-    """Decoder, register D and lane stage (docs/timing.md, "APU"; u-Ticket section IV-B).
+    """Decoder, D, lane stage and register B (docs/timing.md, "APU"; u-Ticket section IV-B).
 
     start, work, count_read, count, entry_read, presence_read: as in `Decoder`.
     entry: of the spike memory. presence: of each PE, the lanes of the entry's block of which it
@@ -22,10 +22,12 @@ class Apu(wiring.Component):
         nothing is. full: of each PE's FIFO, a register.
     marker: the marker is broadcast in this cycle.
 
-    An entry decoded in cycle d is in D from d + 1 on. Without a wanted lane D gives it up in d + 1;
-    else the lane stage takes it, from d + 1 on, in the cycle of its last broadcast of the entry
-    before, and broadcasts a lane a cycle from the next cycle on. It waits while the FIFO of any
-    receiver is full. The marker goes the same way and to all PEs.
+    D has three places, so that whether an entry is read depends on registers alone. An entry
+    decoded in cycle d leaves it in order, in d + 2 at the earliest: it is dropped where no lane is
+    wanted, else the lane stage takes it, in the cycle at the earliest in which that picks the last
+    lane of the entry before. The lane stage picks a lane a cycle for B, which broadcasts it from
+    the next cycle on, as soon as the FIFO of no receiver is full. The marker goes the same way and
+    to all PEs.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -83,19 +85,28 @@ class Apu(wiring.Component):
             self.presence_read.eq(decoder.presence_read),
         ]
 
-        # --- stage 1, register D: finds the wanted lanes, drops an entry without one --------------
+        # --- D: what the memories give is written behind it, with what is wanted of it ------------
 
-        # Its entry and presence bits are the outputs of the memories. The longest path is from
-        # there to the enable of their next read; so the lane is chosen a stage later.
-        holds, holds_marker = Signal(), Signal()
-        row, block = Signal(MAP_BITS), Signal(self.layouts.block_bits)
-        inside, leaves, free = Signal(), Signal(), Signal()
+        item = data.StructLayout(
+            {
+                "valid": 1,
+                "marker": 1,
+                "meets": 1,  # the tile, by its column and by the stride
+                "wanted": pes,
+                "masks": entry.masks.shape(),
+                "presence": self.presence.shape(),
+                "block": self.layouts.block_bits,
+                "y": self.layouts.coordinate_bits,
+                "x": self.layouts.coordinate_bits,
+            }
+        )
+        read, head, second = Signal(item), Signal(item), Signal(item)
+        row = Signal(MAP_BITS)
         between = Signal()  # K = 1 at stride 2: the positions before and behind are connected
-        wanted = Signal(pes)
+        takes, passes, leaves, room = Signal(), Signal(), Signal(), Signal(init=1)
+        lane_free = Signal()
         present = Cat(Cat(p[lane] for p in self.presence).any() for lane in range(pes))
-        fires = Cat(mask.any() for mask in entry.masks)
         m.d.comb += [
-            inside.eq((entry.column >= columns.first) & (entry.column < columns.end)),
             between.eq(
                 segment.log_stride
                 & (work.kernel == 0)
@@ -104,74 +115,110 @@ class Apu(wiring.Component):
                     | ((entry.column >> segment.log_average)[0] ^ columns.distance[0])
                 )
             ),
-            wanted.eq(fires & present),
-            leaves.eq(holds & (holds_marker | (inside & ~between & wanted.any()))),
-            decoder.free.eq(free | ~leaves),
+            read.meets.eq(
+                (entry.column >= columns.first) & (entry.column < columns.end) & ~between
+            ),
+            read.wanted.eq(Cat(mask.any() for mask in entry.masks) & present),
+            read.masks.eq(entry.masks),
+            read.presence.eq(self.presence),
+            read.y.eq((row >> segment.log_average) + rows.distance),
+            read.x.eq((entry.column >> segment.log_average) + columns.distance),
         ]
-        with m.If(decoder.free):
+        arrived, arrived_marker = Signal(), Signal()
+        arrived_block = Signal(self.layouts.block_bits)
+        m.d.comb += [
+            read.valid.eq(arrived),
+            read.marker.eq(arrived_marker),
+            read.block.eq(arrived_block),
+            # The head is of use, and goes on or is dropped; then, or with a place left, what was
+            # read is written.
+            takes.eq(head.valid & (head.marker | (head.meets & head.wanted.any()))),
+            leaves.eq(head.valid & (~takes | lane_free)),
+            passes.eq(arrived & ~(head.valid & ~leaves & second.valid)),
+        ]
+        decoded = Signal()
+        places, after = Signal(range(4)), Signal(range(4))
+        m.d.comb += [
+            decoded.eq(decoder.entry_read.enable | decoder.marker),
+            after.eq(places + decoded - leaves),
+            decoder.free.eq(room),
+        ]
+        m.d.sync += [places.eq(after), room.eq(after != 3)]
+        with m.If(decoded):
             m.d.sync += [
-                holds.eq(decoder.entry_read.enable | decoder.marker),
-                holds_marker.eq(decoder.marker),
+                arrived.eq(1),
+                arrived_marker.eq(decoder.marker),
                 row.eq(decoder.row),
-                block.eq(decoder.block),
+                arrived_block.eq(decoder.block),
             ]
+        with m.Elif(passes):
+            m.d.sync += arrived.eq(0)
+        with m.If(~head.valid | leaves):
+            m.d.sync += [
+                head.eq(Mux(second.valid, second, read)),
+                second.eq(read),
+                second.valid.eq(second.valid & arrived),
+            ]
+        with m.Elif(~second.valid):
+            m.d.sync += second.eq(read)
 
-        # --- stage 2, lanes: broadcasts the lowest lane that is left, unless a FIFO is full -------
+        # --- lanes: picks the lowest that is left -------------------------------------------------
 
-        # `lanes` are still to be broadcast, `lane` is the lowest, one-hot; a marker has none.
-        valid, is_marker = Signal(), Signal()
+        # `lanes` are still to be picked, `lane` is the lowest, one-hot; a marker has none.
+        current = Signal(item)
         lanes, lane, rest = Signal(pes), Signal(pes), Signal(pes)
-        masks, presence = Signal.like(entry.masks), Signal.like(self.presence)
-        line_block = Signal(self.layouts.block_bits)
-        coordinate_bits = self.layouts.coordinate_bits
-        y, x = Signal(coordinate_bits), Signal(coordinate_bits)
-        receivers, sends = Signal(pes), Signal()
+        picks, free = Signal(), Signal()
         m.d.comb += [
             lane.eq(lowest(lanes)),
-            receivers.eq(Cat(is_marker | (lane & p).any() for p in presence)),
-            sends.eq(valid & ~(receivers & self.full).any()),
-            self.send.eq(Mux(sends, receivers, 0)),
-            self.marker.eq(sends & is_marker),
             rest.eq(lanes & ~lane),
-            free.eq(~valid | (sends & ~rest.any())),
+            picks.eq(current.valid & free),
+            lane_free.eq(~current.valid | (free & ~rest.any())),
         ]
-        with m.If(free):
+        with m.If(lane_free):
             m.d.sync += [
-                valid.eq(leaves),
-                lanes.eq(Mux(holds_marker, 0, wanted)),
-                is_marker.eq(holds_marker),
-                masks.eq(entry.masks),
-                presence.eq(self.presence),
-                line_block.eq(block),
-                y.eq((row >> segment.log_average) + rows.distance),
-                x.eq((entry.column >> segment.log_average) + columns.distance),
+                current.eq(head),
+                current.valid.eq(takes),
+                lanes.eq(Mux(head.marker, 0, head.wanted)),
             ]
-        with m.Elif(sends):
+        with m.Elif(picks):
             m.d.sync += lanes.eq(rest)
+
+        # --- B: broadcasts what was picked, unless a FIFO is full ---------------------------------
+
+        valid, receivers, sends = Signal(), Signal(pes), Signal()
+        picked = Signal(self.layouts.activation)
         m.d.comb += [
-            self.activation.marker.eq(is_marker),
-            self.activation.ends_round.eq(work.ends_round),
-            self.activation.frees.eq(work.frees),
-            self.activation.half.eq(work.half),
-            self.activation.kernel.eq(work.kernel),
-            self.activation.log_stride.eq(segment.log_stride),
-            self.activation.line.eq(
-                Cat(encode(lane, range(pes), self.layouts.lane_bits), line_block)
-            ),
-            self.activation.mask.eq(
+            sends.eq(valid & ~(receivers & self.full).any()),
+            free.eq(~valid | sends),
+            self.send.eq(Mux(sends, receivers, 0)),
+            self.marker.eq(sends & self.activation.marker),
+            picked.marker.eq(current.marker),
+            picked.ends_round.eq(work.ends_round),
+            picked.frees.eq(work.frees),
+            picked.half.eq(work.half),
+            picked.kernel.eq(work.kernel),
+            picked.log_stride.eq(segment.log_stride),
+            picked.line.eq(Cat(encode(lane, range(pes), self.layouts.lane_bits), current.block)),
+            picked.mask.eq(
                 Cat(
-                    Cat(lane[n] & masks[n][time] for n in range(pes)).any()
+                    Cat(lane[n] & current.masks[n][time] for n in range(pes)).any()
                     for time in range(self.arch.timesteps)
                 )
             ),
-            self.activation.rows.eq(self._connected(m, y, rows.limit)),
-            self.activation.columns.eq(self._connected(m, x, columns.limit)),
-            self.activation.y.eq(y),
-            self.activation.x.eq(x),
+            picked.rows.eq(self._connected(m, current.y, rows.limit)),
+            picked.columns.eq(self._connected(m, current.x, columns.limit)),
+            picked.y.eq(current.y),
+            picked.x.eq(current.x),
         ]
+        with m.If(free):
+            m.d.sync += [
+                valid.eq(current.valid),
+                receivers.eq(Cat(current.marker | (lane & p).any() for p in current.presence)),
+                self.activation.eq(picked),
+            ]
         return m
 
-    def _connected(self, m: Module, distance: Signal, limit: Value) -> Value:
+    def _connected(self, m: Module, distance: Value, limit: Value) -> Value:
         """A bit for each kernel row r: (distance - r) / stride is an integer inside the tile."""
         log_stride = self.work.segment.log_stride
         # Behind the tile's last row there are less than `kernel_max` others that reach it.

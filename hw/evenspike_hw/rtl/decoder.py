@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from evenspike_core.arch import Arch
@@ -72,13 +72,15 @@ class Decoder(wiring.Component):
 
     start: the broadcast of the next cycle's `work` starts (that cycle is S). work: stable from S
         to the next start. first, end: its rows, as in `Axis`; stable from S + 1 on.
-    count_read, count: a row visit. entry_read, presence_read: an entry is decoded.
+    count_read, count: of the row visit that comes next; it comes in the cycle after the read and
+        stays until the next one. entry_read, presence_read: an entry is decoded.
     row, block: of that entry; its row in the map, its block within the chunk.
-    marker: the marker is decoded. free: register D can take an entry or the marker in this cycle.
+    marker: the marker is decoded. free: D has room for an entry or the marker in this cycle.
 
-    S and S + 1 work out the first row; from S + 2 on one item a cycle: for each row, for each
-    block a row visit, then the row's entries; at the end the marker. Entries and marker wait for
-    `free`, row visits do not. `start` comes no earlier than the cycle after the last marker.
+    S to S + 2 work out the first row and read its count; from S + 3 on one item a cycle: for each
+    row, for each block a row visit, then the row's entries; at the end the marker. A visit reads
+    the count of the next one. Entries and marker wait for `free`, row visits do not. `start` comes
+    no earlier than the cycle after the last marker.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -103,55 +105,63 @@ class Decoder(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """The visit that comes next is known a cycle ahead (`next_...`), so that the memories'
-        addresses are registers.
+        """Two visits are known ahead: the next one, whose count has been read, and the one behind
+        it, which the next visit reads. So the memories' addresses and enables come from registers.
         """
         m = Module()
         work = self.work
+        visit = data.StructLayout(
+            {
+                "there": 1,
+                "row": MAP_BITS,
+                "block": self.layouts.block_bits,
+                "address": self.layouts.entry_bits,
+            }
+        )
         active, timer = Signal(), Signal(2)
-        visited = Signal()  # any row since the reset; before that `count` can be anything
-        done = Signal(MAP_BITS)  # entries of it
+        some, left = Signal(), Signal(MAP_BITS)  # entries of this row that are not decoded
         address = Signal(self.layouts.entry_bits)  # of its next entry
-        next_row, next_block = Signal(MAP_BITS), Signal(self.layouts.block_bits)
-        next_address = Signal(self.layouts.entry_bits)
-        row_address = Signal(self.layouts.entry_bits)  # of the next row's first block
-        more = Signal()  # there is a next visit
+        following, behind = Signal(visit), Signal(visit)
+        row_address = Signal(self.layouts.entry_bits)  # of the first block of `behind`
 
-        decodes, entry = Signal(), Signal()
+        decodes, begins, visits = Signal(), Signal(), Signal()
         m.d.comb += [
             decodes.eq(active & (timer == 0)),
-            entry.eq(visited & (done < self.count)),
-            self.entry_read.enable.eq(decodes & entry & self.free),
+            begins.eq(active & (timer == 1)),
+            visits.eq(decodes & ~some & following.there),
+            self.entry_read.enable.eq(decodes & some & self.free),
             self.entry_read.address.eq(address),
             self.presence_read.enable.eq(self.entry_read.enable),
             self.presence_read.half.eq(work.half),
             self.presence_read.block.eq(self.block),
-            self.count_read.enable.eq(decodes & ~entry & more),
-            self.count_read.address.eq(next_address),
-            self.marker.eq(decodes & ~entry & ~more & self.free),
+            self.count_read.enable.eq((begins | visits) & behind.there),
+            self.count_read.address.eq(behind.address),
+            self.marker.eq(decodes & ~some & ~following.there & self.free),
         ]
         with m.If(self.entry_read.enable):
-            m.d.sync += [done.eq(done + 1), address.eq(address + 1)]
-        with m.If(self.count_read.enable):
+            m.d.sync += [some.eq(left != 1), left.eq(left - 1), address.eq(address + 1)]
+        with m.If(visits):
             m.d.sync += [
-                visited.eq(1),
-                done.eq(0),
-                address.eq(next_address),
-                self.row.eq(next_row),
-                self.block.eq(next_block),
+                some.eq(self.count.any()),
+                left.eq(self.count),
+                address.eq(following.address),
+                self.row.eq(following.row),
+                self.block.eq(following.block),
             ]
-            with m.If(next_block + 1 == work.blocks):
+        with m.If(begins | visits):
+            m.d.sync += following.eq(behind)
+            with m.If(behind.block + 1 == work.blocks):
                 m.d.sync += [
-                    next_block.eq(0),
-                    next_row.eq(next_row + 1),
-                    next_address.eq(row_address + work.segment.width),
+                    behind.block.eq(0),
+                    behind.row.eq(behind.row + 1),
+                    behind.address.eq(row_address + work.segment.width),
                     row_address.eq(row_address + work.segment.width),
-                    more.eq(next_row + 1 < self.end),
+                    behind.there.eq(behind.there & (behind.row + 1 < self.end)),
                 ]
             with m.Else():
                 m.d.sync += [
-                    next_block.eq(next_block + 1),
-                    next_address.eq(next_address + work.segment.block_stride),
+                    behind.block.eq(behind.block + 1),
+                    behind.address.eq(behind.address + work.segment.block_stride),
                 ]
         with m.If(self.marker):
             m.d.sync += active.eq(0)
@@ -159,15 +169,15 @@ class Decoder(wiring.Component):
         first_address = Signal(self.layouts.entry_bits)
         m.d.comb += first_address.eq(work.entry + self.first * work.segment.width)
         with m.If(self.start):
-            m.d.sync += [active.eq(1), timer.eq(2)]
+            m.d.sync += [active.eq(1), timer.eq(3)]
         with m.Elif(timer != 0):
             m.d.sync += timer.eq(timer - 1)
-        with m.If(timer == 1):
+        with m.If(timer == 2):
             m.d.sync += [
-                next_row.eq(self.first),
-                next_block.eq(0),
-                next_address.eq(first_address),
+                behind.there.eq(self.first < self.end),
+                behind.row.eq(self.first),
+                behind.block.eq(0),
+                behind.address.eq(first_address),
                 row_address.eq(first_address),
-                more.eq(self.first < self.end),
             ]
         return m

@@ -1,4 +1,4 @@
-"""The APU: decoder, register D and lane stage, beside the spike memory that they read."""
+"""The APU: decoder, D, lane stage and register B, beside the spike memory that they read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from tests.helpers.stepped.pe import Pe
 
 
+PLACES = 3
+"""Entries that D has room for, the one that comes out of the memory included."""
+
+
 @dataclass(frozen=True)
 class Entry:
-    """What D holds beside the data of the spike memory; a marker has no data."""
+    """What is known of an entry beside the data of the spike memory; a marker has no data."""
 
     work: Work
     row: int
@@ -26,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Visit:
-    """The decoder's position: a row of a block, and the entries of it already decoded.
+    """The decoder's position: a row of a block, its entries and how many of them are decoded.
 
     row is -1 before the first visit.
     """
@@ -34,6 +38,7 @@ class Visit:
     work: Work
     row: int
     block: int
+    count: int
     done: int
 
 
@@ -48,38 +53,41 @@ def reach(work: Work, axis: int) -> tuple[int, int]:
 
 
 class Apu:
-    """Decoder, register D and lane stage."""
+    """Decoder, D, lane stage and register B."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         clock = machine.clock
         self.visit: Reg[Visit | None] = Reg(clock, None)
-        self.entry: Reg[Entry | None] = Reg(clock, None)
-        self.lanes: Reg[tuple[Activation, ...]] = Reg(clock, ())  # still to broadcast
+        self.arriving: Reg[Entry | None] = Reg(clock, None)  # read in the cycle before
+        self.held: Reg[tuple[tuple[Activation, ...], ...]] = Reg(clock, ())  # entries behind that
+        self.lanes: Reg[tuple[Activation, ...]] = Reg(clock, ())  # still to pick
+        self.ready: Reg[Activation | None] = Reg(clock, None)  # B
 
     # Wires, from the last stage to the first.
 
     def fires(self) -> bool:
-        """The lane stage broadcasts its first activation."""
-        if not self.lanes.q:
-            return False
-        return not any(pe.full for pe in self._receivers(self.lanes.q[0]))
-
-    def fires_last(self) -> bool:
-        return len(self.lanes.q) == 1 and self.fires()
+        """What B holds is broadcast."""
+        item = self.ready.q
+        return item is not None and not any(pe.full for pe in self._receivers(item))
 
     def fires_marker(self) -> bool:
-        return bool(self.lanes.q) and self.lanes.q[0].marker and self.fires()
+        return self.ready.q is not None and self.ready.q.marker and self.fires()
+
+    def picks(self) -> bool:
+        """The lane stage hands its first lane to B."""
+        return bool(self.lanes.q) and (self.ready.q is None or self.fires())
 
     def gives_up(self) -> bool:
-        """D holds an entry that leaves it: dropped, or taken by the lane stage."""
-        if self.entry.q is None:
+        """D gives up its oldest entry: drops it, or the lane stage takes it."""
+        if not self.held.q:
             return False
-        return not self.wanted() or not self.lanes.q or self.fires_last()
+        ends = len(self.lanes.q) == 1 and self.picks()
+        return not self.held.q[0] or not self.lanes.q or ends
 
     def wanted(self) -> tuple[Activation, ...]:
-        """The activations of the entry in D."""
-        entry = self.entry.q
+        """The activations of the entry that comes out of the memory."""
+        entry = self.arriving.q
         assert entry is not None
         work = entry.work
         if entry.marker:
@@ -109,43 +117,60 @@ class Apu:
         return [pe for pe in self.machine.pes if not bit or pe.unpacker.presence[half].q & bit]
 
     def step(self) -> None:
-        lanes = self.lanes.q
         if self.fires():
-            for pe in self._receivers(lanes[0]):
-                pe.filter.take(lanes[0])
-        if not lanes or self.fires_last():
-            self.lanes.set(self.wanted() if self.gives_up() else ())
+            item = self.ready.q
+            assert item is not None
+            for pe in self._receivers(item):
+                pe.filter.take(item)
+        lanes, held = self.lanes.q, self.held.q
+        if self.picks():
+            self.ready.set(lanes[0])
+            lanes = lanes[1:]
         elif self.fires():
-            self.lanes.set(lanes[1:])
+            self.ready.set(None)
+        if self.gives_up():
+            lanes, held = lanes or held[0], held[1:]
+        if self.arriving.q is not None:
+            held = (*held, self.wanted())
+        self.lanes.set(lanes)
+        self.held.set(held)
         self._decode()
 
     def _decode(self) -> None:
         entry = None
         visit = self.visit.q
-        free = self.entry.q is None or self.gives_up()
+        timer = self.machine.sequencer.timer.q
+        free = (self.arriving.q is not None) + len(self.held.q) < PLACES
         if self.machine.sequencer.starts():
-            self.visit.set(Visit(self.machine.sequencer.work(), -1, 0, 0))
-        elif visit is not None and self.machine.sequencer.timer.q == 0:
-            counts = self.machine.memory.counts.out
+            self.visit.set(Visit(self.machine.sequencer.work(), -1, 0, 0, 0))
+        elif visit is not None and timer == 1:
+            self._read_ahead(visit)
+        elif visit is not None and timer == 0:
             following = self._next_row(visit)
-            if visit.row >= 0 and visit.done < counts:
+            if visit.done < visit.count:
                 if free:
                     base = self.machine.memory.row(visit.work, visit.block, visit.row)
                     self.machine.memory.entries.read(base + visit.done)
                     entry = Entry(visit.work, visit.row, visit.block, False)
                     self.visit.set(replace(visit, done=visit.done + 1))
             elif following is not None:
-                row, block = following
-                at = self.machine.memory.row(visit.work, block, row)
-                self.machine.memory.counts.read(at)
-                self.visit.set(Visit(visit.work, row, block, 0))
+                count = self.machine.memory.counts.out
+                following = replace(following, count=count)
+                self._read_ahead(following)
+                self.visit.set(following)
             elif free:
                 entry = Entry(visit.work, 0, 0, True)
                 self.visit.set(None)
-        if free and entry is not self.entry.q:
-            self.entry.set(entry)
+        self.arriving.set(entry)
 
-    def _next_row(self, visit: Visit) -> tuple[int, int] | None:
+    def _read_ahead(self, visit: Visit) -> None:
+        """Read the count of the row that follows, if there is one."""
+        following = self._next_row(visit)
+        if following is not None:
+            at = self.machine.memory.row(following.work, following.block, following.row)
+            self.machine.memory.counts.read(at)
+
+    def _next_row(self, visit: Visit) -> Visit | None:
         """The row visit that follows: all blocks of a row, then the next row."""
         work, pes = visit.work, self.machine.arch.pes
         first_row, end_row = reach(work, 0)
@@ -153,7 +178,7 @@ class Apu:
         row, block = (visit.row, visit.block + 1) if visit.row >= 0 else (first_row, first)
         if block > last:
             row, block = row + 1, first
-        return (row, block) if row < end_row else None
+        return Visit(work, row, block, 0, 0) if row < end_row else None
 
 
 class SpikeMemory:

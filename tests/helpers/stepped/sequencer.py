@@ -96,7 +96,7 @@ class Sequencer:
         if self.starts():
             self.next.set(self.next.q + 1)
             self.broadcasting.set(True)
-            self.timer.set(2)
+            self.timer.set(3)
         else:
             if machine.apu.fires_marker():
                 self.broadcasting.set(False)

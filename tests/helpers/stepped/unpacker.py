@@ -55,6 +55,7 @@ class Unpacker:
         self.state = Reg(clock, Unpacking())
         self.presence = (Reg(clock, 0), Reg(clock, 0))
         self.bias_base = (Reg(clock, 0), Reg(clock, 0))
+        self.completes = Reg(clock, False)  # the chunk's last unit was decoded
         self.unpacked = Reg(clock, 0)
 
     def word(self) -> Word | None:
@@ -76,6 +77,9 @@ class Unpacker:
 
     def step(self) -> None:
         word, old = self.word(), self.state.q
+        if self.completes.q:
+            self.unpacked.set(self.unpacked.q + 1)
+            self.completes.set(False)
         if word is None and not old.flush:
             return
         new = replace(old)
@@ -106,7 +110,7 @@ class Unpacker:
             new.at = 0
             self.done.set(self.done.q + 1)
             if word.last:
-                self.unpacked.set(self.unpacked.q + 1)
+                self.completes.set(True)
 
     def _unit(self, unit: int, new: Unpacking, pid_bits: int) -> None:
         assert new.load is not None

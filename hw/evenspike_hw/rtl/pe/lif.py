@@ -90,7 +90,8 @@ class Lif(wiring.Component):
         # What is added at each timestep is known when the neuron enters; of these, the neuron takes
         # along those that it still needs. So it does with which of the timesteps run, for a neuron
         # of another group may be right behind it. The first always does; the carry is one more
-        # timestep, at which nothing is added.
+        # timestep, at which nothing is added but a reset's amount. What does not run adds nothing,
+        # which the stage that multiplies sees to, since the sums come late.
         valid = Signal()
         drives = [Signal(signed(PSUM_BITS + 1), name=f"drive{t}") for t in range(times)]
         behind = Signal(times)  # which timesteps behind the first run
@@ -98,10 +99,7 @@ class Lif(wiring.Component):
         with m.If(self.valid):
             m.d.sync += [
                 behind.eq(Cat(*(t < self.timesteps for t in range(1, times)), self.carries)),
-                *(
-                    drive.eq(Mux(t < self.timesteps, self.sums[t] + bias, 0))
-                    for t, drive in enumerate(drives)
-                ),
+                *(drive.eq(self.sums[t] + bias) for t, drive in enumerate(drives)),
             ]
 
         saturated = Signal(times + 1)
@@ -184,7 +182,7 @@ class Lif(wiring.Component):
         m.d.comb += [
             product.eq(value[:PSUM_BITS].as_signed() * self.leak),
             left.eq(Mux(runs & (self.readout != PSUM), product >> LEAK_FRACTION, value)),
-            addend.eq(drive - Mux(spike & runs, self.reset, 0)),
+            addend.eq(Mux(runs, drive - Mux(spike, self.reset, 0), 0)),
         ]
         return left, addend
 

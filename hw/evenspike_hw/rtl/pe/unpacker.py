@@ -178,10 +178,10 @@ class Unpacker(wiring.Component):
 
     word: see `Tokens`, also for the latency and the throughput.
     weight_write, header_write: to the scratchpad. table_write, presence_write: to the channel
-        table, in which the chunk's first channel has line `lead`. All in the cycle in which the
-        unit is processed, the header of the chunk's last kernel one later. Nothing holds them up.
+        table, in which the chunk's first channel has line `lead`. All in the cycle after the unit
+        is decoded, the header of the chunk's last kernel one later. Nothing holds them up.
     bias_base: of each half, the address behind the chunk's last weight, where its biases begin.
-    unpacked: chunks completed, modulo 4; counts from the cycle after the last unit on.
+    unpacked: chunks completed, modulo 4; counts from two cycles after the last unit on.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -204,11 +204,24 @@ class Unpacker(wiring.Component):
         m = Module()
         m.submodules.tokens = tokens = Tokens(self.arch)
         connect(m, flipped(self.word), tokens.word)
-        m.d.sync += self.unpacked.eq(self.unpacked + tokens.completes)
-        self._kernels(m, tokens, self._weights(m, tokens))
+        # Behind a register: what a token means is known late.
+        decoded = Signal(
+            data.StructLayout(
+                {
+                    name: member.shape
+                    for name, member in tokens.signature.members.items()
+                    if member.is_port
+                }
+            )
+        )
+        m.d.sync += [
+            *(decoded[name].eq(getattr(tokens, name)) for name in decoded.shape().members),
+            self.unpacked.eq(self.unpacked + decoded.completes),
+        ]
+        self._kernels(m, decoded, self._weights(m, decoded))
         return m
 
-    def _weights(self, m: Module, tokens: Tokens) -> Signal:
+    def _weights(self, m: Module, tokens: data.View) -> Signal:
         """The weight bank; returns the address that is written next."""
         half = tokens.context.half
         address = Signal(self.layouts.weight_address_bits)
@@ -227,7 +240,7 @@ class Unpacker(wiring.Component):
             m.d.sync += self.bias_base[half].eq(following)
         return address
 
-    def _kernels(self, m: Module, tokens: Tokens, address: Signal) -> None:
+    def _kernels(self, m: Module, tokens: data.View, address: Signal) -> None:
         """Headers, channel table and presence bits.
 
         The open kernel is written when the next one opens, or in the cycle after the last weight

@@ -41,7 +41,7 @@ def clocked(
                     busy[pe] = cycle + cycles[at]
         if credit and len(requested) < len(owners):
             requested.append(cycle)
-    return handed, max(*busy, handed[-1]) + 2
+    return handed, max(*busy, handed[-1]) + 3
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -64,7 +64,7 @@ def test_a_load_takes_what_registers_and_credits_allow(seed: int) -> None:
 def test_the_first_word_comes_after_the_latency(latency: int) -> None:
     # Requested in cycle 1, in the FIFO from the end of 1 + latency on.
     port = Port(replace(Arch(), memory_latency=latency))
-    assert port.load(chunk([-1], [0]), 0) == (latency + 2, latency + 4)
+    assert port.load(chunk([-1], [0]), 0) == (latency + 2, latency + 5)
 
 
 @pytest.mark.parametrize(("latency", "depth"), [(16, 32), (16, 18), (16, 8), (16, 1), (3, 4)])
@@ -73,7 +73,7 @@ def test_credits_bound_the_bandwidth(latency: int, depth: int) -> None:
     port = Port(replace(Arch(), memory_latency=latency, stream_depth=depth))
     words = 50 * depth
     first, loaded = port.load(chunk([-1] * words, [0] * words), 0)
-    span = loaded - 2 - first
+    span = loaded - 3 - first
     if depth >= latency + 2:
         assert span == words - 1
     else:

@@ -16,7 +16,7 @@ bits as the difference that matters.
 
 from __future__ import annotations
 
-from tests.helpers.stepped.apu import Apu, Entry, SpikeMemory, Visit, reach
+from tests.helpers.stepped.apu import PLACES, Apu, Entry, SpikeMemory, Visit, reach
 from tests.helpers.stepped.gates import Lanes
 from tests.helpers.stepped.input import input_places, input_words
 from tests.helpers.stepped.lif import HIGH, LOW, Neurons
@@ -31,7 +31,7 @@ from tests.helpers.stepped.storage import Clock, Pulse, Queue, Ram, Reg
 from tests.helpers.stepped.unpacker import Banks, Unpacker, Unpacking
 
 __all__ = [
-    "HIGH", "LOW", "STATES",
+    "HIGH", "LOW", "PLACES", "STATES",
     "Activation", "Apu", "Banks", "Clock", "Entry", "Lanes", "LayerTrace", "Load", "Loader",
     "Machine", "Neurons", "Pe", "Port", "Pulse", "Queue", "Ram", "Reg", "Selection", "Sequencer",
     "SpikeMemory", "Unpacker", "Unpacking", "Visit", "Word", "Work",

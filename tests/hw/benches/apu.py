@@ -1,4 +1,4 @@
-"""Apu: reads, broadcasts and waits in every cycle against the stepped model's decoder, D and lanes.
+"""Apu: reads, broadcasts and waits in every cycle against the stepped model's, from decoder to B.
 
 The model is `tests/helpers/stepped`'s, with this bench's memories, presence bits and PEs around it.
 Coordinates and kernel rows are computed here, from the contract.
@@ -180,7 +180,7 @@ class Model:
 
     def _time(self, starts: bool) -> None:
         if starts:
-            self.timer.set(2)
+            self.timer.set(3)
         elif self.timer.q:
             self.timer.set(self.timer.q - 1)
 
@@ -283,35 +283,47 @@ class Model:
 
     def _cover(self, full: int, marker: bool) -> None:
         cover, apu = self.bench.cover, self.apu
-        held, lanes, visit = apu.entry.q, apu.lanes.q, apu.visit.q
-        if held is not None:
+        arriving, held, visit = apu.arriving.q, apu.held.q, apu.visit.q
+        entry = visit is not None and visit.done < visit.count
+        no_room = (arriving is not None) + len(held) == stepped.PLACES
+        cover("entry waits for a place in D", entry and no_room)
+        cover("entry decoded while D gives one up", entry and not no_room and apu.gives_up())
+        cover("entry behind an empty D", entry and arriving is None and not held)
+        if visit is not None and visit.row >= 0 and not entry:
+            ends = apu._next_row(visit) is None
+            cover("row visit while D has no room", not ends and no_room)
+            cover("marker waits for a place in D", ends and no_room)
+        if arriving is not None:
+            self._arriving(arriving)
+        if held:
             self._held(held)
-            counts = visit is not None and visit.row >= 0 and visit.done < self.counts.out
-            cover("entry decoded while D gives one up", counts and apu.gives_up())
-            cover(
-                "row visit while D waits",
-                not counts
-                and not apu.gives_up()
-                and visit is not None
-                and apu._next_row(visit) is not None,
-            )
-        if lanes:
-            self._sent(lanes, full)
+        if apu.ready.q is not None:
+            self._sent(apu.ready.q, full)
         if marker:
-            work = lanes[0].work
+            assert apu.ready.q is not None
+            work = apu.ready.q.work
             cover("marker ends a round", work.ends_round)
             cover("marker gives up a half", work.frees)
             cover("marker without any row", stepped.reach(work, 0)[0] >= stepped.reach(work, 0)[1])
 
-    def _held(self, held: stepped.Entry) -> None:
+    def _held(self, held: tuple[tuple[stepped.Activation, ...], ...]) -> None:
         cover, apu = self.bench.cover, self.apu
-        waits = not apu.gives_up()
-        if held.marker:
-            cover("marker waits in D", waits)
-            cover("marker taken in the cycle of the last lane before", apu.fires_last())
+        wanted, waits = held[0], not apu.gives_up()
+        last = len(apu.lanes.q) == 1 and apu.picks()
+        marker = bool(wanted) and wanted[0].marker
+        cover("marker waits in D", marker and waits)
+        cover("marker taken with the last lane of the entry before", marker and last)
+        cover("entry waits in D", bool(wanted) and not marker and waits)
+        cover("entry taken with the last lane of the one before", wanted and not marker and last)
+        cover("entry dropped while the lane stage is not done", not wanted and apu.lanes.q)
+        cover("entry dropped behind the one that the lane stage takes", not all(held) and last)
+
+    def _arriving(self, entry: stepped.Entry) -> None:
+        cover, apu = self.bench.cover, self.apu
+        if entry.marker:
             return
         column, masks = self.entries.out
-        first, end = stepped.reach(held.work, 1)
+        first, end = stepped.reach(entry.work, 1)
         wanted, spikes = [item.channel for item in apu.wanted()], any(masks)
         of_use = spikes and self.lanes > 0
         cover("entry dropped: no spike", not spikes and self.lanes > 0 and first <= column < end)
@@ -324,13 +336,7 @@ class Model:
             "entry dropped: no PE has a weight",
             not wanted and spikes and not self.lanes and first <= column < end,
         )
-        self._between(held, column, of_use and first <= column < end)
-        cover(
-            "entry dropped while the lane stage is not done",
-            not wanted and bool(apu.lanes.q) and not apu.fires_last(),
-        )
-        cover("entry taken in the cycle of the last lane before", bool(wanted) and apu.fires_last())
-        cover("entry waits in D", waits)
+        self._between(entry, column, of_use and first <= column < end)
         cover(
             "lane left out between two (never with 1 PE)",
             self.one or (len(wanted) > 1 and wanted[-1] - wanted[0] >= len(wanted)),
@@ -352,9 +358,8 @@ class Model:
         cover("entry kept: K = 1 at stride 2", odd == [0, 0])
         cover("entry kept: K = 1 at stride 2, odd offsets", odd == [0, 0] and segment.offset[0] % 2)
 
-    def _sent(self, lanes: tuple[stepped.Activation, ...], full: int) -> None:
-        cover = self.bench.cover
-        item, fires = lanes[0], self.apu.fires()
+    def _sent(self, item: stepped.Activation, full: int) -> None:
+        cover, fires = self.bench.cover, self.apu.fires()
         bit = 1 << item.channel
         to = sum(bool(item.marker or p.q & bit) << n for n, p in enumerate(self.presence))
         if item.marker:
@@ -495,9 +500,9 @@ async def latency_of_a_broadcast(bench: Bench) -> None:
     none = (1 << bench.arch.pes) - 1
     for rows in (0, 1):
         assert await model.cycle(model.simple((1,), rows))
-        # S and S + 1; with a row its visit in S + 2 and its entry in the next; then the marker,
-        # in D in the next cycle, in the lane stage in the one behind.
-        quiet = 2 + 3 * (rows > 0) + (rows == 0) * 2
+        # S to S + 2; with a row its visit in S + 3; then the entry or the marker, in the memory's
+        # output in the next cycle, then in D, in the lane stage and in B.
+        quiet = 3 + (rows > 0) + 4
         for _ in range(quiet):
             before = model.sent
             await model.cycle(full=0)
@@ -519,7 +524,7 @@ async def a_lane_a_cycle(bench: Bench) -> None:
     count = bench.arch.pes
     await model.run(model.simple((8,), 8))
     lanes = 8 * 8 * count
-    for _ in range(5):
+    for _ in range(8):
         await model.cycle(full=0)
     for number in range(lanes):
         if count == 1 and number % 8 == 0 and number:
@@ -533,7 +538,7 @@ async def a_lane_a_cycle(bench: Bench) -> None:
 async def an_entry_of_no_use_takes_a_cycle(bench: Bench) -> None:
     model = Model(bench)
     await model.run(model.simple((8,), 8, full_masks=False))
-    for _ in range(2 + 8 * (1 + 8) + 1 + 1):
+    for _ in range(3 + 8 * (1 + 8) + 4):
         assert model.sent == 0
         await model.cycle(full=0)
     await model.cycle(full=0)
@@ -623,15 +628,15 @@ async def between_positions(bench: Bench) -> None:
 
 @test
 async def reset_empties_every_stage(bench: Bench) -> None:
-    for cycles in range(12):
+    for cycles in range(16):
         model = Model(bench)
         none = (1 << bench.arch.pes) - 1
         await model.cycle(model.simple((8,), 8))
         for _ in range(cycles):
             await model.cycle(full=none)
-        bench.cover(
-            "reset with all stages full", model.apu.entry.q is not None and model.apu.lanes.q
-        )
+        apu = model.apu
+        full = len(apu.held.q) == stepped.PLACES and apu.lanes.q and apu.ready.q is not None
+        bench.cover("reset with all stages full", full)
         await bench.cycle(start=0, full=none)
         await bench.reset()
         model = Model(bench)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.decoder import Decoder
@@ -44,15 +44,18 @@ class Broadcast:
     counts: tuple[int, ...]
 
     def items(self, model: Model) -> Iterator[Item]:
-        """In order; behind a visit the count that it reads is the model's."""
+        """In order; a visit finds the count that was read before it."""
+        for visit in self.visits():
+            yield visit
+            for number in range(model.count):
+                yield replace(visit, kind="entry", address=visit.address + number)
+        yield Item("marker")
+
+    def visits(self) -> Iterator[Item]:
         for row in range(self.first, self.end):
             for block in range(self.blocks):
                 address = self.entry + block * self.block_stride + row * self.width
                 yield Item("visit", row, block, address)
-                count = model.count
-                for number in range(count):
-                    yield Item("entry", row, block, address + number)
-        yield Item("marker")
 
 
 class Model:
@@ -65,6 +68,7 @@ class Model:
         self.given: Broadcast | None = None  # whose work the inputs show
         self.items: Iterator[Item] = iter(())
         self.item: Item | None = None
+        self.behind: Iterator[Item] = iter(())  # visits whose count has not been read
         self.wait = 0
         self.count = bench.bits(MAP_BITS)
         self.entries = 0
@@ -77,7 +81,7 @@ class Model:
         """begin: it starts, so the next cycle is its S. Returns the item that was decoded."""
         bench = self.bench
         work, now = {}, self.given
-        if self.wait == 2 and self.broadcast is not None:  # S
+        if self.wait == 3 and self.broadcast is not None:  # S
             now = self.given = self.broadcast
             self.limits = now.first, now.end
             first, end = bench.bits(MAP_BITS), bench.bits(MAP_BITS)
@@ -94,17 +98,23 @@ class Model:
             self.waited, item = True, None
         elif item is not None and item.kind == "visit" and not free:
             bench.cover("row visit while an entry could not leave")
-        self._check(found, item, now)
+        reads = None
+        if self.wait == 1 or (item is not None and item.kind == "visit"):
+            reads = next(self.behind, None)
+        self._check(found, item, reads, now)
 
         if item is not None:
             self._advance(item)
+        if reads is not None and self.broadcast is not None:
+            self.count = bench.random.choice(self.broadcast.counts)
+            self._cover_count(reads, self.broadcast)
         if self.wait:
             self.wait -= 1
         if begin is not None:
             assert self.broadcast is None
             bench.cover("start later" if self.idle else "start in the cycle behind the marker")
-            self.broadcast, self.wait = begin, 2
-            self.items = begin.items(self)
+            self.broadcast, self.wait = begin, 3
+            self.items, self.behind = begin.items(self), begin.visits()
             self.item = next(self.items)
             self._cover(begin)
         self.idle = self.idle + 1 if item is None else 0
@@ -125,19 +135,27 @@ class Model:
         }
         return bench.bits_of("work", fields)
 
-    def _check(self, found: dict[str, int], item: Item | None, work: Broadcast | None) -> None:
+    def _check(
+        self,
+        found: dict[str, int],
+        item: Item | None,
+        reads: Item | None,
+        work: Broadcast | None,
+    ) -> None:
+        """reads: the visit whose count is read."""
         kind = None if item is None else item.kind
+        entry = item if kind == "entry" else None
         expected: dict[str, int] = {
             "marker": int(kind == "marker"),
-            "count_read": int(kind == "visit"),
+            "count_read": int(reads is not None),
             "entry_read": int(kind == "entry"),
             "presence_read": int(kind == "entry"),
         }
         got = {name: found[name] & 1 for name in expected}
-        if item is not None and kind != "marker":
-            name = "count_read" if kind == "visit" else "entry_read"
-            expected[name] |= item.address % self.addresses << 1
-            got[name] = found[name]
+        for name, at in (("count_read", reads), ("entry_read", entry)):
+            if at is not None:
+                expected[name] |= at.address % self.addresses << 1
+                got[name] = found[name]
         if item is not None and kind == "entry":
             assert work is not None
             expected["presence_read"] |= work.half << 1 | item.block << 2
@@ -148,20 +166,20 @@ class Model:
         assert got == expected, f"cycle {now}: {got}, expected {expected}"
 
     def _advance(self, item: Item) -> None:
-        bench, broadcast = self.bench, self.broadcast
-        assert broadcast is not None
+        bench = self.bench
         self.done += 1
         bench.cover("an address wraps", item.address % self.addresses == self.addresses - 1)
-        if item.kind == "visit":
-            self.count = bench.random.choice(broadcast.counts)
-            bench.cover("a row without entries", self.count == 0)
-            bench.cover("a row with entries in every column", self.count == COUNT_MAX)
-            last = item.row == broadcast.end - 1 and item.block == broadcast.blocks - 1
-            bench.cover("the last row without entries", last and self.count == 0)
         self.entries += item.kind == "entry"
         self.item = next(self.items, None)
         if self.item is None:
             self.broadcast = None
+
+    def _cover_count(self, visit: Item, broadcast: Broadcast) -> None:
+        cover = self.bench.cover
+        last = visit.row == broadcast.end - 1 and visit.block == broadcast.blocks - 1
+        cover("a row without entries", self.count == 0)
+        cover("a row with entries in every column", self.count == COUNT_MAX)
+        cover("the last row without entries", last and self.count == 0)
 
     def _cover(self, broadcast: Broadcast) -> None:
         cover = self.bench.cover
@@ -204,7 +222,7 @@ class Model:
 
 
 @test
-async def the_first_item_comes_in_the_cycle_after_two(bench: Bench) -> None:
+async def the_first_item_comes_in_the_cycle_after_three(bench: Bench) -> None:
     model = Model(bench)
     await model.cycle()
     for counts, kinds in (
@@ -214,9 +232,9 @@ async def the_first_item_comes_in_the_cycle_after_two(bench: Bench) -> None:
         for rows in (0, 2):
             broadcast = Broadcast(3, 3 + rows, 1, 7, 100, 1000, 1, counts)
             assert await model.cycle(begin=broadcast) is None
-            assert await model.cycle() is None  # S
-            assert await model.cycle() is None
-            # From S + 2 on one item a cycle.
+            for _ in range(3):  # S and two more
+                assert await model.cycle() is None
+            # From S + 3 on one item a cycle.
             for kind in kinds if rows else ["marker"]:
                 item = await model.cycle()
                 assert item is not None

@@ -247,6 +247,8 @@ class Model:
         self.unpacker = stepped.Unpacker(machine, cast(stepped.Banks, self.writes))
         self.chunk: Chunk | None = None
         self.begun = [False, False]  # halves that have got a chunk
+        self.bases = [0, 0]  # of the cycle before, behind a register, as what was written
+        self.written: dict[str, dict[str, int]] = {}
         self.tail = bench.arch.fetch_units - 1  # of K <= 3
         self.lanes: set[int] = set()
         self.idle = 0
@@ -285,7 +287,8 @@ class Model:
     async def finish(self) -> None:
         while self.busy:
             await self.cycle(None, self.chunk)
-        await self.cycle(None, self.chunk)
+        for _ in range(3):
+            await self.cycle(None, self.chunk)
 
     async def cycle(self, word: dict[str, Any] | None, chunk: Chunk | None) -> bool:
         """One cycle in which the word is offered; whether it is taken."""
@@ -304,15 +307,15 @@ class Model:
             {
                 "word__ready": int(ready),
                 "unpacked": unpacker.unpacked.q % 4,
-                "bias_base": [
-                    unpacker.bias_base[h].q + h * base if self.begun[h] else 0 for h in (0, 1)
-                ],
+                "bias_base": self.bases,
             },
         )
-        self._presence()
         for name in self.WRITES:
             self._check_write(name, found[name])
-        self.memory.take(self.writes.found)
+        self.bases = [unpacker.bias_base[h].q + h * base if self.begun[h] else 0 for h in (0, 1)]
+        self._presence()
+        self.written = dict(self.writes.found)
+        self.memory.take(self.written)
         self._cover(before, word is not None)
         if held:
             self.spans[-1] += 1
@@ -331,7 +334,7 @@ class Model:
 
     def _check_write(self, name: str, found: int) -> None:
         """The enables are exact; with an enable so are all fields."""
-        expected = self.writes.found.get(name)
+        expected = self.written.get(name)
         counts = self.enables[name]
         if expected is not None:
             counts |= self.clear if expected.get("clear") else -1

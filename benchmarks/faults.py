@@ -148,8 +148,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         (
             "room in the lane that is emptiest",
-            "Cat(lane.room for lane in lanes).all()",
-            "Cat(lane.room for lane in lanes).any()",
+            "Cat(lane.next_room for lane in lanes).all()",
+            "Cat(lane.next_room for lane in lanes).any()",
         ),
         ("the odd one goes first", "takes_first = opens &", "takes_first = ~opens &"),
         ("a second weight is lost", "Mux(opens, any_, both)", "opens & any_"),
@@ -170,8 +170,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("idle although S4 has weights", "self.idle.eq(~s4_valid & empty)", "self.idle.eq(empty)"),
         (
             "idle with one empty lane",
-            "lane.empty for lane in lanes).all()",
-            "lane.empty for lane in lanes).any()",
+            "lane.next_empty for lane in lanes).all()",
+            "lane.next_empty for lane in lanes).any()",
         ),
         ("lanes by timesteps alone", "exchange(bits, self.layouts.skew(one.row))", "bits"),
         ("weights of even and odd addresses swapped", "self.weights[way]", "self.weights[1 - way]"),
@@ -283,7 +283,7 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("the amount of a reset is added", "drive - Mux(", "drive + Mux("),
         ("amount of a reset without the sign", "self.reset, 0)", "self.reset.as_unsigned(), 0)"),
         ("an amount is taken off for another timestep's spike", '["mask"][-1]', '["mask"][0]'),
-        ("an amount is taken off behind the last timestep", "Mux(spike & runs,", "Mux(spike,"),
+        ("something is added behind the last timestep", "Mux(runs, drive", "Mux(1, drive"),
         ("one timestep too many", "Cat(*(t < self.timesteps", "Cat(*(t <= self.timesteps"),
         (
             "timesteps are those of the neuron behind",
@@ -598,8 +598,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("the last column of the tile is left out", "entry.column <", "entry.column + 1 <"),
         (
             "K = 1 at stride 2 wants what lies between",
-            "inside & ~between & wanted",
-            "inside & wanted",
+            "(entry.column < columns.end) & ~between",
+            "(entry.column < columns.end)",
         ),
         (
             "no kernel at stride 2 wants what lies between",
@@ -617,14 +617,27 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             "row[0]",
         ),
         ("columns between do not know of the tile", "[0] ^ columns.distance[0]", "[0]"),
-        ("the last lane of an entry is dropped", "valid | (sends & ~rest.any())", "valid | sends"),
+        (
+            "the last lane of an entry is dropped",
+            "current.valid | (free & ~rest.any())",
+            "current.valid | free",
+        ),
+        ("D has always room", "room.eq(after != 3)", "room.eq(1)"),
+        ("D has two places", "room.eq(after != 3)", "room.eq(after != 2)"),
+        ("what is read is lost while D waits", "with m.Elif(~second.valid):", "with m.Elif(0):"),
+        ("what is dropped waits for the lane stage", "(~takes | lane_free)", "(lane_free)"),
+        ("D forgets that its second was one", "second.valid & arrived", "arrived"),
+        ("a lane is picked over one that waits", "free.eq(~valid | sends)", "free.eq(1)"),
     ],
     "decoder": [
         (
             "row addresses ignore the block's stride",
-            "next_address.eq(next_address + work.segment.block_stride)",
-            "next_address.eq(next_address + work.segment.width)",
+            "behind.address.eq(behind.address + work.segment.block_stride)",
+            "behind.address.eq(behind.address + work.segment.width)",
         ),
+        ("a row too many", "behind.row + 1 < self.end", "behind.row < self.end"),
+        ("a count is that of the row behind", "left.eq(self.count)", "left.eq(self.count + 1)"),
+        ("a row without entries has some", "some.eq(self.count.any())", "some.eq(1)"),
     ],
     "collector": [
         (

@@ -330,8 +330,9 @@ class Core:
         self.presence = [0] * pes
         self._lead = [[0, 0] for _ in range(pes)]
         # Presence bits of each half by lanes of blocks, as reads see them: a write counts for those
-        # from the second cycle behind it on.
+        # from the third cycle behind its unit on.
         self._present = [[0, 0] for _ in range(pes)]
+        self._seen = [[0, 0] for _ in range(pes)]  # in the cycle before
         self._read: tuple[int, int] | None = None
         self._block = 0
         self._item: tuple[stepped.Activation | None, list[int], int] = None, [], 0
@@ -439,11 +440,11 @@ class Core:
         return found, loader.takes()
 
     def broadcast(self) -> tuple[list[int], int, bool] | None:
-        """What the APU's lane stage holds: its PEs, the activation, whether it is broadcast."""
+        """What the APU's register B holds: its PEs, the activation, whether it is broadcast."""
         apu = self.machine.apu
-        if not apu.lanes.q:
+        item = apu.ready.q
+        if item is None:
             return None
-        item = apu.lanes.q[0]
         if item is not self._item[0]:
             receivers = apu._receivers(item)
             pes = [n for n, pe in enumerate(self.machine.pes) if pe in receivers]
@@ -550,8 +551,9 @@ class Core:
                 self._block = block
                 lanes = self._present[number][half] >> block * self.arch.pes
                 self.presence[number] = lanes & (1 << self.arch.pes) - 1
-            self._present[number] = [
-                pe.unpacker.presence[half].q << self._lead[number][half] for half in (0, 1)
+            self._present[number] = self._seen[number]
+            self._seen[number] = [
+                pe.unpacker.seen[half].q << self._lead[number][half] for half in (0, 1)
             ]
             for bank in pe.accumulators.banks:
                 bank.overflow.q = False

@@ -34,16 +34,19 @@ class LaneOrder(Elaboratable):
         pushed, pops = first.enable + second.enable, dut.issue.enable
         level = Signal(range(self.depth + 1))
         flight = [Signal(name=f"flight{n}") for n in range(3)]  # the last one's is pushed now
+        room, empty = Signal(init=1), Signal(init=1)
         m.d.sync += [
             level.eq(level + pushed - pops),
-            flight[0].eq(dut.room & AnySeq(1)),
+            room.eq(dut.next_room),
+            empty.eq(dut.next_empty),
+            flight[0].eq(room & AnySeq(1)),
             flight[1].eq(flight[0]),
             flight[2].eq(flight[1]),
         ]
         m.d.comb += [
             Assume((pushed == 0) | flight[2]),
-            Assert(dut.room == (level <= self.depth - RESERVED)),
-            Assert(dut.empty == (level == 0)),
+            Assert(room == (level <= self.depth - RESERVED)),
+            Assert(empty == (level == 0)),
             Assert(pops == (level != 0)),
         ]
 

@@ -54,6 +54,7 @@ class Unpacker:
         self.given, self.done = Reg(clock, 0), Reg(clock, 0)  # words
         self.state = Reg(clock, Unpacking())
         self.presence = (Reg(clock, 0), Reg(clock, 0))
+        self.seen = (Reg(clock, 0), Reg(clock, 0))  # what presence is in the next cycle
         self.bias_base = (Reg(clock, 0), Reg(clock, 0))
         self.completes = Reg(clock, False)  # the chunk's last unit was decoded
         self.unpacked = Reg(clock, 0)
@@ -77,6 +78,8 @@ class Unpacker:
 
     def step(self) -> None:
         word, old = self.word(), self.state.q
+        for presence, seen in zip(self.presence, self.seen, strict=True):
+            presence.set(seen.q)
         if self.completes.q:
             self.unpacked.set(self.unpacked.q + 1)
             self.completes.set(False)
@@ -118,7 +121,7 @@ class Unpacker:
         if not new.counted:
             new.counted, new.left = True, unit
             new.biases = 2 * new.load.layer.slots if new.load.last else 0
-            self.presence[half].set(0)
+            self.seen[half].set(0)
             self.bias_base[half].set(0)
         elif new.tokens:
             token, new.tokens = new.tokens[0], new.tokens[1:]
@@ -153,7 +156,7 @@ class Unpacker:
         self.banks.write_weight(half, new.weights, weight)
         new.weights += 1
         channel = new.kernel // new.load.layer.slots
-        self.presence[half].set(self.presence[half].q | 1 << channel)
+        self.seen[half].set(self.seen[half].q | 1 << channel)
         self.bias_base[half].set(new.weights)
         # The header of the last kernel follows in the cycle after: the bank has one port, and
         # may be taking the header of the kernel before.

@@ -226,12 +226,15 @@ def chunk(half: int) -> list[dict[str, Any]]:
 
 
 async def load(bench: Bench, half: int, unpacked: int) -> None:
-    """A word is unpacked in 4 cycles, the next is taken in the one after."""
+    """A word is unpacked in 4 cycles, the next is taken in the one after; the chunk counts in the
+    cycle behind that.
+    """
     for word in chunk(half):
         out = await bench.cycle(word__valid=1, word__payload=word)
         bench.check(out, {"word__ready": 1, "unpacked": unpacked})
         for _ in range(4):
             bench.check(await bench.cycle(word__valid=0), {"word__ready": 0, "unpacked": unpacked})
+    bench.check(await bench.cycle(), {"word__ready": 1, "unpacked": unpacked})
     out = await bench.cycle(presence_read={"enable": 1, "half": half})
     bench.check(out, {"word__ready": 1, "unpacked": unpacked + 1})
     bench.check(await bench.cycle(presence_read=0), {"presence": 1})

@@ -348,7 +348,7 @@ class Model:
     def _presence(self) -> None:
         """What the stepped model sets in its presence bits, as a write of a block."""
         pes = self.arch.pes
-        for half, bits in enumerate(self.unpacker.presence):
+        for half, bits in enumerate(self.unpacker.seen):
             if not bits._set:
                 continue
             if not bits._next:

@@ -21,10 +21,12 @@ IN_FLIGHT = 3
 class Lane(wiring.Component):
     """A queue that takes two weights a cycle and issues one.
 
-    pushes: of this cycle, in their order. room: there is place for those of one more selection
-        than may be in flight, a register.
+    pushes: of this cycle, in their order.
     issue: the row whose psum is read in this cycle. addend: the weight of the issue of the cycle
-        before. empty: a register.
+        before.
+    next_room: in the next cycle there is place for those of one more selection than may be in
+        flight. next_empty: nothing issues in the next cycle. So both can be asked of all lanes at
+        once, and be one register.
 
     Latency 1: pushed in cycle c, it issues in c + 1 if it is the head by then; one a cycle, no
     back-pressure behind it. An issue in c makes room from c + 1 on.
@@ -38,10 +40,10 @@ class Lane(wiring.Component):
         super().__init__(
             {
                 "pushes": In(data.ArrayLayout(self.layouts.addition, WAYS)),
-                "room": Out(1, init=1),
                 "issue": Out(self.layouts.row_read),
                 "addend": Out(signed(WEIGHT_BITS)),
-                "empty": Out(1, init=1),
+                "next_room": Out(1),
+                "next_empty": Out(1),
             }
         )
 
@@ -56,17 +58,18 @@ class Lane(wiring.Component):
         tail, head = Signal(range(depth)), Signal(range(depth))
         level, after = Signal(range(depth + 1)), Signal(range(depth + 1))
         first, second = self.pushes[0], self.pushes[1]
-        any_, both = Signal(), Signal()
+        any_, both, empty = Signal(), Signal(), Signal(init=1)
         m.d.comb += [
             any_.eq(first.enable | second.enable),
             both.eq(first.enable & second.enable),
             after.eq(level + any_ + both - self.issue.enable),
-            self.issue.enable.eq(~self.empty),
+            self.issue.enable.eq(~empty),
+            self.next_empty.eq(after == 0),
+            self.next_room.eq(after <= depth - WAYS * (IN_FLIGHT + 1)),
         ]
         m.d.sync += [
             level.eq(after),
-            self.empty.eq(after == 0),
-            self.room.eq(after <= depth - WAYS * (IN_FLIGHT + 1)),
+            empty.eq(self.next_empty),
             tail.eq(tail + any_ + both),
             head.eq(head + self.issue.enable),
         ]
@@ -95,8 +98,9 @@ class Lanes(wiring.Component):
 
     valid, selected: a selection in S3, whose weights are read in this cycle; see `Selector`.
     weights: of the even and the odd bank, in the cycle after the read.
-    room: S1 may select. idle: S4 and all lanes are empty. Both are functions of registers.
-    issue, addends: of each lane, see `Lane`. busy: any issues in this cycle.
+    room: S1 may select. idle: S4 and all lanes are empty.
+    issue, addends: of each lane, see `Lane`. busy: any issues in this cycle. All registers, but
+        for the rows and addends.
 
     A weight that is in S3 in cycle c is written into the lanes of the timesteps that fire in c + 1.
 
@@ -112,8 +116,8 @@ class Lanes(wiring.Component):
                 "valid": In(1),
                 "selected": In(self.layouts.selected),
                 "weights": In(data.ArrayLayout(signed(WEIGHT_BITS), WAYS)),
-                "room": Out(1),
-                "idle": Out(1),
+                "room": Out(1, init=1),
+                "idle": Out(1, init=1),
                 "issue": Out(data.ArrayLayout(self.layouts.row_read, banks)),
                 "addends": Out(data.ArrayLayout(signed(WEIGHT_BITS), banks)),
                 "busy": Out(1),
@@ -125,15 +129,14 @@ class Lanes(wiring.Component):
         banks = range(self.arch.banks)
         lanes = [Lane(self.arch) for _ in banks]
         # Which lanes a weight is for: those of the timesteps that fire, for its row.
-        s4_valid, rows = Signal(), Signal(data.ArrayLayout(self.layouts.row_bits, WAYS))
+        rows = Signal(data.ArrayLayout(self.layouts.row_bits, WAYS))
         fires = Signal(data.ArrayLayout(self.arch.banks, WAYS))
-        empty = Cat(lane.empty for lane in lanes).all()
-        m.d.comb += [
-            self.room.eq(Cat(lane.room for lane in lanes).all()),
-            self.idle.eq(~s4_valid & empty),
+        empty = Cat(lane.next_empty for lane in lanes).all()
+        m.d.sync += [
+            self.room.eq(Cat(lane.next_room for lane in lanes).all()),
+            self.idle.eq(~self.valid & empty),
             self.busy.eq(~empty),
         ]
-        m.d.sync += s4_valid.eq(self.valid)
         for way, one in enumerate(self.selected.ways):
             m.d.sync += rows[way].eq(one.row)
             fired = Mux(one.enable, self.selected.mask, 0)

@@ -54,8 +54,8 @@ def first_divergence(
     """The first difference of two runs of one image, or one batch, or None if they are equal.
 
     Layers are compared in order; within a layer the spikes (image, filter, y, x, then timestep),
-    the logits, the counters by name, and the cycles: a wrong spike explains a wrong count, so it comes
-    first.
+    the logits, the counters by name, and the cycles: a wrong spike explains a wrong count, so it
+    comes first.
     """
     for one, two in zip_longest(a, b):
         if one is None or two is None or one.layer != two.layer:

@@ -44,10 +44,8 @@ def input_words(
         word = 0
         for lane, number in enumerate(packed.layers[0].blocks[place.block].tolist()):
             if number >= 0:
-                mask = (
-                    int(images[place.image, number, place.row, place.column])
+                mask = int(images[place.image, number, place.row, place.column])
                 mask >>= place.group * steps
-                )
                 word |= (mask & (1 << steps) - 1) << steps * lane
         for _ in range(packed.arch.input_words):
             yield word & (1 << width) - 1

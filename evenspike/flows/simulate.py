@@ -405,7 +405,7 @@ def _part(accelerator: Accelerator, images: Images, check: bool, first: bool) ->
         spans = part.spans if first and number == 0 else None
         runs, found = run_batch(accelerator, images, number, check, spans)
         part.tally.add(runs, batch)
-        part.outcomes += found
+        part.outcomes.extend(found)
     return part
 
 

@@ -389,12 +389,14 @@ def check(program: Program, arch: Arch, batch: int = 1) -> None:
         raise EvenspikeError(
             f"batch is {batch!r}, possible are powers of two from 1 to {BATCH_MAX}"
         )
-    maps = batch * arch.groups(program.timesteps)
+    region = arch.spike_entries // (batch * arch.groups(program.timesteps))
+    reader = {s.source: at for at, layer in enumerate(program.layers) for s in layer.segments}
+    needed: dict[int, int] = {}  # entries of layers that are still to be read
     if len(program.layers) > LAYERS_MAX:
         raise EvenspikeError(
             f"{program.name}: {len(program.layers)} layers, the limit is {LAYERS_MAX}"
         )
-    for layer in program.layers:
+    for index, layer in enumerate(program.layers):
         channels, height, width = layer.output
         kernel = 0 if layer.host else max(segment.kernel for segment in layer.segments)
         if kernel > arch.kernel_max:
@@ -412,11 +414,27 @@ def check(program: Program, arch: Arch, batch: int = 1) -> None:
         if side > MAP_MAX:
             raise EvenspikeError(f"layer {layer.name}: map {layer.size}, the limit is {MAP_MAX}")
         entries = -(-channels // arch.pes) * height * width
-        if not layer.last and entries > arch.spike_entries // maps:
+        needed = {at: size for at, size in needed.items() if reader[at] >= index}
+        if layer.last:
+            continue
+        if entries > region:
             raise EvenspikeError(
                 f"layer {layer.name}: its spikes take {entries} entries; "
                 f"{spike_room(program, arch, batch)}"
             )
+        # Of a single image `pack` says so; for more a mapping takes long to find.
+        if batch > 1 and entries + sum(needed.values()) > region:
+            raise EvenspikeError(no_room(program, layer, entries, arch, batch))
+        if index in reader:
+            needed[index] = entries
+
+
+def no_room(program: Program, layer: Layer, entries: int, arch: Arch, batch: int) -> str:
+    """That the spikes of a layer do not fit beside those of earlier ones, for a message."""
+    return (
+        f"layer {layer.name}: no room for {entries} entries of spikes beside those still needed; "
+        f"{spike_room(program, arch, batch)}"
+    )
 
 
 def spike_room(program: Program, arch: Arch, batch: int = 1) -> str:
@@ -454,11 +472,12 @@ def overflow(
         rounds = plan.tile_count(layer.size) * groups * (batch // plan.images)
         loads = plan.passes * (1 if plan.resident else rounds)
         smaller = "; raise Arch accumulators"
+        several = "tiles and groups" if batch == 1 else "tiles, groups and parts of the batch"
         counts = {
             "loads": (loads, "loads of its chunks", f"{smaller} or scratchpad_words"),
             "passes": (plan.passes, "passes", f"{smaller}, slots or pes"),
             "chunks": (len(plan.chunks), "chunks", "; raise Arch scratchpad_words or chunk_blocks"),
-            "repeats": (0 if plan.resident else rounds, "tiles, groups and parts", smaller),
+            "repeats": (0 if plan.resident else rounds, several, smaller),
         }
     for name, (value, what, remedy) in counts.items():
         limit = (1 << TABLE_BITS[name]) - 1

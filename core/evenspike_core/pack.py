@@ -60,7 +60,7 @@ from evenspike_core.mapping import (
     check_plan,
     lanes,
     living,
-    spike_room,
+    no_room,
 )
 from evenspike_core.program import Layer, Program, Readout, Rebuilt, Segment, immutable
 
@@ -371,10 +371,7 @@ def _allocate(program: Program, mapping: Mapping, arch: Arch) -> list[int]:
                     break
                 base = max(base, end)
             if base + entries > region:
-                raise EvenspikeError(
-                    f"layer {layer.name}: no room for {entries} entries of spikes beside those "
-                    f"still needed; {spike_room(program, arch, batch)}"
-                )
+                raise EvenspikeError(no_room(program, layer, entries, arch, batch))
             taken.append((base, base + entries, reader.get(index, index)))
         bases.append(base)
     return bases

@@ -39,19 +39,23 @@ KERNEL_MAX = max(HEADER_UNITS)
 SLOTS_MAX = 64
 """Filters per PE and pass that the 6-bit slot field of a kernel header can tell apart."""
 
+ACCUMULATORS_MAX = 4096
+
 # What the descriptors of layers have room for, whatever the Arch.
 LAYERS_MAX = 256
 MAP_MAX = 256
 """Side of a layer's map."""
 ENTRIES_MAX = 1 << 24
 """Entries of the spike memory that an address reaches."""
+BATCH_MAX = 64
+"""Images that go through the network together."""
 DESCRIPTOR_WORDS = 8
 CHUNK_WORDS = 2
 """64-bit words of the table memory that a layer descriptor, and a chunk, take."""
 TABLE_BITS = {"loads": 24, "passes": 12, "chunks": 12, "repeats": 16}
 """Widths of the fields that a network can outgrow. loads: times that a layer's chunks are loaded,
-or the words of the input's spikes. repeats: times that a pass is read, one for each tile and group
-of timesteps."""
+or the words of the input's spikes. repeats: times that a pass is read, one for each tile, group of
+timesteps and part of the batch."""
 
 WEIGHTS_MIN = 64
 """16-bit words of a weight bank, at least."""
@@ -100,7 +104,7 @@ class Arch:
     preset: str = "packed"
     pes: int = _range(16, 1, 64, power=True)
     timesteps: int = _range(4, 1, 8)
-    accumulators: int = _range(256, 4, 4096, power=True)
+    accumulators: int = _range(256, 4, ACCUMULATORS_MAX, power=True)
     scratchpad_words: int = _range(1024, 256, 65536, power=True)
     header_words: int = _range(224, 8, None)
     chunk_blocks: int = _range(8, 1, 256)

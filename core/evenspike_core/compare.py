@@ -28,6 +28,7 @@ class Divergence:
     neuron, timestep: of a mask; `neuron` is (class, 0, 0) for a logit.
     pe: of a counter that has one value for each PE, or of the neuron.
     cycle: of the inference, where a simulator knows it.
+    image: of a batch, in which a mask or a logit differs; 0 without one.
     values: what each side has; None where a side lacks the item.
     """
 
@@ -39,6 +40,7 @@ class Divergence:
     timestep: int | None = None
     pe: int | None = None
     cycle: int | None = None
+    image: int = 0
 
     def __str__(self) -> str:
         return self.message
@@ -49,11 +51,11 @@ def first_divergence(
     b: Sequence[LayerStatement],
     names: tuple[str, str] = ("model", "rtl"),
 ) -> Divergence | None:
-    """The first difference of two runs of one image, or None if they are equal.
+    """The first difference of two runs of one image, or one batch, or None if they are equal.
 
-    Layers are compared in order; within a layer the spikes (filter, y, x, then timestep), the
-    logits, the counters by name, and the cycles: a wrong spike explains a wrong count, so it comes
-    first.
+    Layers are compared in order; within a layer the spikes (image, filter, y, x, then timestep),
+    the logits, the counters by name, and the cycles: a wrong spike explains a wrong count, so it
+    comes first.
     """
     for one, two in zip_longest(a, b):
         if one is None or two is None or one.layer != two.layer:
@@ -67,6 +69,11 @@ def first_divergence(
         if found is not None:
             return found
     return None
+
+
+def _image(array: npt.NDArray[Any], axes: int, image: int) -> str:
+    """Which image of a batch, for a message; nothing of an array with these axes alone."""
+    return f"image {image} of the batch, " if array.ndim > axes else ""
 
 
 def _place(neuron: Neuron) -> str:
@@ -92,15 +99,15 @@ def _masks(one: LayerStatement, two: LayerStatement, names: tuple[str, str]) -> 
     different = np.argwhere(a != b)
     if not len(different):
         return None
-    f, y, x = (int(n) for n in different[0])
-    left, right = int(a[f, y, x]), int(b[f, y, x])
+    left, right = (int(array[tuple(different[0])]) for array in (a, b))
+    image, f, y, x = (0, *map(int, different[0]))[-4:]
     t = ((left ^ right) & -(left ^ right)).bit_length() - 1
     text = (
-        f"layer {one.layer}, {_place((f, y, x))}, timestep {t}: "
+        f"layer {one.layer}, {_image(a, 3, image)}{_place((f, y, x))}, timestep {t}: "
         f"spike {left >> t & 1} in {names[0]}, {right >> t & 1} in {names[1]} "
         f"(masks {left:#04x} and {right:#04x}; {len(different)} of {a.size} neurons differ)"
     )
-    return Divergence(one.layer, "mask", (left, right), text, (f, y, x), t)
+    return Divergence(one.layer, "mask", (left, right), text, (f, y, x), t, image=image)
 
 
 def _logits(one: LayerStatement, two: LayerStatement, names: tuple[str, str]) -> Divergence | None:
@@ -108,13 +115,14 @@ def _logits(one: LayerStatement, two: LayerStatement, names: tuple[str, str]) ->
     wrong = _shapes(one.layer, "logit", (a, b), names)
     if wrong is not None or a is None or b is None or bool((a == b).all()):
         return wrong
-    index = int(np.flatnonzero(a != b)[0])
-    values = int(a[index]), int(b[index])
+    different = np.argwhere(a != b)[0]
+    values = int(a[tuple(different)]), int(b[tuple(different)])
+    image, index = (0, *map(int, different))[-2:]
     text = (
-        f"layer {one.layer}, class {index}: "
+        f"layer {one.layer}, {_image(a, 1, image)}class {index}: "
         f"logit {values[0]} in {names[0]}, {values[1]} in {names[1]}"
     )
-    return Divergence(one.layer, "logit", values, text, (index, 0, 0))
+    return Divergence(one.layer, "logit", values, text, (index, 0, 0), image=image)
 
 
 def _counters(

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.arch import (
+    BATCH_MAX,
     COUNT_BITS,
     HEADER_UNITS,
     LAYERS_MAX,
@@ -49,11 +50,14 @@ class LayerMapping:
     tile: (height, width) of the output tile, powers of two, before pooling.
     assignment: int32 [passes, slots, pes]; the filter that a PE computes, or -1.
     chunks: in the order of the segments and of their channels; the same for every pass.
+    images: of the batch that share a round, and so a load of its weights and the accumulators; a
+        power of two. Of the input it is the batch.
     """
 
     tile: tuple[int, int]
     assignment: npt.NDArray[np.int32]
     chunks: tuple[Chunk, ...] = ()
+    images: int = 1
 
     @property
     def passes(self) -> int:
@@ -253,15 +257,19 @@ def _fit(
     return start + int(fits.all(axis=(0, 1)).sum())
 
 
-def candidates(layer: Layer, arch: Arch) -> list[tuple[tuple[int, int], int]]:
-    """(tile, slots) worth trying for a layer: the accumulators filled, from large tiles down."""
+def candidates(layer: Layer, arch: Arch, images: int = 1) -> list[tuple[tuple[int, int], int]]:
+    """(tile, slots) worth trying for a layer: the accumulators filled, from large tiles down.
+
+    images: that share a round. Too many of them leave no room for a tile.
+    """
+    rows = arch.accumulators // images
     tall, wide = (1 << (n - 1).bit_length() for n in layer.size)
     useful = 1 << (-(-layer.filters // arch.pes) - 1).bit_length()
     found: list[tuple[tuple[int, int], int]] = []
     for height in _powers(layer.pool, tall):
         for width in {height, 2 * height}:
-            if layer.pool <= width <= wide and height * width <= arch.accumulators:
-                slots = min(arch.accumulators // (height * width), arch.slots, useful)
+            if layer.pool <= width <= wide and height * width <= rows:
+                slots = min(rows // (height * width), arch.slots, useful)
                 found.append(((height, width), slots))
     return sorted(found, key=lambda item: -item[0][0] * item[0][1])
 
@@ -279,14 +287,15 @@ def candidate(
     cost: npt.NDArray[np.float64],
     *,
     natural: bool = False,
+    images: int = 1,
 ) -> LayerMapping | None:
     """The mapping of a layer for one (tile, slots), or None where its weights do not fit.
 
-    cost: of `filter_cost`.
+    cost: of `filter_cost`. images: that share a round.
     """
     draft = LayerMapping(tile, assign(cost, slots, arch, natural=natural))
     chunks = chunk(layer, mapping, draft, arch)
-    return None if chunks is None else LayerMapping(tile, draft.assignment, chunks)
+    return None if chunks is None else LayerMapping(tile, draft.assignment, chunks, images)
 
 
 def choose(
@@ -296,6 +305,7 @@ def choose(
     activity: Activity = (),
     *,
     natural: bool = False,
+    batch: int = 1,
     progress: Progress | None = None,
 ) -> Mapping:
     """Map every layer, front to back.
@@ -303,18 +313,19 @@ def choose(
     cost: cycles of a candidate; the mapper takes the cheapest (ties: the larger tile). Without
         it the first that fits is taken: the largest tile.
     natural: filters in their own order; the tile and the chunks are chosen as before.
+    batch: images that run together. How many of them share a round is chosen for each layer.
     progress: called with (layers mapped, layers in all), with 0 at first.
 
     Raises EvenspikeError for a layer that the Arch cannot run.
     """
-    check(program, arch)
+    check(program, arch, batch)
     mapping: list[LayerMapping] = []
     for index, layer in enumerate(program.layers):
         if progress is not None:
             progress(index, len(program.layers))
         if layer.host:
-            mapping.append(input_mapping(layer, arch))
-            refusal = overflow(program, layer, mapping[-1], arch)
+            mapping.append(input_mapping(layer, arch, batch))
+            refusal = overflow(program, layer, mapping[-1], arch, batch)
             if refusal is not None:
                 raise EvenspikeError(refusal)
         else:
@@ -335,17 +346,21 @@ def _best(
     natural: bool,
 ) -> LayerMapping:
     """The cheapest candidate of the layer behind those that are mapped. work: of `filter_cost`."""
-    layer = program.layers[len(mapping)]
+    layer, batch = program.layers[len(mapping)], mapping[0].images
     best: tuple[int, LayerMapping] | None = None
     refusals: list[str] = []
-    for tile, slots in candidates(layer, arch):
+    shared = (1 << n for n in range(batch.bit_length()))
+    options = [(images, *one) for images in shared for one in candidates(layer, arch, images)]
+    for images, tile, slots in options:
         found = None
         while found is None and slots:
-            found = candidate(layer, mapping, tile, slots, arch, work, natural=natural)
+            found = candidate(
+                layer, mapping, tile, slots, arch, work, natural=natural, images=images
+            )
             slots //= 2
         if found is None:
             continue
-        excess = overflow(program, layer, found, arch)
+        excess = overflow(program, layer, found, arch, batch)
         if excess is not None:
             refusals.append(excess)
             continue
@@ -365,13 +380,23 @@ def _best(
     raise EvenspikeError(refusals[0])
 
 
-def check(program: Program, arch: Arch) -> None:
-    """Refuse a Program that the Arch cannot run; names the layer, the field and the limit."""
+def check(program: Program, arch: Arch, batch: int = 1) -> None:
+    """Refuse a Program that the Arch cannot run; names the layer, the field and the limit.
+
+    batch: images that run together.
+    """
+    if type(batch) is not int or not 1 <= batch <= BATCH_MAX or batch.bit_count() != 1:
+        raise EvenspikeError(
+            f"batch is {batch!r}, possible are powers of two from 1 to {BATCH_MAX}"
+        )
+    region = arch.spike_entries // (batch * arch.groups(program.timesteps))
+    reader = {s.source: at for at, layer in enumerate(program.layers) for s in layer.segments}
+    needed: dict[int, int] = {}  # entries of layers that are still to be read
     if len(program.layers) > LAYERS_MAX:
         raise EvenspikeError(
             f"{program.name}: {len(program.layers)} layers, the limit is {LAYERS_MAX}"
         )
-    for layer in program.layers:
+    for index, layer in enumerate(program.layers):
         channels, height, width = layer.output
         kernel = 0 if layer.host else max(segment.kernel for segment in layer.segments)
         if kernel > arch.kernel_max:
@@ -389,48 +414,70 @@ def check(program: Program, arch: Arch) -> None:
         if side > MAP_MAX:
             raise EvenspikeError(f"layer {layer.name}: map {layer.size}, the limit is {MAP_MAX}")
         entries = -(-channels // arch.pes) * height * width
-        if not layer.last and entries > arch.spike_entries // arch.groups(program.timesteps):
+        needed = {at: size for at, size in needed.items() if reader[at] >= index}
+        if layer.last:
+            continue
+        if entries > region:
             raise EvenspikeError(
                 f"layer {layer.name}: its spikes take {entries} entries; "
-                f"{spike_room(program, arch)}"
+                f"{spike_room(program, arch, batch)}"
             )
+        # Of a single image `pack` says so; for more a mapping takes long to find.
+        if batch > 1 and entries + sum(needed.values()) > region:
+            raise EvenspikeError(no_room(program, layer, entries, arch, batch))
+        if index in reader:
+            needed[index] = entries
 
 
-def spike_room(program: Program, arch: Arch) -> str:
-    """What the spike memory has for each group of timesteps, for a message."""
-    groups = arch.groups(program.timesteps)
-    if groups == 1:
-        return f"Arch spike_entries is {arch.spike_entries}"
+def no_room(program: Program, layer: Layer, entries: int, arch: Arch, batch: int) -> str:
+    """That the spikes of a layer do not fit beside those of earlier ones, for a message."""
     return (
-        f"Arch spike_entries is {arch.spike_entries}, of which each of the {groups} groups of "
-        f"{arch.timesteps} timesteps has {arch.spike_entries // groups}"
+        f"layer {layer.name}: no room for {entries} entries of spikes beside those still needed; "
+        f"{spike_room(program, arch, batch)}"
     )
 
 
-def input_mapping(layer: Layer, arch: Arch) -> LayerMapping:
+def spike_room(program: Program, arch: Arch, batch: int = 1) -> str:
+    """What the spike memory has for each image of a batch and group of timesteps, for a message."""
+    groups = arch.groups(program.timesteps)
+    shares = [f"{batch} images of the batch"] * (batch > 1)
+    shares += [f"{groups} groups of {arch.timesteps} timesteps"] * (groups > 1)
+    if not shares:
+        return f"Arch spike_entries is {arch.spike_entries}"
+    return (
+        f"Arch spike_entries is {arch.spike_entries}, of which each of the "
+        f"{' and '.join(shares)} has {arch.spike_entries // (batch * groups)}"
+    )
+
+
+def input_mapping(layer: Layer, arch: Arch, batch: int = 1) -> LayerMapping:
     """The encoder's channels in their own order; each block of them is a pass of one slot."""
-    return LayerMapping((1, 1), assign(np.zeros(layer.filters), 1, arch, natural=True))
+    assignment = assign(np.zeros(layer.filters), 1, arch, natural=True)
+    return LayerMapping((1, 1), assignment, images=batch)
 
 
-def overflow(program: Program, layer: Layer, plan: LayerMapping, arch: Arch) -> str | None:
+def overflow(
+    program: Program, layer: Layer, plan: LayerMapping, arch: Arch, batch: int
+) -> str | None:
     """What of a layer's schedule its fields in the table memory cannot hold, in words, or None."""
     groups = arch.groups(program.timesteps)
     if layer.host:
         _, height, width = layer.output
-        words = groups * plan.passes * height * width * arch.input_words
+        words = batch * groups * plan.passes * height * width * arch.input_words
         counts = {
             "loads": (words, "words of spikes", ""),
             "passes": (plan.passes, "blocks of channels", "; raise Arch pes"),
         }
     else:
-        rounds = plan.tile_count(layer.size) * groups
+        rounds = plan.tile_count(layer.size) * groups * (batch // plan.images)
         loads = plan.passes * (1 if plan.resident else rounds)
         smaller = "; raise Arch accumulators"
+        several = "tiles and groups" if batch == 1 else "tiles, groups and parts of the batch"
         counts = {
             "loads": (loads, "loads of its chunks", f"{smaller} or scratchpad_words"),
             "passes": (plan.passes, "passes", f"{smaller}, slots or pes"),
             "chunks": (len(plan.chunks), "chunks", "; raise Arch scratchpad_words or chunk_blocks"),
-            "repeats": (0 if plan.resident else rounds, "tiles and groups", smaller),
+            "repeats": (0 if plan.resident else rounds, several, smaller),
         }
     for name, (value, what, remedy) in counts.items():
         limit = (1 << TABLE_BITS[name]) - 1
@@ -441,11 +488,11 @@ def overflow(program: Program, layer: Layer, plan: LayerMapping, arch: Arch) -> 
 
 def check_plan(program: Program, mapping: Sequence[LayerMapping], index: int, arch: Arch) -> None:
     """Refuse a mapping of a layer that is not one of this Program and Arch; says what is wrong."""
-    layer, plan = program.layers[index], mapping[index]
+    layer, plan, batch = program.layers[index], mapping[index], mapping[0].images
     if layer.host:
         if not np.array_equal(plan.assignment, input_mapping(layer, arch).assignment):
             raise EvenspikeError(f"layer {layer.name}: the mapping changes the order of the input")
-        excess = overflow(program, layer, plan, arch)
+        excess = overflow(program, layer, plan, arch, batch)
         if excess is not None:
             raise EvenspikeError(excess)
         return
@@ -459,6 +506,13 @@ def check_plan(program: Program, mapping: Sequence[LayerMapping], index: int, ar
             f"layer {layer.name}: the mapping has a tile of {height} x {width} and {slots} slots; "
             f"possible are powers of two, tiles that hold its pool of {layer.pool}, up to Arch "
             f"accumulators {arch.accumulators} in all and Arch slots {arch.slots}"
+        )
+    images, room = plan.images, arch.accumulators // (height * width * slots)
+    if not 1 <= images <= min(batch, room) or images.bit_count() != 1:
+        raise EvenspikeError(
+            f"layer {layer.name}: in the mapping {images} images share a round; possible are "
+            f"powers of two up to the batch of {batch}, and up to {room}, for which Arch "
+            f"accumulators {arch.accumulators} have room"
         )
     used = np.any(plan.assignment >= 0, axis=2, keepdims=True)[..., 0]
     filters = plan.assignment[plan.assignment >= 0]
@@ -477,7 +531,7 @@ def check_plan(program: Program, mapping: Sequence[LayerMapping], index: int, ar
             f"layer {layer.name}: the mapping's chunks do not cover its channels in order, "
             f"Arch chunk_blocks {arch.chunk_blocks} blocks at most in each"
         )
-    excess = overflow(program, layer, plan, arch)
+    excess = overflow(program, layer, plan, arch, batch)
     if excess is not None:
         raise EvenspikeError(excess)
     for position, (number, start, end) in enumerate(plan.chunks):

@@ -60,7 +60,7 @@ from evenspike_core.mapping import (
     check_plan,
     lanes,
     living,
-    spike_room,
+    no_room,
 )
 from evenspike_core.program import Layer, Program, Readout, Rebuilt, Segment, immutable
 
@@ -99,6 +99,7 @@ class Descriptor(Rebuilt):
     slots_used: slots that the drain of each pass visits.
     size, pool: of the map that the layer writes; the input's is as the encoder hands it on, without
         a pool, in its own order of channels, and has neither passes nor chunks.
+    images: of the batch that share a round; of the input, all of them.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Descriptor(Rebuilt):
     spike_base: int
     filters: int
     blocks: npt.NDArray[np.int32] = field(repr=False)
+    images: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", immutable(self.blocks))
@@ -158,6 +160,18 @@ class Packed(Rebuilt):
         return self.arch.groups(self.timesteps)
 
     @property
+    def batch(self) -> int:
+        """Images that run together."""
+        return self.layers[0].images
+
+    @property
+    def maps(self) -> int:
+        """Maps of spikes of a layer: one for each image and group, which of an image follow each
+        other.
+        """
+        return self.batch * self.groups
+
+    @property
     def last_timesteps(self) -> int:
         """Timesteps of the last group; the others have all that the Arch can."""
         return self.timesteps - (self.groups - 1) * self.arch.timesteps
@@ -169,24 +183,24 @@ class Packed(Rebuilt):
 
     @property
     def region(self) -> int:
-        """Entries of the spike memory that each group has: its maps lie so far behind the one
-        before's.
+        """Entries of the spike memory that each group of each image has: its maps lie so far
+        behind the one before's.
         """
-        return self.arch.spike_entries // self.groups
+        return self.arch.spike_entries // self.maps
 
     @property
     def input_words(self) -> int:
         """Port words of the input's spikes."""
         layer = self.layers[0]
         positions: int = layer.blocks.shape[0] * layer.size[0] * layer.size[1]
-        return self.groups * positions * self.arch.input_words
+        return self.maps * positions * self.arch.input_words
 
     @property
     def memory_words(self) -> int:
         """Port words of all that an inference has in memory: table, stream, input, results."""
         lanes = self.arch.port_lanes
         table = -(-table_words(self.layers) // lanes)
-        results: int = self.groups * self.layers[-1].blocks.shape[0] * self.arch.logit_words
+        results: int = self.maps * self.layers[-1].blocks.shape[0] * self.arch.logit_words
         return table + self.stream.size // lanes + self.input_words + results
 
     def __repr__(self) -> str:
@@ -202,7 +216,7 @@ def pack(program: Program, mapping: Mapping, arch: Arch, kind: str = "cost") -> 
     Raises EvenspikeError naming the layer, and the field of Arch where one is to blame, for what
     the accelerator cannot run and for a mapping that is not one of this Program and Arch.
     """
-    check(program, arch)
+    check(program, arch, mapping[0].images)
     for index in range(len(program.layers)):
         check_plan(program, mapping, index, arch)
     bases = _allocate(program, mapping, arch)
@@ -299,6 +313,7 @@ def describe(
         base[index],
         layer.filters,
         plan.blocks,
+        plan.images,
     )
 
 
@@ -338,10 +353,11 @@ def _source(
 
 
 def _allocate(program: Program, mapping: Mapping, arch: Arch) -> list[int]:
-    """First entry of each layer's spikes in the region of a group; space is reused after the last
-    reader has run.
+    """First entry of each layer's spikes in the region of an image's group; space is reused after
+    the last reader has run.
     """
-    region = arch.spike_entries // arch.groups(program.timesteps)
+    batch = mapping[0].images
+    region = arch.spike_entries // (batch * arch.groups(program.timesteps))
     reader = {s.source: i for i, layer in enumerate(program.layers) for s in layer.segments}
     taken: list[tuple[int, int, int]] = []  # (base, end, last reader)
     bases = []
@@ -355,10 +371,7 @@ def _allocate(program: Program, mapping: Mapping, arch: Arch) -> list[int]:
                     break
                 base = max(base, end)
             if base + entries > region:
-                raise EvenspikeError(
-                    f"layer {layer.name}: no room for {entries} entries of spikes beside those "
-                    f"still needed; {spike_room(program, arch)}"
-                )
+                raise EvenspikeError(no_room(program, layer, entries, arch, batch))
             taken.append((base, base + entries, reader.get(index, index)))
         bases.append(base)
     return bases

@@ -11,7 +11,7 @@ from typing import Any
 
 from evenspike.cli import terminal
 from evenspike.cli.bar import Bar
-from evenspike.cli.parser import machine_options
+from evenspike.cli.parser import batch_option, machine_options
 
 IMAGES = 10
 
@@ -25,6 +25,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--images", type=int, help=f"how many (default: {IMAGES}, or all there are)"
     )
     machine_options(parser)
+    batch_option(parser)
     parser.add_argument("--out", type=Path, default=Path("build/cosim"))
     parser.add_argument("--jobs", type=int, default=0, help="images at a time (default: cores)")
     parser.add_argument("--pysim", action="store_true", help="time Amaranth's simulator, too")
@@ -51,7 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
     discard(target)  # a run that fails leaves no verdict of an earlier one
     console = terminal.console()
     with Bar() as progress:
-        packed = pack(program, arch, mapping=arguments.mapping, progress=progress)
+        packed = pack(
+            program,
+            arch,
+            mapping=arguments.mapping,
+            batch=1 if arguments.batch is None else arguments.batch,
+            progress=progress,
+        )
         found = cosim(packed, given, jobs=arguments.jobs, progress=progress)
         rtl = found.rtl
         assert rtl is not None  # noqa: S101 - what `cosim` is for
@@ -60,11 +67,14 @@ def run(arguments: argparse.Namespace) -> int:
             "arch": {"preset": arch.preset, "digest": arch.digest},
             "engine": rtl.engine,
             "images": rtl.images,
+            "batch": packed.batch,
             "differences": rtl.differences,
             "bit_exact": found.bit_exact,
             "compared": {"spikes": rtl.spikes, "counters": rtl.counters},
             "rtl_cycles": rtl.cycles,
             "rtl_cycles_per_second": rtl.cycles / rtl.seconds,
+            "latency_cycles": found.latency,
+            "cycles_per_image": found.cycles,
             "seconds_per_image": rtl.seconds / rtl.images,
             "build_seconds": rtl.build_seconds,
             "machine": machine(),

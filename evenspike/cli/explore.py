@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     """The `sim` verb for a trace; returns the exit status."""
     if arguments.model is not None:
         raise EvenspikeError("--model and a trace (--trace, --rate, --density) exclude each other")
-    for option in ("images", "data", "rtl", "jobs", "backend"):
+    for option in ("images", "data", "batch", "rtl", "jobs", "backend"):
         if getattr(arguments, option) is not None:
             raise EvenspikeError(f"--{option} belongs to a model, not to a trace")
     arch = preset(arguments.arch)

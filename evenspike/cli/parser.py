@@ -48,6 +48,15 @@ def machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help=INPUTS_HELP)
 
 
+def batch_option(parser: argparse.ArgumentParser) -> None:
+    """The option of the verbs that can let images share a load of weights."""
+    parser.add_argument(
+        "--batch",
+        type=int,
+        help="images that go through the network together, a power of two (default: 1)",
+    )
+
+
 def parallel_options(parser: argparse.ArgumentParser, backend: str = "threading") -> None:
     """The options of every verb that does many things at a time."""
     parser.add_argument("--jobs", type=int, help="at a time (default: 0, one a core)")

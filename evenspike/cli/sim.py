@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from evenspike.cli import explore, terminal
 from evenspike.cli.bar import Bar
-from evenspike.cli.parser import machine_options, parallel_options
+from evenspike.cli.parser import batch_option, machine_options, parallel_options
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.progress import Progress
 
@@ -36,6 +36,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--images", type=int, help=f"how many (default: {IMAGES}, or all there are)"
     )
     machine_options(parser)
+    batch_option(parser)
     parser.add_argument("--out", type=Path, default=Path("build/sim"), help="folder of the reports")
     parallel_options(parser)
     parser.add_argument(
@@ -95,7 +96,13 @@ def _model(arguments: argparse.Namespace) -> int:
     for warning in arch.warnings():
         print(f"evenspike: {warning}", file=sys.stderr)
     with Bar() as progress:
-        packed = pack(program, arch, mapping=arguments.mapping, progress=progress)
+        packed = pack(
+            program,
+            arch,
+            mapping=arguments.mapping,
+            batch=1 if arguments.batch is None else arguments.batch,
+            progress=progress,
+        )
         prepared = time.perf_counter() - began
         found = simulate(
             packed,

@@ -11,11 +11,11 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from evenspike.flows.batches import batches, encode, members
 from evenspike.flows.images import Images, Pixels, as_images
 from evenspike.flows.locate import difference
 from evenspike.flows.outcome import Outcome, model_statement
-from evenspike.flows.simulate import RtlCheck, Run, in_threads, jobs_of, run_image
-from evenspike_core import reference
+from evenspike.flows.simulate import RtlCheck, Run, in_threads, jobs_of, run_batch
 from evenspike_core.compare import Divergence
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Packed
@@ -26,6 +26,7 @@ from evenspike_hw.engine.interpreted import InterpretedSimulator
 from evenspike_hw.engine.interpreted import cycles_per_second as interpreted_speed
 from evenspike_hw.engine.simulator import MemoryBehaviour, Simulator, Waves
 from evenspike_sim.accelerator import Accelerator, LayerRun
+from evenspike_sim.spikes import Masks
 from evenspike_sim.tally import Tally
 
 INTERPRETED_CYCLES = 20_000
@@ -42,7 +43,7 @@ Engine = type[Simulator] | type[InterpretedSimulator]
 
 @dataclass(frozen=True)
 class Compared:
-    """One image on both: what was compared, and where they part (None: nowhere).
+    """One image, or batch, on both: what was compared, and where they part (None: nowhere).
 
     spikes, counters: values compared. cycles, seconds: of the RTL.
     """
@@ -77,7 +78,7 @@ def choose_engine(
     try:
         compiled.find_tools()
     except EvenspikeError as error:
-        runs = Accelerator(packed).run(reference.encode(packed.program, pixels))
+        runs = Accelerator(packed).run(encode(0, Images(pixels[None]), packed))
         cycles = sum(run.cycles for run in runs)
         if cycles > INTERPRETED_CYCLES:
             raise EvenspikeError(
@@ -103,9 +104,9 @@ def cosim(
 
     Parameters
     ----------
-    packed : of `pack`.
+    packed : of `pack`; a batch that the images do not fill is filled up as in `simulate`.
     images : of `images`, or uint8 pixels.
-    jobs : images at a time, each on an RTL of its own; 0 for one on each core.
+    jobs : images or batches at a time, each on an RTL of its own; 0 for one on each core.
     engine : the RTL's; None for the compiled one, which is built if it is not there.
 
     Returns
@@ -125,28 +126,29 @@ def cosim(
     compared: list[Compared] = []
     accelerator = Accelerator(packed)
     title = f"{packed.name} on the RTL"
-    with _simulators(engine, packed, min(jobs_of(jobs), len(given))) as simulators:
+    count = batches(len(given), packed)
+    with _simulators(engine, packed, min(jobs_of(jobs), count)) as simulators:
 
-        def one(at: int) -> tuple[list[LayerRun], Outcome, Compared]:
-            runs, found = run_image(
-                accelerator, given, at, check=True, spans=spans if at == 0 else None
+        def one(number: int) -> tuple[list[LayerRun], list[Outcome], Compared]:
+            runs, found = run_batch(
+                accelerator, given, number, check=True, spans=spans if number == 0 else None
             )
             simulator = simulators.get()
             try:
-                return runs, found, run_rtl(packed, simulator, given.pixels[at], runs)
+                return runs, found, run_rtl(packed, simulator, encode(number, given, packed), runs)
             finally:
                 simulators.put(simulator)
 
         progress(title, 0, len(given))
-        for runs, found, same in in_threads(one, len(given), jobs_of(jobs)):
-            tally.add(runs)
-            outcomes.append(found)
+        for runs, found, same in in_threads(one, count, jobs_of(jobs)):
+            tally.add(runs, packed.batch)
+            outcomes += found
             compared.append(same)
             progress(title, len(outcomes), len(given))
     took = {"images": time.perf_counter() - began}
     run = Run(packed, given, tuple(outcomes), tally, tuple(spans), took)
     kind = "compiled" if engine is Simulator else "interpreted"
-    return replace(run, rtl=summary(compared, kind, seconds))
+    return replace(run, rtl=summary(packed, given, compared, kind, seconds))
 
 
 @contextmanager
@@ -167,13 +169,13 @@ def _simulators(
 def run_rtl(
     packed: Packed,
     simulator: Simulator | InterpretedSimulator,
-    pixels: Pixels,
+    spikes: Masks,
     runs: Sequence[LayerRun],
     memory: MemoryBehaviour | None = None,
 ) -> Compared:
-    """One image on the RTL, compared with what the cycle model did."""
+    """One image, or batch, on the RTL, compared with what the cycle model did."""
     began = time.perf_counter()
-    traces = simulator.run(reference.encode(packed.program, pixels), memory)
+    traces = simulator.run(spikes, memory)
     seconds = time.perf_counter() - began
     expected = [model_statement(run) for run in runs]
     return Compared(
@@ -185,20 +187,30 @@ def run_rtl(
     )
 
 
-def summary(compared: Sequence[Compared], engine: str, build_seconds: float = 0.0) -> RtlCheck:
-    """What all images together say."""
-    parted = [at for at, one in enumerate(compared) if one.divergence is not None]
+def summary(
+    packed: Packed,
+    images: Images,
+    compared: Sequence[Compared],
+    engine: str,
+    build_seconds: float = 0.0,
+) -> RtlCheck:
+    """What all images together say. Of a batch that parts all images count as different, and the
+    first one whose own spikes or logits differ, or its first, is named.
+    """
+    parted = [number for number, one in enumerate(compared) if one.divergence is not None]
+    of = [members(number, images, packed) for number in parted]
+    first = compared[parted[0]].divergence if parted else None
     return RtlCheck(
         engine,
-        len(compared),
-        len(parted),
+        len(images),
+        sum(map(len, of)),
         sum(one.spikes for one in compared),
         sum(one.counters for one in compared),
         sum(one.cycles for one in compared),
         sum(one.seconds for one in compared),
         build_seconds,
-        parted[0] if parted else None,
-        compared[parted[0]].divergence if parted else None,
+        None if first is None else min(of[0][0] + first.image, of[0][-1]),
+        first,
     )
 
 
@@ -208,7 +220,7 @@ def with_rtl(run: Run, count: int, *, jobs: int = 0, progress: Progress = silent
     An RTL that stops or hangs is a difference of the run. Raises EvenspikeError where the compiled
     engine is not built, or fails.
     """
-    few = run.images[:count]
+    few = run.images[: batches(count, run.packed) * run.packed.batch]
     kept = compiled.find(run.packed.arch)
     if kept is None:
         raise EvenspikeError("its simulator is damaged; make cosim builds it again")
@@ -217,7 +229,7 @@ def with_rtl(run: Run, count: int, *, jobs: int = 0, progress: Progress = silent
     except compiled.EngineError:
         raise  # it says nothing about the design
     except EvenspikeError as error:
-        rtl = RtlCheck("compiled", count, count, failure=str(error))
+        rtl = RtlCheck("compiled", len(few), len(few), failure=str(error))
     return replace(run, rtl=None if rtl is None else replace(rtl, build_seconds=kept.seconds))
 
 
@@ -244,7 +256,7 @@ def waveform(run: Run, path: Path) -> Path:
     if rtl is None or rtl.at is None or rtl.first is None:
         raise EvenspikeError(f"{run.packed.name}: no difference from the RTL to draw")
     cycle = rtl.first.cycle or 0
-    masks = reference.encode(run.program, run.images.pixels[rtl.at])
+    masks = encode(rtl.at // run.packed.batch, run.images, run.packed)
     with Simulator(run.packed, trace=True) as simulator:
         simulator.run(masks, waves=Waves(path, max(0, cycle - MARGIN), cycle + MARGIN))
     return path
@@ -252,4 +264,4 @@ def waveform(run: Run, path: Path) -> Path:
 
 def pysim_speed(packed: Packed, pixels: Pixels) -> float:
     """Cycles a second of the same design on Amaranth's own simulator."""
-    return interpreted_speed(packed, reference.encode(packed.program, pixels), PYSIM_CYCLES)
+    return interpreted_speed(packed, encode(0, Images(pixels[None]), packed), PYSIM_CYCLES)

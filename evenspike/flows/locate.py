@@ -72,11 +72,13 @@ def first_round(
     before = BIAS_READS + layer.pool**2 - 1 + packed.arch.drain_latency
     rounds = _rounds(packed, layer)
     windows = _windows(layer)
-    for (at, first, group), begin in zip(rounds, run.drains, strict=True):
+    for (at, first, part, group), begin in zip(rounds, run.drains, strict=True):
         found = int(trace.closed[at]) - before
         if found != begin:
             block, y, x = (int(n) for n in windows[first])
             place = f"pass {block // layer.slots}, tile {_tile(layer, y, x)}, group {group}"
+            if packed.batch > 1:
+                place += f", images {part * layer.images} to {(part + 1) * layer.images - 1}"
             text = (
                 f"layer {layer.name}, {place}: the drain begins in "
                 f"cycle {begin} in {NAMES[0]}, {found} in {NAMES[1]}"
@@ -97,9 +99,13 @@ def locate(packed: Packed, layer: Descriptor, trace: LayerTrace, found: Divergen
     first = windows // np.array([1, side, side])
     window = int(np.flatnonzero((first == (block, y, x)).all(axis=1))[0])
     group = found.timestep // packed.arch.timesteps
-    rounds = [one for one in _rounds(packed, layer) if one[2] == group and one[1] <= window]
-    at, start, _ = rounds[-1]
-    cycle = int(trace.closed[at + window - start])
+    part, image = (found.image, 0) if layer.host else divmod(found.image, layer.images)
+    rounds = [
+        one for one in _rounds(packed, layer) if one[2:] == (part, group) and one[1] <= window
+    ]
+    at, start, _, _ = rounds[-1]
+    ends = [one for one in [*_begins(layer), len(_windows(layer))] if one > start]
+    cycle = int(trace.closed[at + image * (ends[0] - start) + window - start])
     place = f"block {block}, group {group}, lane {pe}"
     if not layer.host:
         tile, slot = _tile(layer, y * side, x * side), block % layer.slots
@@ -109,27 +115,32 @@ def locate(packed: Packed, layer: Descriptor, trace: LayerTrace, found: Divergen
 
 
 def _windows(layer: Descriptor) -> npt.NDArray[np.int64]:
-    """Block, y and x of the first position of each window of a group, in drain order."""
+    """Block, y and x of the first position of each window of a map, in drain order."""
     return positions(layer)[:: layer.pool**2]
 
 
-def _rounds(packed: Packed, layer: Descriptor) -> list[tuple[int, int, int]]:
+def _rounds(packed: Packed, layer: Descriptor) -> list[tuple[int, int, int, int]]:
     """Of each round in order: its first window of all that the layer closes, the same window
-    among those of a group, and its group.
+    among those of a map, its part of the batch and its group.
 
-    The groups of a pass and tile follow each other; those of the input are maps one after the
-    other.
+    The parts and groups of a pass and tile follow each other, and in a round its images; the input
+    comes image by image and group by group.
     """
+    images = 1 if layer.host else layer.images
+    found, at = [], 0
+    for begin, end in itertools.pairwise([*_begins(layer), len(_windows(layer))]):
+        for part, group in itertools.product(range(packed.batch // images), range(packed.groups)):
+            found.append((at, begin, part, group))
+            at += images * (end - begin)
+    return found
+
+
+def _begins(layer: Descriptor) -> list[int]:
+    """The first window of each pass and tile among those of a map; the input has one of all."""
     windows = _windows(layer)
     passes, tiles = windows[:, 0] // layer.slots, _tile(layer, windows[:, 1], windows[:, 2])
     changes = np.diff(passes, prepend=-1) | np.diff(tiles, prepend=-1)
-    begins = [0] if layer.host else np.flatnonzero(changes).tolist()
-    found, at = [], 0
-    for begin, end in itertools.pairwise([*begins, len(windows)]):
-        for group in range(packed.groups):
-            found.append((at, begin, group))
-            at += end - begin
-    return found
+    return [0] if layer.host else [int(n) for n in np.flatnonzero(changes)]
 
 
 def _tile(layer: Descriptor, y: Any, x: Any) -> Any:

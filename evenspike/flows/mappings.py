@@ -43,17 +43,20 @@ def choose(
     activity: Activity = (),
     *,
     natural: bool = False,
+    batch: int = 1,
     progress: Progress | None = None,
 ) -> Mapping:
     """`mapping.choose` by the cycle model's cost on `inputs`, or what it found before.
 
     Raises EvenspikeError for a layer that the Arch cannot run.
     """
-    place = _place(program, arch, inputs, activity, natural=natural)
+    place = _place(program, arch, inputs, activity, natural=natural, batch=batch)
     found = None if place is None else _read(place)
     if found is None:
         cost = layer_cost(arch, inputs)
-        found = mapping.choose(program, arch, cost, activity, natural=natural, progress=progress)
+        found = mapping.choose(
+            program, arch, cost, activity, natural=natural, batch=batch, progress=progress
+        )
         if place is not None:
             _write(place, found)
     elif progress is not None:
@@ -68,10 +71,12 @@ def _place(
     activity: Activity,
     *,
     natural: bool,
+    batch: int,
 ) -> Path | None:
     """Where the mapping is or will be; None without a folder that is safe to use."""
     try:
-        key = hashlib.sha256(f"{program.digest()} {arch.digest} {natural} {_sources()}".encode())
+        decides = f"{program.digest()} {arch.digest} {natural} {batch} {_sources()}"
+        key = hashlib.sha256(decides.encode())
         folder = caches.folder("mapping")
     except (OSError, EvenspikeError):
         return None
@@ -111,6 +116,7 @@ def _read(place: Path) -> Mapping | None:
             (layer["tile"][0], layer["tile"][1]),
             np.array(layer["assignment"], dtype=np.int32),
             tuple((segment, start, end) for segment, start, end in layer["chunks"]),
+            layer["images"],
         )
         for layer in json.loads(content)
     )
@@ -118,7 +124,12 @@ def _read(place: Path) -> Mapping | None:
 
 def _write(place: Path, found: Mapping) -> None:
     layers = [
-        {"tile": one.tile, "assignment": one.assignment.tolist(), "chunks": one.chunks}
+        {
+            "tile": one.tile,
+            "assignment": one.assignment.tolist(),
+            "chunks": one.chunks,
+            "images": one.images,
+        }
         for one in found
     ]
     content = json.dumps(layers).encode()

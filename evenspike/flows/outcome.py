@@ -31,7 +31,8 @@ class Outcome:
     """One image on one simulator.
 
     index: of the image in its data set. label: what is on it, None where nobody knows.
-    logits: one for each class. cycles: of the inference, None on a simulator without cycles.
+    logits: one for each class. cycles: of the inference, which is that of its batch; None on a
+        simulator without cycles.
     spikes: digest of every spike and logit. counters: digest of every layer's cycles, counters and
         overflow flags; empty on a simulator without them.
     divergence: where it first differs from the integer reference; None if it does not, or if

@@ -50,12 +50,14 @@ def pack(
     arch: Arch | str = "packed",
     *,
     mapping: str = "cost",
+    batch: int = 1,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Packed:
     """Map a Program onto an Arch, by the cycle model's own cost on spikes drawn at the training
     activity, and lay it out in memory.
 
     arch: an Arch, or what `preset` takes. mapping: "cost", or "natural" for filters in their order.
+    batch: images that go through the network together, a power of two.
     progress: called with ("mapping", layers mapped, layers in all).
 
     A mapping that was found before is taken from the user's cache (`evenspike.flows.mappings`).
@@ -75,6 +77,7 @@ def pack(
         draw(program, activity),
         activity,
         natural=mapping == "natural",
+        batch=batch,
         progress=None if progress is None else partial(progress, "mapping"),
     )
     return layout.pack(program, found, machine, mapping)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from evenspike.flows.batches import batches, encode, members, of_image
 from evenspike.flows.figures import Figures
 from evenspike.flows.images import Images, Pixels, as_images
 from evenspike.flows.outcome import (
@@ -48,7 +49,7 @@ from evenspike_sim.tally import Tally
 
 MODEL, REFERENCE = "model", "reference"
 
-BATCH_MAX = 64
+TASK_IMAGES = 64
 """Images of one task in another process: enough to outweigh that it decodes the weight stream."""
 
 
@@ -80,6 +81,9 @@ class RtlCheck:
 class Run(Figures):
     """Images on the cycle model. Figures are per image, on average over all of them.
 
+    Of a batch the cycles of an image are its share: what the images of a batch take together is
+    `latency`. Copies that fill up the last batch count in them as images.
+
     packed: the Program and the machine. images: what was run. outcomes: one for each image.
     tally: sums over the images, by layer. spans: the timeline of the first image. seconds: that
     its parts took. checked: whether each image was compared with the integer reference. rtl: what
@@ -108,6 +112,11 @@ class Run(Figures):
     @property
     def program(self) -> Program:
         return self.packed.program
+
+    @property
+    def latency(self) -> float:
+        """Cycles of an inference, that is of a batch, on average."""
+        return self.cycles * self.packed.batch
 
     @property
     def logits(self) -> npt.NDArray[np.int64]:
@@ -159,9 +168,12 @@ class Run(Figures):
         return MODEL
 
     def statements(self, at: int) -> list[LayerStatement]:
-        """What the cycle model says about every layer of the image at a position; runs it."""
-        runs = _accelerator(self.packed).run(integers.encode(self.program, self.images.pixels[at]))
-        return [model_statement(run) for run in runs]
+        """What the cycle model says about every layer of the image at a position; runs it, with
+        its batch.
+        """
+        number, member = divmod(at, self.packed.batch)
+        runs = _accelerator(self.packed).run(encode(number, self.images, self.packed))
+        return of_image([model_statement(run) for run in runs], member, self.packed)
 
     def report(self, command: str | None = None) -> Report:
         """The run as a report that can be saved and shows itself in a notebook.
@@ -169,6 +181,7 @@ class Run(Figures):
         command: the command line that made it, for the page; None for a call from Python.
         """
         found = dict(self._contents)
+        found["images"] = len(self.outcomes)
         found["engine"] = MODEL if self.rtl is None else "model+rtl"
         found["command"] = command
         found["bit_exact"] = self.bit_exact
@@ -274,7 +287,8 @@ def simulate(
 
     Parameters
     ----------
-    packed : of `pack`.
+    packed : of `pack`. If it has a batch and the images do not fill the last one, copies of the
+        last image do.
     images : of `images`, or uint8 pixels, several inputs or one as the Program takes it.
     check : compare every image with the integer reference, which takes about as long again.
     jobs : images at a time; 0 for one on each core.
@@ -305,19 +319,21 @@ def simulate(
 
 
 def against_natural_order(run: Run) -> Run:
-    """The run beside its first image with filters in their own order: what the mapper gains.
+    """The run beside its first image, or batch, with filters in their own order: what the mapper
+    gains.
 
     It stays as it is where the machine has no room for that order.
     """
-    first = run.images[:1]
+    batch = run.packed.batch
+    first = run.images[:batch]
     try:
-        natural = pack(run.program, run.packed.arch, mapping="natural")
+        natural = pack(run.program, run.packed.arch, mapping="natural", batch=batch)
     except EvenspikeError:
         return run
     mapped = run.outcomes[0].cycles
     assert mapped is not None  # noqa: S101 - the cycle model counts them
     there = simulate(natural, first, check=False, jobs=1)
-    return replace(run, natural=natural_order(there.tally, mapped))
+    return replace(run, natural=natural_order(there.tally, mapped / batch))
 
 
 def jobs_of(jobs: int) -> int:
@@ -339,13 +355,14 @@ def _parts(packed: Packed, given: Images, check: bool, jobs: int, backend: str) 
     """The parts of a run in the images' order, few of them under way at a time."""
     if backend == "threading":
         accelerator = Accelerator(packed)
+        size = packed.batch
         yield from in_threads(
-            lambda at: _part(accelerator, given[at : at + 1], check, at == 0),
-            len(given),
+            lambda at: _part(accelerator, given[at * size : (at + 1) * size], check, at == 0),
+            batches(len(given), packed),
             jobs,
         )
         return
-    size = min(BATCH_MAX, -(-len(given) // jobs))
+    size = packed.batch * batches(min(TASK_IMAGES, -(-len(given) // jobs)), packed)
     tasks = [(packed, given[at : at + size], check, at == 0) for at in range(0, len(given), size)]
     yield from backends.ordered(backend, jobs, _elsewhere, tasks)
 
@@ -383,28 +400,36 @@ def _elsewhere(packed: Packed, images: Images, check: bool, first: bool) -> Part
 
 def _part(accelerator: Accelerator, images: Images, check: bool, first: bool) -> Part:
     part = Part(Tally(), [], [])
-    for at in range(len(images)):
-        spans = part.spans if first and at == 0 else None
-        runs, found = run_image(accelerator, images, at, check, spans)
-        part.tally.add(runs)
-        part.outcomes.append(found)
+    batch = accelerator.packed.batch
+    for number in range(batches(len(images), accelerator.packed)):
+        spans = part.spans if first and number == 0 else None
+        runs, found = run_batch(accelerator, images, number, check, spans)
+        part.tally.add(runs, batch)
+        part.outcomes.extend(found)
     return part
 
 
-def run_image(
+def run_batch(
     accelerator: Accelerator,
     images: Images,
-    at: int,
+    number: int,
     check: bool = True,
     spans: list[Span] | None = None,
-) -> tuple[list[LayerRun], Outcome]:
-    """One image on the cycle model, and on the reference if it is to be checked."""
-    program = accelerator.packed.program
-    pixels = images.pixels[at]
-    runs = accelerator.run(integers.encode(program, pixels), spans)
-    statements = [model_statement(run) for run in runs]
-    found: Divergence | None = None
-    if check:
-        wanted = reference_statements(program, integers.run(program, pixels))
-        found = first_divergence(wanted, untimed(statements), (REFERENCE, MODEL))
-    return runs, outcome(images, at, statements, found)
+) -> tuple[list[LayerRun], list[Outcome]]:
+    """One batch, or one image, on the cycle model, and on the reference if it is to be checked;
+    what each of its images gave.
+    """
+    packed = accelerator.packed
+    runs = accelerator.run(encode(number, images, packed), spans)
+    whole = [model_statement(run) for run in runs]
+    outcomes = []
+    for member, at in enumerate(members(number, images, packed)):
+        statements = of_image(whole, member, packed)
+        found: Divergence | None = None
+        if check:
+            wanted = reference_statements(
+                packed.program, integers.run(packed.program, images.pixels[at])
+            )
+            found = first_divergence(wanted, untimed(statements), (REFERENCE, MODEL))
+        outcomes.append(outcome(images, at, statements, found))
+    return runs, outcomes

@@ -80,6 +80,8 @@ def contents(
         for name, value in layer_actions.items():
             actions[name] += value
         entry = _layer(program.layers[index], packed.layers[index], one, count, arch)
+        if packed.batch > 1:
+            entry["images"] = packed.layers[index].images
         entry["energy_pj"] = energy.total_pj(energy.energy(layer_actions, table))
         layers.append(entry)
     by_action = energy.energy(actions, table)
@@ -90,7 +92,8 @@ def contents(
     totals["speedup_over_dense"] = totals["dense_cycles"] / cycles
     totals["port_occupancy"] = totals["words_loaded"] / cycles
     totals["energy_pj"] = energy.total_pj(by_action)
-    totals["latency_ms"] = cycles / (arch.clock_mhz * 1e3)
+    batch = packed.batch
+    totals["latency_ms"] = batch * cycles / (arch.clock_mhz * 1e3)
     totals["frames_per_second"] = arch.clock_mhz * 1e6 / cycles
     paper = metrics.paper_metrics(program, arch.pes)
     return {
@@ -108,6 +111,7 @@ def contents(
             "provenance": {k: v for k, v in program.provenance.items() if k != "activity"},
         },
         "images": count,
+        **({"batch": {"images": batch, "cycles": batch * cycles}} if batch > 1 else {}),
         "totals": totals,
         "paper_convention": {
             "work": paper.work,

@@ -268,12 +268,19 @@ def headline(report: Content) -> list[tuple[str, str, str]]:
     beside = f"; {factor(natural['speedup'])} over natural order (one image)" if natural else ""
     accuracy = DASH if report["accuracy"] is None else percent(report["accuracy"])
     told = f"{of}; {interval(report)} (Wilson)" if report["accuracy_interval"] else f"on {of}"
+    batch = report.get("batch")
+    time = f"{totals['latency_ms']:.4g} ms"
+    latency = []
+    if batch:
+        note = f"{time} at {clock:g} MHz: a batch of {batch['images']} images"
+        latency = [("Latency", f"{count(batch['cycles'])} cycles", note)]
     return [
         ("Cycles", count(totals["cycles"]), f"per image, average of {of}"),
+        *latency,
         (
             "Frames/s",
             count(totals["frames_per_second"]),
-            f"{totals['latency_ms']:.4g} ms each, at {clock:g} MHz",
+            f"batch after batch, at {clock:g} MHz" if batch else f"{time} each, at {clock:g} MHz",
         ),
         (
             "Utilization",

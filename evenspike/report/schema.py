@@ -49,6 +49,7 @@ ACTION = {
     **dict.fromkeys(("unit", "node", "source"), TEXT),
 }
 
+BATCH = dict.fromkeys(("images", "cycles"), COUNT)
 NATURAL = dict.fromkeys(("images", "cycles", "mapped_cycles", "speedup"), COUNT)
 
 SCHEMA: dict[str, Any] = {
@@ -91,8 +92,8 @@ SCHEMA: dict[str, Any] = {
     "seconds": COUNTS,
     "machine": NAMES,
 }
-"""Required keys. `natural_order` (`NATURAL`), `classes` (names), `divergence` (text) and others are
-optional."""
+"""Required keys. `batch` (`BATCH`), `natural_order` (`NATURAL`), `classes` (names), `divergence`
+(text) and others are optional."""
 
 
 def check(report: Content) -> None:
@@ -111,6 +112,8 @@ def check(report: Content) -> None:
         where = f"report.energy.by_action.{name}"
         check_keys(action, ACTION, where)
         _check_range(f"{where}.pj_range", action["pj_range"], action["pj"])
+    if "batch" in report:
+        check_keys(report["batch"], BATCH, "report.batch")
     if "natural_order" in report:
         check_keys(report["natural_order"], NATURAL, "report.natural_order")
     arch = Arch(**{name: report["arch"][name] for name in ("pes", "timesteps", "issue")})
@@ -231,7 +234,11 @@ def _check_totals(report: Content, arch: Arch) -> None:
         _must("report.totals", what, totals["speedup_over_dense"], speedup, 1e-6)
         clock = clock_mhz * 1e6 / totals["cycles"]
         _must("report.totals", "frames_per_second = clock / cycles", frames, clock, 1e-6)
-    latency = totals["cycles"] / (clock_mhz * 1e3)
+    latency = totals["cycles"]
+    if "batch" in report:
+        latency, batch = report["batch"]["cycles"], report["batch"]["images"] * totals["cycles"]
+        _must("report.batch", "cycles = images x cycles of one", latency, batch, 1e-6)
+    latency /= clock_mhz * 1e3
     _must("report.totals", "latency_ms = cycles / clock", totals["latency_ms"], latency, 1e-6)
     summed = math.fsum(action["pj"] for action in energy["by_action"].values())
     _must("report.energy", "total_pj = sum over the actions", energy["total_pj"], summed, 1e-6)

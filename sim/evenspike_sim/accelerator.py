@@ -7,6 +7,7 @@ statement of docs/timing.md (the RTL is the third): a difference of one cycle is
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -34,7 +35,7 @@ LAYER_SETUP = 5
 
 @dataclass(frozen=True)
 class LayerRun:
-    """One layer of one inference.
+    """One layer of one inference, which is that of a batch of images where the Packed has one.
 
     cycles: from the last write of the layer before to this layer's last write; the layers add up
         to the latency. Per PE, busy + starved + waiting + loading + draining == cycles.
@@ -43,7 +44,8 @@ class LayerRun:
         lockstep. waiting: the PE has finished its round and waits for the others, or for the last
         write of the layer. starved: the rest (no activation that matches).
     masks: [filters, H, W] after pooling, over all timesteps; of the last layer silent.
-    logits: int64 [filters] of the last layer, by its read-out, over all timesteps.
+    logits: int64 [filters] of the last layer, by its read-out, over all timesteps. Masks and logits
+        of a batch have an axis of images in front.
     overflows: times that a partial sum has saturated. accumulator_overflow, membrane_overflow: bool
         [pes], the sticky flags of the hardware.
     actions: counts by the names of energy.toml.
@@ -113,7 +115,8 @@ class Accelerator:
     def run(self, masks: Masks, spans: list[Span] | None = None) -> list[LayerRun]:
         """Run the network on the spikes of its input, the encoder's output; one LayerRun a layer.
 
-        masks: [channels, H, W] over all timesteps, of `fixed.mask_type`.
+        masks: [channels, H, W] over all timesteps, of `fixed.mask_type`; of a batch [images,
+            channels, H, W].
         spans: collects what happened when, for `trace.perfetto`.
 
         Raises EvenspikeError for spikes of another shape, type or number of timesteps.
@@ -137,8 +140,8 @@ class Accelerator:
         state: tuple[Port, Stages, _Clock] | None = None,
         spans: list[Span] | None = None,
     ) -> LayerRun:
-        """One layer behind the input on given spikes, [channels, H, W] per segment, over all
-        timesteps (traces, the mapper).
+        """One layer behind the input on given spikes, per segment and as in `run` (traces, the
+        mapper).
 
         state: of `fresh`, to run layers behind each other with their loads overlapping.
         spans: collects what happened when, as in `run`.
@@ -167,6 +170,8 @@ class Accelerator:
     def _check(self, layer: str, what: str, dense: Masks, shape: tuple[int, ...]) -> None:
         """The compiled loops do not check an index: a smaller map would be read beyond its end."""
         kind = mask_type(self.packed.timesteps)
+        if self.packed.batch > 1:
+            shape = (self.packed.batch, *shape)
         if dense.dtype != kind or dense.shape != shape:
             raise EvenspikeError(
                 f"layer {layer}: {what} is {dense.dtype} {dense.shape}, not {kind} {shape}"
@@ -182,15 +187,15 @@ class Accelerator:
         return Port(self.packed.arch), Stages(self.packed.arch), _Clock()
 
     def _encode(self, masks: Masks, descriptor: Descriptor) -> list[SpikeMap]:
-        """A layer's spikes as the memory holds them, a map for each group."""
+        """A layer's spikes as the memory holds them, a map for each group of each image."""
         parts = split(masks, self.packed.arch.timesteps, self.packed.groups)
         return [SpikeMap.encode(part, descriptor.blocks) for part in parts]
 
     def _output(self, descriptor: Descriptor) -> list[SpikeMap]:
-        """The maps that a layer is to write, one for each group."""
+        """The maps that a layer is to write, one for each group of each image."""
         height, width = (n // descriptor.pool for n in descriptor.size)
         blocks, pes = descriptor.blocks.shape
-        return [SpikeMap.empty(blocks, height, width, pes) for _ in range(self.packed.groups)]
+        return [SpikeMap.empty(blocks, height, width, pes) for _ in range(self.packed.maps)]
 
     def _masks(self, descriptor: Descriptor, output: list[SpikeMap]) -> Masks:
         """The spikes that a layer has written, over all timesteps."""
@@ -217,7 +222,7 @@ class Accelerator:
         """The first layer: its spikes come through the port, a position of a block at a time."""
         arch = self.packed.arch
         height, width = descriptor.size
-        positions = self.packed.groups * descriptor.blocks.shape[0] * height * width
+        positions = self.packed.maps * descriptor.blocks.shape[0] * height * width
         drained = port.spikes(positions) + 1
         cycles = drained + 1
         clock.written, clock.resume = cycles, cycles
@@ -264,29 +269,33 @@ class Accelerator:
         clock: _Clock,
         spans: list[Span] | None,
     ) -> LayerRun:
-        """Passes, tiles, groups and chunks of one layer."""
+        """Passes, tiles, parts of the batch, groups, chunks and images of one layer."""
         descriptor, arch, groups = self.packed.layers[index], self.packed.arch, self.packed.groups
-        logs = _logs(descriptor)
+        logs, images = _logs(descriptor), descriptor.images
+        rows = descriptor.slots << logs[0]
         begin = clock.written
         words_before, busy_before = port.words, stages.busy.copy()
         stages.counts[:] = 0
         stages.overflow[:] = 0
         loading, draining, waiting = (np.zeros(arch.pes, dtype=np.int64) for _ in range(3))
-        results = groups if descriptor.last else 0
+        results = self.packed.maps if descriptor.last else 0
         logits = np.zeros((results, descriptor.filters, *descriptor.size), dtype=np.int64)
         entered = begin
         layer_start = begin + LAYER_SETUP
         written = steps = neuron_rows = 0
         drains: list[int] = []
         spiking = descriptor.readout is not Readout.PSUM
-        rounds = [(tile, group) for tile in self._tiles(descriptor) for group in range(groups)]
+        parts = range(0, self.packed.batch, images)
+        rounds = list(itertools.product(self._tiles(descriptor), parts, range(groups)))
         timeline = None if spans is None else Timeline(spans, descriptor.name)
         for number, chunks in enumerate(self._passes[index]):
             lanes = self._lanes(descriptor, number)
             resident = len(chunks) == 1
-            for position, (tile, group) in enumerate(rounds):
+            for position, (tile, part, group) in enumerate(rounds):
                 finished = np.full(arch.pes, entered, dtype=np.int64)
                 at = {"pass": number, "tile": f"{tile[0]},{tile[1]}", "group": group}
+                if self.packed.batch > 1:
+                    at |= {"images": f"{part} to {part + images - 1}"}
                 for order, chunk in enumerate(chunks):
                     if not (resident and position):  # else the pass's load still serves
                         clock.half ^= 1
@@ -298,26 +307,31 @@ class Accelerator:
                             timeline.block("memory port", first, length, words=words)
                     fetched = np.maximum(finished, loaded)
                     loading += fetched - finished
-                    # The next round may be broadcast into the FIFOs while this one drains, not
-                    # the one behind it: the round bit of a FIFO entry tells two apart.
-                    start = 1 + max(loaded, int(stages.apu[2]), clock.drained[0], layer_start)
                     source = descriptor.segments[chunk.segment]
                     geometry = (source.kernel, source.stride, source.offset, source.average)
                     window = Window.of(tile, *geometry, (source.height, source.width))
-                    spikes, busy_so_far = sources[chunk.segment][group], stages.busy.copy()
-                    broadcast(
-                        stages,
-                        chunk,
-                        (spikes.counts, spikes.columns, spikes.masks),
-                        geometry,
-                        window,
-                        logs,
-                        start,
-                        clock.resume,
-                    )
+                    busy_so_far = stages.busy.copy()
+                    for image in range(images):
+                        # The next round may be broadcast into the FIFOs while this one drains, not
+                        # the one behind it: the round bit of a FIFO entry tells two apart.
+                        start = 1 + max(loaded, int(stages.apu[2]), clock.drained[0], layer_start)
+                        spikes = sources[chunk.segment][(part + image) * groups + group]
+                        broadcast(
+                            stages,
+                            chunk,
+                            (spikes.counts, spikes.columns, spikes.masks),
+                            geometry,
+                            window,
+                            logs,
+                            (image * rows, image == images - 1),
+                            start,
+                            clock.resume,
+                        )
+                        if timeline is not None:
+                            timeline.place = {**at, "chunk": order}
+                            timeline.block("APU", start, int(stages.apu[2]) - start + 1)
                     if timeline is not None:
                         timeline.place = {**at, "chunk": order}
-                        timeline.block("APU", start, int(stages.apu[2]) - start + 1)
                         timeline.pes(arch.pes, finished, fetched, loading=fetched - finished)
                         worked = stages.busy - busy_so_far
                         starved = stages.gate - fetched - worked
@@ -329,35 +343,38 @@ class Accelerator:
                 drains.append(drain_start)
                 positions = tile[2] * tile[3]
                 each = arch.logit_words if descriptor.last else 1
-                length = lanes.shape[0] * (BIAS_READS + positions * each)
+                length = images * lanes.shape[0] * (BIAS_READS + positions * each)
                 carries = spiking and group < groups - 1
                 if carries:
                     length += arch.carry_latency
                 timesteps = arch.timesteps if group < groups - 1 else self.packed.last_timesteps
-                row = (
-                    stages.accumulators,
-                    chunks[-1].bias,
-                    lanes,
-                    *tile,
-                    *logs,
-                    descriptor.threshold,
-                    descriptor.leak,
-                    descriptor.hard,
-                    descriptor.reset,
-                    timesteps,
-                    carries,
-                    stages.overflow,
-                )
-                if descriptor.readout is not None:
-                    drain_logits(*row, READOUTS[descriptor.readout], logits[group])
-                else:
-                    into, block = output[group], number * descriptor.slots
-                    written += drain(
-                        *row, descriptor.pool, block, into.counts, into.columns, into.masks
+                for image in range(images):
+                    row = (
+                        stages.accumulators,
+                        chunks[-1].bias,
+                        lanes,
+                        *tile,
+                        *logs,
+                        image * rows,
+                        descriptor.threshold,
+                        descriptor.leak,
+                        descriptor.hard,
+                        descriptor.reset,
+                        timesteps,
+                        carries,
+                        stages.overflow,
                     )
+                    place = (part + image) * groups + group
+                    if descriptor.readout is not None:
+                        drain_logits(*row, READOUTS[descriptor.readout], logits[place])
+                    else:
+                        into, block = output[place], number * descriptor.slots
+                        written += drain(
+                            *row, descriptor.pool, block, into.counts, into.columns, into.masks
+                        )
                 if spiking:
-                    steps += int((lanes >= 0).sum()) * positions * timesteps
-                neuron_rows += lanes.size * positions
+                    steps += images * int((lanes >= 0).sum()) * positions * timesteps
+                neuron_rows += images * lanes.size * positions
                 drained = drain_start + length - 1
                 draining += length
                 waiting += drain_start - 1 - finished
@@ -425,7 +442,7 @@ class Accelerator:
                 "accumulator_read": sums,
                 "accumulator_write": sums,
                 "lif_step": steps,
-                "scratchpad_read": matched + len(rounds) * bias_reads,
+                "scratchpad_read": matched + len(rounds) * images * bias_reads,
                 "scratchpad_write": loads
                 * (sum(c.scratchpad_writes for c in loaded_chunks) + bias_writes),
                 "header_read": int(counts[Count.HEADER_READ]),
@@ -446,7 +463,7 @@ class Accelerator:
                 **_idle(cycles, arch.pes),
             },
             masks=masks,
-            logits=_combined(descriptor, logits),
+            logits=_combined(descriptor, logits, groups),
             drains=tuple(drains),
             reached=tuple(sum(neurons for neurons, _ in groups) for groups in reached),
             reached_spikes=tuple(sum(spikes for _, spikes in groups) for groups in reached),
@@ -457,13 +474,15 @@ class Accelerator:
         return descriptor.blocks[first : first + descriptor.slots_used[number]]
 
 
-def _combined(descriptor: Descriptor, logits: I64) -> I64 | None:
-    """What the groups have written, [groups, filters, 1, 1], as one number a class."""
+def _combined(descriptor: Descriptor, logits: I64, groups: int) -> I64 | None:
+    """What the groups have written, [images * groups, filters, 1, 1], as one number a class, of
+    each image if there are several.
+    """
     if not descriptor.last:
         return None
-    each = logits.reshape(logits.shape[0], -1)
-    found: I64 = each[-1] if descriptor.readout is Readout.MEMBRANE else each.sum(axis=0)
-    return found
+    each = logits.reshape(-1, groups, logits.shape[1])
+    found: I64 = each[:, -1] if descriptor.readout is Readout.MEMBRANE else each.sum(axis=1)
+    return found[0] if len(found) == 1 else found
 
 
 def _idle(cycles: int, pes: int) -> dict[str, int]:

@@ -78,6 +78,7 @@ def drain(
     tile_w: int,
     log_tile: int,
     log_width: int,
+    first_row: int,
     threshold: int,
     leak: int,
     hard: bool,
@@ -91,9 +92,10 @@ def drain(
     columns: npt.NDArray[np.uint8],
     masks: npt.NDArray[np.uint8],
 ) -> int:
-    """Drain `lanes.shape[0]` slots of one tile and group, append the CSR entries.
+    """Drain `lanes.shape[0]` slots of one tile and group of an image, append the CSR entries.
 
     lanes: [slots, pes], the filter of each lane or -1 (such a lane never fires).
+    first_row: of the accumulators, where the image's are.
     timesteps: of the group. carries: whether another group of the tile follows.
     overflow: [2, pes], sticky flags; the second of a PE is set if a membrane saturates.
     row_counts [blocks, rows], columns [blocks, rows, W], masks [blocks, rows, W, pes]: the map.
@@ -112,7 +114,9 @@ def drain(
                 fired = False
                 for oy in range(pool):
                     for ox in range(pool):
-                        at = slot << log_tile | (py * pool + oy) << log_width | (px * pool + ox)
+                        at = first_row + (
+                            slot << log_tile | (py * pool + oy) << log_width | (px * pool + ox)
+                        )
                         for pe in range(pes):
                             if lanes[slot, pe] < 0:
                                 accumulators[pe, at, :] = 0
@@ -152,6 +156,7 @@ def drain_logits(
     tile_w: int,
     log_tile: int,
     log_width: int,
+    first_row: int,
     threshold: int,
     leak: int,
     hard: bool,
@@ -162,7 +167,7 @@ def drain_logits(
     readout: int,
     logits: I64,
 ) -> None:
-    """Drain a tile and group of the last layer into logits [filters, height, width].
+    """Drain a tile and group of an image of the last layer into logits [filters, height, width].
 
     readout: of `READOUTS`: the sum over the group's t of psum[t] + bias, without neurons; the
     spikes in the group; or the membrane after it. The others as in `drain`.
@@ -170,7 +175,7 @@ def drain_logits(
     for slot in range(lanes.shape[0]):
         for y in range(tile_h):
             for x in range(tile_w):
-                at = slot << log_tile | y << log_width | x
+                at = first_row + (slot << log_tile | y << log_width | x)
                 for pe in range(lanes.shape[1]):
                     psums = accumulators[pe, at]
                     if lanes[slot, pe] < 0:

@@ -18,8 +18,9 @@ from evenspike_sim.spikes import Masks
 def layer_cost(arch: Arch, inputs: Sequence[Masks]) -> Cost:
     """Cost function for `mapping.choose`.
 
-    inputs: per layer, spikes [channels, H, W] of its output to calibrate with. Each layer runs
-    alone from a reset, so its first load is not hidden: a constant for all its candidates.
+    inputs: per layer, spikes [channels, H, W] of its output to calibrate with; the images of a
+    batch all have them. Each layer runs alone from a reset, so its first load is not hidden: a
+    constant for all its candidates.
     """
 
     def cost(
@@ -30,16 +31,18 @@ def layer_cost(arch: Arch, inputs: Sequence[Masks]) -> Cost:
         limit: int | None = None,
     ) -> int:
         mapping, layer = (*before, candidate), program.layers[index]
+        batch = mapping[0].images
         if limit is not None and not candidate.resident:
             # The port hands on one word a cycle, and every round loads all of its pass again.
             rounds = candidate.tile_count(layer.size) * arch.groups(program.timesteps)
+            rounds *= batch // candidate.images
             bound = rounds * least_words(layer, candidate, arch)
             if bound >= limit:
                 return bound
         descriptor, stream = pack_layer(program, mapping, index, arch)
         # The layers before it only lend their block order; none of them runs.
         sources = [describe(program, mapping, s.source) for s in descriptor.segments]
-        layers = [sources[0]] * index + [descriptor]
+        layers = [describe(program, mapping, 0)] + [sources[0]] * (index - 1) + [descriptor]
         for source, segment in zip(sources, descriptor.segments, strict=True):
             layers[segment.source] = source
         packed = Packed(
@@ -53,11 +56,16 @@ def layer_cost(arch: Arch, inputs: Sequence[Masks]) -> Cost:
             program,
         )
         run = Accelerator(packed, only=index).run_layer(
-            index, [inputs[s.source] for s in descriptor.segments]
+            index, [_copies(inputs[s.source], batch) for s in descriptor.segments]
         )
         return run.cycles
 
     return cost
+
+
+def _copies(spikes: Masks, batch: int) -> Masks:
+    """The spikes of so many images that are alike."""
+    return spikes if batch == 1 else np.repeat(spikes[None], batch, axis=0)
 
 
 def draw(program: Program, activity: Activity, seed: int = 0) -> list[Masks]:

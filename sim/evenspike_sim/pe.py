@@ -350,6 +350,8 @@ def run_chunk(
     column_high: int,
     log_tile: int,
     log_width: int,
+    first_row: int,
+    ends: bool,
     start: int,
     resume: int,
     fetch_units: int,
@@ -371,6 +373,8 @@ def run_chunk(
 
     start: cycle from which the APU may begin. resume: first cycle in which a PE may pop an
     activation of this round. Ends with the chunk's marker: `at[pe, SELECT]` is then its cycle.
+    first_row: of the accumulators, where the image's are. ends: no image of the round follows, so
+    that the marker ends the chunk.
     """
     pes = pops.shape[0]
     pairs = lanes.shape[1] > 0
@@ -483,7 +487,7 @@ def run_chunk(
                                 pattern = wsp[pe, index]
                                 hits = pattern & positions
                                 word = weight_start[pe, index]
-                                base = slot[pe, index] << log_tile
+                                base = first_row + (slot[pe, index] << log_tile)
                                 pid = 0
                                 while hits:
                                     if hits & 1:
@@ -560,11 +564,14 @@ def run_chunk(
     for pe in range(pes):
         _pop(pe, cycle, resume, at, pops)
         credit = _fetch(pe, at[pe, LINE] + 1, at, returned)
+        at[pe, SELECT] = _load(pe, credit, at, returned) + 1
+        if not ends:
+            continue
         # It issues when the stages behind S1, and the lanes, are empty.
         empty = selections[pe, at[pe, LATEST], 0] + (IN_FLIGHT + 1 if pairs else IN_FLIGHT)
         for lane in range(lanes.shape[1]):
             empty = max(empty, lanes[pe, lane, 0] + 1)
-        at[pe, SELECT] = max(_load(pe, credit, at, returned) + 1, empty)
+        at[pe, SELECT] = max(at[pe, SELECT], empty)
 
 
 def broadcast(
@@ -574,10 +581,13 @@ def broadcast(
     geometry: tuple[int, int, tuple[int, int], int],
     window: Window,
     logs: tuple[int, int],
+    image: tuple[int, bool],
     start: int,
     resume: int,
 ) -> None:
-    """`run_chunk` with the registers of `stages`. geometry: kernel, stride, offset, average."""
+    """`run_chunk` with the registers of `stages`. geometry: kernel, stride, offset, average.
+    image: its first row, and whether none of the round follows it.
+    """
     kernel, stride, offset, average = geometry
     run_chunk(
         *spikes,
@@ -598,6 +608,7 @@ def broadcast(
         *window.rows,
         *window.columns,
         *logs,
+        *image,
         start,
         resume,
         stages.arch.fetch_units,

@@ -68,20 +68,28 @@ class SpikeMap:
 
 
 def split(masks: Masks, timesteps: int, groups: int) -> list[GroupMasks]:
-    """The masks of each group of so many timesteps."""
+    """The masks of each group of so many timesteps; of several images, [images, channels, H, W],
+    image by image.
+    """
     low = (1 << timesteps) - 1
     return [
-        (masks >> masks.dtype.type(g * timesteps) & low).astype(np.uint8) for g in range(groups)
+        (image >> masks.dtype.type(g * timesteps) & low).astype(np.uint8)
+        for image in masks.reshape(-1, *masks.shape[-3:])
+        for g in range(groups)
     ]
 
 
 def join(parts: list[GroupMasks], timesteps: int, total: int) -> Masks:
-    """Masks over `total` timesteps, of those of each group of `timesteps`."""
+    """Masks over `total` timesteps, of those of each group of `timesteps`; of several images, one
+    behind the other, [images, filters, H, W].
+    """
     kind = mask_type(total)
-    masks = np.zeros(parts[0].shape, dtype=kind)
-    for group, part in enumerate(parts):
-        masks |= part.astype(kind) << kind.type(group * timesteps)
-    return masks
+    groups = -(-total // timesteps)
+    masks = np.zeros((len(parts) // groups, *parts[0].shape), dtype=kind)
+    for number, part in enumerate(parts):
+        image, group = divmod(number, groups)
+        masks[image] |= part.astype(kind) << kind.type(group * timesteps)
+    return masks[0] if len(masks) == 1 else masks
 
 
 def count_spikes(masks: Masks) -> int:

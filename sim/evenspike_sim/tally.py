@@ -78,9 +78,11 @@ class Tally:
             tally.add(runs)
         return tally
 
-    def add(self, runs: Iterable[LayerRun]) -> None:
-        """Add one image: a `LayerRun` for each layer, always the same layers."""
-        self.merge(Tally(1, [LayerTally.of(run) for run in runs]))
+    def add(self, runs: Iterable[LayerRun], images: int = 1) -> None:
+        """Add one image, or a batch of so many: a `LayerRun` for each layer, always the same
+        layers.
+        """
+        self.merge(Tally(images, [LayerTally.of(run) for run in runs]))
 
     def merge(self, other: Tally) -> None:
         """Add the images of another tally, which stays as it is.

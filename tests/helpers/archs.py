@@ -46,22 +46,28 @@ def random_arch(seed: int) -> Arch:
     )
 
 
-def random_mapping(program: Program, arch: Arch, seed: int) -> Mapping:
-    """Any tile and slots for each layer, in the natural order or balanced by random rates."""
+def random_mapping(program: Program, arch: Arch, seed: int, batch: int = 1) -> Mapping:
+    """Any tile and slots for each layer, in the natural order or balanced by random rates; of a
+    batch, any number of images that share a round.
+    """
     rng = np.random.default_rng((23, seed))
     rates = [rng.random(layer.filters) for layer in program.layers]
     mapping: list[LayerMapping] = []
     for layer in program.layers:
         if layer.host:
-            mapping.append(input_mapping(layer, arch))
+            mapping.append(input_mapping(layer, arch, batch))
             continue
-        options = candidates(layer, arch)
+        shared = [1 << n for n in range(batch.bit_length()) if candidates(layer, arch, 1 << n)]
+        images = shared[int(rng.integers(len(shared)))] if batch > 1 else 1
+        options = candidates(layer, arch, images)
         tile, slots = options[int(rng.integers(len(options)))]
         natural = bool(rng.random() < 0.3)
         work = filter_cost(program, layer, rates)
         found = None
         while found is None:
-            found = candidate(layer, mapping, tile, slots, arch, work, natural=natural)
+            found = candidate(
+                layer, mapping, tile, slots, arch, work, natural=natural, images=images
+            )
             slots //= 2
         mapping.append(found)
     return tuple(mapping)

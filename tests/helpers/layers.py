@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from evenspike_core.arch import HEADER_UNITS, Arch
@@ -28,6 +29,7 @@ def layer(bench: Bench, log_neurons: int, side: int, **given: Any) -> Layer:
     """A layer whose order of work makes sense; what has no part in it is random.
 
     log_neurons: bound of the neurons of a tile in all its slots. side: bound of the map's sides.
+    It has one image, unless `batch` gives it several.
     """
     pick = bench.random.randrange
     fields = {"pool": pick(2), "passes": pick(1, 4), "host": 0, "last": 0, "timesteps": 1}
@@ -46,7 +48,15 @@ def layer(bench: Bench, log_neurons: int, side: int, **given: Any) -> Layer:
     if "slots_last" not in given:
         fields["slots_last"] = pick(1, (1 << slots) + 1)
     fields.setdefault("kernels", pick(1, 4) | pick(4) << 2)  # one of 3 x 3 at most is there
-    return noise(bench, **fields)
+    found = noise(bench, **{"log_images": 0, "parts": 1} | fields)
+    found["image_region"] = found["groups"] * found["region"] & ENTRIES
+    return found
+
+
+def batch(bench: Bench) -> Layer:
+    """What a layer has of a batch; often of none."""
+    choose = bench.random.choice
+    return {"log_images": choose((0, 0, 1, 2)), "parts": choose((1, 1, 2, 3))}
 
 
 def good_chunk(bench: Bench, layer: Layer, number: int) -> dict[str, Any]:
@@ -79,11 +89,12 @@ def chunk_fault(arch: Arch, layer: Layer, chunk: Mapping[str, Any], number: int)
 
 @dataclass(frozen=True)
 class Round:
-    """A group of a tile of a pass. first_tile, last: of the pass; last_group: of the tile;
-    ends_layer: last of the last pass.
+    """An image of a round, which is a group of a part of a tile of a pass.
 
-    entry: where the tile's first row of the pass's first block starts in the spike memory, in the
-    map of group 0. offset: entries from there to the map of the group.
+    first_tile, last: of the pass; last_group: of the part; ends_layer: last of the last pass.
+    last_image: of the round. first_row: of the accumulators, where the image's are. entry: where
+    the tile's first row of the pass's first block starts in the spike memory, in the map of image 0
+    and group 0. offset: entries from there to the map of the image and group.
     """
 
     top: int
@@ -97,10 +108,14 @@ class Round:
     slots: int
     entry: int
     offset: int
+    last_image: bool
+    first_row: int
 
 
-def rounds(layer: Layer) -> Iterator[Round]:
-    """`for pass: for tile: for group`."""
+def rounds(layer: Layer) -> Iterator[list[Round]]:
+    """`for pass: for tile: for part: for group`, and of each round its images."""
+    images = 1 << layer["log_images"]
+    log_rows = layer["log_tile_height"] + layer["log_tile_width"] + layer["log_slots"]
     side_y, side_x = 1 << layer["log_tile_height"], 1 << layer["log_tile_width"]
     for number in range(layer["passes"]):
         last_pass = number == layer["passes"] - 1
@@ -109,26 +124,35 @@ def rounds(layer: Layer) -> Iterator[Round]:
             entry += top // side_y * layer["tile_stride"]
             for left in range(0, layer["width"], side_x):
                 last_tile = top + side_y >= layer["height"] and left + side_x >= layer["width"]
-                for group in range(layer["groups"]):
+                for part, group in product(range(layer["parts"]), range(layer["groups"])):
                     last_group = group == layer["groups"] - 1
-                    yield Round(
-                        top,
-                        left,
-                        min(side_y, layer["height"] - top),
-                        min(side_x, layer["width"] - left),
-                        top == left == 0,
-                        last_group,
-                        last_tile and last_group,
-                        last_tile and last_group and last_pass,
-                        layer["slots_last"] if last_pass else 1 << layer["log_slots"],
-                        entry & ENTRIES,
-                        group * layer["region"] & ENTRIES,
-                    )
+                    last = last_tile and last_group and part == layer["parts"] - 1
+                    regions = [
+                        (part * images + image) * layer["groups"] + group for image in range(images)
+                    ]
+                    yield [
+                        Round(
+                            top,
+                            left,
+                            min(side_y, layer["height"] - top),
+                            min(side_x, layer["width"] - left),
+                            top == left == 0,
+                            last_group,
+                            last,
+                            last and last_pass,
+                            layer["slots_last"] if last_pass else 1 << layer["log_slots"],
+                            entry & ENTRIES,
+                            region * layer["region"] & ENTRIES,
+                            image == images - 1,
+                            image << log_rows,
+                        )
+                        for image, region in enumerate(regions)
+                    ]
 
 
 @dataclass(frozen=True)
 class Work:
-    """The broadcast of one chunk in one round.
+    """The broadcast of one chunk of an image in one round.
 
     chunk: its place in the layer's list. load, round: loads and rounds of the layer before it.
     """
@@ -142,12 +166,13 @@ class Work:
 
 
 def works(layer: Layer) -> Iterator[Work]:
-    """`for pass: for tile: for group: for chunk`; a single chunk stays for all rounds of a pass."""
+    """Of each round `for chunk: for image`; a single chunk stays for all rounds of a pass."""
     load = 0
-    for number, turn in enumerate(rounds(layer)):
-        for chunk in range(layer["chunks"]):
-            frees = layer["chunks"] > 1 or turn.last
-            yield Work(turn, chunk, load, number, chunk == layer["chunks"] - 1, frees)
+    for number, images in enumerate(rounds(layer)):
+        for chunk, turn in product(range(layer["chunks"]), images):
+            frees = turn.last_image and (layer["chunks"] > 1 or turn.last)
+            ends_round = turn.last_image and chunk == layer["chunks"] - 1
+            yield Work(turn, chunk, load, number, ends_round, frees)
             load += frees
 
 

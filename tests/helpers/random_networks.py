@@ -6,7 +6,7 @@
 Each case is a network of `networks` with a mapping of `archs` (both beside this file) on one of a
 few Archs, each of which is built once. A third of them run with a memory that stalls: there the
 cycles are the memory's, and the spikes, logits and overflow flags are compared, and the busy cycles
-where one weight issues a cycle.
+where one weight issues a cycle. Some run a batch of images, which go through it together.
 """
 
 # ruff: noqa: T201 (what it prints is its result)
@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from evenspike.cli.parser import Parser
 from evenspike_core import reference
@@ -115,6 +117,7 @@ ARCHS["many"] = replace(ARCHS["wide"], pes=32)
 """Few, since each is compiled; what they do not vary, the models' own tests do."""
 
 STALLS = (0.0, 0.0, 0.3)
+BATCHES = (1, 1, 1, 2, 4, 8)
 SEEDS = 1 << 30
 
 
@@ -129,6 +132,7 @@ class Case:
     max_filters: int = 17
     stall: float = 0.0
     natural: bool = False
+    batch: int = 1
 
     def program(self) -> Program:
         return random_program(
@@ -155,6 +159,7 @@ def cases(seed: int, arch: str | None = None) -> Iterator[Case]:
             int(rng.choice((3, 8, 17, 40))),
             float(rng.choice(STALLS)),
             bool(rng.random() < 0.3),
+            int(rng.choice(BATCHES)),
         )
 
 
@@ -162,11 +167,12 @@ def image_of(case: Case, program: Program) -> Packed | None:
     """The packed network, or None if it does not fit the Arch."""
     arch = ARCHS[case.arch]
     try:
-        if case.natural:
+        if case.natural and case.batch == 1:
             mapping = choose(program, arch, natural=True)
         else:
-            choose(program, arch)  # a random mapping is only looked for where there is one
-            mapping = random_mapping(program, arch, case.seed)
+            # A random mapping is only looked for where there is one.
+            choose(program, arch, batch=case.batch)
+            mapping = random_mapping(program, arch, case.seed, case.batch)
         return pack(program, mapping, arch)
     except EvenspikeError:
         return None
@@ -177,23 +183,30 @@ def difference(case: Case, program: Program) -> str | None:
     packed = image_of(case, program)
     if packed is None:
         return None
-    pixels = random_pixels(program, case.seed)
-    spikes = reference.encode(program, pixels)
+    pixels = [random_pixels(program, case.seed + at) for at in range(case.batch)]
+    spikes = together([reference.encode(program, one) for one in pixels])
     runs = Accelerator(packed).run(spikes)
     try:
         with Simulator(packed) as simulator:
             traces = simulator.run(spikes, MemoryBehaviour(case.stall, case.seed))
     except EvenspikeError as error:
         return str(error)
-    expected = reference.run(program, pixels)
-    for masks, trace in zip(expected.masks, traces, strict=False):
-        if not np.array_equal(masks, trace.masks):
+    expected = [reference.run(program, one) for one in pixels]
+    for masks, trace in zip(
+        zip(*(one.masks for one in expected), strict=True), traces, strict=False
+    ):
+        if not np.array_equal(together(masks), trace.masks):
             return f"layer {trace.name}: spikes differ from the reference"
     logits = traces[-1].logits
-    if logits is None or not np.array_equal(expected.logits, logits):
+    if logits is None or not np.array_equal(together([one.logits for one in expected]), logits):
         return f"layer {traces[-1].name}: logits differ from the reference"
     found = differences.difference(packed, runs, traces, stalls=case.stall > 0)
     return None if found is None else str(found)
+
+
+def together(images: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """What a batch has of its images: with an axis of them in front, unless there is only one."""
+    return images[0] if len(images) == 1 else np.stack(images)
 
 
 def shrink(case: Case, program: Program) -> tuple[Case, Program]:

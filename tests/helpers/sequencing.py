@@ -136,7 +136,7 @@ class BroadcastModel:
     def step(self, starts: bool, marker: bool, switched: bool) -> None:
         """From this cycle to the next."""
         self.fault = Fault.NONE
-        if self.next is not None and self.now == self.due:
+        if self.next is not None and self.now == self.due:  # of an image of the chunk, the first
             number = self.next.chunk
             self.fault = chunk_fault(self.arch, self.layer, self.chunks[number], number)
         self.reads = None
@@ -173,6 +173,8 @@ class BroadcastModel:
         self.loads += work.frees
         self.rounds += work.ends_round
         self.next = next(self.plan, None)
+        if not work.turn.last_image:
+            return
         self.due = self.now + 4
         if self.next is not None:
             self.reads = self.layer["chunk_base"] + CHUNK_WORDS * self.next.chunk & ADDRESSES

@@ -298,7 +298,7 @@ class Job(ctypes.Structure):
         ("watchdog", ctypes.c_uint64),
         ("limit", ctypes.c_uint32),
         *((name, ctypes.c_uint32) for name in ("interrupt", "interrupt_at")),
-        *((name, ctypes.c_uint32) for name in ("layers", "groups", "region")),
+        *((name, ctypes.c_uint32) for name in ("layers", "maps", "region")),
         *((name, ctypes.c_void_p) for name in ("base", "room", "cycles", "states", "overflow")),
         *((name, ctypes.c_void_p) for name in ("counts", "columns", "masks", "closed")),
         ("logit_words", ctypes.c_void_p),

@@ -42,19 +42,20 @@ struct Job {
     uint32_t limit;
     // How the host breaks it off, if it does, and how many cycles behind the first command.
     uint32_t interrupt, interrupt_at;
-    // From each layer: first entry of its spikes of group 0, and how many there is room for in each
-    // group, whose entries are a region behind those of the group before.
-    uint32_t layers, groups, region;
+    // From each layer: first entry of its first map of spikes, and how many there is room for in each
+    // map, whose entries are a region behind those of the map before. There is one for each image of
+    // a batch and group of timesteps.
+    uint32_t layers, maps, region;
     const uint32_t *base, *room;
-    // Results. The spikes of a layer follow those of the layer before; those of its groups follow
+    // Results. The spikes of a layer follow those of the layer before; those of its maps follow
     // each other.
     uint32_t *cycles;      // [layers]
     uint32_t *states;      // [layers][PES][STATES]
     uint8_t *overflow;     // [layers][2][PES]: accumulators, membranes
-    uint16_t *counts;      // [groups * sum of room]: entries of the row that starts here
-    uint16_t *columns;     // [groups * sum of room]
-    uint8_t *masks;        // [groups * sum of room][PES]
-    uint32_t *closed;      // [groups * sum of room]: cycle in which the layer's n-th window closes
+    uint16_t *counts;      // [maps * sum of room]: entries of the row that starts here
+    uint16_t *columns;     // [maps * sum of room]
+    uint8_t *masks;        // [maps * sum of room][PES]
+    uint32_t *closed;      // [maps * sum of room]: cycle in which the layer's n-th window closes
     uint64_t *logit_words; // [logit_count][LANES]
     uint32_t logit_count;
     uint32_t total_cycles, status, fault;
@@ -301,7 +302,7 @@ class Machine {
         if (bits(top->count_write, 0, 1)) {
             uint64_t at = bits(top->count_write, 1, ENTRY_BITS) % ENTRIES;
             counts[at] = bits(top->count_write, 1 + ENTRY_BITS, MAP_BITS);
-            if (windows < job.groups * job.room[layer]) job.closed[offset + windows++] = cycle;
+            if (windows < job.maps * job.room[layer]) job.closed[offset + windows++] = cycle;
             progress = true;
         }
         if (top->last_write) {
@@ -312,7 +313,7 @@ class Machine {
                 overflow[PES + pe] = bits(top->membrane_overflow, pe, 1);
             }
             uint32_t base = job.base[layer], room = job.room[layer];
-            for (uint32_t group = 0; group < job.groups && room; group++) {
+            for (uint32_t map = 0; map < job.maps && room; map++) {
                 std::memcpy(job.counts + offset, &counts[base], room * sizeof(uint16_t));
                 std::memcpy(job.columns + offset, &columns[base], room * sizeof(uint16_t));
                 std::memcpy(job.masks + static_cast<size_t>(offset) * PES,

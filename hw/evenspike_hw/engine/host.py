@@ -16,11 +16,12 @@ Masks = npt.NDArray[np.unsignedinteger[Any]]
 
 
 def positions(layer: Descriptor) -> Positions:
-    """int64 [positions, 3]: block, y and x of each position that a layer drains for one group.
+    """int64 [positions, 3]: block, y and x of each position that a layer drains for one group of an
+    image.
 
     For each pass, tile and slot: the windows of the pool row by row, the positions of a window row
     by row (docs/timing.md, "Barrier, drain, LIF, collector"). A tile's positions come again for
-    each group before those of the next tile.
+    each image and group before those of the next tile.
     """
     found = []
     side = layer.pool
@@ -37,15 +38,18 @@ def positions(layer: Descriptor) -> Positions:
 
 
 def input_words(packed: Packed, masks: Masks) -> npt.NDArray[np.uint64]:
-    """The words of the input's spikes, masks [channels, H, W] over all timesteps: for each group,
-    block, row and column `pes` masks of `Arch.timesteps` bits, the one of PE 0 in the low bits,
-    padded to a whole number of port words, each of which is `Arch.port_lanes` words of 64 bits.
+    """The words of the input's spikes, masks [channels, H, W] over all timesteps, of a batch with
+    an axis of images in front: for each image, group, block, row and column `pes` masks of
+    `Arch.timesteps` bits, the one of PE 0 in the low bits, padded to a whole number of port words,
+    each of which is `Arch.port_lanes` words of 64 bits.
 
     Raises EvenspikeError for masks of another shape, or with timesteps that the network does not
     have.
     """
     layer, arch = packed.layers[0], packed.arch
-    shape = layer.filters, *layer.size
+    shape: tuple[int, ...] = (layer.filters, *layer.size)
+    if packed.batch > 1:
+        shape = (packed.batch, *shape)
     if masks.shape != shape:
         raise EvenspikeError(f"layer {layer.name}: its spikes are {masks.shape}, not {shape}")
     content = masks.astype(np.uint64)
@@ -53,10 +57,12 @@ def input_words(packed: Packed, masks: Masks) -> npt.NDArray[np.uint64]:
         raise EvenspikeError(
             f"layer {layer.name}: spikes behind the network's {packed.timesteps} timesteps"
         )
-    lanes = np.where((layer.blocks >= 0)[..., None, None], content[layer.blocks], np.uint64(0))
-    lanes = lanes.transpose(0, 2, 3, 1)[..., None]  # [blocks, H, W, pes, 1]
+    images = content.reshape(packed.batch, layer.filters, *layer.size)
+    lanes = np.where((layer.blocks >= 0)[..., None, None], images[:, layer.blocks], np.uint64(0))
+    # The axes: images, groups, blocks, rows, columns, PEs, timesteps.
+    lanes = lanes.transpose(0, 1, 3, 4, 2)[:, None, ..., None]
     times = np.arange(packed.groups * arch.timesteps, dtype=np.uint64)
-    times = times.reshape(packed.groups, 1, 1, 1, 1, arch.timesteps)
+    times = times.reshape(1, packed.groups, 1, 1, 1, 1, arch.timesteps)
     spikes = (lanes >> times & np.uint64(1)).astype(np.uint8)
     spikes = spikes.reshape(-1, arch.pes * arch.timesteps)
     bits = np.zeros((len(spikes), arch.input_words * arch.port_bits), dtype=np.uint8)

@@ -23,7 +23,8 @@ class LayerTrace:
     cycles: from the last write of the layer before. states: int64 [pes] by the names of the
         counters; they add up to the cycles.
     masks: [filters, H, W] after pooling, over all timesteps, zeros for the last layer; logits: of
-        the last one, over all groups of timesteps.
+        the last one, over all groups of timesteps. Both with an axis of images in front where the
+        Packed has a batch.
     accumulator_overflow, membrane_overflow: bool [pes].
     closed: cycle of the inference in which each window left the collector, in drain order.
     """
@@ -41,11 +42,11 @@ class LayerTrace:
 class Buffers:
     """Arrays that a driver fills, for one inference of a Packed.
 
-    base, room: uint32 [layers]; first entry of each layer's spikes of group 0, and entries that the
-        spikes of a group can take.
+    base, room: uint32 [layers]; first entry of each layer's first map, which is that of image 0 and
+        group 0, and entries that the spikes of a map can take.
     cycles: uint32 [layers]. states: uint32 [layers, pes, states]. overflow: uint8 [layers, 2, pes].
     counts, columns: uint16, and masks: uint8 [.., pes]; the entries of each layer behind those of
-        the layer before, group by group; counts: entries of the row that starts there.
+        the layer before, map by map; counts: entries of the row that starts there.
     closed: uint32; as `LayerTrace.closed`. logit_words: uint64; the words that were written,
         `Arch.port_lanes` for each word of the port.
     """
@@ -57,7 +58,7 @@ class Buffers:
             [0 if d.last else d.spike_base for d in packed.layers], dtype=np.uint32
         )
         self.room = np.array([_entries(d) for d in packed.layers], dtype=np.uint32)
-        total = packed.groups * int(self.room.sum())
+        total = packed.maps * int(self.room.sum())
         self.cycles = np.zeros(layers, dtype=np.uint32)
         self.states = np.zeros((layers, pes, len(State)), dtype=np.uint32)
         self.overflow = np.zeros((layers, 2, pes), dtype=np.uint8)
@@ -65,13 +66,13 @@ class Buffers:
         self.columns = np.zeros(total, dtype=np.uint16)
         self.masks = np.zeros((total, pes), dtype=np.uint8)
         self.closed = np.zeros(total, dtype=np.uint32)
-        words = packed.groups * last.blocks.shape[0] * packed.arch.logit_words
+        words = packed.maps * last.blocks.shape[0] * packed.arch.logit_words
         self.logit_words = np.zeros(words * packed.arch.port_lanes, dtype=np.uint64)
 
     def part(self, index: int) -> slice:
         """Returns where a layer's entries are."""
-        end = self.packed.groups * int(self.room[: index + 1].sum())
-        return slice(end - self.packed.groups * int(self.room[index]), end)
+        end = self.packed.maps * int(self.room[: index + 1].sum())
+        return slice(end - self.packed.maps * int(self.room[index]), end)
 
     def take(
         self,
@@ -82,10 +83,10 @@ class Buffers:
     ) -> None:
         """Takes a layer's entries out of the whole spike memory, at the layer's last write."""
         start, room = self.part(index).start, int(self.room[index])
-        for group in range(self.packed.groups):
-            base = int(self.base[index]) + group * self.packed.region
+        for number in range(self.packed.maps):
+            base = int(self.base[index]) + number * self.packed.region
             source = slice(base, base + room)
-            part = slice(start + group * room, start + (group + 1) * room)
+            part = slice(start + number * room, start + (number + 1) * room)
             self.counts[part] = counts[source]
             self.columns[part] = columns[source]
             self.masks[part] = masks[source]
@@ -128,23 +129,22 @@ class Buffers:
         columns: npt.NDArray[np.uint16],
         masks: npt.NDArray[np.uint8],
     ) -> Masks:
-        """Returns the spikes of a layer, [filters, H, W], its groups put together."""
+        """Returns the spikes of a layer, its groups put together."""
         packed, room = self.packed, _entries(layer)
         kind = packed.mask_type
         height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
-        found = np.zeros((layer.filters, height, width), dtype=kind)
-        if layer.last:
-            return found
-        for group in range(packed.groups):
-            part = slice(group * room, (group + 1) * room)
+        found = np.zeros((packed.batch, layer.filters, height, width), dtype=kind)
+        for number in range(0 if layer.last else packed.maps):
+            image, group = divmod(number, packed.groups)
+            part = slice(number * room, (number + 1) * room)
             dense = _dense(layer, counts[part], columns[part], masks[part])
             steps = packed.last_timesteps if group == packed.groups - 1 else packed.arch.timesteps
             if (dense >> steps).any():
                 raise EvenspikeError(
                     f"RTL: layer {layer.name}: spikes behind the {steps} timesteps of group {group}"
                 )
-            found |= dense.astype(kind) << kind.type(group * packed.arch.timesteps)
-        return found
+            found[image] |= dense.astype(kind) << kind.type(group * packed.arch.timesteps)
+        return found if packed.batch > 1 else found[0]
 
     def _logits(self, layer: Descriptor) -> npt.NDArray[np.int64]:
         """Returns the logits of the last layer, its groups put together."""
@@ -153,18 +153,20 @@ class Buffers:
         block = packed.arch.logit_words * packed.arch.port_bits // LOGIT_BITS
         lanes = lanes.reshape(-1, block)[:, : packed.arch.pes]
         blocks, row = [], 0
-        for slots in layer.slots_used:  # of a pass: for each group its blocks
-            groups = lanes[row : row + packed.groups * slots].reshape(packed.groups, slots, -1)
-            blocks.append(groups[-1] if layer.readout is Readout.MEMBRANE else groups.sum(axis=0))
-            row += packed.groups * slots
-        logits = np.zeros(layer.filters, dtype=np.int64)
+        for slots in layer.slots_used:  # of a pass: for each part, group and image its blocks
+            parts = lanes[row : row + packed.maps * slots]
+            parts = parts.reshape(-1, packed.groups, layer.images, slots, packed.arch.pes)
+            each = parts[:, -1] if layer.readout is Readout.MEMBRANE else parts.sum(axis=1)
+            blocks.append(each.reshape(packed.batch, slots, -1))
+            row += packed.maps * slots
+        logits = np.zeros((packed.batch, layer.filters), dtype=np.int64)
         used = layer.blocks >= 0
-        logits[layer.blocks[used]] = np.concatenate(blocks)[used]
-        return logits
+        logits[:, layer.blocks[used]] = np.concatenate(blocks, axis=1)[:, used]
+        return logits if packed.batch > 1 else logits[0]
 
 
 def _entries(layer: Descriptor) -> int:
-    """Returns how many entries the spikes of a layer can take in a group."""
+    """Returns how many entries the spikes of a layer can take in a map."""
     if layer.last:
         return 0
     return int(
@@ -178,7 +180,7 @@ def _dense(
     columns: npt.NDArray[np.uint16],
     masks: npt.NDArray[np.uint8],
 ) -> npt.NDArray[np.uint8]:
-    """Returns a group's spikes of a layer, [filters, H, W], out of its part of the spike memory."""
+    """Returns a map's spikes of a layer, [filters, H, W], out of its part of the spike memory."""
     height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
     dense = np.zeros((layer.filters, height, width), dtype=np.uint8)
     for block, lanes in enumerate(layer.blocks):

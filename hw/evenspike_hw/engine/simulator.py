@@ -100,7 +100,8 @@ class Simulator:
     ) -> list[LayerTrace]:
         """Runs one inference on the spikes that the host makes of an input.
 
-        masks: [channels, H, W], the first layer's output over all timesteps.
+        masks: [channels, H, W], the first layer's output over all timesteps; where the Packed has a
+            batch [images, channels, H, W].
 
         Raises EvenspikeError for masks that are not of this network, and where the accelerator
         stops at a layer or nothing moves any more.
@@ -161,7 +162,7 @@ class Simulator:
             interrupt=interrupt,
             interrupt_at=cycle,
             layers=len(self.packed.layers),
-            groups=self.packed.groups,
+            maps=self.packed.maps,
             region=self.packed.region,
             logit_count=results.logit_words.size // self.packed.arch.port_lanes,
             trace=str(waves.path).encode() if waves else None,

@@ -1,4 +1,4 @@
-"""Broadcasts: which chunk goes to which tile next, and when the APU may start on it."""
+"""Broadcasts: which image's chunk goes to which tile next, and when the APU may start on it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from evenspike_hw.rtl.tiles import TileCounter
 
 
 class Broadcasts(wiring.Component):
-    """Walks `for pass: for tile: for group: for chunk` of a layer (docs/timing.md, "APU", Start).
+    """Walks `for pass: for tile: for part: for group: for chunk: for image` of a layer
+    (docs/timing.md, "APU", Start).
 
     layer: its descriptor; stable from the cycle of `switched` on, in which the walk begins.
     enable: the layer has begun, its last drain cycle is not over.
     loaded, drained: modulo 4: chunks loaded, rounds drained. ends_round: a drain ends.
-    marker: the APU broadcasts the marker of the chunk before.
+    marker: the APU broadcasts the marker of the broadcast before.
     chunk_read, chunk_address, chunk: as in `Fetch`; a chunk is read as soon as the one before has
-        started.
+        started for its last image.
     fault: pulse, in the cycle after the first in which the chunk could start: it cannot be run,
         and why; else 0.
     start: the APU starts in the next cycle. work: what it broadcasts, from then to the next start.
@@ -61,14 +62,16 @@ class Broadcasts(wiring.Component):
         broadcasting = Signal()
         left = Signal(LAYER["chunks"].width)  # chunks of the list behind the next one
         behind, fetched, arrives = Signal(), Signal(), Signal()
-        last, frees = Signal(), Signal()
+        last_chunk, last, frees = Signal(), Signal(), Signal()
         m.d.comb += [
             tile.layer.eq(layer),
             tile.start.eq(self.switched),
-            tile.advance.eq(self.start & last),
+            tile.advance.eq(self.start),
+            tile.rewind.eq(~last_chunk),
             ahead.eq(rounds - self.drained),
-            last.eq(left == 0),
-            frees.eq((layer.chunks != 1) | tile.last_round),
+            last_chunk.eq(left == 0),
+            last.eq(last_chunk & tile.last_image),
+            frees.eq(((layer.chunks != 1) | tile.last_round) & tile.last_image),
             self.start.eq(
                 self.enable
                 & fetched
@@ -95,11 +98,14 @@ class Broadcasts(wiring.Component):
             m.d.sync += [
                 loads.eq(loads + frees),
                 rounds.eq(rounds + last),
-                left.eq(left - 1),
-                fetched.eq(0),
-                behind.eq(~(last & tile.last)),
-                self.chunk_address.eq(self.chunk_address + CHUNK_WORDS),
             ]
+            with m.If(tile.last_image):
+                m.d.sync += [
+                    left.eq(left - 1),
+                    fetched.eq(0),
+                    behind.eq(~(last_chunk & tile.last)),
+                    self.chunk_address.eq(self.chunk_address + CHUNK_WORDS),
+                ]
             with m.If(last):
                 m.d.sync += [left.eq(layer.chunks - 1), self.chunk_address.eq(layer.chunk_base)]
         with m.If(self.switched):

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from amaranth.hdl import Shape, signed
+from amaranth.hdl import Const, Shape, Value, signed
 from amaranth.lib import data
 
-from evenspike_core.arch import CHUNK_WORDS, DESCRIPTOR_WORDS, TABLE_BITS, Arch
+from evenspike_core.arch import BATCH_MAX, CHUNK_WORDS, DESCRIPTOR_WORDS, TABLE_BITS, Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed
 from evenspike_core.program import KERNELS, Readout
@@ -76,8 +76,12 @@ LAYER = data.StructLayout(
         "block_stride": ENTRY_BITS,
         "tile_stride": ENTRY_BITS,
         "pass_stride": ENTRY_BITS,
+        "log_images": 3,
+        "parts": BATCH_MAX.bit_length(),
+        "image_region": ENTRY_BITS,
     }
 )
+assert 1 << (1 << LAYER["log_images"].width) - 1 >= BATCH_MAX  # noqa: S101  (a format)
 
 CHUNK = data.StructLayout(
     {
@@ -130,6 +134,9 @@ MEANING = {
         "block_stride": "entries of the map behind the pool",
         "tile_stride": "entries of a row of tiles",
         "pass_stride": "entries of the blocks of a pass",
+        "log_images": "log2 of the images that share a round",
+        "parts": "parts of the batch, of so many images each; host: images of the batch",
+        "image_region": "entries of spike memory from an image's maps to those of the next",
     },
     "pass": {
         "words": "of the weight stream; 0 ends the list",
@@ -165,6 +172,12 @@ class Tables:
     layers: int
 
 
+def image_rows(layer: data.View) -> Value:
+    """Returns how many rows of the accumulators an image of a layer has."""
+    one: Value = Const(1, 1) << (layer.log_tile_height + layer.log_tile_width + layer.log_slots)
+    return one
+
+
 def encode(packed: Packed) -> Tables:
     """Returns the tables of a Packed, which `pack` has made sure fit.
 
@@ -174,7 +187,7 @@ def encode(packed: Packed) -> Tables:
     pass_base = LAYER_WORDS * count
     passes = [_bits("input", PASS, {"words": packed.input_words, "repeats": 1})]
     for layer in packed.layers[1:]:
-        repeats = 1 if _resident(layer) else _tiles(layer) * packed.groups
+        repeats = 1 if _resident(layer) else _rounds(packed, layer)
         passes += [
             _bits(layer.name, PASS, {"words": size, "repeats": repeats}) for _, size in layer.passes
         ]
@@ -195,6 +208,11 @@ def _tiles(layer: Descriptor) -> int:
     return -(-layer.size[0] // layer.tile[0]) * -(-layer.size[1] // layer.tile[1])
 
 
+def _rounds(packed: Packed, layer: Descriptor) -> int:
+    """Of a pass."""
+    return _tiles(layer) * packed.groups * (packed.batch // layer.images)
+
+
 def _resident(layer: Descriptor) -> bool:
     return len(layer.chunks) == 1
 
@@ -202,7 +220,7 @@ def _resident(layer: Descriptor) -> bool:
 def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
     count = len(layer.slots_used)
     height, width = (n // layer.pool for n in layer.size)
-    loads = count if _resident(layer) else count * _tiles(layer) * packed.groups
+    loads = count if _resident(layer) else count * _rounds(packed, layer)
     return {
         "host": layer.host,
         "last": layer.last,
@@ -211,7 +229,7 @@ def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
         "kernels": sum({1 << source.kernel // 2 for source in layer.segments}),
         "groups": packed.groups,
         "timesteps": packed.last_timesteps,
-        "region": packed.region if packed.groups > 1 else 0,
+        "region": packed.region if packed.maps > 1 else 0,
         "passes": count,
         "height": layer.size[0],
         "width": layer.size[1],
@@ -230,6 +248,9 @@ def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
         "block_stride": height * width,
         "tile_stride": layer.tile[0] // layer.pool * width,
         "pass_stride": layer.slots * height * width,
+        "log_images": 0 if layer.host else _log(layer.images),
+        "parts": packed.batch if layer.host else packed.batch // layer.images,
+        "image_region": packed.groups * packed.region if packed.batch > 1 else 0,
     }
 
 

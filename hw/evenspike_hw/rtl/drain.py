@@ -35,9 +35,9 @@ class Drain(wiring.Component):
     carry: the row that gets in this cycle, `Arch.carry_latency` after it was read, what its neurons
         leave to the next group.
 
-    One position a cycle; 2 cycles more for each slot (its bias); in the last layer `logit_words`
-    cycles a position, and those without room. A round that carries has `Arch.carry_latency` more
-    behind its last position.
+    The images of a round are drained one after the other. One position a cycle; 2 cycles more for
+    each slot (its bias); in the last layer `logit_words` cycles a position, and those without room.
+    A round that carries has `Arch.carry_latency` more behind its last position.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -72,17 +72,18 @@ class Drain(wiring.Component):
         m = Module()
         layer = self.layer
         m.submodules.tile = tile = TileCounter(self.arch)
+        ends_image = Signal()
         m.d.comb += [
             tile.layer.eq(layer),
             tile.start.eq(self.start),
-            tile.advance.eq(self.ends_round),
+            tile.advance.eq(ends_image),
             self.ends_pass.eq(self.ends_round & tile.last_round),
             self.ends_layer.eq(self.ends_round & tile.last),
         ]
         active = Signal()
         phase = Signal(2)  # 0 and 1: the bias is read; 2: positions; 3: until the last is carried
         behind = Signal(range(self.arch.carry_latency))  # cycles of the last phase so far
-        carries = Signal()
+        carries, waits_behind = Signal(), Signal()
         beat = Signal(range(max(2, self.arch.logit_words)))
         slot = Signal(SLOT_BITS)
         # A window of the pool, or a single position, and the position in it.
@@ -110,14 +111,16 @@ class Drain(wiring.Component):
             last_slot.eq(slot == tile.last_slot),
             last_position.eq(step & closes & last_column & last_row & last_slot),
             carries.eq(~tile.last_group & (layer.readout != READOUTS.index(Readout.PSUM))),
+            waits_behind.eq(carries & tile.last_image),
             self.drains.eq(active),
-            self.ends_round.eq(
+            ends_image.eq(
                 Mux(
-                    carries,
+                    waits_behind,
                     active & (phase == 3) & (behind == self.arch.carry_latency - 1),
                     last_position,
                 )
             ),
+            self.ends_round.eq(ends_image & tile.last_image),
         ]
         with m.If(active & ~phase[1]):
             m.d.sync += phase.eq(phase + 1)
@@ -145,7 +148,7 @@ class Drain(wiring.Component):
                     ]
         with m.If(last_position):
             m.d.sync += [slot.eq(0), slot_offset.eq(0), row_offset.eq(0), behind.eq(0)]
-            with m.If(carries):
+            with m.If(waits_behind):
                 m.d.sync += phase.eq(3)
         with m.If(self.ends_round):
             m.d.sync += [active.eq(0), phase.eq(0)]
@@ -162,7 +165,10 @@ class Drain(wiring.Component):
             self.read.read.eq(item),
             self.read.keep.eq(carries),
             row.eq(
-                (slot << log_tile) | ((top + inner[1]) << layer.log_tile_width) | (left + inner[0])
+                tile.first_row
+                | (slot << log_tile)
+                | ((top + inner[1]) << layer.log_tile_width)
+                | (left + inner[0])
             ),
             self.read.row.eq(Mux(self.read.read, row, 0)),
         ]

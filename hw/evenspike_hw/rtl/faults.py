@@ -55,11 +55,11 @@ MEANING = {
     Fault.GROUPS: "no group, or more than 32",
     Fault.LEAK: "the leak is more than 4096",
     Fault.THRESHOLD: "the threshold is 0",
-    Fault.NEURONS: "a tile has more neurons in all its slots than a PE has accumulators",
+    Fault.NEURONS: "a tile has more neurons in all its slots and images than a PE has accumulators",
     Fault.TILE: "a side of the tile is more than 256",
     Fault.SLOTS: "more slots than a PE has, none in the last pass, or a chunk with others than its "
     "layer",
-    Fault.EMPTY: "a map without rows or columns, or no pass",
+    Fault.EMPTY: "a map without rows or columns, or no pass or image",
     Fault.POOL: "a pool on an odd map, or on a tile of one row or column",
     Fault.LOADS: "no load",
     Fault.CHUNKS: "no chunk, or a list that goes on behind the last word that was filled",

@@ -14,7 +14,7 @@ from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS, Layouts
 class InputWriter(wiring.Component):
     """`input_words` words of the port make the masks of a position, lane 0 in the low bits.
 
-    Counts `for group: for block: for row: for column` of a map (docs/timing.md, "Input").
+    Counts `for image: for group: for block: for row: for column` (docs/timing.md, "Input").
 
     layer: the descriptor; stable from the cycle of `start` on.
     start: the first word of the next cycles is the first of the map.
@@ -58,15 +58,19 @@ class InputWriter(wiring.Component):
 
         column, row = Signal(MAP_BITS), Signal(MAP_BITS)
         block, group = Signal(LAYER["passes"].width), Signal(LAYER["groups"].width)
+        image = Signal(LAYER["parts"].width)
         # Rows of a map follow each other in the spike memory, those of its blocks included.
         map_entry, row_entry = Signal(ENTRY_BITS), Signal(ENTRY_BITS)
-        last_column, last_row, last_block, last_group = (Signal() for _ in range(4))
+        last_column, last_row, last_block, last_group, last_image = (Signal() for _ in range(5))
         m.d.comb += [
             last_column.eq(column == layer.width - 1),
             last_row.eq(row == layer.height - 1),
             last_block.eq(block == layer.passes - 1),
             last_group.eq(group == layer.groups - 1),
-            self.ends_layer.eq(self.drains & last_column & last_row & last_block & last_group),
+            last_image.eq(image == layer.parts - 1),
+            self.ends_layer.eq(
+                self.drains & last_column & last_row & last_block & last_group & last_image
+            ),
             self.place.valid.eq(self.drains),
             self.place.opens.eq(1),
             self.place.closes.eq(1),
@@ -93,12 +97,15 @@ class InputWriter(wiring.Component):
                     map_entry.eq(map_entry + layer.region),
                     row_entry.eq(map_entry + layer.region),
                 ]
+                with m.If(last_group):
+                    m.d.sync += [group.eq(0), image.eq(image + 1)]
         with m.If(self.start):
             m.d.sync += [
                 column.eq(0),
                 row.eq(0),
                 block.eq(0),
                 group.eq(0),
+                image.eq(0),
                 map_entry.eq(layer.spike_base),
                 row_entry.eq(layer.spike_base),
             ]

@@ -233,8 +233,9 @@ class Layouts:
     def activation(self) -> data.StructLayout:
         """What the APU broadcasts and the FIFOs hold.
 
-        marker: the chunk's end; of the fields that follow, only the next two count.
-        ends_round, frees: the marker ends its round; gives up its half of the scratchpad.
+        marker: the broadcast's end; of the fields that follow, only the next two count.
+        ends_round, frees: the marker ends its round; gives up its half of the scratchpad. With
+            neither another image of the round follows.
         half: of the scratchpad. kernel, log_stride: of the segment; code 0 to 3 for the sides
             1, 3, 5, 7, and log2.
         line: of the channel table. mask: bit t = timestep t of the group.
@@ -266,7 +267,7 @@ class Layouts:
         segment: the layer's input that it belongs to. kernel, half, ends_round, frees: as in
             `activation`.
         blocks: that the chunk touches. entry: where row 0 of the first of them starts, in the map
-            of the round's group.
+            of the image and the round's group.
         top, left, height, width: the tile, clipped to the map.
         """
         return data.StructLayout(

@@ -21,7 +21,7 @@ SETUP = 5
 
 
 class Sequencer(wiring.Component):
-    """Layers in order, and in each `for pass: for tile: for group: for chunk` (docs/timing.md).
+    """Layers in order, and in each the walk of `Broadcasts` (docs/timing.md).
 
     prepare: read the first two descriptors; `prepared` rises when `go` may come.
     go: cycle 0 of an inference. running: from cycle 1 to the last layer's last write.
@@ -178,14 +178,20 @@ class Sequencer(wiring.Component):
                 Fault.THRESHOLD: ~layer.host
                 & (layer.readout != READOUTS.index(Readout.PSUM))
                 & (layer.threshold == 0),
-                Fault.NEURONS: layer.log_tile_height + layer.log_tile_width + layer.log_slots
+                Fault.NEURONS: layer.log_tile_height
+                + layer.log_tile_width
+                + layer.log_slots
+                + layer.log_images
                 > exact_log2(arch.accumulators),
                 Fault.TILE: (layer.log_tile_height >= MAP_BITS)
                 | (layer.log_tile_width >= MAP_BITS),
                 Fault.SLOTS: (layer.log_slots > exact_log2(arch.slots))
                 | (layer.slots_last == 0)
                 | (layer.slots_last > (1 << layer.log_slots)),
-                Fault.EMPTY: (layer.height == 0) | (layer.width == 0) | (layer.passes == 0),
+                Fault.EMPTY: (layer.height == 0)
+                | (layer.width == 0)
+                | (layer.passes == 0)
+                | (layer.parts == 0),
                 Fault.POOL: layer.pool
                 & (
                     layer.height[0]

@@ -184,7 +184,8 @@ class Apu:
 class SpikeMemory:
     """CSR spikes of all layers: entries {column, masks}, and a count for each row.
 
-    A row is addressed by its first entry; each group of timesteps has a region of its own.
+    A row is addressed by its first entry; each group of timesteps of each image has a region of its
+    own.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -192,10 +193,14 @@ class SpikeMemory:
         silent: tuple[int, tuple[int, ...]] = (0, (0,) * arch.pes)
         self.entries = Ram(clock, arch.spike_entries, silent)
         self.counts = Ram(clock, arch.spike_entries, 0)
-        self.region = machine.packed.region
+        self.region, self.groups = machine.packed.region, machine.packed.groups
+
+    def map(self, image: int, group: int) -> int:
+        """Entries from the maps of the first image's group 0 to those of another."""
+        return (image * self.groups + group) * self.region
 
     def row(self, work: Work, block: int, row: int) -> int:
-        """Where a row of the source begins, of the spikes of the work's group."""
+        """Where a row of the source begins, of the spikes of the work's image and group."""
         segment = work.segment
-        first = segment.spike_base + work.group * self.region
+        first = segment.spike_base + self.map(work.image, work.group)
         return first + (block * segment.height + row) * segment.width

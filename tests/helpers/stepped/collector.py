@@ -37,7 +37,7 @@ class Collector:
     def _write(self, place: Place, masks: tuple[int, ...]) -> None:
         memory, layer = self.machine.memory, self.machine.packed.layers[place.layer]
         height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
-        first = layer.spike_base + place.group * self.machine.packed.region
+        first = layer.spike_base + memory.map(place.image, place.group)
         row = first + (place.block * height + place.row) * width
         # The count of the row is a register: the row's other tiles left theirs in the memory, which
         # is read in the cycle before.

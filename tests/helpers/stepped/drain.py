@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Position:
     """Registers of the drain: phases 0 and 1 read the bias, 2 positions, 3 waits for the carries.
 
+    slot: counts on over the images of the round, each of which has all that the pass uses.
     beat: counts the writes of logits, and the cycles of phase 3.
     """
 
@@ -45,11 +46,8 @@ class Drain:
         self.biases: Reg[tuple[int, ...]] = Reg(clock, (0,) * arch.pes)
         self.out = 2 * arch.timesteps
         self.pipe: Reg[tuple[Neurons | None, ...]] = Reg(clock, (None,) * (self.out + 3))
-        self.logits: dict[tuple[int, int], int] = {}
-        self.spots = [
-            places(machine.packed.layers[r.layer], r.layer, r.number, r.group, r.tile)
-            for r in machine.plan.rounds
-        ]
+        self.logits: dict[tuple[int, int, int], int] = {}
+        self.spots = [places(machine.packed.layers[one.layer], one) for one in machine.plan.rounds]
 
         self.room = True  # for results; the contract's memory takes each at once
 
@@ -126,7 +124,7 @@ class Drain:
         if at.phase < 2:
             for pe in self.machine.pes:
                 base = pe.unpacker.bias_base[one.half].q
-                pe.banks.read_bias(one.half, base + 2 * at.slot + at.phase)
+                pe.banks.read_bias(one.half, base + 2 * (at.slot % one.slots) + at.phase)
             return None
         if at.phase == 3 or at.beat or self.waits():
             return None
@@ -203,4 +201,4 @@ class Drain:
                 value = neurons.masks[lane].bit_count()
             else:
                 value = neurons.membranes[lane]
-            self.logits[place.group, number] = value
+            self.logits[place.image, place.group, number] = value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,23 +21,31 @@ def input_places(packed: Packed) -> Iterator[Place]:
     """The positions of the input in the order of the stream."""
     layer = packed.layers[0]
     height, width = layer.size
-    for group in range(packed.groups):
-        for block in range(len(layer.blocks)):
-            for row in range(height):
-                for column in range(width):
-                    yield Place(0, group, block, 0, 0, row, column, True, True, column == 0)
+    for image, group, block, row, column in product(
+        range(packed.batch),
+        range(packed.groups),
+        range(len(layer.blocks)),
+        range(height),
+        range(width),
+    ):
+        yield Place(0, group, block, 0, 0, row, column, True, True, column == 0, image)
 
 
 def input_words(
     packed: Packed, spikes: npt.NDArray[np.unsignedinteger[Any]], order: Sequence[Place]
 ) -> Iterator[int]:
-    """The input's part of the stream: the masks of `pes` lanes a position, low lane first."""
+    """The input's part of the stream: the masks of `pes` lanes a position, low lane first.
+
+    spikes: [channels, H, W], of a batch [images, channels, H, W].
+    """
+    images = spikes.reshape(packed.batch, *spikes.shape[-3:])
     steps, width = packed.arch.timesteps, packed.arch.port_bits
     for place in order:
         word = 0
         for lane, number in enumerate(packed.layers[0].blocks[place.block].tolist()):
             if number >= 0:
-                mask = int(spikes[number, place.row, place.column]) >> place.group * steps
+                mask = int(images[place.image, number, place.row, place.column])
+                mask >>= place.group * steps
                 word |= (mask & (1 << steps) - 1) << steps * lane
         for _ in range(packed.arch.input_words):
             yield word & (1 << width) - 1

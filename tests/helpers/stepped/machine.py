@@ -43,7 +43,8 @@ class LayerTrace:
 class Machine:
     """The accelerator, with a network in its memory and the spikes of an input at the head of it.
 
-    spikes: masks [channels, height, width] of the first layer, of all timesteps.
+    spikes: masks [channels, height, width] of the first layer, of all timesteps; of a batch of
+    images with an axis of them in front.
 
     shuffle: a seed; the blocks then step in another order in every cycle, which must not matter.
     """
@@ -134,24 +135,32 @@ class Machine:
     def logits(self, layer: Descriptor) -> npt.NDArray[np.int64]:
         """What the last layer's groups give together."""
         values = []
-        for number in range(layer.filters):
-            groups = [self.drain.logits[group, number] for group in range(self.packed.groups)]
+        for image, number in product(range(self.packed.batch), range(layer.filters)):
+            groups = [self.drain.logits[image, n, number] for n in range(self.packed.groups)]
             values.append(groups[-1] if layer.readout == "membrane" else sum(groups))
-        return np.array(values, dtype=np.int64)
+        found = np.array(values, dtype=np.int64).reshape(self.packed.batch, -1)
+        return found if len(found) > 1 else found[0]
 
     def masks(self, layer: Descriptor) -> npt.NDArray[np.unsignedinteger[Any]]:
-        """The layer's spikes out of the spike memory, [filters, H, W]; zeros for the last layer."""
+        """The layer's spikes out of the spike memory, [filters, H, W], of a batch with an axis of
+        images in front; zeros for the last layer.
+        """
+        images = [self._image(layer, image) for image in range(self.packed.batch)]
+        return np.stack(images) if len(images) > 1 else images[0]
+
+    def _image(self, layer: Descriptor, image: int) -> npt.NDArray[np.unsignedinteger[Any]]:
         height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
         kind = mask_type(self.packed.timesteps)
         dense = np.zeros((layer.filters, height, width), dtype=kind)
         if layer.last:
             return dense
-        steps, region = self.arch.timesteps, self.packed.region
+        steps = self.arch.timesteps
         for group, (block, lanes) in product(
             range(self.packed.groups), list(enumerate(layer.blocks.tolist()))
         ):
             for y in range(height):
-                row = layer.spike_base + group * region + (block * height + y) * width
+                first = layer.spike_base + self.memory.map(image, group)
+                row = first + (block * height + y) * width
                 entries = self.memory.entries.cells[row : row + self.memory.counts.cells[row]]
                 assert all(a[0] < b[0] for a, b in pairwise(entries)), "columns do not ascend"
                 for column, masks in entries:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from evenspike_core.pack import Descriptor, Packed, SegmentDescriptor
 
@@ -28,7 +29,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Round:
-    """A tile and group of a pass: broadcasts up to a barrier, then a drain.
+    """A tile, part of the batch and group of a pass: broadcasts up to a barrier, then a drain.
 
     half: has its biases. timesteps: of the group. carries: its neurons go on in the next round.
     """
@@ -42,11 +43,17 @@ class Round:
     tile: tuple[int, int, int, int]
     half: int
     ends_layer: bool
+    images: range
 
 
 @dataclass(frozen=True)
 class Work:
-    """The broadcast of one chunk to one tile; whether it ends its round, and gives up its half."""
+    """The broadcast of one chunk of an image to one tile; whether it ends its round, and gives up
+    its half.
+
+    image: of the batch. row: of the accumulators, where the image's are. ends_chunk: no image of
+    the round follows.
+    """
 
     layer: int
     group: int
@@ -59,6 +66,9 @@ class Work:
     half: int
     ends_round: bool
     frees: bool
+    image: int = 0
+    row: int = 0
+    ends_chunk: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,7 @@ class Place:
     opens: bool  # first position of its pooling window
     closes: bool  # last one
     restarts: bool  # its row of the spike memory begins
+    image: int = 0
 
 
 @dataclass
@@ -108,8 +119,13 @@ def schedule(packed: Packed) -> Schedule:
         areas = list(tiles(layer))
         resident = len(layer.chunks) == 1
         for number, (address, size) in enumerate(layer.passes):
-            turns = [(tile, group) for tile in areas for group in range(packed.groups)]
-            for turn, (tile, group) in enumerate(turns):
+            turns = [
+                (tile, range(first, first + layer.images), group)
+                for tile in areas
+                for first in range(0, packed.batch, layer.images)
+                for group in range(packed.groups)
+            ]
+            for turn, (tile, images, group) in enumerate(turns):
                 ends_pass = turn == len(turns) - 1
                 if turn == 0 or not resident:
                     plan.words += joined(packed, address, size)
@@ -117,21 +133,26 @@ def schedule(packed: Packed) -> Schedule:
                     last = position == len(layer.chunks) - 1
                     if turn == 0 or not resident:
                         plan.loads.append(Load(layer, segment, len(plan.loads) % 2, last))
-                    plan.works.append(
-                        Work(
-                            index,
-                            group,
-                            layer.segments[segment],
-                            start,
-                            end,
-                            tile,
-                            len(plan.rounds),
-                            len(plan.loads) - 1,
-                            plan.loads[-1].half,
-                            last,
-                            not resident or ends_pass,
+                    for image in images:
+                        ends_chunk = image == images[-1]
+                        plan.works.append(
+                            Work(
+                                index,
+                                group,
+                                layer.segments[segment],
+                                start,
+                                end,
+                                tile,
+                                len(plan.rounds),
+                                len(plan.loads) - 1,
+                                plan.loads[-1].half,
+                                last and ends_chunk,
+                                ends_chunk and (not resident or ends_pass),
+                                image,
+                                rows(layer) * (image - images[0]),
+                                ends_chunk,
+                            )
                         )
-                    )
                 ends = ends_pass and number == len(layer.passes) - 1
                 last_group = group == packed.groups - 1
                 plan.rounds.append(
@@ -145,36 +166,44 @@ def schedule(packed: Packed) -> Schedule:
                         tile,
                         plan.loads[-1].half,
                         ends,
+                        images,
                     )
                 )
     return plan
 
 
-def places(
-    layer: Descriptor, index: int, number: int, group: int, tile: tuple[int, int, int, int]
-) -> list[list[Place]]:
-    """For each slot that the pass uses, the positions of the tile in drain order."""
-    top, left, height, width = tile
+def rows(layer: Descriptor) -> int:
+    """Of the accumulators, for one image."""
+    return layer.slots * layer.tile[0] * layer.tile[1]
+
+
+def places(layer: Descriptor, one: Round) -> list[list[Place]]:
+    """For each image of the round and each slot that the pass uses, the positions of the tile in
+    drain order.
+    """
+    top, left, height, width = one.tile
     side = layer.pool
     found = []
-    for slot in range(layer.slots_used[number]):
+    for image, slot in product(one.images, range(one.slots)):
         column = []
+        first = rows(layer) * (image - one.images[0])
         for wy in range(0, height, side):
             for wx in range(0, width, side):
                 for n in range(side * side):
                     y, x = wy + n // side, wx + n % side
                     column.append(
                         Place(
-                            index,
-                            group,
-                            number * layer.slots + slot,
+                            one.layer,
+                            one.group,
+                            one.number * layer.slots + slot,
                             slot,
-                            (slot * layer.tile[0] + y) * layer.tile[1] + x,
+                            first + (slot * layer.tile[0] + y) * layer.tile[1] + x,
                             (top + wy) // side,
                             (left + wx) // side,
                             n == 0,
                             n == side * side - 1,
                             left + wx == 0,
+                            image,
                         )
                     )
         found.append(column)

@@ -43,9 +43,15 @@ class Selector:
     # Wires.
 
     def marker(self) -> Activation | None:
-        """The marker that issues: S1 gives it up, since nothing is left in front of it."""
+        """The marker that issues: S1 gives it up, at the end of a chunk since nothing is left in
+        front of it.
+        """
         held = self.s1.q
-        if held is None or not held.item.marker or self.s2.q is not None or self.s3.q is not None:
+        if held is None or not held.item.marker:
+            return None
+        if not held.item.work.ends_chunk:
+            return held.item
+        if self.s2.q is not None or self.s3.q is not None:
             return None
         return held.item if self.pe.gates.empty() else None
 
@@ -99,6 +105,6 @@ class Selector:
                 at = output(item, pid)
                 assert at is not None
                 before = (kernel.wsp & ((1 << pid) - 1)).bit_count()
-                row = (kernel.slot * height + at[0]) * width + at[1]
+                row = item.work.row + (kernel.slot * height + at[0]) * width + at[1]
                 found.append(Weight(kernel.base + before, row))
         return Selection(item, tuple(found))

@@ -10,7 +10,7 @@ from evenspike_hw.rtl.broadcasts import Broadcasts
 from evenspike_hw.rtl.descriptor import CHUNK, LAYER
 from evenspike_hw.rtl.faults import Fault
 from tests.helpers.driver import Bench, pack, test
-from tests.helpers.layers import ENTRIES, Layer, good_chunk, layer
+from tests.helpers.layers import ENTRIES, Layer, batch, good_chunk, layer
 from tests.helpers.sequencing import ADDRESSES, BroadcastModel
 
 component = Broadcasts
@@ -119,12 +119,14 @@ class Rig:
             cover("starts in the cycle of the marker", marker)
             cover("starts in the cycle in which a round ends", ends and ahead == 2)
             cover("starts four cycles after a start", self.before == model.now - 4)
+            cover("another image starts a cycle after", self.before == model.now - 1)
             cover("two rounds ahead", ahead == 1 and work.ends_round)
             cover("single chunk stays for a round", not several and not work.frees)
             cover("single chunk is given up", not several and work.frees)
             cover("several chunks, several tiles", several and not work.turn.first_tile)
             cover("several chunks, several groups", several and work.turn.offset)
             cover("entry wraps", model.chunks[work.chunk]["entry"] + work.turn.offset > ENTRIES)
+            cover("another image of the chunk", work.turn.first_row)
             cover("half 1", (model.layer_loads + work.load) % 2)
             cover("more than 2048 chunks", work.chunk > 2048)
             cover("chunk addresses wrap", model.layer["chunk_base"] + 2 * work.chunk > ADDRESSES)
@@ -150,7 +152,7 @@ class Rig:
         bench = self.bench
         chunks = bench.random.choice((1, 1, 2, 3, 7))
         base = bench.random.choice((ADDRESSES - 1, bench.bits(16)))
-        given = {"chunks": chunks, "chunk_base": base} | given
+        given = {"chunks": chunks, "chunk_base": base, **batch(bench)} | given
         fields = layer(bench, 6, bench.random.choice((1, 6, 14)), **given)
         fields["log_tile_height"] += 1  # fewer tiles; the number of neurons does not count here
         return fields

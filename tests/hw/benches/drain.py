@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from evenspike_core.arch import Arch
 from evenspike_hw.rtl.descriptor import LAYER
 from evenspike_hw.rtl.drain import Drain
 from tests.helpers.driver import Bench, pack, test
-from tests.helpers.layers import ENTRIES, Layer, Round, layer, rounds
+from tests.helpers.layers import ENTRIES, Layer, Round, batch, layer, rounds
 
 component = Drain
 ARCH = Arch(pes=4, timesteps=4, accumulators=1024)
@@ -41,7 +42,7 @@ class Step:
 
 
 def steps(arch: Arch, layer: Layer, turn: Round) -> Iterator[Step]:
-    """The drain cycles of a round."""
+    """The drain cycles of an image of a round."""
     side = 2 if layer["pool"] else 1
     area = 1 << layer["log_tile_height"] + layer["log_tile_width"]
     beats = arch.logit_words if layer["last"] else 1
@@ -66,10 +67,11 @@ def steps(arch: Arch, layer: Layer, turn: Round) -> Iterator[Step]:
                     "column": x + turn.left // side,
                 }
                 row += inner % side
-                yield Step(slot, None, slot * area + row, place, carries, timesteps)
+                row += turn.first_row + slot * area
+                yield Step(slot, None, row, place, carries, timesteps)
                 for _ in range(beats - 1):
                     yield Step(slot)
-    if carries:
+    if carries and turn.last_image:
         for _ in range(2 * arch.timesteps + 3):
             yield Step(turn.slots)
 
@@ -85,7 +87,7 @@ class Rig:
     def reset(self) -> None:
         self.layer: Layer = {}
         self.full = 0.0  # share of the cycles without room
-        self.turns: deque[Round] = deque()
+        self.turns: deque[list[Round]] = deque()
         self.left: deque[Step] = deque()  # of the round that is drained
         self.active = False
         self.before: Step | None = None
@@ -112,7 +114,7 @@ class Rig:
         ends = drains and not self.left
         bench.cover("a position waits for room", waits)
         bench.cover("the last position waits for room", waits and len(self.left) < 9)
-        turn = self.turns[0] if drains else None
+        turn = self.turns[0][-1] if drains else None
         before, carried = self.before, self.rows[0]
         enters = before is not None and before.place is not None
         if before is not None and enters:
@@ -159,8 +161,12 @@ class Rig:
 
     def open(self) -> None:
         """The round that is drained next."""
-        self.left = deque(steps(self.arch, self.layer, self.turns[0]))
-        self._corners(self.turns[0])
+        images = self.turns[0]
+        each = [steps(self.arch, self.layer, turn) for turn in images]
+        self.left = deque(itertools.chain.from_iterable(each))
+        self._corners(images[-1])
+        self.bench.cover("images of a round that carries", not images[-1].last_group and images[1:])
+        self.bench.cover("images of a last layer", self.layer["last"] and images[1:])
 
     def _check_read(self, read: dict[str, int], step: Step | None, half: int) -> None:
         found = f"cycle {self.bench.now - 1}: read is {read}, expected {step}"
@@ -265,7 +271,7 @@ async def latency_and_throughput(bench: Bench) -> None:
     behind = rounds_ * (2 * arch.timesteps + 3)  # of a group that carries
     for pool in (0, 1):
         for groups in (1, 3):
-            shape |= {"pool": pool, "groups": groups}
+            shape |= {"pool": pool, "groups": groups, "log_images": 0}
             carried = behind * (groups - 1)
             plain = layer(bench, 8, 1, **shape)
             assert await made.run(plain) == (positions + 2 * slots) * groups + carried
@@ -273,6 +279,8 @@ async def latency_and_throughput(bench: Bench) -> None:
                 last = layer(bench, 8, 1, **shape, last=1, readout=readout)
                 cycles = (positions * arch.logit_words + 2 * slots) * groups
                 assert await made.run(last) == cycles + (readout != PSUM) * carried
+            shared = layer(bench, 8, 1, **shape | {"log_images": 1})
+            assert await made.run(shared) == 2 * (positions + 2 * slots) * groups + carried
     # From the first row that is read, in cycle 3: the bias is read in cycles 1 and 2.
     fields = layer(bench, 8, 1, **shape, last=0, readout=0)
     await bench.reset()
@@ -320,7 +328,7 @@ async def random_layers(bench: Bench) -> None:
         given = {"last": int(bench.chance(0.25))}
         given["timesteps"] = bench.random.randrange(1, made.arch.timesteps + 1)
         log = bench.random.randrange(2, 7)
-        fields = layer(bench, log, bench.random.choice((2, 9, 17)), **given)
+        fields = layer(bench, log, bench.random.choice((2, 9, 17)), **given, **batch(bench))
         made.full = bench.random.choice((0.0, 0.0, 0.5, 0.9))
         await made.run(fields, bench.random.choice((0.0, 0.1, 0.6)), bench.chance(0.5))
 

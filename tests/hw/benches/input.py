@@ -23,15 +23,16 @@ VARIANTS = {
 def places(layer: Layer) -> Iterator[tuple[dict[str, int], bool]]:
     """For each position of a map in order its place, and whether it is the last."""
     height, width = layer["height"], layer["width"]
-    for group in range(layer["groups"]):
+    groups = layer["groups"]
+    for number in range(layer["parts"] * groups):
         for block in range(layer["passes"]):
             for row in range(height):
                 for column in range(width):
-                    entry = layer["spike_base"] + group * layer["region"]
+                    entry = layer["spike_base"] + number * layer["region"]
                     entry += (block * height + row) * width
                     first = int(column == 0)
-                    ends = (group, block, row, column) == (
-                        layer["groups"] - 1,
+                    ends = (number, block, row, column) == (
+                        layer["parts"] * groups - 1,
                         layer["passes"] - 1,
                         height - 1,
                         width - 1,
@@ -54,7 +55,7 @@ def input_layer(bench: Bench, **given: Any) -> Layer:
     """A layer whose map is written as the input is; what has no part in that is random."""
     pick = bench.random.randrange
     fields = {"height": pick(1, 5), "width": pick(1, 5), "passes": pick(1, 4)}
-    fields |= {"groups": pick(1, 5)} | given
+    fields |= {"groups": pick(1, 5), "parts": bench.random.choice((1, 1, 2, 4))} | given
     return noise(bench, **fields, row_stride=fields["width"])
 
 
@@ -114,12 +115,13 @@ class Rig:
         cover("map of 256 columns", place["column"] == 255)
         cover("entry wraps", place["entry"] < layer["spike_base"])
         cover("32 groups", layer["groups"] == 32)
+        cover("several groups of several images", layer["groups"] > 1 and layer["parts"] > 1)
         self.since = 0
 
     async def run(self, layer: Layer, busy: float = 1.0) -> None:
         """A whole map, and some cycles behind it."""
         await self.begin(layer)
-        total = layer["groups"] * layer["passes"] * layer["height"] * layer["width"] * self.count
+        total = layer["parts"] * layer["groups"] * layer["passes"] * layer["height"] * layer["width"] * self.count
         while total:
             sends = self.bench.chance(busy)
             total -= sends
@@ -135,7 +137,7 @@ class Rig:
 async def latency(bench: Bench) -> None:
     """The place in the cycle after its last word; a word in each cycle."""
     count = bench.arch.input_words
-    fields = input_layer(bench, height=2, width=3, passes=1, groups=1, spike_base=7)
+    fields = input_layer(bench, height=2, width=3, passes=1, groups=1, parts=1, spike_base=7)
     await bench.cycle(layer=pack(LAYER, fields), start=1, word={"valid": 0})
     drains, entries, ends = [], [], []
     for now in range(7 * count + 1):
@@ -168,9 +170,9 @@ async def single_bits(bench: Bench) -> None:
 
 @test
 async def long_counts(bench: Bench) -> None:
-    """Every bit of the counters: the sides of a map, blocks, groups."""
+    """Every bit of the counters: the sides of a map, blocks, groups, images."""
     made = Rig(bench)
-    one = {"height": 1, "width": 1, "passes": 1, "groups": 1}
+    one = {"height": 1, "width": 1, "passes": 1, "groups": 1, "parts": 1}
     longest = 0xFFF if bench.transactions > 1000 else 0x801
     for given in (
         {"height": 256},
@@ -179,6 +181,9 @@ async def long_counts(bench: Bench) -> None:
         {"passes": 0x555},
         {"groups": 32},
         {"groups": 21, "passes": 2},
+        {"parts": 64, "groups": 2},
+        {"parts": 127},
+        {"parts": 42},
         {"height": 85, "width": 2},
         {"width": 170, "height": 2},
     ):

@@ -15,7 +15,7 @@ from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.layouts import WORD_BITS
 from evenspike_hw.rtl.sequencer import Sequencer
 from tests.helpers.driver import Bench, pack, test, unpack
-from tests.helpers.layers import Layer, Work, good_chunk, layer, noise, works
+from tests.helpers.layers import Layer, Work, batch, good_chunk, layer, noise, works
 from tests.helpers.sequencing import CHUNK_MASK, WORDS, BroadcastModel, FetchModel
 
 WORD = (1 << WORD_BITS) - 1
@@ -48,10 +48,10 @@ def faults(arch: Arch, layer: Layer, number: int, filled: int) -> set[Fault]:
         Fault.GROUPS: not 1 <= layer["groups"] <= 32,
         Fault.LEAK: layer["leak"] > 4096,
         Fault.THRESHOLD: not layer["host"] and layer["readout"] != 1 and not layer["threshold"],
-        Fault.NEURONS: sides[0] * sides[1] * slots > arch.accumulators,
+        Fault.NEURONS: sides[0] * sides[1] * slots << layer["log_images"] > arch.accumulators,
         Fault.TILE: max(sides) > 256,
         Fault.SLOTS: slots > arch.slots or not 1 <= layer["slots_last"] <= slots,
-        Fault.EMPTY: 0 in (*size, layer["passes"]),
+        Fault.EMPTY: 0 in (*size, layer["passes"], layer["parts"]),
         Fault.POOL: odd,
         Fault.LOADS: layer["loads"] == 0,
         Fault.CHUNKS: not layer["host"] and (layer["chunks"] == 0 or list_end > filled),
@@ -285,7 +285,7 @@ class Rig:
             if work.ends_round:
                 self.rounds += 1
                 self.ended = work
-            else:
+            elif work.frees:
                 self.worked += 1
 
     def _corners(self, drive: dict[str, int]) -> None:
@@ -325,7 +325,7 @@ class Rig:
         bench = self.bench
         pick = bench.random.randrange
         given = {"timesteps": pick(1, bench.arch.timesteps + 1), "chunks": pick(1, 5)} | given
-        given |= {"host": int(number == 0)}
+        given = batch(bench) | given | {"host": int(number == 0)}
         if given["chunks"] > 1 and bench.chance(0.3):
             given["chunks"] = 1
         while True:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import ACCUMULATORS_MAX, Arch
+from evenspike_hw.rtl.descriptor import image_rows
 from evenspike_hw.rtl.fifo import Fifo
 from evenspike_hw.rtl.layouts import LEAK_BITS, LOGIT_BITS, PSUM_BITS, TIMESTEP_BITS, Layouts
 from evenspike_hw.rtl.pe.accumulators import Accumulators
@@ -25,6 +27,7 @@ PE_LAYER = data.StructLayout(
     {
         "log_tile_width": 4,
         "log_tile": 4,
+        "image_rows": exact_log2(ACCUMULATORS_MAX),
         "threshold": PSUM_BITS,
         "leak": LEAK_BITS,
         "hard": 1,
@@ -40,6 +43,7 @@ def pe_layer(layer: data.View) -> dict[str, Value]:
     return {
         "log_tile_width": layer.log_tile_width,
         "log_tile": layer.log_tile_height + layer.log_tile_width,
+        "image_rows": image_rows(layer),
         "threshold": layer.threshold,
         "leak": layer.leak,
         "hard": layer.hard,
@@ -142,6 +146,7 @@ class Pe(wiring.Component):
             markers.marker.eq(selector.marker),
             selector.log_tile_width.eq(layer.log_tile_width),
             selector.log_tile.eq(layer.log_tile),
+            selector.image_rows.eq(layer.image_rows),
             self.rounds.eq(markers.rounds),
             self.worked.eq(markers.worked),
             self.finished.eq(markers.finished),

@@ -19,6 +19,7 @@ class Selector(wiring.Component):
 
     matched: the head of the match queue. taken: it leaves the queue in this cycle.
     log_tile_width, log_tile: log2 of the width of a tile, and of its neurons.
+    image_rows: rows of an image; the next image of the round has those behind them.
     room: a selection may be made, where there are two ways. idle: nothing is behind S3.
     valid, selected: a selection in S3, a weight for each way that has one. Where there are two, the
         first has the next match with an even address in the weight bank, the second the next with
@@ -28,7 +29,8 @@ class Selector(wiring.Component):
     S1 takes an entry and makes a selection a cycle from the next cycle on, kernels in header order,
     PIDs ascending, and takes the next entry with its last one. S2 works out addresses and rows. An
     entry that is taken in cycle c is in S3 from c + 3 on; a selection is there for one cycle. S1
-    waits for `room`, and with a marker until S2 and S3 are empty and `idle` holds.
+    waits for `room`, and with a chunk's last marker until S2 and S3 are empty and `idle` holds; not
+    with one behind which another image of the round follows.
 
     docs/timing.md, "Selector, gates and accumulators"; u-Ticket section IV-B.
     """
@@ -43,6 +45,7 @@ class Selector(wiring.Component):
                 "taken": Out(1),
                 "log_tile_width": In(SHIFT_BITS),
                 "log_tile": In(SHIFT_BITS),
+                "image_rows": In(layouts.row_bits),
                 "room": In(1),
                 "idle": In(1),
                 "valid": Out(1),
@@ -95,14 +98,22 @@ class Selector(wiring.Component):
         layouts, ways = self.layouts, self.arch.issue
         s1_valid, s1_leaves, s2_valid = Signal(), Signal(), Signal()
         marker = Signal(data.StructLayout({"marker": 1, "ends_round": 1, "frees": 1}))
+        between = Signal()  # of two images of the round
+        image_row = Signal(layouts.row_bits)  # where the rows of the image begin
         m.d.comb += [
+            between.eq(~marker.ends_round & ~marker.frees),
             s1_leaves.eq(
-                s1_valid & Mux(marker.marker, ~s2_valid & ~self.valid & self.idle, self.room)
+                s1_valid
+                & Mux(marker.marker, between | (~s2_valid & ~self.valid & self.idle), self.room)
             ),
             self.marker.enable.eq(s1_leaves & marker.marker),
             self.marker.ends_round.eq(marker.ends_round),
             self.marker.frees.eq(marker.frees),
         ]
+
+        with m.If(self.marker.enable):
+            # What S1 has selected before is at its row in this cycle.
+            m.d.sync += image_row.eq(Mux(between, image_row + self.image_rows, 0))
 
         # --- taking an entry: its matches, those of even and odd addresses apart ------------------
 
@@ -159,7 +170,7 @@ class Selector(wiring.Component):
             m.d.sync += [
                 out.enable.eq(choice.enable & s2_valid),
                 out.address.eq(placed.base + total([*choice.before, popcount(choice.inner)])),
-                out.row.eq(self._row(m, f"{way}", placed, choice)),
+                out.row.eq(image_row | self._row(m, f"{way}", placed, choice)),
             ]
         return m
 

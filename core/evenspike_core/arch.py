@@ -98,6 +98,8 @@ class Arch:
     spike_entries: CSR entries (one position of `pes` channels) of the on-chip spike memory.
     table_words: 64-bit words of the table memory: layer descriptors, passes and chunks.
     kernel_max: largest kernel side that the PEs are built for. No cycle depends on it.
+    lif_shared: 1: a PE works off its neurons' timesteps one after the other in one stage, instead
+        of a neuron a cycle in two stages a timestep.
     clock_mhz: only turns cycles into seconds and leakage into energy.
     """
 
@@ -120,6 +122,7 @@ class Arch:
     spike_entries: int = _range(8192, 1, ENTRIES_MAX)
     table_words: int = _range(1024, 64, 1 << 16)
     kernel_max: int = _range(KERNEL_MAX, 3, KERNEL_MAX, odd=True)
+    lif_shared: int = _range(0, 0, 1)
     clock_mhz: float = 400.0
 
     def __post_init__(self) -> None:
@@ -227,22 +230,53 @@ class Arch:
         """Port words of one block of logits: `pes` of 32 bits."""
         return -(-self.pes * 32 // self.port_bits)
 
+    def position_cycles(self, *, last: bool, carries: bool) -> int:
+        """Drain cycles of a position.
+
+        Shared LIF has a cycle for each timestep and, where the round carries, one for what the last
+        leaves. The last layer's results take their writes at least.
+        """
+        neurons = self.timesteps + carries if self.lif_shared else 1
+        return max(neurons, self.logit_words) if last else neurons
+
+    @property
+    def lif_latency(self) -> int:
+        """Cycles from an accumulator read to the spikes and the read-out of its neuron.
+
+        Accumulator read, the neuron's drives, two LIF stages a timestep but one for the first. Shared
+        LIF has a cycle a timestep, and one for what a spike leaves of a drive.
+        """
+        return self.timesteps + 3 if self.lif_shared else 2 * self.timesteps + 1
+
     @property
     def drain_latency(self) -> int:
-        """Cycles from the last accumulator read to the last spike in memory.
+        """Cycles from the last drain cycle of a layer to the last spike in memory.
 
-        Accumulator read, the neuron's drives, two LIF stages a timestep but one for the first,
-        CSR write with the OR-pool in front.
+        `lif_latency`, less the drain cycles behind the last accumulator read, and the CSR write
+        with the OR-pool in front.
         """
-        return 2 * self.timesteps + 2
+        return self.lif_latency + 2 - self.position_cycles(last=False, carries=False)
 
     @property
     def carry_latency(self) -> int:
         """Cycles from an accumulator read to the write of what its neuron leaves to the next group.
 
-        The last timestep's leak is a stage more, and what leaves it a register.
+        The last timestep's leak is a stage more and, unless LIF is shared, what leaves it a
+        register.
         """
-        return 2 * self.timesteps + 3
+        return self.lif_latency + (1 if self.lif_shared else 2)
+
+    @property
+    def carry_cycles(self) -> int:
+        """Drain cycles behind the last position of a round that carries."""
+        return self.carry_latency + 1 - self.position_cycles(last=False, carries=True)
+
+    @property
+    def result_blocks(self) -> int:
+        """Blocks of results that are on their way while the memory takes each at once: one that is
+        written, and those that leave LIF before it is.
+        """
+        return 1 - (-(self.lif_latency + 1) // self.position_cycles(last=True, carries=False))
 
     def groups(self, timesteps: int) -> int:
         """Groups in which a network of so many timesteps runs."""

@@ -78,8 +78,6 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
     # A bank has a row, or of each row the sum of a timestep.
     banks, sums = (1, arch.timesteps) if arch.issue == 1 else (arch.banks, 1)
     lanes = LANE_PUSHES * arch.pes * banks if arch.issue > 1 else 0
-    # One that is written, and those that leave LIF before it is.
-    logit_blocks = 1 - (-arch.drain_latency // arch.logit_words)
     logit_width = min(arch.port_bits, LOGIT_BITS * arch.pes)
     return (
         Memory("accumulators", arch.pes * banks, arch.accumulators, ACCUMULATOR_BITS * sums),
@@ -97,7 +95,7 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
         Memory("row_counts", 1, arch.spike_entries, MAP_BITS, 2, False),
         Memory("table", 1, arch.table_words, WORD_BITS, 3, False),
         Memory("stream", 1, arch.stream_depth, arch.port_bits, 1, False),
-        Memory("logits", 1, logit_blocks * arch.logit_words, logit_width, 1, False),
+        Memory("logits", 1, arch.result_blocks * arch.logit_words, logit_width, 1, False),
         Memory("loader", 1, 2, 5 + kernel + lane, 1, False),
     )
 

@@ -69,11 +69,13 @@ def first_round(
         return None
     if layer.host:  # the memory port sets its pace, which the cycles compare
         return None
-    before = BIAS_READS + layer.pool**2 - 1 + packed.arch.drain_latency
+    arch, inner = packed.arch, layer.pool**2 - 1
     rounds = _rounds(packed, layer)
     windows = _windows(layer)
     for (at, first, part, group), begin in zip(rounds, run.drains, strict=True):
-        found = int(trace.closed[at]) - before
+        carries = group < packed.groups - 1
+        before = BIAS_READS + inner * arch.position_cycles(last=False, carries=carries)
+        found = int(trace.closed[at]) - before - arch.lif_latency - 1
         if found != begin:
             block, y, x = (int(n) for n in windows[first])
             place = f"pass {block // layer.slots}, tile {_tile(layer, y, x)}, group {group}"

@@ -342,11 +342,11 @@ class Accelerator:
                 drain_start = int(finished.max()) + BARRIER_LATENCY + 1
                 drains.append(drain_start)
                 positions = tile[2] * tile[3]
-                each = arch.logit_words if descriptor.last else 1
-                length = images * lanes.shape[0] * (BIAS_READS + positions * each)
                 carries = spiking and group < groups - 1
+                each = arch.position_cycles(last=descriptor.last, carries=carries)
+                length = images * lanes.shape[0] * (BIAS_READS + positions * each)
                 if carries:
-                    length += arch.carry_latency
+                    length += arch.carry_cycles
                 timesteps = arch.timesteps if group < groups - 1 else self.packed.last_timesteps
                 for image in range(images):
                     row = (

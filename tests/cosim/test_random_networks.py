@@ -39,7 +39,8 @@ def possible(arch: str) -> Iterator[tuple[Case, Program, Packed]]:
 
 
 # A simulator of 32 PEs takes longest to build.
-TAKEN = [pytest.param(name, marks=[pytest.mark.long] if name == "many" else []) for name in ARCHS]
+LONG = ("many", "shared1", "shared3", "shared8")
+TAKEN = [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in ARCHS]
 
 
 @pytest.mark.parametrize("arch", TAKEN)

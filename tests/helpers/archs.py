@@ -42,6 +42,7 @@ def random_arch(seed: int) -> Arch:
         header_words=headers,
         spike_entries=1 << 18,
         port_bits=int(rng.choice(ports)),
+        lif_shared=int(np.random.default_rng((29, seed)).integers(2)),
         **fields,
     )
 

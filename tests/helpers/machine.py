@@ -339,6 +339,8 @@ class Core:
         self.clears = False
         self.accumulator_overflow = [False] * pes
         self.membrane_overflow = [False] * pes
+        self._saturated = [False] * pes
+        self._entered = 0, 0
 
     def _weights(self) -> list[int]:
         """How many each PE has, and one more."""
@@ -362,6 +364,10 @@ class Core:
         self._read = at if reads else None
         self.clears = clear
         item = drain.pipe.q[0]
+        if item is not None:
+            self._entered = item.timesteps, item.carries
+        elif not self.arch.lif_shared:  # else they stay until the next neuron
+            self._entered = bench.bits(TIMESTEP_BITS), bench.random.getrandbits(1)
         index = min(machine.sequencer.layer.q, len(self.packed.layers) - 1)
         return {
             "presence_read": self._packets["presence"].bits(
@@ -373,8 +379,8 @@ class Core:
             "bias_low": drain.captures.q == 0,
             "bias_high": drain.captures.q == 1,
             "valid": item is not None,
-            "timesteps": bench.bits(TIMESTEP_BITS) if item is None else item.timesteps,
-            "carries": bench.random.getrandbits(1) if item is None else item.carries,
+            "timesteps": self._entered[0],
+            "carries": self._entered[1],
             "carry": self._carry(),
             "clear_overflow": clear,
         }
@@ -527,7 +533,7 @@ class Core:
     @property
     def leaves(self) -> stepped.Neurons | None:
         """Who leaves the LIF in this cycle."""
-        return self.machine.drain.pipe.q[2 * self.arch.timesteps]
+        return self.machine.drain.pipe.q[self.machine.drain.out]
 
     def logit(self, item: stepped.Neurons, pe: int) -> int:
         """Of a group, in its bits."""
@@ -545,6 +551,8 @@ class Core:
     def step(self) -> None:
         machine = self.machine
         saturates = self._membranes()
+        if self.arch.lif_shared:  # which has a register in front of the flag
+            saturates, self._saturated = self._saturated, saturates
         for number, pe in enumerate(machine.pes):
             if self._read is not None:
                 half, block = self._read
@@ -585,10 +593,8 @@ class Core:
 
     def _adding(self) -> Iterator[tuple[int, stepped.Neurons]]:
         """Neurons whose membrane changes in this cycle, and the timestep; a carry is one more."""
-        pipe = self.machine.drain.pipe.q
-        for time in range(self.arch.timesteps + 1):
-            item = pipe[1 + 2 * time]
-            if item is None or self.packed.layers[item.place.layer].readout is Readout.PSUM:
+        for time, item in self.machine.drain.adding():
+            if self.packed.layers[item.place.layer].readout is Readout.PSUM:
                 continue
             if time < item.timesteps or (time == self.arch.timesteps and item.carries):
                 yield time, item

@@ -114,6 +114,12 @@ ARCHS = {
     ),
 }
 ARCHS["many"] = replace(ARCHS["wide"], pes=32)
+ARCHS |= {
+    "shared": replace(ARCHS["narrow"], pes=4, timesteps=4, lif_shared=1),
+    "shared1": replace(ARCHS["single"], timesteps=1, lif_shared=1),
+    "shared3": replace(ARCHS["wide"], lif_shared=1),
+    "shared8": replace(ARCHS["small"], lif_shared=1),
+}
 """Few, since each is compiled; what they do not vary, the models' own tests do."""
 
 STALLS = (0.0, 0.0, 0.3)

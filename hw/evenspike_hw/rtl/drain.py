@@ -27,17 +27,18 @@ class Drain(wiring.Component):
     read: what all PEs read in this cycle; the row is 0 without its enable.
     bias_low, bias_high: the weight bank's output is the low or the high half of the slot's biases.
     valid: a row that was read enters the LIF (the cycle after the drain cycle). timesteps, carries:
-        how many the round's group has; whether the row's membranes are needed for the next.
-    place, logits: what comes out of the LIF in this cycle, 2 * `Arch.timesteps` + 1 cycles after
-        the drain cycle: a position for the collector, or of the last layer for the logits.
+        how many the round's group has; whether the row's membranes are needed for the next. With
+        shared LIF both stay until the next row enters.
+    place, logits: what comes out of the LIF in this cycle, `Arch.lif_latency` cycles after it was
+        read: a position for the collector, or of the last layer for the logits.
     claim: a position of the last layer is read; it waits, in a drain cycle, for `room`, which in
         other layers does not matter.
     carry: the row that gets in this cycle, `Arch.carry_latency` after it was read, what its neurons
         leave to the next group.
 
-    The images of a round are drained one after the other. One position a cycle; 2 cycles more for
-    each slot (its bias); in the last layer `logit_words` cycles a position, and those without room.
-    A round that carries has `Arch.carry_latency` more behind its last position.
+    The images of a round are drained one after the other. One position every
+    `Arch.position_cycles`; 2 cycles more for each slot (its bias); in the last layer those without
+    room, too. A round that carries has `Arch.carry_cycles` more behind its last position.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -82,9 +83,9 @@ class Drain(wiring.Component):
         ]
         active = Signal()
         phase = Signal(2)  # 0 and 1: the bias is read; 2: positions; 3: until the last is carried
-        behind = Signal(range(self.arch.carry_latency))  # cycles of the last phase so far
+        behind = Signal(range(self.arch.carry_cycles))  # cycles of the last phase so far
         carries, waits_behind = Signal(), Signal()
-        beat = Signal(range(max(2, self.arch.logit_words)))
+        beat = Signal(range(max(2, self.arch.position_cycles(last=True, carries=True))))
         slot = Signal(SLOT_BITS)
         # A window of the pool, or a single position, and the position in it.
         places = range(min(self.arch.accumulators, MAP_MAX) + 1)
@@ -99,7 +100,7 @@ class Drain(wiring.Component):
         side = Signal(2)
         m.d.comb += [
             side.eq(Mux(layer.pool, 2, 1)),
-            last_beat.eq(~layer.last | (beat == self.arch.logit_words - 1)),
+            last_beat.eq(self._last_beat(beat, carries)),
             waits.eq(layer.last & (beat == 0) & ~self.room),
             item.eq(active & (phase == 2) & (beat == 0) & ~waits),
             step.eq(active & (phase == 2) & last_beat & ~waits),
@@ -116,7 +117,7 @@ class Drain(wiring.Component):
             ends_image.eq(
                 Mux(
                     waits_behind,
-                    active & (phase == 3) & (behind == self.arch.carry_latency - 1),
+                    active & (phase == 3) & (behind == self.arch.carry_cycles - 1),
                     last_position,
                 )
             ),
@@ -189,18 +190,37 @@ class Drain(wiring.Component):
             place.entry.eq(tile.entry + row_offset + tile.offset),
             place.column.eq(Mux(layer.pool, column >> 1, column)),
         ]
-        m.d.sync += [
-            self.valid.eq(item),
+        group = [
             self.timesteps.eq(Mux(tile.last_group, layer.timesteps, self.arch.timesteps)),
             self.carries.eq(carries),
         ]
+        m.d.sync += self.valid.eq(item)
+        if self.arch.lif_shared:
+            with m.If(item):
+                m.d.sync += group
+        else:
+            m.d.sync += group
         self._fly(m, place, item & layer.last, item & carries)
         return m
+
+    def _last_beat(self, beat: Signal, carries: Signal) -> Value:
+        """Whether this is the last cycle of a position."""
+        if not self.arch.lif_shared:
+            return ~self.layer.last | (beat == self.arch.logit_words - 1)
+        plain, carrying = (
+            [self.arch.position_cycles(last=last, carries=carries) - 1 for last in (False, True)]
+            for carries in (False, True)
+        )
+        return beat == Mux(
+            self.layer.last,
+            Mux(carries, carrying[1], plain[1]),
+            Mux(carries, carrying[0], plain[0]),
+        )
 
     def _fly(self, m: Module, place: Signal, logits: Value, carries: Value) -> None:
         """What goes along with the neurons: a register for the RAM, and one a stage of the LIF."""
         flight = data.StructLayout({"place": self.layouts.place, "logits": 1})
-        stages = [Signal(flight, name=f"stage{n}") for n in range(2 * self.arch.timesteps + 1)]
+        stages = [Signal(flight, name=f"stage{n}") for n in range(self.arch.lif_latency)]
         rows = [
             Signal(self.layouts.row_read, name=f"row{n}") for n in range(self.arch.carry_latency)
         ]

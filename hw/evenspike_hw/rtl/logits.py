@@ -14,11 +14,11 @@ from evenspike_hw.rtl.layouts import LOGIT_BITS
 def blocks_under_way(arch: Arch) -> int:
     """Blocks that have been claimed and not been written, at most.
 
-    A block is claimed `drain_latency` cycles before its first write; with a memory that takes each
-    word at once, its claim is given back `logit_words` cycles later, and one block is claimed every
-    `logit_words` cycles: so many never make the drain wait.
+    A block is claimed `lif_latency` + 1 cycles before its first write; with a memory that takes
+    each word at once, its claim is given back `logit_words` cycles later, and one block is claimed
+    every so many cycles or more: so many never make the drain wait.
     """
-    return 1 - (-arch.drain_latency // arch.logit_words)
+    return arch.result_blocks
 
 
 class LogitWriter(wiring.Component):
@@ -32,7 +32,7 @@ class LogitWriter(wiring.Component):
 
     A block in cycle c is written in c + 1 ... c + n, n = `Arch.logit_words`, if the memory is
     ready; else its words wait in a FIFO with room for `blocks_under_way`. A block comes every n
-    cycles at most; its claim comes `Arch.drain_latency` - 1 cycles before it. `start` comes when
+    cycles at most; its claim comes `Arch.lif_latency` cycles before it. `start` comes when
     all is over.
     """
 

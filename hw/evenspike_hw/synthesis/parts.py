@@ -31,6 +31,7 @@ from evenspike_hw.rtl.pe.matcher import Matcher
 from evenspike_hw.rtl.pe.pe import Pe
 from evenspike_hw.rtl.pe.scratchpad import Scratchpad
 from evenspike_hw.rtl.pe.selector import Selector
+from evenspike_hw.rtl.pe.shared_lif import SharedLif
 from evenspike_hw.rtl.pe.unpacker import Unpacker
 from evenspike_hw.rtl.port import MemoryPort
 from evenspike_hw.rtl.registers import Registers
@@ -71,6 +72,7 @@ PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
     "accumulators": Accumulators,
     "markers": Markers,
     "lif": Lif,
+    "shared_lif": SharedLif,
     "apu": Apu,
     "spikes": SpikeMemory,
     "collector": Collector,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ class Position:
     """Registers of the drain: phases 0 and 1 read the bias, 2 positions, 3 waits for the carries.
 
     slot: counts on over the images of the round, each of which has all that the pass uses.
-    beat: counts the writes of logits, and the cycles of phase 3.
+    beat: counts the cycles of a position, and those of phase 3.
     """
 
     round: int
@@ -46,6 +47,7 @@ class Drain:
         self.biases: Reg[tuple[int, ...]] = Reg(clock, (0,) * arch.pes)
         self.out = 2 * arch.timesteps
         self.pipe: Reg[tuple[Neurons | None, ...]] = Reg(clock, (None,) * (self.out + 3))
+        self.tail = 2 * arch.timesteps + 2  # cycles from a layer's last drain cycle to its write
         self.logits: dict[tuple[int, int, int], int] = {}
         self.spots = [places(machine.packed.layers[one.layer], one) for one in machine.plan.rounds]
 
@@ -66,9 +68,18 @@ class Drain:
     def beats(self, at: Position) -> int:
         """Cycles of a position, or of the wait behind the last one."""
         if at.phase == 3:
-            return 2 * self.machine.arch.timesteps + 3
+            return self._behind()
         layer = self.machine.packed.layers[self.round(at).layer]
-        return self.machine.arch.logit_words if layer.last else 1
+        each = self._each(self.round(at))
+        return max(each, self.machine.arch.logit_words) if layer.last else each
+
+    def _behind(self) -> int:
+        """Cycles from the last cycle of a position to the write of what it leaves."""
+        return 2 * self.machine.arch.timesteps + 3
+
+    def _each(self, one: Round) -> int:  # noqa: ARG002  (shared LIF asks)
+        """Cycles that the neurons of a position take up."""
+        return 1
 
     def row(self) -> int | None:
         """The accumulator row that all PEs read in this cycle."""
@@ -174,11 +185,7 @@ class Drain:
         """From pipe[stage] to the next."""
         layer = self.machine.packed.layers[neurons.place.layer]
         if stage == 0:
-            sums = tuple(pe.accumulators.sums() for pe in self.machine.pes)
-            zero = (0,) * self.machine.arch.pes
-            return replace(
-                neurons, sums=sums, biases=self.biases.q, membranes=zero, left=zero, masks=zero
-            )
+            return self._enter(neurons)
         time, adds = divmod(stage, 2)
         if layer.readout == "psum":
             return neurons
@@ -186,6 +193,21 @@ class Drain:
         if adds:
             return add(layer, neurons, time) if time < neurons.timesteps else neurons
         return multiply(layer, neurons, time - 1) if time <= neurons.timesteps else neurons
+
+    def _enter(self, neurons: Neurons) -> Neurons:
+        """With what is at the outputs of the accumulators' RAMs, and the biases."""
+        sums = tuple(pe.accumulators.sums() for pe in self.machine.pes)
+        zero = (0,) * self.machine.arch.pes
+        return replace(
+            neurons, sums=sums, biases=self.biases.q, membranes=zero, left=zero, masks=zero
+        )
+
+    def adding(self) -> Iterator[tuple[int, Neurons]]:
+        """Neurons that a timestep is added to in this cycle, and which; a carry is one more."""
+        for time in range(self.machine.arch.timesteps + 1):
+            neurons = self.pipe.q[1 + 2 * time]
+            if neurons is not None:
+                yield time, neurons
 
     def _write(self, neurons: Neurons) -> None:
         """What the last layer gives for a group."""

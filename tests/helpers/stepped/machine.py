@@ -20,6 +20,7 @@ from tests.helpers.stepped.loader import Loader, Port
 from tests.helpers.stepped.order import schedule
 from tests.helpers.stepped.pe import Pe
 from tests.helpers.stepped.sequencer import Sequencer
+from tests.helpers.stepped.shared_drain import SharedDrain
 from tests.helpers.stepped.storage import Clock
 
 STATES = ("busy", "starved", "waiting", "loading", "draining")
@@ -67,7 +68,7 @@ class Machine:
         self.pes = [Pe(self, number) for number in range(self.arch.pes)]
         self.apu = Apu(self)
         self.input = Input(self, order)
-        self.drain = Drain(self)
+        self.drain = SharedDrain(self) if self.arch.lif_shared else Drain(self)
         self.collector = Collector(self)
         self.sequencer = Sequencer(self)
         self.cycle = 0

@@ -83,7 +83,7 @@ class Sequencer:
         if machine.drain.at.q is not None and machine.drain.ends_round():
             self.drained.set(self.drained.q + 1)
         if machine.drain.ends_layer():
-            self.tail.set(2 * machine.arch.timesteps + 2)
+            self.tail.set(machine.drain.tail)
         elif machine.input.ends_layer():
             self.tail.set(1)
         elif self.tail.q:

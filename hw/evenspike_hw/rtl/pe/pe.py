@@ -21,6 +21,7 @@ from evenspike_hw.rtl.pe.markers import Markers
 from evenspike_hw.rtl.pe.matcher import Matcher
 from evenspike_hw.rtl.pe.scratchpad import Scratchpad
 from evenspike_hw.rtl.pe.selector import Selector
+from evenspike_hw.rtl.pe.shared_lif import SharedLif
 from evenspike_hw.rtl.pe.unpacker import Unpacker
 
 PE_LAYER = data.StructLayout(
@@ -153,7 +154,7 @@ class Pe(wiring.Component):
         ]
 
         m.submodules.accumulators = accumulators = Accumulators(arch)
-        m.submodules.lif = lif = Lif(arch)
+        m.submodules.lif = lif = (SharedLif if arch.lif_shared else Lif)(arch)
         (self._lanes if arch.issue > 1 else self._gates)(m, selector, scratchpad, accumulators)
         m.d.comb += [
             *(

@@ -173,13 +173,12 @@ class Stub(wiring.Component):
         wiring.connect(m, wiring.flipped(self.commands), bridge.commands)
         wiring.connect(m, bridge.answers, wiring.flipped(self.answers))
         wiring.connect(m, bridge.access, memory.access)
+        wiring.connect(m, bridge.registers, registers.bus)
         busy = Signal()
         m.d.comb += [
             bridge.word.eq(memory.word),
             bridge.beyond.eq(memory.beyond),
             bridge.lost.eq(self.lost),
-            registers.bus.eq(bridge.bus),
-            bridge.read.eq(registers.read),
             registers.busy.eq(busy),
             registers.number.eq(1),
         ]

@@ -46,7 +46,7 @@ from amaranth.utils import ceil_log2
 from evenspike_hw.board.memory import access
 from evenspike_hw.board.uart import BYTE
 from evenspike_hw.rtl.layouts import WORD_BITS
-from evenspike_hw.rtl.registers import BUS, REGISTER_BITS, Register
+from evenspike_hw.rtl.registers import REGISTERS, Register
 
 ACKNOWLEDGED, REFUSED, DAMAGED = 0x06, 0x15, 0x18
 """First byte of an answer."""
@@ -95,8 +95,8 @@ class Bridge(wiring.Component):
 
     words: of the memory.
     commands, answers: bytes from and to the host.
-    bus, read: of the accelerator's registers. The address is that of CONTROL in all cycles but
-        those of a command's register, so that the status is on `read` else.
+    registers: the accelerator's. The address is that of CONTROL in all cycles but those of a
+        command's register, so that the status is on `read` else.
     access, word: of the memory (`memory.BoardMemory`).
     beyond, lost: pulses, what `BoardStatus` tells. faults: their bits in it, from the cycle after.
 
@@ -112,8 +112,7 @@ class Bridge(wiring.Component):
             {
                 "commands": In(stream.Signature(BYTE)),
                 "answers": Out(stream.Signature(BYTE)),
-                "bus": Out(BUS),
-                "read": In(REGISTER_BITS),
+                "registers": Out(REGISTERS),
                 "access": Out(stream.Signature(access(words))),
                 "word": In(WORD_BITS),
                 "beyond": In(1),
@@ -156,8 +155,8 @@ class Bridge(wiring.Component):
             crc.valid.eq(taken | given),
             self.access.payload.address.eq(address),
             self.access.payload.data.eq(shift),
-            self.bus.address.eq(Register.CONTROL),
-            self.bus.data.eq(value),
+            self.registers.address.eq(Register.CONTROL),
+            self.registers.data.eq(value),
         ]
         with m.If(taken | given):
             m.d.sync += at.eq(at - 1)
@@ -188,14 +187,14 @@ class Bridge(wiring.Component):
                         pass
                     with m.Case(Opcode.WRITE_REGISTER):
                         m.d.comb += [
-                            self.bus.address.eq(register),
-                            self.bus.write.eq(inside),
+                            self.registers.address.eq(register),
+                            self.registers.write.eq(inside),
                             clear.eq(Mux(board, value, 0)),
                         ]
                         with m.If(~inside & ~board):
                             m.d.sync += answer.eq(REFUSED)
                     with m.Case(Opcode.READ_REGISTER):
-                        m.d.comb += self.bus.address.eq(register)
+                        m.d.comb += self.registers.address.eq(register)
                         m.next = "LOOK"
                         with m.If(~inside & ~board):
                             m.d.sync += answer.eq(REFUSED)
@@ -204,7 +203,7 @@ class Bridge(wiring.Component):
                         m.d.sync += answer.eq(REFUSED)
             with m.State("LOOK"):
                 m.d.sync += shift.eq(
-                    Mux(board, self.faults | self.words << BoardStatus.WORDS, self.read)
+                    Mux(board, self.faults | self.words << BoardStatus.WORDS, self.registers.read)
                 )
                 m.next = "ANSWER"
             with m.State("ANSWER"):

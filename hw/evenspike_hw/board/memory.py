@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenspike_hw.rtl.layouts import WORD_BITS
+from evenspike_hw.rtl.memory_signature import MemorySignature
 from evenspike_hw.rtl.ram import Ram
 
 WORDS_BITS = 24
@@ -29,9 +30,8 @@ def access(words: int) -> data.StructLayout:
 class BoardMemory(wiring.Component):
     """`words` of 64 bits in one RAM with a read and a write port.
 
-    latency: `Arch.memory_latency`, 1 and more.
-    request_valid, request_address, request_ready; response_valid, response; write_valid,
-        write_address, write_data, write_ready: the accelerator's port. Each `ready` is always 1.
+    latency: `Arch.memory_latency`, 1 and more. address_bits: `Arch.address_bits`.
+    port: the accelerator's, see `MemorySignature`. Each `ready` is always 1.
     access: of the host. word: what its last read found, in the cycle after it was taken.
     beyond: in the cycle of a request, a write or an access of an address that is no word.
 
@@ -44,7 +44,7 @@ class BoardMemory(wiring.Component):
     that are under way, and no word.
     """
 
-    def __init__(self, words: int, latency: int) -> None:
+    def __init__(self, words: int, latency: int, address_bits: int = ADDRESS_BITS) -> None:
         if not 2 <= words < 1 << WORDS_BITS:
             raise ValueError(f"BoardMemory words is {words}, possible are 2 to 2^{WORDS_BITS} - 1")
         if latency < 1:
@@ -53,15 +53,7 @@ class BoardMemory(wiring.Component):
         self.latency = latency
         super().__init__(
             {
-                "request_valid": In(1),
-                "request_address": In(ADDRESS_BITS),
-                "request_ready": Out(1),
-                "response_valid": Out(1),
-                "response": Out(WORD_BITS),
-                "write_valid": In(1),
-                "write_address": In(ADDRESS_BITS),
-                "write_data": In(WORD_BITS),
-                "write_ready": Out(1),
+                "port": In(MemorySignature(address_bits, WORD_BITS)),
                 "access": In(stream.Signature(access(words))),
                 "word": Out(WORD_BITS),
                 "beyond": Out(1),
@@ -69,7 +61,7 @@ class BoardMemory(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        m = Module()
+        m, port = Module(), self.port
         m.submodules.memory = memory = Ram(WORD_BITS, self.words)
         read, write = memory.read_port(), memory.write_port()
         place = data.StructLayout({"none": 1, "address": ceil_log2(self.words)})
@@ -80,7 +72,7 @@ class BoardMemory(wiring.Component):
             return found
 
         # The address waits for its cycle, since it is narrower than the word.
-        asks, asked = self.request_valid, placed(self.request_address, "asked")
+        asks, asked = port.request.valid, placed(port.request.payload, "asked")
         first = asked
         for stage in range(1, self.latency):
             asks_next = Signal(name=f"asks{stage}")
@@ -90,29 +82,29 @@ class BoardMemory(wiring.Component):
 
         wanted = self.access.payload
         host = placed(wanted.address, "host")
-        written = placed(self.write_address, "written")
+        written = placed(port.write.address, "written")
         reads, writes = Signal(), Signal()
         none = Signal(init=1)  # nothing has been read yet
         m.d.comb += [
-            self.request_ready.eq(1),
-            self.write_ready.eq(1),
-            self.access.ready.eq(Mux(wanted.write, ~self.write_valid, ~asks)),
+            port.request.ready.eq(1),
+            port.write.ready.eq(1),
+            self.access.ready.eq(Mux(wanted.write, ~port.write.valid, ~asks)),
             reads.eq(self.access.valid & ~wanted.write & ~asks),
-            writes.eq(self.access.valid & wanted.write & ~self.write_valid),
+            writes.eq(self.access.valid & wanted.write & ~port.write.valid),
             read.en.eq(asks | reads),
             read.addr.eq(Mux(asks, asked.address, host.address)),
-            write.en.eq(Mux(self.write_valid, ~written.none, writes & ~host.none)),
-            write.addr.eq(Mux(self.write_valid, written.address, host.address)),
-            write.data.eq(Mux(self.write_valid, self.write_data, wanted.data)),
+            write.en.eq(Mux(port.write.valid, ~written.none, writes & ~host.none)),
+            write.addr.eq(Mux(port.write.valid, written.address, host.address)),
+            write.data.eq(Mux(port.write.valid, port.write.data, wanted.data)),
             self.word.eq(Mux(none, 0, read.data)),
-            self.response.eq(self.word),
+            port.response.payload.eq(self.word),
             self.beyond.eq(
-                (self.request_valid & first.none)
-                | (self.write_valid & written.none)
+                (port.request.valid & first.none)
+                | (port.write.valid & written.none)
                 | ((reads | writes) & host.none)
             ),
         ]
-        m.d.sync += self.response_valid.eq(asks)
+        m.d.sync += port.response.valid.eq(asks)
         with m.If(read.en):
             m.d.sync += none.eq(Mux(asks, asked.none, host.none))
         return m

@@ -38,7 +38,9 @@ class System(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.accelerator = accelerator = Accelerator(self.arch)
-        m.submodules.memory = memory = BoardMemory(self.words, self.arch.memory_latency)
+        m.submodules.memory = memory = BoardMemory(
+            self.words, self.arch.memory_latency, self.arch.address_bits
+        )
         m.submodules.bridge = bridge = Bridge(self.words)
         m.submodules.receiver = receiver = UartReceiver(self.divisor)
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
@@ -46,34 +48,25 @@ class System(wiring.Component):
         wiring.connect(m, receiver.bytes, bridge.commands)
         wiring.connect(m, bridge.answers, transmitter.bytes)
         wiring.connect(m, bridge.access, memory.access)
+        wiring.connect(m, bridge.registers, accelerator.registers)
+        wiring.connect(m, accelerator.memory, memory.port)
         m.d.comb += [
             receiver.rx.eq(self.rx),
             self.tx.eq(transmitter.tx),
             bridge.lost.eq(receiver.lost),
             bridge.beyond.eq(memory.beyond),
             bridge.word.eq(memory.word),
-            accelerator.bus.eq(bridge.bus),
-            bridge.read.eq(accelerator.read),
-            memory.request_valid.eq(accelerator.request_valid),
-            memory.request_address.eq(accelerator.request_address),
-            accelerator.request_ready.eq(memory.request_ready),
-            accelerator.response_valid.eq(memory.response_valid),
-            accelerator.response.eq(memory.response),
-            memory.write_valid.eq(accelerator.write_valid),
-            memory.write_address.eq(accelerator.write_address),
-            memory.write_data.eq(accelerator.write_data),
-            accelerator.write_ready.eq(memory.write_ready),
         ]
 
         # The status is on `read` whenever the bridge has not asked for something else.
         shown, stopped = Signal(), Signal()
         m.d.sync += [
-            shown.eq(bridge.bus.address == Register.CONTROL),
+            shown.eq(bridge.registers.address == Register.CONTROL),
             self.error.eq(stopped | bridge.faults.any()),
         ]
         with m.If(shown):
             m.d.sync += [
-                self.busy.eq(accelerator.read[Status.BUSY]),
-                stopped.eq(accelerator.read[Status.ERROR]),
+                self.busy.eq(accelerator.registers.read[Status.BUSY]),
+                stopped.eq(accelerator.registers.read[Status.ERROR]),
             ]
         return m

@@ -195,8 +195,10 @@ class Machine {
     }
 
     void bus(uint32_t write, uint32_t address, uint32_t data) {
-        // Layout of the port `bus`: write, address, data.
-        top->bus = write | static_cast<uint64_t>(address) << 1 | static_cast<uint64_t>(data) << 5;
+        // Verilator spells the `__` of a port's name `___05F`.
+        top->registers___05Fwrite = write;
+        top->registers___05Faddress = address;
+        top->registers___05Fdata = data;
     }
     // The memory works on while the host does, or what it was asked last stays on the port.
     void write(Job &job, uint32_t address, uint32_t data) {
@@ -208,7 +210,7 @@ class Machine {
         bus(0, address, 0);
         step(job, false);
         bus(0, CONTROL, 0);
-        return top->read;
+        return top->registers___05Fread;
     }
 
     // Waits until it is idle; false if that does not come.
@@ -225,7 +227,7 @@ class Machine {
         for (;;) {
             bool stalls = job.stall && cycle >= job.stall_from && (random() & 0xFFFF) < job.stall;
             bool progress = step(job, stalls);
-            if (!(top->read & BUSY)) return true;
+            if (!(top->registers___05Fread & BUSY)) return true;
             if (job.interrupt && ++waited == job.interrupt_at) {
                 interrupted = true;
                 return false;
@@ -236,25 +238,25 @@ class Machine {
     }
 
     bool step(Job &job, bool stalls) {
-        top->request_ready = top->write_ready = !stalls;
-        top->response_valid = 0;
+        top->memory___05Frequest___05Fready = top->memory___05Fwrite___05Fready = !stalls;
+        top->memory___05Fresponse___05Fvalid = 0;
         if (!stalls && !memory.answers.empty() && memory.answers.front().due <= now) {
-            top->response_valid = 1;
-            put(top->response, memory.answers.front().words);
+            top->memory___05Fresponse___05Fvalid = 1;
+            put(top->memory___05Fresponse___05Fpayload, memory.answers.front().words);
             memory.answers.pop_front();
         }
         top->clk = 0;
         top->eval();
         bool progress = top->running && observe(job);
-        if (top->write_valid && top->write_ready) {  // the last ones may come when it runs no more
-            uint32_t at = top->write_address - job.logits;
+        if (top->memory___05Fwrite___05Fvalid && top->memory___05Fwrite___05Fready) {  // the last ones may come when it runs no more
+            uint32_t at = top->memory___05Fwrite___05Faddress - job.logits;
             for (int lane = 0; lane < LANES && at < job.logit_count; lane++)
-                job.logit_words[static_cast<size_t>(at) * LANES + lane] = bits(top->write_data, 64 * lane, 64);
+                job.logit_words[static_cast<size_t>(at) * LANES + lane] = bits(top->memory___05Fwrite___05Fdata, 64 * lane, 64);
             progress = true;
         }
-        progress |= top->response_valid;
-        if (top->request_valid && top->request_ready) {
-            uint64_t address = top->request_address;
+        progress |= top->memory___05Fresponse___05Fvalid;
+        if (top->memory___05Frequest___05Fvalid && top->memory___05Frequest___05Fready) {
+            uint64_t address = top->memory___05Frequest___05Fpayload;
             const uint64_t *words = address < job.words ? job.memory + address * LANES : nullptr;
             memory.answers.push_back({now + job.latency, words});
             progress = true;

@@ -108,23 +108,27 @@ class _Driver:
             if not await self._wait(ctx):
                 self.result = Outcome.STALLED
                 break
-            if ctx.get(self.top.read) >> Status.ERROR & 1:
+            if ctx.get(self.top.registers.read) >> Status.ERROR & 1:
                 self.result = Outcome.REFUSED
                 break
-        self.status = ctx.get(self.top.read)
-        ctx.set(self.top.bus, {"write": 0, "address": Register.FAULT, "data": 0})
+        self.status = ctx.get(self.top.registers.read)
+        ctx.set(self.top.registers.address, Register.FAULT)
         await self._step(ctx)
-        self.fault = Fault(ctx.get(self.top.read))
+        self.fault = Fault(ctx.get(self.top.registers.read))
 
     async def _write(self, ctx: Any, address: int, value: int) -> None:
-        ctx.set(self.top.bus, {"write": 1, "address": address, "data": value})
+        registers = self.top.registers
+        ctx.set(registers.write, 1)
+        ctx.set(registers.address, address)
+        ctx.set(registers.data, value)
         await self._step(ctx)
-        ctx.set(self.top.bus, {"write": 0, "address": Register.CONTROL, "data": 0})
+        ctx.set(registers.write, 0)
+        ctx.set(registers.address, Register.CONTROL)
 
     async def _wait(self, ctx: Any) -> bool:
         await self._step(ctx)
         idle = 0
-        while ctx.get(self.top.read) >> Status.BUSY & 1:
+        while ctx.get(self.top.registers.read) >> Status.BUSY & 1:
             idle = 0 if await self._step(ctx) else idle + 1
             if self.cycle == self.limit:
                 return True
@@ -133,26 +137,26 @@ class _Driver:
         return True
 
     async def _step(self, ctx: Any) -> bool:
-        top = self.top
+        top, memory = self.top, self.top.memory
         stalls = self.cycle >= self.memory.since and self.random.random() < self.memory.stall
         answers = not stalls and bool(self._answers) and self._answers[0][0] <= self._now
-        ctx.set(top.request_ready, int(not stalls))
-        ctx.set(top.write_ready, int(not stalls))
-        ctx.set(top.response_valid, int(answers))
+        ctx.set(memory.request.ready, int(not stalls))
+        ctx.set(memory.write.ready, int(not stalls))
+        ctx.set(memory.response.valid, int(answers))
         if answers:
-            ctx.set(top.response, self._answers.popleft()[1])
+            ctx.set(memory.response.payload, self._answers.popleft()[1])
         moves = answers
         if ctx.get(top.running):
             moves |= self._observe(ctx)
-        if ctx.get(top.write_valid) and not stalls:
-            at = ctx.get(top.write_address) - self.map.logits
-            data = ctx.get(top.write_data)
+        if ctx.get(memory.write.valid) and not stalls:
+            at = ctx.get(memory.write.address) - self.map.logits
+            data = ctx.get(memory.write.data)
             for lane in range(self.lanes):
                 part = data >> WORD_BITS * lane & (1 << WORD_BITS) - 1
                 self.results.logit_words[at * self.lanes + lane] = part
             moves = True
-        if ctx.get(top.request_valid) and not stalls:
-            address = ctx.get(top.request_address)
+        if ctx.get(memory.request.valid) and not stalls:
+            address = ctx.get(memory.request.payload)
             due = self._now + self.packed.arch.memory_latency
             parts = self.content[address * self.lanes : (address + 1) * self.lanes]
             word = sum(part << WORD_BITS * lane for lane, part in enumerate(parts))

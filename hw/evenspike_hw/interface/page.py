@@ -17,12 +17,14 @@ _PROTOCOLS = """\
 
 One clock. Every signal is sampled at its rising edge.
 
-- **Registers.** What `bus` says in a cycle happens in it; `read` has the addressed register in the
-  next. There is no stall. Writes are ignored while busy, but for `ABORT`.
-- **Reads.** A request is taken in a cycle in which `request_valid` and `request_ready` are 1.
+- **Registers.** A write happens in the cycle of `registers__write`; `registers__read` has the
+  addressed register in the next. There is no stall. Writes are ignored while busy, but for `ABORT`.
+- **Reads.** A request is taken in a cycle in which `memory__request__valid` and
+  `memory__request__ready` are 1.
   Answers come in the order of the requests, in any later cycle, at most one a cycle, and at most
   {depth} are open. An answer cannot be held off: there is always room for it.
-- **Writes.** A word of results is taken in a cycle in which `write_valid` and `write_ready` are 1.
+- **Writes.** A word of results is taken in a cycle in which `memory__write__valid` and
+  `memory__write__ready` are 1.
   Held off for long, the accelerator waits; it is busy until the last word was taken.
 - **Reset.** `rst` may come at any time. A memory that it does not reset may go on to answer what
   it was asked before; the accelerator is busy until it has heard nothing of it for {quiet} cycles.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from evenspike_core.arch import Arch
@@ -18,9 +18,10 @@ from evenspike_hw.rtl.input import InputWriter
 from evenspike_hw.rtl.layouts import WORD_BITS, Layouts
 from evenspike_hw.rtl.loader import Loader
 from evenspike_hw.rtl.logits import LogitWriter
+from evenspike_hw.rtl.memory_signature import MemorySignature
 from evenspike_hw.rtl.pe.pe import pe_layer
 from evenspike_hw.rtl.port import MemoryPort
-from evenspike_hw.rtl.registers import BUS, REGISTER_BITS, Registers
+from evenspike_hw.rtl.registers import REGISTERS, Registers
 from evenspike_hw.rtl.sequencer import Sequencer
 from evenspike_hw.rtl.spikes import SpikeMemory
 from evenspike_hw.rtl.states import STATE_BITS, States
@@ -31,10 +32,8 @@ from evenspike_hw.rtl.watchdog import Watchdog
 class Accelerator(wiring.Component):
     """Array, APU, collector, sequencer and one memory port of `Arch.port_bits`.
 
-    bus, read: the registers (`evenspike_hw.rtl.registers`).
-    request_valid, request_address, request_ready; response_valid, response: reads, answered in
-        order; there is always room for the answer.
-    write_valid, write_address, write_data, write_ready: the logits; a word stays until it is taken.
+    registers: what a host writes and reads (`evenspike_hw.rtl.registers`).
+    memory: see `MemorySignature`; the reads are of table, weights and input, the writes of logits.
 
     `rst` clears registers and no memory. Behind it, an abort or a fault the accumulators are
     cleared before the next command is taken (`evenspike_hw.rtl.control`).
@@ -51,17 +50,8 @@ class Accelerator(wiring.Component):
         layouts = Layouts(arch)
         super().__init__(
             {
-                "bus": In(BUS),
-                "read": Out(REGISTER_BITS),
-                "request_valid": Out(1),
-                "request_address": Out(arch.address_bits),
-                "request_ready": In(1),
-                "response_valid": In(1),
-                "response": In(arch.port_bits),
-                "write_valid": Out(1),
-                "write_address": Out(arch.address_bits),
-                "write_data": Out(arch.port_bits),
-                "write_ready": In(1),
+                "registers": In(REGISTERS),
+                "memory": Out(MemorySignature(arch.address_bits, arch.port_bits)),
                 "running": Out(1),
                 "number": Out(LAYER_BITS),
                 "last_write": Out(1),
@@ -108,9 +98,9 @@ class Accelerator(wiring.Component):
         lane_bits = exact_log2(arch.port_lanes)
         table_lane = control.fill_address[:lane_bits]
         overflow = array.accumulator_overflow.any() | array.membrane_overflow.any()
+        connect(m, flipped(self.registers), registers.bus)
+        memory = self.memory
         m.d.comb += [
-            registers.bus.eq(self.bus),
-            self.read.eq(registers.read),
             registers.busy.eq(control.busy),
             registers.running.eq(sequencer.running & ~control.reset),
             registers.done.eq(control.done),
@@ -125,7 +115,7 @@ class Accelerator(wiring.Component):
             control.prepared.eq(port.prepared & loader.prepared & sequencer.prepared),
             control.running.eq(sequencer.running),
             control.written.eq(logits.over),
-            control.answers.eq(self.response_valid),
+            control.answers.eq(memory.response.valid),
             control.fault.eq(Mux(sequencer.fault != 0, sequencer.fault, port.fault)),
             control.barks.eq(watchdog.barks),
         ]
@@ -138,7 +128,7 @@ class Accelerator(wiring.Component):
             | array.busy.any()
             | drain.drains
             | collector.count_write.enable
-            | (logits.write.enable & self.write_ready)
+            | (logits.write.enable & memory.write.ready)
             | sequencer.switched
         )
         m.d.comb += [
@@ -151,11 +141,11 @@ class Accelerator(wiring.Component):
         owed = Signal(range(arch.stream_depth + 1))
         asks = Signal()
         m.d.comb += [
-            asks.eq(port.request.valid & self.request_ready),
+            asks.eq(port.request.valid & memory.request.ready),
             control.pending.eq((owed != 0) | asks),
         ]
         # With nothing owed an answer is to a request of before the reset.
-        m.d.sync += owed.eq(owed + asks - (self.response_valid & (owed != 0)))
+        m.d.sync += owed.eq(owed + asks - (memory.response.valid & (owed != 0)))
 
         # Memory port, table and loader.
         m.d.comb += [
@@ -168,11 +158,11 @@ class Accelerator(wiring.Component):
             port.fill.eq(control.begin_fill),
             port.fill_address.eq(registers.table),
             port.fill_words.eq((registers.table_words + arch.port_lanes - 1) >> lane_bits),
-            self.request_valid.eq(port.request.valid),
-            self.request_address.eq(port.request.payload),
-            port.request.ready.eq(self.request_ready),
-            port.response_valid.eq(self.response_valid),
-            port.response.eq(self.response),
+            memory.request.valid.eq(port.request.valid),
+            memory.request.payload.eq(port.request.payload),
+            port.request.ready.eq(memory.request.ready),
+            port.response_valid.eq(memory.response.valid),
+            port.response.eq(memory.response.payload),
             table.port_read.eq(port.table_read),
             port.table.eq(table.port),
             table.write.enable.eq(control.filling & port.word.valid),
@@ -255,12 +245,12 @@ class Accelerator(wiring.Component):
             logits.base.eq(registers.logits),
             logits.claim.eq(drain.claim),
             drain.room.eq(logits.room),
-            logits.ready.eq(self.write_ready),
+            logits.ready.eq(memory.write.ready),
             logits.valid.eq(drain.logits),
             logits.logits.eq(array.logits),
-            self.write_valid.eq(logits.write.enable),
-            self.write_address.eq(logits.write.address),
-            self.write_data.eq(logits.write.data),
+            memory.write.valid.eq(logits.write.enable),
+            memory.write.address.eq(logits.write.address),
+            memory.write.data.eq(logits.write.data),
             self.entry_write.eq(collector.entry_write),
             self.count_write.eq(collector.count_write),
             self.accumulator_overflow.eq(array.accumulator_overflow),

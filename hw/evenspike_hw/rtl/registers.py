@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -17,8 +17,18 @@ from evenspike_hw.rtl.watchdog import LIMIT, LIMIT_BITS
 
 REGISTER_BITS = 32
 
-BUS = data.StructLayout({"write": 1, "address": 4, "data": REGISTER_BITS})
-"""write: `data` goes to the register at `address`, which is read in any case."""
+REGISTERS = wiring.Signature(
+    {
+        "write": Out(1),
+        "address": Out(4),
+        "data": Out(REGISTER_BITS),
+        "read": In(REGISTER_BITS),
+    }
+)
+"""The registers, from the side of the host. write: `data` goes to the register at `address`. read:
+the register at the address of the cycle before, written or not. One access a cycle, no
+back-pressure.
+"""
 
 
 class Register(IntEnum):
@@ -85,7 +95,7 @@ class Status(IntEnum):
 class Registers(wiring.Component):
     """A bus of 32-bit registers.
 
-    bus: address, write, write data; the register at `address` is on `read` in the cycle after.
+    bus: see `REGISTERS`.
     start, fill: pulses; ignored while busy. abort: pulse, which is not.
     busy, done, overflow, number: what `Status` tells; done and overflow are pulses.
     stopped: a `Fault` in the cycle in which it stops by itself, else 0; the layer of this cycle is
@@ -96,8 +106,7 @@ class Registers(wiring.Component):
         self.arch = arch
         super().__init__(
             {
-                "bus": In(BUS),
-                "read": Out(REGISTER_BITS),
+                "bus": In(REGISTERS),
                 "start": Out(1),
                 "fill": Out(1),
                 "abort": Out(1),
@@ -168,16 +177,16 @@ class Registers(wiring.Component):
         ]
         with m.Switch(self.bus.address):
             with m.Case(Register.CONTROL):
-                m.d.sync += self.read.eq(status)
+                m.d.sync += self.bus.read.eq(status)
             for address, register in stored.items():
                 with m.Case(address):
-                    m.d.sync += self.read.eq(register)
+                    m.d.sync += self.bus.read.eq(register)
             with m.Case(Register.CYCLES):
-                m.d.sync += self.read.eq(cycles)
+                m.d.sync += self.bus.read.eq(cycles)
             with m.Case(Register.FAULT):
-                m.d.sync += self.read.eq(fault)
+                m.d.sync += self.bus.read.eq(fault)
             with m.Case(Register.DIGEST):
-                m.d.sync += self.read.eq(int(self.arch.digest[:8], 16))
+                m.d.sync += self.bus.read.eq(int(self.arch.digest[:8], 16))
             with m.Default():
-                m.d.sync += self.read.eq(0)
+                m.d.sync += self.bus.read.eq(0)
         return m

@@ -164,7 +164,6 @@ class Rig:
         self.packets = {
             name: Packet(outputs[name].shape) for name in ("entry_write", "count_write", "states")
         }
-        self.packets["bus"] = Packet(bench.inputs["bus"].shape)
         self.memory: dict[int, int] = {}
         self.stall = self.slow = 0.0
         self.done = 0
@@ -217,13 +216,14 @@ class Rig:
         bench.cover("answer later than the latency", due and not arrives)
         response = self.answers.popleft()[1] if arrives else bench.bits(64)
         self.done += arrives
-        bits = {"write": writes, "address": address, "data": value}
         out = await bench.cycle(
-            bus=self.packets["bus"].bits(0, bits),
-            request_ready=ready,
-            response_valid=arrives,
-            response=response,
-            write_ready=takes,
+            registers__write=writes,
+            registers__address=address,
+            registers__data=value,
+            memory__request__ready=ready,
+            memory__response__valid=arrives,
+            memory__response__payload=response,
+            memory__write__ready=takes,
         )
         if self.starting is not None and out["running"]:
             self.starting = None
@@ -236,14 +236,14 @@ class Rig:
                 if name not in expected:
                     assert not out[name] & 1, f"cycle {bench.now - 1}: {name} is enabled"
             if not self.port_watched:
-                del expected["request_valid"]
-            bench.check(out, expected | {"read": self.read})
+                del expected["memory__request__valid"]
+            bench.check(out, expected | {"registers__read": self.read})
         asked = self._request(out, ready)
         writer = run or (self.run if self.ends else None)
-        self.written_now = bool(out["write_valid"] and takes and self.watched and writer)
+        self.written_now = bool(out["memory__write__valid"] and takes and self.watched and writer)
         if self.written_now and writer is not None:
-            at = out["write_address"] - writer.logits & ADDRESS
-            writer.results.logit_words[at] = out["write_data"]
+            at = out["memory__write__address"] - writer.logits & ADDRESS
+            writer.results.logit_words[at] = out["memory__write__data"]
             self.done += 1
         if run is not None:
             self._observe(run, out)
@@ -272,13 +272,13 @@ class Rig:
             "running": 0,
             "last_write": 0,
             "number": self.number,
-            "write_valid": 0,
-            "request_valid": asks,
+            "memory__write__valid": 0,
+            "memory__request__valid": asks,
             "accumulator_overflow": 0,
             "membrane_overflow": 0,
         }
         if asks and filling is not None:
-            expected["request_address"] = filling.address & ADDRESS
+            expected["memory__request__payload"] = filling.address & ADDRESS
         return expected
 
     def _running(self, run: Inference) -> dict[str, Any]:
@@ -289,13 +289,13 @@ class Rig:
             "running": 1,
             "last_write": machine.sequencer.last_write(),
             "number": self.number,
-            "request_valid": port.valid,
+            "memory__request__valid": port.valid,
             "accumulator_overflow": sum(f << n for n, f in enumerate(core.accumulator_overflow)),
             "membrane_overflow": sum(f << n for n, f in enumerate(core.membrane_overflow)),
         }
         self.bench.cover("all credits out", not port.credits.q)
         if port.valid:
-            expected["request_address"] = run.reads[port.issued.q] & ADDRESS
+            expected["memory__request__payload"] = run.reads[port.issued.q] & ADDRESS
         states = [State[machine.state(pe).upper()] for pe in machine.pes]
         for state in states:
             self.bench.cover(f"a PE is {state.name.lower()}")
@@ -320,9 +320,13 @@ class Rig:
         self.bench.cover("results wait", len(run.writes) > 1 and not self.takes)
         self.bench.cover("results wait behind the last layer", run.writes and self.ends)
         if not run.writes:
-            return {"write_valid": 0}
+            return {"memory__write__valid": 0}
         address, word = run.writes[0]
-        return {"write_valid": 1, "write_address": address, "write_data": word}
+        return {
+            "memory__write__valid": 1,
+            "memory__write__address": address,
+            "memory__write__data": word,
+        }
 
     def _written(self, run: Inference) -> None:
         """From one cycle to the next."""
@@ -365,17 +369,19 @@ class Rig:
 
     def _request(self, out: dict[str, int], ready: bool) -> bool:
         """The memory takes a request."""
-        if not out["request_valid"]:
+        if not out["memory__request__valid"]:
             return False
         if not ready:
             self.bench.cover("request waits")
             return False
         due = self.bench.now - 1 + self.bench.arch.memory_latency
-        address = out["request_address"]
+        address = out["memory__request__payload"]
         # After an error the port goes on for a while, and its words may have gone.
         known = self.memory[address] if self.port_watched else self.memory.get(address, 0)
         self.answers.append((due, known))
-        self.bench.cover("address goes round the end of the memory", not out["request_address"])
+        self.bench.cover(
+            "address goes round the end of the memory", not out["memory__request__payload"]
+        )
         if self.filling is not None and not self.clears:
             self.filling.address += 1
             self.filling.asked -= 1
@@ -831,7 +837,9 @@ async def broken_off(bench: Bench, *, by_abort: bool) -> None:
         else:
             bench.cover("reset while an inference runs", rig.run is not None)
             bench.cover("reset while the table is filled", rig.filling is not None)
-            await bench.cycle(bus=0, request_ready=0, response_valid=0)
+            await bench.cycle(
+                registers__write=0, memory__request__ready=0, memory__response__valid=0
+            )
             await bench.reset()
             rig.forget(answers=bench.chance(0.5))
         await rig.idle(4)

@@ -58,11 +58,11 @@ class Model:
         width = (self.size - 1).bit_length() + 1
         fields = dict(zip(("write", "address", "data"), access or (0, 0, 0), strict=True))
         found = await bench.cycle(
-            request_valid=request is not None,
-            request_address=bench.bits(ADDRESS_BITS) if request is None else request,
-            write_valid=write is not None,
-            write_address=bench.bits(ADDRESS_BITS) if write is None else write[0],
-            write_data=bench.bits(WORD_BITS) if write is None else write[1],
+            port__request__valid=request is not None,
+            port__request__payload=bench.bits(ADDRESS_BITS) if request is None else request,
+            port__write__valid=write is not None,
+            port__write__address=bench.bits(ADDRESS_BITS) if write is None else write[0],
+            port__write__data=bench.bits(WORD_BITS) if write is None else write[1],
             access__valid=access is not None,
             access__payload=fields if access else bench.bits(1 + width + WORD_BITS),
         )
@@ -72,9 +72,9 @@ class Model:
         hosts = access is not None and (write is None if access[0] else not reads)
         used = [request, write[0] if write else None, fields["address"] if hosts else None]
         expected = {
-            "request_ready": 1,
-            "write_ready": 1,
-            "response_valid": int(self.answers),
+            "port__request__ready": 1,
+            "port__write__ready": 1,
+            "port__response__valid": int(self.answers),
             "beyond": int(any(address is not None and address >= self.size for address in used)),
         }
         if access is not None:
@@ -82,7 +82,7 @@ class Model:
         if self.word is not None:
             expected["word"] = self.word
             if self.answers:
-                expected["response"] = self.word
+                expected["port__response__payload"] = self.word
         bench.check(found, expected)
         self._corners(request, write, access if hosts else None, access, reads)
         self.answers = reads
@@ -175,9 +175,11 @@ async def latency_and_throughput(bench: Bench) -> None:
     values = [model.words[n] for n in range(size)]
     answers = []
     for n in range(size + latency):
-        out = await bench.cycle(request_valid=n < size, request_address=n, access__valid=0)
-        if out["response_valid"]:
-            answers.append((n - latency, out["response"]))
+        out = await bench.cycle(
+            port__request__valid=n < size, port__request__payload=n, access__valid=0
+        )
+        if out["port__response__valid"]:
+            answers.append((n - latency, out["port__response__payload"]))
     assert answers == list(enumerate(values))
     model.forget()
     model.word = values[-1]
@@ -239,7 +241,7 @@ async def reset(bench: Bench) -> None:
             "reset with requests under way (not at latency 1)",
             len(model.due) > 1 or model.latency == 1,
         )
-        await bench.cycle(request_valid=0, write_valid=0, access__valid=0)
+        await bench.cycle(port__request__valid=0, port__write__valid=0, access__valid=0)
         await bench.reset(model.latency)
         model.forget()
         for _ in range(model.latency + 1):

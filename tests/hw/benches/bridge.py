@@ -189,7 +189,7 @@ class Model:
         idle = dict.fromkeys(("commands__ready", "answers__valid", "access__valid"), 0)
         expected: dict[str, Any] = idle | self.now
         wanted = expected.pop("bus", {"address": 0, "write": 0, "data": -1})
-        bus = bench.fields("bus", found["bus"])
+        bus = {name: found[f"registers__{name}"] for name in wanted}
         if wanted["data"] == -1 or not wanted["write"]:
             bus["data"] = wanted["data"]
         assert bus == wanted, f"cycle {bench.now - 1}: bus is {bus}, expected {wanted}"
@@ -233,7 +233,7 @@ class Rig:
             answers__ready=taken,
             access__ready=ready,
             word=bench.bits(64),
-            read=bench.bits(32),
+            registers__read=bench.bits(32),
             beyond=bench.chance(self.noise),
             lost=bench.chance(self.noise),
         )

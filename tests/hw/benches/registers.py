@@ -51,7 +51,7 @@ class Model:
         expected = {register.name.lower(): value for register, value in self.values.items()}
         self.fill = bool(command and bus["data"] % 4 == 2)
         pulses = {"start": self.start, "fill": self.fill, "abort": self.abort}
-        return expected | {"read": self.read} | {name: int(p) for name, p in pulses.items()}
+        return expected | {"bus__read": self.read} | {name: int(p) for name, p in pulses.items()}
 
     def step(self, drive: dict[str, Any]) -> None:
         bus, busy = drive["bus"], drive["busy"]
@@ -98,7 +98,8 @@ class Rig:
         drive: dict[str, Any] = dict.fromkeys((*PULSES, "number", "stopped"), 0) | pulses
         drive["bus"] = {"write": write, "address": address, "data": data}
         expected = model.outputs(drive)
-        out = await bench.cycle(**drive)
+        wires = {f"bus__{name}": value for name, value in drive["bus"].items()}
+        out = await bench.cycle(**wires, **{n: v for n, v in drive.items() if n != "bus"})
         bench.check(out, expected)
         self._corners(drive)
         model.step(drive)
@@ -224,10 +225,10 @@ async def reset(bench: Bench) -> None:
         for register in Register:
             await made.cycle(register, WORD if register else 0, write=1)
         await made.cycle(address, running=1, done=1, overflow=1, stopped=5, number=9)
-        await bench.cycle(bus=0, running=0, done=0, overflow=0, stopped=0, number=0)
-        bench.inputs["bus"].handle.value = bench.bits_of("bus", {"address": address})
+        await bench.cycle(bus__write=0, running=0, done=0, overflow=0, stopped=0, number=0)
+        bench.inputs["bus__address"].handle.value = address
         await bench.reset()
-        bench.inputs["bus"].handle.value = 0
+        bench.inputs["bus__address"].handle.value = 0
         bench.cover("reset")
         made = Rig(bench)
         for at in range(16):

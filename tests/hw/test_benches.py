@@ -12,7 +12,15 @@ pytest.importorskip("amaranth")
 pytest.importorskip("cocotb_tools")
 
 
-SLOW = ("accumulators:five-timesteps", "apu:pes1", "array:port128", "logit_writer:pes16")
+SLOW = (
+    "accelerator:shared-lif",
+    "accumulators:five-timesteps",
+    "apu:pes1",
+    "array:port128",
+    "array:shared-lif",
+    "logit_writer:pes16",
+    "pe:shared-lif",
+)
 """Forms that take Icarus the longest."""
 
 

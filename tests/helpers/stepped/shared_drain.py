@@ -18,9 +18,9 @@ class SharedDrain(Drain):
     """Positions that take a cycle a timestep, and one more where they carry.
 
     An item that is read in cycle d is in pipe[n] in d + 1 + n, as before. The row stays at the
-    RAM's output: psum t is taken from it on the way from pipe[t] to the next, and timestep t is added,
-    with all that the one before leaves, on the way from pipe[t + 2]. So the last membrane is in
-    pipe[timesteps + 2], at the collector, and what it leaves in the next one, and written.
+    RAM's output: psum t is taken from it on the way from pipe[t] to the next, and timestep t is
+    added, with all that the one before leaves, on the way from pipe[t + 2]. So the last membrane is
+    in pipe[timesteps + 2], at the collector, and what it leaves in the next one, and written.
     """
 
     def __init__(self, machine: Machine) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import KERNELS
 from evenspike_hw.engine.host import input_words
@@ -41,6 +42,7 @@ from tests.helpers.machine import (
 
 component = Accelerator
 ARCH = replace(SMALL, memory_latency=3, stream_depth=6, spike_entries=512, table_words=256)
+VARIANTS = {"shared-lif": replace(ARCH, timesteps=4, lif_shared=1)}
 CORNERS = (
     *(f"a PE is {state.name.lower()}" for state in State),
     *(f"read-out: {readout}" for readout in READOUTS),
@@ -63,6 +65,13 @@ QUIET = 1 << (max(ARCH.accumulators, 4 * ARCH.memory_latency) - 1).bit_length()
 
 PREPARATION = 40
 """Cycles from the start of an inference to its cycle 1, at most."""
+
+
+def waiting_blocks(arch: Arch) -> int:
+    """Blocks of results that wait for the memory, at most, or are on their way to it."""
+    if arch.lif_shared:
+        return 1 + -(-(arch.timesteps + 4) // max(arch.timesteps, arch.logit_words))
+    return 1 + -(-(2 * arch.timesteps + 2) // arch.logit_words)
 
 
 # --- the memory ------------------------------------------------------------------------------
@@ -302,7 +311,7 @@ class Rig:
         expected["states"] = self.packets["states"].bits(
             0, {str(n): int(state) for n, state in enumerate(states)}
         )
-        most = 1 - (-run.packed.arch.drain_latency // run.packed.arch.logit_words)
+        most = waiting_blocks(run.packed.arch)
         machine.drain.room = run.claimed < most
         self.bench.cover("the drain waits for room", machine.drain.waits())
         expected |= self._writing(run)
@@ -688,7 +697,7 @@ async def slow_results(bench: Bench) -> None:
         packed = network.packed
         last = packed.layers[-1]
         blocks = len(last.blocks) * last.size[0] * last.size[1] * packed.groups
-        if blocks <= 1 - (-packed.arch.drain_latency // packed.arch.logit_words):
+        if blocks <= waiting_blocks(packed.arch):
             continue
         rig.slow = bench.random.choice((0.9, 0.99))
         await rig.fill(network)

@@ -14,7 +14,10 @@ from tests.helpers.machine import SMALL, Core, NetworkRig, Packet, Pauses, loud_
 
 component = Array
 ARCH = replace(SMALL, pes=2, chunk_blocks=4)
-VARIANTS = {"port128": replace(SMALL, pes=4, chunk_blocks=2, port_bits=128)}
+VARIANTS = {
+    "port128": replace(SMALL, pes=4, chunk_blocks=2, port_bits=128),
+    "shared-lif": replace(ARCH, lif_shared=1),
+}
 CORNERS = ("reset in the middle of a layer",)  # of the helper
 LATENCY = 10
 """Cycles from a marker that is sent to an idle PE to the PE's own count of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evenspike_core.arch import Arch
@@ -19,6 +19,8 @@ ARCH = Arch(pes=4, timesteps=4, accumulators=1024)
 VARIANTS = {
     "one-pe": Arch(pes=1, timesteps=1, accumulators=1024),
     "many-pes": Arch(pes=16, timesteps=8, accumulators=1024),
+    "shared": replace(ARCH, lif_shared=1),  # with more timesteps than words of a block
+    "shared-one-timestep": Arch(pes=4, timesteps=1, accumulators=1024, lif_shared=1),
 }
 
 
@@ -41,12 +43,28 @@ class Step:
     timesteps: int = 0
 
 
+def cycles(arch: Arch, *, last: bool, carries: bool) -> int:
+    """Of a position."""
+    each = arch.timesteps + carries if arch.lif_shared else 1
+    return max(each, arch.logit_words) if last else each
+
+
+def latency(arch: Arch) -> int:
+    """From the read to what leaves the LIF."""
+    return arch.timesteps + 3 if arch.lif_shared else 2 * arch.timesteps + 1
+
+
+def behind(arch: Arch) -> int:
+    """Cycles behind a round that carries."""
+    return 4 if arch.lif_shared else 2 * arch.timesteps + 3
+
+
 def steps(arch: Arch, layer: Layer, turn: Round) -> Iterator[Step]:
     """The drain cycles of an image of a round."""
     side = 2 if layer["pool"] else 1
     area = 1 << layer["log_tile_height"] + layer["log_tile_width"]
-    beats = arch.logit_words if layer["last"] else 1
     carries = not turn.last_group and layer["readout"] != PSUM
+    beats = cycles(arch, last=bool(layer["last"]), carries=carries)
     timesteps = layer["timesteps"] if turn.last_group else arch.timesteps
     for slot in range(turn.slots):
         yield Step(slot, 0)
@@ -72,7 +90,7 @@ def steps(arch: Arch, layer: Layer, turn: Round) -> Iterator[Step]:
                 for _ in range(beats - 1):
                     yield Step(slot)
     if carries and turn.last_image:
-        for _ in range(2 * arch.timesteps + 3):
+        for _ in range(behind(arch)):
             yield Step(turn.slots)
 
 
@@ -91,10 +109,12 @@ class Rig:
         self.left: deque[Step] = deque()  # of the round that is drained
         self.active = False
         self.before: Step | None = None
-        latency = 2 * self.arch.timesteps + 1  # from the read to what leaves the LIF
-        self.flight: deque[Step | None] = deque([None] * latency)
-        self.last_layer: deque[bool] = deque([False] * latency)
-        self.rows: deque[Step | None] = deque([None] * (latency + 2))
+        leaves = latency(self.arch)
+        self.flight: deque[Step | None] = deque([None] * leaves)
+        self.last_layer: deque[bool] = deque([False] * leaves)
+        carried = leaves + (1 if self.arch.lif_shared else 2)
+        self.rows: deque[Step | None] = deque([None] * carried)
+        self.entered: Step | None = None
         self.positions = 0
 
     async def cycle(self, start: bool = False, begin: bool = False) -> bool:
@@ -117,8 +137,11 @@ class Rig:
         turn = self.turns[0][-1] if drains else None
         before, carried = self.before, self.rows[0]
         enters = before is not None and before.place is not None
-        if before is not None and enters:
-            bench.check(out, {"timesteps": before.timesteps, "carries": int(before.carries)})
+        if enters or not self.arch.lif_shared:  # else the last one's stay
+            self.entered = before if enters else None
+        if self.entered is not None:
+            group = {"timesteps": self.entered.timesteps, "carries": int(self.entered.carries)}
+            bench.check(out, group)
         carry = bench.fields("carry", out["carry"])
         carries = carried is not None and carried.carries
         assert carry["enable"] == carries, f"cycle {bench.now - 1}: carry, expected {carried}"
@@ -241,7 +264,7 @@ class Rig:
 
     async def _flush(self, flush: bool) -> None:
         self.bench.cover("layer right after a layer", not flush)
-        for _ in range(flush * (2 * self.arch.timesteps + 4)):
+        for _ in range(flush * (behind(self.arch) + self.arch.timesteps)):
             await self.cycle()
 
 
@@ -268,31 +291,38 @@ async def latency_and_throughput(bench: Bench) -> None:
     shape = {"height": 6, "width": 10, "log_tile_height": 2, "log_tile_width": 3, "log_slots": 2}
     shape |= {"slots_last": 3, "passes": 2, "timesteps": 1}
     positions, slots, rounds_ = 60 * (4 + 3), 4 * (4 + 3), 2 * 2 * 2
-    behind = rounds_ * (2 * arch.timesteps + 3)  # of a group that carries
     for pool in (0, 1):
         for groups in (1, 3):
-            shape |= {"pool": pool, "groups": groups, "log_images": 0}
-            carried = behind * (groups - 1)
-            plain = layer(bench, 8, 1, **shape)
-            assert await made.run(plain) == (positions + 2 * slots) * groups + carried
-            for readout in (PSUM, 2, 3):
-                last = layer(bench, 8, 1, **shape, last=1, readout=readout)
-                cycles = (positions * arch.logit_words + 2 * slots) * groups
-                assert await made.run(last) == cycles + (readout != PSUM) * carried
-            shared = layer(bench, 8, 1, **shape | {"log_images": 1})
-            assert await made.run(shared) == 2 * (positions + 2 * slots) * groups + carried
+            for readout, last, images in (
+                *((0, 0, 1), (0, 0, 2)),
+                *((readout, 1, 1) for readout in (PSUM, 2, 3)),
+            ):
+                shape |= {"pool": pool, "groups": groups, "log_images": images - 1}
+                fields = layer(bench, 8, 1, **shape, last=last, readout=readout)
+                expected = 0
+                for group in range(groups):
+                    carries = group < groups - 1 and readout != PSUM
+                    each = cycles(arch, last=bool(last), carries=carries)
+                    expected += images * (positions * each + 2 * slots)
+                    expected += rounds_ * behind(arch) * carries
+                assert await made.run(fields) == expected
     # From the first row that is read, in cycle 3: the bias is read in cycles 1 and 2.
     fields = layer(bench, 8, 1, **shape, last=0, readout=0)
     await bench.reset()
     made.reset()
     await bench.cycle(layer=pack(LAYER, fields), start=1, begin=0)
     bench.check(await bench.cycle(start=0, begin=1), {"drains": 0, "valid": 0})
+    carries = fields["groups"] > 1
+    each = cycles(arch, last=False, carries=carries)
+    carried = latency(arch) + (1 if arch.lif_shared else 2)
     for now in range(1, 2 * arch.timesteps + 8):
         out = await bench.cycle(begin=0)
         assert (out["bias_low"], out["bias_high"]) == (now == 2, now == 3)
-        assert out["valid"] == (now >= 4)
-        assert out["place"] & 1 == (now >= 3 + 2 * arch.timesteps + 1)
-        assert out["carry"] & 1 == (now >= 3 + 2 * arch.timesteps + 3)
+        assert out["valid"] == (now >= 4 and (now - 4) % each == 0)
+        since = now - 3 - latency(arch)
+        assert out["place"] & 1 == (since >= 0 and since % each == 0)
+        since = now - 3 - carried
+        assert out["carry"] & 1 == (since >= 0 and since % each == 0)
 
 
 @test
@@ -303,7 +333,7 @@ async def long_counts(bench: Bench) -> None:
     one |= {"groups": 1}
     passes = 0xFFF if bench.transactions > 1000 else 0x801
     many = layer(bench, 6, 1, **one, passes=passes, log_slots=0, slots_last=1)
-    assert await made.run(many) == 3 * passes
+    assert await made.run(many) == (2 + cycles(made.arch, last=False, carries=False)) * passes
     for groups in (32, 21):
         await made.run(layer(bench, 6, 1, **one | {"groups": groups}, passes=2, log_slots=0))
     for slots_last in (64, 21):
@@ -349,6 +379,6 @@ async def reset(bench: Bench) -> None:
         await bench.cycle(begin=0)
         await bench.reset()
         made.reset()
-        for _ in range(2 * made.arch.timesteps + 4):
+        for _ in range(behind(made.arch) + made.arch.timesteps):
             await made.cycle()
         await made.run(layer(bench, 4, 5, passes=1))

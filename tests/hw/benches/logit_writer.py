@@ -13,9 +13,20 @@ component = LogitWriter
 ARCH = Arch(pes=4)
 ADDRESS_BITS = ARCH.address_bits
 VARIANTS = {f"pes{n}": Arch(pes=n) for n in (1, 16)}
+VARIANTS |= {"shared-lif": Arch(pes=4, lif_shared=1)}  # fewer words than timesteps
 VARIANTS |= {"port128": Arch(pes=16, port_bits=128), "port256": Arch(pes=4, port_bits=256)}
 
 LANE = (1 << LOGIT_BITS) - 1
+
+
+def latency(arch: Arch) -> int:
+    """From a claim to its block."""
+    return arch.timesteps + 3 if arch.lif_shared else 2 * arch.timesteps + 1
+
+
+def position(arch: Arch) -> int:
+    """Cycles from a claim to the next, at least."""
+    return max(arch.logit_words, arch.timesteps if arch.lif_shared else 1)
 
 
 class Model:
@@ -28,8 +39,8 @@ class Model:
         self.claimed = 0  # blocks
         self.claims: deque[int] = deque()  # cycles of those whose block has not come
         arch = bench.arch
-        # Until the first is given back: a claim every `logit_words` cycles.
-        self.most = 1 + -(-(2 * arch.timesteps + 2) // arch.logit_words)
+        # Until the first is given back: a claim with each position.
+        self.most = 1 + -(-(latency(arch) + 1) // position(arch))
         self.address = 0
         self.blocks = 0
         self.written = 0
@@ -156,16 +167,16 @@ async def reset_drops_the_rest(bench: Bench) -> None:
 async def a_memory_that_is_always_ready_never_makes_it_wait(bench: Bench) -> None:
     """Claims as the drain gives them, one every few cycles: there is room for each."""
     model = Model(bench)
-    count, latency = bench.arch.logit_words, 2 * bench.arch.timesteps + 1
+    count = position(bench.arch)
     await model.cycle(base=0)
-    blocks: deque[bool] = deque([False] * latency)
-    for number in range(30 * count + latency + 2 * count):
+    blocks: deque[bool] = deque([False] * latency(bench.arch))
+    for number in range(30 * count + latency(bench.arch) + 2 * count):
         claim = number % count == 0 and number < 30 * count
         assert not claim or model.claimed < model.most
         blocks.append(claim)
         block = model.block() if blocks.popleft() else None
         await model.cycle(block=block, claim=claim)
-    assert model.written == 30 * count
+    assert model.written == 30 * bench.arch.logit_words
     assert not model.claimed
 
 
@@ -173,11 +184,11 @@ async def a_memory_that_is_always_ready_never_makes_it_wait(bench: Bench) -> Non
 async def a_memory_that_is_not_always_ready(bench: Bench) -> None:
     """A drain that waits for room; the memory takes some words, or none for long."""
     model = Model(bench)
-    count, latency = bench.arch.logit_words, 2 * bench.arch.timesteps + 1
+    count = position(bench.arch)
     while model.blocks < bench.transactions // 3:
         await model.cycle(base=bench.bits(ADDRESS_BITS))
         share = bench.random.choice((0.0, 0.3, 0.9, 0.99))
-        blocks: deque[bool] = deque([False] * latency)
+        blocks: deque[bool] = deque([False] * latency(bench.arch))
         beat, left = 0, bench.random.randrange(1, 40)
         while left or model.claimed:
             claim = bool(left) and not beat and model.claimed < model.most

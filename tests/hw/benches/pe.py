@@ -21,6 +21,8 @@ ARCH = replace(SMALL, slots=16)
 VARIANTS = {
     "issue1": replace(ARCH, issue=1),
     "kernel3": replace(ARCH, kernel_max=3, timesteps=3),  # a lane more than timesteps
+    "shared-lif": replace(ARCH, lif_shared=1),
+    "shared-lif-issue1": replace(ARCH, issue=1, kernel_max=3, lif_shared=1),
 }
 
 
@@ -305,29 +307,45 @@ async def latency(bench: Bench) -> None:
         found = await drained(bench, layer(readout=readout), keep=int(not readout))
         for number, result in enumerate(results):
             name = "logit" if readout else "mask"
-            bench.check(found[3 + number + 2 * times], {name: result})
+            at = leaves(bench.arch) + number * position(bench.arch, carries=not readout)
+            bench.check(found[2 + at], {name: result})
+
+
+def leaves(arch: Arch) -> int:
+    """Cycles from the read of a row to what its neuron gives."""
+    return arch.timesteps + 3 if arch.lif_shared else 2 * arch.timesteps + 1
+
+
+def position(arch: Arch, *, carries: bool) -> int:
+    """Cycles of a row of neurons."""
+    return arch.timesteps + carries if arch.lif_shared else 1
 
 
 async def drained(bench: Bench, fields: dict[str, Any], keep: int) -> list[dict[str, int]]:
     """Bias low, bias high, rows 2 and 3, and what comes out. keep: the rows carry."""
     row = {"read": 1, "keep": keep}
+    each = position(bench.arch, carries=bool(keep))
+    behind = leaves(bench.arch) + (1 if bench.arch.lif_shared else 2)
     steps: dict[int, dict[str, Any]] = {
         0: {"drain": {"bias": 1, "half": 1}},
         1: {"drain": {"bias": 1, "half": 1, "high": 1}, "bias_low": 1},
-        2: {"drain": row | {"row": 2}, "bias_low": 0, "bias_high": 1},
-        3: {"drain": row | {"row": 3}, "bias_high": 0, "valid": 1, "carries": keep},
-        4: {"drain": 0},
-        5: {"valid": 0},
+        2: {"bias_low": 0, "bias_high": 1},
+        3: {"bias_high": 0},
     }
-    behind = 2 * bench.arch.timesteps + 3
-    for number in (2, 3):
-        steps.setdefault(number + behind, {"carry": {"enable": keep, "row": number}})
-    steps[4 + behind] = {"carry": 0}
+    reads, enters = {2: 2, 2 + each: 3}, (3, 3 + each)
     times = bench.arch.timesteps
-    return [
-        await bench.cycle(layer=fields, timesteps=times, **steps.get(number, {}))
-        for number in range(6 + behind)
-    ]
+    found = []
+    for number in range(3 + each + behind):
+        drives = steps.get(number, {})
+        if number > 1:
+            at = reads.get(number)
+            drives["drain"] = 0 if at is None else row | {"row": at}
+            drives |= {"valid": number in enters, "carries": keep}
+            at = reads.get(number - behind)
+            drives["carry"] = 0 if at is None else {"enable": keep, "row": at}
+        found.append(await bench.cycle(layer=fields, timesteps=times, **drives))
+    await bench.cycle(drain=0, valid=0, carry=0)
+    return found
 
 
 @test

@@ -24,6 +24,7 @@ component = Sequencer
 ARCH = Arch(pes=4, table_words=1 << 16, accumulators=4096)
 VARIANTS = {
     "small": Arch(pes=4, timesteps=1, table_words=100, accumulators=64, slots=4),
+    "shared-lif": Arch(pes=4, table_words=1 << 16, accumulators=4096, lif_shared=1),
 }
 CHUNK_FAULTS = (Fault.SLOTS, Fault.KERNEL, Fault.LEAD, Fault.BIASES, Fault.BLOCKS)
 CORNERS = (
@@ -156,7 +157,8 @@ class Model:
         elif self.gap:
             self.gap -= 1
         if drive["ends_layer"]:
-            self.tail = 1 if self.host else 2 * self.arch.timesteps + 2
+            behind = 5 if self.arch.lif_shared else 2 * self.arch.timesteps + 2
+            self.tail = 1 if self.host else behind
         elif self.tail:
             self.tail -= 1
 

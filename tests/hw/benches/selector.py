@@ -83,15 +83,21 @@ def selected(arch: Arch) -> data.StructLayout:
 
 @dataclass(frozen=True)
 class Layer:
-    """The tile's height and width, powers of two."""
+    """The tile's height and width, powers of two, and the rows of an image."""
 
     log_height: int
     log_width: int
+    log_rows: int = LOG_ROWS
+
+    @property
+    def image_rows(self) -> int:
+        return (1 << self.log_rows) % (1 << LOG_ROWS)
 
     def drive(self) -> dict[str, Any]:
         return {
             "log_tile_width": self.log_width,
             "log_tile": self.log_height + self.log_width,
+            "image_rows": self.image_rows,
         }
 
 
@@ -175,9 +181,9 @@ class Selection:
         )
 
 
-def weights(entry: Entry, layer: Layer) -> list[tuple[int, int, int]]:
+def weights(entry: Entry, layer: Layer, first: int) -> list[tuple[int, int, int]]:
     """Kernel, address and accumulator row of each matched weight: kernels in header order, PIDs
-    ascending.
+    ascending. first: the image's first row.
     """
     side, stride = entry.side, entry.stride
     height, width = 1 << layer.log_height, 1 << layer.log_width
@@ -193,7 +199,7 @@ def weights(entry: Entry, layer: Layer) -> list[tuple[int, int, int]]:
                 assert not rest_x
                 assert 0 <= y < height
                 assert 0 <= x < width
-                row = (kernel.slot * height + y) * width + x
+                row = first + (kernel.slot * height + y) * width + x
                 found.append((number, address % (1 << ADDRESS_BITS), row))
             address += 1
     return found
@@ -207,11 +213,11 @@ def reaches(at: int, side: int, stride: int, length: int) -> tuple[int, ...]:
     )
 
 
-def selections(entry: Entry, layer: Layer, ways: int) -> list[Selection]:
+def selections(entry: Entry, layer: Layer, first: int, ways: int) -> list[Selection]:
     """Those that an entry takes: one weight each, or the next of an even and of an odd address."""
     if not entry.kernels:
         return [Selection(())]
-    each = weights(entry, layer)
+    each = weights(entry, layer, first)
     if ways == 1:
         return [Selection((weight,), entry.mask) for weight in each]
     apart = [[weight for weight in each if weight[1] % 2 == parity] for parity in (0, 1)]
@@ -233,6 +239,7 @@ class Model:
         self.clear()
 
     def clear(self) -> None:
+        self.image_row = 0  # the first of the image
         self.head: Entry | None = None
         self.making: Entry | None = None  # whose selections S1 makes
         self.left: list[Selection] = []
@@ -257,7 +264,8 @@ class Model:
         )
         marks = entry is not None and not entry.kernels
         empty = self.second is None and self.third is None
-        leaves = entry is not None and (empty and idle if marks else room)
+        between = entry is not None and marks and not entry.ends_round and not entry.frees
+        leaves = entry is not None and (between or (empty and idle if marks else room))
         ready = entry is None or (leaves and len(self.left) == 1)
         expected: dict[str, Any] = {
             "matched__ready": ready,
@@ -277,11 +285,16 @@ class Model:
         if leaves:
             made = self.left.pop(0)
             self.second = None if marks else made
+            if marks:
+                rows = self.image_row + self.layer.image_rows
+                self.image_row = rows % (1 << LOG_ROWS) if between else 0
+            bench.cover("an image begins behind a selection in S2", between and not empty)
             if not self.left:
                 self.making = None
         if ready and head is not None:
             self._taken(head)
-            self.left = selections(head, self.layer, bench.arch.issue)
+            self.left = selections(head, self.layer, self.image_row, bench.arch.issue)
+            bench.cover("a weight of a later image", self.image_row and head.kernels)
             self.making, self.head = head, None
             self.entries += 1
             self._first_cycle(head)
@@ -301,9 +314,10 @@ class Model:
         cover, entry, third = self.bench.cover, self.making, self.third
         marks = entry is not None and not entry.kernels
         cover("no room for a selection", entry is not None and not marks and not room)
-        cover("a marker waits for S2", marks and self.second is not None and idle)
-        cover("a marker waits for S3 alone", marks and third and self.second is None and idle)
-        cover("a marker waits for what is behind S3", marks and not (third or self.second or idle))
+        waits = marks and not leaves
+        cover("a marker waits for S2", waits and self.second is not None and idle)
+        cover("a marker waits for S3 alone", waits and third and self.second is None and idle)
+        cover("a marker waits for what is behind S3", waits and not (third or self.second or idle))
         cover("a marker issues without room", marks and leaves and not room)
         cover("a weight is selected while not all is idle", leaves and not marks and not idle)
         cover("queue runs empty", self.head is None and entry is None)
@@ -379,7 +393,8 @@ class Model:
         random = self.bench.random
         log_tile = random.choice((LOG_ROWS, 0, 1, random.randint(0, LOG_ROWS)))
         log_width = random.choice((0, log_tile, random.randint(0, log_tile)))
-        self.layer = Layer(log_tile - log_width, log_width)
+        log_rows = random.choice((LOG_ROWS, random.randint(log_tile, LOG_ROWS)))
+        self.layer = Layer(log_tile - log_width, log_width, log_rows)
 
     def entry(self, density: float, matching: float) -> Entry:
         """With at least one match."""
@@ -401,7 +416,7 @@ class Model:
         # The first or the last headers of the fetch can be another channel's.
         start = random.choice((0, random.randrange(most)))
         end = random.choice((most, random.randrange(start, most) + 1))
-        slots = 1 << min(6, LOG_ROWS - layer.log_height - layer.log_width)
+        slots = 1 << min(6, layer.log_rows - layer.log_height - layer.log_width)
         given: list[Kernel] = []
         while not any(kernel.pids for kernel in given):
             given = [Kernel(random.randrange(64), 0, 0) for _ in range(start)]
@@ -431,6 +446,11 @@ class Model:
         random = self.bench.random
         return Entry(1, 1, (), 0, 0, 0, 0, random.getrandbits(1), random.getrandbits(1))
 
+    async def end(self) -> None:
+        """The layer's last marker."""
+        await self.run(Entry(1, 1, (), 0, 0, 0, 0, ends_round=1))
+        await self.settle()
+
     async def settle(self) -> None:
         while self.head or self.making or self.second or self.third:
             await self.cycle()
@@ -448,7 +468,7 @@ async def latency(bench: Bench) -> None:
     left.
     """
     ways = bench.arch.issue
-    layer = {"log_tile_width": 2, "log_tile": 4}
+    layer = {"log_tile_width": 2, "log_tile": 4, "image_rows": 0}
     mask = (1 << bench.arch.timesteps) - 1
     pids = spread(0b111, places(bench.arch, 3)[0])
     entry: dict[str, Any] = {"kernel": 1, "log_stride": 0, "pids": pids, "wsp": pids, "base": 8}
@@ -543,6 +563,7 @@ async def random_traffic(bench: Bench) -> None:
                 model.offer(model.marker() if marks else model.entry(density, matching))
             await model.cycle()
         await model.settle()
+        await model.end()
 
 
 @test

@@ -15,7 +15,7 @@ from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.layouts import WORD_BITS
 from evenspike_hw.rtl.sequencer import Sequencer
 from tests.helpers.driver import Bench, pack, test, unpack
-from tests.helpers.layers import Layer, Work, batch, good_chunk, layer, noise, works
+from tests.helpers.layers import ENTRIES, Layer, Work, batch, good_chunk, layer, noise, works
 from tests.helpers.sequencing import CHUNK_MASK, WORDS, BroadcastModel, FetchModel
 
 WORD = (1 << WORD_BITS) - 1
@@ -464,7 +464,8 @@ BAD: tuple[tuple[str, dict[str, Any]], ...] = (
     *(("slots", {"slots_last": 1 << n}) for n in range(7)),
     *(("slots", {"log_slots": 2, "slots_last": n}) for n in range(7)),
     *(("slots", {"log_slots": 6, "slots_last": n}) for n in (0, 1, 63, 64, 65, 66, 96, 127)),
-    *(("empty", {name: 0}) for name in ("height", "width", "passes")),
+    *(("neurons", {"log_images": n}) for n in range(8)),
+    *(("empty", {name: 0}) for name in ("height", "width", "passes", "parts")),
     *(
         ("pool", {"pool": 1, "height": h, "width": w})
         for h, w in ((1, 2), (2, 1), (2, 2), (511, 2), (6, 255))
@@ -489,7 +490,7 @@ async def faulty_layers(bench: Bench) -> None:
         cases += [(number, fields) for number in (0, 1)]
     cases += [(0, {"host": 0}), (1, {"host": 1}), (2, {"host": 1}), (0, {"last": 1})]
     # One bit alone: every other field is 0 where a fault asks for 0, or for a limit.
-    for name in ("height", "width", "passes", "chunks", "groups"):
+    for name in ("height", "width", "passes", "chunks", "groups", "parts"):
         width = LAYER[name].width
         cases += [(0, {"bit": name, "value": 1 << n}) for n in range(width)]
     for number, change in cases:
@@ -502,6 +503,7 @@ async def faulty_layers(bench: Bench) -> None:
             bad |= plain | {change["bit"]: change["value"], "log_tile_height": 0}
         else:
             bad |= (plain if "neurons" not in change else {}) | change
+        bad["image_region"] = bad["groups"] * bad["region"] & ENTRIES
         await bench.reset()
         made.reset()
         made.store(layers)

@@ -169,7 +169,7 @@ class Model:
             self.bench.cover("register written")
             yield from self._say(OK)
             return
-        value = (yield {})["read"]
+        value = (yield {})["registers__read"]
         if register == 16:
             self.bench.cover("board's register read")
             value = self.size << 8 | self.faults

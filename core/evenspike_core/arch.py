@@ -96,6 +96,7 @@ class Arch:
     memory_latency: cycles from a request on the port to its word.
     stream_depth: words of the loader's FIFO behind the port; its credits.
     spike_entries: CSR entries (one position of `pes` channels) of the on-chip spike memory.
+    row_entries: entries that a row of a map has at least, so that there is a row count for so many.
     table_words: 64-bit words of the table memory: layer descriptors, passes and chunks.
     kernel_max: largest kernel side that the PEs are built for. No cycle depends on it.
     lif_shared: 1: a PE works off its neurons' timesteps one after the other in one stage, instead
@@ -120,6 +121,7 @@ class Arch:
     memory_latency: int = _range(16, 1, 1024)
     stream_depth: int = _range(32, 1, 4096)
     spike_entries: int = _range(8192, 1, ENTRIES_MAX)
+    row_entries: int = _range(8, 1, 64, power=True)
     table_words: int = _range(1024, 64, 1 << 16)
     kernel_max: int = _range(KERNEL_MAX, 3, KERNEL_MAX, odd=True)
     lif_shared: int = _range(0, 0, 1)
@@ -214,6 +216,15 @@ class Arch:
     def port_lanes(self) -> int:
         """PEs that get a word of the stream in a cycle: lane n is of PEs n, n + lanes, ..."""
         return self.port_bits // WORD_BITS
+
+    def row_pitch(self, width: int) -> int:
+        """Entries of the spike memory from a row of a map to the next."""
+        return max(width, self.row_entries)
+
+    @property
+    def row_counts(self) -> int:
+        """Words of the memory of row counts."""
+        return -(-self.spike_entries // self.row_entries)
 
     @property
     def count_words(self) -> int:

@@ -413,7 +413,7 @@ def check(program: Program, arch: Arch, batch: int = 1) -> None:
         side = max(height, width) if layer.host else max(layer.size)
         if side > MAP_MAX:
             raise EvenspikeError(f"layer {layer.name}: map {layer.size}, the limit is {MAP_MAX}")
-        entries = -(-channels // arch.pes) * height * width
+        entries = -(-channels // arch.pes) * height * arch.row_pitch(width)
         needed = {at: size for at, size in needed.items() if reader[at] >= index}
         if layer.last:
             continue

@@ -92,7 +92,7 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
         Memory("fifo", arch.pes, arch.fifo_depth, activation),
         Memory("match_queue", arch.pes, arch.match_depth, matched),
         Memory("spikes", 1, arch.spike_entries, MAP_BITS + arch.pes * arch.timesteps, 1, False),
-        Memory("row_counts", 1, arch.spike_entries, MAP_BITS, 2, False),
+        Memory("row_counts", 1, arch.row_counts, MAP_BITS, 2, False),
         Memory("table", 1, arch.table_words, WORD_BITS, 3, False),
         Memory("stream", 1, arch.stream_depth, arch.port_bits, 1, False),
         Memory("logits", 1, arch.result_blocks * arch.logit_words, logit_width, 1, False),

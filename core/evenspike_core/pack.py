@@ -363,7 +363,8 @@ def _allocate(program: Program, mapping: Mapping, arch: Arch) -> list[int]:
     bases = []
     for index, layer in enumerate(program.layers):
         taken = sorted(item for item in taken if item[2] >= index)
-        entries = mapping[index].blocks.shape[0] * layer.output[1] * layer.output[2]
+        _, height, width = layer.output
+        entries = mapping[index].blocks.shape[0] * height * arch.row_pitch(width)
         base = 0
         if not layer.last:
             for start, end, _ in taken:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed
 from evenspike_core.program import Readout
@@ -57,7 +58,7 @@ class Buffers:
         self.base = np.array(
             [0 if d.last else d.spike_base for d in packed.layers], dtype=np.uint32
         )
-        self.room = np.array([_entries(d) for d in packed.layers], dtype=np.uint32)
+        self.room = np.array([_entries(packed.arch, d) for d in packed.layers], dtype=np.uint32)
         total = packed.maps * int(self.room.sum())
         self.cycles = np.zeros(layers, dtype=np.uint32)
         self.states = np.zeros((layers, pes, len(State)), dtype=np.uint32)
@@ -130,14 +131,14 @@ class Buffers:
         masks: npt.NDArray[np.uint8],
     ) -> Masks:
         """Returns the spikes of a layer, its groups put together."""
-        packed, room = self.packed, _entries(layer)
+        packed, room = self.packed, _entries(self.packed.arch, layer)
         kind = packed.mask_type
         height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
         found = np.zeros((packed.batch, layer.filters, height, width), dtype=kind)
         for number in range(0 if layer.last else packed.maps):
             image, group = divmod(number, packed.groups)
             part = slice(number * room, (number + 1) * room)
-            dense = _dense(layer, counts[part], columns[part], masks[part])
+            dense = _dense(packed.arch, layer, counts[part], columns[part], masks[part])
             steps = packed.last_timesteps if group == packed.groups - 1 else packed.arch.timesteps
             if (dense >> steps).any():
                 raise EvenspikeError(
@@ -165,16 +166,16 @@ class Buffers:
         return logits if packed.batch > 1 else logits[0]
 
 
-def _entries(layer: Descriptor) -> int:
+def _entries(arch: Arch, layer: Descriptor) -> int:
     """Returns how many entries the spikes of a layer can take in a map."""
     if layer.last:
         return 0
-    return int(
-        layer.blocks.shape[0] * (layer.size[0] // layer.pool) * (layer.size[1] // layer.pool)
-    )
+    height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
+    return int(layer.blocks.shape[0] * height * arch.row_pitch(width))
 
 
 def _dense(
+    arch: Arch,
     layer: Descriptor,
     counts: npt.NDArray[np.uint16],
     columns: npt.NDArray[np.uint16],
@@ -186,7 +187,7 @@ def _dense(
     for block, lanes in enumerate(layer.blocks):
         used = lanes >= 0
         for y in range(height):
-            row = (block * height + y) * width
+            row = (block * height + y) * arch.row_pitch(width)
             entries = slice(row, row + int(counts[row]))
             if (
                 (np.diff(columns[entries].astype(np.int64)) <= 0).any()

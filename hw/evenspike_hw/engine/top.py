@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetInserter, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, connect, flipped
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.accelerator import Accelerator
@@ -33,7 +33,9 @@ class SimulatedTop(wiring.Component):
         m.submodules.accelerator = ResetInserter(reset)(self.accelerator)
         for name, member in self.accelerator.signature.members.items():
             inner, outer = getattr(self.accelerator, name), getattr(self, name)
-            if member.flow is In:
+            if member.is_signature:
+                connect(m, flipped(outer), inner)
+            elif member.flow is In:
                 m.d.comb += inner.eq(outer)
             else:
                 m.d.comb += outer.eq(inner)

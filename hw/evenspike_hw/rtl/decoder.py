@@ -123,6 +123,7 @@ class Decoder(wiring.Component):
         address = Signal(self.layouts.entry_bits)  # of its next entry
         following, behind = Signal(visit), Signal(visit)
         row_address = Signal(self.layouts.entry_bits)  # of the first block of `behind`
+        pitch = self._pitch(m)
 
         decodes, begins, visits = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -154,8 +155,8 @@ class Decoder(wiring.Component):
                 m.d.sync += [
                     behind.block.eq(0),
                     behind.row.eq(behind.row + 1),
-                    behind.address.eq(row_address + work.segment.width),
-                    row_address.eq(row_address + work.segment.width),
+                    behind.address.eq(row_address + pitch),
+                    row_address.eq(row_address + pitch),
                     behind.there.eq(behind.there & (behind.row + 1 < self.end)),
                 ]
             with m.Else():
@@ -167,7 +168,7 @@ class Decoder(wiring.Component):
             m.d.sync += active.eq(0)
 
         first_address = Signal(self.layouts.entry_bits)
-        m.d.comb += first_address.eq(work.entry + self.first * work.segment.width)
+        m.d.comb += first_address.eq(work.entry + self.first * pitch)
         with m.If(self.start):
             m.d.sync += [active.eq(1), timer.eq(3)]
         with m.Elif(timer != 0):
@@ -181,3 +182,10 @@ class Decoder(wiring.Component):
                 row_address.eq(first_address),
             ]
         return m
+
+    def _pitch(self, m: Module) -> Signal:
+        """Entries from a row to the next one."""
+        width, least = self.work.segment.width, self.arch.row_entries
+        pitch = Signal.like(width)
+        m.d.comb += pitch.eq(Mux(width < least, least, width))
+        return pitch

@@ -220,6 +220,7 @@ def _resident(layer: Descriptor) -> bool:
 def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
     count = len(layer.slots_used)
     height, width = (n // layer.pool for n in layer.size)
+    pitch = packed.arch.row_pitch(width)
     loads = count if _resident(layer) else count * _rounds(packed, layer)
     return {
         "host": layer.host,
@@ -244,10 +245,10 @@ def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
         "reset": layer.reset,
         "threshold": layer.threshold,
         "spike_base": layer.spike_base,
-        "row_stride": width,
-        "block_stride": height * width,
-        "tile_stride": layer.tile[0] // layer.pool * width,
-        "pass_stride": layer.slots * height * width,
+        "row_stride": pitch,
+        "block_stride": height * pitch,
+        "tile_stride": layer.tile[0] // layer.pool * pitch,
+        "pass_stride": layer.slots * height * pitch,
         "log_images": 0 if layer.host else _log(layer.images),
         "parts": packed.batch if layer.host else packed.batch // layer.images,
         "image_region": packed.groups * packed.region if packed.batch > 1 else 0,
@@ -258,6 +259,7 @@ def _chunk(arch: Arch, layer: Descriptor, number: int) -> int:
     segment, start, end = layer.chunks[number]
     source = layer.segments[segment]
     first = start // arch.pes
+    block_stride = source.height * arch.row_pitch(source.width)
     return _bits(
         layer.name,
         CHUNK,
@@ -267,7 +269,7 @@ def _chunk(arch: Arch, layer: Descriptor, number: int) -> int:
             "lead": start % arch.pes,
             "biases": number == len(layer.chunks) - 1,
             "blocks": -(-end // arch.pes) - first,
-            "entry": source.spike_base + first * source.height * source.width,
+            "entry": source.spike_base + first * block_stride,
             "narrow": source.weight_bits == 8,
             "segment": {
                 "log_stride": _log(source.stride),
@@ -276,7 +278,7 @@ def _chunk(arch: Arch, layer: Descriptor, number: int) -> int:
                 "log_average": _log(source.average),
                 "height": source.height,
                 "width": source.width,
-                "block_stride": source.height * source.width,
+                "block_stride": block_stride,
             },
         },
     )

@@ -73,7 +73,7 @@ SEGMENT = data.StructLayout(
         "log_average": 2,
         "height": MAP_BITS,
         "width": MAP_BITS,
-        "block_stride": ENTRY_BITS,  # height * width
+        "block_stride": ENTRY_BITS,  # height * `Arch.row_pitch` of the width
     }
 )
 """One input of a layer: how its kernels read their source, whose map is height x width."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.layouts import MAP_BITS, Layouts
@@ -16,7 +17,8 @@ class SpikeMemory(wiring.Component):
 
     entry_read, entry: the entries, which the APU reads. count_read, count: how many a row has, for
         the APU. resume_read, resume: the same for the collector, which goes on with a row.
-    entry_write, count_write: from the collector. A row's count has the address of its first entry.
+    entry_write, count_write: from the collector. A row's count has the address of its first entry;
+        since a row has `Arch.row_entries` at least, there is one count for so many.
 
     One access a cycle on each port. The data of a read in cycle c are there from c + 1 until the
     next read; a write in c is seen by reads from c + 1 on. The APU reads the layer before the one
@@ -42,25 +44,28 @@ class SpikeMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        depth = self.arch.spike_entries
-        m.submodules.entries = entries = Ram(self.layouts.entry, depth)
-        m.submodules.counts = counts = Ram(MAP_BITS, depth)
-        for memory, write in ((entries, self.entry_write), (counts, self.count_write)):
+        shift = exact_log2(self.arch.row_entries)
+        m.submodules.entries = entries = Ram(self.layouts.entry, self.arch.spike_entries)
+        m.submodules.counts = counts = Ram(MAP_BITS, self.arch.row_counts)
+        for memory, write, low in (
+            (entries, self.entry_write, 0),
+            (counts, self.count_write, shift),
+        ):
             port = memory.write_port()
             m.d.comb += [
                 port.en.eq(write.enable),
-                port.addr.eq(write.address),
+                port.addr.eq(write.address[low:]),
                 port.data.eq(write.data),
             ]
-        for memory, read, found in (
-            (entries, self.entry_read, self.entry),
-            (counts, self.count_read, self.count),
-            (counts, self.resume_read, self.resume),
+        for memory, read, found, low in (
+            (entries, self.entry_read, self.entry, 0),
+            (counts, self.count_read, self.count, shift),
+            (counts, self.resume_read, self.resume, shift),
         ):
             port = memory.read_port()
             m.d.comb += [
                 port.en.eq(read.enable),
-                port.addr.eq(read.address),
+                port.addr.eq(read.address[low:]),
                 found.eq(port.data),
             ]
         return m

@@ -184,8 +184,8 @@ class Apu:
 class SpikeMemory:
     """CSR spikes of all layers: entries {column, masks}, and a count for each row.
 
-    A row is addressed by its first entry; each group of timesteps of each image has a region of its
-    own.
+    A row is addressed by its first entry, and has a number of them at least; each group of
+    timesteps of each image has a region of its own.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -193,6 +193,7 @@ class SpikeMemory:
         silent: tuple[int, tuple[int, ...]] = (0, (0,) * arch.pes)
         self.entries = Ram(clock, arch.spike_entries, silent)
         self.counts = Ram(clock, arch.spike_entries, 0)
+        self.least = arch.row_entries
         self.region, self.groups = machine.packed.region, machine.packed.groups
 
     def map(self, image: int, group: int) -> int:
@@ -203,4 +204,4 @@ class SpikeMemory:
         """Where a row of the source begins, of the spikes of the work's image and group."""
         segment = work.segment
         first = segment.spike_base + self.map(work.image, work.group)
-        return first + (block * segment.height + row) * segment.width
+        return first + (block * segment.height + row) * max(segment.width, self.least)

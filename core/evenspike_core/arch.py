@@ -239,8 +239,8 @@ class Arch:
     def lif_latency(self) -> int:
         """Cycles from an accumulator read to the spikes and the read-out of its neuron.
 
-        Accumulator read, the neuron's drives, two LIF stages a timestep but one for the first. Shared
-        LIF has a cycle a timestep, and one for what a spike leaves of a drive.
+        Accumulator read, the neuron's drives, two LIF stages a timestep but one for the first.
+        Shared LIF has a cycle a timestep, and one for what a spike leaves of a drive.
         """
         return self.timesteps + 3 if self.lif_shared else 2 * self.timesteps + 1
 

@@ -79,7 +79,7 @@ class Drain:
         """Cycles from the last cycle of a position to the write of what it leaves."""
         return 2 * self.machine.arch.timesteps + 3
 
-    def _each(self, one: Round) -> int:  # noqa: ARG002  (shared LIF asks)
+    def _each(self, one: Round) -> int:
         """Cycles that the neurons of a position take up."""
         return 1
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class SharedDrain(Drain):
     """Positions that take a cycle a timestep, and one more where they carry.
 
-    An item that is read in cycle d is in pipe[n] in d + 1 + n, as before. The row stays at the RAM's
-    output: psum t is taken from it on the way from pipe[t] to the next, and timestep t is added,
-    with all that the one before leaves, on the way from pipe[t + 2]. So the last membrane is in
-    pipe[timesteps + 2], at the collector, and what it leaves in the next one, and written.
+    An item that is read in cycle d is in pipe[n] in d + 1 + n, as before. The row stays at the
+    RAM's output: psum t is taken from it on the way from pipe[t] to the next, and timestep t is
+    added, with all that the one before leaves, on the way from pipe[t + 2]. So the last membrane is
+    in pipe[timesteps + 2], at the collector, and what it leaves in the next one, and written.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -49,9 +49,7 @@ class SharedDrain(Drain):
             )
         if stage < times:
             psums = (pe.accumulators.sums()[stage] for pe in self.machine.pes)
-            sums = tuple(
-                (*before, psum) for before, psum in zip(neurons.sums, psums, strict=True)
-            )
+            sums = tuple((*before, psum) for before, psum in zip(neurons.sums, psums, strict=True))
             neurons = replace(neurons, sums=sums)
         layer, time = self.machine.packed.layers[neurons.place.layer], stage - 2
         if time < 0 or layer.readout == "psum" or time > neurons.timesteps:

@@ -302,6 +302,74 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             'popcount(kept["mask"][:-1])',
         ),
     ],
+    "shared_lif": [
+        ("fires above the threshold only", "& ~margin[-1]", "& ~margin[-1] & (margin != 0)"),
+        (
+            "a leak rounds towards 0",
+            "low_part >> LEAK_FRACTION",
+            "(low_part + Mux(value[-1], (1 << LEAK_FRACTION) - 1, 0)) >> LEAK_FRACTION",
+        ),
+        (
+            "leak without the sign",
+            "value[LOW_BITS:].as_signed() * leak",
+            "value[LOW_BITS:] * leak",
+        ),
+        ("sign of the low half", "value[:LOW_BITS] * leak", "value[:LOW_BITS].as_signed() * leak"),
+        ("a leak of one leaves nothing", "Mux(psums, LEAK_ONE, self.leak)", "self.leak[:12]"),
+        ("a sum of psums leaks", "Mux(psums, LEAK_ONE, self.leak)", "self.leak"),
+        (
+            "high byte of the bias dropped",
+            "Cat(low, self.bias_unit[: PSUM_BITS - UNIT_BITS])",
+            "low",
+        ),
+        ("a hard reset leaves the membrane", "stays.eq(~first & ~hard)", "stays.eq(~first)"),
+        ("a neuron begins with the one before", "stays.eq(~first & ~hard)", "stays.eq(~hard)"),
+        ("every reset is hard", "hard.eq(fires & self.hard)", "hard.eq(fires)"),
+        ("a hard reset is not read out", "Mux(hard, 0, value)", "value"),
+        ("the amount of a reset is added", "drive - self.reset", "drive + self.reset"),
+        ("amount without the sign", "drive - self.reset", "drive - self.reset.as_unsigned()"),
+        (
+            "an amount is taken off for the neuron before",
+            "Mux(fires & ~first, less, plain)",
+            "Mux(fires, less, plain)",
+        ),
+        ("an amount is always taken off", "Mux(fires & ~first, less, plain)", "less"),
+        ("one timestep too many", "behind < self.timesteps)", "behind <= self.timesteps)"),
+        ("the first timestep alone", "follows.eq(self.valid | goes_on)", "follows.eq(self.valid)"),
+        ("every neuron carries", "Mux(behind == times, self.carries,", "Mux(behind == times, 1,"),
+        ("a carry gets the first drive", "Mux(time == times, 0, self", "Mux(0, 0, self"),
+        ("one psum for all timesteps", "self.sums[time]", "self.sums[0]"),
+        (
+            "a timestep that does not run fires",
+            "Cat(spikes[1:], fires & ran)",
+            "Cat(spikes[1:], fires)",
+        ),
+        (
+            "spikes of the timesteps in the other order",
+            "Cat(spikes[1:], fires & ran)",
+            "Cat(fires & ran, spikes[:-1])",
+        ),
+        ("a sum of psums fires", "fires.eq(~psums & ~margin[-1])", "fires.eq(~margin[-1])"),
+        ("a sum of psums saturates", "~psums & top.any()", "top.any()"),
+        ("saturates at the wrong end", "PSUM_MIN, PSUM_MAX)", "PSUM_MAX, PSUM_MIN)"),
+        ("lower limit off by one", "top[-1], PSUM_MIN,", "top[-1], PSUM_MIN + 1,"),
+        (
+            "far beyond the limit is within it",
+            "PSUM_BITS - 1 : PSUM_BITS + 2]",
+            "PSUM_BITS - 1 : PSUM_BITS + 1]",
+        ),
+        (
+            "saturations of what does not run",
+            "saturated.eq(runs & saturates)",
+            "saturated.eq(saturates)",
+        ),
+        ("the last timestep is not counted", "popcount(self.mask)", "popcount(self.mask[:-1])"),
+        (
+            "clearing outweighs a saturation",
+            "with m.If(saturated):",
+            "with m.If(saturated & ~self.clear_overflow):",
+        ),
+    ],
     "filter": [
         ("a place too many", "full.eq(after == depth)", "full.eq(after == depth + 1)"),
         ("full one too early", "full.eq(after == depth)", "full.eq(after >= depth - 1)"),
@@ -722,8 +790,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         (
             "a round ends before its last row is carried",
-            "behind == self.arch.carry_latency - 1",
-            "behind == self.arch.carry_latency - 2",
+            "behind == self.arch.carry_cycles - 1",
+            "behind == self.arch.carry_cycles - 2",
         ),
         (
             "a row gets the carry of the one behind it",
@@ -732,6 +800,28 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         ("a tile's last row is left out", "(top | layer.pool) ==", "(top | layer.pool) + 2 >="),
         ("high and low half of a bias swapped", "(phase[0])", "(~phase[0])"),
+    ],
+    "drain:shared": [
+        (
+            "a position takes a cycle less",
+            "carries=carries) - 1 for last",
+            "carries=carries) - 2 for last",
+        ),
+        (
+            "a position that carries takes as long as others",
+            "Mux(carries, carrying[0], plain[0])",
+            "plain[0]",
+        ),
+        (
+            "a result that carries takes as long as others",
+            "Mux(carries, carrying[1], plain[1])",
+            "plain[1]",
+        ),
+        (
+            "a neuron has the group of the round behind",
+            "            with m.If(item):\n                m.d.sync += group",
+            "            m.d.sync += group",
+        ),
     ],
     "control": [
         (

@@ -42,6 +42,7 @@ OTHER: dict[str, int | float] = {
     "spike_entries": 8191,
     "table_words": 2048,
     "kernel_max": 5,
+    "lif_shared": 1,
     "clock_mhz": 400.5,
 }
 """Another valid value of each field that has more than one."""
@@ -90,6 +91,34 @@ def test_derived_values() -> None:
     assert arch.drain_latency == 10  # read, drives, seven stages of LIF, pool and write
     assert arch.carry_latency == 11  # the same up to LIF, a leak, a register
     assert changed(timesteps=1).drain_latency == 4
+    assert (arch.lif_latency, arch.carry_cycles, arch.result_blocks) == (9, 11, 3)
+
+
+@pytest.mark.parametrize(
+    ("pes", "timesteps", "cycles", "latencies", "blocks"),
+    [
+        (16, 4, (4, 5, 8, 8), (7, 8), 2),
+        (1, 4, (4, 5, 4, 5), (7, 8), 3),  # a block of logits is a word
+        (16, 8, (8, 9, 8, 9), (11, 12), 3),
+        (1, 1, (1, 2, 1, 2), (4, 5), 6),
+    ],
+)
+def test_shared_lif(
+    pes: int,
+    timesteps: int,
+    cycles: tuple[int, ...],
+    latencies: tuple[int, int],
+    blocks: int,
+) -> None:
+    """Cycles of a position, in the last layer too, each without and with a carry."""
+    arch = changed(pes=pes, timesteps=timesteps, lif_shared=1)
+    assert cycles == tuple(
+        arch.position_cycles(last=last, carries=carries)
+        for last in (False, True)
+        for carries in (False, True)
+    )
+    assert (arch.lif_latency, arch.carry_latency) == latencies
+    assert (arch.drain_latency, arch.carry_cycles, arch.result_blocks) == (5, 4, blocks)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +193,7 @@ LIMITS = {
     "spike_entries": (1, 16777216),
     "table_words": (64, 65536),
     "kernel_max": (3, 7),
+    "lif_shared": (0, 1),
 }
 
 

@@ -190,6 +190,13 @@ class Drain(wiring.Component):
             place.entry.eq(tile.entry + row_offset + tile.offset),
             place.column.eq(Mux(layer.pool, column >> 1, column)),
         ]
+        self._enter(m, tile, item, carries)
+        self._fly(m, place, item & layer.last, item & carries)
+        return m
+
+    def _enter(self, m: Module, tile: TileCounter, item: Signal, carries: Signal) -> None:
+        """What the LIF has to know of a row that was read in the cycle before."""
+        layer = self.layer
         group = [
             self.timesteps.eq(Mux(tile.last_group, layer.timesteps, self.arch.timesteps)),
             self.carries.eq(carries),
@@ -200,8 +207,6 @@ class Drain(wiring.Component):
                 m.d.sync += group
         else:
             m.d.sync += group
-        self._fly(m, place, item & layer.last, item & carries)
-        return m
 
     def _last_beat(self, beat: Signal, carries: Signal) -> Value:
         """Whether this is the last cycle of a position."""

@@ -121,7 +121,14 @@ class Rig:
     async def run(self, layer: Layer, busy: float = 1.0) -> None:
         """A whole map, and some cycles behind it."""
         await self.begin(layer)
-        total = layer["parts"] * layer["groups"] * layer["passes"] * layer["height"] * layer["width"] * self.count
+        total = (
+            layer["parts"]
+            * layer["groups"]
+            * layer["passes"]
+            * layer["height"]
+            * layer["width"]
+            * self.count
+        )
         while total:
             sends = self.bench.chance(busy)
             total -= sends

@@ -61,7 +61,7 @@ shown = $(name)=$(if $(filter $(name),$(FLAGS)),1)
 # ---- to run, to measure, to build -----------------------------------------------------------
 
 sim.does = run a network (MODEL=vgg16), or a trace, on the cycle model, with a report
-sim.takes = MODEL IMAGES DATA ARCH MAPPING OUT JOBS BACKEND JSON RTL \
+sim.takes = MODEL IMAGES BATCH DATA ARCH MAPPING OUT JOBS BACKEND JSON RTL \
 	TRACE LAYERS TIMESTEPS DENSITY BALANCED RATE SEED
 sim: $(VENV)/base
 	@$(BIN)/evenspike sim $(call options,$(sim.takes))
@@ -75,7 +75,7 @@ compare: $(VENV)/base
 		$(call options,$(filter-out $(FIELDS),$(compare.takes)))
 
 cosim.does = run a network on the RTL, and compare it with the cycle model
-cosim.takes = MODEL IMAGES DATA ARCH MAPPING OUT JOBS PYSIM
+cosim.takes = MODEL IMAGES BATCH DATA ARCH MAPPING OUT JOBS PYSIM
 cosim: compiler $(VENV)/hw
 	@$(BIN)/evenspike cosim $(call options,$(cosim.takes))
 

@@ -125,6 +125,48 @@ def test_predictions_are_the_references(
     assert report["classes"] == list(dataset.DATA_SETS["fmnist"].class_names)
 
 
+def test_a_batch_shows_latency_and_throughput_apart(cli: Cli, ticket: Path, tmp_path: Path) -> None:
+    """Five images in batches of two: the last is filled up, and every one comes out as alone."""
+    alone = cli("sim", "--model", ticket, "--images", 5, "--out", tmp_path / "alone")
+    done = cli("sim", "--model", ticket, "--images", 5, "--batch", 2, "--out", tmp_path / "two")
+    assert (alone.status, done.status) == (0, 0)
+    single, report = read(tmp_path / "alone" / "small"), read(tmp_path / "two" / "small")
+    assert report["predictions"] == single["predictions"]
+    assert (report["images"], report["bit_exact"]) == (5, True)
+    cycles, clock = report["totals"]["cycles"], report["arch"]["clock_mhz"]
+    assert report["batch"] == {"images": 2, "cycles": pytest.approx(2 * cycles)}
+    assert report["totals"]["latency_ms"] == pytest.approx(2 * cycles / (clock * 1e3))
+    assert report["totals"]["frames_per_second"] == pytest.approx(clock * 1e6 / cycles)
+    assert [layer["images"] in (1, 2) for layer in report["layers"]] == [True] * 3
+    assert report["layers"][0]["images"] == 2
+    assert "batch" not in single
+    for text in (done.out, (tmp_path / "two" / "small" / "report.md").read_text()):
+        assert "a batch of 2 images" in text
+    assert "a batch of" not in alone.out
+
+
+@pytest.mark.parametrize(
+    ("batch", "says"),
+    [
+        (3, "batch is 3, possible are powers of two from 1 to 64"),
+        (0, "batch is 0, possible are powers of two from 1 to 64"),
+        (
+            64,
+            (
+                "layer first: its spikes take 64 entries; Arch spike_entries is 4032, of which "
+                "each of the 64 images of the batch has 63"
+            ),
+        ),
+    ],
+)
+def test_a_batch_that_cannot_run_is_refused_in_a_line(
+    cli: Cli, ticket: Path, tmp_path: Path, batch: int, says: str
+) -> None:
+    arch = "packed,spike_entries=4032"
+    done = cli("sim", "--model", ticket, "--batch", batch, "--arch", arch, "--out", tmp_path)
+    assert (done.status, done.out, done.err) == (2, "", f"evenspike: {says}\n")
+
+
 def test_counters_are_the_mean_over_the_images(
     cli: Cli, ticket: Path, program: Program, tmp_path: Path
 ) -> None:

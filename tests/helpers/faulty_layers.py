@@ -13,7 +13,6 @@ FAULTS = {
     "leak": (4097, Fault.LEAK),
     "log_tile_height": (15, Fault.NEURONS),
     "log_slots": (7, Fault.NEURONS),
-    "log_images": (7, Fault.NEURONS),
     "slots_last": (0, Fault.SLOTS),
     "height": (0, Fault.EMPTY),
     "passes": (0, Fault.EMPTY),

@@ -36,7 +36,7 @@ from evenspike_hw.rtl.pe.pe import PE_LAYER
 from tests.helpers import stepped
 from tests.helpers.archs import random_mapping
 from tests.helpers.driver import Bench
-from tests.helpers.networks import random_pixels, random_program
+from tests.helpers.networks import random_pixels, random_program, together
 
 Masks = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -64,7 +64,9 @@ SMALL = Arch(
 
 @dataclass(frozen=True)
 class Network:
-    """A packed network and the spikes of an input. program: what it was made of."""
+    """A packed network and the spikes of an input, or a batch of them. program: what it was made
+    of.
+    """
 
     program: Program
     packed: Packed
@@ -96,13 +98,17 @@ def random_network(
             continue
         if wild:
             program = _wild(program, seed)
+        batch = bench.random.choice((1, 1, 2, 4))
         try:
-            choose(program, bench.arch)  # a random mapping is only looked for where there is one
-            packed = pack(program, random_mapping(program, bench.arch, seed), bench.arch)
+            # A random mapping is only looked for where there is one.
+            choose(program, bench.arch, batch=batch)
+            mapping = random_mapping(program, bench.arch, seed, batch)
+            packed = pack(program, mapping, bench.arch)
         except EvenspikeError:
             continue
         if len(stepped.schedule(packed).words) <= words:
-            return Network(program, packed, _spikes(program, seed, wild))
+            images = [_spikes(program, seed + at, wild) for at in range(batch)]
+            return Network(program, packed, together(images))
 
 
 def _has(program: Program, kernel: int) -> bool:
@@ -405,7 +411,7 @@ class Core:
             fields["keep"] = drain.carries()
         if at is not None and at.phase < 2:
             half = self.machine.plan.rounds[at.round].half
-            fields |= {"high": at.phase, "half": half, "slot": at.slot}
+            fields |= {"high": at.phase, "half": half, "slot": at.slot % drain.round(at).slots}
         return self._bits("drain", fields)
 
     def _layer(self, layer: Descriptor) -> int:
@@ -414,6 +420,7 @@ class Core:
             height, width = layer.tile
             fields["log_tile_width"] = width.bit_length() - 1
             fields["log_tile"] = (height * width).bit_length() - 1
+            fields["image_rows"] = layer.slots * height * width
             fields["readout"] = READOUTS.index(layer.readout)
         if layer.readout is not Readout.PSUM:
             fields["threshold"] = layer.threshold

@@ -11,7 +11,9 @@ The same seed gives the same Program.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -341,3 +343,8 @@ def _fit(rng: np.random.Generator, weights: list[Int], factors: list[int], limit
                 if int(np.abs(flat).sum()) <= share:
                     break
                 flat[at] = 0
+
+
+def together(images: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """What a batch has of its images: with an axis of them in front, unless there is only one."""
+    return images[0] if len(images) == 1 else np.stack(images)

@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from evenspike.cli.parser import Parser
 from evenspike_core import reference
@@ -34,7 +32,7 @@ from evenspike_hw.engine.simulator import MemoryBehaviour, Simulator
 from evenspike_sim.accelerator import Accelerator
 from tests.helpers import differences
 from tests.helpers.archs import random_mapping
-from tests.helpers.networks import random_pixels, random_program
+from tests.helpers.networks import random_pixels, random_program, together
 
 ARCHS = {
     "packed": Arch(),
@@ -208,11 +206,6 @@ def difference(case: Case, program: Program) -> str | None:
         return f"layer {traces[-1].name}: logits differ from the reference"
     found = differences.difference(packed, runs, traces, stalls=case.stall > 0)
     return None if found is None else str(found)
-
-
-def together(images: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """What a batch has of its images: with an axis of them in front, unless there is only one."""
-    return images[0] if len(images) == 1 else np.stack(images)
 
 
 def shrink(case: Case, program: Program) -> tuple[Case, Program]:

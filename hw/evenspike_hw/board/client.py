@@ -50,7 +50,7 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class BoardRun:
-    """An inference. logits: int64 [filters]. overflow: a partial sum or a membrane saturated."""
+    """An inference. logits: int64 [filters], of a batch [images, filters]. overflow: a partial sum or a membrane saturated."""
 
     logits: npt.NDArray[np.int64]
     cycles: int
@@ -169,7 +169,8 @@ class Client:
         self._map = map_
 
     def run(self, masks: Masks, seconds: float = SECONDS) -> BoardRun:
-        """Runs one inference on the input's spikes, masks [channels, H, W] over all timesteps.
+        """Runs one inference on the input's spikes, masks [channels, H, W] over all timesteps; of a
+        Packed with a batch [images, channels, H, W].
 
         seconds: that it may take. Raises EvenspikeError for masks that are not of the Packed, and
         for an inference that stops at a layer.

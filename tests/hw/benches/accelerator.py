@@ -103,7 +103,7 @@ def addresses(network: Network) -> list[int]:
     found: list[int] = []
     for layer in network.packed.layers:
         across = [-(-n // side) for n, side in zip(layer.size, layer.tile, strict=True)]
-        rounds = across[0] * across[1] * network.packed.groups
+        rounds = across[0] * across[1] * network.packed.maps // layer.images
         repeats = 1 if len(layer.chunks) == 1 else rounds
         for address, size in layer.passes:
             found += [*range(address, address + size)] * repeats
@@ -357,7 +357,7 @@ class Rig:
         layer = run.packed.layers[place.layer]
         height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
         row = layer.spike_base + (place.block * height + place.row) * width
-        row += place.group * run.packed.region
+        row += machine.memory.map(place.image, place.group)
         self.bench.cover("input of a later group", layer.host and place.group)
         count = 0 if place.restarts else machine.memory.counts.cells[row]
         self.bench.cover(
@@ -628,11 +628,14 @@ class Rig:
         cover = self.bench.cover
         groups = network.packed.groups
         cover("several groups", groups > 1)
+        cover("several groups of a batch", groups > 1 and network.packed.batch > 1)
         for layer in network.packed.layers:
             cover(f"read-out: {layer.readout}", groups > 1)
             cover("layers with two segments", len(layer.segments) > 1)
             cover("layers with several passes", len(layer.passes) > 1)
             cover("layers with several chunks", len(layer.chunks) > 1)
+            cover("images share several chunks", len(layer.chunks) > 1 and layer.images > 1)
+            cover("parts of a batch", 1 < layer.images < network.packed.batch)
             cover(
                 "layers with several tiles",
                 layer.tile[0] < layer.size[0] or layer.tile[1] < layer.size[1],
@@ -696,7 +699,7 @@ async def slow_results(bench: Bench) -> None:
         network = some_network(bench, 300)
         packed = network.packed
         last = packed.layers[-1]
-        blocks = len(last.blocks) * last.size[0] * last.size[1] * packed.groups
+        blocks = len(last.blocks) * last.size[0] * last.size[1] * packed.maps
         if blocks <= waiting_blocks(packed.arch):
             continue
         rig.slow = bench.random.choice((0.9, 0.99))

@@ -69,7 +69,7 @@ class Drain(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:  # noqa: PLR0915  (one walk)
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         layer = self.layer
         m.submodules.tile = tile = TileCounter(self.arch)

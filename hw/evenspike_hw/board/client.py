@@ -50,7 +50,9 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class BoardRun:
-    """An inference. logits: int64 [filters], of a batch [images, filters]. overflow: a partial sum or a membrane saturated."""
+    """An inference. logits: int64 [filters], of a batch [images, filters]. overflow: a partial sum
+    or a membrane saturated.
+    """
 
     logits: npt.NDArray[np.int64]
     cycles: int

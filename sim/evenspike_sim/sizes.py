@@ -24,17 +24,18 @@ def quantities(arch: Arch) -> dict[str, float]:
     for a PE of 1, 2, 4 and 8 timesteps with either `Arch.issue`, and of 4 with each
     `Arch.kernel_max`. A PE's for each timestep are 69 of LIF's, whose stages hand over all later
     sums and so have 27 more for its square, and 11 for the spikes of an activation on its way from
-    filter to selector. Shared LIF has a spike for each timestep, a counter of them, and 73 more than
-    LIF has whatever its timesteps (1 to 4 were synthesised). An adder has 65, of operands, sum and
-    what it writes; where two weights are selected a cycle 121, with an address and a lane's counters
-    of its own. For each PE of the array there are 2, of which channels of a block have weights, for
-    each bit of a PE's number 6.
+    filter to selector. Shared LIF has a spike for each timestep, a counter of them, and 73 more
+    than LIF has whatever its timesteps (1 to 4 were synthesised). An adder has 65, of operands, sum
+    and what it writes; where two weights are selected a cycle 121, with an address and a lane's
+    counters of its own. For each PE of the array there are 2, of which channels of a block have
+    weights, for each bit of a PE's number 6.
 
     The shared ones are within 0.2 % for 2 to 16 PEs of 4 timesteps. For each timestep the drain
     delays what it works on by two more stages (96), or by one with shared LIF (48), which has 86
-    more whatever the timesteps; for each timestep and PE there is a bit in APU, collector and input;
-    for each PE 32 of a logit, and a count in the loader; for their square what the APU's lane stage
-    knows of each PE and lane; for each bit of the port a word that comes and one that goes.
+    more whatever the timesteps; for each timestep and PE there is a bit in APU, collector and
+    input; for each PE 32 of a logit, and a count in the loader; for their square what the APU's
+    lane stage knows of each PE and lane; for each bit of the port a word that comes and one that
+    goes.
     """
     t, pes, found = arch.timesteps, arch.pes, memories(arch)
     lif = 73 + t + t.bit_length() if arch.lif_shared else 69 * t + 27 * t**2

@@ -24,17 +24,22 @@ def quantities(arch: Arch) -> dict[str, float]:
     for a PE of 1, 2, 4 and 8 timesteps with either `Arch.issue`, and of 4 with each
     `Arch.kernel_max`. A PE's for each timestep are 69 of LIF's, whose stages hand over all later
     sums and so have 27 more for its square, and 11 for the spikes of an activation on its way from
-    filter to selector. An adder has 65, of operands, sum and what it writes; where two weights are
-    selected a cycle 121, with an address and a lane's counters of its own. For each PE of the array
-    there are 2, of which channels of a block have weights, for each bit of a PE's number 6.
+    filter to selector. Shared LIF has a spike for each timestep, a counter of them, and 73 more
+    than LIF has whatever its timesteps (1 to 4 were synthesised). An adder has 65, of operands, sum
+    and what it writes; where two weights are selected a cycle 121, with an address and a lane's
+    counters of its own. For each PE of the array there are 2, of which channels of a block have
+    weights, for each bit of a PE's number 6.
 
     The shared ones are within 0.2 % for 2 to 16 PEs of 4 timesteps. For each timestep the drain
-    delays what it works on by two more stages (96); for each timestep and PE there is a bit in APU,
-    collector and input; for each PE 32 of a logit, and a count in the loader; for their square what
-    the APU's lane stage knows of each PE and lane; for each bit of the port a word that comes and
-    one that goes.
+    delays what it works on by two more stages (96), or by one with shared LIF (48), which has 86
+    more whatever the timesteps; for each timestep and PE there is a bit in APU, collector and
+    input; for each PE 32 of a logit, and a count in the loader; for their square what the APU's
+    lane stage knows of each PE and lane; for each bit of the port a word that comes and one that
+    goes.
     """
     t, pes, found = arch.timesteps, arch.pes, memories(arch)
+    lif = 73 + t + t.bit_length() if arch.lif_shared else 69 * t + 27 * t**2
+    drain = 86 + 48 * t if arch.lif_shared else 96 * t
     adders = 65 * t if arch.issue == 1 else 121 * arch.banks
     return {
         "accumulator_bits": ACCUMULATOR_BITS,
@@ -46,10 +51,10 @@ def quantities(arch: Arch) -> dict[str, float]:
         "selector_gates": SELECTOR_GATES[arch.issue][arch.kernel_max],
         "queue_gates": QUEUE_GATES[arch.issue][arch.kernel_max],
         "pe_flip_flops": PE_FLIP_FLOPS[arch.issue][arch.kernel_max]
-        + 80 * t
-        + 27 * t**2
+        + lif
+        + 11 * t
         + adders
         + 2 * pes
         + 6 * (pes - 1).bit_length(),
-        "shared_flip_flops": 2433 + 96 * t + 3 * t * pes + 43 * pes + pes**2 + 2 * arch.port_bits,
+        "shared_flip_flops": 2433 + drain + 3 * t * pes + 43 * pes + pes**2 + 2 * arch.port_bits,
     }

@@ -54,7 +54,7 @@ PROVED, BELOW, REFUTED, UNKNOWN = "proved", "below arithmetic", "refuted", "not 
 TOO_LARGE = ("accelerator", "array")
 """Minutes each: blocks that are proved by themselves, more than once, and the wires between."""
 
-MULTIPLY = ("lif", "pe")
+MULTIPLY = ("lif", "pe", "shared_lif")
 """Components with products of two signals. (A product with a number is a sum, and is proved.)"""
 
 NARROWED = ("pe:kernel3",)

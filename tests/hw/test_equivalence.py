@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(bool(netlists.missing()), reason=f"needs {netlists.missing()}"),
 ]
 
-BELOW_ARITHMETIC = {"matcher", "selector", "pe", "lif"}
+BELOW_ARITHMETIC = {"matcher", "selector", "pe", "lif", "shared_lif"}
 """Those that count the bits of a pattern, or multiply."""
 
 

@@ -26,6 +26,8 @@ PES = {
     "packed,issue=1,timesteps=8": 924_394,
     "packed,issue=1,kernel_max=3": 569_480,
     "packed,issue=1,kernel_max=5": 580_102,
+    "packed,issue=1,kernel_max=3,lif_shared=1": 502_126,
+    "packed,issue=1,kernel_max=3,lif_shared=1,timesteps=2": 395_498,
     "packed,accumulators=1024": 1_253_064,
     "packed,scratchpad_words=4096,header_words=896": 1_061_956,
     "packed,fifo_depth=16,match_depth=8": 639_136,

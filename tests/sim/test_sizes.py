@@ -28,6 +28,8 @@ def baseline(part: str) -> dict[str, float]:
         pytest.param("packed,timesteps=8", marks=pytest.mark.long),
         "packed,timesteps=1,kernel_max=3",
         "packed,issue=1,kernel_max=3,pes=4",
+        pytest.param("packed,lif_shared=1", marks=pytest.mark.long),
+        "packed,issue=1,kernel_max=3,lif_shared=1,timesteps=2",
     ],
 )
 def test_flip_flops_grow_with_timesteps_and_kernels(text: str, tmp_path: Path) -> None:

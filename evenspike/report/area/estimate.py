@@ -30,6 +30,14 @@ PE_CONSTANT = {1: {3: 37_780, 5: 44_500, 7: 54_710}, 2: {3: 50_720, 5: 63_540, 7
 """Of a PE, whatever its timesteps, by the weights that it selects a cycle and the largest kernel
 that it is built for: matcher, queue and selector have the patterns of all headers of a fetch."""
 
+SHARED_LIF = (20_570, 160)
+"""Of a PE with shared LIF, in the place of what it has by timesteps and their square: constant, and
+by timesteps. Fitted to the block alone, at 1 to 4 timesteps."""
+
+SHARED_DRAIN = (1_900, -1_030)
+"""And of the drain, which has a stage a timestep less to delay its positions by: the same, beside
+what it has anyway."""
+
 APU_LOGIC = (16_930, 52, 43)
 """Of the APU: constant, by timesteps and PEs, whose masks it holds, and by the square of the PEs,
 for each of which it looks at each lane."""
@@ -58,11 +66,15 @@ def estimate(arch: Arch) -> Area:
     }
     in_pe = sum(transistors for memory, transistors in ram.items() if memory.in_pe)
     one = PE_CONSTANT[arch.issue][arch.kernel_max] + ADDER_LOGIC[arch.issue] * arch.adders
-    one += _logic(PE_LOGIC, t, t**2, n)
+    if arch.lif_shared:
+        one += _logic(SHARED_LIF, 1, t) + _logic(PE_LOGIC, 0, 0, n)
+    else:
+        one += _logic(PE_LOGIC, t, t**2, n)
     pes = in_pe + n * one
     around = sum(ram.values()) - in_pe
     around += _logic(APU_LOGIC, 1, t * n, n**2)
     around += _logic(REST_LOGIC, 1, t, n, t * n, arch.port_bits)
+    around += _logic(SHARED_DRAIN, 1, t) if arch.lif_shared else 0
     return Area(pes // n, pes + around, sum(memory.bits for memory in ram))
 
 

@@ -22,7 +22,7 @@ VARIANTS = {
     "issue1": replace(ARCH, issue=1),
     "kernel3": replace(ARCH, kernel_max=3, timesteps=3),  # a lane more than timesteps
     "shared-lif": replace(ARCH, lif_shared=1),
-    "shared-lif-issue1": replace(ARCH, issue=1, kernel_max=3, lif_shared=1),
+    "shared-lif-issue1": replace(ARCH, issue=1, lif_shared=1),
 }
 
 

@@ -203,11 +203,14 @@ def test_drain_cycles_follow_from_the_map(cases: list[Case]) -> None:
             expected = groups * blocks * height * width
             if not layer.host:
                 tiles = -(-height // found.tile[0]) * -(-width // found.tile[1])
-                each = -(-arch.pes * 32 // arch.port_bits) if layer.last else 1
-                expected = groups * blocks * (height * width * each + 2 * tiles)
-                if layer.readout is not Readout.PSUM:
-                    carrying = (groups - 1) * tiles * len(found.slots_used)
-                    expected += carrying * (2 * arch.timesteps + 3)
+                carrying = 0 if layer.readout is Readout.PSUM else groups - 1
+                words = -(-arch.pes * 32 // arch.port_bits) if layer.last else 1
+                each = arch.timesteps if arch.lif_shared else 1
+                behind = 4 if arch.lif_shared else 2 * arch.timesteps + 3
+                cycles = (groups - carrying) * max(each, words)
+                cycles += carrying * max(each + arch.lif_shared, words)
+                expected = blocks * (height * width * cycles + 2 * groups * tiles)
+                expected += carrying * tiles * len(found.slots_used) * behind
             assert run.draining.tolist() == [expected] * arch.pes
 
 

@@ -531,6 +531,7 @@ def test_decode_latency_off_by_one_is_seen(
         ("match_depth", 5),
         ("lane_depth", 16),
         ("issue", 1),
+        ("lif_shared", 1),
     ],
 )
 def test_another_arch_is_seen(example: Example, field: str, value: int) -> None:

@@ -6,12 +6,12 @@ from evenspike_core.arch import Arch
 from evenspike_core.fixed import ACCUMULATOR_BITS, WEIGHT_BITS
 from evenspike_core.memories import memories
 
-PE_FLIP_FLOPS = {1: {3: 1000, 5: 1116, 7: 1303}, 2: {3: 1273, 5: 1480, 7: 1614}}
+PE_FLIP_FLOPS = {1: {3: 1052, 5: 1170, 7: 1358}, 2: {3: 1323, 5: 1532, 7: 1667}}
 """Of a PE, whatever its timesteps, by the weights that it selects a cycle and the largest kernel
 that it is built for: of a fetch of headers, its matches and their addresses, above all."""
 
 MATCHER_GATES = {1: {3: 4206, 5: 5390, 7: 7702}, 2: {3: 5680, 5: 7976, 7: 9088}}
-SELECTOR_GATES = {1: {3: 4188, 5: 5530, 7: 7784}, 2: {3: 11638, 5: 16922, 7: 19472}}
+SELECTOR_GATES = {1: {3: 4552, 5: 5958, 7: 8114}, 2: {3: 11954, 5: 17234, 7: 20066}}
 QUEUE_GATES = {1: {3: 2578, 5: 3120, 7: 4216}, 2: {3: 3822, 5: 4892, 7: 5616}}
 """Transistors without flip-flops and RAM of the blocks that grow with the patterns of a fetch, by
 the same two."""
@@ -32,10 +32,10 @@ def quantities(arch: Arch) -> dict[str, float]:
 
     The shared ones are within 0.2 % for 2 to 16 PEs of 4 timesteps. For each timestep the drain
     delays what it works on by two more stages (96), or by one with shared LIF (48), which has 86
-    more whatever the timesteps; for each timestep and PE there is a bit in APU, collector and
-    input; for each PE 32 of a logit, and a count in the loader; for their square what the APU's
-    lane stage knows of each PE and lane; for each bit of the port a word that comes and one that
-    goes.
+    more whatever the timesteps; for each timestep and PE there is a bit in collector, input and
+    three times in the APU; for each PE 32 of a logit, and a count in the loader; for their square
+    what D and the lane stage know of each PE and lane, for three entries; for each bit of the port
+    a word that comes and one that goes.
     """
     t, pes, found = arch.timesteps, arch.pes, memories(arch)
     lif = 73 + t + t.bit_length() if arch.lif_shared else 69 * t + 27 * t**2
@@ -56,5 +56,10 @@ def quantities(arch: Arch) -> dict[str, float]:
         + adders
         + 2 * pes
         + 6 * (pes - 1).bit_length(),
-        "shared_flip_flops": 2433 + drain + 3 * t * pes + 43 * pes + pes**2 + 2 * arch.port_bits,
+        "shared_flip_flops": 2705
+        + drain
+        + 5 * t * pes
+        + 46 * pes
+        + 3 * pes**2
+        + 2 * arch.port_bits,
     }

@@ -167,7 +167,7 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             "Mux(~head[0], words[1].weight",
         ),
         ("an addend a cycle early", "m.d.sync += self.addend.eq(", "m.d.comb += self.addend.eq("),
-        ("idle although S4 has weights", "self.idle.eq(~s4_valid & empty)", "self.idle.eq(empty)"),
+        ("idle although S4 has weights", "self.idle.eq(~self.valid & empty)", "self.idle.eq(empty)"),
         (
             "idle with one empty lane",
             "lane.next_empty for lane in lanes).all()",
@@ -525,6 +525,17 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "selector": [
         ("address counts the weight itself", "[: bit + 1].any() for bit", "[:bit].any() for bit"),
+        (
+            "all images of a round have the first one's rows",
+            "Mux(between, image_row + self.image_rows, 0)",
+            "0",
+        ),
+        (
+            "the next round begins with the last image's rows",
+            "+ self.image_rows, 0))",
+            "+ self.image_rows, image_row))",
+        ),
+        ("a marker between images waits for the lanes", "between | (~s2_valid", "(~s2_valid"),
         ("an entry leaves with its first weight", "last.eq(single.all())", "last.eq(1)"),
         (
             "an entry leaves with the first way that ends",
@@ -552,10 +563,10 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("a marker does not wait for the lanes", "~self.valid & self.idle", "~self.valid"),
         (
             "a marker waits for room",
-            "& self.idle, self.room)",
-            "& self.idle & self.room, self.room)",
+            "& self.idle), self.room)",
+            "& self.idle & self.room), self.room)",
         ),
-        ("room is not waited for", "& self.idle, self.room)", "& self.idle, 1)"),
+        ("room is not waited for", "& self.idle), self.room)", "& self.idle), 1)"),
         (
             "a marker is a selection",
             "s2_valid.eq(s1_leaves & ~marker.marker)",
@@ -741,7 +752,11 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
     "tiles": [
         ("the last tile is not clipped", "Mux(ends_row, next_rows, tile_height)", "tile_height"),
         ("a map that ends with a tile gets another", "next_columns <=", "next_columns <"),
-        ("all groups have the first one's map", "self.offset + layer.region", "self.offset"),
+        (
+            "all groups have the first one's map",
+            "Mux(self.rewind, 0, layer.region)",
+            "0",
+        ),
         (
             "the next tile begins with the last group's map",
             "next_offset.eq(0),\n                next_left.eq(self.left + tile_width)",
@@ -749,8 +764,33 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         (
             "a pass ends with the first group of its last tile",
+            "last_round.eq(ends_row & ends_column & ends_batch & ends_group)",
+            "last_round.eq(ends_row & ends_column & ends_batch)",
+        ),
+        (
+            "a pass ends with the first part of the batch",
+            "last_round.eq(ends_row & ends_column & ends_batch & ends_group)",
             "last_round.eq(ends_row & ends_column & ends_group)",
-            "last_round.eq(ends_row & ends_column)",
+        ),
+        (
+            "the images of a round share the accumulators",
+            "self.first_row + image_rows(layer)",
+            "self.first_row",
+        ),
+        (
+            "the images of a round share a map",
+            "layer.region), layer.image_region)",
+            "layer.region), 0)",
+        ),
+        (
+            "behind a chunk comes the next group",
+            "ends_round.eq(self.last_image & ~self.rewind)",
+            "ends_round.eq(self.last_image)",
+        ),
+        (
+            "a round has an image less",
+            "next_image == (1 << layer.log_images) - 1",
+            "next_image == (1 << layer.log_images) - 2",
         ),
     ],
     "fetch": [
@@ -764,6 +804,13 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
     "broadcasts": [
         ("all groups read the first one's map", "chunk.entry + tile.offset", "chunk.entry"),
         ("a chunk of no block is none", "(chunk.blocks == 0) |", "0 |"),
+        ("a round ends with its first image", "last_chunk & tile.last_image),", "last_chunk),"),
+        (
+            "a half is free behind the first image",
+            "tile.last_round) & tile.last_image)",
+            "tile.last_round))",
+        ),
+        ("each image has a chunk of its own", "with m.If(tile.last_image):", "with m.If(1):"),
         ("any kernel is the layer's", "~layer.kernels.bit_select(chunk.kernel, 1)", "0"),
         (
             "a chunk is looked at before it is there",
@@ -933,6 +980,7 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "input": [
         ("a position is complete one word early", "(at == count - 1)", "(at == count - 2)"),
+        ("the input ends with the first image", "& last_group & last_image", "& last_group"),
         ("rows are written over each other", "row_entry + layer.row_stride", "row_entry"),
         (
             "a group is written over the one before",

@@ -16,7 +16,7 @@ from tests.helpers.archs import random_arch, random_mapping
 from tests.helpers.networks import random_program
 from tests.helpers.tiny import TINY, same
 
-ARCH = Arch(pes=1)
+ARCH = Arch(pes=1, row_entries=1)
 
 
 def refusal(program: Program, arch: Arch, batch: int) -> str:

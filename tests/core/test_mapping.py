@@ -509,8 +509,8 @@ def test_too_many_spikes(timesteps: int, entries: int, room: str) -> None:
     """A map of 192 entries in each group of timesteps."""
     program = replace(plain(33, side=8), timesteps=timesteps)
     message = f"layer body: its spikes take 192 entries; {room}"
-    assert refused(program, replace(Arch(), spike_entries=entries)) == message
-    assert len(choose(program, replace(Arch(), spike_entries=entries + 1))) == 3
+    assert refused(program, replace(Arch(), spike_entries=entries, row_entries=1)) == message
+    assert len(choose(program, replace(Arch(), spike_entries=entries + 1, row_entries=1))) == 3
 
 
 def test_a_channel_that_fits_no_bank() -> None:

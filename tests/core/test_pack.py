@@ -156,7 +156,7 @@ def test_the_input_is_the_encoders_output_in_its_own_order(seed: int) -> None:
 )
 def test_groups_share_the_spike_memory(own: int, timesteps: int, groups: int, last: int) -> None:
     program = replace(residual(), timesteps=timesteps)
-    arch = Arch(pes=1, timesteps=own, spike_entries=48 * groups + groups - 1)
+    arch = Arch(pes=1, timesteps=own, spike_entries=48 * groups + groups - 1, row_entries=1)
     packed = pack(program, choose(program, arch), arch)
     assert (packed.timesteps, packed.groups, packed.last_timesteps) == (timesteps, groups, last)
     assert packed.region == 48, "what the division leaves is nobody's"
@@ -166,7 +166,7 @@ def test_groups_share_the_spike_memory(own: int, timesteps: int, groups: int, la
 
 def test_a_spike_memory_too_small_for_the_groups_names_the_layer() -> None:
     program = replace(residual(), timesteps=9)
-    arch = Arch(pes=1, spike_entries=143)
+    arch = Arch(pes=1, spike_entries=143, row_entries=1)
     with pytest.raises(EvenspikeError) as caught:
         pack(program, choose(program, arch), arch)
     assert str(caught.value) == (
@@ -528,7 +528,7 @@ def residual(side: int = 4) -> Program:
 
 
 def test_space_is_reused_after_the_last_reader() -> None:
-    program, arch = residual(), Arch(pes=1, spike_entries=48)
+    program, arch = residual(), Arch(pes=1, spike_entries=48, row_entries=1)
     packed = pack(program, choose(program, arch), arch)
     bases = {one.name: one.spike_base for one in packed.layers}
     # `a` is dead when c is written, `first` is not.
@@ -537,7 +537,7 @@ def test_space_is_reused_after_the_last_reader() -> None:
 
 
 def test_too_small_a_spike_memory_names_the_layer() -> None:
-    program, arch = residual(), Arch(pes=1, spike_entries=47)
+    program, arch = residual(), Arch(pes=1, spike_entries=47, row_entries=1)
     with pytest.raises(EvenspikeError) as caught:
         pack(program, choose(program, arch), arch)
     assert str(caught.value) == (
@@ -550,7 +550,7 @@ def test_pack_checks_the_program_against_the_arch() -> None:
     program = residual()
     mapping = choose(program, Arch(pes=1))
     with pytest.raises(EvenspikeError, match=r"^layer first: its spikes take 16 entries"):
-        pack(program, mapping, Arch(pes=1, spike_entries=15))
+        pack(program, mapping, Arch(pes=1, spike_entries=15, row_entries=1))
 
 
 # --- what the accelerator cannot run ----------------------------------------------------------

@@ -79,7 +79,7 @@ def test_the_tables_say_what_the_schedule_does(seed: int) -> None:
             assert start == chunk.lead + start // ARCH.pes * ARCH.pes
             assert chunk.blocks == -(-end // ARCH.pes) - start // ARCH.pes
             size = segment.height, segment.width
-            block = segment.height * segment.width
+            block = segment.height * max(segment.width, ARCH.row_entries)
             assert chunk.entry == segment.spike_base + start // ARCH.pes * block
             assert 2 * chunk.kernel + 1 == segment.kernel
             assert 1 << chunk.log_slots == source.slots

@@ -65,9 +65,9 @@ BOARDS = {
         "iCE40HX8K",
         ("ice40_hx8k_b_evn", "ICE40HX8KBEVNPlatform"),
         "ice40",
-        "packed,pes=1,timesteps=1,issue=1,accumulators=16,scratchpad_words=256,header_words=32,"
-        "chunk_blocks=16,fifo_depth=1,match_depth=1,address_bits=9,memory_latency=1,stream_depth=1,"
-        "spike_entries=256,row_entries=1,table_words=64,kernel_max=3,clock_mhz=12",
+        "packed,pes=1,timesteps=1,issue=1,accumulators=8,scratchpad_words=256,header_words=32,"
+        "chunk_blocks=8,fifo_depth=1,match_depth=1,address_bits=8,memory_latency=1,stream_depth=1,"
+        "spike_entries=128,row_entries=1,table_words=64,kernel_max=3,clock_mhz=12",
         words=256,
         block_rams=32,
     ),

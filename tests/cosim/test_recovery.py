@@ -40,6 +40,7 @@ ARCH = Arch(
     memory_latency=3,
     stream_depth=6,
     spike_entries=64,
+    row_entries=1,
     table_words=128,
 )
 SEED = 266

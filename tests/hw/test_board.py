@@ -51,6 +51,7 @@ ARCH = Arch(
     memory_latency=3,
     stream_depth=6,
     spike_entries=64,
+    row_entries=1,
     table_words=128,
 )
 NEXT_CYCLE = replace(ARCH, memory_latency=1, stream_depth=2)

@@ -304,7 +304,7 @@ def test_readouts(readout: Readout, timesteps: int, pes: int) -> None:
 @pytest.mark.parametrize(("pes", "timesteps"), [(16, 4), (16, 5), (32, 8), (1, 1)])
 def test_words_of_the_input(pes: int, timesteps: int) -> None:
     program = network(Conv(20, 3), Conv(3, 1), side=(5, 3), timesteps=10)
-    arch = replace(SMALL, pes=pes, timesteps=timesteps, stream_depth=4)
+    arch = replace(SMALL, pes=pes, timesteps=timesteps, stream_depth=4, row_entries=1)
     packed = check(program, noise(program), arch)
     assert packed.arch.input_words == -(-pes * timesteps // 64)
 

@@ -167,7 +167,11 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
             "Mux(~head[0], words[1].weight",
         ),
         ("an addend a cycle early", "m.d.sync += self.addend.eq(", "m.d.comb += self.addend.eq("),
-        ("idle although S4 has weights", "self.idle.eq(~self.valid & empty)", "self.idle.eq(empty)"),
+        (
+            "idle although S4 has weights",
+            "self.idle.eq(~self.valid & empty)",
+            "self.idle.eq(empty)",
+        ),
         (
             "idle with one empty lane",
             "lane.next_empty for lane in lanes).all()",

@@ -221,6 +221,12 @@ class Arch:
         """Entries of the spike memory from a row of a map to the next."""
         return max(width, self.row_entries)
 
+    def region(self, timesteps: int, batch: int) -> int:
+        """Entries of the spike memory for each group of so many timesteps, of each of so many
+        images.
+        """
+        return self.spike_entries // (batch * self.groups(timesteps))
+
     @property
     def row_counts(self) -> int:
         """Words of the memory of row counts."""

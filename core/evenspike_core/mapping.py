@@ -389,7 +389,7 @@ def check(program: Program, arch: Arch, batch: int = 1) -> None:
         raise EvenspikeError(
             f"batch is {batch!r}, possible are powers of two from 1 to {BATCH_MAX}"
         )
-    region = arch.spike_entries // (batch * arch.groups(program.timesteps))
+    region = arch.region(program.timesteps, batch)
     reader = {s.source: at for at, layer in enumerate(program.layers) for s in layer.segments}
     needed: dict[int, int] = {}  # entries of layers that are still to be read
     if len(program.layers) > LAYERS_MAX:
@@ -446,7 +446,7 @@ def spike_room(program: Program, arch: Arch, batch: int = 1) -> str:
         return f"Arch spike_entries is {arch.spike_entries}"
     return (
         f"Arch spike_entries is {arch.spike_entries}, of which each of the "
-        f"{' and '.join(shares)} has {arch.spike_entries // (batch * groups)}"
+        f"{' and '.join(shares)} has {arch.region(program.timesteps, batch)}"
     )
 
 

@@ -186,7 +186,7 @@ class Packed(Rebuilt):
         """Entries of the spike memory that each group of each image has: its maps lie so far
         behind the one before's.
         """
-        return self.arch.spike_entries // self.maps
+        return self.arch.region(self.timesteps, self.batch)
 
     @property
     def input_words(self) -> int:
@@ -357,7 +357,7 @@ def _allocate(program: Program, mapping: Mapping, arch: Arch) -> list[int]:
     the last reader has run.
     """
     batch = mapping[0].images
-    region = arch.spike_entries // (batch * arch.groups(program.timesteps))
+    region = arch.region(program.timesteps, batch)
     reader = {s.source: i for i, layer in enumerate(program.layers) for s in layer.segments}
     taken: list[tuple[int, int, int]] = []  # (base, end, last reader)
     bases = []

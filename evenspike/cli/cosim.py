@@ -53,11 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = terminal.console()
     with Bar() as progress:
         packed = pack(
-            program,
-            arch,
-            mapping=arguments.mapping,
-            batch=1 if arguments.batch is None else arguments.batch,
-            progress=progress,
+            program, arch, mapping=arguments.mapping, batch=arguments.batch, progress=progress
         )
         found = cosim(packed, given, jobs=arguments.jobs, progress=progress)
         rtl = found.rtl

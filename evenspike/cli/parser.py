@@ -53,6 +53,7 @@ def batch_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch",
         type=int,
+        default=1,
         help="images that go through the network together, a power of two (default: 1)",
     )
 

@@ -97,11 +97,7 @@ def _model(arguments: argparse.Namespace) -> int:
         print(f"evenspike: {warning}", file=sys.stderr)
     with Bar() as progress:
         packed = pack(
-            program,
-            arch,
-            mapping=arguments.mapping,
-            batch=1 if arguments.batch is None else arguments.batch,
-            progress=progress,
+            program, arch, mapping=arguments.mapping, batch=arguments.batch, progress=progress
         )
         prepared = time.perf_counter() - began
         found = simulate(

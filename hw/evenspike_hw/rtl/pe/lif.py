@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 
 from evenspike_core.arch import Arch
 from evenspike_core.program import Readout
@@ -23,6 +23,30 @@ from evenspike_hw.rtl.layouts import (
 )
 
 PSUM, COUNT = (READOUTS.index(readout) for readout in (Readout.PSUM, Readout.COUNT))
+
+
+def ports(arch: Arch) -> dict[str, Member]:
+    """The ports of `Lif`, and of the shared LIF in its place."""
+    layouts = Layouts(arch)
+    return {
+        "threshold": In(PSUM_BITS),
+        "leak": In(LEAK_BITS),
+        "hard": In(1),
+        "reset": In(signed(PSUM_BITS)),
+        "readout": In(2),
+        "valid": In(1),
+        "sums": In(layouts.sums),
+        "timesteps": In(TIMESTEP_BITS),
+        "carries": In(1),
+        "bias_unit": In(UNIT_BITS),
+        "bias_low": In(1),
+        "bias_high": In(1),
+        "clear_overflow": In(1),
+        "mask": Out(arch.timesteps),
+        "logit": Out(signed(LOGIT_BITS)),
+        "carry": Out(signed(PSUM_BITS)),
+        "overflow": Out(1),
+    }
 
 
 class Lif(wiring.Component):
@@ -52,29 +76,7 @@ class Lif(wiring.Component):
 
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
-        layouts = Layouts(arch)
-        self.layouts = layouts
-        super().__init__(
-            {
-                "threshold": In(PSUM_BITS),
-                "leak": In(LEAK_BITS),
-                "hard": In(1),
-                "reset": In(signed(PSUM_BITS)),
-                "readout": In(2),
-                "valid": In(1),
-                "sums": In(layouts.sums),
-                "timesteps": In(TIMESTEP_BITS),
-                "carries": In(1),
-                "bias_unit": In(UNIT_BITS),
-                "bias_low": In(1),
-                "bias_high": In(1),
-                "clear_overflow": In(1),
-                "mask": Out(arch.timesteps),
-                "logit": Out(signed(LOGIT_BITS)),
-                "carry": Out(signed(PSUM_BITS)),
-                "overflow": Out(1),
-            }
-        )
+        super().__init__(ports(arch))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from evenspike_core.arch import Arch
@@ -17,11 +16,9 @@ from evenspike_hw.rtl.layouts import (
     PSUM_BITS,
     PSUM_MAX,
     PSUM_MIN,
-    TIMESTEP_BITS,
     UNIT_BITS,
-    Layouts,
 )
-from evenspike_hw.rtl.pe.lif import COUNT, PSUM
+from evenspike_hw.rtl.pe.lif import COUNT, PSUM, ports
 
 LOW_BITS = 17
 """Bits of a membrane that are multiplied without its sign."""
@@ -50,29 +47,7 @@ class SharedLif(wiring.Component):
 
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
-        layouts = Layouts(arch)
-        self.layouts = layouts
-        super().__init__(
-            {
-                "threshold": In(PSUM_BITS),
-                "leak": In(LEAK_BITS),
-                "hard": In(1),
-                "reset": In(signed(PSUM_BITS)),
-                "readout": In(2),
-                "valid": In(1),
-                "sums": In(layouts.sums),
-                "timesteps": In(TIMESTEP_BITS),
-                "carries": In(1),
-                "bias_unit": In(UNIT_BITS),
-                "bias_low": In(1),
-                "bias_high": In(1),
-                "clear_overflow": In(1),
-                "mask": Out(arch.timesteps),
-                "logit": Out(signed(LOGIT_BITS)),
-                "carry": Out(signed(PSUM_BITS)),
-                "overflow": Out(1),
-            }
-        )
+        super().__init__(ports(arch))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -204,4 +204,8 @@ class SpikeMemory:
         """Where a row of the source begins, of the spikes of the work's image and group."""
         segment = work.segment
         first = segment.spike_base + self.map(work.image, work.group)
-        return first + (block * segment.height + row) * max(segment.width, self.least)
+        return first + self.behind(block * segment.height + row, segment.width)
+
+    def behind(self, rows: int, width: int) -> int:
+        """Entries of so many rows of a map."""
+        return rows * max(width, self.least)

@@ -38,7 +38,7 @@ class Collector:
         memory, layer = self.machine.memory, self.machine.packed.layers[place.layer]
         height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
         first = layer.spike_base + memory.map(place.image, place.group)
-        row = first + (place.block * height + place.row) * max(width, memory.least)
+        row = first + memory.behind(place.block * height + place.row, width)
         # The count of the row is a register: the row's other tiles left theirs in the memory, which
         # is read in the cycle before.
         count = 0 if place.restarts else memory.counts.cells[row]

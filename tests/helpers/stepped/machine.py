@@ -161,7 +161,7 @@ class Machine:
         ):
             for y in range(height):
                 first = layer.spike_base + self.memory.map(image, group)
-                row = first + (block * height + y) * max(width, self.arch.row_entries)
+                row = first + self.memory.behind(block * height + y, width)
                 entries = self.memory.entries.cells[row : row + self.memory.counts.cells[row]]
                 assert all(a[0] < b[0] for a, b in pairwise(entries)), "columns do not ascend"
                 for column, masks in entries:

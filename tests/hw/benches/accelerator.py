@@ -41,7 +41,9 @@ from tests.helpers.machine import (
 )
 
 component = Accelerator
-ARCH = replace(SMALL, memory_latency=3, stream_depth=6, spike_entries=512, table_words=256)
+ARCH = replace(
+    SMALL, memory_latency=3, stream_depth=6, spike_entries=1024, row_entries=2, table_words=256
+)
 VARIANTS = {"shared-lif": replace(ARCH, timesteps=4, lif_shared=1)}
 CORNERS = (
     *(f"a PE is {state.name.lower()}" for state in State),
@@ -356,10 +358,11 @@ class Rig:
             return {}
         layer = run.packed.layers[place.layer]
         height, width = layer.size[0] // layer.pool, layer.size[1] // layer.pool
-        row = layer.spike_base + (place.block * height + place.row) * width
-        row += machine.memory.map(place.image, place.group)
+        memory = machine.memory
+        row = layer.spike_base + memory.map(place.image, place.group)
+        row += memory.behind(place.block * height + place.row, width)
         self.bench.cover("input of a later group", layer.host and place.group)
-        count = 0 if place.restarts else machine.memory.counts.cells[row]
+        count = 0 if place.restarts else memory.counts.cells[row]
         self.bench.cover(
             "row goes on in a later tile",
             not layer.host and place.column and place.column * layer.pool % layer.tile[1] == 0,
@@ -760,21 +763,21 @@ async def stopped(rig: Rig, fault: Fault, layer: int | None = 0, cycles: int = 5
     rig.watched = False
     for _ in range(cycles):
         out = await rig.cycle((Register.FAULT, 0))
-        if out["read"] & 1 << Status.ERROR:
+        if out["registers__read"] & 1 << Status.ERROR:
             break
         out = await rig.cycle((Register.CONTROL, 0))
     for _ in range(cycles):
         await rig.cycle((Register.CONTROL, 0))
         out = await rig.cycle((Register.CONTROL, 0))
-        if not out["read"] & 1 << Status.BUSY:
+        if not out["registers__read"] & 1 << Status.BUSY:
             break
-    status = out["read"]
+    status = out["registers__read"]
     assert status & 0xF & ~(1 << Status.OVERFLOW) == 1 << Status.ERROR, f"status {status:08x}"
     assert layer is None or status >> Status.LAYER == layer
     rig.busy, rig.starting, rig.run, rig.filling, rig.cleaning = False, None, None, None, None
     await rig.cycle((Register.CYCLES, 0))
-    rig.cycles = (await rig.cycle((Register.FAULT, 0)))["read"]
-    assert (await rig.cycle((Register.CONTROL, 0)))["read"] == fault
+    rig.cycles = (await rig.cycle((Register.FAULT, 0)))["registers__read"]
+    assert (await rig.cycle((Register.CONTROL, 0)))["registers__read"] == fault
     rig.fault, rig.shown, rig.number = fault, status >> Status.LAYER, 0
     rig.finished = False
     rig.overflow, rig.clears, rig.stops, rig.ends = bool(status >> 3 & 1), False, False, False

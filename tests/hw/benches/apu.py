@@ -133,7 +133,8 @@ class Model:
         scene = self.scene
         assert scene is not None
         block -= scene.work.start // self.pes
-        address = scene.entry_base + block * scene.block_stride + row * scene.work.segment.width
+        pitch = max(scene.work.segment.width, self.bench.arch.row_entries)
+        address = scene.entry_base + block * scene.block_stride + row * pitch
         return address % self.addresses
 
     async def cycle(self, offer: Scene | None = None, full: int | None = None) -> bool:

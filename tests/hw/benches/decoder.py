@@ -14,7 +14,9 @@ component = Decoder
 ARCH = Arch(pes=4, timesteps=3, chunk_blocks=256, spike_entries=1 << ENTRY_BITS)
 VARIANTS = {
     "block1": Arch(pes=4, timesteps=3, chunk_blocks=1, spike_entries=100),
-    "kernel3": Arch(pes=4, timesteps=3, chunk_blocks=2, spike_entries=1000, kernel_max=3),
+    "kernel3": Arch(
+        pes=4, timesteps=3, chunk_blocks=2, spike_entries=1000, row_entries=1, kernel_max=3
+    ),
 }
 
 COUNT_MAX = (1 << MAP_BITS) - 1
@@ -45,16 +47,17 @@ class Broadcast:
 
     def items(self, model: Model) -> Iterator[Item]:
         """In order; a visit finds the count that was read before it."""
-        for visit in self.visits():
+        for visit in self.visits(model.bench.arch.row_entries):
             yield visit
             for number in range(model.count):
                 yield replace(visit, kind="entry", address=visit.address + number)
         yield Item("marker")
 
-    def visits(self) -> Iterator[Item]:
+    def visits(self, least: int) -> Iterator[Item]:
+        """least: entries of a row."""
         for row in range(self.first, self.end):
             for block in range(self.blocks):
-                address = self.entry + block * self.block_stride + row * self.width
+                address = self.entry + block * self.block_stride + row * max(self.width, least)
                 yield Item("visit", row, block, address)
 
 
@@ -114,7 +117,7 @@ class Model:
             assert self.broadcast is None
             bench.cover("start later" if self.idle else "start in the cycle behind the marker")
             self.broadcast, self.wait = begin, 3
-            self.items, self.behind = begin.items(self), begin.visits()
+            self.items, self.behind = begin.items(self), begin.visits(bench.arch.row_entries)
             self.item = next(self.items)
             self._cover(begin)
         self.idle = self.idle + 1 if item is None else 0
@@ -189,6 +192,11 @@ class Model:
         cover("one row", rows == 1)
         cover("from the first row of a map", rows > 0 and broadcast.first == 0)
         cover("one block", broadcast.blocks == 1)
+        least = self.bench.arch.row_entries
+        cover(
+            "several rows narrower than they take entries (not with row_entries of 1)",
+            least == 1 or (rows > 1 and 0 < broadcast.width < least),
+        )
         cover("most blocks", broadcast.blocks == self.bench.arch.chunk_blocks)
 
     async def run(self, broadcast: Broadcast, stall: float = 0.0) -> None:

@@ -129,9 +129,9 @@ def test_a_value_arrives_as_it_is(tree: Path, arguments: tuple[str, str], value:
     ("arguments", "says"),
     [
         (["train", "METHODS=imp"], "make train takes no METHODS; it takes RECIPE METHOD SEED"),
-        (["sim", "cosim", "JSON=1"], "make cosim takes no JSON; it takes MODEL IMAGES DATA"),
+        (["sim", "cosim", "JSON=1"], "make cosim takes no JSON; it takes MODEL IMAGES BATCH DATA"),
         (["compare", "FIFO=16"], "make compare takes no FIFO; it takes MODEL IMAGES DATA"),
-        (["sim", "images=3"], "make sim takes no images; it takes MODEL IMAGES DATA"),
+        (["sim", "images=3"], "make sim takes no images; it takes MODEL IMAGES BATCH DATA"),
         (["lint", "ARGS=x"], "make lint takes no ARGS; it takes PYTHON"),
         (["IMAGES=3"], "make help takes no IMAGES; it takes PYTHON"),
         (["sim", "VENV=/elsewhere"], "make sim takes no VENV; it takes MODEL"),

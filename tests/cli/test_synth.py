@@ -198,7 +198,7 @@ def test_names_that_there_are_not(refused: Refused) -> None:
     assert refused("--arch", "big") == "unknown Arch 'big'; there are: packed, paper"
     message = refused("--arch", "packed,fifo=3")
     assert message.startswith("Arch has no field 'fifo'; there are: pes, timesteps, ")
-    assert message.endswith(", spike_entries, table_words, kernel_max, lif_shared, clock_mhz")
+    assert message.endswith(", row_entries, table_words, kernel_max, lif_shared, clock_mhz")
     assert refused("--arch", "packed,pes=x") == "Arch pes is 'x', which is no number"
 
 

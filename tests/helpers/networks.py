@@ -36,6 +36,7 @@ from evenspike_core.program import (
 
 FILTERS = (1, 2, 3, 5, 8, 16, 17, 33, 40)
 CHANNELS = (1, 1, 2, 3, 4, 18, 33)
+LONG_STRIP = 40
 Int = npt.NDArray[np.int64]
 
 
@@ -65,7 +66,8 @@ def random_program(
     Parameters
     ----------
     timesteps: 1 to 32; drawn if None, seldom above 8.
-    max_side: largest height and width of the input; of a strip, one in ten, one is thrice that.
+    max_side: largest height and width of the input; of a strip, one in ten, one is thrice that, and
+        LONG_STRIP at least.
     max_filters: largest number of filters of a layer, and of channels of the input.
     kernel_max: largest kernel of the layers that the accelerator runs.
     """
@@ -77,7 +79,8 @@ def random_program(
     if rng.random() < 0.5:
         side = side[0], side[0]
     elif rng.random() < 0.2:
-        side = (3 * max_side, min(side)) if rng.random() < 0.5 else (min(side), 3 * max_side)
+        long = max(LONG_STRIP, 3 * max_side)
+        side = (long, min(side)) if rng.random() < 0.5 else (min(side), long)
     channels = int(rng.choice([n for n in CHANNELS if n <= max_filters]))
     shape = (channels, *side)
     layers = [_encoder(rng, shape, time, max_filters)]

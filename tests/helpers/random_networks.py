@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from evenspike.cli.parser import Parser
 from evenspike_core import reference
@@ -28,6 +29,7 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import choose
 from evenspike_core.pack import Packed, pack
 from evenspike_core.program import TIMESTEPS_MAX, Program
+from evenspike_core.reference import Masks
 from evenspike_hw.engine.simulator import MemoryBehaviour, Simulator
 from evenspike_sim.accelerator import Accelerator
 from tests.helpers import differences
@@ -147,6 +149,14 @@ class Case:
             kernel_max=ARCHS[self.arch].kernel_max,
         )
 
+    def pixels(self, program: Program) -> list[npt.NDArray[np.uint8]]:
+        """An input for each image of the batch."""
+        return [random_pixels(program, self.seed + at) for at in range(self.batch)]
+
+    def spikes(self, program: Program) -> Masks:
+        """What the host makes of the inputs, as models and RTL take it."""
+        return together([reference.encode(program, one) for one in self.pixels(program)])
+
 
 def cases(seed: int, arch: str | None = None) -> Iterator[Case]:
     """Endless."""
@@ -187,15 +197,14 @@ def difference(case: Case, program: Program) -> str | None:
     packed = image_of(case, program)
     if packed is None:
         return None
-    pixels = [random_pixels(program, case.seed + at) for at in range(case.batch)]
-    spikes = together([reference.encode(program, one) for one in pixels])
+    spikes = case.spikes(program)
     runs = Accelerator(packed).run(spikes)
     try:
         with Simulator(packed) as simulator:
             traces = simulator.run(spikes, MemoryBehaviour(case.stall, case.seed))
     except EvenspikeError as error:
         return str(error)
-    expected = [reference.run(program, one) for one in pixels]
+    expected = [reference.run(program, one) for one in case.pixels(program)]
     for masks, trace in zip(
         zip(*(one.masks for one in expected), strict=True), traces, strict=False
     ):

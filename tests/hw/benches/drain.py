@@ -351,6 +351,16 @@ async def long_counts(bench: Bench) -> None:
 
 
 @test
+async def little_room(bench: Bench) -> None:
+    """A last layer of two images waits wherever the accelerator's output is full."""
+    made = Rig(bench)
+    made.full = 0.7
+    for pool in (0, 1):
+        fields = layer(bench, 4, 3, passes=1, pool=pool, last=1, log_images=1, groups=1)
+        await made.run(fields, flush=bool(pool))
+
+
+@test
 async def random_layers(bench: Bench) -> None:
     """Layers of all kinds and shapes, with and without pauses between rounds, and layers."""
     made = Rig(bench)

@@ -9,7 +9,8 @@ from evenspike_hw.rtl.spikes import SpikeMemory
 from tests.helpers.driver import Bench, test
 
 component = SpikeMemory
-ARCH = Arch(pes=4, timesteps=3, spike_entries=100)  # not a power of two
+# Neither the entries nor their counts are a power of two, and the last count is of fewer entries.
+ARCH = Arch(pes=4, timesteps=3, spike_entries=100, row_entries=8)
 
 CORNERS = (
     *(f"first and last {what}" for what in ("entry", "count", "resume")),
@@ -20,13 +21,15 @@ READS = ("entry", "count", "resume")
 
 
 class Model:
-    """Two memories; each output holds what its last read has brought."""
+    """Two memories; each output holds what its last read has brought. An address of either is that
+    of an entry, and `Arch.row_entries` of them have one count.
+    """
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.depth = bench.arch.spike_entries
         self.width = bench.outputs["entry"].width
-        self.cells = {"entry": [0] * self.depth, "count": [0] * self.depth}
+        self.cells = {"entry": [0] * self.depth, "count": [0] * bench.arch.row_counts}
         self.out: dict[str, int | None] = dict.fromkeys(READS, 0)
         self.place: dict[str, int | None] = dict.fromkeys(READS)
         self.seen: set[tuple[str, int]] = set()
@@ -53,30 +56,40 @@ class Model:
         self._cover(writes, reads)
         # What is read in the cycle of its write is not defined.
         for name, address in reads.items():
-            written, _ = writes.get("entry" if name == "entry" else "count", (None, 0))
-            self.out[name] = None if written == address else self._memory(name)[address]
-            self.place[name] = address
+            cell = self._cell(name, address)
+            written = self._written(name, writes)
+            self.out[name] = None if written == cell else self._memory(name)[cell]
+            self.place[name] = cell
         for name, (address, value) in writes.items():
-            self.cells[name][address] = value
+            self.cells[name][self._cell(name, address)] = value
         self.accesses += len(reads) + len(writes)
         return found
 
     def _memory(self, name: str) -> list[int]:
         return self.cells["entry" if name == "entry" else "count"]
 
+    def _cell(self, name: str, address: int) -> int:
+        return address if name == "entry" else address // self.bench.arch.row_entries
+
+    def _written(self, name: str, writes: dict[str, tuple[int, int]]) -> int | None:
+        memory = "entry" if name == "entry" else "count"
+        return self._cell(memory, writes[memory][0]) if memory in writes else None
+
     def _cover(self, writes: dict[str, tuple[int, int]], reads: dict[str, int]) -> None:
         cover = self.bench.cover
         for name in READS:
-            written, _ = writes.get("entry" if name == "entry" else "count", (None, 0))
+            written = self._written(name, writes)
             if name in reads:
-                self.seen.add((name, reads[name]))
-                cover(f"{name} read in the cycle of its write", written == reads[name])
+                cell = self._cell(name, reads[name])
+                self.seen.add((name, cell))
+                cover(f"{name} read in the cycle of its write", written == cell)
             elif written is not None and written == self.place[name]:
                 cover(f"{name} held while it is overwritten")
-            cover(f"first and last {name}", {(name, 0), (name, self.depth - 1)} <= self.seen)
+            last = len(self._memory(name)) - 1
+            cover(f"first and last {name}", {(name, 0), (name, last)} <= self.seen)
         cover("all ports at once", len(writes) + len(reads) == 5)
         if "count" in reads and "resume" in reads:
-            one = reads["count"] == reads["resume"]
+            one = self._cell("count", reads["count"]) == self._cell("resume", reads["resume"])
             cover(
                 "count and resume of one row at once"
                 if one

@@ -8,6 +8,19 @@ from typing import Any
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.pe.lif import Lif
 from tests.helpers.driver import Bench, test
+from tests.helpers.lif import (
+    COUNT,
+    HIGH,
+    LOW,
+    MEMBRANE,
+    NEURONS,
+    NEVER,
+    PSUM,
+    READOUTS,
+    Layer,
+    any_psum,
+    any_value,
+)
 
 component = Lif
 ARCH = Arch(pes=4)
@@ -15,12 +28,7 @@ VARIANTS = {
     "one-timestep": Arch(pes=4, timesteps=1),
     "eight-timesteps": Arch(pes=4, timesteps=8),
 }
-LOW, HIGH = -(1 << 23), (1 << 23) - 1
-NEURONS, PSUM, COUNT, MEMBRANE = range(4)
-READOUTS = ("no read-out", "read-out of psums", "read-out of counts", "read-out of membranes")
 CORNERS = READOUTS
-NEVER = (1 << 24) - 1
-"""A threshold above every membrane."""
 
 
 @dataclass
@@ -33,18 +41,6 @@ class Neuron:
     value: int = 0
     mask: int = 0
     spiked: bool = False
-
-
-@dataclass
-class Layer:
-    threshold: int = 0
-    leak: int = 0
-    hard: int = 0
-    reset: int = 0
-    readout: int = 0
-
-    def drive(self) -> dict[str, int]:
-        return dict(vars(self))
 
 
 @dataclass
@@ -74,7 +70,7 @@ class Model:
         bench = self.bench
         drive: dict[str, Any] = {
             "valid": 0,
-            "sums": [_signed(bench) for _ in range(self.times)],
+            "sums": [any_value(bench) for _ in range(self.times)],
             "timesteps": bench.bits(4),
             "carries": bench.random.getrandbits(1),
             "bias_low": 0,
@@ -212,11 +208,6 @@ class Model:
         await self.cycle(**{"valid": 1, "timesteps": self.times, "sums": padded} | given)
 
 
-def _signed(bench: Bench) -> int:
-    value = bench.bits(24)
-    return value - (value >> 23 << 24)
-
-
 @test
 async def latency(bench: Bench) -> None:
     """Out 2 * timesteps cycles after it entered, its carry two cycles later; a neuron a cycle; the
@@ -253,7 +244,7 @@ async def neighbours_of_the_threshold(bench: Bench) -> None:
             leak = bench.random.choice((0, 4096, bench.bits(12)))
             reset = bench.random.choice((0, threshold >> 1, -threshold >> 1))
             model.layer = Layer(threshold, leak, hard, reset)
-            bias = _signed(bench) >> bench.random.choice((0, 8, 16))
+            bias = any_value(bench) >> bench.random.choice((0, 8, 16))
             await model.set_bias(bias)
             for time in range(model.times):
                 for off in (-1, 0, 1):
@@ -271,7 +262,7 @@ async def leaks(bench: Bench) -> None:
     every = [*(1 << n for n in range(13)), *(4096 - (1 << n) for n in range(12)), 3686, 0]
     for leak in every:
         await model.settle()
-        model.layer = Layer(NEVER, leak, bench.random.getrandbits(1), _signed(bench))
+        model.layer = Layer(NEVER, leak, bench.random.getrandbits(1), any_value(bench))
         await model.set_bias(0)
         for bit in range(24):
             for value in ((1 << bit) - 1, -(1 << bit), -(1 << bit) - 1, 9, -9):
@@ -319,12 +310,12 @@ async def read_outs(bench: Bench) -> None:
         for threshold in (0, 1, NEVER):
             await model.settle()
             model.layer = Layer(threshold, bench.bits(12), 0, 0, readout)
-            await model.set_bias(_signed(bench) >> 4)
+            await model.set_bias(any_value(bench) >> 4)
             for extreme in (LOW, HIGH, 0):
                 for timesteps in range(1, model.times + 1):
                     sums = [extreme] * model.times
                     await model.enter(*sums, timesteps=timesteps, carries=0)
-                    await model.enter(*(_signed(bench) for _ in sums), timesteps=timesteps)
+                    await model.enter(*(any_value(bench) for _ in sums), timesteps=timesteps)
     await model.settle()
 
 
@@ -345,7 +336,7 @@ async def random_neurons(bench: Bench) -> None:
             threshold,
             random.choice((0, 4096, 1024, 3686, bench.bits(12))),
             random.getrandbits(1),
-            random.choice((0, _signed(bench), min(threshold, HIGH), _signed(bench) >> 10)),
+            random.choice((0, any_value(bench), min(threshold, HIGH), any_value(bench) >> 10)),
             random.choice((NEURONS, NEURONS, PSUM, COUNT, MEMBRANE)),
         )
         rate = random.choice((0.3, 0.8, 1.0))
@@ -358,7 +349,7 @@ async def random_neurons(bench: Bench) -> None:
                 # Whoever carries has all timesteps.
                 carries = random.getrandbits(1)
                 timesteps = model.times if carries else random.randrange(1, model.times + 1)
-            sums = [_psum(bench, threshold, scale) for _ in range(model.times)]
+            sums = [any_psum(bench, threshold, scale) for _ in range(model.times)]
             valid = bench.chance(rate)
             await model.cycle(
                 valid=valid,
@@ -370,13 +361,6 @@ async def random_neurons(bench: Bench) -> None:
                 clear_overflow=bench.chance(0.3),
             )
             done += valid
-
-
-def _psum(bench: Bench, threshold: int, scale: int) -> int:
-    value = _signed(bench) >> scale
-    if bench.chance(0.2):
-        value = threshold + bench.random.randrange(-2, 3)
-    return max(LOW, min(HIGH, value))
 
 
 @test

@@ -8,7 +8,7 @@ from typing import Any
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.pe.shared_lif import SharedLif
 from tests.helpers.driver import Bench, test
-from tests.hw.benches.lif import (
+from tests.helpers.lif import (
     COUNT,
     HIGH,
     LOW,
@@ -18,8 +18,8 @@ from tests.hw.benches.lif import (
     PSUM,
     READOUTS,
     Layer,
-    _psum,
-    _signed,
+    any_psum,
+    any_value,
 )
 
 component = SharedLif
@@ -89,7 +89,7 @@ class Model:
         staying = self.neurons[-1] if self.neurons else None
         drive: dict[str, Any] = {
             "valid": 0,
-            "sums": [_signed(bench) for _ in range(self.times)],
+            "sums": [any_value(bench) for _ in range(self.times)],
             "timesteps": self.group[0],
             "carries": self.group[1],
             "bias_low": 0,
@@ -284,7 +284,7 @@ async def neighbours_of_the_threshold(bench: Bench) -> None:
             leak = bench.random.choice((0, 4096, bench.bits(12)))
             reset = bench.random.choice((0, threshold >> 1, -threshold >> 1))
             model.layer = Layer(threshold, leak, hard, reset)
-            bias = _signed(bench) >> bench.random.choice((0, 8, 16))
+            bias = any_value(bench) >> bench.random.choice((0, 8, 16))
             await model.set_bias(bias)
             for time in range(model.times):
                 for off in (-1, 0, 1):
@@ -301,7 +301,7 @@ async def leaks(bench: Bench) -> None:
     every = [*(1 << n for n in range(13)), *(4096 - (1 << n) for n in range(12)), 3686, 0]
     for leak in every:
         await model.settle()
-        model.layer = Layer(NEVER, leak, bench.random.getrandbits(1), _signed(bench))
+        model.layer = Layer(NEVER, leak, bench.random.getrandbits(1), any_value(bench))
         await model.set_bias(0)
         for bit in range(24):
             for value in ((1 << bit) - 1, -(1 << bit), -(1 << bit) - 1, 9, -9):
@@ -348,13 +348,13 @@ async def read_outs(bench: Bench) -> None:
         for threshold in (0, 1, NEVER):
             for hard in (0, 1):
                 await model.settle()
-                model.layer = Layer(threshold, bench.bits(12), hard, _signed(bench), readout)
-                await model.set_bias(_signed(bench) >> 4)
+                model.layer = Layer(threshold, bench.bits(12), hard, any_value(bench), readout)
+                await model.set_bias(any_value(bench) >> 4)
                 for extreme in (LOW, HIGH, 0):
                     for timesteps in range(1, model.times + 1):
                         sums = [extreme] * model.times
                         await model.enter(*sums, timesteps=timesteps)
-                        await model.enter(*(_signed(bench) for _ in sums), timesteps=timesteps)
+                        await model.enter(*(any_value(bench) for _ in sums), timesteps=timesteps)
     await model.settle()
 
 
@@ -375,7 +375,7 @@ async def random_neurons(bench: Bench) -> None:
             threshold,
             random.choice((0, 4096, 1024, 3686, bench.bits(12))),
             random.getrandbits(1),
-            random.choice((0, _signed(bench), min(threshold, HIGH), _signed(bench) >> 10)),
+            random.choice((0, any_value(bench), min(threshold, HIGH), any_value(bench) >> 10)),
             random.choice((NEURONS, NEURONS, PSUM, COUNT, MEMBRANE)),
         )
         rate = random.choice((0.3, 0.8, 1.0))
@@ -390,7 +390,7 @@ async def random_neurons(bench: Bench) -> None:
                 timesteps = model.times if carries else random.randrange(1, model.times + 1)
             given: dict[str, Any] = {"bias_low": bench.chance(lows)}
             if model.enters and bench.chance(rate):
-                sums = [_psum(bench, threshold, scale) for _ in range(model.times)]
+                sums = [any_psum(bench, threshold, scale) for _ in range(model.times)]
                 given |= {"valid": 1, "sums": sums, "timesteps": timesteps, "carries": carries}
                 done += 1
             elif not model.keeps_bias:

@@ -26,7 +26,7 @@ ADDER_LOGIC = {1: 3_320, 2: 7_510}
 """Of each adder of a PE, by the weights that the PE selects a cycle: with two an adder has a bank
 with an address of its own, and a lane."""
 
-PE_CONSTANT = {1: {3: 37_780, 5: 44_500, 7: 54_710}, 2: {3: 50_720, 5: 63_540, 7: 72_280}}
+PE_CONSTANT = {1: {3: 38_920, 5: 45_640, 7: 55_850}, 2: {3: 52_220, 5: 65_040, 7: 73_780}}
 """Of a PE, whatever its timesteps, by the weights that it selects a cycle and the largest kernel
 that it is built for: matcher, queue and selector have the patterns of all headers of a fetch."""
 
@@ -38,11 +38,11 @@ SHARED_DRAIN = (1_900, -1_030)
 """And of the drain, which has a stage a timestep less to delay its positions by: the same, beside
 what it has anyway."""
 
-APU_LOGIC = (16_930, 52, 43)
+APU_LOGIC = (21_860, 52, 146)
 """Of the APU: constant, by timesteps and PEs, whose masks it holds, and by the square of the PEs,
 for each of which it looks at each lane."""
 
-REST_LOGIC = (99_890, 2_200, 1_920, 58, 88)
+REST_LOGIC = (107_290, 2_200, 3_040, 58, 88)
 """Of what else is around the PEs: constant, by timesteps, for each PE, by both, and for each bit of
 the port, for which stream and results have registers."""
 

@@ -37,7 +37,7 @@ TOPS = {
     "packed,pes=4": 5_111_498,
     "packed,pes=8": 8_750_270,
     "packed": 16_495_632,
-    "packed,pes=4,timesteps=8": 8_273_462,
+    "packed,pes=4,timesteps=8": 7_648_916,
     "packed,pes=4,issue=1": 4_860_234,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -132,7 +133,9 @@ def test_runs_are_made_once_and_listed(
     out = tmp_path / "out"
     given = ("sweep", "--recipe", recipe, "--data", data, "--out", out)
     done = cli(*given, "--methods", "dense,imp", "--seeds", "1")
-    assert (done.status, done.err) == (0, "")
+    assert done.status == 0
+    # A slow machine hears of the progress.
+    assert re.fullmatch(r"(\d of 2 runs finished: \d+ %, \d+ s\n)*", done.err)
     assert "2 runs: 2 trained now, 0 were there" in done.out
     assert "loss" not in done.out, "the runs' own lines stay in their folders"
     listed = json.loads((out / "sweep.json").read_text())

@@ -66,7 +66,7 @@ BOARDS = {
     "ulx3s-85f-16pe": replace(
         ULX3S,
         arch="packed,issue=1,spike_entries=1536,table_words=256,kernel_max=3,lif_shared=1,"
-        "clock_mhz=50",
+        "clock_mhz=37.5",
         words=16384,
     ),
     "ice40-hx8k": Board(

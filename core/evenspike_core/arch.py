@@ -136,9 +136,16 @@ class Arch:
                         f"Arch {one.name} is {value!r}, possible are {low} to {high}"
                     )
                 if one.metadata["power"] and value.bit_count() != 1:
-                    raise EvenspikeError(f"Arch {one.name} is {value}, not a power of two")
+                    powers = [1 << n for n in range(high.bit_length()) if 1 << n >= low]
+                    raise EvenspikeError(
+                        f"Arch {one.name} is {value}, not a power of two; possible are "
+                        f"{', '.join(map(str, powers))}"
+                    )
                 if one.metadata["odd"] and value % 2 == 0:
-                    raise EvenspikeError(f"Arch {one.name} is {value}, not odd")
+                    raise EvenspikeError(
+                        f"Arch {one.name} is {value}, not odd; possible are "
+                        f"{', '.join(map(str, range(low, high + 1, 2)))}"
+                    )
         if self.port_lanes > self.pes:
             raise EvenspikeError(
                 f"Arch port_bits is {self.port_bits}, a word for each of {self.port_lanes} PEs, "
@@ -179,6 +186,11 @@ class Arch:
         for name, waits in (("fifo_depth", "broadcast"), ("match_depth", "matcher")):
             if getattr(self, name) == 1:
                 found.append(f"{name} 1: the {waits} waits until the entry before has left")
+        if self.issue > 1 and self.lane_depth == self.limits("lane_depth")[0]:
+            found.append(
+                f"lane_depth {self.lane_depth} has no place beside what is under way: weights are "
+                "only selected while all lanes are empty"
+            )
         return tuple(found)
 
     @property
@@ -291,7 +303,9 @@ class Arch:
     @property
     def result_blocks(self) -> int:
         """Blocks of results that are on their way while the memory takes each at once: one that is
-        written, and those that leave LIF before it is.
+        written, and those that leave LIF before it is. Room for so many never makes the drain wait:
+        a block is claimed `lif_latency` + 1 cycles before its first write, and one every
+        `position_cycles` or more.
         """
         return 1 - (-(self.lif_latency + 1) // self.position_cycles(last=True, carries=False))
 
@@ -317,6 +331,15 @@ PRESETS = {
 PE and a barrier after each group of 16 filters, on the same 16 PEs."""
 
 
+def as_arch(arch: Arch | str) -> Arch:
+    """An Arch as it is, or what `preset` makes of its text; raises EvenspikeError for neither."""
+    if isinstance(arch, Arch):
+        return arch
+    if not isinstance(arch, str):
+        raise EvenspikeError(f"{arch!r:.60} is no Arch, and no text that names one")
+    return preset(arch)
+
+
 def preset(text: str) -> Arch:
     """The Arch that `text` names: a preset, and fields that differ from it.
 
@@ -340,5 +363,6 @@ def preset(text: str) -> Arch:
         try:
             values[name] = float(value) if fields[name] == "float" else int(value)
         except ValueError:
-            raise EvenspikeError(f"Arch {name} is {value!r}, which is no number") from None
+            kind = "number" if fields[name] == "float" else "whole number"
+            raise EvenspikeError(f"Arch {name} is {value!r}, which is no {kind}") from None
     return dataclasses.replace(PRESETS[base], **values)

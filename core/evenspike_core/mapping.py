@@ -45,7 +45,7 @@ BIAS_WORDS = 2
 
 @dataclass(frozen=True)
 class LayerMapping:
-    """The schedule of one layer: `for pass: for tile: for chunk`.
+    """The schedule of one layer: for pass, tile, part of the batch, group, chunk.
 
     tile: (height, width) of the output tile, powers of two, before pooling.
     assignment: int32 [passes, slots, pes]; the filter that a PE computes, or -1.
@@ -89,7 +89,7 @@ class LayerMapping:
 
     @property
     def resident(self) -> bool:
-        """Whether the weights of a pass stay in the scratchpad for all its tiles."""
+        """Whether the weights of a pass stay in the scratchpad for all its rounds."""
         return len(self.chunks) == 1
 
 

@@ -537,7 +537,9 @@ def _check_layer(program: Program, index: int, layer: Layer) -> None:
         raise EvenspikeError(
             f"{where}: bias is {layer.bias.dtype} {layer.bias.shape}, not int32 [F]"
         )
-    if layer.weight_bits not in (None, *STREAM_BITS):
+    if layer.weight_bits is not None and (
+        type(layer.weight_bits) is not int or layer.weight_bits not in STREAM_BITS
+    ):
         raise EvenspikeError(
             f"{where}: weight_bits {layer.weight_bits!r}, possible are {STREAM_BITS} and None"
         )

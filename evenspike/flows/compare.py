@@ -20,7 +20,7 @@ from evenspike.report import machines as views
 from evenspike.report.area.estimate import estimate
 from evenspike.report.contents import now
 from evenspike_core import backends
-from evenspike_core.arch import Arch, preset
+from evenspike_core.arch import Arch, as_arch, preset
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.files import dump, write_files
 from evenspike_core.mapping import KINDS
@@ -169,7 +169,7 @@ def compare(
     models = [models] if isinstance(models, Program | str) else models
     archs = [archs] if isinstance(archs, Arch | str) else archs
     programs = [load(model) if isinstance(model, str) else model for model in models]
-    machines = [preset(arch) if isinstance(arch, str) else arch for arch in archs]
+    machines = [as_arch(arch) for arch in archs]
     if mapping not in KINDS:
         raise EvenspikeError(f"unknown mapping {mapping!r}; there are: {', '.join(KINDS)}")
     for what, listed in (("network", programs), ("Arch", [arch.digest for arch in machines])):

@@ -18,7 +18,7 @@ from evenspike.report.accuracy import accuracy
 from evenspike.report.contents import contents
 from evenspike.report.pages import Report
 from evenspike_core import reference, workload
-from evenspike_core.arch import Arch, preset
+from evenspike_core.arch import Arch, as_arch
 from evenspike_core.compare import Divergence, first_divergence
 from evenspike_core.counters import LayerStatement
 from evenspike_core.errors import EvenspikeError
@@ -177,7 +177,7 @@ def explore(
 
     Raises EvenspikeError for a workload that the Arch cannot run.
     """
-    machine = preset(arch) if isinstance(arch, str) else arch
+    machine = as_arch(arch)
     began = time.perf_counter()
     packed = prepare(load, machine, mapping=mapping, rates=rates)
     mapped = time.perf_counter()

@@ -48,8 +48,9 @@ def choose(
 ) -> Mapping:
     """`mapping.choose` by the cycle model's cost on `inputs`, or what it found before.
 
-    Raises EvenspikeError for a layer that the Arch cannot run.
+    Raises EvenspikeError for a layer that the Arch cannot run, and for a batch that is none.
     """
+    mapping.check(program, arch, batch)
     place = _place(program, arch, inputs, activity, natural=natural, batch=batch)
     found = None if place is None else _read(place)
     if found is None:

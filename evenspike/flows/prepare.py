@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from evenspike.flows import mappings
 from evenspike_core import pack as layout
-from evenspike_core.arch import Arch, preset
+from evenspike_core.arch import Arch, as_arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import KINDS, Activity
 from evenspike_core.pack import Packed
@@ -69,7 +69,7 @@ def pack(
         raise EvenspikeError(f"pack: {program!r:.60} is no Program; load(...) gives one")
     if mapping not in KINDS:
         raise EvenspikeError(f"no mapping {mapping!r}; there are {', '.join(KINDS)}")
-    machine = preset(arch) if isinstance(arch, str) else arch
+    machine = as_arch(arch)
     activity = calibration(program)
     found = mappings.choose(
         program,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evenspike.report.area import pages
-from evenspike_core.arch import Arch, preset
+from evenspike_core.arch import Arch, as_arch, preset
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.files import check_folder, dump, plain, write_files
 from evenspike_core.progress import Progress, silent
@@ -69,7 +69,7 @@ def synth(
     Raises EvenspikeError for a part or target that there is not, and with the tool's own reason
     where one fails.
     """
-    machine = preset(arch) if isinstance(arch, str) else arch
+    machine = as_arch(arch)
     request = Request(part, target, machine, liberty, route, seed)
     return Synthesis(synthesize(request, Path(cache), _said(f"{part} on {target}", progress)))
 
@@ -112,8 +112,8 @@ def bitstream(
     """
     place, design = Path(out), board(name)
     count = design.words if words is None else words
-    if count < 1:
-        raise EvenspikeError(f"{count} words of memory, possible are 1 and more")
+    if count < 2:
+        raise EvenspikeError(f"{count} words of memory, possible are 2 and more")
     check_folder(place)
     if keep is not None:
         if (arch, words, seeds) != (None, None, None):

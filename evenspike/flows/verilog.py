@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evenspike_core.arch import Arch, preset
+from evenspike_core.arch import Arch, as_arch
 from evenspike_core.files import check_folder, write_files
 from evenspike_core.progress import Progress, silent
 from evenspike_hw.interface.header import header
@@ -29,7 +29,7 @@ def verilog(
     Raises EvenspikeError for a folder that cannot be written to, and with Yosys's reason where it
     fails.
     """
-    machine = preset(arch) if isinstance(arch, str) else arch
+    machine = as_arch(arch)
     folder = Path(out)
     check_folder(folder)
     progress(f"Verilog of {machine.preset}", 0, 1)

@@ -242,7 +242,7 @@ def balance_text(report: Content) -> str:
     if not natural:
         return BALANCE_TEXT
     several = natural["images"] != 1
-    images = f"each of {count(natural['images'])} images" if several else "the first image"
+    images = f"each image of a batch of {natural['images']}" if several else "the first image"
     return (
         f"{BALANCE_TEXT} With filters in their natural order {images} took "
         f"{count(natural['cycles'])} cycles, and {count(natural['mapped_cycles'])} as mapped here: "
@@ -273,6 +273,9 @@ def headline(report: Content) -> list[tuple[str, str, str]]:
     latency = []
     if batch:
         note = f"{time} at {clock:g} MHz: a batch of {batch['images']} images"
+        copies = -images % batch["images"]
+        if copies:
+            note += f", the last one filled up with {count(copies)} of its last image"
         latency = [("Latency", f"{count(batch['cycles'])} cycles", note)]
     return [
         ("Cycles", count(totals["cycles"]), f"per image, average of {of}"),

@@ -199,7 +199,7 @@ def test_names_that_there_are_not(refused: Refused) -> None:
     message = refused("--arch", "packed,fifo=3")
     assert message.startswith("Arch has no field 'fifo'; there are: pes, timesteps, ")
     assert message.endswith(", row_entries, table_words, kernel_max, lif_shared, clock_mhz")
-    assert refused("--arch", "packed,pes=x") == "Arch pes is 'x', which is no number"
+    assert refused("--arch", "packed,pes=x") == "Arch pes is 'x', which is no whole number"
 
 
 def test_a_board_that_there_is_not(cli: Cli, out: Path) -> None:

@@ -217,12 +217,16 @@ def test_limits(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["pes", "accumulators", "scratchpad_words", "slots", "lane_depth", "port_bits"]
+    "name",
+    ["pes", "accumulators", "scratchpad_words", "slots", "lane_depth", "port_bits", "row_entries"],
 )
 def test_powers_of_two(name: str) -> None:
-    low, _ = LIMITS[name]
+    low, high = LIMITS[name]
     value = 3 * max(low, 1)
-    assert message(**{name: value}) == f"Arch {name} is {value}, not a power of two"
+    powers = ", ".join(str(1 << n) for n in range(24) if low <= 1 << n <= high)
+    assert message(**{name: value}) == (
+        f"Arch {name} is {value}, not a power of two; possible are {powers}"
+    )
 
 
 @pytest.mark.parametrize(("pes", "bits"), [(1, 128), (2, 256)])
@@ -246,7 +250,9 @@ def test_words_of_a_port(bits: int, lanes: int, counts: int, inputs: int, logits
 
 @pytest.mark.parametrize("value", [4, 6])
 def test_kernels_are_odd(value: int) -> None:
-    assert message(kernel_max=value) == f"Arch kernel_max is {value}, not odd"
+    assert message(kernel_max=value) == (
+        f"Arch kernel_max is {value}, not odd; possible are 3, 5, 7"
+    )
 
 
 def test_header_words_leave_a_weight_bank() -> None:

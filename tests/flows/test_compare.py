@@ -33,7 +33,7 @@ def test_a_grid_is_every_combination() -> None:
         ("packed,pes", None, "no field=value"),
         ("packed,wings=2", None, "no field 'wings'"),
         ("packed", {"pes": ()}, "no list of values"),
-        ("packed", {"pes": ("4", "x")}, "'x', which is no number"),
+        ("packed", {"pes": ("4", "x")}, "'x', which is no whole number"),
         ("nothing", None, "unknown Arch"),
     ],
 )

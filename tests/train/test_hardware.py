@@ -101,7 +101,10 @@ def test_the_last_line_is_the_cycle_models_on_the_exported_program(
     ("words", "says"),
     [
         ({"timesteps = 2": "timesteps = 33"}, "the network has 33 timesteps; a Program holds 32"),
-        ({"pes = 2": "pes = 3"}, "Arch pes is 3, not a power of two"),
+        (
+            {"pes = 2": "pes = 3"},
+            "Arch pes is 3, not a power of two; possible are 1, 2, 4, 8, 16, 32, 64",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_said_once(

@@ -92,6 +92,9 @@ def _arch(arch: Arch) -> list[str]:
         "SPIKE_ENTRIES": arch.spike_entries,
         "STREAM_DEPTH": arch.stream_depth,
         "KERNEL_MAX": arch.kernel_max,
+        "PORT_BITS": arch.port_bits,
+        "ADDRESS_BITS": arch.address_bits,
+        "ROW_ENTRIES": arch.row_entries,
     }
     return [
         "/* What it was built with. REG_DIGEST reads EVENSPIKE_DIGEST. */",

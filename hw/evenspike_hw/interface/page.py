@@ -29,14 +29,16 @@ One clock. Every signal is sampled at its rising edge.
 - **Reset.** `rst` may come at any time. A memory that it does not reset may go on to answer what
   it was asked before; the accelerator is busy until it has heard nothing of it for {quiet} cycles.
   With longer gaps between these answers the host waits for the last of them before it starts. A
-  request that was not taken is gone after `rst`, `ABORT`, a fault or a start.
+  request that was not taken is gone after `rst`, `ABORT`, a fault or a start; a write after the
+  first three.
 - **Memory** is of words as wide as the port, and all addresses count words. The table's words have
   64 bits; those of a wider memory hold several, the lowest bits first.
 
 ## A run
 
-1. Write table, weight stream and the input's spikes to memory; their layout is what
-   `evenspike.pack` gives for this Arch.
+1. Write table, weight stream and the input's spikes to memory. `MemoryMap` of
+   `evenspike_hw.engine.host` gives these words, and their addresses, for what `evenspike.pack`
+   has made for this Arch, and says how input and results lie in them.
 2. Write `TABLE`, `TABLE_WORDS`, then `FILL` to `CONTROL`; wait until `BUSY` is 0.
 3. Write `INPUT`, `WEIGHTS`, `LOGITS`, `PASS_BASE`, then `START`; wait until `BUSY` is 0.
 4. `DONE` says that it ended, `ERROR` that it stopped, `CYCLES` how long it took. The results lie at

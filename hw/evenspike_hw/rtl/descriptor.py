@@ -109,7 +109,7 @@ MEANING = {
     "layer": {
         "host": "1: the first layer, whose spikes the host has computed",
         "last": "1: the last layer, whose neurons give numbers",
-        "loads": "times that the chunk list is loaded; host: words of input",
+        "loads": "times that the chunk list is loaded; host: words of the port of input",
         "chunk_base": "address of its chunk list in the table",
         "chunks": "chunks in that list",
         "kernels": "a bit for each kernel of its chunks: bit K // 2",
@@ -130,7 +130,7 @@ MEANING = {
         "reset": "what the timestep after a spike takes off the membrane",
         "threshold": "a membrane of so much, or more, fires",
         "spike_base": "entry of spike memory where its own spikes begin",
-        "row_stride": "columns of the map behind the pool",
+        "row_stride": "entries from a row behind the pool to the next, row_entries at least",
         "block_stride": "entries of the map behind the pool",
         "tile_stride": "entries of a row of tiles",
         "pass_stride": "entries of the blocks of a pass",
@@ -139,7 +139,7 @@ MEANING = {
         "image_region": "entries of spike memory from an image's maps to those of the next",
     },
     "pass": {
-        "words": "of the weight stream; 0 ends the list",
+        "words": "words of the port of the weight stream; 0 ends the list",
         "repeats": "times that they are read",
     },
     "chunk": {

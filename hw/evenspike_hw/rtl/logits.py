@@ -11,16 +11,6 @@ from evenspike_hw.rtl.fifo import Fifo
 from evenspike_hw.rtl.layouts import LOGIT_BITS
 
 
-def blocks_under_way(arch: Arch) -> int:
-    """Blocks that have been claimed and not been written, at most.
-
-    A block is claimed `lif_latency` + 1 cycles before its first write; with a memory that takes
-    each word at once, its claim is given back `logit_words` cycles later, and one block is claimed
-    every so many cycles or more: so many never make the drain wait.
-    """
-    return arch.result_blocks
-
-
 class LogitWriter(wiring.Component):
     """Writes the logits of a block in words of the port (docs/timing.md, "Last layer").
 
@@ -31,9 +21,9 @@ class LogitWriter(wiring.Component):
         is in the low bits of the first. ready: the memory takes it in this cycle.
 
     A block in cycle c is written in c + 1 ... c + n, n = `Arch.logit_words`, if the memory is
-    ready; else its words wait in a FIFO with room for `blocks_under_way`. A block comes every n
-    cycles at most; its claim comes `Arch.lif_latency` cycles before it. `start` comes when
-    all is over.
+    ready; else its words wait in a FIFO with room for `Arch.result_blocks`. A block comes every
+    `Arch.position_cycles` of a last layer at most; its claim comes `Arch.lif_latency` cycles before
+    it. `start` comes when all is over.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -57,7 +47,7 @@ class LogitWriter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         words, width = self.arch.logit_words, self.arch.port_bits
-        most = blocks_under_way(self.arch)
+        most = self.arch.result_blocks
         # Of a word that is wider than a block only the lanes that there are.
         used = min(width, LOGIT_BITS * self.arch.pes)
         m.submodules.fifo = fifo = Fifo(used, most * words)

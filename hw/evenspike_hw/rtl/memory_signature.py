@@ -16,6 +16,9 @@ class MemorySignature(wiring.Signature):
         the request at the earliest, one a cycle. It cannot be held off: who asks has room for it.
     write: `data` goes to `address`; taken in a cycle of `valid` and `ready`, until which both stay.
 
+    What was offered and not taken may be withdrawn where the side that asks is reset: the
+    accelerator does so on `rst`, ABORT, a fault and, with requests, a start.
+
     No `ready` depends on a `valid` of the same cycle on the accelerator's side. What a read finds
     of a word that is written before its answer is not defined.
     """

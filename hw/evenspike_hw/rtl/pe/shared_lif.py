@@ -25,7 +25,8 @@ LOW_BITS = 17
 
 
 class SharedLif(wiring.Component):
-    """Leak, add, compare and reset of one timestep a cycle, with one adder and one multiplier.
+    """Leak, add, compare and reset of one timestep a cycle, with one multiplier, whose product
+    comes in two halves.
 
     threshold, leak, hard, reset, readout, bias_unit, bias_low, bias_high, clear_overflow: of `Lif`.
     valid: a neuron enters. sums: its psums. timesteps: how many of its group run, 1 at least.

@@ -422,7 +422,7 @@ def check(program: Program, arch: Arch, batch: int = 1) -> None:
                 f"layer {layer.name}: its spikes take {entries} entries; "
                 f"{spike_room(program, arch, batch)}"
             )
-        # Of a single image `pack` says so; for more a mapping takes long to find.
+        # Of a single image `pack` says so, behind the mapping; for more that takes long to find.
         if batch > 1 and entries + sum(needed.values()) > region:
             raise EvenspikeError(no_room(program, layer, entries, arch, batch))
         if index in reader:

@@ -15,7 +15,7 @@ from evenspike.flows.batches import batches, encode, members
 from evenspike.flows.images import Images, Pixels, as_images
 from evenspike.flows.locate import difference
 from evenspike.flows.outcome import Outcome, model_statement
-from evenspike.flows.simulate import RtlCheck, Run, in_threads, jobs_of, run_batch
+from evenspike.flows.simulate import RtlCheck, Run, check_packed, in_threads, jobs_of, run_batch
 from evenspike_core.compare import Divergence
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Packed
@@ -115,6 +115,7 @@ def cosim(
 
     Raises EvenspikeError where no engine can be had, and where the RTL stops or hangs.
     """
+    check_packed(packed, "cosim")
     given = as_images(images, packed.program)
     seconds = 0.0
     if engine is None:

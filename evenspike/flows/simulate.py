@@ -298,8 +298,7 @@ def simulate(
     Raises EvenspikeError for images that the Program does not take, and for a backend that is not
     there. An interrupt (Ctrl-C) ends it after the images under way.
     """
-    if isinstance(packed, Program):
-        raise EvenspikeError(f"{packed.name}: is not packed; simulate(pack(program), images)")
+    check_packed(packed, "simulate")
     given = as_images(images, packed.program)
     jobs = jobs_of(jobs)
     backends.check(backend)
@@ -316,6 +315,13 @@ def simulate(
         progress(title, len(outcomes), len(given))
     seconds = {"images": time.perf_counter() - began}
     return Run(packed, given, tuple(outcomes), tally, tuple(spans), seconds, check)
+
+
+def check_packed(given: object, flow: str) -> None:
+    """Raises EvenspikeError for what is no Packed, naming the call that it is meant for."""
+    if not isinstance(given, Packed):
+        what = given.name if isinstance(given, Program) else f"{given!r:.60}"
+        raise EvenspikeError(f"{what}: is not packed; {flow}(pack(program), images)")
 
 
 def against_natural_order(run: Run) -> Run:

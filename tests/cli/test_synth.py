@@ -205,6 +205,8 @@ def test_names_that_there_are_not(refused: Refused) -> None:
 def test_a_board_that_there_is_not(cli: Cli, out: Path) -> None:
     from evenspike_hw.board.boards import BOARDS
 
+    done = cli("bitstream", "--words", "1", "--out", out)
+    assert (done.status, done.err) == (2, "evenspike: 1 words of memory, possible are 2 and more\n")
     done = cli("bitstream", "--board", "none", "--out", out)
     assert done.status == 2
     assert done.err.startswith("evenspike: unknown board 'none'; there are: ")

@@ -211,3 +211,16 @@ def test_unknown_names(options: dict[str, Any], says: str, program: Program) -> 
     with pytest.raises(EvenspikeError) as caught:
         pack(program, **options)
     assert str(caught.value) == says
+
+
+@pytest.mark.parametrize("batch", ["2", np.int64(2), 2.0, True])
+def test_a_batch_that_is_none_is_refused_beside_a_cached_one(program: Program, batch: Any) -> None:
+    pack(program, ARCH, batch=2)
+    with pytest.raises(EvenspikeError, match=r"^batch is .*, possible are powers of two"):
+        pack(program, ARCH, batch=batch)
+
+
+@pytest.mark.parametrize("arch", [None, {"pes": 4}, 4])
+def test_what_is_no_arch_is_said(program: Program, arch: Any) -> None:
+    with pytest.raises(EvenspikeError, match=r"is no Arch, and no text that names one$"):
+        pack(program, arch)

@@ -271,7 +271,8 @@ def pack_layer(
 ) -> tuple[Descriptor, Words]:
     """One layer's descriptor and part of the weight stream.
 
-    bases: first entry of each layer's spikes; without, all at 0 (a layer on its own).
+    bases: first entry of each layer's spikes; without, all at 0 (a layer on its own). address: of
+    the part in the stream, in words of the port.
     """
     layer, plan = program.layers[index], mapping[index]
     descriptor = describe(program, mapping, index, bases)

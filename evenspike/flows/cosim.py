@@ -81,9 +81,10 @@ def choose_engine(
         runs = Accelerator(packed).run(encode(0, Images(pixels[None]), packed))
         cycles = sum(run.cycles for run in runs)
         if cycles > INTERPRETED_CYCLES:
+            what = "an image" if packed.batch == 1 else "a batch"
             raise EvenspikeError(
                 f"{error}; Amaranth's own simulator does without, but would take too long for the "
-                f"{cycles:,} cycles of an image (the limit is {INTERPRETED_CYCLES:,})"
+                f"{cycles:,} cycles of {what} (the limit is {INTERPRETED_CYCLES:,})"
             ) from error
         progress(f"{error}. Until then Amaranth's own simulator serves, slowly", 0, None)
         return InterpretedSimulator, 0.0

@@ -97,7 +97,7 @@ class _Clock:
 
 
 class Accelerator:
-    """An Image, loaded and ready to run inputs.
+    """A Packed, loaded and ready to run inputs.
 
     Raises EvenspikeError where the weight stream is malformed.
     """

@@ -98,6 +98,8 @@ class Registers(wiring.Component):
 
     bus: see `REGISTERS`.
     start, fill: pulses; ignored while busy. abort: pulse, which is not.
+    input, weights, logits, table, table_words, pass_base, watchdog: what the registers of these
+        names hold; none of them changes while busy. running: a cycle that CYCLES counts.
     busy, done, overflow, number: what `Status` tells; done and overflow are pulses.
     stopped: a `Fault` in the cycle in which it stops by itself, else 0; the layer of this cycle is
         shown from then on, instead of `number`, until the next command.

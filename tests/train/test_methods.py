@@ -23,7 +23,8 @@ from tests.helpers.pruning import PROBE, FakeProbe, full, generator, random_weig
 
 def update(config: MethodConfig, probe: tickets.Probe = PROBE) -> tickets.RoundReport:
     weights = random_weights()
-    return tickets.build(config).update(weights, full(weights), generator(), True, probe)
+    whole = full(weights)
+    return tickets.build(config).update(weights, whole, whole, generator(), True, probe)
 
 
 # --- one-shot methods ------------------------------------------------------------
@@ -39,7 +40,8 @@ def test_random_is_exact_and_does_not_look_at_the_weights(scope: str, sparsity: 
         total = sum(mask.numel() for mask in part.values())
         assert count_alive(part) == int((1 - sparsity) * total)
     weights = {name: weight * 7 - 3 for name, weight in random_weights().items()}
-    other = tickets.build(config).update(weights, full(weights), generator(), True, PROBE).masks
+    whole = full(weights)
+    other = tickets.build(config).update(weights, whole, whole, generator(), True, PROBE).masks
     assert all(torch.equal(other[name], mask) for name, mask in alive.items())
     magnitude = update(MethodConfig(name="early-bird", sparsity=sparsity, scope=scope)).masks
     assert mask_distance(alive, magnitude) > 0.1

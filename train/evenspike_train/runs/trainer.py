@@ -447,7 +447,7 @@ class Trainer:
         probe = self._probed or self._probe()
         self._probed = None
         self._progress.within("new masks", 0, None)
-        report = self.method.update(weights, self.carried, generator, last, probe)
+        report = self.method.update(weights, before, self.carried, generator, last, probe)
         self.team.follow(report.masks, report.carried)
         weight_masks.check_living(report.masks, f"round {number}")
         weight_masks.write(self.model, report.masks)

@@ -40,8 +40,9 @@ class MethodConfig:
     balance : what is made even after a pruning: nothing, the number of ``"weights"`` of each
         filter (u-Ticket), or the matched weights they are expected to cost, in ``"cycles"``.
     level : ``"ceil"`` or ``"floor"`` of a group's mean (weights only).
-    carry : ``"paper"``: the balanced mask is the next round's start; ``"code"``: recovered
-        weights live for one round only, as in the authors' code.
+    carry : ``"paper"``: the balanced mask is the next round's start; ``"code"``, as in the authors'
+        code: recovered weights live for one round, at the end of which they count among the
+        living of which `rate` goes, and go.
     remove : which weights a filter with too many loses, ``"random"`` or ``"magnitude"``.
     recover : value of a weight that is recovered after a round without it: ``"snapshot"`` (the
         rewound value), ``"kept"`` (what it was when it was pruned) or ``"zero"``. One that a

@@ -342,9 +342,10 @@ class Trainer:
 
     def _choose_timesteps(self, phase: Phase) -> None:
         """Early-Time: fewer timesteps for the rest of the search, if few images tell them."""
-        divergence = early_time.divergences(self._probe().logits())
-        limit = self.recipe.method.divergence
-        self.early_timesteps = self.team.follow_number(early_time.choose(divergence, limit))
+        method = self.recipe.method
+        divergence = early_time.divergences(self._probe().logits(), method.early_time_logits)
+        chosen = method.early_timesteps or early_time.choose(divergence, method.divergence)
+        self.early_timesteps = self.team.follow_number(chosen)
         shares = [round(value / divergence[0], 5) if divergence[0] else 0.0 for value in divergence]
         self.log("early-time", timesteps=self.early_timesteps, divergence=shares)
         self._set_neurons(phase)

@@ -274,6 +274,7 @@ class Trainer:
             not isinstance(self.model, networks.VGG16)  # theirs are 3x3 maps without shortcuts
             or twin.is_twin(self.model)
             or not detached
+            or self.model.norm_parts > 1  # they normalise all timesteps together
             or sparse_cpu.work_share(self.model) >= compute.sparse_below
         ):
             return self.model
@@ -285,6 +286,8 @@ class Trainer:
             kernels = "dense, torch"
             if self.device.type == "cpu" and not isinstance(self.model, networks.VGG16):
                 kernels += f" ({self.model.config.name} has no sparse kernels)"
+            elif self.device.type == "cpu" and self.model.norm_parts > 1:
+                kernels += " (the sparse kernels have no batch norm per timestep)"
         else:
             from evenspike_train.kernels import sparse_kernels  # noqa: PLC0415 - as in _choose_forward
 

@@ -19,8 +19,10 @@ from evenspike_train.runs import checkpoint
 from evenspike_train.runs.probe import NetworkProbe
 from evenspike_train.runs.schedule import Phase
 from evenspike_train.runs.trainer import Trainer
-from evenspike_train.tickets import METHODS, masks
+from evenspike_train.tickets import METHODS, RoundReport, masks
+from evenspike_train.tickets.base import WeightMasks
 from evenspike_train.tickets.figures import paper_utilization
+from evenspike_train.tickets.imp import IterativeMagnitude
 from tests.helpers.killing import KilledError, run_killed
 from tests.helpers.training import lines, make_sets, ticket
 
@@ -65,6 +67,7 @@ TABLES = {
     "snip": 'name = "snip"\nsparsity = 0.5\nsaliency_images = 20',
     "imp": f'name = "imp"\n{LADDER}',
     "u-ticket": f'name = "u-ticket"\n{LADDER}\nremove = "magnitude"',
+    "u-ticket+code": f'name = "u-ticket"\n{LADDER}\ncarry = "code"',
     "cycle-aware": f'name = "cycle-aware"\n{LADDER}',
     "early-bird": 'name = "early-bird"\nscope = "local"\nsparsity = 0.7\nwindow = 2\n'
     'distance = 0.5\nbalance = "weights"',
@@ -131,6 +134,32 @@ def test_method_makes_its_ticket_and_survives_being_killed(
 
 def whole_rounds(given: recipe.Recipe) -> int:
     return METHODS[given.method.name](given.method).rounds
+
+
+def test_an_update_is_given_what_was_trained_and_what_was_carried(
+    sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `carry = "code"` these differ: recovered weights are trained, but not carried."""
+    seen: list[tuple[WeightMasks, WeightMasks, RoundReport]] = []
+    original = IterativeMagnitude.update
+
+    def update(
+        self: IterativeMagnitude, weights: Any, masks: Any, carried: Any, *rest: Any
+    ) -> RoundReport:
+        seen.append((masks, carried, original(self, weights, masks, carried, *rest)))
+        return seen[-1][2]
+
+    monkeypatch.setattr(IterativeMagnitude, "update", update)
+    Trainer(tiny("u-ticket+code"), sets, tmp_path).run()
+    (whole, same, first), (trained, carried, last) = seen
+    assert all(bool(whole[name].all()) and bool(same[name].all()) for name in whole)
+    recovered = 0
+    for name, mask in trained.items():
+        assert torch.equal(mask, first.masks[name])
+        assert torch.equal(carried[name], first.carried[name])
+        recovered += int((mask & ~carried[name]).sum())
+        assert not bool((last.carried[name] & ~(mask & carried[name])).any())
+    assert recovered > 0
 
 
 def test_early_bird_ends_its_search_early(sets: data.Dataset, tmp_path: Path) -> None:

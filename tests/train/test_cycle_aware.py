@@ -123,7 +123,8 @@ def test_cycle_aware_is_even_where_u_ticket_is_not() -> None:
     for name in ("imp", "u-ticket", "cycle-aware"):
         config = MethodConfig(name=name, rounds=1, rate=0.9, sparsity=0.9)
         probe = FakeProbe(work=costs)
-        report = tickets.build(config).update(weights, full(weights), generator(), True, probe)
+        whole = full(weights)
+        report = tickets.build(config).update(weights, whole, whole, generator(), True, probe)
         assert sparsity(report.masks) >= 0.9
         found[name] = cycle_aware.expected_utilization(report.masks, costs, 16)
     assert found["cycle-aware"] > 0.98

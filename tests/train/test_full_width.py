@@ -31,7 +31,7 @@ def test_utilization_is_one_at_98_percent(name: str) -> None:
         config = MethodConfig(name=method, rounds=1, rate=RATE, scope="local", pes=PES)
         dense = {key: torch.ones_like(mask) for key, mask in masks.read(model).items()}
         weights, drawn = masks.originals(model), generator()
-        alive = tickets.build(config).update(weights, dense, drawn, True, PROBE).masks
+        alive = tickets.build(config).update(weights, dense, dense, drawn, True, PROBE).masks
         assert masks.sparsity(alive) >= 0.98
         masks.write(model, alive)
         program, _ = to_program(follow(model), keep_living=True, may_be_silent=True)

@@ -16,10 +16,13 @@ from evenspike_train import data
 from evenspike_train.networks import twin
 from evenspike_train.recipes import recipe
 from evenspike_train.runs import checkpoint
+from evenspike_train.runs.probe import NetworkProbe
 from evenspike_train.runs.schedule import Phase
 from evenspike_train.runs.trainer import Trainer
-from evenspike_train.tickets import METHODS, masks
+from evenspike_train.tickets import METHODS, RoundReport, masks
+from evenspike_train.tickets.base import WeightMasks
 from evenspike_train.tickets.figures import paper_utilization
+from evenspike_train.tickets.imp import IterativeMagnitude
 from tests.helpers.killing import KilledError, run_killed
 from tests.helpers.training import lines, make_sets, ticket
 
@@ -64,6 +67,7 @@ TABLES = {
     "snip": 'name = "snip"\nsparsity = 0.5\nsaliency_images = 20',
     "imp": f'name = "imp"\n{LADDER}',
     "u-ticket": f'name = "u-ticket"\n{LADDER}\nremove = "magnitude"',
+    "u-ticket+code": f'name = "u-ticket"\n{LADDER}\ncarry = "code"',
     "cycle-aware": f'name = "cycle-aware"\n{LADDER}',
     "early-bird": 'name = "early-bird"\nscope = "local"\nsparsity = 0.7\nwindow = 2\n'
     'distance = 0.5\nbalance = "weights"',
@@ -73,6 +77,8 @@ TABLES = {
     'distance = 0.001\nearly_time = true\nbalance = "cycles"',
     "u-ticket+early-time": f'name = "u-ticket"\n{LADDER}\nearly_time = true\n'
     "early_time_images = 16",
+    "u-ticket+early-time-2": f'name = "u-ticket"\n{LADDER}\nearly_time = true\n'
+    "early_time_images = 16\nearly_timesteps = 2",
 }
 
 
@@ -130,6 +136,32 @@ def whole_rounds(given: recipe.Recipe) -> int:
     return METHODS[given.method.name](given.method).rounds
 
 
+def test_an_update_is_given_what_was_trained_and_what_was_carried(
+    sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `carry = "code"` these differ: recovered weights are trained, but not carried."""
+    seen: list[tuple[WeightMasks, WeightMasks, RoundReport]] = []
+    original = IterativeMagnitude.update
+
+    def update(
+        self: IterativeMagnitude, weights: Any, masks: Any, carried: Any, *rest: Any
+    ) -> RoundReport:
+        seen.append((masks, carried, original(self, weights, masks, carried, *rest)))
+        return seen[-1][2]
+
+    monkeypatch.setattr(IterativeMagnitude, "update", update)
+    Trainer(tiny("u-ticket+code"), sets, tmp_path).run()
+    (whole, same, first), (trained, carried, last) = seen
+    assert all(bool(whole[name].all()) and bool(same[name].all()) for name in whole)
+    recovered = 0
+    for name, mask in trained.items():
+        assert torch.equal(mask, first.masks[name])
+        assert torch.equal(carried[name], first.carried[name])
+        recovered += int((mask & ~carried[name]).sum())
+        assert not bool((last.carried[name] & ~(mask & carried[name])).any())
+    assert recovered > 0
+
+
 def test_early_bird_ends_its_search_early(sets: data.Dataset, tmp_path: Path) -> None:
     given = tiny("early-bird", dense_images=400)  # ten epochs; masks differ by less than a half
     figures = Trainer(given, sets, tmp_path).run()
@@ -148,18 +180,59 @@ def test_early_bird_goes_on_while_its_mask_moves(sets: data.Dataset, tmp_path: P
     assert figures["images_seen"] == 200 + 40
 
 
-def test_early_time_searches_with_fewer_timesteps(sets: data.Dataset, tmp_path: Path) -> None:
-    text = tiny("imp+early-time", dense_images=64).text
-    text = text.replace("timesteps = 3", "timesteps = 4").replace(
-        "early_time = true", "early_time = true\n    divergence = 0.999"
+def four_timesteps(*options: str, threshold: float = 1.0) -> recipe.Recipe:
+    """The search with Early-Time of a network that has four, with these options besides."""
+    text = tiny("imp+early-time", dense_images=64).text.replace("timesteps = 3", "timesteps = 4")
+    text = text.replace("[method]", f"[network.neuron]\nthreshold = {threshold}\n[method]")
+    return recipe.parse(
+        text.replace("early_time = true", "\n".join(("early_time = true", *options)))
     )
-    Trainer(recipe.parse(text), sets, tmp_path).run()
+
+
+def test_early_time_searches_with_fewer_timesteps(sets: data.Dataset, tmp_path: Path) -> None:
+    given = four_timesteps("divergence = 0.999", threshold=0.2)  # at 1.0 hardly a neuron fires yet
+    Trainer(given, sets, tmp_path).run()
     (chosen,) = lines(tmp_path, "early-time")
     assert chosen["images_seen"] == 32
     assert chosen["divergence"][0] == 1.0
     assert chosen["timesteps"] in (3, 4)
     used = [line["timesteps"] for line in lines(tmp_path, "trained")]
     assert used == [chosen["timesteps"], chosen["timesteps"], 4]
+
+
+@pytest.mark.parametrize("chosen", [2, 3])
+def test_early_time_may_be_told_its_timesteps(
+    sets: data.Dataset, tmp_path: Path, chosen: int
+) -> None:
+    """Whatever the divergence, of which the share at two timesteps is 1 and so never below."""
+    Trainer(four_timesteps(f"early_timesteps = {chosen}"), sets, tmp_path).run()
+    (line,) = lines(tmp_path, "early-time")
+    assert (line["timesteps"], line["images_seen"]) == (chosen, 32)
+    assert len(line["divergence"]) == 2
+    assert [line["timesteps"] for line in lines(tmp_path, "trained")] == [chosen, chosen, 4]
+
+
+def test_early_time_compares_what_the_recipe_says(
+    sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits that are off in the first timestep alone: in a mean of t by 1/t of that.
+
+    From the mean of four it is 1/4 away with two timesteps and 1/12 with three, and the divergence
+    goes by the square of that. The sums differ besides by how sure they are.
+    """
+    drawn = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 10, generator=drawn).expand(4, 4, 10).clone()
+    logits[0] += 0.01 * torch.randn(4, 10, generator=drawn)
+    monkeypatch.setattr(NetworkProbe, "logits", lambda _: logits)
+    found = {}
+    for name in ("mean", "sum"):
+        run = Trainer(four_timesteps(f'early_time_logits = "{name}"'), sets, tmp_path / name)
+        run.directory.mkdir()
+        run._choose_timesteps(run.phases[0])
+        (line,) = lines(run.directory, "early-time")
+        found[name] = line["divergence"]
+    assert found["mean"] == [1, pytest.approx(1 / 9, abs=2e-3)]
+    assert found["sum"] != pytest.approx(found["mean"], abs=5e-3)
 
 
 def test_transferred_ticket_is_searched_without_spikes(sets: data.Dataset, tmp_path: Path) -> None:

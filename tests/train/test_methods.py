@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 pytest.importorskip("torch")
@@ -23,7 +25,8 @@ from tests.helpers.pruning import PROBE, FakeProbe, full, generator, random_weig
 
 def update(config: MethodConfig, probe: tickets.Probe = PROBE) -> tickets.RoundReport:
     weights = random_weights()
-    return tickets.build(config).update(weights, full(weights), generator(), True, probe)
+    whole = full(weights)
+    return tickets.build(config).update(weights, whole, whole, generator(), True, probe)
 
 
 # --- one-shot methods ------------------------------------------------------------
@@ -39,7 +42,8 @@ def test_random_is_exact_and_does_not_look_at_the_weights(scope: str, sparsity: 
         total = sum(mask.numel() for mask in part.values())
         assert count_alive(part) == int((1 - sparsity) * total)
     weights = {name: weight * 7 - 3 for name, weight in random_weights().items()}
-    other = tickets.build(config).update(weights, full(weights), generator(), True, PROBE).masks
+    whole = full(weights)
+    other = tickets.build(config).update(weights, whole, whole, generator(), True, PROBE).masks
     assert all(torch.equal(other[name], mask) for name, mask in alive.items())
     magnitude = update(MethodConfig(name="early-bird", sparsity=sparsity, scope=scope)).masks
     assert mask_distance(alive, magnitude) > 0.1
@@ -125,14 +129,33 @@ def test_wrong_early_bird_state_is_named(state: dict[str, Any], says: str) -> No
 # --- Early-Time -------------------------------------------------------------------
 
 
-def test_divergence_is_that_of_the_accumulated_predictions() -> None:
+def stated_divergence(logits: npt.NDArray[np.float64], steps: int, *, mean: bool) -> float:
+    """KL(P_t || P_T) of the class probabilities, image by image, and its mean."""
+    found = []
+    for image in range(logits.shape[1]):
+        early, last = logits[:steps, image].sum(0), logits[:, image].sum(0)
+        if mean:
+            early, last = early / steps, last / len(logits)
+        p, q = (np.exp(z) / np.exp(z).sum() for z in (early, last))
+        found.append(float((p * np.log(p / q)).sum()))
+    return sum(found) / len(found)
+
+
+@pytest.mark.parametrize("accumulation", ["mean", "sum"])
+def test_divergence_is_that_of_the_accumulated_predictions(accumulation: str) -> None:
     logits = torch.randn(5, 7, 10, generator=generator())
-    found = early_time.divergences(logits)
-    last = torch.softmax(logits.sum(0), 1)
+    found = early_time.divergences(logits, accumulation)
     for steps, value in zip((2, 3, 4), found, strict=True):
-        early = torch.softmax(logits[:steps].sum(0), 1)
-        wanted = (early * (early / last).log()).sum(1).mean()
-        assert value == pytest.approx(float(wanted), rel=1e-4)
+        wanted = stated_divergence(logits.double().numpy(), steps, mean=accumulation == "mean")
+        assert value == pytest.approx(wanted, rel=1e-9)
+
+
+def test_the_mean_of_the_logits_is_what_is_compared() -> None:
+    """Logits that never change predict the same after any timestep; their sum grows surer."""
+    logits = torch.randn(7, 10, generator=generator()).expand(5, 7, 10)
+    assert early_time.divergences(logits) == pytest.approx([0, 0, 0], abs=1e-12)
+    assert min(early_time.divergences(logits, "sum")) > 0.01
+    assert MethodConfig().early_time_logits == "mean"
 
 
 @pytest.mark.parametrize(
@@ -192,6 +215,25 @@ HEAD = 'name = "x"\n[dense]\nimages = 100\n[method]\n'
         ('name = "early-bird"\nwindow = 0', "method: window must be at least 1"),
         ('name = "snip"\nsaliency_images = 0', "method: saliency_images must be at least 1"),
         ('name = "imp"\nearly_time_images = -1', "early_time_images must not be negative"),
+        ('name = "imp"\nearly_timesteps = -1', "early_timesteps must not be negative: -1"),
+        ('name = "imp"\nearly_timesteps = 2', "early_timesteps has no effect without early_time"),
+        (
+            'name = "imp"\nearly_time = true\nearly_timesteps = 1',
+            "early_timesteps must be 0 or lie between 2 and one less than the network's 4, not 1",
+        ),
+        (
+            'name = "imp"\nearly_time = true\nearly_timesteps = 4',
+            "early_timesteps must be 0 or lie between 2 and one less than the network's 4, not 4",
+        ),
+        (
+            'name = "imp"\nearly_time = true\nearly_timesteps = 2\ndivergence = 0.5',
+            "divergence has no effect without early_timesteps = 0",
+        ),
+        (
+            'name = "imp"\nearly_time = true\nearly_time_logits = "last"',
+            r"early_time_logits must be one of \('mean', 'sum'\), not 'last'",
+        ),
+        ('name = "transferred"\nearly_timesteps = 2', "transferred has no option early_timesteps"),
         ('name = "imp"\nbalance = "all"', "method: balance must be one of"),
     ],
 )
@@ -231,8 +273,8 @@ def test_dense_phase_too_short_for_its_epochs_is_named() -> None:
 
 
 @pytest.mark.parametrize("method", [*tickets.METHODS, "imp+early-time", "early-bird+cycle-aware",
-                                    "u-ticket+early-time", "imp+late-rewinding", "snip+u-ticket",
-                                    None])  # fmt: skip
+                                    "u-ticket+early-time", "u-ticket+early-time-2",
+                                    "imp+late-rewinding", "snip+u-ticket", None])  # fmt: skip
 @pytest.mark.parametrize("seed", [None, 7])
 def test_derived_recipe_is_one_that_can_be_kept(method: str | None, seed: int | None) -> None:
     given = recipe.load("vgg16-small")
@@ -248,7 +290,8 @@ def test_derived_recipe_is_one_that_can_be_kept(method: str | None, seed: int | 
         return
     name, *modifiers = method.split("+")
     assert made.method.name == name
-    assert made.method.early_time == ("early-time" in modifiers)
+    assert made.method.early_time == any(one.startswith("early-time") for one in modifiers)
+    assert made.method.early_timesteps == 2 * ("early-time-2" in modifiers)
     if "late-rewinding" in modifiers:
         assert made.method.rewind == "weights"
     chosen = made.network.timesteps if made.method.early_time else given.round.timesteps

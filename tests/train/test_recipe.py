@@ -33,6 +33,41 @@ def test_full_width_recipe_is_the_papers_ticket() -> None:
     assert loaded.method.sparsity >= 0.975
 
 
+EPOCHS = {
+    "vgg16-gpu": 55_000,
+    "resnet19": 55_000,
+    "vgg16-cifar10-dvs": 8_500,
+    "resnet19-cifar10-dvs": 8_500,
+    "resnet19-ncaltech101": 7_450,
+}
+"""Recipes after the papers, and the images of an epoch."""
+
+
+def test_recipes_say_whether_they_go_after_the_papers() -> None:
+    """And those that do not say in what."""
+    said = {path.stem: path.read_text() for path in RECIPES.glob("*.toml")}
+    after = {name for name, text in said.items() if "after the papers" in text.lower()}
+    assert after == EPOCHS.keys()
+    for name in said.keys() - after:
+        assert "\n# Not as in the papers: " in said[name], name
+
+
+@pytest.mark.parametrize("name", EPOCHS)
+def test_recipe_after_the_papers_does_as_they_do(name: str) -> None:
+    """Rewinding to epoch 20, batch norm of each timestep, and a search with all timesteps."""
+    loaded = recipe.load(name)
+    assert loaded.method.rewind == "weights"
+    assert loaded.method.snapshot == 20 * EPOCHS[name] < loaded.dense.images
+    assert loaded.network.batch_norm == "per-timestep"
+    assert (loaded.method.name, loaded.method.rate, loaded.method.scope) == (
+        "u-ticket",
+        0.25,
+        "global",
+    )
+    steps = {phase.timesteps for phase in (loaded.dense, loaded.round, loaded.final)}
+    assert steps == {loaded.network.timesteps}
+
+
 def test_values_arrive() -> None:
     given = """
         name = "x"

@@ -13,10 +13,19 @@ import torch
 from evenspike_train import tickets
 from evenspike_train.recipes import recipe
 from evenspike_train.tickets import MethodConfig, WeightWork, u_ticket
+from evenspike_train.tickets.base import WeightMasks
 from evenspike_train.tickets.config import OPTIONS
 from evenspike_train.tickets.magnitude import count_alive, prune_by_magnitude, prune_round
 from evenspike_train.tickets.masks import sparsity
 from tests.helpers.pruning import PROBE, SHAPES, FakeProbe, full, generator, loads, random_weights
+
+
+def first_update(
+    config: MethodConfig, weights: WeightMasks, probe: tickets.Probe = PROBE, *, last: bool = True
+) -> tickets.RoundReport:
+    """The update after the dense phase."""
+    whole = full(weights)
+    return tickets.build(config).update(weights, whole, whole, generator(), last, probe)
 
 
 def test_imp_ladder_is_exact() -> None:
@@ -25,7 +34,7 @@ def test_imp_ladder_is_exact() -> None:
     expected = count_alive(alive)
     for number in range(1, 14):
         expected -= int(0.25 * expected)
-        alive = method.update(weights, alive, generator(), number == 13, PROBE).masks
+        alive = method.update(weights, alive, alive, generator(), number == 13, PROBE).masks
         assert count_alive(alive) == expected
     assert sparsity(alive) == pytest.approx(1 - 0.75**13, abs=1e-3)
 
@@ -57,7 +66,7 @@ def test_pruning_ignores_memory_order() -> None:
 def test_imp_trims_to_the_sparsity_asked_for() -> None:
     weights = random_weights()
     config = MethodConfig(name="imp", rounds=1, rate=0.25, sparsity=0.4)
-    alive = tickets.build(config).update(weights, full(weights), generator(), True, PROBE).masks
+    alive = first_update(config, weights).masks
     total = count_alive(full(weights))
     assert count_alive(alive) == int(0.6 * total)
 
@@ -125,7 +134,7 @@ def test_work_and_idle_add_up_to_latency() -> None:
 def test_u_ticket_leaves_first_and_linear_layers_alone() -> None:
     weights = random_weights()
     config = MethodConfig(name="u-ticket", rounds=2, rate=0.5)
-    report = tickets.build(config).update(weights, full(weights), generator(), False, PROBE)
+    report = first_update(config, weights, last=False)
     imp = prune_round(weights, full(weights), 0.5, "global")
     for name in ("first", "fc"):
         assert torch.equal(report.masks[name], imp[name])
@@ -134,21 +143,10 @@ def test_u_ticket_leaves_first_and_linear_layers_alone() -> None:
     assert report.figures["evenness"] == 1.0 > report.figures["evenness_before"]
 
 
-@pytest.mark.parametrize("carry", ["paper", "code"])
-def test_carry(carry: str) -> None:
-    weights = random_weights()
-    config = MethodConfig(name="u-ticket", rounds=2, rate=0.5, carry=carry)
-    report = tickets.build(config).update(weights, full(weights), generator(), False, PROBE)
-    imp = prune_round(weights, full(weights), 0.5, "global")
-    for name, mask in report.masks.items():
-        wanted = mask if carry == "paper" else mask & imp[name]
-        assert torch.equal(report.carried[name], wanted)
-
-
 def test_sparsity_binds_after_balancing() -> None:
     weights = random_weights()
     config = MethodConfig(name="u-ticket", rounds=1, rate=0.9, sparsity=0.9)
-    report = tickets.build(config).update(weights, full(weights), generator(), True, PROBE)
+    report = first_update(config, weights)
     assert sparsity(report.masks) >= 0.9
     assert u_ticket.layer_mean_evenness(report.masks, 16) == 1.0
 
@@ -165,7 +163,7 @@ def test_sparsity_binds_in_every_layer_by_itself(method: str) -> None:
         if w.dim() == 4
     }
     probe = FakeProbe(work=work)
-    report = tickets.build(config).update(weights, full(weights), generator(), True, probe)
+    report = first_update(config, weights, probe)
     for name, mask in report.masks.items():
         assert 0.9 <= 1 - float(mask.float().mean()) < 0.93, name
 
@@ -176,9 +174,10 @@ def test_gpu_recipe_reaches_its_sparsity() -> None:
     shapes = {**SHAPES, "b": (64, 32, 3, 3), "c": (64, 64, 3, 3)}
     weights = random_weights(shapes)
     alive, method, g = full(weights), tickets.build(config), generator()
+    carried = alive
     for number in range(1, config.rounds + 1):
-        report = method.update(weights, alive, g, number == config.rounds, PROBE)
-        alive = report.carried
+        report = method.update(weights, alive, carried, g, number == config.rounds, PROBE)
+        alive, carried = report.masks, report.carried
     assert config.sparsity == 0.985
     assert 0.985 <= sparsity(report.masks) < 0.99
     assert u_ticket.layer_mean_evenness(report.masks, 16) == 1.0
@@ -189,9 +188,9 @@ def test_method_registry_is_what_recipes_may_name() -> None:
     weights = random_weights()
     dense = tickets.build(MethodConfig(name="dense"))
     assert dense.rounds == 0
-    assert count_alive(dense.update(weights, full(weights), generator(), True, PROBE).masks) == sum(
-        w.numel() for w in weights.values()
-    )
+    whole = full(weights)
+    report = dense.update(weights, whole, whole, generator(), True, PROBE)
+    assert count_alive(report.masks) == count_alive(whole)
 
 
 @pytest.mark.parametrize(

@@ -61,14 +61,6 @@ BOARDS = {
         arch="packed,pes=8,issue=1,spike_entries=4096,table_words=256,kernel_max=3,clock_mhz=37.5",
         words=27392,
     ),
-    # The full array, whose neurons share a stage in each PE; its memory takes the small network
-    # with narrowed weights.
-    "ulx3s-85f-16pe": replace(
-        ULX3S,
-        arch="packed,issue=1,spike_entries=1536,table_words=256,kernel_max=3,lif_shared=1,"
-        "clock_mhz=37.5",
-        words=16384,
-    ),
     "ice40-hx8k": Board(
         "iCE40HX8K",
         ("ice40_hx8k_b_evn", "ICE40HX8KBEVNPlatform"),

@@ -7,8 +7,9 @@ exported network can be fed the bytes of the image.
 Direct encoding: the first convolution and its batch norm are computed once and
 the same current drives the first neurons at every timestep.  From there on time
 is folded into the batch, [T*B, C, H, W], and unfolded only inside the neurons.
-Batch norm is one ordinary layer shared by all timesteps; with time folded its
-batch statistics are taken over the timesteps together.
+Batch norm is one ordinary layer shared by all timesteps.  In training its batch
+statistics are taken over the timesteps together, or of each by itself as in the
+authors' code (`NetworkConfig.batch_norm`); in evaluation there is no difference.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from evenspike_train.networks.source import names_a_source
 IMAGE_SIZE = 32
 PIXEL_SCALE = 256
 
+BATCH_NORMS = ("pooled", "per-timestep")
+"""Over what batch norm takes its statistics in training."""
+
 NETWORKS: dict[str, type[SpikingNetwork]] = {}
 """The networks by name; the file of each adds its own."""
 
@@ -42,6 +46,8 @@ class NetworkConfig:
         16 train on a CPU in minutes.
     in_channels, classes : of the data set.
     timesteps : T, how often the neurons are stepped.
+    batch_norm : in training over all timesteps together (``"pooled"``), or each by its own
+        statistics (``"per-timestep"``), which enter the running ones in their order.
     neuron : of every layer.
     """
 
@@ -50,6 +56,7 @@ class NetworkConfig:
     in_channels: int = 1
     classes: int = 10
     timesteps: int = 4
+    batch_norm: str = "pooled"
     neuron: LIFParameters = LIFParameters()
 
     def __post_init__(self) -> None:
@@ -61,6 +68,15 @@ class NetworkConfig:
         for field in ("width", "in_channels", "classes", "timesteps"):
             if getattr(self, field) < 1:
                 raise ValueError(f"network: {field} must be at least 1, not {getattr(self, field)}")
+        if self.batch_norm not in BATCH_NORMS:
+            raise ValueError(
+                f"network: batch_norm must be one of {BATCH_NORMS}, not {self.batch_norm!r}"
+            )
+        if names_a_source(self.name) and self.batch_norm != "pooled":
+            raise ValueError(
+                f'network: batch_norm must be "pooled" for {self.name}, whose batch norm is its '
+                f"own, not {self.batch_norm!r}"
+            )
 
 
 class ConvNorm(nn.Module):
@@ -73,9 +89,15 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(channels, filters, kernel, stride, kernel // 2, bias=bias)
         self.norm = nn.BatchNorm2d(filters)
 
-    def current(self, x: Tensor) -> Tensor:
-        """Input [N, C, H, W] -> current [N, F, H', W'], before the neuron's own gain."""
-        return self.norm(self.conv(x))
+    def current(self, x: Tensor, parts: int = 1) -> Tensor:
+        """Input [N, C, H, W] -> current [N, F, H', W'], before the neuron's own gain.
+
+        parts : of N, as many one after the other, that are normalised each by itself in training.
+        """
+        x = self.conv(x)
+        if parts == 1 or not self.training:
+            return self.norm(x)
+        return torch.cat([self.norm(part) for part in x.chunk(parts)])
 
 
 class SpikingConv(ConvNorm):
@@ -132,6 +154,11 @@ class SpikingNetwork(nn.Module, ABC):
     def layer_names(self) -> tuple[str, ...]:
         """Names of the layers in the exported Program, in the order of the forward pass."""
 
+    @property
+    def norm_parts(self) -> int:
+        """Parts of a batch of [T*B] that batch norm takes one after the other."""
+        return self.timesteps if self.config.batch_norm == "per-timestep" else 1
+
     def encode(self, images: Tensor, first: ConvNorm) -> Tensor:
         """Current [T, B, F, H, W] of the first layer; of an image it is computed once.
 
@@ -147,7 +174,8 @@ class SpikingNetwork(nn.Module, ABC):
         # As the filters are, so that the convolution copies neither.
         last = first.conv.weight.is_contiguous(memory_format=torch.channels_last)
         order = torch.channels_last if last else torch.contiguous_format
-        current = first.current(x.contiguous(memory_format=order))
+        parts = self.norm_parts if frames else 1  # an image is seen once
+        current = first.current(x.contiguous(memory_format=order), parts)
         if frames:
             return current.unflatten(0, (steps, -1))
         return current.unsqueeze(0).expand(steps, *current.shape)

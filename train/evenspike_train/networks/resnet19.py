@@ -39,13 +39,16 @@ class BasicBlock(nn.Module):
         self.shortcut = None if same else ConvNorm(channels, filters, kernel=1, stride=stride)
         self.lif = LIF(neuron)
 
-    def forward(self, x: Tensor, timesteps: int, record: list[Tensor] | None) -> Tensor:
-        """Spikes [T*B, C, H, W] -> spikes [T*B, F, H', W']."""
+    def forward(self, x: Tensor, timesteps: int, parts: int, record: list[Tensor] | None) -> Tensor:
+        """Spikes [T*B, C, H, W] -> spikes [T*B, F, H', W'].
+
+        parts : of the batch, for `ConvNorm.current`.
+        """
         time = (timesteps, -1)
-        inner = self.first.spikes(self.first.current(x).unflatten(0, time))
+        inner = self.first.spikes(self.first.current(x, parts).unflatten(0, time))
         keep(record, inner)
-        beside = x if self.shortcut is None else self.shortcut.current(x)
-        current = self.second.current(inner) + beside
+        beside = x if self.shortcut is None else self.shortcut.current(x, parts)
+        current = self.second.current(inner, parts) + beside
         spikes = self.lif(current.unflatten(0, time)).flatten(0, 1)
         keep(record, spikes)
         return spikes
@@ -77,7 +80,7 @@ class ResNet19(SpikingNetwork):
         x = self.stem.spikes(self.encode(images, self.stem))
         keep(record, x)
         for block in self.blocks:
-            x = block(x, self.timesteps, record)
+            x = block(x, self.timesteps, self.norm_parts, record)
         hidden = self.fc1(x.mean((2, 3))).unflatten(0, time)
         spikes = self.lif(hidden).flatten(0, 1)
         keep(record, spikes[:, :, None, None])

@@ -61,7 +61,7 @@ class VGG16(SpikingNetwork):
         time = current.shape[:2]
         x = self._fire(first, current, record)
         for layer in others:
-            x = self._fire(layer, layer.current(x).unflatten(0, time), record)
+            x = self._fire(layer, layer.current(x, self.norm_parts).unflatten(0, time), record)
         return self.classifier(x.flatten(1)).unflatten(0, time)
 
     @staticmethod

@@ -15,6 +15,7 @@ from evenspike_train.tickets.config import idle, taken
 
 _MODIFIERS: dict[str, dict[str, Any]] = {
     "early-time": {"early_time": True},
+    "early-time-2": {"early_time": True, "early_timesteps": 2},
     "u-ticket": {"balance": "weights"},
     "cycle-aware": {"balance": "cycles"},
     "late-rewinding": {"rewind": "weights"},
@@ -28,8 +29,8 @@ class Changes:
 
     Parameters
     ----------
-    method : a key of `METHODS`, then any of "+early-time", "+late-rewinding", "+u-ticket",
-        "+cycle-aware".
+    method : a key of `METHODS`, then any of "+early-time", "+early-time-2", "+late-rewinding",
+        "+u-ticket", "+cycle-aware".
     rounds : prunings of the ladder.  The sparsity to reach becomes the one at which this ladder
         ends, where the recipe names one or the method prunes once.
     sparsity : to be reached.  The ladder gets as many rounds as that needs, unless `rounds` says.

@@ -38,7 +38,7 @@ def phases(recipe: Recipe, method: Method) -> list[Phase]:
 def tried(recipe: Recipe) -> list[int]:
     """Numbers of timesteps with which a run may call its network."""
     phases = (recipe.dense, recipe.round, recipe.final)
-    shortest = [2] if recipe.method.early_time else []
+    shortest = [recipe.method.early_timesteps or 2] if recipe.method.early_time else []
     return sorted({*(phase.timesteps for phase in phases), recipe.network.timesteps, *shortest})
 
 

@@ -148,6 +148,8 @@ class SparseForward:
     def __init__(self, model: VGG16) -> None:
         if not all(layer.lif.neuron.detach_reset for layer in model.blocks()):
             raise ValueError("sparse kernels: the reset must be detached")
+        if model.norm_parts > 1:
+            raise ValueError("sparse kernels: batch norm must be pooled over the timesteps")
         self.model = model
         self.weights = weight_masks.originals(model)
         masks = weight_masks.read(model)

@@ -274,6 +274,7 @@ class Trainer:
             not isinstance(self.model, networks.VGG16)  # theirs are 3x3 maps without shortcuts
             or twin.is_twin(self.model)
             or not detached
+            or self.model.norm_parts > 1  # they normalise all timesteps together
             or sparse_cpu.work_share(self.model) >= compute.sparse_below
         ):
             return self.model
@@ -285,6 +286,8 @@ class Trainer:
             kernels = "dense, torch"
             if self.device.type == "cpu" and not isinstance(self.model, networks.VGG16):
                 kernels += f" ({self.model.config.name} has no sparse kernels)"
+            elif self.device.type == "cpu" and self.model.norm_parts > 1:
+                kernels += " (the sparse kernels have no batch norm per timestep)"
         else:
             from evenspike_train.kernels import sparse_kernels  # noqa: PLC0415 - as in _choose_forward
 
@@ -342,9 +345,10 @@ class Trainer:
 
     def _choose_timesteps(self, phase: Phase) -> None:
         """Early-Time: fewer timesteps for the rest of the search, if few images tell them."""
-        divergence = early_time.divergences(self._probe().logits())
-        limit = self.recipe.method.divergence
-        self.early_timesteps = self.team.follow_number(early_time.choose(divergence, limit))
+        method = self.recipe.method
+        divergence = early_time.divergences(self._probe().logits(), method.early_time_logits)
+        chosen = method.early_timesteps or early_time.choose(divergence, method.divergence)
+        self.early_timesteps = self.team.follow_number(chosen)
         shares = [round(value / divergence[0], 5) if divergence[0] else 0.0 for value in divergence]
         self.log("early-time", timesteps=self.early_timesteps, divergence=shares)
         self._set_neurons(phase)
@@ -447,7 +451,7 @@ class Trainer:
         probe = self._probed or self._probe()
         self._probed = None
         self._progress.within("new masks", 0, None)
-        report = self.method.update(weights, self.carried, generator, last, probe)
+        report = self.method.update(weights, before, self.carried, generator, last, probe)
         self.team.follow(report.masks, report.carried)
         weight_masks.check_living(report.masks, f"round {number}")
         weight_masks.write(self.model, report.masks)

@@ -21,8 +21,10 @@ class BalancedMethod(Method):
         return weights
 
     @abstractmethod
-    def prune(self, importance: Weights, masks: WeightMasks, last: bool) -> WeightMasks:
-        """Return the masks after a pruning."""
+    def prune(
+        self, importance: Weights, masks: WeightMasks, carried: WeightMasks, last: bool
+    ) -> WeightMasks:
+        """Return the masks after a pruning, within `carried`."""
 
     def _balance(self, probe: Probe) -> Balance | None:
         kind = self.config.balancing
@@ -34,12 +36,13 @@ class BalancedMethod(Method):
         self,
         weights: Weights,
         masks: WeightMasks,
+        carried: WeightMasks,
         generator: torch.Generator,
         last: bool,
         probe: Probe,
     ) -> RoundReport:
         importance = self.importance(weights, generator, probe)
-        pruned = self.prune(importance, masks, last)
+        pruned = self.prune(importance, masks, carried, last)
         balance = self._balance(probe)
         if balance is None:
             return RoundReport(pruned, pruned, {})
@@ -52,11 +55,9 @@ class BalancedMethod(Method):
             "recovered": sum(int((balanced[n] & ~pruned[n]).sum()) for n in pruned),
             "removed": sum(int((pruned[n] & ~balanced[n]).sum()) for n in pruned),
         }
-        if self.config.carry == "paper":
-            return RoundReport(balanced, balanced, figures)
-        # The authors' code intersects the next pruning with the unbalanced mask:
-        # removed weights stay removed, recovered ones live for this round only.
-        carried = {name: pruned[name] & balanced[name] for name in pruned}
+        # In the authors' code what a balance recovers is trained for a round and ranked at its end,
+        # but the pruning is then cut down to the mask from before the balance.
+        carried = balanced if self.config.carry == "paper" else pruned
         return RoundReport(balanced, carried, figures)
 
     def _meet_sparsity(

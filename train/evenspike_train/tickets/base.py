@@ -49,7 +49,7 @@ class RoundReport:
     """The result of one mask update: the new masks and what to log about them."""
 
     masks: WeightMasks
-    #: Masks the next round prunes from, where they differ from those it trains with.
+    #: Weights outside of these do not outlive the next update, whatever they become until then.
     carried: WeightMasks
     #: Numbers for the log, by name.
     figures: dict[str, float]
@@ -80,15 +80,16 @@ class Method(ABC):
         self,
         weights: Weights,
         masks: WeightMasks,
+        carried: WeightMasks,
         generator: torch.Generator,
         last: bool,
         probe: Probe,
     ) -> RoundReport:
         """Masks after one round.
 
-        ``weights`` are the unmasked values after training, ``masks`` what the previous
-        report carried, both by layer in forward order; ``last`` says that no further
-        round follows.  Every random choice comes from ``generator``.
+        ``weights`` are the unmasked values after training, ``masks`` those that the round was
+        trained with, ``carried`` what the previous report carried, all by layer in forward order;
+        ``last`` says that no further round follows.  Every random choice comes from ``generator``.
         """
 
     def after_epoch(self, weights: Weights, masks: WeightMasks) -> dict[str, Any]:

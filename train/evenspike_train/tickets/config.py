@@ -17,6 +17,7 @@ _CHOICES = {
     "carry": ("paper", "code"),
     "remove": ("random", "magnitude"),
     "recover": ("snapshot", "kept", "zero"),
+    "early_time_logits": ("mean", "sum"),
 }
 
 
@@ -40,8 +41,9 @@ class MethodConfig:
     balance : what is made even after a pruning: nothing, the number of ``"weights"`` of each
         filter (u-Ticket), or the matched weights they are expected to cost, in ``"cycles"``.
     level : ``"ceil"`` or ``"floor"`` of a group's mean (weights only).
-    carry : ``"paper"``: the balanced mask is the next round's start; ``"code"``: recovered
-        weights live for one round only, as in the authors' code.
+    carry : ``"paper"``: the balanced mask is the next round's start; ``"code"``, as in the authors'
+        code: recovered weights live for one round, at the end of which they count among the
+        living of which `rate` goes, and go.
     remove : which weights a filter with too many loses, ``"random"`` or ``"magnitude"``.
     recover : value of a weight that is recovered after a round without it: ``"snapshot"`` (the
         rewound value), ``"kept"`` (what it was when it was pruned) or ``"zero"``. One that a
@@ -50,6 +52,9 @@ class MethodConfig:
         comes when that of its group does (cycles only).
     early_time : search with fewer timesteps, chosen by their divergence from all of them.
     early_time_images : images seen when they are chosen; 0 means two epochs, as in the paper.
+    early_time_logits : what the divergence is of, the ``"mean"`` of the logits over the timesteps
+        or their ``"sum"``.
+    early_timesteps : the number itself, whatever the divergence; 0 means that it is chosen.
     divergence : share of the divergence at two timesteps that the chosen number stays below.
     window : masks of earlier epochs that an Early-Bird's is compared with.
     distance : share of all weights below which the masks of two epochs count as the same.
@@ -72,6 +77,8 @@ class MethodConfig:
     exchange: float = 0.15
     early_time: bool = False
     early_time_images: int = 0
+    early_time_logits: str = "mean"
+    early_timesteps: int = 0
     divergence: float = 0.6
     window: int = 5
     distance: float = 0.02
@@ -83,7 +90,7 @@ class MethodConfig:
                 raise ValueError(
                     f"method: {field} must be one of {allowed}, not {getattr(self, field)!r}"
                 )
-        for field in ("rounds", "snapshot", "early_time_images"):
+        for field in ("rounds", "snapshot", "early_time_images", "early_timesteps"):
             if getattr(self, field) < 0:
                 raise ValueError(f"method: {field} must not be negative: {getattr(self, field)}")
         for field in ("rate", "divergence", "distance"):
@@ -107,7 +114,9 @@ class MethodConfig:
 
 _LADDER = frozenset({"rounds", "rate", "scope", "snapshot", "sparsity"})
 _BALANCE = frozenset({"level", "remove", "recover"})
-_EARLY_TIME = frozenset({"early_time", "early_time_images", "divergence"})
+_EARLY_TIME = frozenset(
+    {"early_time", "early_time_images", "early_time_logits", "early_timesteps", "divergence"}
+)
 _ANY_BALANCE = _BALANCE | {"balance", "exchange"}
 _AT_ONCE = _ANY_BALANCE | {"sparsity"}
 
@@ -162,4 +171,6 @@ def idle(config: MethodConfig) -> dict[str, str]:
         found["exchange"] = 'balance = "cycles"'
     if not config.early_time:
         found |= dict.fromkeys(_EARLY_TIME - {"early_time"}, "early_time = true")
+    elif config.early_timesteps:
+        found["divergence"] = "early_timesteps = 0"
     return found

@@ -76,6 +76,11 @@ def _check_early_time(
             "method: early_time chooses from 2 timesteps to one less than the network's, "
             f"which has {network_timesteps}"
         )
+    if config.early_timesteps and not 2 <= config.early_timesteps < network_timesteps:
+        raise ValueError(
+            "method: early_timesteps must be 0 or lie between 2 and one less than the network's "
+            f"{network_timesteps}, not {config.early_timesteps}"
+        )
     if dense_images < max(config.early_time_images, 1):
         raise ValueError(
             f"method: early_time chooses after {config.early_time_images or 'two epochs of'} "

@@ -18,9 +18,14 @@ from evenspike_train.tickets.magnitude import prune_round, prune_to
 class IterativeMagnitude(BalancedMethod):
     """IMP with the rate and scope of the recipe."""
 
-    def prune(self, importance: Weights, masks: WeightMasks, last: bool) -> WeightMasks:
+    def prune(
+        self, importance: Weights, masks: WeightMasks, carried: WeightMasks, last: bool
+    ) -> WeightMasks:
         config = self.config
-        pruned = prune_round(importance, masks, config.rate, config.scope)
+        left = prune_round(importance, masks, config.rate, config.scope)
+        # Weights that are not carried are counted among the living, and most of them are among the
+        # smallest: they take the place of others in this pruning, and go altogether behind it.
+        pruned = {name: mask & carried[name] for name, mask in left.items()}
         return prune_to(importance, pruned, config.sparsity, config.scope) if last else pruned
 
 

@@ -29,6 +29,7 @@ class Dense(Method):
         self,
         weights: Weights,
         masks: WeightMasks,
+        carried: WeightMasks,
         generator: torch.Generator,
         last: bool,
         probe: Probe,
@@ -45,7 +46,9 @@ class OneShot(BalancedMethod):
     def rounds(self) -> int:
         return 1
 
-    def prune(self, importance: Weights, masks: WeightMasks, last: bool) -> WeightMasks:
+    def prune(
+        self, importance: Weights, masks: WeightMasks, carried: WeightMasks, last: bool
+    ) -> WeightMasks:
         return prune_to(importance, masks, self.config.sparsity, self.config.scope)
 
 
@@ -90,7 +93,7 @@ class EarlyBird(OneShot):
         self.recent: list[WeightMasks] = []  # oldest first
 
     def after_epoch(self, weights: Weights, masks: WeightMasks) -> dict[str, Any]:
-        mask = self.prune(weights, masks, True)
+        mask = self.prune(weights, masks, masks, True)
         distances = [mask_distance(mask, earlier) for earlier in self.recent]
         settled = len(distances) == self.config.window and max(distances) < self.config.distance
         self.recent = [*self.recent, mask][-self.config.window :]

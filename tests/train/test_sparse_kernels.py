@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import pytest
 
@@ -33,3 +35,41 @@ def test_weight_gradient_does_not_depend_on_which_thread_is_first() -> None:
     finally:
         torch.set_num_threads(before)
     assert len(seen) == 1
+
+
+@pytest.fixture
+def maps() -> tuple[np.ndarray, sparse_kernels.Rows, np.ndarray]:
+    """A map of 4 x 4, the living weights of a layer on it, and another map."""
+    mask = torch.ones(2, 2, 3, 3, dtype=torch.bool)
+    where = sparse_cpu.Structure(mask).forward
+    x, grad = (np.zeros((4, 4, 2, 32), np.uint16) for _ in range(2))
+    return x, where, grad
+
+
+def test_a_thread_without_memory_is_an_error(
+    maps: tuple[np.ndarray, sparse_kernels.Rows, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poor = sparse_kernels.compiled("-DALLOCATE(size)=(void *)((size)*0)")
+    if poor is None:
+        pytest.skip("no C compiler: there is only numba's kernel")
+    monkeypatch.setattr(sparse_kernels, "_library", lambda _: poor)
+    x, where, grad = maps
+    weights, biases = np.zeros(36, np.float32), np.zeros(2, np.float32)
+    with pytest.raises(MemoryError, match="no memory for the sums of a thread"):
+        sparse_kernels.convolve(x, where, weights, biases, grad)
+    with pytest.raises(MemoryError, match="no memory for the sums of a thread"):
+        sparse_kernels.weight_gradient(x, grad, where, weights, biases)
+
+
+def test_arrays_of_another_kind_are_refused(
+    maps: tuple[np.ndarray, sparse_kernels.Rows, np.ndarray],
+) -> None:
+    if sparse_kernels.compiled() is None:
+        pytest.skip("no C compiler: there is only numba's kernel")
+    x, where, grad = maps
+    weights, biases = np.zeros(36, np.float32), np.zeros(2, np.float32)
+    for wrong in (np.zeros(36), np.zeros(72, np.float32)[::2]):
+        with pytest.raises(ctypes.ArgumentError):
+            sparse_kernels.convolve(x, where, wrong, biases, grad)
+    with pytest.raises(ctypes.ArgumentError):
+        sparse_kernels.weight_gradient(x.astype(np.float32), grad, where, weights, biases)

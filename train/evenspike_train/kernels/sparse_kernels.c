@@ -12,6 +12,10 @@
 #include <immintrin.h>
 #endif
 
+#ifndef ALLOCATE /* of whole cache lines; the tests put one that has no memory in its place */
+#define ALLOCATE(size) aligned_alloc(64, ((size) + 63) / 64 * 64)
+#endif
+
 typedef float v16f __attribute__((vector_size(64)));
 typedef uint32_t v16u __attribute__((vector_size(64)));
 typedef v16u v16u_loose __attribute__((aligned(2), may_alias));
@@ -47,19 +51,27 @@ static inline v16u rounded(v16f value) {
 RUN(run128, 4)
 RUN(run32, 1)
 
-/* Arguments as in sparse_kernels.convolve; images must be a multiple of 32. */
-void convolve(const uint16_t *x, int64_t images, int64_t height, int64_t width, int64_t channels,
+/* Arguments as in sparse_kernels.convolve; images must be a multiple of 32. Returns 1, and nothing of
+ * use in `out`, if a thread has no memory for what it keeps; else 0. */
+int convolve(const uint16_t *x, int64_t images, int64_t height, int64_t width, int64_t channels,
               int64_t filters, const int64_t *start, const int64_t *channel, const int64_t *dy, const int64_t *dx,
               const float *value, const float *bias, uint16_t *out) {
+  int failed = 0;
   int64_t most = 0;
   for (int64_t f = 0; f < filters; f++)
     if (start[f + 1] - start[f] > most) most = start[f + 1] - start[f];
 #pragma omp parallel
   {
-    int64_t *source = malloc((size_t)(most + 1) * sizeof *source);
-    float *factor = malloc((size_t)(most + 1) * sizeof *factor);
+    int64_t *source = ALLOCATE((size_t)(most + 1) * sizeof *source);
+    float *factor = ALLOCATE((size_t)(most + 1) * sizeof *factor);
+    const int ready = source && factor;
+    if (!ready) {
+#pragma omp atomic write
+      failed = 1;
+    }
 #pragma omp for schedule(dynamic, 1)
     for (int64_t block = 0; block < (height * width + 3) / 4; block++) {
+      if (!ready) continue; /* all threads have to come to the loop */
       for (int64_t at = block * 4; at < block * 4 + 4 && at < height * width; at++) {
         const int64_t row = at / width, column = at % width;
         for (int64_t f = 0; f < filters; f++) {
@@ -82,6 +94,7 @@ void convolve(const uint16_t *x, int64_t images, int64_t height, int64_t width, 
     free(source);
     free(factor);
   }
+  return failed;
 }
 
 static inline v16f dot_step(v16f total, v16u a, v16u b) {
@@ -99,21 +112,28 @@ static inline v16f dot(v16f total, const uint16_t *a, const uint16_t *b, int64_t
 }
 
 /* Arguments as in sparse_kernels.weight_gradient; images must be a multiple of 32.
- * Each thread walks over positions and keeps 16 partial sums for every weight. */
-void weight_gradient(const uint16_t *x, const uint16_t *grad, int64_t images, int64_t height,
+ * Each thread walks over positions and keeps 16 partial sums for every weight. Returns as convolve. */
+int weight_gradient(const uint16_t *x, const uint16_t *grad, int64_t images, int64_t height,
                      int64_t width, int64_t channels, int64_t filters, const int64_t *start,
                      const int64_t *channel, const int64_t *dy, const int64_t *dx, float *out,
                      float *bias_grad) {
   const int64_t weights = start[filters], vectors = images / 32;
+  int failed = 0;
   for (int64_t k = 0; k < weights; k++) out[k] = 0;
   for (int64_t f = 0; f < filters; f++) bias_grad[f] = 0;
 #pragma omp parallel
   {
-    v16f *sums = aligned_alloc(64, (size_t)(weights + filters) * sizeof(v16f));
-    for (int64_t k = 0; k < weights + filters; k++) sums[k] = (v16f){0};
-    v16f *bias_sums = sums + weights;
+    v16f *sums = ALLOCATE((size_t)(weights + filters) * sizeof(v16f));
+    v16f *bias_sums = sums ? sums + weights : sums;
+    if (sums) {
+      for (int64_t k = 0; k < weights + filters; k++) sums[k] = (v16f){0};
+    } else {
+#pragma omp atomic write
+      failed = 1;
+    }
 #pragma omp for schedule(static)
     for (int64_t at = 0; at < height * width; at++) {
+      if (!sums) continue;
       const int64_t row = at / width, column = at % width;
       for (int64_t f = 0; f < filters; f++) {
         const uint16_t *g = grad + (at * filters + f) * images;
@@ -132,7 +152,7 @@ void weight_gradient(const uint16_t *x, const uint16_t *grad, int64_t images, in
 #pragma omp for ordered schedule(static, 1)
     for (int thread = 0; thread < omp_get_num_threads(); thread++) {
 #pragma omp ordered
-      {
+      if (sums) {
         for (int64_t k = 0; k < weights; k++)
           for (int i = 0; i < 16; i++) out[k] += sums[k][i];
         for (int64_t f = 0; f < filters; f++)
@@ -141,4 +161,5 @@ void weight_gradient(const uint16_t *x, const uint16_t *grad, int64_t images, in
     }
     free(sums);
   }
+  return failed;
 }

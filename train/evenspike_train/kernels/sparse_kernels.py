@@ -105,12 +105,25 @@ def _weight_gradient(x, grad, height, width, start, channel, dy, dx, out, bias_g
             out[k] = totals[k - start[f]]
 
 
+_SIZES = [ctypes.c_int64] * 5
+_VALUES, _INTEGERS, _FLOATS = (
+    np.ctypeslib.ndpointer(dtype, flags="C_CONTIGUOUS")
+    for dtype in (np.uint16, np.int64, np.float32)
+)
+_ROWS = [_INTEGERS] * len(Rows._fields)
+_ARGUMENTS = {
+    "convolve": [_VALUES, *_SIZES, *_ROWS, _FLOATS, _FLOATS, _VALUES],
+    "weight_gradient": [_VALUES, _VALUES, *_SIZES, *_ROWS, _FLOATS, _FLOATS],
+}
+"""Of the functions of `sparse_kernels.c`, which return whether they lacked memory."""
+
+
 @functools.cache
-def compiled() -> ctypes.CDLL | None:
+def compiled(*options: str) -> ctypes.CDLL | None:
     """`sparse_kernels.c` built by the system's C compiler, or None where there is none.
 
     It is built for the processor at hand, so the library is kept with the process and
-    not with the package.
+    not with the package. options : further ones for the compiler.
     """
     compiler = shutil.which("cc")
     source = Path(__file__).with_suffix(".c")
@@ -118,10 +131,16 @@ def compiled() -> ctypes.CDLL | None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "sparse_kernels.so"
-        options = ["-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC"]
-        command = [compiler, *options, "-o", str(library), str(source)]
+        common = ["-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC"]
+        command = [compiler, *common, *options, "-o", str(library), str(source)]
         built = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
-        return ctypes.CDLL(str(library)) if built.returncode == 0 else None
+        if built.returncode != 0:
+            return None
+        loaded = ctypes.CDLL(str(library))
+    for name, arguments in _ARGUMENTS.items():
+        function = getattr(loaded, name)
+        function.argtypes, function.restype = arguments, ctypes.c_int
+    return loaded
 
 
 def built_for(images: int) -> str:
@@ -134,11 +153,9 @@ def _library(images: int) -> ctypes.CDLL | None:
     return compiled() if images % 32 == 0 else None
 
 
-def _pointers(*arrays: np.ndarray) -> list[ctypes.c_void_p]:
-    for array in arrays:
-        if not array.flags.c_contiguous:
-            raise ValueError("sparse kernels: arrays must be contiguous")
-    return [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]
+def _check(failed: int) -> None:
+    if failed:
+        raise MemoryError("sparse kernels: no memory for the sums of a thread")
 
 
 def convolve(x, rows: Rows, value, bias, out) -> None:
@@ -148,6 +165,9 @@ def convolve(x, rows: Rows, value, bias, out) -> None:
     entries ``start[f]`` to ``start[f + 1]`` of ``rows`` and ``value``.  Positions are
     shared out among threads; all filters of a position follow one another, so that the
     inputs they share stay in the cache.
+
+    Raises MemoryError where a thread has none, and ctypes.ArgumentError for arrays of another
+    type, or that are not contiguous.
     """
     height, width, channels, images = x.shape
     library = _library(images)
@@ -155,22 +175,20 @@ def convolve(x, rows: Rows, value, bias, out) -> None:
         flat = x.reshape(-1, images), out.reshape(-1, images)
         _convolve(flat[0], height, width, *rows, value, bias, flat[1])
         return
-    sizes = [ctypes.c_int64(n) for n in (images, height, width, channels, out.shape[2])]
-    first, *rest = _pointers(x, *rows, value, bias, out)
-    library.convolve(first, *sizes, *rest)
+    sizes = images, height, width, channels, out.shape[2]
+    _check(library.convolve(x, *sizes, *rows, value, bias, out))
 
 
 def weight_gradient(x, grad, rows: Rows, out, bias_grad) -> None:
-    """Gradient of every living weight, and of the biases; shapes as in `convolve`."""
+    """Gradient of every living weight, and of the biases; shapes and errors as in `convolve`."""
     height, width, channels, images = x.shape
     library = _library(images)
     if library is None:
         flat = x.reshape(-1, images), grad.reshape(-1, images)
         _weight_gradient(*flat, height, width, *rows, out, bias_grad)
         return
-    sizes = [ctypes.c_int64(n) for n in (images, height, width, channels, grad.shape[2])]
-    first, second, *rest = _pointers(x, grad, *rows, out, bias_grad)
-    library.weight_gradient(first, second, *sizes, *rest)
+    sizes = images, height, width, channels, grad.shape[2]
+    _check(library.weight_gradient(x, grad, *sizes, *rows, out, bias_grad))
 
 
 @numba.njit(parallel=True, cache=True)

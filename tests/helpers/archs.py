@@ -40,9 +40,10 @@ def random_arch(seed: int) -> Arch:
         preset="random",
         scratchpad_words=scratchpad,
         header_words=headers,
-        spike_entries=1 << 18,
+        spike_entries=1 << 20,
         port_bits=int(rng.choice(ports)),
         lif_shared=int(np.random.default_rng((29, seed)).integers(2)),
+        row_entries=int(np.random.default_rng((37, seed)).choice((1, 2, 8, 16))),
         **fields,
     )
 

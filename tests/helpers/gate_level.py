@@ -51,6 +51,7 @@ MORE = {
     "apu:pes16": 4000,
     "array": 3000,
     "bridge": 10_000,
+    "broadcasts": 3000,
     "channel_table": 600,
     "filter": 1000,
     "lif:one-timestep": 600,

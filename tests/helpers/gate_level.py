@@ -57,11 +57,12 @@ MORE = {
     "lif:one-timestep": 600,
     "loader": 6000,
     "matcher": 600,
-    "pe": 1200,
+    "pe": 2500,
     "pe:issue1": 2000,
     "pe:kernel3": 4000,
     "port": 5000,
     "registers": 1001,
+    "selector": 600,
     "sequencer": 300,
     "tiles": 5000,
 }

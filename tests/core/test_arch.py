@@ -282,6 +282,7 @@ def test_presets_have_no_warnings() -> None:
         ({"header_words": 257}, "header_words 257 exceed the 255 weight words"),
         ({"fifo_depth": 1}, "fifo_depth 1: the broadcast waits"),
         ({"match_depth": 1}, "match_depth 1: the matcher waits"),
+        ({"lane_depth": 8}, "lane_depth 8 has no place beside what is under way"),
     ],
 )
 def test_warnings(fields: dict[str, int], says: str) -> None:
@@ -289,7 +290,7 @@ def test_warnings(fields: dict[str, int], says: str) -> None:
     assert found.startswith(says)
     ((name, value),) = fields.items()
     less = value - 1 if name in ("memory_latency", "scratchpad_words") else value + 1
-    less = {"scratchpad_words": 1024, "header_words": 200}.get(name, less)
+    less = {"scratchpad_words": 1024, "header_words": 200, "lane_depth": 16}.get(name, less)
     assert changed(**{name: less}).warnings() == ()
 
 

@@ -38,7 +38,7 @@ One clock. Every signal is sampled at its rising edge.
 
 1. Write table, weight stream and the input's spikes to memory. `MemoryMap` of
    `evenspike_hw.engine.host` gives these words, and their addresses, for what `evenspike.pack`
-   has made for this Arch, and says how input and results lie in them.
+   has made for this Arch; `input_words` beside it says how the input lies in them.
 2. Write `TABLE`, `TABLE_WORDS`, then `FILL` to `CONTROL`; wait until `BUSY` is 0.
 3. Write `INPUT`, `WEIGHTS`, `LOGITS`, `PASS_BASE`, then `START`; wait until `BUSY` is 0.
 4. `DONE` says that it ended, `ERROR` that it stopped, `CYCLES` how long it took. The results lie at

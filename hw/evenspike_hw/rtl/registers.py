@@ -53,13 +53,13 @@ MEANING = {
     Register.WEIGHTS: "address of the weight stream",
     Register.LOGITS: "address where the results go",
     Register.TABLE: "address of the table's words",
-    Register.TABLE_WORDS: "number of the table's words, of 64 bits; its low 17 bits count",
+    Register.TABLE_WORDS: f"number of the table's 64-bit words; its low {FILL_BITS} bits count",
     Register.PASS_BASE: "address of the list of passes in the table",
     Register.CYCLES: "read only: cycles of the inference that runs or ran",
     Register.DIGEST: "read only: first 32 bits of the Arch's digest",
     Register.FAULT: "read only: why it has stopped, a code of `Fault`",
-    Register.WATCHDOG: "log2 of the cycles without any event after which it stops, in its low 5 "
-    f"bits; 0: never; {LIMIT} after a reset",
+    Register.WATCHDOG: "log2 of the cycles without any event after which it stops, in its low "
+    f"{LIMIT_BITS} bits; 0: never; {LIMIT} after a reset",
 }
 """In words. Addresses of the memory count words of the port."""
 

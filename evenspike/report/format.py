@@ -275,7 +275,8 @@ def headline(report: Content) -> list[tuple[str, str, str]]:
         note = f"{time} at {clock:g} MHz: a batch of {batch['images']} images"
         copies = -images % batch["images"]
         if copies:
-            note += f", the last one filled up with {count(copies)} of its last image"
+            of_it = "a copy" if copies == 1 else f"{copies} copies"
+            note += f", the last one filled up with {of_it} of its last image"
         latency = [("Latency", f"{count(batch['cycles'])} cycles", note)]
     return [
         ("Cycles", count(totals["cycles"]), f"per image, average of {of}"),

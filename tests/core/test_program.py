@@ -227,6 +227,13 @@ CHECKS: list[tuple[dict[str, Any], str]] = [
         },
         "layer first: frames coding gives the input's (1, 4, 4), not (1, 4, 2)",
     ),
+    *(
+        (
+            with_layer(1, weight_bits=bits),
+            f"layer body: weight_bits {bits!r}, possible are (8, 16) and None",
+        )
+        for bits in (8.0, True, 12)
+    ),
 ]
 
 

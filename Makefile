@@ -14,7 +14,7 @@ PEERS = build/peers
 
 # In the order of `make help`; the first ones are what a newcomer needs.
 FIRST = sim compare cosim train synth
-VERBS = $(FIRST) report import export sweep results area bitstream verilog bench bench-train \
+VERBS = $(FIRST) finetune report import export sweep results area bitstream verilog bench bench-train \
 	test test-peers cosim-random cocotb mutants baselines gates lint docs lock clean help
 .PHONY: $(VERBS) compiler icarus
 
@@ -88,6 +88,13 @@ train.takes = RECIPE METHOD SEED ROUNDS SPARSITY PES RUN DATA DEVICE THREADS
 train: $(VENV)/train
 	@$(FMNIST)
 	@$(BIN)/evenspike train $(call quote,$(RECIPE)) $(call options,$(filter-out RECIPE,$(train.takes)))
+
+finetune.does = train a ticket on (MODEL=, or the folder of a run), or prune it further (SPARSITY=)
+finetune.takes = MODEL RECIPE TEACHER METHOD SEED ROUNDS SPARSITY PES RUN DATA DEVICE THREADS
+finetune: $(VENV)/train
+	@$(FMNIST)
+	@$(BIN)/evenspike finetune $(call quote,$(MODEL)) \
+		$(call options,$(filter-out MODEL,$(filter $(given),$(finetune.takes))))
 
 synth.does = area, longest path and clock of a part (PART=pe) on a target (TARGET=generic)
 synth.takes = PART TARGET ARCH LIBERTY SEED OUT

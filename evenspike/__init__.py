@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from evenspike.flows.compare import Comparison, compare, grid
     from evenspike.flows.cosim import cosim
     from evenspike.flows.explore import Exploration, explore, trace
+    from evenspike.flows.finetune import finetune
     from evenspike.flows.images import Images, images
     from evenspike.flows.imports import Imported, import_checkpoint, import_network
     from evenspike.flows.models import load
@@ -46,6 +47,7 @@ _PLACES = {
     "evenspike.flows.compare": ("Comparison", "compare", "grid"),
     "evenspike.flows.cosim": ("cosim",),
     "evenspike.flows.explore": ("Exploration", "explore", "trace"),
+    "evenspike.flows.finetune": ("finetune",),
     "evenspike.flows.images": ("Images", "images"),
     "evenspike.flows.imports": ("Imported", "import_checkpoint", "import_network"),
     "evenspike.flows.models": ("load",),
@@ -87,6 +89,7 @@ __all__ = [
     "cosim",
     "explore",
     "export",
+    "finetune",
     "grid",
     "images",
     "import_checkpoint",

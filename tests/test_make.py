@@ -77,6 +77,11 @@ def settings() -> dict[str, list[str]]:
         (["compare", "PES=4", "MODEL=a,b"], "evenspike compare --set pes=4 --model a,b"),
         (["train"], "evenspike train vgg16-small"),
         (["train", "RECIPE=a", "DATA=d"], "evenspike train a --data d"),
+        (["finetune", "MODEL=a"], "evenspike finetune a"),
+        (
+            ["finetune", "MODEL=a", "RECIPE=b", "SPARSITY=0.9"],
+            "evenspike finetune a --recipe b --sparsity 0.9",
+        ),
         (["results", "DATA=d"], "evenspike results --make vgg16-tiny --data d"),
         (["bitstream", "BOARD=b"], "evenspike bitstream --keep bitstreams --board b"),
         (["bitstream", "SEEDS=2"], "evenspike bitstream --seeds 2"),
@@ -213,7 +218,7 @@ def extras(verb: str, tree: Path, *settings: str) -> list[str]:
     ("verb", "expected"),
     [
         *((verb, []) for verb in ("sim", "compare", "report", "bench")),
-        *((verb, ["train"]) for verb in ("train", "sweep", "results", "export")),
+        *((verb, ["train"]) for verb in ("train", "finetune", "sweep", "results", "export")),
         *((verb, ["hw", "cosim"]) for verb in ("cosim", "cosim-random", "cocotb", "mutants")),
         *((verb, ["hw", "cosim"]) for verb in ("baselines", "verilog")),
         *((verb, ["hw", "cosim", "boards"]) for verb in ("synth", "area", "bitstream")),

@@ -23,6 +23,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("recipe", nargs="?", help="a shipped recipe, or a .toml file")
     parser.add_argument("--recipe", dest="file", help="the same, as an option")
+    run_options(parser)
+
+
+def run_options(parser: argparse.ArgumentParser) -> None:
+    """What takes the place of a recipe's values, and where and on what a run trains."""
     parser.add_argument("--method", help="instead of the recipe's: imp, early-bird+early-time, ...")
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
     parser.add_argument("--rounds", type=int, help="of the ladder, instead of the recipe's")
@@ -59,19 +64,24 @@ def run(arguments: argparse.Namespace) -> int:
             progress=bar,
             say=bar.print,
         )
+    report(found, arguments.data)
+    return 0
+
+
+def report(found: Trained, data: Path | None) -> None:
+    """Say what a run came to."""
     console = terminal.console()
     if not found.trained:
         text = "has finished, and nothing is trained; --run names another folder"
         console.print(f"{found.folder}: {text}", soft_wrap=True)
     if found.file is not None:
-        tell(found, str(found.folder), arguments.data)
+        tell(found, str(found.folder), data)
     else:
         console.print(
             f"{found.folder}: trained; it gives no Program: {found.reason}", soft_wrap=True
         )
         share = found.validation_accuracy
         console.print(f"{share:.2f} % on the images held out for validation", soft_wrap=True)
-    return 0
 
 
 def tell(found: Trained, model: str, data: Path | None) -> None:

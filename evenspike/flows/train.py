@@ -89,6 +89,18 @@ def train(
         progress=progress,
         say=say,
     )
+    return exported(place, done, data, device, threads, progress)
+
+
+def exported(
+    place: Path,
+    done: command.Outcome,
+    data: Path | str | None,
+    device: str | None,
+    threads: int,
+    progress: Progress,
+) -> Trained:
+    """A run that has ended, with its Program, which is exported unless it was before."""
     found = Trained(
         place,
         validation_accuracy=float(done.figures["validation_accuracy"]),

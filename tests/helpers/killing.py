@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,12 @@ def run_killed(
     monkeypatch: pytest.MonkeyPatch,
     *,
     every: int,
+    make: Callable[..., Trainer] = Trainer,
 ) -> int:
-    """Run to the end, dying after `every` steps; says how often it died."""
+    """Run to the end, dying after `every` steps; says how often it died.
+
+    make: of recipe, data and folder.
+    """
     original = Trainer._train_step
     deaths = 0
     for _ in range(100):
@@ -39,7 +44,7 @@ def run_killed(
 
         monkeypatch.setattr(Trainer, "_train_step", step)
         try:
-            Trainer(given, sets, directory).run()
+            make(given, sets, directory).run()
         except KilledError:
             deaths += 1
         else:

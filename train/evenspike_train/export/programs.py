@@ -31,6 +31,8 @@ def impossible(recipe: Recipe) -> str:
     steps = recipe.network.timesteps
     if steps > TIMESTEPS_MAX:
         return f"the network has {steps} timesteps; a Program holds {TIMESTEPS_MAX} at most"
+    if recipe.network.activation == "relu":
+        return "the network is a twin with ReLU, which has no spikes"
     return ""
 
 
@@ -159,6 +161,11 @@ def noise(model: networks.SpikingNetwork, side: int = networks.IMAGE_SIZE) -> Te
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
+def keeps_living(recipe: Recipe) -> bool:
+    """Whether weights that would round to zero stay: a balanced or a given mask is held exactly."""
+    return recipe.method.balancing != "none" or bool(recipe.start.digest)
+
+
 def make_program(
     recipe: Recipe,
     model: networks.SpikingNetwork,
@@ -175,7 +182,7 @@ def make_program(
     if examples is None:
         examples = noise(model, DATA_SETS[recipe.data.name].side)
     network = follow(model, examples, recipe.name)
-    keep = recipe.method.balancing != "none"
+    keep = keeps_living(recipe)
     return to_program(network, provenance, keep_living=keep, may_be_silent=True)
 
 

@@ -1,14 +1,18 @@
-/* The two convolution kernels of sparse_kernels.py for compilers with vector extensions.
+/* The convolution kernels of sparse_kernels.py for compilers with vector extensions.
  *
  * Values are bfloat16.  A 32-bit lane holds two neighbours: the even one is reached by a
  * shift, the odd one by a mask, so one load feeds two multiply-adds.  The accumulators of
  * a run of images stay in registers over all weights of a filter, which is what a Python
  * compiler could not be talked into.
+ *
+ * Inputs that are spikes may come as a bit for each image, a sixteenth of the memory: the bits
+ * are the mask of an addition, which needs AVX-512.  Every sum is taken in the same order, so that a
+ * convolution of spikes has the same bits either way.
  */
 #include <omp.h>
 #include <stdint.h>
 #include <stdlib.h>
-#ifdef __AVX512BF16__
+#ifdef __AVX512BW__
 #include <immintrin.h>
 #endif
 
@@ -51,9 +55,67 @@ static inline v16u rounded(v16f value) {
 RUN(run128, 4)
 RUN(run32, 1)
 
-/* Arguments as in sparse_kernels.convolve; images must be a multiple of 32. Returns 1, and nothing of
- * use in `out`, if a thread has no memory for what it keeps; else 0. */
-int convolve(const uint16_t *x, int64_t images, int64_t height, int64_t width, int64_t channels,
+/* Whether there are kernels for spikes of a bit each. */
+int spike_kernels(void) {
+#ifdef __AVX512BW__
+  return 1;
+#else
+  return 0;
+#endif
+}
+
+#ifdef __AVX512BW__
+#define SPIKES(NAME, VECTORS)                                                              \
+  static inline void NAME(const uint16_t *bits, const int64_t *source, const float *factor, \
+                          int64_t count, float bias, uint16_t *out) {                      \
+    __m512 sums[VECTORS];                                                                  \
+    _Pragma("GCC unroll 8") for (int j = 0; j < VECTORS; j++) sums[j] = _mm512_set1_ps(bias); \
+    for (int64_t k = 0; k < count; k++) {                                                  \
+      const uint16_t *mask = bits + source[k] / 16;                                        \
+      const __m512 weight = _mm512_set1_ps(factor[k]);                                     \
+      _Pragma("GCC unroll 8") for (int j = 0; j < VECTORS; j++)                            \
+          sums[j] = _mm512_mask_add_ps(sums[j], mask[j], sums[j], weight);                 \
+    }                                                                                      \
+    _Pragma("GCC unroll 8") for (int j = 0; j < VECTORS; j++)                              \
+        _mm256_storeu_si256((__m256i *)(out + 16 * j),                                     \
+                            _mm512_cvtepi32_epi16((__m512i)(rounded((v16f)sums[j]) >> 16))); \
+  }
+SPIKES(spikes128, 8)
+SPIKES(spikes32, 2)
+
+/* Sum of a gradient's values [16 * vectors] over the images that spike; two vectors at a time. */
+static inline v16f spike_dot(v16f total, const v16f *grad, const uint16_t *mask, int64_t vectors) {
+  __m512 one = (__m512)total, two = _mm512_setzero_ps();
+  for (int64_t j = 0; j < vectors; j += 2) {
+    one = _mm512_mask_add_ps(one, mask[j], one, (__m512)grad[j]);
+    two = _mm512_mask_add_ps(two, mask[j + 1], two, (__m512)grad[j + 1]);
+  }
+  return (v16f)(one + two);
+}
+
+static inline v16f widened(const uint16_t *values) {
+  return (v16f)_mm512_slli_epi32(
+      _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)values)), 16);
+}
+#endif
+
+/* Bits of spikes: x holds 0 or 1 in bfloat16, `count` of them, a multiple of 32. */
+void pack_spikes(const uint16_t *x, int64_t count, uint32_t *bits) {
+#pragma omp parallel for schedule(static)
+  for (int64_t at = 0; at < count / 32; at++) {
+#ifdef __AVX512BW__
+    const __m512i values = _mm512_loadu_si512(x + at * 32);
+    bits[at] = _mm512_test_epi16_mask(values, values);
+#else
+    uint32_t found = 0;
+    for (int i = 0; i < 32; i++) found |= (uint32_t)(x[at * 32 + i] != 0) << i;
+    bits[at] = found;
+#endif
+  }
+}
+
+/* `convolve` or, where the bits of spikes are given in place of x, `convolve_spikes`. */
+static int convolve_any(const uint16_t *x, const uint16_t *bits, int64_t images, int64_t height, int64_t width, int64_t channels,
               int64_t filters, const int64_t *start, const int64_t *channel, const int64_t *dy, const int64_t *dx,
               const float *value, const float *bias, uint16_t *out) {
   int failed = 0;
@@ -84,6 +146,12 @@ int convolve(const uint16_t *x, int64_t images, int64_t height, int64_t width, i
           }
           uint16_t *target = out + (at * filters + f) * images;
           int64_t n = 0;
+#ifdef __AVX512BW__
+          for (; bits && n + 128 <= images; n += 128)
+            spikes128(bits + n / 16, source, factor, count, bias[f], target + n);
+          for (; bits && n + 32 <= images; n += 32)
+            spikes32(bits + n / 16, source, factor, count, bias[f], target + n);
+#endif
           for (; n + 128 <= images; n += 128)
             run128(x + n, source, factor, count, bias[f], target + n);
           for (; n + 32 <= images; n += 32)
@@ -95,6 +163,24 @@ int convolve(const uint16_t *x, int64_t images, int64_t height, int64_t width, i
     free(factor);
   }
   return failed;
+}
+
+/* Arguments as in sparse_kernels.convolve; images must be a multiple of 32. Returns 1, and nothing of
+ * use in `out`, if a thread has no memory for what it keeps; else 0. */
+int convolve(const uint16_t *x, int64_t images, int64_t height, int64_t width, int64_t channels,
+             int64_t filters, const int64_t *start, const int64_t *channel, const int64_t *dy,
+             const int64_t *dx, const float *value, const float *bias, uint16_t *out) {
+  return convolve_any(x, 0, images, height, width, channels, filters, start, channel, dy, dx, value,
+                      bias, out);
+}
+
+/* The same for spikes of a bit each, where there are kernels for them. */
+int convolve_spikes(const uint32_t *bits, int64_t images, int64_t height, int64_t width,
+                    int64_t channels, int64_t filters, const int64_t *start,
+                    const int64_t *channel, const int64_t *dy, const int64_t *dx,
+                    const float *value, const float *bias, uint16_t *out) {
+  return convolve_any(0, (const uint16_t *)bits, images, height, width, channels, filters, start,
+                      channel, dy, dx, value, bias, out);
 }
 
 static inline v16f dot_step(v16f total, v16u a, v16u b) {
@@ -111,9 +197,9 @@ static inline v16f dot(v16f total, const uint16_t *a, const uint16_t *b, int64_t
   return total;
 }
 
-/* Arguments as in sparse_kernels.weight_gradient; images must be a multiple of 32.
- * Each thread walks over positions and keeps 16 partial sums for every weight. Returns as convolve. */
-int weight_gradient(const uint16_t *x, const uint16_t *grad, int64_t images, int64_t height,
+/* `weight_gradient` or, where the bits of spikes are given in place of x, that of spikes.
+ * Each thread walks over positions and keeps 16 partial sums for every weight. */
+static int weight_gradient_any(const uint16_t *x, const uint16_t *bits, const uint16_t *grad, int64_t images, int64_t height,
                      int64_t width, int64_t channels, int64_t filters, const int64_t *start,
                      const int64_t *channel, const int64_t *dy, const int64_t *dx, float *out,
                      float *bias_grad) {
@@ -123,8 +209,11 @@ int weight_gradient(const uint16_t *x, const uint16_t *grad, int64_t images, int
   for (int64_t f = 0; f < filters; f++) bias_grad[f] = 0;
 #pragma omp parallel
   {
-    v16f *sums = ALLOCATE((size_t)(weights + filters) * sizeof(v16f));
+    v16f *sums = ALLOCATE((size_t)(weights + filters + 2 * vectors) * sizeof(v16f));
     v16f *bias_sums = sums ? sums + weights : sums;
+#ifdef __AVX512BW__
+    v16f *wide = sums ? bias_sums + filters : sums; /* a gradient's values in order */
+#endif
     if (sums) {
       for (int64_t k = 0; k < weights + filters; k++) sums[k] = (v16f){0};
     } else {
@@ -139,9 +228,20 @@ int weight_gradient(const uint16_t *x, const uint16_t *grad, int64_t images, int
         const uint16_t *g = grad + (at * filters + f) * images;
         const v16u_loose *p = (const v16u_loose *)g;
         for (int64_t j = 0; j < vectors; j++) bias_sums[f] += low(p[j]) + high(p[j]);
+#ifdef __AVX512BW__
+        for (int64_t j = 0; bits && j < 2 * vectors; j++) wide[j] = widened(g + 16 * j);
+#endif
         for (int64_t k = start[f]; k < start[f + 1]; k++) {
           const int64_t y = row + dy[k], z = column + dx[k];
           if (y < 0 || y >= height || z < 0 || z >= width) continue;
+#ifdef __AVX512BW__
+          if (bits) {
+            const int64_t at_bits = ((y * width + z) * channels + channel[k]) * images / 16;
+            sums[k] = vectors == 4 ? spike_dot(sums[k], wide, bits + at_bits, 8)
+                                   : spike_dot(sums[k], wide, bits + at_bits, 2 * vectors);
+            continue;
+          }
+#endif
           const uint16_t *from = x + ((y * width + z) * channels + channel[k]) * images;
           sums[k] = vectors == 4 ? dot(sums[k], g, from, 4) : dot(sums[k], g, from, vectors);
         }
@@ -162,4 +262,23 @@ int weight_gradient(const uint16_t *x, const uint16_t *grad, int64_t images, int
     free(sums);
   }
   return failed;
+}
+
+/* Arguments as in sparse_kernels.weight_gradient; images must be a multiple of 32. Returns as
+ * convolve. */
+int weight_gradient(const uint16_t *x, const uint16_t *grad, int64_t images, int64_t height,
+                    int64_t width, int64_t channels, int64_t filters, const int64_t *start,
+                    const int64_t *channel, const int64_t *dy, const int64_t *dx, float *out,
+                    float *bias_grad) {
+  return weight_gradient_any(x, 0, grad, images, height, width, channels, filters, start, channel,
+                             dy, dx, out, bias_grad);
+}
+
+/* The same for spikes of a bit each, where there are kernels for them. */
+int weight_gradient_spikes(const uint32_t *bits, const uint16_t *grad, int64_t images,
+                           int64_t height, int64_t width, int64_t channels, int64_t filters,
+                           const int64_t *start, const int64_t *channel, const int64_t *dy,
+                           const int64_t *dx, float *out, float *bias_grad) {
+  return weight_gradient_any(0, (const uint16_t *)bits, grad, images, height, width, channels,
+                             filters, start, channel, dy, dx, out, bias_grad);
 }

@@ -6,7 +6,8 @@ with no waste at borders or in small maps, and the inputs of one position lie to
 Values are bfloat16 carried as uint16, sums are float32.
 
 The convolutions exist twice: in C, built on first use if the machine has a compiler,
-and in numba, about a third slower.
+and in numba, about a third slower.  Inputs that are spikes, as all are but gradients, may come as
+`Spikes`, a bit for each image, where C and the processor's AVX-512 have kernels for them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ class Rows(NamedTuple):
     channel: np.ndarray
     dy: np.ndarray
     dx: np.ndarray
+
+
+class Spikes(NamedTuple):
+    """A map of spikes: uint32 [H, W, C, N / 32], image n is bit n % 32 of word n // 32."""
+
+    bits: np.ndarray
 
 
 @numba.njit(parallel=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
@@ -106,14 +113,16 @@ def _weight_gradient(x, grad, height, width, start, channel, dy, dx, out, bias_g
 
 
 _SIZES = [ctypes.c_int64] * 5
-_VALUES, _INTEGERS, _FLOATS = (
+_VALUES, _BITS, _INTEGERS, _FLOATS = (
     np.ctypeslib.ndpointer(dtype, flags="C_CONTIGUOUS")
-    for dtype in (np.uint16, np.int64, np.float32)
+    for dtype in (np.uint16, np.uint32, np.int64, np.float32)
 )
 _ROWS = [_INTEGERS] * len(Rows._fields)
 _ARGUMENTS = {
     "convolve": [_VALUES, *_SIZES, *_ROWS, _FLOATS, _FLOATS, _VALUES],
+    "convolve_spikes": [_BITS, *_SIZES, *_ROWS, _FLOATS, _FLOATS, _VALUES],
     "weight_gradient": [_VALUES, _VALUES, *_SIZES, *_ROWS, _FLOATS, _FLOATS],
+    "weight_gradient_spikes": [_BITS, _VALUES, *_SIZES, *_ROWS, _FLOATS, _FLOATS],
 }
 """Of the functions of `sparse_kernels.c`, which return whether they lacked memory."""
 
@@ -140,6 +149,7 @@ def compiled(*options: str) -> ctypes.CDLL | None:
     for name, arguments in _ARGUMENTS.items():
         function = getattr(loaded, name)
         function.argtypes, function.restype = arguments, ctypes.c_int
+    loaded.pack_spikes.argtypes, loaded.pack_spikes.restype = [_VALUES, _SIZES[0], _BITS], None
     return loaded
 
 
@@ -153,6 +163,19 @@ def _library(images: int) -> ctypes.CDLL | None:
     return compiled() if images % 32 == 0 else None
 
 
+def packed(x) -> Spikes | None:
+    """A map of spikes [H, W, C, N], 0 or 1 in bfloat16 bits, with a bit for each.
+
+    None where there are no kernels for them: use the map as it is.
+    """
+    library = _library(x.shape[-1])
+    if library is None or not library.spike_kernels():
+        return None
+    bits = np.empty((*x.shape[:-1], x.shape[-1] // 32), np.uint32)
+    library.pack_spikes(x, x.size, bits)
+    return Spikes(bits)
+
+
 def _check(failed: int) -> None:
     if failed:
         raise MemoryError("sparse kernels: no memory for the sums of a thread")
@@ -161,7 +184,7 @@ def _check(failed: int) -> None:
 def convolve(x, rows: Rows, value, bias, out) -> None:
     """out[y, x, f, :] = bias[f] + sum over the weights of f of value * x[y+dy, x+dx, c, :].
 
-    x [H, W, C, N] and out [H, W, F, N] bfloat16 bits; the weights of filter f are
+    x [H, W, C, N], or `Spikes`, and out [H, W, F, N] bfloat16 bits; the weights of filter f are
     entries ``start[f]`` to ``start[f + 1]`` of ``rows`` and ``value``.  Positions are
     shared out among threads; all filters of a position follow one another, so that the
     inputs they share stay in the cache.
@@ -169,25 +192,35 @@ def convolve(x, rows: Rows, value, bias, out) -> None:
     Raises MemoryError where a thread has none, and ctypes.ArgumentError for arrays of another
     type, or that are not contiguous.
     """
-    height, width, channels, images = x.shape
+    height, width, filters, images = out.shape
     library = _library(images)
+    if library is not None and isinstance(x, Spikes):
+        sizes = images, height, width, x.bits.shape[2], filters
+        _check(library.convolve_spikes(x.bits, *sizes, *rows, value, bias, out))
+        return
+    channels = x.shape[2]
     if library is None:
         flat = x.reshape(-1, images), out.reshape(-1, images)
         _convolve(flat[0], height, width, *rows, value, bias, flat[1])
         return
-    sizes = images, height, width, channels, out.shape[2]
+    sizes = images, height, width, channels, filters
     _check(library.convolve(x, *sizes, *rows, value, bias, out))
 
 
 def weight_gradient(x, grad, rows: Rows, out, bias_grad) -> None:
     """Gradient of every living weight, and of the biases; shapes and errors as in `convolve`."""
-    height, width, channels, images = x.shape
+    height, width, filters, images = grad.shape
     library = _library(images)
+    if library is not None and isinstance(x, Spikes):
+        sizes = images, height, width, x.bits.shape[2], filters
+        _check(library.weight_gradient_spikes(x.bits, grad, *sizes, *rows, out, bias_grad))
+        return
+    channels = x.shape[2]
     if library is None:
         flat = x.reshape(-1, images), grad.reshape(-1, images)
         _weight_gradient(*flat, height, width, *rows, out, bias_grad)
         return
-    sizes = images, height, width, channels, grad.shape[2]
+    sizes = images, height, width, channels, filters
     _check(library.weight_gradient(x, grad, *sizes, *rows, out, bias_grad))
 
 

@@ -31,6 +31,9 @@ PIXEL_SCALE = 256
 BATCH_NORMS = ("pooled", "per-timestep")
 """Over what batch norm takes its statistics in training."""
 
+ACTIVATIONS = ("lif", "relu")
+"""What stands behind the currents: spiking neurons, or the ReLU of the network's twin."""
+
 NETWORKS: dict[str, type[SpikingNetwork]] = {}
 """The networks by name; the file of each adds its own."""
 
@@ -49,6 +52,8 @@ class NetworkConfig:
     batch_norm : in training over all timesteps together (``"pooled"``), or each by its own
         statistics (``"per-timestep"``), which enter the running ones in their order.
     neuron : of every layer.
+    activation : ``"lif"``, or ``"relu"`` for the network's twin, which does not spike: a teacher
+        for `finetune`. It has one timestep, and no integer form.
     """
 
     name: str = "vgg16"
@@ -58,6 +63,7 @@ class NetworkConfig:
     timesteps: int = 4
     batch_norm: str = "pooled"
     neuron: LIFParameters = LIFParameters()
+    activation: str = "lif"
 
     def __post_init__(self) -> None:
         if self.name not in NETWORKS and not names_a_source(self.name):
@@ -76,6 +82,16 @@ class NetworkConfig:
             raise ValueError(
                 f'network: batch_norm must be "pooled" for {self.name}, whose batch norm is its '
                 f"own, not {self.batch_norm!r}"
+            )
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"network: activation must be one of {ACTIVATIONS}, not {self.activation!r}"
+            )
+        if self.activation == "relu" and names_a_source(self.name):
+            raise ValueError(f"network: {self.name} has no twin with ReLU")
+        if self.activation == "relu" and self.timesteps != 1:
+            raise ValueError(
+                f"network: a twin with ReLU has one timestep, not {self.timesteps}: all were alike"
             )
 
 
@@ -164,6 +180,16 @@ class SpikingNetwork(nn.Module, ABC):
 
         Raises EvenspikeError for fewer frames than the network has timesteps.
         """
+        current = self.drive(images, first)
+        if current.dim() == 5:
+            return current
+        return current.unsqueeze(0).expand(self.timesteps, *current.shape)
+
+    def drive(self, images: Tensor, first: ConvNorm) -> Tensor:
+        """Current of the first layer, [B, F, H, W] of images and [T, B, F, H, W] of frames.
+
+        Raises EvenspikeError as `encode` does.
+        """
         steps = self.timesteps
         frames = images.dim() == 5
         if frames:
@@ -176,9 +202,7 @@ class SpikingNetwork(nn.Module, ABC):
         order = torch.channels_last if last else torch.contiguous_format
         parts = self.norm_parts if frames else 1  # an image is seen once
         current = first.current(x.contiguous(memory_format=order), parts)
-        if frames:
-            return current.unflatten(0, (steps, -1))
-        return current.unsqueeze(0).expand(steps, *current.shape)
+        return current.unflatten(0, (steps, -1)) if frames else current
 
 
 def keep(record: list[Tensor] | None, spikes: Tensor) -> None:
@@ -193,7 +217,12 @@ def build(config: NetworkConfig) -> SpikingNetwork:
         from evenspike_train.networks.own import OwnNetwork  # noqa: PLC0415 - it is one of these
 
         return OwnNetwork(config)
-    return NETWORKS[config.name](config)
+    model = NETWORKS[config.name](config)
+    if config.activation == "relu":
+        from evenspike_train.networks import twin  # noqa: PLC0415 - it knows OwnNetwork, too
+
+        twin.to_relu(model)
+    return model
 
 
 def channels_last(model: SpikingNetwork) -> SpikingNetwork:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenspike_train.recipes import recipe as recipes
-from evenspike_train.recipes.recipe import Recipe, RecipeError
+from evenspike_train.recipes.recipe import Recipe, RecipeError, TeacherConfig
 from evenspike_train.tickets import METHODS, MethodConfig
 from evenspike_train.tickets.config import idle, taken
 
@@ -98,8 +98,63 @@ def derive(recipe: Recipe, changes: Changes) -> Recipe:
     return recipes.parse(dump(changed))
 
 
-def _resized(table: MethodConfig, old: MethodConfig, changes: Changes) -> MethodConfig:
-    """The method with other rounds, sparsity or PEs; the ladder is `old`'s, the recipe's."""
+def continue_from(
+    recipe: Recipe,
+    begun: Recipe,
+    teacher: TeacherConfig,
+    changes: Changes = NO_CHANGES,
+    name: str = "",
+) -> Recipe:
+    """The recipe of a fine-tuning: `recipe`'s schedule with the network and data of its start.
+
+    Parameters
+    ----------
+    recipe : parsed with the start.
+    begun : the recipe by which the start was trained. Its network and its held-out images are kept,
+        so that nothing is judged by images that it has been trained on.
+    teacher : its `source` is empty where there is none.
+    changes : as in `derive`. A sparsity makes of "held" the method "u-ticket" where the start was
+        balanced, else "imp".
+    name : of the run; the recipe's own without one.
+
+    Raises RecipeError for what does not go together.
+    """
+    method = changes.method
+    if method is None and recipe.method.name == "held" and changes.sparsity is not None:
+        method = {"weights": "u-ticket", "cycles": "cycle-aware"}.get(begun.method.balancing, "imp")
+    try:
+        table = dataclasses.replace(recipe.method, pes=begun.method.pes)
+        if method is not None:
+            table = _exchanged(table, method)
+            if table.name != "held" and "snapshot" in taken(table.name):
+                table = dataclasses.replace(table, rewind="learning-rate", recover="snapshot")
+        table = _resized(table, recipe.method, changes, recipe.start.sparsity)
+        changed = dataclasses.replace(
+            recipe,
+            name=name or recipe.name + changes.suffix,
+            seed=recipe.seed if changes.seed is None else changes.seed,
+            data=dataclasses.replace(begun.data, train=recipe.data.train),
+            network=begun.network,
+            method=table,
+            teacher=dataclasses.replace(
+                recipe.teacher, source=teacher.source, digest=teacher.digest
+            ),
+            made_from=(recipe.made_from or recipe.name) + changes.options,
+        )
+    except RecipeError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"{recipe.name}{changes.options}: {error}") from error
+    return recipes.parse(dump(changed))
+
+
+def _resized(
+    table: MethodConfig, old: MethodConfig, changes: Changes, start: float = 0.0
+) -> MethodConfig:
+    """The method with other rounds, sparsity or PEs; the ladder is `old`'s, the recipe's.
+
+    start : sparsity that there is before the first round.
+    """
     values: dict[str, Any] = {}
     if changes.pes is not None:
         values["pes"] = changes.pes
@@ -111,12 +166,12 @@ def _resized(table: MethodConfig, old: MethodConfig, changes: Changes) -> Method
         if "rounds" in takes:
             values["rounds"] = changes.rounds
         if old.sparsity or "rounds" not in takes:
-            values["sparsity"] = round(1 - (1 - old.rate) ** changes.rounds, 6)
+            values["sparsity"] = round(1 - (1 - start) * (1 - old.rate) ** changes.rounds, 6)
     if changes.sparsity is not None:
         values["sparsity"] = changes.sparsity
-        if "rounds" in takes and changes.rounds is None and 0 < changes.sparsity < 1:
+        if "rounds" in takes and changes.rounds is None and start < changes.sparsity < 1:
             # A ladder that ends a little below is trimmed to it; that is no round of its own.
-            exact = math.log(1 - changes.sparsity) / math.log(1 - table.rate)
+            exact = math.log((1 - changes.sparsity) / (1 - start)) / math.log(1 - table.rate)
             values["rounds"] = max(1, math.ceil(exact - 1e-3))
     return dataclasses.replace(table, **values)
 

@@ -159,10 +159,59 @@ class ComputeConfig:
 
 
 @dataclass(frozen=True)
+class StartConfig:
+    """The trained network that a fine-tuning begins with; empty for a run from initialisation.
+
+    `derive.continue_from` fills it in.
+
+    Parameters
+    ----------
+    source : as it was named, a shipped ticket, a file or a folder.
+    digest : SHA-256 of what it was read from.
+    sparsity : share of its weights that are gone.
+    accuracy : percent of the test images that its integers get right; 0 where it is not known.
+    """
+
+    source: str = ""
+    digest: str = ""
+    sparsity: float = 0.0
+    accuracy: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.sparsity < 1.0:
+            raise ValueError(f"start: sparsity must lie in [0, 1), not {self.sparsity}")
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """Distillation: the network whose answers the final phase is trained with, beside the labels.
+
+    Parameters
+    ----------
+    source, digest : as in `StartConfig`; empty for none.
+    weight : share of its loss; the labels have the rest.
+    temperature : by which the logits of both are divided.
+    """
+
+    source: str = ""
+    digest: str = ""
+    weight: float = 0.5
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.weight <= 1.0:
+            raise ValueError(f"teacher: weight must lie in (0, 1], not {self.weight}")
+        if self.temperature <= 0:
+            raise ValueError(f"teacher: temperature must be positive, not {self.temperature}")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole training run: dense phase, a phase per round, and the final phase.
 
     ``made_from``: the recipe and the options that this one was derived from (`derive`).
+    With a ``start`` the dense phase is the one in front of the first pruning, with the masks of
+    the start.
     """
 
     name: str
@@ -176,6 +225,8 @@ class Recipe:
     round: PhaseConfig = field(default_factory=PhaseConfig)
     final: PhaseConfig = field(default_factory=PhaseConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    start: StartConfig = field(default_factory=StartConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     made_from: str = ""
     text: str = ""
 
@@ -197,12 +248,13 @@ class Recipe:
             self.dense.images,
             {"dense": self.dense.timesteps, "round": self.round.timesteps},
             self.network.timesteps,
+            self.start.sparsity if self.start.digest else None,
         )
         self._check_network()
         self._check_augmentation()
         for name in ("dense", "round", "final"):
             phase: PhaseConfig = getattr(self, name)
-            if phase.timesteps > self.network.timesteps:
+            if phase.images and phase.timesteps > self.network.timesteps:
                 raise ValueError(
                     f"{name}: timesteps {phase.timesteps} exceeds the network's "
                     f"{self.network.timesteps}"
@@ -232,6 +284,8 @@ class Recipe:
                 f"method: {self.method.name} searches on a twin with one timestep, but {data.name} "
                 f"has another frame at each of {data.frames}"
             )
+        if network.activation == "relu":
+            self._check_twin()
         if own and METHODS[self.method.name].on_twin:
             raise ValueError(
                 f"method: {self.method.name} searches on a twin, which {network.name} has not"
@@ -241,6 +295,21 @@ class Recipe:
                 raise ValueError(
                     f"network: {name} must be at most {limit}, not {getattr(network, name)}"
                 )
+
+    def _check_twin(self) -> None:
+        """A network with ReLU has neither timesteps nor spikes."""
+        data, method = DATA_SETS[self.data.name], self.method
+        if data.frames:
+            raise ValueError(
+                f"network: a twin with ReLU has one timestep, but {data.name} has another frame at "
+                f"each of {data.frames}"
+            )
+        if METHODS[method.name].on_twin:
+            raise ValueError(f"method: {method.name} makes a twin itself, of a spiking network")
+        if method.balancing == "cycles":
+            raise ValueError(
+                "method: cycles cannot be balanced in a twin with ReLU, without spikes"
+            )
 
     def _check_augmentation(self) -> None:
         """A shift or a square beyond the image would leave nothing of it."""
@@ -296,12 +365,16 @@ def _table(cls: type, values: Any, where: str) -> Any:
         raise RecipeError(str(error)) from error
 
 
-def parse(text: str) -> Recipe:
-    """Recipe from TOML text."""
+def parse(text: str, start: StartConfig | None = None) -> Recipe:
+    """Recipe from TOML text; with the start of a fine-tuning, one that is to go on from it."""
     try:
         values = parse_toml(text)
     except ValueError as error:
         raise RecipeError(str(error)) from error
+    if start is not None:
+        if "start" in values:
+            raise RecipeError("start: the command names it, not the recipe")
+        values["start"] = dataclasses.asdict(start)
     recipe: Recipe = _table(Recipe, values, "")
     return dataclasses.replace(recipe, text=text)
 
@@ -311,8 +384,11 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def load(path_or_name: str | Path) -> Recipe:
-    """Recipe from a file, or by the name of one that is shipped (``vgg16-small``)."""
+def load(path_or_name: str | Path, start: StartConfig | None = None) -> Recipe:
+    """Recipe from a file, or by the name of one that is shipped (``vgg16-small``).
+
+    start : as in `parse`.
+    """
     path = Path(path_or_name)
     if not path.suffix and not path.exists():
         path = RECIPES / f"{path_or_name}.toml"
@@ -322,7 +398,7 @@ def load(path_or_name: str | Path) -> Recipe:
         )
     text = read_text(path)
     try:
-        return parse(text)
+        return parse(text, start)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
 

@@ -19,12 +19,14 @@ from evenspike_train.export.programs import check_possible, impossible, noise, u
 from evenspike_train.lowering.proof import Proof
 from evenspike_train.networks.source import names_a_source
 from evenspike_train.recipes import recipe as recipes
-from evenspike_train.recipes.derive import NO_CHANGES, Changes, derive
-from evenspike_train.recipes.recipe import Recipe
+from evenspike_train.recipes.derive import NO_CHANGES, Changes, continue_from, derive
+from evenspike_train.recipes.recipe import Recipe, StartConfig, TeacherConfig
 from evenspike_train.runs import distributed, run_log
 from evenspike_train.runs import export as exporting
 from evenspike_train.runs.checkpoint import first_line
+from evenspike_train.runs.distributed import Team
 from evenspike_train.runs.hardware import Measure
+from evenspike_train.runs.start import Start, check_teacher, from_program, from_run
 from evenspike_train.runs.trainer import Trainer
 
 THREADS_MAX = 1024
@@ -123,20 +125,97 @@ def train(
     `measure` tells what a round's network costs on the accelerator; `dense` is another run, whose
     dense phase a new one takes over; `progress` and `say` are the Trainer's.
     """
-    recipe = kept_recipe(derive(recipes.load(name), changes), directory)
+    given = recipes.load(name)
+    if given.method.name == "held" or given.start.digest:
+        raise EvenspikeError(f"{name}: is a recipe for a ticket: evenspike finetune takes it")
+    recipe = kept_recipe(derive(given, changes), directory)
     program = directory / f"{recipe.name}.safetensors"
     figures = finished(directory)
     if figures is not None:
         return Outcome(directory, program, figures, trained=False)
     where = prepare(threads, distributed.device_name(device))
     with distributed.joined(where) as team:
-        if not team.leads:  # one process downloads what is not there yet
-            team.check_same("data")
-        content = load(recipe, data, where, progress)
-        if team.leads:
-            team.check_same("data")
+        content = _load_once(recipe, data, where, progress, team)
         run = Trainer(recipe, content, directory, measure, dense, team, progress, say)
         return Outcome(directory, program, run.run(), trained=True)
+
+
+def finetune(
+    source: Program | Path,
+    called: str,
+    recipe: str,
+    directory: Path,
+    data: Path | None,
+    *,
+    teacher: Program | Path | None = None,
+    teacher_called: str = "",
+    threads: int = 0,
+    device: str | None = None,
+    changes: Changes = NO_CHANGES,
+    name: str = "",
+    measure: Measure | None = None,
+    progress: Progress = silent,
+    say: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Train a finished ticket on, in `directory`, going on with what is there.
+
+    Parameters
+    ----------
+    source : a Program, or the folder of a finished run. called: as the user named it.
+    recipe : its name or file: the schedule and, if it prunes further, the method.
+    teacher, teacher_called : likewise, of the network to learn from.
+    name : of the run; the recipe's, with the changes, without one.
+    changes : as in `derive.continue_from`. The others are those of `train`.
+
+    Raises EvenspikeError, before anything is trained, for a source that cannot be trained on, and
+    for a teacher that does not fit it.
+    """
+    begin = _start_of(source)
+    given = TeacherConfig()
+    learned: Start | None = None
+    if teacher is not None:
+        learned = _start_of(teacher)
+        check_teacher(teacher_called, learned, begin)
+        given = TeacherConfig(source=teacher_called, digest=learned.digest)
+    beginning = StartConfig(called, begin.digest, round(begin.sparsity, 6), begin.accuracy)
+    schedule = recipes.load(recipe, beginning)
+    made = continue_from(schedule, begin.recipe, given, changes, name)
+    made = kept_recipe(made, directory)
+    program = directory / f"{made.name}.safetensors"
+    figures = finished(directory)
+    if figures is not None:
+        return Outcome(directory, program, figures, trained=False)
+    where = prepare(threads, distributed.device_name(device))
+    with distributed.joined(where) as team:
+        content = _load_once(made, data, where, progress, team)
+        run = Trainer(
+            made,
+            content,
+            directory,
+            measure,
+            team=team,
+            progress=progress,
+            say=say,
+            start=begin,
+            teacher=None if learned is None else learned.model,
+        )
+        return Outcome(directory, program, run.run(), trained=True)
+
+
+def _start_of(source: Program | Path) -> Start:
+    return from_program(source) if isinstance(source, Program) else from_run(source)
+
+
+def _load_once(
+    recipe: Recipe, data: Path | None, device: torch.device, progress: Progress, team: Team
+) -> Dataset:
+    """The recipe's data; one process of a team downloads what is not there yet."""
+    if not team.leads:
+        team.check_same("data")
+    content = load(recipe, data, device, progress)
+    if team.leads:
+        team.check_same("data")
+    return content
 
 
 def finished(directory: Path) -> Mapping[str, Any] | None:
@@ -188,7 +267,11 @@ def export(
     where = prepare(threads, device)
     recipe = recipes.load(directory / "recipe.toml")
     check_possible(recipe)
-    shipped = (recipe.made_from or recipe.name).split(" ", 1)[0] in recipes.shipped()
-    command = f"evenspike train {(recipe.made_from or recipe.name) if shipped else 'recipe.toml'}"
+    made_from = recipe.made_from or recipe.name
+    made_from = made_from if made_from.split(" ", 1)[0] in recipes.shipped() else "recipe.toml"
+    command = f"evenspike train {made_from}"
+    if recipe.start.digest:
+        taught = f" --teacher {recipe.teacher.source}" if recipe.teacher.digest else ""
+        command = f"evenspike finetune {recipe.start.source} --recipe {made_from}{taught}"
     content = load(recipe, data, where, progress)
     return exporting.export(directory, out, content, command, notes, progress)

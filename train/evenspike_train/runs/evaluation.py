@@ -12,6 +12,7 @@ from torch import Tensor
 from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.data import Split
+from evenspike_train.networks import twin
 from evenspike_train.runs.optimizer import loss_per_timestep
 
 _PIXELS = 250 * 4 * 32 * 32
@@ -32,7 +33,7 @@ def evaluate(
     progress: Progress = silent,
     what: str = "validation",
 ) -> dict[str, float]:
-    """Accuracy in percent, loss, and mean firing rate (spikes per neuron and timestep).
+    """Accuracy in percent, loss, and of spikes the mean firing rate (per neuron and timestep).
 
     batch: images at a time; 0 means `batch_size`.
     progress: is told, as `what`, how many images have been looked at.
@@ -54,8 +55,7 @@ def evaluate(
         seen += len(labels)
         progress(what, seen, len(split))
     model.train(was_training)
-    return {
-        "accuracy": 100.0 * correct / len(split),
-        "loss": loss / len(split),
-        "firing_rate": spikes / neurons,
-    }
+    figures = {"accuracy": 100.0 * correct / len(split), "loss": loss / len(split)}
+    if not twin.is_twin(model):
+        figures["firing_rate"] = spikes / neurons
+    return figures

@@ -204,7 +204,7 @@ def from_checkpoint(
         "version": __version__,
         "torch": torch.__version__,
     }
-    keep = made_by.method.balancing != "none"
+    keep = programs.keeps_living(made_by)
     program, proof = programs.to_program(
         network, provenance, keep_living=keep, may_be_silent=True, weight_bits=weight_bits
     )

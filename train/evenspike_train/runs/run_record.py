@@ -70,9 +70,11 @@ def layers(directory: Path) -> list[dict[str, Any]]:
     """The convolutions of a finished ticket that the paper's convention counts, in order.
 
     Each with its `name`, `weights` (of the dense layer), output `positions` before pooling, and
-    the living weights of each of its `filters`.
+    the living weights of each of its `filters`. None of a twin with ReLU.
     """
     ticket = export.load_ticket(directory)
+    if ticket.recipe.network.activation == "relu":
+        return []  # it is not for the machine
     masks = weight_masks.read(ticket.model)
     counted = set(balanced_layers(masks))
     side = DATA_SETS[ticket.recipe.data.name].side

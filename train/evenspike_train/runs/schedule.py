@@ -11,7 +11,10 @@ from evenspike_train.tickets import Method
 
 @dataclass(frozen=True)
 class Phase:
-    """A named stretch of the run; `index` is 0 for dense, k for round k, last for final."""
+    """A named stretch of the run; `index` is 0 for dense, k for round k, last for final.
+
+    In a fine-tuning the first is named "start": it is not dense.
+    """
 
     name: str
     index: int
@@ -32,7 +35,8 @@ def phases(recipe: Recipe, method: Method) -> list[Phase]:
         dense = dataclasses.replace(dense, images=0)
     rounds = [Phase(f"round {k}", k, recipe.round) for k in range(1, method.rounds)]
     last = max(method.rounds, 1)
-    return [Phase("dense", 0, dense), *rounds, Phase("final", last, recipe.final)]
+    first = "start" if recipe.start.digest else "dense"
+    return [Phase(first, 0, dense), *rounds, Phase("final", last, recipe.final)]
 
 
 def tried(recipe: Recipe) -> list[int]:

@@ -56,7 +56,7 @@ class Structure:
 
 
 class SparseConv(torch.autograd.Function):
-    """3x3 convolution of maps [H, W, C, N] with the living weights of a filter bank."""
+    """3x3 convolution of maps [H, W, C, N] of spikes with the living weights of a filter bank."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, where: Structure) -> Tensor:
@@ -64,25 +64,31 @@ class SparseConv(torch.autograd.Function):
         x = x.contiguous()
         out = x.new_empty(height, width, weight.shape[0], images)
         values = weight.detach().permute(0, 2, 3, 1).reshape(-1)[where.index]
+        spikes = sparse_kernels.packed(_bits(x)) or _bits(
+            x
+        )  # for the gradient, too: they are small
         sparse_kernels.convolve(
-            _bits(x), where.forward, values.numpy(), bias.detach().numpy(), _bits(out)
+            spikes, where.forward, values.numpy(), bias.detach().numpy(), _bits(out)
         )
-        ctx.save_for_backward(x, values)
+        ctx.save_for_backward(values)
+        ctx.spikes, ctx.like = spikes, x.shape
         ctx.where, ctx.shape = where, weight.shape
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, values = ctx.saved_tensors
+        (values,) = ctx.saved_tensors
         where: Structure = ctx.where
         grad = grads[0].contiguous()
         filters, channels, *kernel = ctx.shape
         values_grad = np.empty(len(values), np.float32)
         bias_grad = np.empty(filters, np.float32)
-        sparse_kernels.weight_gradient(_bits(x), _bits(grad), where.forward, values_grad, bias_grad)
+        sparse_kernels.weight_gradient(
+            ctx.spikes, _bits(grad), where.forward, values_grad, bias_grad
+        )
         weight_grad = torch.zeros(filters, *kernel, channels)
         weight_grad.view(-1)[where.index] = torch.from_numpy(values_grad)
-        x_grad = torch.empty_like(x)
+        x_grad = grad.new_empty(ctx.like)
         no_bias = np.zeros(channels, np.float32)
         sparse_kernels.convolve(
             _bits(grad), where.backward, values[where.order].numpy(), no_bias, _bits(x_grad)
@@ -163,8 +169,14 @@ class SparseForward:
         for index, layer in enumerate(self.model.blocks()):
             if index == 0:
                 # From pixels, of an image once for all timesteps: too little work to matter.
-                current = self.model.encode(images, layer).to(torch.bfloat16)
-                maps = current.permute(3, 4, 2, 0, 1).flatten(3)
+                current = self.model.drive(images, layer).to(torch.bfloat16)
+                if current.dim() == 4:
+                    # T behind the transposition: its gradient is a sum along memory, not across.
+                    time = (-1, -1, -1, steps, -1)
+                    maps = current.permute(2, 3, 1, 0).contiguous().unsqueeze(3).expand(time)
+                else:
+                    maps = current.permute(3, 4, 2, 0, 1)
+                maps = maps.flatten(3)
             else:
                 name = f"layers.{index}.conv"
                 where = self.structures[name]

@@ -29,6 +29,7 @@ from evenspike_train.networks.own import OwnNetwork
 from evenspike_train.networks.shared_norm import share_statistics
 from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs import checkpoint, dense_phase, run_state, schedule
+from evenspike_train.runs.distillation import answers, distillation
 from evenspike_train.runs.distributed import ALONE, Team
 from evenspike_train.runs.evaluation import evaluate
 from evenspike_train.runs.hardware import MAPPINGS, Hardware, Measure
@@ -37,6 +38,7 @@ from evenspike_train.runs.probe import NetworkProbe
 from evenspike_train.runs.progress import RunProgress
 from evenspike_train.runs.run_log import RunLog
 from evenspike_train.runs.schedule import Phase
+from evenspike_train.runs.start import FIT_IMAGES, Start, fit_norms
 from evenspike_train.tickets import early_time, fit
 from evenspike_train.tickets import masks as weight_masks
 from evenspike_train.tickets.figures import figures_of
@@ -44,6 +46,9 @@ from evenspike_train.tickets.u_ticket import layer_mean_evenness
 
 TRIED = 2
 """Images on which a module of the user's is tried before it is trained."""
+
+_KEPT = {"accuracy": "validation_accuracy", "firing_rate": "firing_rate"}
+"""What the last validation measures and a ticket keeps, and its name there."""
 
 _ORDER, _AUGMENT, _MASK, _PROBE = 1, 2, 3, 4  # streams of random numbers
 
@@ -66,6 +71,8 @@ class Trainer:
         team: Team = ALONE,
         progress: Progress = silent,
         say: Callable[[str], None] | None = None,
+        start: Start | None = None,
+        teacher: networks.SpikingNetwork | None = None,
     ) -> None:
         """Parameters
         ----------
@@ -74,6 +81,8 @@ class Trainer:
         team : the processes that train together.
         progress : is told how far the run is, in units of its whole work.
         say : is called with each line of the log, but for those that only say how far it is.
+        start : what a fine-tuning begins with; a run that goes on does not look at it.
+        teacher : whose answers the final phase is trained with, too.
         """
         self.team = team
         self.recipe, self.data, self.directory = recipe, data, Path(directory)
@@ -98,7 +107,8 @@ class Trainer:
         self._saved_at = time.monotonic()
         self._clock = time.monotonic()
         self._log = RunLog(self.directory)
-        self._dense = dense
+        self._dense, self._start = dense, start
+        self._teacher = None if teacher is None else teacher.to(self.device).eval()
         self._probed: NetworkProbe | None = None  # of the network as it is
         self._hardware = Hardware(measure if team.leads else None, recipe, data)
         self._unmeasured = ""  # why, as last logged
@@ -253,6 +263,9 @@ class Trainer:
         with self.autocast():
             logits = self._forward(images)
         loss = loss_per_timestep(logits, labels, config.label_smoothing)
+        if self._teacher is not None and phase.final:
+            taught = distillation(logits, answers(self._teacher, images), self.recipe.teacher)
+            loss = torch.lerp(loss, taught, self.recipe.teacher.weight)
         loss = loss * (len(labels) / len(index))  # so that the processes' sum is the mean
         loss.backward()
         mean_loss = self.team.sum_gradients(self.model, loss)
@@ -324,6 +337,17 @@ class Trainer:
         self.images_seen, self.seconds = found.images_seen, found.seconds
         self.step = self._steps(self.recipe.dense.images)
         self.log("dense", taken_from=directory.name)
+
+    def _begin_with(self, start: Start) -> None:
+        """Take over the network that a fine-tuning begins with."""
+        self.model.load_state_dict(start.model.state_dict())
+        if start.rebuilt:
+            order = torch.randperm(
+                len(self.data.train), generator=generator_for(self.recipe.seed, _PROBE)
+            )[:FIT_IMAGES]
+            fit_norms(self.model, self.data.train.images[order.to(self.device)])
+        self.carried = weight_masks.read(self.model)
+        self.log("start", digest=start.digest, sparsity=start.sparsity)
 
     def _set_neurons(self, phase: Phase) -> None:
         """Spiking neurons with the phase's timesteps, or the twin's; and what computes them."""
@@ -515,6 +539,8 @@ class Trainer:
                 self.log("notice", text=f"this run will give no Program: {reason}")
             if self._dense is not None:
                 self._take_dense_phase(self._dense)
+            if self._start is not None:
+                self._begin_with(self._start)
         while self.phase_index < len(self.phases):
             phase = self.phases[self.phase_index]
             self._run_phase(phase)
@@ -529,10 +555,8 @@ class Trainer:
                     autocast=self.autocast,
                     progress=self._progress.within,
                 )
-                if twin.is_twin(self.model):
-                    del figures["firing_rate"]  # nothing fires
                 self._report(phase, figures)
-            if phase.index == 0 and phase.config.images and not twin.is_twin(self.model):
+            if phase.name == "dense" and phase.config.images and not twin.is_twin(self.model):
                 self._write(dense_phase.FILE, self.result())
             if self.method.rounds:
                 started = time.monotonic()
@@ -584,8 +608,7 @@ class Trainer:
         self._report(self.phases[-1], scores[best])
         figures = {
             "weights": best,
-            "validation_accuracy": scores[best]["accuracy"],
-            "firing_rate": scores[best]["firing_rate"],
+            **{_KEPT[name]: figure for name, figure in scores[best].items() if name in _KEPT},
             "sparsity": weight_masks.sparsity(masks),
             "evenness": layer_mean_evenness(masks, self.recipe.method.pes),
             "images_seen": self.images_seen,

@@ -10,10 +10,11 @@ from __future__ import annotations
 from evenspike_train.tickets.base import Method, Probe, RoundReport, WeightWork
 from evenspike_train.tickets.config import MethodConfig
 from evenspike_train.tickets.imp import IterativeMagnitude, Transferred
-from evenspike_train.tickets.one_shot import Dense, EarlyBird, Random, Snip
+from evenspike_train.tickets.one_shot import Dense, EarlyBird, Held, Random, Snip
 
 METHODS: dict[str, type[Method]] = {
     "dense": Dense,
+    "held": Held,
     "random": Random,
     "snip": Snip,
     "imp": IterativeMagnitude,

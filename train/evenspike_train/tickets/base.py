@@ -66,6 +66,8 @@ class Method(ABC):
     watches_epochs: ClassVar[bool] = False
     #: Searches on the network's twin with ReLU instead of spiking neurons.
     on_twin: ClassVar[bool] = False
+    #: Can go on from the masks of a finished ticket.
+    from_start: ClassVar[bool] = False
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config

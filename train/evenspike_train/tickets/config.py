@@ -123,6 +123,7 @@ _AT_ONCE = _ANY_BALANCE | {"sparsity"}
 #: Keys that each method takes besides `name` and `pes`.
 OPTIONS: dict[str, frozenset[str]] = {
     "dense": frozenset(),
+    "held": frozenset(),
     "random": _AT_ONCE | {"scope"},
     "snip": _AT_ONCE | {"saliency_images"},
     "imp": _LADDER | _EARLY_TIME | {"rewind"},

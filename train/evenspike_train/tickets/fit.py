@@ -13,7 +13,11 @@ ROUNDS_MAX = 100
 
 
 def check(
-    config: MethodConfig, dense_images: int, timesteps: dict[str, int], network_timesteps: int
+    config: MethodConfig,
+    dense_images: int,
+    timesteps: dict[str, int],
+    network_timesteps: int,
+    start: float | None = None,
 ) -> None:
     """Raise ValueError for a method that does not fit the rest of its recipe.
 
@@ -22,6 +26,7 @@ def check(
     dense_images : of the dense phase.
     timesteps : of the phases "dense" and "round".
     network_timesteps : T of the network and of the final phase's evaluation.
+    start : sparsity of the ticket that a fine-tuning begins with; None for a run without one.
     """
     if config.name not in METHODS:
         raise ValueError(f"method: name must be one of {sorted(METHODS)}, not {config.name!r}")
@@ -33,8 +38,10 @@ def check(
             "it has a power of two, at most 64"
         )
     method = METHODS[config.name](config)
+    if start is not None:
+        _check_start(config, start)
     if method.rounds == 0:
-        if config.name != "dense":
+        if config.name not in ("dense", "held"):
             raise ValueError(f"method: {config.name} needs rounds, at least 1")
         return
     if not method.at_initialisation:
@@ -43,7 +50,7 @@ def check(
         if config.sparsity == 0:
             raise ValueError(f"method: {config.name} prunes once, to a sparsity that must be given")
     else:
-        reachable = 1 - (1 - config.rate) ** config.rounds
+        reachable = 1 - (1 - (start or 0.0)) * (1 - config.rate) ** config.rounds
         if config.sparsity > reachable + 0.01:
             raise ValueError(
                 f"method: sparsity {config.sparsity} is out of reach: {config.rounds} "
@@ -51,6 +58,18 @@ def check(
             )
     if config.early_time:
         _check_early_time(config, dense_images, timesteps, network_timesteps)
+
+
+def _check_start(config: MethodConfig, sparsity: float) -> None:
+    """Raise ValueError for a method that cannot go on from a ticket of this sparsity."""
+    if not METHODS[config.name].from_start:
+        able = ", ".join(sorted(name for name, one in METHODS.items() if one.from_start))
+        raise ValueError(f"method: {config.name} begins without masks; a fine-tuning has {able}")
+    if 0 < config.sparsity < sparsity:
+        raise ValueError(
+            f"method: sparsity {config.sparsity} is below that of the ticket, {sparsity:.4f}; "
+            "weights that are gone do not come back"
+        )
 
 
 def _check_search(config: MethodConfig, dense_images: int) -> None:

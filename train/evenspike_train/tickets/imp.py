@@ -18,6 +18,8 @@ from evenspike_train.tickets.magnitude import prune_round, prune_to
 class IterativeMagnitude(BalancedMethod):
     """IMP with the rate and scope of the recipe."""
 
+    from_start = True
+
     def prune(
         self, importance: Weights, masks: WeightMasks, carried: WeightMasks, last: bool
     ) -> WeightMasks:
@@ -33,3 +35,4 @@ class Transferred(IterativeMagnitude):
     """IMP on the ReLU twin; mask and initial weights go to the spiking network."""
 
     on_twin = True
+    from_start = False

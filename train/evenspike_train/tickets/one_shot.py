@@ -37,6 +37,12 @@ class Dense(Method):
         return RoundReport(masks, masks, {})
 
 
+class Held(Dense):
+    """The masks that a fine-tuning begins with, to its end."""
+
+    from_start = True
+
+
 class OneShot(BalancedMethod):
     """One pruning to the sparsity asked for."""
 

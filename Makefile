@@ -93,8 +93,8 @@ finetune.does = train a ticket on (MODEL=, or the folder of a run), or prune it 
 finetune.takes = MODEL RECIPE TEACHER METHOD SEED ROUNDS SPARSITY PES RUN DATA DEVICE THREADS
 finetune: $(VENV)/train
 	@$(FMNIST)
-	@$(BIN)/evenspike finetune $(call quote,$(MODEL)) \
-		$(call options,$(filter-out MODEL,$(filter $(given),$(finetune.takes))))
+	@$(BIN)/evenspike finetune $(if $(filter MODEL,$(given)),$(call quote,$(MODEL))) \
+		$(call options,$(filter-out MODEL,$(finetune.takes)))
 
 synth.does = area, longest path and clock of a part (PART=pe) on a target (TARGET=generic)
 synth.takes = PART TARGET ARCH LIBERTY SEED OUT

@@ -13,7 +13,11 @@ from evenspike.cli.bar import Bar
 
 def options(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
-    parser.add_argument("source", help="a shipped ticket, a Program's file, or a run's folder")
+    parser.add_argument(
+        "source",
+        nargs="?",
+        help="a shipped ticket, a Program's file, or a run's folder; default: the recipe's",
+    )
     parser.add_argument(
         "--recipe", default="finetune", help="a shipped recipe, or a .toml file (default: finetune)"
     )

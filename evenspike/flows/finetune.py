@@ -11,6 +11,7 @@ from evenspike.flows.train import Trained, exported
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Program
 from evenspike_core.progress import Progress, silent
+from evenspike_train.recipes import recipe as recipes
 from evenspike_train.recipes.derive import Changes
 from evenspike_train.runs import command
 
@@ -19,7 +20,7 @@ RECIPE = "finetune"
 
 
 def finetune(
-    source: str | Path | Program,
+    source: str | Path | Program | None = None,
     folder: Path | str | None = None,
     *,
     recipe: str | Path = RECIPE,
@@ -43,11 +44,12 @@ def finetune(
     ----------
     source : a Program, its file, the name of a shipped ticket, or the folder of a finished run. A
         run goes on with its own weights and batch norm, a Program with a network rebuilt from its
-        integers.
+        integers. Without one it is that of the recipe.
     folder : of the run; runs/NAME without one.
     recipe : with the schedule; of its tables, `network` and the name and held-out images of `data`
         are the source's. A recipe other than the shipped one gives its name to the result.
-    teacher : likewise a source, of a network from whose answers is learned, too.
+    teacher : likewise a source, of a network from whose answers is learned, too; the recipe's, if
+        it names one.
     method, seed, rounds, sparsity, pes : in place of the recipe's. A sparsity alone prunes with the
         source's own balance.
     data, device, threads, progress, say : as in `train`.
@@ -55,7 +57,11 @@ def finetune(
     Raises EvenspikeError, before anything is trained, for a source that cannot be trained on, a
     teacher of other classes or data, a sparsity below the source's, and a folder of another run.
     """
-    begin, called = _find(source)
+    asked = recipes.load(str(recipe))
+    if source is None and not asked.start.source:
+        raise EvenspikeError(f"finetune: no ticket is given, and {recipe} names none")
+    begin, called = _find(asked.start.source if source is None else source)
+    teacher = asked.teacher.source or None if teacher is None else teacher
     learned, learned_called = (None, "") if teacher is None else _find(teacher)
     changes = Changes(method, seed, rounds, sparsity, pes)
     name = ""

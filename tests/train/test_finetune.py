@@ -381,7 +381,7 @@ def test_a_recipe_of_a_ticket_does_not_train_from_nothing(tmp_path: Path) -> Non
     (tmp_path / "kept.toml").write_text(made(begun).text)
     with pytest.raises(EvenspikeError, match="is a recipe for a ticket: evenspike finetune takes"):
         command.train(str(tmp_path / "kept.toml"), tmp_path / "run", None)
-    with pytest.raises(EvenspikeError, match="start: the command names it, not the recipe"):
+    with pytest.raises(EvenspikeError, match="start: is of a run that has begun"):
         recipe.load(tmp_path / "kept.toml", StartConfig("x", "y", 0.5))
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
 
@@ -448,3 +448,30 @@ def test_a_wrong_teacher_table_is_named(key: str, value: float, says: str) -> No
     text = SCHEDULE + f"[teacher]\n{key} = {value}\n"
     with pytest.raises(recipe.RecipeError, match=says):
         recipe.parse(text, StartConfig("x", "y", 0.5))
+
+
+def test_a_recipe_may_name_its_ticket_and_its_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program_of("vgg16").save(tmp_path / "first.safetensors")
+    path = tmp_path / "longer.toml"
+    named = f'[start]\nsource = "{tmp_path / "first.safetensors"}"\n'
+    ladder = 'name = "imp"\nscope = "local"\nrounds = 1\nsparsity = 0.5\nrewind = "learning-rate"'
+    text = SCHEDULE.replace('name = "held"', ladder)
+    path.write_text(text + named + f'[teacher]\nsource = "{tmp_path / "first.safetensors"}"\n')
+    assert recipe.load(path).for_ticket  # 0.5 is out of one round's reach, but not from the ticket
+    kept: list[recipe.Recipe] = []
+
+    def stop(made: recipe.Recipe, _: Path) -> recipe.Recipe:
+        kept.append(made)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "kept_recipe", stop)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(recipe=path)
+    assert kept[0].start.digest == kept[0].teacher.digest == program_of("vgg16").digest()
+    path.write_text(text.replace("0.5", "0.9") + named)
+    with pytest.raises(EvenspikeError, match=r"sparsity 0.9 is out of reach: 1 rounds .* 0\.54"):
+        finetune(recipe=path)
+    with pytest.raises(EvenspikeError, match="no ticket is given, and finetune names none"):
+        finetune()

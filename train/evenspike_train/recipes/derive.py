@@ -104,6 +104,7 @@ def continue_from(
     teacher: TeacherConfig,
     changes: Changes = NO_CHANGES,
     name: str = "",
+    called: str = "",
 ) -> Recipe:
     """The recipe of a fine-tuning: `recipe`'s schedule with the network and data of its start.
 
@@ -116,6 +117,7 @@ def continue_from(
     changes : as in `derive`. A sparsity makes of "held" the method "u-ticket" where the start was
         balanced, else "imp".
     name : of the run; the recipe's own without one.
+    called : the recipe's file, which has another name than the run if that replaces a ticket.
 
     Raises RecipeError for what does not go together.
     """
@@ -139,7 +141,7 @@ def continue_from(
             teacher=dataclasses.replace(
                 recipe.teacher, source=teacher.source, digest=teacher.digest
             ),
-            made_from=(recipe.made_from or recipe.name) + changes.options,
+            made_from=(called or recipe.name) + changes.options,
         )
     except RecipeError:
         raise

@@ -162,11 +162,11 @@ class ComputeConfig:
 class StartConfig:
     """The trained network that a fine-tuning begins with; empty for a run from initialisation.
 
-    `derive.continue_from` fills it in.
+    A recipe names no more than its `source`, if anything; `evenspike finetune` adds the rest.
 
     Parameters
     ----------
-    source : as it was named, a shipped ticket, a file or a folder.
+    source : a shipped ticket, a file or a folder, which the command may replace by another.
     digest : SHA-256 of what it was read from.
     sparsity : share of its weights that are gone.
     accuracy : percent of the test images that its integers get right; 0 where it is not known.
@@ -188,7 +188,7 @@ class TeacherConfig:
 
     Parameters
     ----------
-    source, digest : as in `StartConfig`; empty for none.
+    source, digest : as in `StartConfig`; empty for none, or until the command names one.
     weight : share of its loss; the labels have the rest.
     temperature : by which the logits of both are divided.
     """
@@ -248,7 +248,7 @@ class Recipe:
             self.dense.images,
             {"dense": self.dense.timesteps, "round": self.round.timesteps},
             self.network.timesteps,
-            self.start.sparsity if self.start.digest else None,
+            self._start_sparsity,
         )
         self._check_network()
         self._check_augmentation()
@@ -259,6 +259,18 @@ class Recipe:
                     f"{name}: timesteps {phase.timesteps} exceeds the network's "
                     f"{self.network.timesteps}"
                 )
+
+    @property
+    def for_ticket(self) -> bool:
+        """Whether it goes on from a finished ticket, and so cannot begin a run of its own."""
+        return bool(self.start.source) or self.method.name == "held"
+
+    @property
+    def _start_sparsity(self) -> float | None:
+        """For `fit.check`."""
+        if not self.start.source:
+            return None
+        return self.start.sparsity if self.start.digest else math.nan
 
     def _check_network(self) -> None:
         """What fits the data, and the neurons that the hardware has."""
@@ -372,8 +384,8 @@ def parse(text: str, start: StartConfig | None = None) -> Recipe:
     except ValueError as error:
         raise RecipeError(str(error)) from error
     if start is not None:
-        if "start" in values:
-            raise RecipeError("start: the command names it, not the recipe")
+        if values.get("start", {}).keys() - {"source"}:
+            raise RecipeError("start: is of a run that has begun; a recipe says its source alone")
         values["start"] = dataclasses.asdict(start)
     recipe: Recipe = _table(Recipe, values, "")
     return dataclasses.replace(recipe, text=text)

@@ -126,7 +126,7 @@ def train(
     dense phase a new one takes over; `progress` and `say` are the Trainer's.
     """
     given = recipes.load(name)
-    if given.method.name == "held" or given.start.digest:
+    if given.for_ticket:
         raise EvenspikeError(f"{name}: is a recipe for a ticket: evenspike finetune takes it")
     recipe = kept_recipe(derive(given, changes), directory)
     program = directory / f"{recipe.name}.safetensors"
@@ -179,7 +179,7 @@ def finetune(
         given = TeacherConfig(source=teacher_called, digest=learned.digest)
     beginning = StartConfig(called, begin.digest, round(begin.sparsity, 6), begin.accuracy)
     schedule = recipes.load(recipe, beginning)
-    made = continue_from(schedule, begin.recipe, given, changes, name)
+    made = continue_from(schedule, begin.recipe, given, changes, name, Path(recipe).stem)
     made = kept_recipe(made, directory)
     program = directory / f"{made.name}.safetensors"
     figures = finished(directory)

@@ -26,7 +26,8 @@ def check(
     dense_images : of the dense phase.
     timesteps : of the phases "dense" and "round".
     network_timesteps : T of the network and of the final phase's evaluation.
-    start : sparsity of the ticket that a fine-tuning begins with; None for a run without one.
+    start : sparsity of the ticket that a fine-tuning begins with, not a number where it is not
+        known yet; None for a run without one.
     """
     if config.name not in METHODS:
         raise ValueError(f"method: name must be one of {sorted(METHODS)}, not {config.name!r}")

@@ -26,6 +26,7 @@ from evenspike_train.recipes.derive import Changes, derive
 from evenspike_train.runs import command, dense_phase, sweep
 from evenspike_train.runs.sweep import Axes
 from evenspike_train.runs.trainer import Trainer
+from evenspike_train.runs.training_step import TrainingStep
 from tests.helpers.training import write_set
 
 Cli = Callable[..., Any]
@@ -157,7 +158,7 @@ def test_runs_are_made_once_and_listed(
     assert len(layer["filters"]) == 2
     assert sum(layer["filters"]) == 9, "two local prunings by half"
 
-    monkeypatch.setattr(Trainer, "_train_step", None)  # nothing may be trained again
+    monkeypatch.setattr(TrainingStep, "train", None)  # nothing may be trained again
     again = cli(*given, "--methods", "dense,imp", "--seeds", "1")
     assert "2 runs: 0 trained now, 2 were there" in again.out
     assert json.loads((out / "sweep.json").read_text()) == listed
@@ -278,15 +279,15 @@ def test_a_dense_phase_is_trained_once(
     given = ("--data", data, "--out", tmp_path / "out")
     methods = "imp,u-ticket,cycle-aware,early-bird"
     begun: list[str] = []
-    original = Trainer._train_step
+    original = TrainingStep.train
 
-    def step(self: Trainer, phase: Any, *rest: Any) -> float:
+    def step(self: TrainingStep, phase: Any, *rest: Any) -> float:
         begun.append(f"{self.recipe.method.name} {phase.name}")
         return original(self, phase, *rest)
 
     # A single epoch is too little for an Early-Bird.
     monkeypatch.setattr("evenspike_train.tickets.fit.check_data", lambda *_: None)
-    monkeypatch.setattr(Trainer, "_train_step", step)
+    monkeypatch.setattr(TrainingStep, "train", step)
     options = ("--methods", methods, "--backend", "threading")
     assert cli("sweep", "--recipe", recipe, *given, *options).status == 0
     assert {name for name in begun if name.endswith("dense")} == {"imp dense", "early-bird dense"}

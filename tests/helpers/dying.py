@@ -14,14 +14,14 @@ import sys
 from typing import Any
 
 from evenspike.cli import main
-from evenspike_train.runs.trainer import Trainer
+from evenspike_train.runs.training_step import TrainingStep
 
 
 def die_after(steps: int) -> None:
-    original = Trainer._train_step
+    original = TrainingStep.train
     done = 0
 
-    def step(self: Trainer, *arguments: Any) -> float:
+    def step(self: TrainingStep, *arguments: Any) -> float:
         nonlocal done
         if done == steps:
             print(f"dies at step {steps}", file=sys.stderr, flush=True)
@@ -29,7 +29,7 @@ def die_after(steps: int) -> None:
         done += 1
         return original(self, *arguments)
 
-    Trainer._train_step = step  # type: ignore[method-assign, assignment]
+    TrainingStep.train = step  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 from evenspike_train.data import Dataset
 from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs.trainer import Trainer
+from evenspike_train.runs.training_step import TrainingStep
 
 
 class KilledError(Exception):
@@ -30,24 +31,24 @@ def run_killed(
 
     make: of recipe, data and folder.
     """
-    original = Trainer._train_step
+    original = TrainingStep.train
     deaths = 0
     for _ in range(100):
         count = 0
 
-        def step(self: Trainer, *arguments: Any) -> float:
+        def step(self: TrainingStep, *arguments: Any) -> float:
             nonlocal count
             count += 1
             if count > every:
                 raise KilledError
             return original(self, *arguments)
 
-        monkeypatch.setattr(Trainer, "_train_step", step)
+        monkeypatch.setattr(TrainingStep, "train", step)
         try:
             make(given, sets, directory).run()
         except KilledError:
             deaths += 1
         else:
-            monkeypatch.setattr(Trainer, "_train_step", original)
+            monkeypatch.setattr(TrainingStep, "train", original)
             return deaths
     raise AssertionError("never finished")

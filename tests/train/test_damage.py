@@ -349,7 +349,7 @@ def test_compiled_kernels_start_no_thread_more(threads: int) -> None:
 
 def test_finish_does_not_autocast(sets: data.Dataset, tmp_path: Path) -> None:
     trainer = Trainer(recipe.parse(SHORT.replace('"fp32"', '"bf16"')), sets, tmp_path)
-    trainer.log = lambda *_, **__: None  # type: ignore[method-assign]
+    trainer.reporter.log = lambda *_, **__: None  # type: ignore[method-assign]
     seen = []
     trainer.model.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
     trainer.finish()
@@ -361,7 +361,7 @@ def test_average_starts_with_its_phase(sets: data.Dataset, tmp_path: Path) -> No
     text = SHORT.replace("[dense]", "[dense]\nema = 0.9").replace("ema = 0.9\n[comp", "[comp")
     trainer = Trainer(recipe.parse(text), sets, tmp_path)
     trainer.run()
-    assert trainer.ema is None
+    assert trainer.state.ema is None
 
 
 def test_kernels_are_logged_once(whole: Path) -> None:

@@ -20,10 +20,12 @@ import torch
 from evenspike_core.errors import EvenspikeError
 from evenspike_train import data
 from evenspike_train.recipes import recipe
-from evenspike_train.runs import run_state, trainer
+from evenspike_train.runs import lock, mask_update, run_state, trainer
 from evenspike_train.runs.export import read_history
 from evenspike_train.runs.run_log import RunLog
+from evenspike_train.runs.run_state import RunState
 from evenspike_train.runs.trainer import Trainer
+from evenspike_train.runs.training_step import TrainingStep
 from evenspike_train.tickets import masks
 from tests.helpers.disk import full_disk
 from tests.helpers.killing import KilledError
@@ -82,24 +84,24 @@ def kill(owner: Any, name: str, nth: int, *, after: bool = False) -> Callable[[]
 
 PLACES: dict[str, tuple[Any, str, int, bool]] = {
     "before the recipe is there": (os, "replace", 1, False),
-    "before the first checkpoint": (Trainer, "_train_step", 3, False),
-    "in the middle of an epoch": (Trainer, "_train_step", 7, False),
-    "after a step that ends an epoch": (Trainer, "_train_step", 8, True),
-    "before the snapshot": (Trainer, "_take_snapshot", 1, False),
-    "after the snapshot": (Trainer, "_take_snapshot", 1, True),
+    "before the first checkpoint": (TrainingStep, "train", 3, False),
+    "in the middle of an epoch": (TrainingStep, "train", 7, False),
+    "after a step that ends an epoch": (TrainingStep, "train", 8, True),
+    "before the snapshot": (RunState, "take_snapshot", 1, False),
+    "after the snapshot": (RunState, "take_snapshot", 1, True),
     "in the evaluation of a round": (trainer, "evaluate", 1, False),
-    "before a mask update": (Trainer, "_update_masks", 1, False),
+    "before a mask update": (trainer, "update_masks", 1, False),
     "in a mask update": (masks, "write", 2, True),
-    "in the rewind": (Trainer, "_rewind", 2, False),
-    "after a mask update": (Trainer, "_update_masks", 2, True),
+    "in the rewind": (mask_update, "rewind", 2, False),
+    "after a mask update": (trainer, "update_masks", 2, True),
     "before a checkpoint": (Trainer, "save", 3, False),
     "after a checkpoint": (Trainer, "save", 3, True),
     "while a checkpoint is written": (os, "fsync", 6, False),
     "between a checkpoint and its name": (os, "replace", 5, False),
-    "in the last phase": (Trainer, "_train_step", 21, False),
+    "in the last phase": (TrainingStep, "train", 21, False),
     "in the last evaluation": (trainer, "evaluate", 4, False),
     "before the ticket": (Trainer, "result", 2, False),
-    "after the ticket": (Trainer, "_write", 10, True),
+    "after the ticket": (RunState, "write", 10, True),
 }
 
 
@@ -161,7 +163,7 @@ def test_a_checkpoint_ends_each_epoch(
 
     def save(self: Trainer) -> None:
         original(self)
-        saved.append((self.phase_index, self.step))
+        saved.append((self.state.phase_index, self.state.step))
 
     monkeypatch.setattr(Trainer, "save", save)
     Trainer(recipe.parse(LADDER), sets, tmp_path).run()
@@ -174,23 +176,23 @@ def test_no_checkpoint_of_weights_that_are_not_finite(
     sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss of the step before was finite; the state of the epoch before stays."""
-    original = Trainer._train_step
+    original = TrainingStep.train
 
-    def step(self: Trainer, *arguments: Any) -> float:
+    def step(self: TrainingStep, *arguments: Any) -> float:
         loss = original(self, *arguments)
-        if self.step == 8:
+        if self.state.step == 8:
             with torch.no_grad():
-                next(self.model.parameters()).fill_(float("nan"))
+                next(self.state.model.parameters()).fill_(float("nan"))
         return loss
 
     given = recipe.parse(LADDER)
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_train_step", step)
+        patched.setattr(TrainingStep, "train", step)
         with pytest.raises(EvenspikeError, match=r"dense, step 8: .* not finite; lower the learn"):
             Trainer(given, sets, tmp_path).run()
     again = Trainer(given, sets, tmp_path)
     assert again.resume()
-    assert again.step == 4
+    assert again.state.step == 4
 
 
 PROGRAM = """
@@ -198,6 +200,7 @@ import sys
 from pathlib import Path
 from evenspike_train.recipes import recipe
 from evenspike_train.runs.trainer import Trainer
+from evenspike_train.runs.training_step import TrainingStep
 from tests.helpers.training import LADDER, alike, make_sets
 alike()
 Trainer(recipe.parse(LADDER.replace("1e9", "0")), make_sets(), Path(sys.argv[1])).run()
@@ -224,10 +227,10 @@ def test_killed_by_the_system(whole: Path, tmp_path: Path) -> None:
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     run = Trainer(recipe.parse(LADDER), make_sets(), tmp_path)
     with (
-        run_state.alone(tmp_path),
+        lock.alone(tmp_path),
         pytest.raises(EvenspikeError, match="another process is training in it"),
     ):
         run.run()
     assert list(tmp_path.iterdir()) == []
-    with run_state.alone(tmp_path):
+    with lock.alone(tmp_path):
         pass  # it was let go

@@ -19,6 +19,7 @@ from evenspike_train.runs import checkpoint
 from evenspike_train.runs.probe import NetworkProbe
 from evenspike_train.runs.schedule import Phase
 from evenspike_train.runs.trainer import Trainer
+from evenspike_train.runs.training_step import TrainingStep
 from evenspike_train.tickets import METHODS, RoundReport, masks
 from evenspike_train.tickets.base import WeightMasks
 from evenspike_train.tickets.figures import paper_utilization
@@ -244,10 +245,10 @@ def test_transferred_ticket_is_searched_without_spikes(sets: data.Dataset, tmp_p
     run.model(sets.train.images[:4], record=recorded)
     assert len(torch.unique(recorded[0])) > 2  # not spikes
     run._update_masks(1)
-    run.phase_index, run.step = 2, 0
+    run.state.phase_index, run.state.step = 2, 0
     # What the spiking network starts from: the initial weights under the twin's mask.
     state = run.model.state_dict()
-    for key, value in run.snapshot.items():
+    for key, value in run.state.snapshot.items():
         assert key.endswith(".mask") or torch.equal(state[key], value), key
     run._run_phase(run.phases[2])
     assert not twin.is_twin(run.model)
@@ -311,22 +312,22 @@ def test_a_search_that_ends_before_its_snapshot_rewinds_to_its_end(
     (stopped,) = [line for line in lines(tmp_path, "epoch") if line["stop"]]
     assert stopped["images_seen"] < 190
     dense = torch.load(tmp_path / "dense.pt", weights_only=True)["model"]
-    assert run.snapshot.keys() == dense.keys()
-    assert all(torch.equal(run.snapshot[name], tensor) for name, tensor in dense.items())
+    assert run.state.snapshot.keys() == dense.keys()
+    assert all(torch.equal(run.state.snapshot[name], tensor) for name, tensor in dense.items())
 
 
 @pytest.mark.parametrize("phase", ["dense", "round 1", "final"])
 def test_a_run_without_its_snapshot_does_not_go_on(
     sets: data.Dataset, tmp_path: Path, phase: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Trainer._train_step
+    original = TrainingStep.train
 
-    def step(self: Trainer, now: Phase, *rest: Any) -> float:
-        if now.name == phase and self.step == (2 if phase == "dense" else 1):  # snapshot at 1
+    def step(self: TrainingStep, now: Phase, *rest: Any) -> float:
+        if now.name == phase and self.state.step == (2 if phase == "dense" else 1):  # snapshot at 1
             raise KilledError
         return original(self, now, *rest)
 
-    monkeypatch.setattr(Trainer, "_train_step", step)
+    monkeypatch.setattr(TrainingStep, "train", step)
     with pytest.raises(KilledError):
         Trainer(tiny("imp"), sets, tmp_path).run()
     monkeypatch.undo()

@@ -14,7 +14,6 @@ from evenspike_train import tickets
 from evenspike_train.recipes import recipe
 from evenspike_train.tickets import MethodConfig, WeightWork, u_ticket
 from evenspike_train.tickets.base import WeightMasks
-from evenspike_train.tickets.config import OPTIONS
 from evenspike_train.tickets.magnitude import count_alive, prune_by_magnitude, prune_round
 from evenspike_train.tickets.masks import sparsity
 from tests.helpers.pruning import PROBE, SHAPES, FakeProbe, full, generator, loads, random_weights
@@ -184,7 +183,15 @@ def test_gpu_recipe_reaches_its_sparsity() -> None:
 
 
 def test_method_registry_is_what_recipes_may_name() -> None:
-    assert set(tickets.METHODS) == set(OPTIONS)
+    assert set(tickets.METHODS) == {
+        *("dense", "held", "random", "snip", "imp", "early-bird", "transferred", "u-ticket"),
+        "cycle-aware",
+    }
+    assert all(tickets.METHODS[name].name == name for name in tickets.METHODS)
+    places = [method.place for method in tickets.METHODS.values()]
+    assert len(set(places)) == len(places)
+    keys = MethodConfig.__dataclass_fields__.keys()
+    assert all(method.options <= keys for method in tickets.METHODS.values())
     weights = random_weights()
     dense = tickets.build(MethodConfig(name="dense"))
     assert dense.rounds == 0

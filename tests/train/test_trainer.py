@@ -14,7 +14,7 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_train import data
 from evenspike_train.recipes import recipe
 from evenspike_train.recipes.recipe import OptimizerConfig, Recipe
-from evenspike_train.runs import trainer
+from evenspike_train.runs import training_step
 from evenspike_train.runs.optimizer import learning_rate, loss_per_timestep
 from evenspike_train.runs.trainer import Trainer
 from evenspike_train.tickets import masks
@@ -144,11 +144,11 @@ def test_rewinding_goes_back_to_the_snapshot(sets: data.Dataset, tmp_path: Path)
     tmp_path.mkdir(exist_ok=True)
     run._run_phase(run.phases[0])
     key = "layers.2.conv.parametrizations.weight.original"
-    assert not torch.equal(run.model.state_dict()[key], run.snapshot[key])
+    assert not torch.equal(run.model.state_dict()[key], run.state.snapshot[key])
     run._update_masks(1)
     for name, tensor in run.model.state_dict().items():
         if not name.endswith(".mask"):
-            assert torch.equal(tensor, run.snapshot[name]), name
+            assert torch.equal(tensor, run.state.snapshot[name]), name
 
 
 @pytest.mark.parametrize("recover", ["snapshot", "kept", "zero"])
@@ -167,7 +167,7 @@ def test_recovered_weights_get_the_value_asked_for(
     for name, original in masks.originals(run.model).items():
         recovered = after[name] & ~before[name]
         count += int(recovered.sum())
-        snapshot = run.snapshot[f"{name}.parametrizations.weight.original"]
+        snapshot = run.state.snapshot[f"{name}.parametrizations.weight.original"]
         wanted = {"snapshot": snapshot, "kept": kept[name], "zero": torch.zeros_like(original)}
         assert torch.equal(original[recovered], wanted[recover][recovered])
     assert count > 0
@@ -176,7 +176,7 @@ def test_recovered_weights_get_the_value_asked_for(
 def test_a_diverged_run_stops(
     sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "loss_per_timestep", lambda z, *_: z.sum() * float("nan"))
+    monkeypatch.setattr(training_step, "loss_per_timestep", lambda z, *_: z.sum() * float("nan"))
     with pytest.raises(EvenspikeError, match="dense: the loss is nan at step 1"):
         Trainer(tiny(), sets, tmp_path).run()
 
@@ -199,7 +199,7 @@ def test_loss_is_the_mean_of_the_timesteps() -> None:
 
 def test_batch_norm_and_biases_do_not_decay(sets: data.Dataset, tmp_path: Path) -> None:
     run = Trainer(tiny(), sets, tmp_path)
-    decayed, others = run.optimizer.param_groups
+    decayed, others = run.state.optimizer.param_groups
     assert others["weight_decay"] == 0.0 < decayed["weight_decay"]
     assert all(p.dim() >= 2 for p in decayed["params"])
     assert all(p.dim() == 1 for p in others["params"])

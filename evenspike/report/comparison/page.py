@@ -113,7 +113,8 @@ def index(figures: Mapping[str, Figure], others: Sequence[Mapping[str, str]]) ->
         "# Results",
         (
             "Methods beside each other, on the same data and under the same schedule. Every number "
-            "on these pages is in the JSON beside them; a row has runs behind it, or is empty. "
+            "on these pages is in the JSON beside them, and every row has runs behind it: what the "
+            "list of commands has and a table has not was not run. "
             "Differences within the deviation over seeds mean nothing, and one seed does not tell "
             "it."
         ),
@@ -134,7 +135,7 @@ def index(figures: Mapping[str, Figure], others: Sequence[Mapping[str, str]]) ->
     if others:
         parts += [
             "## Runs that did not finish",
-            "Their rows are empty.",
+            "They have no rows.",
             table(("run", "why"), [[other["name"], other["error"]] for other in others]),
         ]
     return "\n\n".join(parts) + "\n"

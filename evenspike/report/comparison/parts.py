@@ -19,6 +19,9 @@ Figure = dict[str, Any]
 
 FULL_WIDTH = 64
 
+PAPERS = ("paper", "at sparsity")
+"""Beginnings of the columns that hold what a paper states."""
+
 
 def select(
     rows: Iterable[FinishedRun], study: str, method: str, *, resized: bool = False
@@ -29,6 +32,19 @@ def select(
         for row in rows
         if (row.study, row.method) == (study, method) and (resized or not row.resized)
     ]
+
+
+def in_order(rows: Iterable[FinishedRun], study: str, *, searches: bool = False) -> list[str]:
+    """The methods that a study has runs of, as each says where it stands.
+
+    searches : only those of which the time of the search is compared.
+    """
+    found = {
+        (row.recipe["place"], row.method)
+        for row in rows
+        if row.study == study and (row.recipe["searches"] or not searches)
+    }
+    return [method for _, method in sorted(found)]
 
 
 def studies(rows: Iterable[FinishedRun]) -> list[str]:
@@ -88,8 +104,22 @@ def figure(
         "text": text,
         "made": _made(used),
         "plots": [plot for plot in plots if any(s["points"] for s in plot["series"])],
-        "tables": tables,
+        "tables": [measured(table) for table in tables],
     }
+
+
+def measured(table: dict[str, Any]) -> dict[str, Any]:
+    """A table without its empty rows: those with no run behind them, whatever a paper states."""
+    ours = [
+        column["format"] != "text" and not column["name"].startswith(PAPERS)
+        for column in table["columns"]
+    ]
+    rows = [
+        row
+        for row in table["rows"]
+        if any(own and cell is not None for own, cell in zip(ours, row, strict=True))
+    ]
+    return table | {"rows": rows}
 
 
 def _made(used: Sequence[FinishedRun]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evenspike.report.schema import COUNT, MAYBE, NUMBERS, TEXT, check_keys
+from evenspike.report.schema import BOOL, COUNT, MAYBE, NUMBERS, TEXT, check_keys
 from evenspike_core.documents import read_json
 from evenspike_core.errors import EvenspikeError
 
@@ -18,7 +18,8 @@ RUNS_FILE = "runs.json"
 
 _RECIPE = {
     **dict.fromkeys(("name", "digest", "made_from", "data", "network", "method"), TEXT),
-    **dict.fromkeys(("seed", "train", "validation", "width", "timesteps", "pes"), COUNT),
+    **dict.fromkeys(("seed", "train", "validation", "width", "timesteps", "pes", "place"), COUNT),
+    "searches": BOOL,
     "images": {"final": COUNT},
 }
 _TRAINED = ("round", "images_seen", "sparsity", "utilization", "accuracy", "timesteps")

@@ -10,6 +10,7 @@ from evenspike.report.comparison.parts import (
     beside,
     columns,
     figure,
+    in_order,
     label,
     mean,
     point,
@@ -19,20 +20,6 @@ from evenspike.report.comparison.parts import (
 )
 from evenspike.report.comparison.rows import FinishedRun, spread
 
-METHODS = (
-    "dense",
-    "random",
-    "snip",
-    "imp",
-    "imp+late-rewinding",
-    "early-bird",
-    "transferred",
-    "u-ticket",
-    "u-ticket+late-rewinding",
-    "cycle-aware",
-)
-SEARCHES = ("imp", "imp+early-time", "early-bird", "early-bird+early-time", "u-ticket",
-            "u-ticket+early-time")  # fmt: skip
 LOAD_MAX = 1.25
 """Processes that want a core, per core; with more of them seconds are not compared."""
 
@@ -44,7 +31,7 @@ def methods(rows: list[FinishedRun]) -> Figure:
     used: list[FinishedRun] = []
     lines, table = [], []
     for study in studies(rows):
-        for method in METHODS:
+        for method in in_order(rows, study):
             every = select(rows, study, method, resized=True)
             runs = [row for row in every if row.values["pes"] is None]
             used += runs
@@ -122,7 +109,7 @@ def search_time(rows: list[FinishedRun]) -> Figure:
     used: list[FinishedRun] = []
     table = []
     for study in studies(rows):
-        for method in SEARCHES:
+        for method in in_order(rows, study, searches=True):
             runs = select(rows, study, method)
             used += runs
             seconds = mean(runs, lambda row: _search(row, "seconds"))

@@ -161,8 +161,9 @@ class SpikingNetwork(nn.Module, ABC):
         """Logits of each timestep, [T, B, classes]; their sum over T is the network's answer.
 
         images : uint8, [B, C, H, W], or frames [B, T, C, H, W], one for each timestep.
-        record : collects the spikes of each layer but the last, before its pool, in the order of
-            `layer_names`: [T*B, F, H, W], with a map of 1x1 behind a linear layer.
+        record : collects the spikes of each layer but the last, with their gradients, before its
+            pool, in the order of `layer_names`: [T*B, F, H, W], with a map of 1x1 behind a linear
+            layer.
         """
 
     @property
@@ -208,7 +209,7 @@ class SpikingNetwork(nn.Module, ABC):
 def keep(record: list[Tensor] | None, spikes: Tensor) -> None:
     """Add a layer's spikes to what `SpikingNetwork.forward` was asked to record, if anything."""
     if record is not None:
-        record.append(spikes.detach())
+        record.append(spikes)
 
 
 def build(config: NetworkConfig) -> SpikingNetwork:

@@ -10,8 +10,8 @@ from typing import Any
 
 from evenspike_train.recipes import recipe as recipes
 from evenspike_train.recipes.recipe import Recipe, RecipeError, TeacherConfig
-from evenspike_train.tickets import METHODS, MethodConfig
-from evenspike_train.tickets.config import idle, taken
+from evenspike_train.tickets import MethodConfig, known
+from evenspike_train.tickets.options import idle, own_of, taken
 
 _MODIFIERS: dict[str, dict[str, Any]] = {
     "early-time": {"early_time": True},
@@ -29,7 +29,7 @@ class Changes:
 
     Parameters
     ----------
-    method : a key of `METHODS`, then any of "+early-time", "+early-time-2", "+late-rewinding",
+    method : the name of a method, then any of "+early-time", "+early-time-2", "+late-rewinding",
         "+u-ticket", "+cycle-aware".
     rounds : prunings of the ladder.  The sparsity to reach becomes the one at which this ladder
         ends, where the recipe names one or the method prunes once.
@@ -180,8 +180,7 @@ def _resized(
 
 def _exchanged(old: MethodConfig, text: str) -> MethodConfig:
     name, *modifiers = text.split("+")
-    if name not in METHODS:
-        raise ValueError(f"method: name must be one of {sorted(METHODS)}, not {name!r}")
+    method = known(name)
     values: dict[str, Any] = {key: getattr(old, key) for key in taken(name) - {"name"}}
     for modifier in modifiers:
         if modifier not in _MODIFIERS:
@@ -190,9 +189,9 @@ def _exchanged(old: MethodConfig, text: str) -> MethodConfig:
             if key not in taken(name):
                 raise ValueError(f"method: {name} has no option {key}, so not +{modifier}")
             values[key] = value
-    if METHODS[name].prunes_once and not old.sparsity and not METHODS[old.name].prunes_once:
+    if method.prunes_once and not old.sparsity and not known(old.name).prunes_once:
         values["sparsity"] = round(1 - (1 - old.rate) ** old.rounds, 6)
-    made = MethodConfig(name=name, **values)
+    made = MethodConfig(name=name, own=own_of({"name": name, **old.own}), **values)
     defaults = {key: _default(key) for key in idle(made)}
     return dataclasses.replace(made, **defaults)
 
@@ -211,7 +210,7 @@ def dump(recipe: Recipe) -> str:
         key: value
         for key, value in method.items()
         if key == "name" or (key in keys and value != _default(key))
-    }
+    } | dict(recipe.method.own)
     return "\n".join(_table("", values)).lstrip() + "\n"
 
 

@@ -21,8 +21,8 @@ from evenspike_train.data import Augmentation
 from evenspike_train.kernels.neuron import LIFParameters
 from evenspike_train.networks import IMAGE_SIZE, NetworkConfig
 from evenspike_train.networks.source import names_a_source
-from evenspike_train.tickets import METHODS, MethodConfig, fit
-from evenspike_train.tickets.config import check_given
+from evenspike_train.tickets import MethodConfig, fit, known
+from evenspike_train.tickets.options import check_given, own_of
 
 RECIPES = Path(__file__).parent
 
@@ -291,14 +291,14 @@ class Recipe:
                 f"network: timesteps is {network.timesteps}, but a recording of {data.name} has "
                 f"{data.frames} frames"
             )
-        if data.frames and METHODS[self.method.name].on_twin:
+        if data.frames and known(self.method.name).on_twin:
             raise ValueError(
                 f"method: {self.method.name} searches on a twin with one timestep, but {data.name} "
                 f"has another frame at each of {data.frames}"
             )
         if network.activation == "relu":
             self._check_twin()
-        if own and METHODS[self.method.name].on_twin:
+        if own and known(self.method.name).on_twin:
             raise ValueError(
                 f"method: {self.method.name} searches on a twin, which {network.name} has not"
             )
@@ -316,7 +316,7 @@ class Recipe:
                 f"network: a twin with ReLU has one timestep, but {data.name} has another frame at "
                 f"each of {data.frames}"
             )
-        if METHODS[method.name].on_twin:
+        if known(method.name).on_twin:
             raise ValueError(f"method: {method.name} makes a twin itself, of a spiking network")
         if method.balancing == "cycles":
             raise ValueError(
@@ -356,12 +356,20 @@ def _table(cls: type, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
         raise RecipeError(f"{where}: expected a table, got {values!r}")
     hints = get_type_hints(cls)
-    known = {f.name for f in dataclasses.fields(cls)} - {"text"}
-    arguments = {}
+    keys = {f.name for f in dataclasses.fields(cls)} - {"text", "own"}
+    arguments: dict[str, Any] = {}
+    if cls is MethodConfig:
+        try:
+            arguments["own"] = own_of(values)
+        except ValueError as error:
+            raise RecipeError(str(error)) from error
+        keys |= arguments["own"].keys()
     for key, value in values.items():
         path = f"{where}.{key}" if where else key
-        if key not in known:
-            raise RecipeError(f"{path}: unknown key; known here: {', '.join(sorted(known))}")
+        if key not in keys:
+            raise RecipeError(f"{path}: unknown key; known here: {', '.join(sorted(keys))}")
+        if key in arguments.get("own", {}):
+            continue
         if dataclasses.is_dataclass(hints[key]):
             arguments[key] = _table(hints[key], value, path)
         else:

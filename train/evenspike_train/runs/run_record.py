@@ -11,6 +11,7 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_train.export.programs import follow, noise
 from evenspike_train.recipes import recipe as recipes
 from evenspike_train.runs import export
+from evenspike_train.tickets import known
 from evenspike_train.tickets import masks as weight_masks
 from evenspike_train.tickets.balance import balanced_layers
 
@@ -56,6 +57,8 @@ def _facts(recipe: recipes.Recipe) -> dict[str, Any]:
         "width": recipe.network.width,
         "timesteps": recipe.network.timesteps,
         "method": recipe.method.name,
+        "place": known(recipe.method.name).place,
+        "searches": known(recipe.method.name).searches,
         "balance": recipe.method.balancing,
         "early_time": recipe.method.early_time,
         "rewind": recipe.method.rewind,

@@ -33,7 +33,7 @@ from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs import export as exporting
 from evenspike_train.tickets import masks as weight_masks
 
-FIT_IMAGES = 2048
+FIT_IMAGES = 512
 """Training images on which the batch norm of a rebuilt network is fitted."""
 
 _BATCH = 64

@@ -25,7 +25,7 @@ from evenspike_train.runs.checkpoint import first_line
 from evenspike_train.runs.hardware import Measure
 from evenspike_train.runs.watch import watched
 from evenspike_train.tickets import fit
-from evenspike_train.tickets.config import taken
+from evenspike_train.tickets.options import taken
 
 RUNS = "runs"
 """Folder of the runs in a sweep's folder."""

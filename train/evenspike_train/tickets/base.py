@@ -8,9 +8,24 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from evenspike_train.tickets.config import MethodConfig
+from evenspike_train.tickets.registry import METHODS
+
+LADDER = frozenset({"rounds", "rate", "scope", "snapshot", "sparsity"})
+"""Options of a method that prunes in rounds."""
+
+BALANCE = frozenset({"level", "remove", "recover"})
+"""Options of a method that balances, whatever else it does."""
+
+ANY_BALANCE = BALANCE | {"balance", "exchange"}
+"""Options of a method for which a balance is one."""
+
+EARLY_TIME = frozenset(
+    {"early_time", "early_time_images", "early_time_logits", "early_timesteps", "divergence"}
+)
+"""Options of a method that may search with fewer timesteps."""
 
 WeightMasks = dict[str, Tensor]
 """A boolean tensor for each prunable layer, of its weights' shape: True where a weight lives."""
@@ -56,8 +71,27 @@ class RoundReport:
 
 
 class Method(ABC):
-    """Schedule of rounds x mask update x rewind."""
+    """Schedule of rounds x mask update x rewind.
 
+    A method is one class: it carries its name, what the ``[method]`` table of a recipe may say to
+    it, and what it does at each step, epoch and round. `registry` says how other packages add
+    theirs.
+    """
+
+    #: As recipes have it; a class without one is no method, but what some have in common.
+    name: ClassVar[str] = ""
+    #: Keys of `MethodConfig` that it takes, besides `name` and `pes`.
+    options: ClassVar[frozenset[str]] = frozenset()
+    #: Further keys of the table, with their defaults; in `config.own`.
+    own_options: ClassVar[Mapping[str, Any]] = {}
+    #: What it always makes even, "weights" or "cycles"; empty where `balance` is an option.
+    balances: ClassVar[str] = ""
+    #: Where it stands in a comparison of methods, the lower the further in front.
+    place: ClassVar[int] = 100
+    #: Whether the time of its search is worth comparing.
+    searches: ClassVar[bool] = False
+    #: Whether `loss_term` reads the spikes of the layers.
+    reads_spikes: ClassVar[bool] = False
     #: Prunes the network as it is initialised: there is no dense phase.
     at_initialisation: ClassVar[bool] = False
     #: Prunes once, to the recipe's sparsity; the others climb a ladder of rounds.
@@ -68,6 +102,11 @@ class Method(ABC):
     on_twin: ClassVar[bool] = False
     #: Can go on from the masks of a finished ticket.
     from_start: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "name" in cls.__dict__:
+            METHODS[cls.name] = cls
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config
@@ -93,6 +132,17 @@ class Method(ABC):
         trained with, ``carried`` what the previous report carried, all by layer in forward order;
         ``last`` says that no further round follows.  Every random choice comes from ``generator``.
         """
+
+    def loss_term(self, model: nn.Module, spikes: list[Tensor]) -> Tensor | None:
+        """What a step adds to its loss, or None.
+
+        spikes : as `SpikingNetwork.forward` records them, with gradients; empty unless
+            `reads_spikes` is true.
+        """
+        return None
+
+    def after_step(self, model: nn.Module) -> None:  # noqa: B027 - most do nothing
+        """Called behind each step of the optimiser; may change weights in place."""
 
     def after_epoch(self, weights: Weights, masks: WeightMasks) -> dict[str, Any]:
         """Figures of an epoch of the dense phase; ``"stop"`` among them, true, ends the phase."""

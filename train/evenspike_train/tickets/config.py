@@ -1,4 +1,4 @@
-"""What the ``[method]`` table of a recipe can say, and which method takes which of it.
+"""What the ``[method]`` table of a recipe can say.
 
 A method is a way to choose weights (`name`), a way to even out what the filters that run side by
 side have to do (`balance`), and the number of timesteps that the search uses (`early_time`).
@@ -6,8 +6,11 @@ side have to do (`balance`), and the number of timesteps that the search uses (`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from evenspike_train.tickets.registry import find
 
 _CHOICES = {
     "scope": ("global", "local"),
@@ -23,7 +26,7 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """The ``[method]`` table of a recipe; `OPTIONS` says which method takes which key.
+    """The ``[method]`` table of a recipe; a method says which of its keys it takes (`options`).
 
     Parameters
     ----------
@@ -59,6 +62,7 @@ class MethodConfig:
     window : masks of earlier epochs that an Early-Bird's is compared with.
     distance : share of all weights below which the masks of two epochs count as the same.
     saliency_images : training images over which SNIP's gradient is taken.
+    own : what a method has besides these, by name (`Method.own_options`).
     """
 
     name: str = "u-ticket"
@@ -83,95 +87,32 @@ class MethodConfig:
     window: int = 5
     distance: float = 0.02
     saliency_images: int = 1280
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for field, allowed in _CHOICES.items():
-            if getattr(self, field) not in allowed:
+        for key, allowed in _CHOICES.items():
+            if getattr(self, key) not in allowed:
                 raise ValueError(
-                    f"method: {field} must be one of {allowed}, not {getattr(self, field)!r}"
+                    f"method: {key} must be one of {allowed}, not {getattr(self, key)!r}"
                 )
-        for field in ("rounds", "snapshot", "early_time_images", "early_timesteps"):
-            if getattr(self, field) < 0:
-                raise ValueError(f"method: {field} must not be negative: {getattr(self, field)}")
-        for field in ("rate", "divergence", "distance"):
-            if not 0.0 < getattr(self, field) < 1.0:
+        for key in ("rounds", "snapshot", "early_time_images", "early_timesteps"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"method: {key} must not be negative: {getattr(self, key)}")
+        for key in ("rate", "divergence", "distance"):
+            if not 0.0 < getattr(self, key) < 1.0:
                 raise ValueError(
-                    f"method: {field} must lie between 0 and 1, not {getattr(self, field)}"
+                    f"method: {key} must lie between 0 and 1, not {getattr(self, key)}"
                 )
         if not 0.0 <= self.exchange <= 1.0:
             raise ValueError(f"method: exchange must lie in [0, 1], not {self.exchange}")
         if not 0.0 <= self.sparsity < 1.0:
             raise ValueError(f"method: sparsity must lie in [0, 1), not {self.sparsity}")
-        for field in ("pes", "window", "saliency_images"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"method: {field} must be at least 1, not {getattr(self, field)}")
+        for key in ("pes", "window", "saliency_images"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"method: {key} must be at least 1, not {getattr(self, key)}")
 
     @property
     def balancing(self) -> str:
         """Return what is balanced: it defines some methods, and is an option of others."""
-        return {"u-ticket": "weights", "cycle-aware": "cycles"}.get(self.name, self.balance)
-
-
-_LADDER = frozenset({"rounds", "rate", "scope", "snapshot", "sparsity"})
-_BALANCE = frozenset({"level", "remove", "recover"})
-_EARLY_TIME = frozenset(
-    {"early_time", "early_time_images", "early_time_logits", "early_timesteps", "divergence"}
-)
-_ANY_BALANCE = _BALANCE | {"balance", "exchange"}
-_AT_ONCE = _ANY_BALANCE | {"sparsity"}
-
-#: Keys that each method takes besides `name` and `pes`.
-OPTIONS: dict[str, frozenset[str]] = {
-    "dense": frozenset(),
-    "held": frozenset(),
-    "random": _AT_ONCE | {"scope"},
-    "snip": _AT_ONCE | {"saliency_images"},
-    "imp": _LADDER | _EARLY_TIME | {"rewind"},
-    "u-ticket": _LADDER | _EARLY_TIME | _BALANCE | {"rewind", "carry"},
-    "cycle-aware": _LADDER | _EARLY_TIME | _BALANCE | {"rewind", "carry", "exchange"},
-    "early-bird": _AT_ONCE
-    | _EARLY_TIME
-    | {"scope", "rewind", "snapshot", "window", "distance"},
-    "transferred": _LADDER | _ANY_BALANCE | {"carry"},
-}  # fmt: skip
-
-
-def taken(name: str) -> frozenset[str]:
-    """Return keys of the table that a method takes."""
-    return OPTIONS[name] | {"name", "pes"}
-
-
-def check_given(config: MethodConfig, given: Iterable[str]) -> None:
-    """Raise ValueError for a key that was given although it changes nothing.
-
-    `given` are the keys that stand in the table; what is left out has a default.
-    """
-    if config.name not in OPTIONS:
-        return  # which is an error of its own
-    keys = set(given)
-    for key in sorted(keys - taken(config.name)):
-        if key in MethodConfig.__dataclass_fields__:
-            raise ValueError(
-                f"method: {config.name} has no option {key}; "
-                f"it has {', '.join(sorted(taken(config.name) - {'name'}))}"
-            )
-    for key, needed in idle(config).items():
-        if key in keys:
-            raise ValueError(f"method: {key} has no effect without {needed}")
-
-
-def idle(config: MethodConfig) -> dict[str, str]:
-    """Return keys that the method takes but that change nothing here, and what they would need."""
-    found: dict[str, str] = {}
-    if config.balancing == "none":
-        needed = 'balance = "weights" or "cycles"'
-        found |= dict.fromkeys((*_BALANCE, "carry", "exchange"), needed)
-    elif config.balancing == "cycles":
-        found["level"] = 'balance = "weights"'
-    elif config.balancing == "weights":
-        found["exchange"] = 'balance = "cycles"'
-    if not config.early_time:
-        found |= dict.fromkeys(_EARLY_TIME - {"early_time"}, "early_time = true")
-    elif config.early_timesteps:
-        found["divergence"] = "early_timesteps = 0"
-    return found
+        method = find(self.name)
+        return (method.balances if method is not None else "") or self.balance

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_train.tickets import METHODS
+from evenspike_train.tickets import METHODS, known
 from evenspike_train.tickets.config import MethodConfig
 from evenspike_train.tickets.cycle_aware import possible
 
@@ -29,8 +29,7 @@ def check(
     start : sparsity of the ticket that a fine-tuning begins with, not a number where it is not
         known yet; None for a run without one.
     """
-    if config.name not in METHODS:
-        raise ValueError(f"method: name must be one of {sorted(METHODS)}, not {config.name!r}")
+    method = known(config.name)(config)
     if config.rounds > ROUNDS_MAX:
         raise ValueError(f"method: rounds must be at most {ROUNDS_MAX}, not {config.rounds}")
     if config.balancing == "cycles" and not possible(config.pes):
@@ -38,7 +37,6 @@ def check(
             f"method: no accelerator has {config.pes} PEs, so cycles cannot be balanced on them; "
             "it has a power of two, at most 64"
         )
-    method = METHODS[config.name](config)
     if start is not None:
         _check_start(config, start)
     if method.rounds == 0:
@@ -63,7 +61,7 @@ def check(
 
 def _check_start(config: MethodConfig, sparsity: float) -> None:
     """Raise ValueError for a method that cannot go on from a ticket of this sparsity."""
-    if not METHODS[config.name].from_start:
+    if not known(config.name).from_start:
         able = ", ".join(sorted(name for name, one in METHODS.items() if one.from_start))
         raise ValueError(f"method: {config.name} begins without masks; a fine-tuning has {able}")
     if 0 < config.sparsity < sparsity:
@@ -116,7 +114,7 @@ def _check_early_time(
 
 def check_data(config: MethodConfig, dense_images: int, train_images: int) -> None:
     """Raise EvenspikeError for a dense phase too short for a search that goes by epochs."""
-    if METHODS[config.name].watches_epochs:
+    if known(config.name).watches_epochs:
         needed = (config.window + 1) * train_images
         if dense_images < needed:
             raise EvenspikeError(

@@ -11,13 +11,24 @@ section 4.3).
 from __future__ import annotations
 
 from evenspike_train.tickets.balanced import BalancedMethod
-from evenspike_train.tickets.base import WeightMasks, Weights
+from evenspike_train.tickets.base import (
+    ANY_BALANCE,
+    BALANCE,
+    EARLY_TIME,
+    LADDER,
+    WeightMasks,
+    Weights,
+)
 from evenspike_train.tickets.magnitude import prune_round, prune_to
 
 
 class IterativeMagnitude(BalancedMethod):
     """IMP with the rate and scope of the recipe."""
 
+    name = "imp"
+    place = 30
+    searches = True
+    options = LADDER | EARLY_TIME | {"rewind"}
     from_start = True
 
     def prune(
@@ -31,8 +42,31 @@ class IterativeMagnitude(BalancedMethod):
         return prune_to(importance, pruned, config.sparsity, config.scope) if last else pruned
 
 
+class UTicket(IterativeMagnitude):
+    """The same number of weights in each filter of a group, after every pruning."""
+
+    name = "u-ticket"
+    place = 60
+    options = IterativeMagnitude.options | BALANCE | {"carry"}
+    balances = "weights"
+
+
+class CycleAware(IterativeMagnitude):
+    """The same expected cycles for each filter of a group, at the same time."""
+
+    name = "cycle-aware"
+    place = 70
+    searches = False
+    options = UTicket.options | {"exchange"}
+    balances = "cycles"
+
+
 class Transferred(IterativeMagnitude):
     """IMP on the ReLU twin; mask and initial weights go to the spiking network."""
 
+    name = "transferred"
+    place = 50
+    searches = False
+    options = LADDER | ANY_BALANCE | {"carry"}
     on_twin = True
     from_start = False

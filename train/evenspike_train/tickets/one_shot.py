@@ -14,12 +14,23 @@ import torch
 from torch import Tensor
 
 from evenspike_train.tickets.balanced import BalancedMethod
-from evenspike_train.tickets.base import Method, Probe, RoundReport, WeightMasks, Weights
+from evenspike_train.tickets.base import (
+    ANY_BALANCE,
+    EARLY_TIME,
+    Method,
+    Probe,
+    RoundReport,
+    WeightMasks,
+    Weights,
+)
 from evenspike_train.tickets.magnitude import prune_to
 
 
 class Dense(Method):
     """No pruning: the baseline every ticket is compared with."""
+
+    name = "dense"
+    place = 0
 
     @property
     def rounds(self) -> int:
@@ -40,6 +51,8 @@ class Dense(Method):
 class Held(Dense):
     """The masks that a fine-tuning begins with, to its end."""
 
+    name = "held"
+    place = 100
     from_start = True
 
 
@@ -47,6 +60,7 @@ class OneShot(BalancedMethod):
     """One pruning to the sparsity asked for."""
 
     prunes_once = True
+    options = ANY_BALANCE | {"sparsity"}
 
     @property
     def rounds(self) -> int:
@@ -61,6 +75,9 @@ class OneShot(BalancedMethod):
 class Random(OneShot):
     """Weights drawn at random, whatever they are: what a ticket has to beat."""
 
+    name = "random"
+    place = 10
+    options = OneShot.options | {"scope"}
     at_initialisation = True
 
     def importance(self, weights: Weights, generator: torch.Generator, probe: Probe) -> Weights:
@@ -73,6 +90,9 @@ class Random(OneShot):
 class Snip(OneShot):
     """The weights on which the loss at initialisation depends least go: |dL/dw * w|."""
 
+    name = "snip"
+    place = 20
+    options = OneShot.options | {"saliency_images"}
     at_initialisation = True
 
     def importance(self, weights: Weights, generator: torch.Generator, probe: Probe) -> Weights:
@@ -92,6 +112,10 @@ class EarlyBird(OneShot):
     the last `window` epochs; the search stops when the largest distance is below `distance`.
     """
 
+    name = "early-bird"
+    place = 40
+    searches = True
+    options = OneShot.options | EARLY_TIME | {"scope", "rewind", "snapshot", "window", "distance"}
     watches_epochs = True
 
     def __init__(self, *arguments: Any) -> None:

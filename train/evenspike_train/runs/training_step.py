@@ -1,0 +1,158 @@
+"""Training step: a batch through the network and back, and what computes it.
+
+All randomness is drawn from generators keyed by (seed, phase, step or epoch), so that a run that
+goes on in the middle draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evenspike_train import networks
+from evenspike_train.data import Augmentation, Dataset, generator_for
+from evenspike_train.networks import twin
+from evenspike_train.recipes.recipe import Recipe
+from evenspike_train.runs import schedule
+from evenspike_train.runs.distillation import answers, distillation
+from evenspike_train.runs.distributed import Team
+from evenspike_train.runs.optimizer import learning_rate, loss_per_timestep
+from evenspike_train.runs.run_state import RunState
+from evenspike_train.runs.schedule import Phase
+
+_ORDER, _AUGMENT = 1, 2  # streams of random numbers; those of masks and probes are the trainer's
+
+
+class TrainingStep:
+    """Trains the network of a `RunState`, a batch at a time."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Dataset,
+        state: RunState,
+        team: Team,
+        teacher: networks.SpikingNetwork | None = None,
+    ) -> None:
+        self.recipe, self.data, self.state, self.team = recipe, data, state, team
+        self.device = data.train.images.device
+        self._teacher = None if teacher is None else teacher.to(self.device).eval()
+        self._forward: Callable[[Tensor], Tensor] = state.model
+        self._augment = recipe.augmentation
+        self._order_key: tuple[int, int] | None = None
+
+    def steps(self, images: int) -> int:
+        """Steps in which so many images are passed; the last may be a smaller one."""
+        return -(-images // self.recipe.optimizer.batch)
+
+    def autocast(self) -> Any:
+        """The precision that the recipe computes in."""
+        enabled = self.recipe.compute.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    def prepare(self, phase: Phase) -> str:
+        """Neurons, timesteps and augmentation of a phase; returns what computes the convolutions.
+
+        To be called again when the masks or the number of timesteps have changed.
+        """
+        state, method = self.state, self.state.method
+        if method.on_twin and not phase.final:
+            twin.to_relu(state.model)
+        elif method.on_twin:
+            twin.to_spiking(state.model, self.recipe.network.neuron)
+        state.model.timesteps = schedule.timesteps(
+            phase, self.recipe, method, state.early_timesteps
+        )
+        base = self.recipe.augmentation
+        cutout = max(base.cutout, phase.config.cutout)
+        self._augment = Augmentation(base.flip, base.shift, cutout)
+        self._forward = self._choose_forward()
+        return self._kernels()
+
+    def train(self, phase: Phase) -> float:
+        """One step; returns its mean loss over all processes."""
+        state, config, batch = self.state, phase.config, self.recipe.optimizer.batch
+        position = state.step * batch
+        index = self._batch_indices(phase, position)
+        generator = generator_for(self.recipe.seed, _AUGMENT, phase.index, state.step)
+        mine = self.team.share(len(index))
+        images = self._augment(self.data.train.images[index], generator)[mine]
+        labels = self.data.train.labels[index][mine]
+        rate = learning_rate(self.recipe.optimizer, config.lr, position / config.images)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        spikes: list[Tensor] = []
+        with self.autocast():
+            if state.method.reads_spikes:
+                logits = state.model(images, record=spikes)
+            else:
+                logits = self._forward(images)
+        loss = loss_per_timestep(logits, labels, config.label_smoothing)
+        if self._teacher is not None and phase.final:
+            taught = distillation(logits, answers(self._teacher, images), self.recipe.teacher)
+            loss = torch.lerp(loss, taught, self.recipe.teacher.weight)
+        term = state.method.loss_term(state.model, spikes)
+        loss = loss if term is None else loss + term
+        loss = loss * (len(labels) / len(index))  # so that the processes' sum is the mean
+        loss.backward()
+        mean_loss = self.team.sum_gradients(state.model, loss)
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.method.after_step(state.model)
+        state.step += 1
+        state.images_seen += len(index)
+        return mean_loss
+
+    def _batch_indices(self, phase: Phase, position: int) -> Tensor:
+        """Training images of the batch that starts `position` images into the phase."""
+        size, batch = len(self.data.train), self.recipe.optimizer.batch
+        wanted = min(batch, phase.config.images - position)
+        parts = []
+        while wanted > 0:
+            epoch, offset = divmod(position, size)
+            if self._order_key != (phase.index, epoch):
+                generator = generator_for(self.recipe.seed, _ORDER, phase.index, epoch)
+                self._order = torch.randperm(size, generator=generator)
+                self._order_key = (phase.index, epoch)
+            part = self._order[offset : offset + wanted]
+            parts.append(part)
+            position += len(part)
+            wanted -= len(part)
+        return torch.cat(parts).to(self.device)
+
+    def _choose_forward(self) -> Callable[[Tensor], Tensor]:
+        """The model itself, or the CPU kernels that skip pruned weights where they pay."""
+        model, compute = self.state.model, self.recipe.compute
+        if self.device.type != "cpu" or compute.precision != "bf16":
+            return model
+        from evenspike_train.runs import sparse_cpu  # noqa: PLC0415 - needs numba, and only here
+
+        detached = self.recipe.network.neuron.detach_reset  # the kernels know nothing else
+        if (
+            not isinstance(model, networks.VGG16)  # theirs are 3x3 maps without shortcuts
+            or twin.is_twin(model)
+            or not detached
+            or model.norm_parts > 1  # they normalise all timesteps together
+            or self.state.method.reads_spikes  # they record none
+            or sparse_cpu.work_share(model) >= compute.sparse_below
+        ):
+            return model
+        return sparse_cpu.SparseForward(model)
+
+    def _kernels(self) -> str:
+        """What computes the convolutions, in words."""
+        model = self.state.model
+        if self._forward is not model:
+            from evenspike_train.kernels import sparse_kernels  # noqa: PLC0415 - needs numba
+
+            images = model.timesteps * self.recipe.optimizer.batch
+            return f"sparse, {sparse_kernels.built_for(images)}"
+        why = ""
+        if self.device.type == "cpu" and not isinstance(model, networks.VGG16):
+            why = f" ({model.config.name} has no sparse kernels)"
+        elif self.device.type == "cpu" and model.norm_parts > 1:
+            why = " (the sparse kernels have no batch norm per timestep)"
+        return f"dense, torch{why}"

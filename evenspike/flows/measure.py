@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from evenspike.flows.images import Pixels
-from evenspike.flows.prepare import pack
-from evenspike.flows.simulate import simulate
+from typing import TYPE_CHECKING
+
 from evenspike_core.arch import Arch
+from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Program
+
+if TYPE_CHECKING:
+    from evenspike.flows.images import Pixels
 
 
 def measure(program: Program, images: Pixels, arch: Arch, mapping: str) -> dict[str, float]:
@@ -23,8 +26,14 @@ def measure(program: Program, images: Pixels, arch: Arch, mapping: str) -> dict[
     "cycles"; "hardware_utilization", the busy share of the PEs' cycles (the report's
     `utilization`, not the paper's convention); "energy_pj".
 
-    Raises EvenspikeError for images of another shape, and for a Program that the Arch cannot hold.
+    Raises EvenspikeError for images of another shape, for a Program that the Arch cannot hold, and
+    without numba, which a machine that only trains need not have.
     """
+    try:
+        from evenspike.flows.prepare import pack  # noqa: PLC0415 - these two need numba
+        from evenspike.flows.simulate import simulate  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise EvenspikeError(f"the cycle model needs {error.name}") from error
     run = simulate(pack(program, arch, mapping=mapping), images, check=False, jobs=1)
     return {
         "cycles": run.cycles,

@@ -13,12 +13,13 @@ import pytest
 from scipy.stats import binomtest
 
 from evenspike.report import format as fmt
-from evenspike.report.accuracy import accuracy, wilson
+from evenspike.report.accuracy import accuracy
 from evenspike.report.pages import Report
 from evenspike.report.schema import LAYER, SCHEMA, check
 from evenspike_core.counters import STATES
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.files import plain
+from evenspike_core.wilson import wilson
 from tests.helpers.synthetic_report import PES, Data, at, synthetic_report
 
 DOCS = Path(__file__).parents[2] / "docs" / "report.md"

@@ -15,7 +15,7 @@ from evenspike.cli import main
 from evenspike.report.comparison import cycles, line_plot, page, parts, rows, search
 from evenspike.report.comparison.figures import FIGURES
 from evenspike.report.comparison.plan import STUDIES
-from evenspike_core import files
+from evenspike_core import files, published
 from evenspike_core.errors import EvenspikeError
 from tests.helpers.damage import damaged, lies, text
 
@@ -469,7 +469,7 @@ def test_every_plan_can_be_run() -> None:
             for each in runs:
                 facts = each.recipe
                 assert (facts.network.name, facts.data.name) == (study.network, study.data)
-                assert (facts.network.width == parts.FULL_WIDTH) == study.full
+                assert (facts.network.width == published.FULL_WIDTH) == study.full
 
 
 def measured(method: str, seed: int, busy: float, natural: float, accuracy: float) -> Data:

@@ -14,6 +14,7 @@ import torch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.metrics import paper_metrics
 from evenspike_core.program import Program
+from evenspike_core.wilson import wilson
 from evenspike_train import networks
 from evenspike_train.data import load_dataset
 from evenspike_train.export.card import card
@@ -55,6 +56,7 @@ images = 32
 timesteps = 2
 [compute]
 round_validation = 10
+final_validations = 2
 """
 
 
@@ -97,6 +99,11 @@ def test_run_becomes_program_and_card(run: Run, tmp_path: Path) -> None:
         assert evenness(torch.from_numpy(layer.segments[0].weights != 0), 4) in (1.0, None)
     text = (tmp_path / "tiny.md").read_text()
     assert text == card(program)
+    low, high = wilson(p["integer_test_accuracy"] * 20 / 100, 20)
+    assert f"({100 * low:.2f} to {100 * high:.2f} with a confidence of 95 %)" in text
+    assert "| the paper's test accuracy, at width 64 | 94.0 % at 98.5 % sparse |" in text
+    assert [passed for passed, _ in p["curve"]] == [32 + 16 + 16, 32 + 16 + 32]
+    assert all(f"| {passed:,} | {score:.1f} % |" in text for passed, score in p["curve"])
     assert str(proof) in text
     assert "## The integers beside the network" in text
     assert "Made for a test." in text

@@ -276,6 +276,12 @@ def test_a_run_goes_on_with_its_own_weights(tmp_path: Path) -> None:
     third = finetune(found.program, tmp_path / "third", **options)  # type: ignore[arg-type]
     assert third.program is not None
     assert third.program.sparsity == found.program.sparsity
+    card = (tmp_path / "third" / "longer.md").read_text()
+    score = found.program.provenance["integer_test_accuracy"]
+    assert (
+        f"| trained on from | `longer`, {found.program.sparsity:.2%} sparse, {score:.2f} %" in card
+    )
+    assert found.program.digest() in card
 
 
 def nameless(program: Program, **values: object) -> Program:

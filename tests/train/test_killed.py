@@ -172,6 +172,27 @@ def test_a_checkpoint_ends_each_epoch(
     assert saved == [(0, 4), (0, 8), (1, 0), (1, 4), (2, 0), (2, 4), (2, 6)]
 
 
+def test_checkpoints_by_time_alone(
+    sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one is large, a short epoch has none; the end of a phase always has one."""
+    saved, original = [], Trainer.save
+
+    def save(self: Trainer) -> None:
+        original(self)
+        saved.append((self.state.phase_index, self.state.step))
+
+    monkeypatch.setattr(Trainer, "save", save)
+    text = LADDER.replace(
+        "checkpoint_seconds = 1e9", "checkpoint_seconds = %s\ncheckpoint_epochs = false"
+    )
+    Trainer(recipe.parse(text % "1e9"), sets, tmp_path / "never").run()
+    assert saved == [(1, 0), (2, 0), (2, 6)]
+    saved.clear()
+    Trainer(recipe.parse(text % "0"), sets, tmp_path / "always").run()
+    assert len(saved) == 22 + 3
+
+
 def test_no_checkpoint_of_weights_that_are_not_finite(
     sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

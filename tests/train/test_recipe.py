@@ -38,6 +38,8 @@ def test_full_width_recipe_is_the_papers_ticket() -> None:
 EPOCHS = {
     "vgg16-gpu": 55_000,
     "resnet19": 55_000,
+    "vgg16-h200": 55_000,
+    "resnet19-h200": 55_000,
     "vgg16-cifar10-dvs": 8_500,
     "resnet19-cifar10-dvs": 8_500,
     "resnet19-ncaltech101": 7_450,

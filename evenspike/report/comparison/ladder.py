@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evenspike.report.comparison import cycles, published
+from evenspike.report.comparison import cycles
 from evenspike.report.comparison.parts import (
     Figure,
     beside,
@@ -18,6 +18,7 @@ from evenspike.report.comparison.parts import (
     studies,
 )
 from evenspike.report.comparison.rows import FinishedRun, Spread, spread
+from evenspike_core import published
 
 LADDERS = ("imp", "u-ticket")
 HARDWARE = ("hardware_utilization", "cycles", "energy_pj")

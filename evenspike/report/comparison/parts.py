@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from evenspike.report.comparison import published
 from evenspike.report.comparison.plan import STUDIES
 from evenspike.report.comparison.rows import FinishedRun, Spread, spread
+from evenspike_core import published
 
 Figure = dict[str, Any]
-
-FULL_WIDTH = 64
 
 PAPERS = ("paper", "at sparsity")
 """Beginnings of the columns that hold what a paper states."""
@@ -70,7 +68,10 @@ def beside(
         key, full = (planned.network, planned.data, method), planned.full
     else:
         recipe = next(row.recipe for row in rows if row.study == study)
-        key, full = (recipe["network"], recipe["data"], method), recipe["width"] == FULL_WIDTH
+        key, full = (
+            (recipe["network"], recipe["data"], method),
+            recipe["width"] == published.FULL_WIDTH,
+        )
     return known.get(key) if full else None
 
 

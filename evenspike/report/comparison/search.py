@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evenspike.report.comparison import cycles, published
+from evenspike.report.comparison import cycles
 from evenspike.report.comparison.parts import (
     Figure,
     beside,
@@ -19,6 +19,7 @@ from evenspike.report.comparison.parts import (
     studies,
 )
 from evenspike.report.comparison.rows import FinishedRun, spread
+from evenspike_core import published
 
 LOAD_MAX = 1.25
 """Processes that want a core, per core; with more of them seconds are not compared."""

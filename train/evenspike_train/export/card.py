@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from evenspike_core import published
 from evenspike_core.program import Program
+from evenspike_core.wilson import wilson
 from evenspike_train.lowering.proof import NOT_PROVED
 
 _ROUNDS = (
@@ -10,6 +12,12 @@ _ROUNDS = (
     "first held-out images, with the round's number of timesteps and in the precision of the "
     "training. Evenness is 1 where the filters of every group have as equal work as whole "
     "weights allow."
+)
+
+
+_CURVE = (
+    "On the first {:,} held-out images, with the weights as they are on the way, which are not "
+    "averaged."
 )
 
 
@@ -21,13 +29,41 @@ def _share(value: float | None) -> str:
     return "none, no weight is left" if value is None else f"{value:.4f}"
 
 
-def card(program: Program) -> str:
-    """The Markdown card of a shipped Program, from its provenance alone."""
+def _tested(percent: float, images: int) -> str:
+    """An accuracy on so many images, and where that of all images like them is likely to lie."""
+    low, high = (100 * end for end in wilson(percent / 100 * images, images))
+    return f"{percent:.2f} % ({low:.2f} to {high:.2f} with a confidence of 95 %)"
+
+
+def _before(program: Program) -> tuple[str, str]:
+    """What was there before: the ticket that was trained on, or the dense network."""
     p = program.provenance
-    before = (
+    start = p.get("start")
+    if start:
+        score = f", {start['accuracy']:.2f} % on the test set" if start["accuracy"] else ""
+        what = f"`{start['source']}`, {start['sparsity']:.2%} sparse{score}"
+        return "trained on from", f"{what}; digest `{start['digest']}`"
+    dense = (
         f"{_percent(p['dense_test_accuracy'])} (trained with {p['dense_timesteps']} timesteps, "
         f"measured with {program.timesteps})"
     )
+    return "test accuracy before pruning, float32", dense
+
+
+def _stated(program: Program) -> list[tuple[str, str]]:
+    """What the paper states for this network, data set and method, at its full width."""
+    p = program.provenance
+    key = (p.get("network", ""), p["dataset"], p["method"])
+    known = published.ACCURACY.get(key)
+    if known is None:
+        return []
+    wide = "" if p.get("width") == published.FULL_WIDTH else f", at width {published.FULL_WIDTH}"
+    return [(f"the paper's test accuracy{wide}", f"{known[0]:.1f} % at {known[1]:.1f} % sparse")]
+
+
+def card(program: Program) -> str:
+    """The Markdown card of a shipped Program, from its provenance alone."""
+    p = program.provenance
     rows = [
         ("data set", p["dataset"]),
         ("method", f"{p['method']}, seed {p['seed']}"),
@@ -37,13 +73,11 @@ def card(program: Program) -> str:
         ),
         (f"utilization (weights, layer mean, {p['pes']} PEs)", _share(p["utilization"])),
         ("test images", f"the first {p['test_images']:,} of the test set"),
-        ("test accuracy, integers", _percent(p["integer_test_accuracy"])),
+        ("test accuracy, integers", _tested(p["integer_test_accuracy"], p["test_images"])),
+        *_stated(program),
         ("test accuracy, float32", _percent(p["float_test_accuracy"])),
         ("validation accuracy", _percent(p["validation_accuracy"])),
-        (
-            "test accuracy before pruning, float32",
-            before,
-        ),
+        _before(program),
         ("firing rate", f"{p['firing_rate']:.4f} spikes per neuron and timestep (float, test)"),
         ("timesteps", str(program.timesteps)),
         ("training", f"{p['images_seen']:,} images passed in {p['seconds'] / 60:.0f} minutes"),
@@ -70,6 +104,10 @@ def card(program: Program) -> str:
             _ROUNDS,
             "",
         ]
+    if p.get("curve"):
+        lines += ["## The final phase", "", "| images passed | validation accuracy |", "|---|---|"]
+        lines += [f"| {passed:,} | {score:.1f} % |" for passed, score in p["curve"]]
+        lines += ["", _CURVE.format(p["curve_images"]), ""]
     if p.get("proof"):  # tickets of earlier versions keep none
         lines += _proof_lines(p["proof"])
     lines += ["## Recipe", "", "```toml", p["recipe"].rstrip(), "```", ""]

@@ -126,6 +126,7 @@ class PhaseConfig:
 class ComputeConfig:
     """How it is computed: ``precision`` "bf16" (autocast) or "fp32", and how often state is saved.
 
+    ``checkpoint_epochs``: also at the end of each epoch.
     ``round_validation`` images are looked at after each round, all of them at the end;
     ``final_validations`` times they are in the final phase, evenly spread: the points of its curve.
     ``sparse_below``: on a CPU in bf16, train on the living weights alone once they need
@@ -136,6 +137,7 @@ class ComputeConfig:
 
     precision: str = "bf16"
     checkpoint_seconds: float = 120.0
+    checkpoint_epochs: bool = True
     round_validation: int = 1000
     final_validations: int = 0
     sparse_below: float = 0.15

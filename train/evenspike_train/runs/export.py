@@ -60,6 +60,7 @@ _TICKET: checkpoint.Fields = {
 _FIGURES: checkpoint.Fields = {"validation_accuracy": _NUMBER}
 _LOGGED: dict[str, checkpoint.Fields] = {
     "trained": {"accuracy": _NUMBER},
+    "validation": {"step": int, "accuracy": _NUMBER, "images_seen": int},
     "pruned": {"round": int, "sparsity": _NUMBER, "evenness": _NUMBER},
     "finished": {"validation_accuracy": _NUMBER, "sparsity": _NUMBER, "seconds": _NUMBER},
 }
@@ -275,6 +276,8 @@ def export(
         "seed": ticket.recipe.seed,
         "command": command,
         "dataset": ticket.recipe.data.name,
+        "network": ticket.recipe.network.name,
+        "width": ticket.recipe.network.width,
         "method": ticket.recipe.method.name,
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "version": __version__,
@@ -295,10 +298,18 @@ def export(
         "integer_test_accuracy": integer_accuracy(program, data.test, progress),
         "firing_rate": tested["firing_rate"],
         "rounds": rounds,
+        "curve": [
+            [entry["images_seen"], entry["accuracy"]]
+            for entry in ticket.history
+            if entry["event"] == "validation"
+        ],
+        "curve_images": min(ticket.recipe.compute.round_validation, ticket.recipe.data.validation),
         "activity": activity(program, data.train.images[:ACTIVITY_IMAGES], progress),
         "notes": notes,
         "proof": str(proof),
     }
+    if ticket.recipe.start.digest:
+        provenance["start"] = dataclasses.asdict(ticket.recipe.start)
     if ticket.recipe.data.name == "fmnist":
         provenance["shipped_predictions"] = shipped_predictions(model)
     program = dataclasses.replace(program, provenance={**program.provenance, **provenance})

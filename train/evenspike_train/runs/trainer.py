@@ -260,8 +260,11 @@ class Trainer:
         return step * batch // size > (step - 1) * batch // size
 
     def _due(self) -> bool:
-        """Return whether a checkpoint is due: at the end of each epoch, and now and then."""
-        return self._epoch_ended() or self.state.unsaved() > self.recipe.compute.checkpoint_seconds
+        """Return whether a checkpoint is due: at the end of an epoch, if asked for, and by time."""
+        compute = self.recipe.compute
+        if compute.checkpoint_epochs and self._epoch_ended():
+            return True
+        return self.state.unsaved() > compute.checkpoint_seconds
 
     def _settled(self, phase: Phase) -> bool:
         """Return whether the search of the dense phase is over before its images are."""

@@ -87,7 +87,7 @@ class MethodConfig:
     window: int = 5
     distance: float = 0.02
     saliency_images: int = 1280
-    own: Mapping[str, Any] = field(default_factory=dict)
+    own: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for key, allowed in _CHOICES.items():

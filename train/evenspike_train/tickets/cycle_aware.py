@@ -29,7 +29,6 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_train.tickets.balance import Balance, balanced_layers
 from evenspike_train.tickets.base import WeightMasks, Weights, WeightWork
 from evenspike_train.tickets.config import MethodConfig
-from evenspike_train.tickets.profiles import align
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -120,6 +119,8 @@ def balance(
             needed = np.abs(total[group] - target) / (total[group].sum() / max(own.sum(), 1) or 1.0)
             limits = np.ceil(needed + exchange * own).astype(np.int64)
             removable = _removable(rows[group], magnitude[group], remove)
+            from evenspike_train.tickets.profiles import align  # noqa: PLC0415 - needs numba
+
             align(rows, windows, group, limits, removable, lot[group], products)
     for group, target in zip(together, targets, strict=True):
         for index in group:

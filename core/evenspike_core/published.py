@@ -9,6 +9,9 @@ from __future__ import annotations
 
 Key = tuple[str, str, str]
 
+FULL_WIDTH = 64
+"""Filters of the first layer of the papers' networks."""
+
 UTILIZATION: dict[Key, float] = {
     ("vgg16", "cifar10", "imp"): 0.59,
     ("vgg16", "cifar10", "u-ticket"): 1.00,

@@ -40,6 +40,22 @@ def test_weight_is_masked_and_gradient_too() -> None:
     assert all(torch.equal(a, wanted[k]) for k, a in masks.read(model).items())
 
 
+def test_a_mask_that_was_loaded_survives_another_memory_format() -> None:
+    """Nothing is computed in between: what moves the module is all that could tell."""
+    model = networks.build(SMALL)
+    masks.attach(model)
+    other = networks.build(SMALL)
+    masks.attach(other)
+    wanted = random_masks(model)
+    masks.write(other, wanted)
+    model.load_state_dict(other.state_dict())
+    networks.channels_last(model)
+    for name, mask in wanted.items():
+        weight = model.get_submodule(name).weight
+        assert isinstance(weight, torch.Tensor)
+        assert (weight[~mask] == 0).all(), name
+
+
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_any_optimiser_leaves_pruned_weights_at_zero(name: str) -> None:
     model = networks.build(SMALL)

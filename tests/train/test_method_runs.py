@@ -93,7 +93,8 @@ def sets() -> data.Dataset:
 
 
 def test_every_method_is_run_here() -> None:
-    assert {name.split("+")[0] for name in TABLES} == METHODS.keys()
+    elsewhere = {"held"}  # goes on from a ticket: test_finetune.py
+    assert {name.split("+")[0] for name in TABLES} == METHODS.keys() - elsewhere
 
 
 @pytest.mark.parametrize("method", TABLES)

@@ -28,13 +28,16 @@ class Mask(nn.Module):
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
         self.register_buffer("mask", mask.to(torch.bool))
-        self._looked_at, self._whole = -1, False
+        self._looked_at: tuple[Tensor | None, int] = (None, -1)
+        self._whole = False
 
     def forward(self, weight: Tensor) -> Tensor:
-        # Torch counts what changes a tensor in place: a state that is loaded, too.
-        version = self.mask._version  # noqa: SLF001 - nothing public says it
-        if self._looked_at != version:
-            self._looked_at, self._whole = version, bool(self.mask.all())
+        # Torch counts what changes a tensor in place: a state that is loaded, too. What moves a
+        # module to another device or memory format puts another tensor in its place, which counts
+        # from 0 again.
+        looked_at, version = self._looked_at, self.mask._version  # noqa: SLF001 - nothing public
+        if looked_at[0] is not self.mask or looked_at[1] != version:
+            self._looked_at, self._whole = (self.mask, version), bool(self.mask.all())
         # Before anything is pruned the product would cost a tenth of a bfloat16 step.
         return weight if self._whole else weight * self.mask
 

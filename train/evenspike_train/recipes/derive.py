@@ -10,7 +10,7 @@ from typing import Any
 
 from evenspike_train.recipes import recipe as recipes
 from evenspike_train.recipes.recipe import Recipe, RecipeError, TeacherConfig
-from evenspike_train.tickets import MethodConfig, known
+from evenspike_train.tickets import MethodConfig, find, known
 from evenspike_train.tickets.options import idle, own_of, taken
 
 _MODIFIERS: dict[str, dict[str, Any]] = {
@@ -121,15 +121,24 @@ def continue_from(
 
     Raises RecipeError for what does not go together.
     """
-    method = changes.method
-    if method is None and recipe.method.name == "held" and changes.sparsity is not None:
-        method = {"weights": "u-ticket", "cycles": "cycle-aware"}.get(begun.method.balancing, "imp")
+    method, held, balancing = changes.method, recipe.method.name == "held", begun.method.balancing
+    if held and method is None and changes.sparsity is not None:
+        method = {"weights": "u-ticket", "cycles": "cycle-aware"}.get(balancing, "imp")
+    asked = find((method or "").partition("+")[0])
+    prunes = asked is not None and asked.from_start and bool(asked.options & {"rounds"})
+    if held and prunes and changes.sparsity is None and changes.rounds is None:
+        raise RecipeError(f"{recipe.name}{changes.options}: how far? give a sparsity, or rounds")
+    if changes.sparsity is not None and changes.sparsity <= recipe.start.sparsity:
+        raise RecipeError(
+            f"{recipe.name}{changes.options}: sparsity {changes.sparsity} is not above that of the "
+            f"ticket, {recipe.start.sparsity:.4f}; weights that are gone do not come back"
+        )
     try:
         table = dataclasses.replace(recipe.method, pes=begun.method.pes)
+        if held:  # a short schedule keeps the weights; that the ticket is balanced is handed on
+            table = dataclasses.replace(table, rewind="learning-rate", balance=balancing)
         if method is not None:
             table = _exchanged(table, method)
-            if table.name != "held" and "snapshot" in taken(table.name):
-                table = dataclasses.replace(table, rewind="learning-rate", recover="snapshot")
         table = _resized(table, recipe.method, changes, recipe.start.sparsity)
         changed = dataclasses.replace(
             recipe,
@@ -175,6 +184,9 @@ def _resized(
             # A ladder that ends a little below is trimmed to it; that is no round of its own.
             exact = math.log((1 - changes.sparsity) / (1 - start)) / math.log(1 - table.rate)
             values["rounds"] = max(1, math.ceil(exact - 1e-3))
+            if start:  # a ladder of its own, which ends where it is to
+                left = (1 - changes.sparsity) / (1 - start)
+                values["rate"] = round(1 - left ** (1 / values["rounds"]), 6)
     return dataclasses.replace(table, **values)
 
 

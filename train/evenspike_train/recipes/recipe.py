@@ -394,7 +394,7 @@ def parse(text: str, start: StartConfig | None = None) -> Recipe:
     except ValueError as error:
         raise RecipeError(str(error)) from error
     if start is not None:
-        if values.get("start", {}).keys() - {"source"}:
+        if isinstance(values.get("start", {}), dict) and values.get("start", {}).get("digest"):
             raise RecipeError("start: is of a run that has begun; a recipe says its source alone")
         values["start"] = dataclasses.asdict(start)
     recipe: Recipe = _table(Recipe, values, "")

@@ -126,9 +126,8 @@ def train(
     dense phase a new one takes over; `progress` and `say` are the Trainer's.
     """
     given = recipes.load(name)
-    if given.for_ticket:
-        raise EvenspikeError(f"{name}: is a recipe for a ticket: evenspike finetune takes it")
-    recipe = kept_recipe(derive(given, changes), directory)
+    check_begins(derived := derive(given, changes), name)
+    recipe = kept_recipe(derived, directory)
     program = directory / f"{recipe.name}.safetensors"
     figures = finished(directory)
     if figures is not None:
@@ -138,6 +137,14 @@ def train(
         content = _load_once(recipe, data, where, progress, team)
         run = Trainer(recipe, content, directory, measure, dense, team, progress, say)
         return Outcome(directory, program, run.run(), trained=True)
+
+
+def check_begins(recipe: Recipe, name: str) -> None:
+    """Raise EvenspikeError for a recipe that a run cannot begin with, without a ticket."""
+    if recipe.for_ticket:
+        raise EvenspikeError(f"{name}: is a recipe for a ticket: evenspike finetune takes it")
+    if recipe.teacher.source:
+        raise EvenspikeError(f"{name}: names a teacher, which evenspike finetune alone listens to")
 
 
 def finetune(
@@ -237,11 +244,18 @@ def kept_recipe(recipe: Recipe, directory: Path) -> Recipe:
     if not kept.is_file():
         return recipe
     started = recipes.load(kept)
-    if dataclasses.replace(started, text="") != dataclasses.replace(recipe, text=""):
+    if _digested(started) != _digested(recipe):
         raise recipes.RecipeError(
             f"{directory}: holds a run of another recipe ({kept}); use another directory"
         )
     return started
+
+
+def _digested(recipe: Recipe) -> Recipe:
+    """The recipe without its text, and without names of what has a digest."""
+    start = dataclasses.replace(recipe.start, source="")
+    teacher = dataclasses.replace(recipe.teacher, source="")
+    return dataclasses.replace(recipe, text="", start=start, teacher=teacher)
 
 
 def unexportable(directory: Path) -> str:

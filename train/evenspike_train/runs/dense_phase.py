@@ -36,7 +36,7 @@ def depends_on(recipe: Recipe) -> Hashable | None:
     """
     method = tickets.build(recipe.method)
     searching = method.at_initialisation or method.watches_epochs or method.on_twin
-    if searching or recipe.method.early_time:
+    if searching or recipe.method.early_time or method.acts_in_steps:
         return None
     return (
         recipe.seed,

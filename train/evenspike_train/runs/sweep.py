@@ -91,7 +91,9 @@ def plan(given: str, axes: Axes) -> list[Run]:
     )
     runs: dict[Changes, Run] = {}
     for method, seed, rounds, sparsity, pes in product:
-        made = derive(recipe, Changes(method, seed)).method
+        first = derive(recipe, Changes(method, seed))
+        command.check_begins(first, f"{given}, {method}")
+        made = first.method
         prunes = "sparsity" in taken(made.name)
         changes = Changes(
             method,

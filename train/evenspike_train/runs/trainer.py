@@ -194,6 +194,7 @@ class Trainer:
         self.model.load_state_dict(start.model.state_dict())
         if start.rebuilt:
             fit_norms(self.model, self.data.train.images[self._drawn()[:FIT_IMAGES]])
+        self.team.follow(self.model.state_dict())  # what each has fitted agrees to rounding
         self.state.carried = weight_masks.read(self.model)
         self.reporter.log("start", digest=start.digest, sparsity=start.sparsity)
 
@@ -273,7 +274,7 @@ class Trainer:
         weights = weight_masks.originals(self.model)
         figures = self.method.after_epoch(weights, weight_masks.read(self.model))
         self.reporter.log("epoch", step=self.state.step, **figures)
-        return bool(self.team.follow_number(int(figures["stop"])))
+        return bool(self.team.follow_number(int(figures.get("stop", False))))
 
     def _validate_on_the_way(self, steps: int) -> None:
         """A line for each point of the final phase's curve, of which the last is its end."""

@@ -101,7 +101,8 @@ class TrainingStep:
         mean_loss = self.team.sum_gradients(state.model, loss)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
-        state.method.after_step(state.model)
+        with torch.no_grad():
+            state.method.after_step(state.model)
         state.step += 1
         state.images_seen += len(index)
         return mean_loss

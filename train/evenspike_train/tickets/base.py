@@ -133,6 +133,12 @@ class Method(ABC):
         ``last`` says that no further round follows.  Every random choice comes from ``generator``.
         """
 
+    @property
+    def acts_in_steps(self) -> bool:
+        """Whether it changes what a step does, so that even a dense phase is its own."""
+        own = (type(self).loss_term, type(self).after_step)
+        return own != (Method.loss_term, Method.after_step)
+
     def loss_term(self, model: nn.Module, spikes: list[Tensor]) -> Tensor | None:
         """What a step adds to its loss, or None.
 

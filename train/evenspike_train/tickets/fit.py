@@ -114,7 +114,7 @@ def _check_early_time(
 
 def check_data(config: MethodConfig, dense_images: int, train_images: int) -> None:
     """Raise EvenspikeError for a dense phase too short for a search that goes by epochs."""
-    if known(config.name).watches_epochs:
+    if known(config.name).watches_epochs and "window" in known(config.name).options:
         needed = (config.window + 1) * train_images
         if dense_images < needed:
             raise EvenspikeError(

@@ -53,6 +53,7 @@ class Held(Dense):
 
     name = "held"
     place = 100
+    options = frozenset({"balance"})  # of the ticket: what a further pruning would keep
     from_start = True
 
 

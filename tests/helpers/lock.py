@@ -3,8 +3,8 @@
     python -m tests.helpers.lock [--write]
 
 The lock has the name and the version of everything that the extras of `pyproject.toml` need, and
-the marker of what exists for some systems only. It has no CUDA packages: which of them torch needs
-depends on its build, and pip finds them through torch.
+the marker of what exists for some systems only. It has no CUDA packages, Triton among them: which
+of them torch needs depends on its build, and pip finds them through torch.
 """
 
 # ruff: noqa: T201 (what it prints is its result)

@@ -1,34 +1,25 @@
-"""A sweep on a local cluster of two workers, of Dask and of Ray, one of which is killed."""
+"""A sweep on a local cluster of two workers of Dask, one of which is killed."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
+pytest.importorskip("distributed")
 
 from tests.cli.test_sweep import RECIPE
 from tests.helpers import clusters
-from tests.helpers.clusters import Cluster
 from tests.helpers.training import write_set
 
 LONGER = RECIPE.replace("[final]\n    images = 40", "[final]\n    images = 800")
-
-
-def cluster_of(name: str, folder: Path) -> AbstractContextManager[Cluster]:
-    package = {"dask": "distributed"}.get(name, name)
-    if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
-    return {"dask": clusters.dask, "ray": clusters.ray}[name](folder)
 
 
 @pytest.fixture
@@ -49,11 +40,10 @@ def rows(out: Path) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("backend", ["dask", "ray"])
-def test_a_sweep_survives_a_worker(backend: str, given: list[str], tmp_path: Path) -> None:
+def test_a_sweep_survives_a_worker(given: list[str], tmp_path: Path) -> None:
     """What a dead worker was doing is done by another, or by the same command the next time."""
-    out, command = tmp_path / "out", [*given, "--backend", backend]
-    with cluster_of(backend, tmp_path) as cluster:
+    out, command = tmp_path / "out", [*given, "--backend", "dask"]
+    with clusters.dask(tmp_path) as cluster:
         options: Any = {"env": cluster.environment, "cwd": tmp_path, "text": True}
         sweep = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -73,44 +72,3 @@ def dask(folder: Path) -> Iterator[Cluster]:
         for process in reversed(processes):
             process.kill()
             process.wait()
-
-
-@contextmanager
-def ray(folder: Path) -> Iterator[Cluster]:
-    """A head with two processors; Ray starts its workers itself."""
-    script = Path(sys.executable).with_name("ray")
-    short = Path("/tmp") / f"ray-{os.getpid()}"  # noqa: S108 - a socket's path has 107 bytes
-    environment = _environment(RAY_DISABLE_IMPORT_WARNING="1", RAY_USAGE_STATS_ENABLED="0")
-    port = str(20000 + os.getpid() % 10000)
-    options = ["--head", "--num-cpus", "2", "--port", port, "--include-dashboard", "false"]
-    subprocess.run(
-        [script, "start", *options, "--temp-dir", str(short), "--disable-usage-stats"],
-        env=environment,
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        timeout=PATIENCE,
-    )
-    try:
-        yield Cluster(
-            {**environment, "RAY_ADDRESS": f"127.0.0.1:{port}"},
-            lambda: _named("ray::"),
-        )
-    finally:
-        subprocess.run(
-            [script, "stop", "--force"], env=environment, check=False, capture_output=True
-        )
-        shutil.rmtree(short, ignore_errors=True)
-
-
-def _named(beginning: str) -> list[int]:
-    """Processes whose command line begins so."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            text = path.read_bytes()
-        except OSError:  # it has ended
-            continue
-        if text.startswith(beginning.encode()) and b"IDLE" not in text:
-            found.append(int(path.parent.name))
-    return found

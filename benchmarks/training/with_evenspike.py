@@ -9,7 +9,7 @@ from benchmarks.training import problem
 from benchmarks.training.problem import Subject
 from evenspike_train import networks
 from evenspike_train.networks import VGG16, NetworkConfig
-from evenspike_train.recipes.recipe import OptimizerConfig
+from evenspike_train.recipes.tables import OptimizerConfig
 from evenspike_train.runs import command
 from evenspike_train.runs.optimizer import make_optimizer
 from evenspike_train.tickets import masks

@@ -32,17 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
     with Bar() as bar:
         found = finetune(
             arguments.source,
-            arguments.folder,
             recipe=arguments.recipe,
             teacher=arguments.teacher,
-            method=arguments.method,
-            seed=arguments.seed,
-            rounds=arguments.rounds,
-            sparsity=arguments.sparsity,
-            pes=arguments.pes,
-            data=arguments.data,
-            device=arguments.device,
-            threads=arguments.threads,
+            **train.given(arguments),
             progress=bar,
             say=bar.print,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evenspike.cli import terminal
 from evenspike.cli.bar import Bar
@@ -52,20 +52,18 @@ def run(arguments: argparse.Namespace) -> int:
     with Bar() as bar:
         found = train(
             names[0],
-            arguments.folder,
-            method=arguments.method,
-            seed=arguments.seed,
-            rounds=arguments.rounds,
-            sparsity=arguments.sparsity,
-            pes=arguments.pes,
-            data=arguments.data,
-            device=arguments.device,
-            threads=arguments.threads,
+            **given(arguments),
             progress=bar,
             say=bar.print,
         )
     report(found, arguments.data)
     return 0
+
+
+def given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The values of `run_options`, as the flows name them."""
+    names = ("folder", "method", "seed", "rounds", "sparsity", "pes", "data", "device", "threads")
+    return {name: getattr(arguments, name) for name in names}
 
 
 def report(found: Trained, data: Path | None) -> None:

@@ -57,11 +57,11 @@ def finetune(
     Raises EvenspikeError, before anything is trained, for a source that cannot be trained on, a
     teacher of other classes or data, a sparsity below the source's, and a folder of another run.
     """
-    asked = recipes.load(str(recipe))
-    if source is None and not asked.start.source:
+    named, named_teacher = recipes.sources(recipe)
+    if source is None and not named:
         raise EvenspikeError(f"finetune: no ticket is given, and {recipe} names none")
-    begin, called = _find(asked.start.source if source is None else source)
-    teacher = asked.teacher.source or None if teacher is None else teacher
+    begin, called = _find(named if source is None else source)
+    teacher = named_teacher or None if teacher is None else teacher
     try:
         learned, learned_called = (None, "") if teacher is None else _find(teacher)
     except EvenspikeError as error:

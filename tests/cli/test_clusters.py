@@ -64,7 +64,6 @@ def test_a_sweep_survives_a_worker(given: list[str], tmp_path: Path) -> None:
             )
             assert again.returncode == 0, again.stdout + again.stderr
     assert [row["state"] for row in rows(out)] == ["finished"] * 4
-    assert len({row["finished"][0]["validation_accuracy"] is not None for row in rows(out)}) == 1
     # The runs are those that one process makes.
     alone = [one if one != str(out) else str(tmp_path / "alone") for one in given]
     subprocess.run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
+from evenspike.flows import finetune as flow
 from evenspike.flows.finetune import finetune
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import Coding, Program
@@ -21,8 +21,9 @@ from evenspike_train import data, networks
 from evenspike_train.export.programs import follow, make_program
 from evenspike_train.export.quantize import quantise
 from evenspike_train.recipes import derive, recipe
-from evenspike_train.recipes.recipe import StartConfig, TeacherConfig
-from evenspike_train.runs import command, start
+from evenspike_train.recipes.recipe import Begun
+from evenspike_train.recipes.tables import StartConfig, TeacherConfig
+from evenspike_train.runs import command, start, sweep
 from evenspike_train.runs.distillation import answers, distillation
 from evenspike_train.runs.trainer import Trainer
 from evenspike_train.tickets import masks as weight_masks
@@ -139,7 +140,7 @@ def begin() -> start.Start:
 def made(begin: start.Start, text: str = SCHEDULE, **changes: object) -> recipe.Recipe:
     """The recipe of a fine-tuning of it."""
     given = StartConfig("here", begin.digest, begin.sparsity)
-    schedule = recipe.parse(text, given)
+    schedule = recipe.parse(text, Begun(given, begin.recipe))
     teacher = TeacherConfig(source="it", digest="0") if "teacher" in changes else TeacherConfig()
     changes.pop("teacher", None)
     return derive.continue_from(
@@ -287,9 +288,10 @@ def test_a_run_goes_on_with_its_own_weights(tmp_path: Path) -> None:
     assert third.program.sparsity == found.program.sparsity
     card = (tmp_path / "third" / "longer.md").read_text()
     score = found.program.provenance["integer_test_accuracy"]
-    assert (
-        f"| trained on from | `longer`, {found.program.sparsity:.2%} sparse, {score:.2f} %" in card
+    facts = (
+        f"`longer`, {found.program.sparsity:.2%} sparse, {score:.2f} % of the first 10 test images"
     )
+    assert f"| trained on from | {facts};" in card
     assert found.program.digest() in card
 
 
@@ -398,8 +400,8 @@ def test_a_recipe_of_a_ticket_does_not_train_from_nothing(tmp_path: Path) -> Non
     with pytest.raises(EvenspikeError, match="is a recipe for a ticket: evenspike finetune takes"):
         command.train(str(tmp_path / "kept.toml"), tmp_path / "run", None)
     with pytest.raises(EvenspikeError, match="start: is of a run that has begun"):
-        recipe.load(tmp_path / "kept.toml", StartConfig("x", "y", 0.5))
-    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        recipe.load(tmp_path / "kept.toml", Begun(StartConfig("x", "y", 0.5), begun.recipe))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -463,7 +465,9 @@ def test_a_twin_that_cannot_be_is_named(old: str, new: str, says: str) -> None:
 def test_a_wrong_teacher_table_is_named(key: str, value: float, says: str) -> None:
     text = SCHEDULE + f"[teacher]\n{key} = {value}\n"
     with pytest.raises(recipe.RecipeError, match=says):
-        recipe.parse(text, StartConfig("x", "y", 0.5))
+        recipe.parse(
+            text, Begun(StartConfig("x", "y", 0.5), recipe.parse(NETWORK.replace("NAME", "vgg16")))
+        )
 
 
 def test_a_recipe_may_name_its_ticket_and_its_teacher(
@@ -491,3 +495,57 @@ def test_a_recipe_may_name_its_ticket_and_its_teacher(
         finetune(recipe=path)
     with pytest.raises(EvenspikeError, match="no ticket is given, and finetune names none"):
         finetune()
+
+
+def test_a_phase_that_says_no_timesteps_has_the_tickets(begin: start.Start) -> None:
+    loaded = recipe.load("finetune", Begun(StartConfig("x", "y", 0.4), begin.recipe))
+    assert loaded.network.timesteps == loaded.final.timesteps == loaded.round.timesteps == 2
+    own = made(begin, SCHEDULE.replace("timesteps = 2", "timesteps = 1"))
+    assert own.final.timesteps == 1
+
+
+def test_a_target_is_judged_from_the_tickets_sparsity(begin: start.Start) -> None:
+    """Without the ticket one round of a quarter would not reach it."""
+    ladder = 'name = "imp"\nscope = "local"\nrounds = 1\nsparsity = 0.5\nrewind = "learning-rate"'
+    assert made(begin, SCHEDULE.replace('name = "held"', ladder)).method.sparsity == 0.5
+
+
+def test_a_shipped_ticket_wins_over_a_run_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a command of the documents begins with does not depend on what was trained here."""
+    (tmp_path / "runs" / "vgg16-small").mkdir(parents=True)
+    (tmp_path / "runs" / "vgg16-small" / "recipe.toml").write_text(SCHEDULE)
+    monkeypatch.chdir(tmp_path)
+    found, called = flow._find("vgg16-small")
+    assert isinstance(found, Program)
+    assert called == "vgg16-small"
+
+
+def test_a_run_goes_on_whatever_its_source_is_called(begin: start.Start, tmp_path: Path) -> None:
+    given = made(begin)
+    (tmp_path / "recipe.toml").write_text(given.text)
+    elsewhere = dataclasses.replace(given.start, source="there")
+    assert command.kept_recipe(dataclasses.replace(given, start=elsewhere), tmp_path) == given
+    other = dataclasses.replace(given.start, digest="other")
+    with pytest.raises(EvenspikeError, match="holds a run of another recipe"):
+        command.kept_recipe(dataclasses.replace(given, start=other), tmp_path)
+
+
+def test_a_teacher_that_there_is_not_is_named_as_one(tmp_path: Path) -> None:
+    with pytest.raises(EvenspikeError, match="teacher: unknown model 'nobody'"):
+        finetune(program_of("vgg16"), tmp_path / "run", teacher="nobody")
+
+
+def test_what_needs_a_ticket_is_refused_without_one(tmp_path: Path) -> None:
+    """By `train`, whatever names it, and by a sweep before its first run."""
+    ticketless = "is a recipe for a ticket: evenspike finetune takes it"
+    with pytest.raises(EvenspikeError, match=ticketless):
+        command.train("vgg16-tiny", tmp_path / "run", None, changes=derive.Changes(method="held"))
+    with pytest.raises(EvenspikeError, match=f"finetune, imp: {ticketless}|{ticketless}"):
+        sweep.plan("vgg16-finetune", sweep.Axes(("imp",), (1,)))
+    path = tmp_path / "taught.toml"
+    path.write_text(NETWORK.replace("NAME", "vgg16") + '[teacher]\nsource = "runs/x"\n')
+    with pytest.raises(EvenspikeError, match="names a teacher, which evenspike finetune alone"):
+        command.train(str(path), tmp_path / "run", None)
+    assert not (tmp_path / "run").exists()

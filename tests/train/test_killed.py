@@ -156,16 +156,22 @@ def test_a_line_that_the_kill_cut(
     same(tmp_path, whole)
 
 
-def test_a_checkpoint_ends_each_epoch(
-    sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    saved, original = [], Trainer.save
+@pytest.fixture
+def saved(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Phase and step of each checkpoint, as they are written."""
+    found, original = [], Trainer.save
 
     def save(self: Trainer) -> None:
         original(self)
-        saved.append((self.state.phase_index, self.state.step))
+        found.append((self.state.phase_index, self.state.step))
 
     monkeypatch.setattr(Trainer, "save", save)
+    return found
+
+
+def test_a_checkpoint_ends_each_epoch(
+    sets: data.Dataset, tmp_path: Path, saved: list[tuple[int, int]]
+) -> None:
     Trainer(recipe.parse(LADDER), sets, tmp_path).run()
     # 60 images in batches of 16: the 4th step passes the 60th image, the 8th the 120th.  A phase
     # ends in a checkpoint of the next one's beginning.
@@ -173,16 +179,9 @@ def test_a_checkpoint_ends_each_epoch(
 
 
 def test_checkpoints_by_time_alone(
-    sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sets: data.Dataset, tmp_path: Path, saved: list[tuple[int, int]]
 ) -> None:
     """Where one is large, a short epoch has none; the end of a phase always has one."""
-    saved, original = [], Trainer.save
-
-    def save(self: Trainer) -> None:
-        original(self)
-        saved.append((self.state.phase_index, self.state.step))
-
-    monkeypatch.setattr(Trainer, "save", save)
     text = LADDER.replace(
         "checkpoint_seconds = 1e9", "checkpoint_seconds = %s\ncheckpoint_epochs = false"
     )

@@ -16,6 +16,7 @@ import torch
 from evenspike_core.errors import EvenspikeError
 from evenspike_train import data, tickets
 from evenspike_train.recipes import derive, recipe
+from evenspike_train.runs import dense_phase
 from evenspike_train.runs.trainer import Trainer
 from evenspike_train.tickets import masks as weight_masks
 from evenspike_train.tickets import registry
@@ -40,6 +41,7 @@ class Quiet(IterativeMagnitude):
 
     def after_step(self, model):
         Quiet.steps += 1
+        next(model.parameters()).clamp_(-1, 1)  # in place, as it may be
 """
 
 
@@ -76,6 +78,14 @@ def test_it_trains_by_its_options_and_hooks(sets: data.Dataset, tmp_path: Path) 
     assert not torch.equal(one["layers.3.conv"], other["layers.3.conv"])
     kept = recipe.load(tmp_path / "run" / "recipe.toml")
     assert kept.method == given.method
+
+
+@pytest.mark.usefixtures("installed")
+def test_its_dense_phase_is_its_own() -> None:
+    """A sweep shares the dense phase of methods that only prune: this one trains otherwise."""
+    plain = recipe.parse(SHORT.replace("[method]", '[method]\nname = "imp"'))
+    assert dense_phase.depends_on(plain) is not None
+    assert dense_phase.depends_on(recipe.parse(TEXT)) is None
 
 
 @pytest.mark.usefixtures("installed")

@@ -13,7 +13,8 @@ import torch
 from evenspike_core.errors import EvenspikeError
 from evenspike_train import data
 from evenspike_train.recipes import recipe
-from evenspike_train.recipes.recipe import OptimizerConfig, Recipe
+from evenspike_train.recipes.recipe import Recipe
+from evenspike_train.recipes.tables import OptimizerConfig
 from evenspike_train.runs import training_step
 from evenspike_train.runs.optimizer import learning_rate, loss_per_timestep
 from evenspike_train.runs.trainer import Trainer

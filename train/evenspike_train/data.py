@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,15 @@ class Augmentation:
         each = torch.arange(batch, device=device)[:, None, None]
         moved = images[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
         return moved.masked_fill(blank[:, None], 0)
+
+
+class Stream(IntEnum):
+    """What a run draws random numbers for; each has its own, so that none depends on another's."""
+
+    ORDER = 1
+    AUGMENT = 2
+    MASK = 3
+    PROBE = 4
 
 
 def generator_for(*key: int) -> torch.Generator:

@@ -40,7 +40,8 @@ def _before(program: Program) -> tuple[str, str]:
     p = program.provenance
     start = p.get("start")
     if start:
-        score = f", {start['accuracy']:.2f} % on the test set" if start["accuracy"] else ""
+        tested = f", {start['accuracy']:.2f} % of the first {start['tested']:,} test images"
+        score = tested if start["tested"] else ""
         what = f"`{start['source']}`, {start['sparsity']:.2%} sparse{score}"
         return "trained on from", f"{what}; digest `{start['digest']}`"
     dense = (

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenspike_train.recipes import recipe as recipes
-from evenspike_train.recipes.recipe import Recipe, RecipeError, TeacherConfig
-from evenspike_train.tickets import MethodConfig, find, known
+from evenspike_train.recipes.recipe import Recipe, RecipeError
+from evenspike_train.recipes.tables import TeacherConfig
+from evenspike_train.tickets import MethodConfig, fit, known
 from evenspike_train.tickets.options import idle, own_of, taken
 
 _MODIFIERS: dict[str, dict[str, Any]] = {
@@ -106,46 +107,26 @@ def continue_from(
     name: str = "",
     called: str = "",
 ) -> Recipe:
-    """The recipe of a fine-tuning: `recipe`'s schedule with the network and data of its start.
+    """The recipe of a fine-tuning, with the method that the changes and the ticket ask for.
 
     Parameters
     ----------
-    recipe : parsed with the start.
-    begun : the recipe by which the start was trained. Its network and its held-out images are kept,
-        so that nothing is judged by images that it has been trained on.
+    recipe : completed with the ticket (`recipe.parse`).
+    begun : the recipe that made the ticket: its balance and its PEs are kept.
     teacher : its `source` is empty where there is none.
-    changes : as in `derive`. A sparsity makes of "held" the method "u-ticket" where the start was
+    changes : as in `derive`. A sparsity makes of "held" the method "u-ticket" where the ticket was
         balanced, else "imp".
     name : of the run; the recipe's own without one.
     called : the recipe's file, which has another name than the run if that replaces a ticket.
 
     Raises RecipeError for what does not go together.
     """
-    method, held, balancing = changes.method, recipe.method.name == "held", begun.method.balancing
-    if held and method is None and changes.sparsity is not None:
-        method = {"weights": "u-ticket", "cycles": "cycle-aware"}.get(balancing, "imp")
-    asked = find((method or "").partition("+")[0])
-    prunes = asked is not None and asked.from_start and bool(asked.options & {"rounds"})
-    if held and prunes and changes.sparsity is None and changes.rounds is None:
-        raise RecipeError(f"{recipe.name}{changes.options}: how far? give a sparsity, or rounds")
-    if changes.sparsity is not None and changes.sparsity <= recipe.start.sparsity:
-        raise RecipeError(
-            f"{recipe.name}{changes.options}: sparsity {changes.sparsity} is not above that of the "
-            f"ticket, {recipe.start.sparsity:.4f}; weights that are gone do not come back"
-        )
     try:
-        table = dataclasses.replace(recipe.method, pes=begun.method.pes)
-        if held:  # a short schedule keeps the weights; that the ticket is balanced is handed on
-            table = dataclasses.replace(table, rewind="learning-rate", balance=balancing)
-        if method is not None:
-            table = _exchanged(table, method)
-        table = _resized(table, recipe.method, changes, recipe.start.sparsity)
+        table = _continued(recipe, begun, changes)
         changed = dataclasses.replace(
             recipe,
             name=name or recipe.name + changes.suffix,
             seed=recipe.seed if changes.seed is None else changes.seed,
-            data=dataclasses.replace(begun.data, train=recipe.data.train),
-            network=begun.network,
             method=table,
             teacher=dataclasses.replace(
                 recipe.teacher, source=teacher.source, digest=teacher.digest
@@ -157,6 +138,26 @@ def continue_from(
     except ValueError as error:
         raise RecipeError(f"{recipe.name}{changes.options}: {error}") from error
     return recipes.parse(dump(changed))
+
+
+def _continued(recipe: Recipe, begun: Recipe, changes: Changes) -> MethodConfig:
+    """The method of a fine-tuning."""
+    table = dataclasses.replace(recipe.method, pes=begun.method.pes)
+    method, sparsity = changes.method, recipe.start.sparsity
+    if table.name == "held":
+        balancing = begun.method.balancing
+        if method is None and changes.sparsity is not None:
+            method = {"weights": "u-ticket", "cycles": "cycle-aware"}.get(balancing, "imp")
+        # A short schedule keeps the weights; that the ticket is balanced is handed on.
+        table = dataclasses.replace(table, rewind="learning-rate", balance=balancing)
+    if method is not None:
+        held, table = table.name == "held", _exchanged(table, method)
+        aimless = changes.sparsity is None and changes.rounds is None
+        if held and aimless and known(table.name).from_start and "rounds" in taken(table.name):
+            raise ValueError("how far? give a sparsity, or rounds")
+    if changes.sparsity is not None:
+        fit.check_further(changes.sparsity, sparsity)
+    return _resized(table, recipe.method, changes, sparsity)
 
 
 def _resized(

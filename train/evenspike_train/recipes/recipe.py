@@ -21,6 +21,14 @@ from evenspike_train.data import Augmentation
 from evenspike_train.kernels.neuron import LIFParameters
 from evenspike_train.networks import IMAGE_SIZE, NetworkConfig
 from evenspike_train.networks.source import names_a_source
+from evenspike_train.recipes.tables import (
+    ComputeConfig,
+    DataConfig,
+    OptimizerConfig,
+    PhaseConfig,
+    StartConfig,
+    TeacherConfig,
+)
 from evenspike_train.tickets import MethodConfig, fit, known
 from evenspike_train.tickets.options import check_given, own_of
 
@@ -33,178 +41,6 @@ _WIDTH_MAX = 512
 
 class RecipeError(EvenspikeError):
     """A recipe that cannot be run, with the table and key at fault."""
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """``name`` of the data set; ``validation`` training images are held out.
-
-    ``train`` of the others are used; 0 means all.
-    """
-
-    name: str = "fmnist"
-    validation: int = 5000
-    train: int = 0
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """``name`` "sgd" (with momentum, optionally Nesterov) or "adam" (decoupled weight decay).
-
-    Weight decay spares batch norm and biases.  Adam gets further in a short budget
-    of images, SGD in a long one.
-    ``schedule``: ``"cosine"`` falls from the phase's learning rate to 0; ``"onecycle"``
-    first rises to it over the share ``warmup`` of the phase.
-    """
-
-    name: str = "sgd"
-    batch: int = 64
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 5e-4
-    schedule: str = "onecycle"
-    warmup: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.name not in ("sgd", "adam"):
-            raise ValueError(f"optimizer: name must be sgd or adam, not {self.name!r}")
-        if self.batch < 1:
-            raise ValueError(f"optimizer: batch must be at least 1, not {self.batch}")
-        if not 0.0 <= self.momentum < 1.0:
-            raise ValueError(f"optimizer: momentum must lie in [0, 1), not {self.momentum}")
-        if self.name == "sgd" and self.nesterov and not self.momentum:
-            raise ValueError("optimizer: nesterov needs a momentum above 0")
-        if self.weight_decay < 0:
-            raise ValueError(
-                f"optimizer: weight_decay must not be negative, not {self.weight_decay}"
-            )
-        if self.schedule not in ("cosine", "onecycle"):
-            raise ValueError(
-                f"optimizer: schedule must be cosine or onecycle, not {self.schedule!r}"
-            )
-        if not 0.0 <= self.warmup < 1.0:
-            raise ValueError(f"optimizer: warmup must lie in [0, 1), not {self.warmup}")
-
-
-@dataclass(frozen=True)
-class PhaseConfig:
-    """One stretch of training under its own learning-rate schedule.
-
-    Parameters
-    ----------
-    images : images to pass, forward and backward (not epochs: a phase may be shorter
-        than one epoch).
-    timesteps : T of this phase.
-    lr : peak learning rate.
-    label_smoothing : of the cross-entropy.
-    ema : decay per step of the running average of the weights; 0 means none.
-    cutout : side of the square that is blanked, in pixels; 0 means none.
-    """
-
-    images: int = 0
-    timesteps: int = 4
-    lr: float = 0.1
-    label_smoothing: float = 0.0
-    ema: float = 0.0
-    cutout: int = 0
-
-    def __post_init__(self) -> None:
-        if self.images < 0:
-            raise ValueError(f"phase: images must not be negative: {self.images}")
-        if self.timesteps < 1:
-            raise ValueError(f"phase: timesteps must be at least 1, not {self.timesteps}")
-        if self.lr <= 0:
-            raise ValueError(f"phase: lr must be positive, not {self.lr}")
-        for name in ("label_smoothing", "ema"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"phase: {name} must lie in [0, 1), not {getattr(self, name)}")
-        if self.cutout < 0:
-            raise ValueError(f"phase: cutout must not be negative: {self.cutout}")
-
-
-@dataclass(frozen=True)
-class ComputeConfig:
-    """How it is computed: ``precision`` "bf16" (autocast) or "fp32", and how often state is saved.
-
-    ``checkpoint_epochs``: also at the end of each epoch.
-    ``round_validation`` images are looked at after each round, all of them at the end;
-    ``final_validations`` times they are in the final phase, evenly spread: the points of its curve.
-    ``sparse_below``: on a CPU in bf16, train on the living weights alone once they need
-    less than this share of the dense network's multiply-accumulates; 0 means never.
-    ``round_cycles_images``: validation images that the cycle model runs after each round; 0 for
-    none.
-    """
-
-    precision: str = "bf16"
-    checkpoint_seconds: float = 120.0
-    checkpoint_epochs: bool = True
-    round_validation: int = 1000
-    final_validations: int = 0
-    sparse_below: float = 0.15
-    round_cycles_images: int = 2
-
-    def __post_init__(self) -> None:
-        if self.precision not in ("bf16", "fp32"):
-            raise ValueError(f"compute: precision must be bf16 or fp32, not {self.precision!r}")
-        if self.round_validation < 1:
-            raise ValueError(
-                f"compute: round_validation must be at least 1, not {self.round_validation}"
-            )
-        for name in (
-            "checkpoint_seconds",
-            "final_validations",
-            "sparse_below",
-            "round_cycles_images",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"compute: {name} must not be negative: {getattr(self, name)}")
-
-
-@dataclass(frozen=True)
-class StartConfig:
-    """The trained network that a fine-tuning begins with; empty for a run from initialisation.
-
-    A recipe names no more than its `source`, if anything; `evenspike finetune` adds the rest.
-
-    Parameters
-    ----------
-    source : a shipped ticket, a file or a folder, which the command may replace by another.
-    digest : SHA-256 of what it was read from.
-    sparsity : share of its weights that are gone.
-    accuracy : percent of the test images that its integers get right; 0 where it is not known.
-    """
-
-    source: str = ""
-    digest: str = ""
-    sparsity: float = 0.0
-    accuracy: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.sparsity < 1.0:
-            raise ValueError(f"start: sparsity must lie in [0, 1), not {self.sparsity}")
-
-
-@dataclass(frozen=True)
-class TeacherConfig:
-    """Distillation: the network whose answers the final phase is trained with, beside the labels.
-
-    Parameters
-    ----------
-    source, digest : as in `StartConfig`; empty for none, or until the command names one.
-    weight : share of its loss; the labels have the rest.
-    temperature : by which the logits of both are divided.
-    """
-
-    source: str = ""
-    digest: str = ""
-    weight: float = 0.5
-    temperature: float = 2.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.weight <= 1.0:
-            raise ValueError(f"teacher: weight must lie in (0, 1], not {self.weight}")
-        if self.temperature <= 0:
-            raise ValueError(f"teacher: temperature must be positive, not {self.temperature}")
 
 
 @dataclass(frozen=True)
@@ -387,18 +223,59 @@ def _table(cls: type, values: Any, where: str) -> Any:
         raise RecipeError(str(error)) from error
 
 
-def parse(text: str, start: StartConfig | None = None) -> Recipe:
-    """Recipe from TOML text; with the start of a fine-tuning, one that is to go on from it."""
-    try:
-        values = parse_toml(text)
-    except ValueError as error:
-        raise RecipeError(str(error)) from error
-    if start is not None:
-        if isinstance(values.get("start", {}), dict) and values.get("start", {}).get("digest"):
-            raise RecipeError("start: is of a run that has begun; a recipe says its source alone")
-        values["start"] = dataclasses.asdict(start)
+@dataclass(frozen=True)
+class Begun:
+    """What a fine-tuning's recipe is completed with: its `start`, and the recipe that made that."""
+
+    start: StartConfig
+    recipe: Recipe
+
+
+def parse(text: str, begun: Begun | None = None) -> Recipe:
+    """Recipe from TOML text; with a ticket that is to be trained on, completed with its facts.
+
+    The network and the held-out images are the ticket's, so that nothing is judged by images that
+    it has been trained on, and so is the T of a phase that says none.
+    """
+    values = _values(text)
+    if begun is not None:
+        _complete(values, begun)
     recipe: Recipe = _table(Recipe, values, "")
     return dataclasses.replace(recipe, text=text)
+
+
+def _values(text: str) -> dict[str, Any]:
+    try:
+        return parse_toml(text)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+
+
+def _complete(values: dict[str, Any], begun: Begun) -> None:
+    network, data = begun.recipe.network, begun.recipe.data
+    given = {key: values.get(key, {}) for key in ("start", "data", "dense", "round", "final")}
+    for key, table in given.items():
+        if not isinstance(table, dict):
+            raise RecipeError(f"{key}: expected a table, got {table!r}")
+    if given["start"].get("digest"):
+        raise RecipeError("start: is of a run that has begun; a recipe says its source alone")
+    values["start"] = dataclasses.asdict(begun.start)
+    values["network"] = dataclasses.asdict(network)
+    values["data"] = {**given["data"], "name": data.name, "validation": data.validation}
+    for phase in ("dense", "round", "final"):
+        values[phase] = {"timesteps": network.timesteps, **given[phase]}
+
+
+def sources(path_or_name: str | Path) -> tuple[str, str]:
+    """The ticket and the teacher that a recipe names; empty where it names none.
+
+    Its tables are judged with the ticket's facts, so only these two are read.
+    """
+    values = _values(read_text(_find(path_or_name)))
+    tables = (values.get(name) for name in ("start", "teacher"))
+    found = [table.get("source", "") if isinstance(table, dict) else "" for table in tables]
+    start, teacher = (source if isinstance(source, str) else "" for source in found)
+    return start, teacher
 
 
 def shipped() -> list[str]:
@@ -406,11 +283,20 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def load(path_or_name: str | Path, start: StartConfig | None = None) -> Recipe:
+def load(path_or_name: str | Path, begun: Begun | None = None) -> Recipe:
     """Recipe from a file, or by the name of one that is shipped (``vgg16-small``).
 
-    start : as in `parse`.
+    begun : as in `parse`.
     """
+    path = _find(path_or_name)
+    try:
+        return parse(read_text(path), begun)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def _find(path_or_name: str | Path) -> Path:
+    """The file of a recipe; raises RecipeError where there is none."""
     path = Path(path_or_name)
     if not path.suffix and not path.exists():
         path = RECIPES / f"{path_or_name}.toml"
@@ -418,11 +304,7 @@ def load(path_or_name: str | Path, start: StartConfig | None = None) -> Recipe:
         raise RecipeError(
             f"{path_or_name}: no such recipe; give a .toml file, or one of {', '.join(shipped())}"
         )
-    text = read_text(path)
-    try:
-        return parse(text, start)
-    except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from error
+    return path
 
 
 __all__ = ["LIFParameters", "Recipe", "RecipeError", "load", "parse"]

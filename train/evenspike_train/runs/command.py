@@ -20,7 +20,8 @@ from evenspike_train.lowering.proof import Proof
 from evenspike_train.networks.source import names_a_source
 from evenspike_train.recipes import recipe as recipes
 from evenspike_train.recipes.derive import NO_CHANGES, Changes, continue_from, derive
-from evenspike_train.recipes.recipe import Recipe, StartConfig, TeacherConfig
+from evenspike_train.recipes.recipe import Begun, Recipe
+from evenspike_train.recipes.tables import StartConfig, TeacherConfig
 from evenspike_train.runs import distributed, run_log
 from evenspike_train.runs import export as exporting
 from evenspike_train.runs.checkpoint import first_line
@@ -125,9 +126,9 @@ def train(
     `measure` tells what a round's network costs on the accelerator; `dense` is another run, whose
     dense phase a new one takes over; `progress` and `say` are the Trainer's.
     """
-    given = recipes.load(name)
-    check_begins(derived := derive(given, changes), name)
-    recipe = kept_recipe(derived, directory)
+    asked = derive(recipes.load(name), changes)
+    check_begins(asked, name)
+    recipe = kept_recipe(asked, directory)
     program = directory / f"{recipe.name}.safetensors"
     figures = finished(directory)
     if figures is not None:
@@ -184,8 +185,10 @@ def finetune(
         learned = _start_of(teacher)
         check_teacher(teacher_called, learned, begin)
         given = TeacherConfig(source=teacher_called, digest=learned.digest)
-    beginning = StartConfig(called, begin.digest, round(begin.sparsity, 6), begin.accuracy)
-    schedule = recipes.load(recipe, beginning)
+    beginning = StartConfig(
+        called, begin.digest, round(begin.sparsity, 6), begin.accuracy, begin.tested
+    )
+    schedule = recipes.load(recipe, Begun(beginning, begin.recipe))
     made = continue_from(schedule, begin.recipe, given, changes, name, Path(recipe).stem)
     made = kept_recipe(made, directory)
     program = directory / f"{made.name}.safetensors"

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from evenspike_train import networks
-from evenspike_train.recipes.recipe import TeacherConfig
+from evenspike_train.recipes.tables import TeacherConfig
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from evenspike_train.data import generator_for
+from evenspike_train.data import Stream, generator_for
 from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs.distributed import Team
 from evenspike_train.runs.optimizer import make_optimizer
@@ -13,8 +13,6 @@ from evenspike_train.tickets import Probe
 from evenspike_train.tickets import masks as weight_masks
 from evenspike_train.tickets.base import WeightMasks
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
-
-_MASK = 3  # a stream of random numbers
 
 
 @torch.no_grad()
@@ -27,7 +25,7 @@ def update_masks(
     """
     model, method = state.model, state.method
     weights = weight_masks.originals(model)
-    generator = generator_for(recipe.seed, _MASK, number)
+    generator = generator_for(recipe.seed, Stream.MASK, number)
     before = weight_masks.read(model)
     last = number == method.rounds
     report = method.update(weights, before, state.carried, generator, last, probe)

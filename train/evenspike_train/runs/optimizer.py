@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evenspike_train.recipes.recipe import OptimizerConfig
+from evenspike_train.recipes.tables import OptimizerConfig
 from evenspike_train.tickets import masks as weight_masks
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from evenspike_train.recipes.recipe import PhaseConfig, Recipe
+from evenspike_train.recipes.recipe import Recipe
+from evenspike_train.recipes.tables import PhaseConfig
 from evenspike_train.tickets import Method
 
 

@@ -37,6 +37,7 @@ FIT_IMAGES = 512
 """Training images on which the batch norm of a rebuilt network is fitted."""
 
 _BATCH = 64
+_TESTED = ("integer_test_accuracy", "test_images")
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Start:
     """A network to begin with.
 
     model: in evaluation mode, with its masks attached. recipe: that it was trained by. name: what
-    to call it. digest: SHA-256 of what it was read from. accuracy: percent of the test images that
-    its integers get right; 0 where that is not known. rebuilt: whether its batch norm has to be
-    fitted (`fit_norms`).
+    to call it. digest: SHA-256 of what it was read from. accuracy: percent of `tested` test images
+    that its integers get right, both 0 where that is not known. rebuilt: whether its batch norm has
+    to be fitted (`fit_norms`).
     """
 
     model: networks.SpikingNetwork
@@ -54,6 +55,7 @@ class Start:
     name: str
     digest: str
     accuracy: float
+    tested: int
     rebuilt: bool
 
     @property
@@ -67,7 +69,7 @@ def from_run(directory: Path) -> Start:
     ticket = exporting.load_ticket(directory)
     weight_masks.attach(ticket.model)
     digest = hashlib.sha256((directory / "ticket.pt").read_bytes()).hexdigest()
-    return Start(ticket.model, ticket.recipe, ticket.recipe.name, digest, 0.0, rebuilt=False)
+    return Start(ticket.model, ticket.recipe, ticket.recipe.name, digest, 0.0, 0, rebuilt=False)
 
 
 def from_program(program: Program) -> Start:
@@ -100,14 +102,16 @@ def from_program(program: Program) -> Start:
             masks[name] = weight != 0
     weight_masks.attach(model)
     weight_masks.write(model, masks)
-    accuracy = program.provenance.get("integer_test_accuracy", 0.0)
-    known = isinstance(accuracy, (int, float)) and not isinstance(accuracy, bool)
+    accuracy, tested = (program.provenance.get(key) for key in _TESTED)
+    if type(accuracy) is not float or type(tested) is not int:  # a file of somebody's own
+        accuracy, tested = 0.0, 0
     return Start(
         model.eval(),
         made_by,
         program.name,
         program.digest(),
-        float(accuracy) if known else 0.0,
+        accuracy,
+        tested,
         rebuilt=True,
     )
 

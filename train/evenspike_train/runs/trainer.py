@@ -21,7 +21,7 @@ from evenspike_core.data import DATA_SETS
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.progress import Progress, silent
 from evenspike_train import networks, tickets
-from evenspike_train.data import Dataset, check_fits, generator_for
+from evenspike_train.data import Dataset, Stream, check_fits, generator_for
 from evenspike_train.export.programs import impossible, unfollowable
 from evenspike_train.networks import twin
 from evenspike_train.networks.own import OwnNetwork
@@ -49,8 +49,6 @@ TRIED = 2
 
 _KEPT = {"accuracy": "validation_accuracy", "firing_rate": "firing_rate"}
 """What the last validation measures and a ticket keeps, and its name there."""
-
-_PROBE = 4  # a stream of random numbers
 
 
 class Trainer:
@@ -303,7 +301,7 @@ class Trainer:
 
     def _drawn(self) -> torch.Tensor:
         """The training images in the order in which they are measured."""
-        generator = generator_for(self.recipe.seed, _PROBE)
+        generator = generator_for(self.recipe.seed, Stream.PROBE)
         return torch.randperm(len(self.data.train), generator=generator).to(self.device)
 
     # --- results ---------------------------------------------------------------

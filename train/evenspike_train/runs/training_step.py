@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from evenspike_train import networks
-from evenspike_train.data import Augmentation, Dataset, generator_for
+from evenspike_train.data import Augmentation, Dataset, Stream, generator_for
 from evenspike_train.networks import twin
 from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs import schedule
@@ -22,8 +22,6 @@ from evenspike_train.runs.distributed import Team
 from evenspike_train.runs.optimizer import learning_rate, loss_per_timestep
 from evenspike_train.runs.run_state import RunState
 from evenspike_train.runs.schedule import Phase
-
-_ORDER, _AUGMENT = 1, 2  # streams of random numbers; those of masks and probes are the trainer's
 
 
 class TrainingStep:
@@ -77,7 +75,7 @@ class TrainingStep:
         state, config, batch = self.state, phase.config, self.recipe.optimizer.batch
         position = state.step * batch
         index = self._batch_indices(phase, position)
-        generator = generator_for(self.recipe.seed, _AUGMENT, phase.index, state.step)
+        generator = generator_for(self.recipe.seed, Stream.AUGMENT, phase.index, state.step)
         mine = self.team.share(len(index))
         images = self._augment(self.data.train.images[index], generator)[mine]
         labels = self.data.train.labels[index][mine]
@@ -115,7 +113,7 @@ class TrainingStep:
         while wanted > 0:
             epoch, offset = divmod(position, size)
             if self._order_key != (phase.index, epoch):
-                generator = generator_for(self.recipe.seed, _ORDER, phase.index, epoch)
+                generator = generator_for(self.recipe.seed, Stream.ORDER, phase.index, epoch)
                 self._order = torch.randperm(size, generator=generator)
                 self._order_key = (phase.index, epoch)
             part = self._order[offset : offset + wanted]

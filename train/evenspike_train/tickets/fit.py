@@ -64,10 +64,16 @@ def _check_start(config: MethodConfig, sparsity: float) -> None:
     if not known(config.name).from_start:
         able = ", ".join(sorted(name for name, one in METHODS.items() if one.from_start))
         raise ValueError(f"method: {config.name} begins without masks; a fine-tuning has {able}")
-    if 0 < config.sparsity < sparsity:
+    if config.sparsity:
+        check_further(config.sparsity, sparsity)
+
+
+def check_further(target: float, sparsity: float) -> None:
+    """Raise ValueError for a target that a ticket of this sparsity has reached."""
+    if target <= sparsity:
         raise ValueError(
-            f"method: sparsity {config.sparsity} is below that of the ticket, {sparsity:.4f}; "
-            "weights that are gone do not come back"
+            f"method: sparsity {target} is not above that of the ticket, {sparsity:.4f}; weights "
+            "that are gone do not come back"
         )
 
 

@@ -182,6 +182,16 @@ def test_methods_has_a_row_for_each_size() -> None:
     assert table(figure, 0, "vgg16-gpu", "imp") == []
 
 
+def test_methods_stand_where_they_say() -> None:
+    """Whatever the order of the runs; those of a study that has none of a method are left out."""
+    given = [run(method) for method in ("u-ticket", "imp+early-time", "dense", "imp", "random")]
+    rows_ = [rows.FinishedRun(one) for one in (*given, run("snip", study="vgg16-gpu"))]
+    order = ["dense", "random", "imp", "imp+early-time", "u-ticket"]
+    assert parts.in_order(rows_, "vgg16-tiny") == order
+    assert parts.in_order(rows_[::-1], "vgg16-tiny") == order
+    assert parts.in_order(rows_, "vgg16-tiny", searches=True) == order[2:]
+
+
 def test_search_time_and_its_gain() -> None:
     plain, early = rows.FinishedRun(run("imp")), rows.FinishedRun(run("imp+early-time", chosen=3))
     assert search.passes(plain) == 150 * 4

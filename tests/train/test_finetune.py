@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from evenspike_train.recipes.recipe import Begun
 from evenspike_train.recipes.tables import StartConfig, TeacherConfig
 from evenspike_train.runs import command, start, sweep
 from evenspike_train.runs.distillation import answers, distillation
+from evenspike_train.runs.distributed import Team
 from evenspike_train.runs.trainer import Trainer
 from evenspike_train.tickets import masks as weight_masks
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
@@ -170,6 +173,24 @@ def test_masks_are_held(begin: start.Start, sets: data.Dataset, tmp_path: Path) 
     kept = recipe.load(tmp_path / "recipe.toml")
     assert kept.network == begin.recipe.network
     assert kept.data.validation == 20  # those that were held out stay so
+
+
+class Pair(Team):
+    """A team of which this is the leader; notes what the others would take over."""
+
+    followed: ClassVar[list[set[str]]] = []
+
+    def follow(self, *states: Mapping[str, torch.Tensor]) -> None:
+        Pair.followed.extend(set(state) for state in states)
+
+
+def test_a_team_begins_with_one_network(
+    begin: start.Start, sets: data.Dataset, tmp_path: Path
+) -> None:
+    """Batch norm is fitted by each process, and agrees to rounding alone."""
+    run = Trainer(made(begin), sets, tmp_path, start=begin, team=Pair())
+    run.run()
+    assert run.model.state_dict().keys() in Pair.followed
 
 
 def test_it_is_pruned_further_and_balanced(

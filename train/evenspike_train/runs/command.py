@@ -25,7 +25,6 @@ from evenspike_train.recipes.tables import StartConfig, TeacherConfig
 from evenspike_train.runs import distributed, run_log
 from evenspike_train.runs import export as exporting
 from evenspike_train.runs.checkpoint import first_line
-from evenspike_train.runs.distributed import Team
 from evenspike_train.runs.hardware import Measure
 from evenspike_train.runs.start import Start, check_teacher, from_program, from_run
 from evenspike_train.runs.trainer import Trainer
@@ -128,16 +127,48 @@ def train(
     """
     asked = derive(recipes.load(name), changes)
     check_begins(asked, name)
-    recipe = kept_recipe(asked, directory)
-    program = directory / f"{recipe.name}.safetensors"
-    figures = finished(directory)
+    where = _Where(directory, data, threads, device, measure, progress, say)
+    return _trained(asked, where, dense=dense)
+
+
+@dataclass(frozen=True)
+class _Where:
+    """What runs of every kind are given besides a recipe, as `train` has it."""
+
+    directory: Path
+    data: Path | None
+    threads: int
+    device: str | None
+    measure: Measure | None
+    progress: Progress
+    say: Callable[[str], None] | None
+
+
+def _trained(asked: Recipe, where: _Where, **more: Any) -> Outcome:
+    """The run of a recipe, from its beginning or from where it stopped; more: the Trainer's."""
+    recipe = kept_recipe(asked, where.directory)
+    program = where.directory / f"{recipe.name}.safetensors"
+    figures = finished(where.directory)
     if figures is not None:
-        return Outcome(directory, program, figures, trained=False)
-    where = prepare(threads, distributed.device_name(device))
-    with distributed.joined(where) as team:
-        content = _load_once(recipe, data, where, progress, team)
-        run = Trainer(recipe, content, directory, measure, dense, team, progress, say)
-        return Outcome(directory, program, run.run(), trained=True)
+        return Outcome(where.directory, program, figures, trained=False)
+    device = prepare(where.threads, distributed.device_name(where.device))
+    with distributed.joined(device) as team:
+        if not team.leads:  # one process downloads what is not there yet
+            team.check_same("data")
+        content = load(recipe, where.data, device, where.progress)
+        if team.leads:
+            team.check_same("data")
+        run = Trainer(
+            recipe,
+            content,
+            where.directory,
+            where.measure,
+            team=team,
+            progress=where.progress,
+            say=where.say,
+            **more,
+        )
+        return Outcome(where.directory, program, run.run(), trained=True)
 
 
 def check_begins(recipe: Recipe, name: str) -> None:
@@ -190,42 +221,12 @@ def finetune(
     )
     schedule = recipes.load(recipe, Begun(beginning, begin.recipe))
     made = continue_from(schedule, begin.recipe, given, changes, name, Path(recipe).stem)
-    made = kept_recipe(made, directory)
-    program = directory / f"{made.name}.safetensors"
-    figures = finished(directory)
-    if figures is not None:
-        return Outcome(directory, program, figures, trained=False)
-    where = prepare(threads, distributed.device_name(device))
-    with distributed.joined(where) as team:
-        content = _load_once(made, data, where, progress, team)
-        run = Trainer(
-            made,
-            content,
-            directory,
-            measure,
-            team=team,
-            progress=progress,
-            say=say,
-            start=begin,
-            teacher=None if learned is None else learned.model,
-        )
-        return Outcome(directory, program, run.run(), trained=True)
+    where = _Where(directory, data, threads, device, measure, progress, say)
+    return _trained(made, where, start=begin, teacher=None if learned is None else learned.model)
 
 
 def _start_of(source: Program | Path) -> Start:
     return from_program(source) if isinstance(source, Program) else from_run(source)
-
-
-def _load_once(
-    recipe: Recipe, data: Path | None, device: torch.device, progress: Progress, team: Team
-) -> Dataset:
-    """The recipe's data; one process of a team downloads what is not there yet."""
-    if not team.leads:
-        team.check_same("data")
-    content = load(recipe, data, device, progress)
-    if team.leads:
-        team.check_same("data")
-    return content
 
 
 def finished(directory: Path) -> Mapping[str, Any] | None:

@@ -74,7 +74,11 @@ def tiny(rewind: str = "learning-rate", optimizer: str = "adam", precision: str 
 
 @pytest.mark.parametrize(
     ("rewind", "optimizer", "precision"),
-    [("learning-rate", "adam", "bf16"), ("weights", "sgd", "fp32")],
+    [
+        ("learning-rate", "adam", "bf16"),
+        ("learning-rate", "adam", "sparse-bf16"),
+        ("weights", "sgd", "fp32"),
+    ],
 )
 def test_killed_and_resumed_equals_uninterrupted(
     sets: data.Dataset,

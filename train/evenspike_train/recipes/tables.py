@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PRECISIONS = ("bf16", "fp32", "sparse-bf16")
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -94,12 +96,14 @@ class PhaseConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """How it is computed: ``precision`` "bf16" (autocast) or "fp32", and how often state is saved.
+    """How it is computed, and how often state is saved.
 
+    ``precision``: "bf16" (autocast), "fp32", or "sparse-bf16": float32 until a CPU skips the pruned
+    weights, which is the faster where a CPU has no bfloat16 arithmetic.
     ``checkpoint_epochs``: also at the end of each epoch.
     ``round_validation`` images are looked at after each round, all of them at the end;
     ``final_validations`` times they are in the final phase, evenly spread: the points of its curve.
-    ``sparse_below``: on a CPU in bf16, train on the living weights alone once they need
+    ``sparse_below``: on a CPU not in fp32, train on the living weights alone once they need
     less than this share of the dense network's multiply-accumulates; 0 means never.
     ``round_cycles_images``: validation images that the cycle model runs after each round; 0 for
     none.
@@ -114,8 +118,10 @@ class ComputeConfig:
     round_cycles_images: int = 2
 
     def __post_init__(self) -> None:
-        if self.precision not in ("bf16", "fp32"):
-            raise ValueError(f"compute: precision must be bf16 or fp32, not {self.precision!r}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"compute: precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
+            )
         if self.round_validation < 1:
             raise ValueError(
                 f"compute: round_validation must be at least 1, not {self.round_validation}"

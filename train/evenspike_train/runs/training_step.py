@@ -125,7 +125,7 @@ class TrainingStep:
     def _choose_forward(self) -> Callable[[Tensor], Tensor]:
         """The model itself, or the CPU kernels that skip pruned weights where they pay."""
         model, compute = self.state.model, self.recipe.compute
-        if self.device.type != "cpu" or compute.precision != "bf16":
+        if self.device.type != "cpu" or compute.precision == "fp32":
             return model
         from evenspike_train.runs import sparse_cpu  # noqa: PLC0415 - needs numba, and only here
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_train.kernels.neuron import LIF, ArctanSpike, LIFParameters
+from evenspike_train.kernels.neuron import LIF, LIFParameters, Spike
 from evenspike_train.lowering import NeuronModel, import_network, register
 from tests.helpers.lowered import Folded, exact, frames, imported, lif, pixels
 
@@ -144,7 +144,8 @@ class Forward(nn.Module):
         return (current > 1.0).float()
 
     def _surrogate(self, spikes: Tensor, flat: Tensor) -> Tensor:
-        fired: Tensor = ArctanSpike.apply(self.conv(spikes) - 1.0, 2.0)  # type: ignore[no-untyped-call]
+        neuron = LIFParameters()
+        fired: Tensor = Spike.apply(self.conv(spikes) - 1.0, neuron)  # type: ignore[no-untyped-call]
         return fired
 
     def _positions(self, spikes: Tensor, flat: Tensor) -> Tensor:
@@ -171,7 +172,7 @@ FORWARDS = {
     "recurrent": r"Forward: some entries of T alone \(test_lowering_refusals\.py:\d+\)",
     "gru": r"gru \(GRU\): recurrent; feed-forward networks are possible",
     "written": r"Forward: a comparison: neurons that forward writes out itself have no form",
-    "surrogate": r"Forward: ArctanSpike is a function with a derivative of its own",
+    "surrogate": r"Forward: Spike is a function with a derivative of its own",
     "positions": r"Forward: a constant of \(8, 8\); one number, or one for each channel",
     "twice": r"one \(LIF\): LIF runs twice; each layer of neurons needs a module",
     "first": r"Forward: the output is that of timestep 0 of 0 to 2; the sum or mean over all",

@@ -98,13 +98,34 @@ def test_surrogate_is_the_derivative_of_arctan() -> None:
     for alpha in (1.0, 2.0):
         smooth = torch.atan(math.pi / 2 * alpha * x) / math.pi + 0.5
         (expected,) = torch.autograd.grad(smooth.sum(), x)
-        torch.testing.assert_close(surrogate(x.detach(), alpha), expected)
+        found = surrogate(x.detach(), LIFParameters(alpha=alpha))
+        torch.testing.assert_close(found, expected)
+
+
+def test_boxcar_and_triangle_are_those_of_their_papers() -> None:
+    distance = torch.tensor([-0.3, -0.25, 0.0, 0.2, 0.25], dtype=torch.float64)
+    boxcar = LIFParameters(surrogate="boxcar", alpha=0.5)
+    assert surrogate(distance, boxcar).tolist() == [0, 2, 2, 2, 0]  # closed below, open above
+    triangle = LIFParameters(threshold=0.5, surrogate="triangle", alpha=0.3)
+    found = surrogate(torch.tensor([-0.6, -0.25, 0.0, 0.5], dtype=torch.float64), triangle)
+    torch.testing.assert_close(found, torch.tensor([0, 0.15, 0.3, 0], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("kind", ["boxcar", "triangle"])
+def test_compiled_surrogates_equal_the_loop(kind: str, reset: str) -> None:
+    torch.manual_seed(0)
+    parameters = LIFParameters(threshold=0.5, reset=reset, surrogate=kind, alpha=0.5)
+    (s, g), (fused_s, fused_g) = both(2 * torch.randn(4, 3, 8, 31, 31), parameters)
+    assert torch.equal(s, fused_s)
+    torch.testing.assert_close(g, fused_g, rtol=1e-5, atol=1e-6)
+    assert 0 < (g != 0).float().mean() < 1
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [("leak", 1.5), ("leak", -0.1), ("gain", 0.0), ("threshold", 0.0), ("alpha", 0.0),
-     ("reset", "none")],
+     ("reset", "none"), ("surrogate", "step")],
 )  # fmt: skip
 def test_bad_parameters_are_named(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"neuron: {field} must"):

@@ -49,6 +49,16 @@ def test_equals_loop(kernels: ModuleType, reset: str, detach: bool, leak: float)
     assert 0.05 < s.mean() < 0.95
 
 
+@pytest.mark.parametrize("kind", ["boxcar", "triangle"])
+@pytest.mark.usefixtures("kernels")
+def test_surrogates_equal_the_loop(kind: str) -> None:
+    torch.manual_seed(0)
+    parameters = LIFParameters(threshold=0.5, surrogate=kind, alpha=0.5)
+    (s, g), (fused_s, fused_g) = both(2 * torch.randn(4, 2, 8, 5, 5), parameters)
+    assert torch.equal(s, fused_s)
+    torch.testing.assert_close(g, fused_g, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 @pytest.mark.usefixtures("kernels")
 def test_bfloat16_equals_tensor_operations(reset: str, monkeypatch: pytest.MonkeyPatch) -> None:

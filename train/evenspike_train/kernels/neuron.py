@@ -8,8 +8,12 @@ With leak 0.25 and gain 0.75 this is the neuron of the u-Ticket and LTH code
 (1/tau = 0.75; the table's "leak factor 0.75").  With leak 0.75 and gain 1 it is
 Eq. 1 of the u-Ticket paper read literally.
 
-The spike has no useful derivative; in the backward pass it is replaced by that
-of the arctan surrogate, ``(alpha/2) / (1 + (pi/2 * alpha * (v - threshold))^2)``.
+The spike has no useful derivative; in the backward pass a surrogate takes its place, of
+d = v - threshold:
+
+    arctan      (alpha/2) / (1 + (pi/2 * alpha * d)^2)     u-Ticket and LTH
+    boxcar      1/alpha where -alpha/2 <= d < alpha/2, else 0     ADMM (Eq. 4)
+    triangle    alpha * max(0, 1 - |d| / threshold)     AGC, hybrid sparse learning
 """
 
 from __future__ import annotations
@@ -31,6 +35,10 @@ except ImportError:  # without numba the same arithmetic runs as tensor operatio
     neuron_cpu = None  # type: ignore[assignment]
 
 RESETS = ("hard", "soft")
+
+SURROGATES = ("arctan", "boxcar", "triangle")
+"""Derivatives that stand in for the spike's; the kernels know them by their place here."""
+
 _COMPILED = (torch.float32, torch.bfloat16)  # what there are kernels for
 
 
@@ -44,7 +52,9 @@ class LIFParameters:
     gain : factor on the input current.  Folded into the weights at export.
     threshold : membrane at or above which the neuron fires.
     reset : ``"hard"`` (membrane to 0) or ``"soft"`` (threshold is subtracted).
-    alpha : width of the arctan surrogate; 2 in the authors' code.
+    surrogate : one of `SURROGATES`.
+    alpha : its number: the arctan's steepness (2 in the authors' code), the width of the boxcar,
+        the height of the triangle.
     detach_reset : the reset is a constant for the gradient, as in the authors' code.
     """
 
@@ -52,6 +62,7 @@ class LIFParameters:
     gain: float = 0.75
     threshold: float = 1.0
     reset: str = "hard"
+    surrogate: str = "arctan"
     alpha: float = 2.0
     detach_reset: bool = True
 
@@ -66,26 +77,36 @@ class LIFParameters:
             raise ValueError(f"neuron: alpha must be positive, not {self.alpha}")
         if self.reset not in RESETS:
             raise ValueError(f"neuron: reset must be one of {RESETS}, not {self.reset!r}")
+        if self.surrogate not in SURROGATES:
+            raise ValueError(
+                f"neuron: surrogate must be one of {SURROGATES}, not {self.surrogate!r}"
+            )
 
 
-def surrogate(distance: Tensor, alpha: float) -> Tensor:
+def surrogate(distance: Tensor, neuron: LIFParameters) -> Tensor:
     """Derivative that stands in for the spike's, at ``distance = v - threshold``."""
-    return (alpha / 2) / (1 + (distance * (math.pi / 2 * alpha)).square())
+    alpha = neuron.alpha
+    if neuron.surrogate == "arctan":
+        return (alpha / 2) / (1 + (distance * (math.pi / 2 * alpha)).square())
+    if neuron.surrogate == "boxcar":
+        inside = (distance >= -alpha / 2) & (distance < alpha / 2)
+        return inside.to(distance.dtype) / alpha
+    return alpha * (1 - distance.abs() / neuron.threshold).clamp_min(0)
 
 
-class ArctanSpike(torch.autograd.Function):
-    """Heaviside step forward (1 at 0: the comparison is >=), arctan backward."""
+class Spike(torch.autograd.Function):
+    """Heaviside step forward (1 at 0: the comparison is >=), the surrogate backward."""
 
     @staticmethod
-    def forward(ctx: Any, distance: Tensor, alpha: float) -> Tensor:
+    def forward(ctx: Any, distance: Tensor, neuron: LIFParameters) -> Tensor:
         ctx.save_for_backward(distance)
-        ctx.alpha = alpha
+        ctx.neuron = neuron
         return (distance >= 0).to(distance.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (distance,) = ctx.saved_tensors
-        return grads[0] * surrogate(distance, ctx.alpha), None
+        return grads[0] * surrogate(distance, ctx.neuron), None
 
 
 def lif_loop(current: Tensor, neuron: LIFParameters) -> Tensor:
@@ -97,7 +118,7 @@ def lif_loop(current: Tensor, neuron: LIFParameters) -> Tensor:
     spikes = []
     for x in current:
         membrane = neuron.leak * membrane + neuron.gain * x
-        spike = ArctanSpike.apply(membrane - neuron.threshold, neuron.alpha)
+        spike = Spike.apply(membrane - neuron.threshold, neuron)
         fired = spike.detach() if neuron.detach_reset else spike
         if neuron.reset == "hard":
             membrane = membrane * (1 - fired)
@@ -168,17 +189,19 @@ def _backward_rows(g: Tensor, s: Tensor, m: Tensor, out: Tensor, p: LIFParameter
     if _compiled(g) and p.detach_reset:
         values = np.array([p.leak, p.gain, p.threshold], np.float32)
         hard = p.reset == "hard"
-        neuron_cpu.lif_backward(*_bits(g, s, m, out), *values, hard, np.float32(p.alpha))
+        shape = SURROGATES.index(p.surrogate)
+        neuron_cpu.lif_backward(*_bits(g, s, m, out), *values, hard, shape, np.float32(p.alpha))
         return
     if p.detach_reset and (gpu := _gpu_kernels(g)) is not None:
         hard = p.reset == "hard"
-        gpu.lif_backward(g, s, m, out, p.leak, p.gain, p.threshold, hard, p.alpha)
+        shape = SURROGATES.index(p.surrogate)
+        gpu.lif_backward(g, s, m, out, p.leak, p.gain, p.threshold, hard, shape, p.alpha)
         return
     wide = torch.promote_types(m.dtype, torch.float32)
     # Gradient of the membrane after this timestep's reset; it comes from the next one.
     later = torch.zeros_like(m[0], dtype=wide)
     for t in reversed(range(m.shape[0])):
-        slope = surrogate(m[t].to(wide) - p.threshold, p.alpha)
+        slope = surrogate(m[t].to(wide) - p.threshold, p)
         kept = later * (1 - s[t].to(wide)) if p.reset == "hard" else later
         if not p.detach_reset:
             # The membrane after the reset also depends on the spike itself.

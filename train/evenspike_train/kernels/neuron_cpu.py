@@ -85,12 +85,24 @@ def lif_forward(current, spikes, membranes, leak, gain, threshold, hard):
                 state[i] = after if fired else v
 
 
+@numba.njit(inline="always")
+def _slope(distance, threshold, shape, alpha):
+    """The surrogate of place `shape` in `neuron.SURROGATES`, at v - threshold."""
+    if shape == 0:
+        scaled = np.float32(np.pi / 2) * alpha * distance
+        return np.float32(0.5) * alpha / (np.float32(1) + scaled * scaled)
+    if shape == 1:
+        half = np.float32(0.5) * alpha
+        inside = distance >= -half and distance < half
+        return np.float32(1) / alpha if inside else np.float32(0)
+    height = np.float32(1) - abs(distance) / threshold
+    return alpha * height if height > np.float32(0) else np.float32(0)
+
+
 @numba.njit(parallel=True, cache=True, fastmath={"contract", "arcp", "nsz"})
-def lif_backward(grad, spikes, membranes, grad_current, leak, gain, threshold, hard, alpha):
+def lif_backward(grad, spikes, membranes, grad_current, leak, gain, threshold, hard, shape, alpha):
     """[T, neurons] bits of one type; the reset is taken as a constant."""
     steps, neurons = spikes.shape
-    scale = np.float32(np.pi / 2) * alpha
-    height = np.float32(0.5) * alpha
     for chunk in numba.prange((neurons + CHUNK - 1) // CHUNK):
         start = chunk * CHUNK
         stop = min(start + CHUNK, neurons)
@@ -100,8 +112,7 @@ def lif_backward(grad, spikes, membranes, grad_current, leak, gain, threshold, h
             g, out = grad[t, start:stop], grad_current[t, start:stop]
             s, m = spikes[t, start:stop], membranes[t, start:stop]
             for i in range(stop - start):
-                distance = scale * (_read(m, i) - threshold)
-                slope = height / (np.float32(1) + distance * distance)
+                slope = _slope(_read(m, i) - threshold, threshold, shape, alpha)
                 silent = s[i] == 0
                 kept = later[i] if (silent or not hard) else np.float32(0)
                 total = kept + _read(g, i) * slope

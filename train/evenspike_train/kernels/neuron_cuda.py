@@ -60,9 +60,9 @@ def _backward(  # type: ignore[no-untyped-def]
     leak,
     gain,
     threshold,
-    height,
-    scale,
+    alpha,
     hard: tl.constexpr,
+    shape: tl.constexpr,
     block: tl.constexpr,
 ):
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
@@ -71,8 +71,15 @@ def _backward(  # type: ignore[no-untyped-def]
     last = at + tl.cast(steps - 1, tl.int64) * neurons
     g, s, m, out = grad + last, spikes + last, membranes + last, grad_current + last
     for _ in range(steps):
-        distance = scale * (tl.load(m, mask=inside, other=0.0).to(tl.float32) - threshold)
-        slope = height / (1.0 + distance * distance)
+        distance = tl.load(m, mask=inside, other=0.0).to(tl.float32) - threshold
+        if shape == 0:
+            scaled = 1.5707963267948966 * alpha * distance
+            slope = alpha / 2 / (1.0 + scaled * scaled)
+        elif shape == 1:
+            within = (distance >= -alpha / 2) & (distance < alpha / 2)
+            slope = tl.where(within, 1.0 / alpha, 0.0)
+        else:
+            slope = alpha * tl.maximum(1.0 - tl.abs(distance) / threshold, 0.0)
         kept = later
         if hard:
             fired = tl.load(s, mask=inside, other=0.0).to(tl.float32) > 0.5
@@ -118,11 +125,14 @@ def lif_backward(
     gain: float,
     threshold: float,
     hard: bool,
+    shape: int,
     alpha: float,
 ) -> None:
-    """[T, neurons] of one type; the reset is taken as a constant."""
+    """[T, neurons] of one type; the reset is taken as a constant.
+
+    shape : of the surrogate, its place in `neuron.SURROGATES`.
+    """
     steps, neurons = spikes.shape
     tensors = (grad, spikes, membranes, grad_current)
-    scale = torch.pi / 2 * alpha
-    values = (steps, neurons, leak, gain, threshold, alpha / 2, scale, hard)
+    values = (steps, neurons, leak, gain, threshold, alpha, hard, shape)
     _launch(_backward, neurons, tensors, *values)

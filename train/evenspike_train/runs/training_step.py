@@ -129,11 +129,13 @@ class TrainingStep:
             return model
         from evenspike_train.runs import sparse_cpu  # noqa: PLC0415 - needs numba, and only here
 
-        detached = self.recipe.network.neuron.detach_reset  # the kernels know nothing else
+        neuron = self.recipe.network.neuron
+        # the kernels know nothing else
+        known = neuron.detach_reset and neuron.surrogate == "arctan"
         if (
             not isinstance(model, networks.VGG16)  # theirs are 3x3 maps without shortcuts
             or twin.is_twin(model)
-            or not detached
+            or not known
             or model.norm_parts > 1  # they normalise all timesteps together
             or self.state.method.reads_spikes  # they record none
             or sparse_cpu.work_share(model) >= compute.sparse_below

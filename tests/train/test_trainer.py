@@ -97,6 +97,8 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert a["images_seen"] == b["images_seen"] == 40 + 2 * 32 + 72
     for name, tensor in a["model"].items():
         assert torch.equal(tensor, b["model"][name]), name
+    used = {line["kernels"].split()[0] for line in lines(tmp_path / "whole", "kernels")}
+    assert used == ({"dense,"} if precision == "fp32" else {"dense,", "sparse,"})
 
 
 def test_ticket_meets_its_promises(sets: data.Dataset, tmp_path: Path) -> None:

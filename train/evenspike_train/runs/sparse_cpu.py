@@ -191,4 +191,6 @@ class SparseForward:
                 pooled = layer.pool(planes).permute(0, 2, 3, 1).squeeze(0)
                 x = pooled.unflatten(2, x.shape[2:])
         features = x.flatten(0, 2).T
-        return self.model.classifier(features).unflatten(0, (steps, batch))
+        # Where nothing is cast on the way, the read-out is float32 as all dense layers are.
+        read_out = self.model.classifier
+        return read_out(features.to(read_out.bias.dtype)).unflatten(0, (steps, batch))

@@ -21,7 +21,7 @@ from evenspike_train.networks.resnet19 import BasicBlock
 from evenspike_train.networks.shared_norm import share_statistics
 from evenspike_train.recipes import recipe
 from evenspike_train.recipes.recipe import RecipeError
-from evenspike_train.runs import sparse_cpu
+from evenspike_train.runs import sparse_networks
 from evenspike_train.runs.trainer import Trainer
 from evenspike_train.tickets import masks
 from tests.helpers.training import SHORT, lines
@@ -180,8 +180,8 @@ def test_sparse_kernels_are_not_taken(sets: data.Dataset, tmp_path: Path) -> Non
     assert said[-1] == "dense, torch (the sparse kernels have no batch norm per timestep)"
     model = VGG16(NetworkConfig(width=2, batch_norm="per-timestep"))
     masks.attach(model)
-    with pytest.raises(ValueError, match="batch norm must be pooled over the timesteps"):
-        sparse_cpu.SparseForward(model)
+    with pytest.raises(ValueError, match="sparse kernels have no batch norm per timestep"):
+        sparse_networks.sparse_forward(model)
 
 
 @pytest.mark.parametrize(

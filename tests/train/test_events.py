@@ -22,7 +22,7 @@ from evenspike_train.export.integer import quantised_forward
 from evenspike_train.networks import NetworkConfig
 from evenspike_train.recipes import recipe
 from evenspike_train.recipes.recipe import RECIPES
-from evenspike_train.runs import sparse_cpu
+from evenspike_train.runs import sparse_networks
 from evenspike_train.runs.export import load_ticket, to_program
 from evenspike_train.tickets import masks
 from tests.helpers.event_files import write_recordings
@@ -142,7 +142,7 @@ def test_sparse_kernels_take_frames() -> None:
     frames = torch.randint(0, 256, (8, 4, 2, 48, 48), dtype=torch.uint8)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     logits, statistics = [], []
-    for forward in (model, sparse_cpu.SparseForward(model)):
+    for forward in (model, sparse_networks.sparse_forward(model)):
         model.load_state_dict(before)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             logits.append(forward(frames))

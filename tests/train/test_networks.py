@@ -9,11 +9,13 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from torch import nn
 
 from evenspike_train import networks
 from evenspike_train.kernels import sparse_kernels
+from evenspike_train.kernels.neuron import LIFParameters
 from evenspike_train.networks import NetworkConfig
-from evenspike_train.runs import sparse_cpu
+from evenspike_train.runs import sparse_cpu, sparse_networks
 from evenspike_train.tickets import masks
 
 
@@ -102,7 +104,7 @@ def test_sparse_forward_is_the_same_network() -> None:
     after_dense = {k: v.clone() for k, v in model.state_dict().items()}
     model.load_state_dict(before)
     with torch.autocast("cpu", torch.bfloat16):
-        sparse = sparse_cpu.SparseForward(model)(images)
+        sparse = sparse_networks.sparse_forward(model)(images)
     assert sparse.shape == dense.shape
     # bfloat16 rounds differently, flips a few spikes, and each layer adds to that: the first
     # statistics agree closely, and every parameter is reached by a gradient.
@@ -115,6 +117,38 @@ def test_sparse_forward_is_the_same_network() -> None:
     for name, original in masks.originals(model).items():
         assert original.grad is not None
         assert original.grad[~masks.read(model)[name]].count_nonzero() == 0
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet19"])
+def test_sparse_forward_is_exact_where_nothing_rounds(name: str) -> None:
+    """With weights of quarters all sums fit bfloat16: spikes and logits are the same."""
+    torch.manual_seed(0)
+    neuron = LIFParameters(gain=1.0, threshold=0.25)
+    model = networks.build(NetworkConfig(name, width=4, timesteps=2, neuron=neuron)).eval()
+    masks.attach(model)
+    masks.write(model, {k: torch.rand(v.shape) < 0.3 for k, v in masks.read(model).items()})
+    with torch.no_grad():
+        for weight in masks.originals(model).values():
+            weight.copy_(torch.randint(-2, 3, weight.shape) / 4)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = 0.0  # with the statistics of its beginning: it gives what it takes
+            elif isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
+                module.bias.zero_()
+    images = torch.randint(0, 3, (16, 1, 32, 32), dtype=torch.uint8) * 64
+    found = []
+    for forward in (model, sparse_networks.sparse_forward(model)):
+        logits = forward(images)
+        weights = masks.originals(model)
+        values = torch.autograd.grad(logits.square().mean(), list(weights.values()))
+        found.append((logits, dict(zip(weights, values, strict=True))))
+    (dense, expected), (sparse, gradients) = found
+    assert dense.unique(dim=1).shape[1] > 4, "the images differ"
+    assert torch.equal(sparse, dense)
+    for layer, gradient in gradients.items():
+        assert expected[layer].count_nonzero() > 0, layer
+        error = (gradient - expected[layer]).norm() / expected[layer].norm()
+        assert error < 0.03, (layer, error)  # sums of gradients do round
 
 
 def test_work_share_counts_positions() -> None:

@@ -1,17 +1,15 @@
-"""A pruned VGG-16 trained with the work its mask leaves, on a CPU.
+"""Convolutions and neurons of a pruned network with the work its masks leave, on a CPU.
 
-At 97.6 % sparsity a dense convolution multiplies zeros for most of its time.  This
-forward pass computes the same network from the living weights alone, forward,
-gradient of the input and gradient of the living weights; parameters, masks,
-batch-norm statistics and the optimiser are those of the ordinary model, so the two
-can be exchanged between steps.
+At 97.6 % sparsity a dense convolution multiplies zeros for most of its time.  These compute the
+living weights alone: forward, gradient of the input, gradient of the living weights
+(`sparse_networks` makes whole networks of them).
 
 Maps are [H, W, C, N] in bfloat16, N = T*B innermost (see `sparse_kernels`).
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +19,7 @@ from evenspike_train.export.programs import follow
 from evenspike_train.kernels import sparse_kernels
 from evenspike_train.kernels.neuron import LIFParameters
 from evenspike_train.kernels.sparse_kernels import Rows
-from evenspike_train.networks import VGG16, SpikingNetwork
+from evenspike_train.networks import SpikingNetwork
 from evenspike_train.tickets import masks as weight_masks
 
 
@@ -56,7 +54,7 @@ class Structure:
 
 
 class SparseConv(torch.autograd.Function):
-    """3x3 convolution of maps [H, W, C, N] of spikes with the living weights of a filter bank."""
+    """Convolution of stride 1 of maps [H, W, C, N] of spikes with a bank's living weights."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, where: Structure) -> Tensor:
@@ -143,54 +141,3 @@ def work_share(model: SpikingNetwork) -> float:
                 left += int(mask.sum()) * positions
                 dense += mask.numel() * positions
     return left / dense
-
-
-class SparseForward:
-    """Callable in place of the model: what the model takes -> logits [T, B, classes].
-
-    The masks are read when it is made; make a new one when they change.
-    """
-
-    def __init__(self, model: VGG16) -> None:
-        if not all(layer.lif.neuron.detach_reset for layer in model.blocks()):
-            raise ValueError("sparse kernels: the reset must be detached")
-        if model.norm_parts > 1:
-            raise ValueError("sparse kernels: batch norm must be pooled over the timesteps")
-        self.model = model
-        self.weights = weight_masks.originals(model)
-        masks = weight_masks.read(model)
-        self.structures = {
-            name: Structure(mask.cpu()) for name, mask in masks.items() if mask.dim() == 4
-        }
-
-    def __call__(self, images: Tensor) -> Tensor:
-        steps, batch = self.model.timesteps, images.shape[0]
-        x = images
-        for index, layer in enumerate(self.model.blocks()):
-            if index == 0:
-                # From pixels, of an image once for all timesteps: too little work to matter.
-                current = self.model.drive(images, layer).to(torch.bfloat16)
-                if current.dim() == 4:
-                    # T behind the transposition: its gradient is a sum along memory, not across.
-                    time = (-1, -1, -1, steps, -1)
-                    maps = current.permute(2, 3, 1, 0).contiguous().unsqueeze(3).expand(time)
-                else:
-                    maps = current.permute(3, 4, 2, 0, 1)
-                maps = maps.flatten(3)
-            else:
-                name = f"layers.{index}.conv"
-                where = self.structures[name]
-                bias = cast("Tensor", layer.conv.bias)
-                maps = convolve(x, self.weights[name], bias, where)
-                # [H*W, C, N, 1]: a batch of H*W maps to the norm, with no copy.
-                maps = layer.norm(maps.flatten(0, 1).unsqueeze(3)).view(maps.shape)
-            x = MapLIF.apply(maps.reshape(-1, steps, batch), layer.lif.neuron).view(maps.shape)
-            if layer.pool is not None:
-                # [1, C*N, H, W] with C*N innermost is channels-last to the pooling.
-                planes = x.flatten(2).unsqueeze(0).permute(0, 3, 1, 2)
-                pooled = layer.pool(planes).permute(0, 2, 3, 1).squeeze(0)
-                x = pooled.unflatten(2, x.shape[2:])
-        features = x.flatten(0, 2).T
-        # Where nothing is cast on the way, the read-out is float32 as all dense layers are.
-        read_out = self.model.classifier
-        return read_out(features.to(read_out.bias.dtype)).unflatten(0, (steps, batch))

@@ -127,21 +127,16 @@ class TrainingStep:
         model, compute = self.state.model, self.recipe.compute
         if self.device.type != "cpu" or compute.precision == "fp32":
             return model
-        from evenspike_train.runs import sparse_cpu  # noqa: PLC0415 - needs numba, and only here
+        # need numba, and only here
+        from evenspike_train.runs import sparse_cpu, sparse_networks  # noqa: PLC0415
 
-        neuron = self.recipe.network.neuron
-        # the kernels know nothing else
-        known = neuron.detach_reset and neuron.surrogate == "arctan"
         if (
-            not isinstance(model, networks.VGG16)  # theirs are 3x3 maps without shortcuts
-            or twin.is_twin(model)
-            or not known
-            or model.norm_parts > 1  # they normalise all timesteps together
+            sparse_networks.missing(model)
             or self.state.method.reads_spikes  # they record none
             or sparse_cpu.work_share(model) >= compute.sparse_below
         ):
             return model
-        return sparse_cpu.SparseForward(model)
+        return sparse_networks.sparse_forward(model)
 
     def _kernels(self) -> str:
         """What computes the convolutions, in words."""
@@ -152,8 +147,8 @@ class TrainingStep:
             images = model.timesteps * self.recipe.optimizer.batch
             return f"sparse, {sparse_kernels.built_for(images)}"
         why = ""
-        if self.device.type == "cpu" and not isinstance(model, networks.VGG16):
-            why = f" ({model.config.name} has no sparse kernels)"
-        elif self.device.type == "cpu" and model.norm_parts > 1:
-            why = " (the sparse kernels have no batch norm per timestep)"
-        return f"dense, torch{why}"
+        if self.device.type == "cpu" and self.recipe.compute.precision != "fp32":
+            from evenspike_train.runs import sparse_networks  # noqa: PLC0415 - needs numba
+
+            why = sparse_networks.missing(model)
+        return f"dense, torch ({why})" if why else "dense, torch"

@@ -278,8 +278,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ),
         ("a leak of one leaves nothing", "* self.leak", "* self.leak[:LEAK_FRACTION]"),
         (
-            "high byte of the bias dropped",
-            "Cat(low, self.bias_unit[: PSUM_BITS - UNIT_BITS])",
+            "high half of the bias dropped",
+            "Cat(low, self.bias_unit[:BIAS_BITS])",
             "low",
         ),
         ("a hard reset leaves the membrane", "Mux(spike & self.hard, 0, membrane)", "membrane"),
@@ -322,8 +322,8 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("a leak of one leaves nothing", "Mux(psums, LEAK_ONE, self.leak)", "self.leak[:12]"),
         ("a sum of psums leaks", "Mux(psums, LEAK_ONE, self.leak)", "self.leak"),
         (
-            "high byte of the bias dropped",
-            "Cat(low, self.bias_unit[: PSUM_BITS - UNIT_BITS])",
+            "high half of the bias dropped",
+            "Cat(low, self.bias_unit[:BIAS_BITS])",
             "low",
         ),
         ("a hard reset leaves the membrane", "stays.eq(~first & ~hard)", "stays.eq(~first)"),

@@ -23,6 +23,9 @@ TOKEN_BITS = 8
 COUNT_BITS = 8
 """Bits of the number of words that a PE takes of one chunk."""
 
+BIAS_BITS = 12
+"""Bits of each of the two units that a bias takes, in the stream and in the weight bank."""
+
 WORD_UNITS = 4
 """16-bit units of a PE's word of the weight stream."""
 WORD_BITS = 16 * WORD_UNITS

@@ -15,7 +15,8 @@ bits each, lane 0 the lowest, and lane n belongs to the PEs whose number modulo 
              weights of 8 bits:
              [int8 | token] ...      a unit for each token, with its weight
              then
-             [bias 15:0] [bias 23:16] for each slot, in the last chunk of a pass only
+             [bias 11:0] [bias 23:12] for each slot, in the last chunk of a pass only; the upper
+             bits of both units are 0
              zero-padded
     token    K = 1: [7:1] gap [0] PID      K = 3: [7:4] gap [3:0] PID
              K = 5: [7:5] gap [4:0] PID    K = 7: [7:6] gap [5:0] PID
@@ -40,6 +41,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.arch import (
+    BIAS_BITS,
     CHUNK_WORDS,
     COUNT_BITS,
     DESCRIPTOR_WORDS,
@@ -492,7 +494,8 @@ def _biases(layer: Layer, plan: LayerMapping) -> Units:
     """Units of the biases, [passes * pes, 2 * slots]."""
     filters = plan.assignment.swapaxes(1, 2).reshape(-1, plan.slots)
     bias = np.where(filters >= 0, layer.bias[filters], 0)
-    halves = np.stack([bias & 0xFFFF, bias >> 16 & 0xFF], axis=2)
+    low = (1 << BIAS_BITS) - 1
+    halves = np.stack([bias & low, bias >> BIAS_BITS & low], axis=2)
     return halves.astype(np.uint16).reshape(len(filters), -1)
 
 

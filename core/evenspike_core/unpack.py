@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core.arch import PID_BITS, TOKEN_BITS
+from evenspike_core.arch import BIAS_BITS, PID_BITS, TOKEN_BITS
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed, split_chunk
 from evenspike_core.program import Layer, Program, Segment
@@ -134,5 +134,5 @@ def _unpack_pe(
     if bias is not None:
         for slot, number in enumerate(filters):
             if number >= 0:
-                value = units[at + 2 * slot] | (units[at + 2 * slot + 1] & 0xFF) << 16
+                value = units[at + 2 * slot] | units[at + 2 * slot + 1] << BIAS_BITS
                 bias[number] = value - (1 << 24) if value >> 23 else value

@@ -188,7 +188,7 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
                 )
             if last:
                 raw = content[at : at + 2 * descriptor.slots].astype(np.int64).reshape(-1, 2)
-                value = raw[:, 0] | (raw[:, 1] & 0xFF) << 16
+                value = raw[:, 0] & 0xFFF | (raw[:, 1] & 0xFFF) << 12
                 bias[pe] = np.where(value >> 23, value - (1 << 24), value)
             cycles.append(taken)
             # A word of 8-bit weights is followed at once by another of its chunk.

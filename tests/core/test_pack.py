@@ -274,16 +274,16 @@ def test_golden_stream() -> None:
 
     PE 0: weight 5 at channel 0, position 4: token 04. Weight -2 at channel 300, position 8: of the
     gap of 300 a skip FF takes 256, a skip 1F 32, and 12 are left: token C8. Four tokens, the pairs
-    are FF04 and C81F; a weight follows the pair of its token. Bias -3 is FFFFFD in 24 bits.
-    PE 1: no token; bias 70000 is 011170.
+    are FF04 and C81F; a weight follows the pair of its token. Bias -3 is FFFFFD in 24 bits, the
+    halves of which are FFD and FFF. PE 1: no token; bias 70000 is 011170, of 170 and 011.
     """
     arch = Arch(pes=2, slots=1, chunk_blocks=256)
     program = single([{(0, 4): 5, (300, 8): -2}, {}], [-3, 70000], 3, 301)
     assert words(program, arch) == [
         0x0000_0000_0000_0102,  # words: two for PE 0, one for PE 1
         0xC81F_0005_FF04_0004,  # PE 0: count 4, pair, weight 5, pair
-        0x0000_0001_1170_0000,  # PE 1: count 0, bias low, bias high
-        0x0000_00FF_FFFD_FFFE,  # PE 0: weight -2, bias low, bias high
+        0x0000_0011_0170_0000,  # PE 1: count 0, bias low, bias high
+        0x0000_0FFF_0FFD_FFFE,  # PE 0: weight -2, bias low, bias high
     ]
 
 
@@ -298,8 +298,8 @@ def test_golden_stream_of_8_bit_weights() -> None:
     assert words(program, arch) == [
         0x0000_0000_0000_0102,  # words: two for PE 0, one for PE 1
         0xFEC8_011F_0504_0003,  # PE 0: count 3, weight 5, skip, weight -2
-        0x0000_0001_1170_0000,  # PE 1: count 0, bias low, bias high
-        0x0000_0000_00FF_FFFD,  # PE 0: bias low, bias high
+        0x0000_0011_0170_0000,  # PE 1: count 0, bias low, bias high
+        0x0000_0000_0FFF_0FFD,  # PE 0: bias low, bias high
     ]
 
 
@@ -428,7 +428,8 @@ def test_biases_have_24_bits(bias: int) -> None:
     program, arch = single([{}], [bias], 1, 1), Arch(pes=1, slots=1)
     count, word = words(program, arch)
     assert count == 1
-    assert word == (bias & 0xFFFFFF) << 16, "a token count of 0, 24 bits, and 24 that stay 0"
+    halves = (bias & 0xFFF) << 16 | (bias >> 12 & 0xFFF) << 32
+    assert word == halves, "a token count of 0, two units of 12 bits, and 16 that stay 0"
     assert unpack(pack(program, choose(program, arch), arch)).layers[1].bias.tolist() == [bias]
 
 

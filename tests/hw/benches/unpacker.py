@@ -549,7 +549,7 @@ class Memory:
         if chunk.biases:
             for slot, bias in enumerate(loaded.bias[pe].tolist()):
                 low, high = (self.weights[base + weights + 2 * slot + n] for n in (0, 1))
-                assert low | high << 16 == bias & 0xFFFFFF
+                assert low | high << 12 == bias & 0xFFFFFF
 
 
 # --- tests -----------------------------------------------------------------------------------

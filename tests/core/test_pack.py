@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -56,7 +57,7 @@ def test_the_programs_of_the_round_trip_have_every_feature() -> None:
     assert any(int(one.bias.min()) < 0 for one in layers)
     assert any(not part.weights.any() for part in parts)
     assert {(one.weight_bits, part.weight_bits) for one in layers for part in one.segments} == {
-        (None, 8), (None, 16), (8, 8), (16, 8), (16, 16)
+        (None, 4), (None, 8), (None, 16), (4, 4), (8, 4), (8, 8), (16, 4), (16, 8), (16, 16)
     }  # fmt: skip
     assert any((part.weights == -(1 << 15)).any() for part in parts)
     archs = [random_arch(seed) for seed in range(160)]
@@ -303,6 +304,24 @@ def test_golden_stream_of_8_bit_weights() -> None:
     ]
 
 
+def test_golden_stream_of_4_bit_weights() -> None:
+    """The same positions, with 32 and -2^11: base 5, and codes 0 and 8 + 6. Five units of 12 bits.
+
+    Of the gap of 300 one skip takes 288, as above: 01F with 1 in the weight's place. Three tokens:
+    004, 11F and EC8; behind them are the bias's halves, FFD and FFF.
+    """
+    arch = Arch(pes=2, slots=1, chunk_blocks=256)
+    program = single([{(0, 4): 32, (300, 8): -2048}, {}], [-3, 70000], 3, 301, weight_bits=4)
+    assert words(program, arch) == [
+        0x0000_0000_0000_0102,  # words: two for PE 0, one for PE 1
+        0x0_FFD_EC8_11F_004_003,  # PE 0: count 3, weight 32, skip, weight -2048, bias low
+        0x0_000_000_011_170_000,  # PE 1: count 0, bias low, bias high
+        0x0_000_000_000_000_FFF,  # PE 0: bias high
+    ]
+    (source,) = pack(program, choose(program, arch), arch).layers[1].segments
+    assert (source.weight_bits, source.base) == (4, 5)
+
+
 def test_golden_stream_of_two_lanes() -> None:
     """Four PEs on a port of 128 bits: PEs 0 and 2 in the low lane, 1 and 3 in the high one.
 
@@ -320,9 +339,9 @@ def test_golden_stream_of_two_lanes() -> None:
 
 
 def test_the_narrowest_width_that_holds_a_segments_weights() -> None:
-    """8 bits where nothing is said and all weights fit; a layer that says 16 gets them."""
+    """4 or 8 bits where nothing is said and all weights fit; a layer that says 16 gets them."""
     arch = Arch(pes=2, slots=1)
-    for weight, bits in ((-128, 8), (127, 8), (-129, 16), (128, 16)):
+    for weight, bits in ((-128, 4), (-127, 8), (127, 8), (-129, 16), (128, 4), (256, 16)):
         for stated in (None, 16):
             program = single([{(0, 0): weight, (1, 0): 1}], [0], 1, 2, weight_bits=stated)
             packed = pack(program, choose(program, arch), arch)
@@ -406,6 +425,47 @@ def test_golden_units_of_8_bit_weights(kernel: int, weights: Weights, units: lis
     stream = np.array(words(program, arch), dtype=np.uint64)
     found = split_chunk(stream, 0, arch)[0][0].view(np.uint16).tolist()
     assert found[: len(units) + 1] == [len(units), *units]
+
+
+GOLDEN_CODES: list[tuple[int, Weights, list[int]]] = [
+    (1, {(127, 0): 1}, [0x0FE]),
+    (1, {(300, 0): -1}, [0x003, 0x858]),  # a skip of 2 * 128; 44 is left
+    (3, {(5, 0): 2, (5, 3): -256, (6, 1): 4}, [0x050, 0xF03, 0x111]),
+    (3, {(309, 0): 1, (309, 2): 128}, [0x12F, 0x050, 0x702]),  # a skip of 19 * 16; 5 is left
+    (5, {(300, 24): 1}, [0x49F, 0x098]),  # a skip of 37 * 8: 4 * 8 + 4 + 1; 4 is left
+    (7, {(300, 48): 1 << 14}, [0xFFF, 0x2BF, 0x030]),  # skips of 16 * 4 * 4 and 11 * 4
+]
+
+
+@pytest.mark.parametrize(("kernel", "weights", "units"), GOLDEN_CODES)
+def test_golden_units_of_4_bit_weights(kernel: int, weights: Weights, units: list[int]) -> None:
+    arch = Arch(pes=2, slots=1, chunk_blocks=256)
+    program = single([weights], [0], kernel, 310, weight_bits=4)
+    stream = np.array(words(program, arch), dtype=np.uint64)
+    found = [
+        word >> at & 0xFFF
+        for word in split_chunk(stream, 0, arch)[0][0].tolist()
+        for at in range(0, 60, 12)
+    ]
+    assert found[: len(units) + 1] == [len(units), *units]
+
+
+@pytest.mark.parametrize(
+    ("weights", "found"),
+    [
+        ((1, 3), "weight 3 is no power of two"),
+        ((-512, 2), "weights 2 and -512 are 8 doublings apart, codes reach 7"),
+        ((-(1 << 15), 1 << 14), "weight -32768 is beyond 2^14"),
+    ],
+)
+def test_weights_of_4_bits_that_are_no_codes(weights: tuple[int, int], found: str) -> None:
+    program = single([{(0, 0): weights[0], (1, 0): weights[1]}], [0], 1, 2, weight_bits=4)
+    message = (
+        f"layer last: {found}; its weight_bits 4 hold powers of two up to 2^14, of at most 8 "
+        "exponents in a row"
+    )
+    with pytest.raises(EvenspikeError, match=f"^{re.escape(message)}$"):
+        pack(program, choose(program, Arch()), Arch())
 
 
 def decoded(units: list[int], kernel: int) -> tuple[list[int], list[int]]:

@@ -23,9 +23,18 @@ TOKEN_BITS = 8
 COUNT_BITS = 8
 """Bits of the number of words that a PE takes of one chunk."""
 
-WORD_UNITS = 4
-"""16-bit units of a PE's word of the weight stream."""
-WORD_BITS = 16 * WORD_UNITS
+BIAS_BITS = 12
+"""Bits of each of the two units that a bias takes, in the stream and in the weight bank."""
+
+WORD_BITS = 64
+"""Bits of a PE's word of the weight stream."""
+
+UNIT_BITS = {4: 12, 8: 16, 16: 16}
+"""Bits of a unit of the weight stream, by the width of its weights: a token and a weight of 4 or 8
+bits, or a weight of 16 bits, or two tokens of such."""
+
+WORD_UNITS = {weight: WORD_BITS // bits for weight, bits in UNIT_BITS.items()}
+"""Units of a PE's word of the weight stream, by the width of its weights."""
 
 HEADER_UNITS = {1: 1, 3: 1, 5: 2, 7: 4}
 """16-bit units that a kernel header (slot and WSP) takes in the scratchpad, by kernel size."""

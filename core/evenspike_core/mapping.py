@@ -28,7 +28,9 @@ from evenspike_core.arch import (
     WORD_UNITS,
     Arch,
 )
+from evenspike_core.codes import CODE_BITS, EXPONENT_MAX, EXPONENTS, base_of
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.fixed import signed_range
 from evenspike_core.program import Layer, Program, Segment
 
 Chunk = tuple[int, int, int]
@@ -250,10 +252,10 @@ def _fit(
     # counted: they depend on where the chunk starts.
     reach = 1 << (TOKEN_BITS - PID_BITS[kernel])
     kernels = slots * np.arange(1, end - start + 1)
-    most = reach**2 << TOKEN_BITS if weight_bits == TOKEN_BITS else reach**2
+    most = reach**2 << weight_bits if weight_bits <= TOKEN_BITS else reach**2
     tokens = weights + kernels // most + np.minimum(weights, kernels // reach)
-    units = 1 + spare + (tokens if weight_bits == TOKEN_BITS else (tokens + 1) // 2 + weights)
-    fits &= units <= WORD_UNITS * ((1 << COUNT_BITS) - 1)
+    units = 1 + spare + (tokens if weight_bits <= TOKEN_BITS else (tokens + 1) // 2 + weights)
+    fits &= units <= WORD_UNITS[weight_bits] * ((1 << COUNT_BITS) - 1)
     return start + int(fits.all(axis=(0, 1)).sum())
 
 
@@ -404,12 +406,8 @@ def check(program: Program, arch: Arch, batch: int = 1) -> None:
                 f"layer {layer.name}: kernel {kernel}, Arch kernel_max is {arch.kernel_max}"
             )
         for segment in layer.segments:
-            if not layer.host and segment.weight_bits > layer.stream_bits(segment):
-                flat = segment.weights.reshape(-1)
-                raise EvenspikeError(
-                    f"layer {layer.name}: weight {flat[np.abs(flat.astype(np.int32)).argmax()]}, "
-                    f"its weight_bits {layer.weight_bits} hold -128 to 127"
-                )
+            if not layer.host and not segment.fits(layer.stream_bits(segment)):
+                raise EvenspikeError(_does_not_fit(layer, segment))
         side = max(height, width) if layer.host else max(layer.size)
         if side > MAP_MAX:
             raise EvenspikeError(f"layer {layer.name}: map {layer.size}, the limit is {MAP_MAX}")
@@ -427,6 +425,23 @@ def check(program: Program, arch: Arch, batch: int = 1) -> None:
             raise EvenspikeError(no_room(program, layer, entries, arch, batch))
         if index in reader:
             needed[index] = entries
+
+
+def _does_not_fit(layer: Layer, segment: Segment) -> str:
+    """What is to be said of a segment whose weights the stated width cannot hold."""
+    where, stated = f"layer {layer.name}", f"its weight_bits {layer.weight_bits} hold"
+    if layer.weight_bits == CODE_BITS:
+        try:
+            base_of(segment.weights)
+        except EvenspikeError as error:
+            return (
+                f"{where}: {error}; {stated} powers of two up to 2^{EXPONENT_MAX}, of at most "
+                f"{EXPONENTS} exponents in a row"
+            )
+    flat = segment.weights.reshape(-1)
+    worst = flat[np.abs(flat.astype(np.int32)).argmax()]
+    low, high = signed_range(layer.stream_bits(segment))
+    return f"{where}: weight {worst}, {stated} {low} to {high}"
 
 
 def no_room(program: Program, layer: Layer, entries: int, arch: Arch, batch: int) -> str:

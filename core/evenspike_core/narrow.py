@@ -21,6 +21,9 @@ from evenspike_core.fixed import LEAK_ONE
 from evenspike_core.program import Layer, Program
 from evenspike_core.progress import Progress, silent
 
+BITS = 8
+"""Of a rounded weight. Those that are codes of 4 bits as they are stay so."""
+
 LIMIT = 0.01
 """Share of a layer's spikes that may differ: what is allowed between a module and its integers."""
 
@@ -150,8 +153,8 @@ def _layer(
     """Put the best rounding of a layer into `layers` if it is good enough."""
     layer = program.layers[index]
     bits = max(segment.weight_bits for segment in layer.segments)
-    if bits == 8:
-        return NarrowedLayer(layer.name, 8)
+    if bits <= BITS:
+        return NarrowedLayer(layer.name, bits)
     best: tuple[NarrowedLayer, Layer] | None = None
     fits = math.ceil(math.log2(_largest(layer) / _HIGH))
     for halved in range(fits, max(0, fits - TRIED), -1):
@@ -167,7 +170,7 @@ def _layer(
             wrong += int(np.bitwise_count(fired ^ masks[index]).sum())
             either += int(np.bitwise_count(fired | masks[index]).sum())
         lost = layer.nnz - candidate.nnz
-        row = NarrowedLayer(layer.name, 8, wrong, either, lost, halved)
+        row = NarrowedLayer(layer.name, BITS, wrong, either, lost, halved)
         if best is None or row.different < best[0].different:
             best = row, candidate
     if best is None or not best[0].either:

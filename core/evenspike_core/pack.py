@@ -7,27 +7,34 @@ bits each, lane 0 the lowest, and lane n belongs to the PEs whose number modulo 
     chunk    pes x 8 bit: 64-bit words of each PE, PE 0 in the low byte of the first port word;
              then in each lane the words of its PEs, round-robin over those that still have some,
              and zeros behind them up to the end of the longest lane
-    PE       16-bit units, low unit of a word first:
+    PE       units of 16 bits (12 where weights have 4), low unit of a word first:
              [n]                     number of tokens
              weights of 16 bits:
              [token 1 | token 0]     a pair of 8-bit tokens, then one unit for each token of the
              [int16] ...             pair that stands for a weight; repeated
              weights of 8 bits:
              [int8 | token] ...      a unit for each token, with its weight
+             weights of 4 bits:
+             [code | token] ...      likewise; a unit has 12 bits, and a word five of them, the top
+                                     four bits 0
              then
-             [bias 15:0] [bias 23:16] for each slot, in the last chunk of a pass only
+             [bias 11:0] [bias 23:12] for each slot, in the last chunk of a pass only; the upper
+             bits of both units are 0
              zero-padded
     token    K = 1: [7:1] gap [0] PID      K = 3: [7:4] gap [3:0] PID
              K = 5: [7:5] gap [4:0] PID    K = 7: [7:6] gap [5:0] PID
              PID below K*K: go `gap` kernels on; a weight at kernel position PID follows.
-             PID all ones: skip; go (gap + 1) << (bits of gap) kernels on, no weight. Where weights
-             have 8 bits, the byte in the weight's place counts on behind `gap`, as its high bits.
+             PID all ones: skip; go (gap + 1) << (bits of gap) kernels on, no weight. Beside a token
+             of 8- or 4-bit weights, what is in the weight's place are the high bits of `gap`.
+    code     [3] sign [2:0] e: the weight is 2^(base + e), or its negative; the chunk's descriptor
+             gives the base, and base + e is 14 at most
 
 Kernels are counted as `(channel - first channel of the chunk) * slots + slot` from 0; within a
 kernel the PIDs ascend. The PE's loader turns tokens into kernel headers (slot and WSP) and the
 channel table; see docs/timing.md. A weight costs 8 bits of index at any density below about 1/3,
 where a 16-bit header for each non-empty kernel costs up to 16 bits a weight. All weights of a
-chunk have the same width, which its descriptor gives; the weight bank holds 16 bits of each.
+chunk have the same width, which its descriptor gives; the weight bank holds 16 bits of each,
+whatever they are in the stream.
 """
 
 from __future__ import annotations
@@ -40,14 +47,17 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.arch import (
+    BIAS_BITS,
     CHUNK_WORDS,
     COUNT_BITS,
     DESCRIPTOR_WORDS,
     PID_BITS,
     TOKEN_BITS,
+    UNIT_BITS,
     WORD_UNITS,
     Arch,
 )
+from evenspike_core.codes import CODE_BITS, codes_of
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.fixed import mask_type
 from evenspike_core.mapping import (
@@ -75,7 +85,7 @@ class SegmentDescriptor:
     offset: (row, column) of the source under kernel position (0, 0) of output (0, 0), signed.
     blocks: entries' blocks of the source; height, width: its map.
     spike_base: first entry of the source in the spike memory.
-    weight_bits: width of its weights in the weight stream.
+    weight_bits: width of its weights in the weight stream. base: of their codes, if that is 4.
     """
 
     source: int
@@ -88,6 +98,7 @@ class SegmentDescriptor:
     width: int
     spike_base: int
     weight_bits: int = 16
+    base: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -326,9 +337,8 @@ def least_words(layer: Layer, plan: LayerMapping, arch: Arch) -> int:
         living(segment)[0].size * (TOKEN_BITS + layer.stream_bits(segment))
         for segment in layer.segments
     )
-    biases = BIAS_WORDS * plan.slots * plan.passes * arch.pes
-    units = groups * arch.pes + bits // 16 + biases
-    return units // arch.port_words + groups * arch.count_words
+    bits += BIAS_BITS * BIAS_WORDS * plan.slots * plan.passes * arch.pes
+    return bits // arch.port_bits + groups * arch.count_words
 
 
 def _source(
@@ -339,6 +349,7 @@ def _source(
     bases: Sequence[int],
 ) -> SegmentDescriptor:
     _, height, width = program.source_shape(segment)
+    bits = layer.stream_bits(segment)
     return SegmentDescriptor(
         segment.source,
         segment.kernel,
@@ -349,7 +360,8 @@ def _source(
         height,
         width,
         bases[segment.source],
-        layer.stream_bits(segment),
+        bits,
+        (segment.base or 0) if bits == CODE_BITS else 0,
     )
 
 
@@ -391,22 +403,38 @@ def _layer_stream(
     streams = plan.passes * chunks * arch.pes
     parts = [_tokens(layer, n, mapping, plan) for n in range(len(layer.segments))]
     tokens = np.bincount(np.concatenate([p.stream for p in parts]), minlength=streams)
-    ends = np.arange(streams) // arch.pes % chunks == chunks - 1
+    position = np.arange(streams) // arch.pes % chunks
+    ends = position == chunks - 1
     units: Index = 1 + sum((p.units(streams) for p in parts), np.zeros(streams, dtype=np.int64))
-    counts = -(-(units + ends * spare) // WORD_UNITS)
+    widths = np.array([layer.stream_bits(layer.segments[chunk[0]]) for chunk in plan.chunks])
+    room = np.array([WORD_UNITS[int(bits)] for bits in widths])[position]
+    counts = -(-(units + ends * spare) // room)
     if counts.max() >= 1 << COUNT_BITS:
         raise EvenspikeError(
             f"layer {layer.name}: {counts.max()} words for PE {counts.argmax() % arch.pes} in one "
             f"chunk, the count has {COUNT_BITS} bits"
         )
-    base = WORD_UNITS * (np.cumsum(counts) - counts)
-    content = np.zeros(WORD_UNITS * int(counts.sum()), dtype=np.uint16)
+    base = np.cumsum(room * counts) - room * counts
+    content = np.zeros(int((room * counts).sum()), dtype=np.uint16)
     content[base] = tokens
     for part in parts:
         _place(part, base + 1, content)
     content[(base + units)[ends, None] + np.arange(spare)] = _biases(layer, plan)
     shaped = counts.reshape(plan.passes, chunks, arch.pes)
-    return _interleave(content.view(np.uint64), shaped, arch.port_lanes, arch.count_words)
+    unit_bits = np.array([UNIT_BITS[int(bits)] for bits in widths])[position]
+    words = _words(content, np.repeat(room, counts), np.repeat(unit_bits, counts))
+    return _interleave(words, shaped, arch.port_lanes, arch.count_words)
+
+
+def _words(content: Units, room: Index, unit_bits: Index) -> Words:
+    """The words of so many units each, of so many bits; the units of all follow each other."""
+    first = np.cumsum(room) - room
+    words = np.zeros(room.size, dtype=np.uint64)
+    for n in range(max(WORD_UNITS.values())):
+        has = np.flatnonzero(n < room)
+        at = (n * unit_bits[has]).astype(np.uint64)
+        words[has] |= content[first[has] + n].astype(np.uint64) << at
+    return words
 
 
 @dataclass(frozen=True)
@@ -414,21 +442,21 @@ class _Tokens:
     """Tokens of a segment in the order of the format, stream by stream.
 
     stream: the number of each token's stream. byte: the token. real: whether it stands for a
-    weight. weights: those, in the same order. narrow: they have 8 bits. far: of a skip, what stands
-    in a narrow weight's place.
+    weight. weights: those, in the same order, as the stream has them. bits: their width. far: of a
+    skip, what stands in the place of a weight of 8 or 4 bits.
     """
 
     stream: Index
     byte: npt.NDArray[np.uint8]
     real: npt.NDArray[np.bool_]
-    weights: npt.NDArray[np.int16]
-    narrow: bool
+    weights: Units
+    bits: int
     far: npt.NDArray[np.uint8]
 
     def units(self, streams: int) -> Index:
         """Units of tokens and weights in each of so many streams."""
         tokens = np.bincount(self.stream, minlength=streams)
-        if self.narrow:
+        if self.bits <= TOKEN_BITS:
             return tokens
         return (tokens + 1) // 2 + np.bincount(self.stream[self.real], minlength=streams)
 
@@ -449,14 +477,18 @@ def _tokens(
     kernel = (lane - starts[turn]) * plan.slots + slots[filters]
     order = np.argsort((stream * (int(kernel.max(initial=0)) + 1) + kernel) * 64 + pids)
     stream, kernel, pids = stream[order], kernel[order], pids[order]
-    weights = segment.weights[segment.weights != 0][order]
+    bits = layer.stream_bits(segment)
+    alive = segment.weights[segment.weights != 0][order]
+    if bits == CODE_BITS:
+        weights = codes_of(alive, segment.base or 0).astype(np.uint16)
+    else:
+        weights = alive.view(np.uint16) & (1 << bits) - 1
     gap = np.diff(kernel, prepend=0)
     opens = np.diff(stream, prepend=-1) != 0
     gap[opens] = kernel[opens]
     pid_bits = PID_BITS[segment.kernel]
     reach = 1 << (TOKEN_BITS - pid_bits)
-    narrow = layer.stream_bits(segment) == TOKEN_BITS
-    most = reach << TOKEN_BITS if narrow else reach
+    most = reach << bits if bits <= TOKEN_BITS else reach
     leaps = gap // reach
     each = 1 + -(-leaps // most)  # skips of at most `most` leaps, then the weight's own token
     at = np.cumsum(each) - 1
@@ -467,17 +499,17 @@ def _tokens(
     real = np.zeros(byte.size, dtype=np.bool_)
     real[at] = True
     far = (skips // reach).astype(np.uint8)
-    return _Tokens(np.repeat(stream, each), byte, real, weights, narrow, far)
+    return _Tokens(np.repeat(stream, each), byte, real, weights, bits, far)
 
 
 def _place(part: _Tokens, base: Index, content: Units) -> None:
     """Write tokens and weights. base: unit of the first pair of each stream."""
     first = np.searchsorted(part.stream, part.stream)
     number = np.arange(part.stream.size) - first
-    if part.narrow:
-        high = part.far.copy()
-        high[part.real] = part.weights.astype(np.int8).view(np.uint8)
-        content[base[part.stream] + number] = high.astype(np.uint16) << TOKEN_BITS | part.byte
+    if part.bits <= TOKEN_BITS:
+        high = part.far.astype(np.uint16)
+        high[part.real] = part.weights
+        content[base[part.stream] + number] = high << TOKEN_BITS | part.byte
         return
     before: Index = np.cumsum(part.real) - part.real
     # A pair stands behind the earlier pairs and their weights.
@@ -485,14 +517,15 @@ def _place(part: _Tokens, base: Index, content: Units) -> None:
     even, odd = np.flatnonzero(number % 2 == 0), np.flatnonzero(number % 2)
     content[pair[even]] = part.byte[even]
     content[pair[odd - 1]] |= part.byte[odd].astype(np.uint16) << 8
-    content[pair[part.real] + 1] = part.weights.view(np.uint16)
+    content[pair[part.real] + 1] = part.weights
 
 
 def _biases(layer: Layer, plan: LayerMapping) -> Units:
     """Units of the biases, [passes * pes, 2 * slots]."""
     filters = plan.assignment.swapaxes(1, 2).reshape(-1, plan.slots)
     bias = np.where(filters >= 0, layer.bias[filters], 0)
-    halves = np.stack([bias & 0xFFFF, bias >> 16 & 0xFF], axis=2)
+    low = (1 << BIAS_BITS) - 1
+    halves = np.stack([bias & low, bias >> BIAS_BITS & low], axis=2)
     return halves.astype(np.uint16).reshape(len(filters), -1)
 
 

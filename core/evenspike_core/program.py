@@ -30,6 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from evenspike_core import files, first_format
+from evenspike_core.codes import CODE_BITS, base_of
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.fixed import ACCUMULATOR_BITS, LEAK_ONE, Neuron, signed_range
 
@@ -48,8 +49,8 @@ TIMESTEPS_MAX = 32
 SIDE_MAX = 1024
 """Largest side of a map; keeps a small file from asking for more memory than there is."""
 
-STREAM_BITS = (8, 16)
-"""Widths that a weight can have in the weight stream."""
+STREAM_BITS = (4, 8, 16)
+"""Widths that a weight can have in the weight stream; one of 4 bits is a code (`codes`)."""
 
 OFFSET_MAX = 255
 """Largest offset of a segment, either way."""
@@ -125,8 +126,24 @@ class Segment(Rebuilt):
     @cached_property
     def weight_bits(self) -> int:
         """The narrowest width of the weight stream that holds every weight."""
-        low, high = int(self.weights.min()), int(self.weights.max())
-        return next(n for n in STREAM_BITS if -(1 << n - 1) <= low and high < 1 << n - 1)
+        return next(n for n in STREAM_BITS if self.fits(n))
+
+    @cached_property
+    def base(self) -> int | None:
+        """Of the 4-bit codes of the weights; None where these are no such powers of two."""
+        try:
+            return base_of(self.weights)
+        except EvenspikeError:
+            return None
+
+    def fits(self, bits: int) -> bool:
+        """Whether weights of so many bits in the weight stream can be these; one width's can be
+        without a wider one's, since 4 bits hold powers of two that 8 bits do not.
+        """
+        if bits == CODE_BITS:
+            return self.base is not None
+        low, high = signed_range(bits)
+        return low <= int(self.weights.min()) and int(self.weights.max()) <= high
 
     @property
     def channels(self) -> int:
@@ -150,8 +167,9 @@ class Layer(Rebuilt):
     seed: rate coding: of its draws.
     pool_first: direct encoder: its pool takes the largest current of a window, in front of the
         neurons, which after the pool are not the same.
-    weight_bits: width of its weights in the weight stream, 8 or 16; no result depends on it. None:
-        of each segment the narrowest that holds its weights.
+    weight_bits: width of its weights in the weight stream, 4, 8 or 16; no result depends on it. 4
+        bits are for powers of two, of at most eight exponents in a row in a segment. None: of each
+        segment the narrowest that holds its weights.
     """
 
     name: str

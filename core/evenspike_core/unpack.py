@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core.arch import PID_BITS, TOKEN_BITS
+from evenspike_core.arch import BIAS_BITS, PID_BITS, TOKEN_BITS
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed, split_chunk
 from evenspike_core.program import Layer, Program, Segment
@@ -41,7 +41,7 @@ def unpack(packed: Packed) -> Program:
                 for pe, stream in enumerate(streams):
                     try:
                         _unpack_pe(
-                            stream.view(np.uint16).tolist(),
+                            stream.tolist(),
                             descriptor,
                             segment,
                             range(start, end),
@@ -95,7 +95,7 @@ def _natural(
 
 
 def _unpack_pe(
-    units: list[int],
+    words: list[int],
     descriptor: Descriptor,
     segment: int,
     channels: range,
@@ -103,36 +103,44 @@ def _unpack_pe(
     weights: npt.NDArray[np.int16],
     bias: npt.NDArray[np.int32] | None,
 ) -> None:
-    """Decode one PE's units of one chunk into `weights` [filters, channels, K*K] and `bias`.
+    """Decode one PE's words of one chunk into `weights` [filters, channels, K*K] and `bias`.
 
     Raises IndexError where the units lead outside of either, or end too soon.
     """
     source = descriptor.segments[segment]
-    narrow, pid_bits = source.weight_bits == 8, PID_BITS[source.kernel]
+    bits, pid_bits = source.weight_bits, PID_BITS[source.kernel]
+    beside = bits < 16  # a token and its weight
+    size = 12 if bits == 4 else 16
+    units = [word >> at & (1 << size) - 1 for word in words for at in range(0, 65 - size, size)]
     gap_bits, skip = TOKEN_BITS - pid_bits, (1 << pid_bits) - 1
     left, at, kernel = units[0], 1, 0
     while left:
         pair = units[at]
         at += 1
-        for token in (pair & 0xFF,) if narrow else (pair & 0xFF, pair >> 8)[:left]:
+        for token in (pair & 0xFF,) if beside else (pair & 0xFF, pair >> 8)[:left]:
             gap, pid = token >> pid_bits, token & skip
             left -= 1
             if pid == skip:
-                far = pair >> 8 if narrow else 0
+                far = pair >> 8 if beside else 0
                 kernel += (far << gap_bits | gap) + 1 << gap_bits
                 continue
             kernel += gap
             channel, slot = divmod(kernel, descriptor.slots)
             if filters[slot] < 0:
                 raise IndexError(slot)
-            if narrow:
-                weight = np.uint8(pair >> 8).astype(np.int8)
+            if bits == 4:
+                exponent = source.base + (pair >> 8 & 7)
+                if exponent > 14:
+                    raise IndexError(exponent)
+                weight = -(1 << exponent) if pair >> 11 else 1 << exponent
+            elif bits == 8:
+                weight = (pair >> 8) - (pair >> 15 << 8)
             else:
-                weight = np.uint16(units[at]).astype(np.int16)
+                weight = units[at] - (units[at] >> 15 << 16)
                 at += 1
             weights[filters[slot], channels[channel], pid] = weight
     if bias is not None:
         for slot, number in enumerate(filters):
             if number >= 0:
-                value = units[at + 2 * slot] | (units[at + 2 * slot + 1] & 0xFF) << 16
+                value = units[at + 2 * slot] | units[at + 2 * slot + 1] << BIAS_BITS
                 bias[number] = value - (1 << 24) if value >> 23 else value

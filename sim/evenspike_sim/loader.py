@@ -32,7 +32,7 @@ class LoadedChunk:
     weights: [pes, words] of the weight bank. bias: [pes, slots], in a pass's last chunk.
     word_pe, word_cycles: [words, lanes]; the PE that each lane of a port word goes to (-1: the
         chunk's counts, or none), and the cycles that the PE's loader takes to unpack it: one a
-        16-bit unit, one a skip token between 16-bit weights.
+        unit, one a skip token between 16-bit weights.
     word_held: [words, lanes]; cycles from its hand-over to the first in which the PE can take
         another.
     """
@@ -67,7 +67,8 @@ class LoadedChunk:
 @nb.njit(cache=True, nogil=True)
 def _unpack(
     units: npt.NDArray[np.uint16],
-    narrow: bool,
+    bits: int,
+    base: int,
     pid_bits: int,
     positions: int,
     slots: int,
@@ -80,13 +81,17 @@ def _unpack(
 ) -> int:
     """Decode one PE's units; returns the number of units before the biases, or -1 if malformed.
 
+    bits, base: of the weights, and of their codes if they have 4; then a word has five units.
+
     Compiled without checks of indices: every write below is in bounds whatever the units are.
     """
     gap_bits = 8 - pid_bits
     skip = (1 << pid_bits) - 1
     channels = kernel_start.size - 1
+    room = 5 if bits == 4 else 4
+    beside = bits < 16  # a token and its weight
     for index in range(units.size):
-        cycles[index >> 2] += 1
+        cycles[index // room] += 1
     left = np.int64(units[0])
     at, stored = 1, 0
     kernel, opened = np.int64(0), np.int64(-1)
@@ -97,23 +102,23 @@ def _unpack(
         pair = np.int64(units[at])
         recent = at
         at += 1
-        for half in range(1 if narrow else 2):
+        for half in range(1 if beside else 2):
             if left == 0:
                 break
             token = (pair >> (8 * half)) & 255
             gap, pid = token >> pid_bits, token & skip
             left -= 1
-            if pid == skip and narrow:
+            if pid == skip and beside:
                 kernel += ((pair >> 8 << gap_bits | gap) + 1) << gap_bits
                 continue
             if pid == skip:
                 kernel += (gap + 1) << gap_bits
                 # A skip brings no unit of its own: it holds up the word that is being unpacked.
-                cycles[recent >> 2] += 1
+                cycles[recent // room] += 1
                 continue
             kernel += gap
             channel = kernel // slots
-            if (at >= units.size and not narrow) or pid >= positions or channel >= channels:
+            if (at >= units.size and not beside) or pid >= positions or channel >= channels:
                 return -1
             if stored >= weights.size or (kernel != opened and headers >= slot.size):
                 return -1
@@ -124,7 +129,13 @@ def _unpack(
                 kernel_start[channel + 1] += 1
                 opened = np.int64(kernel)
             wsp[headers - 1] |= np.int64(1) << pid
-            if narrow:
+            if bits == 4:
+                exponent = base + (pair >> 8 & 7)
+                if exponent > 14:
+                    return -1
+                size = np.int64(1) << exponent
+                weights[stored] = -size if pair & 0x800 else size
+            elif bits == 8:
                 weights[stored] = np.int8(pair >> 8)
             else:
                 weights[stored] = np.int16(units[at])
@@ -148,7 +159,7 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
     for position, (segment, start, end) in enumerate(descriptor.chunks):
         last = position == len(descriptor.chunks) - 1
         kernel = descriptor.segments[segment].kernel
-        narrow = descriptor.segments[segment].weight_bits == 8
+        bits, base = descriptor.segments[segment].weight_bits, descriptor.segments[segment].base
         try:
             streams, following = split_chunk(packed.stream, address, arch)
         except EvenspikeError as error:
@@ -165,12 +176,13 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
         cycles, held = [], []
         for pe, stream in enumerate(streams):
             taken = np.zeros(stream.size, dtype=np.int64)
-            content = stream.view(np.uint16)
+            content = _units(stream, bits)
             at = -1
-            if 4 * stream.size >= 1 and int(content[0]) <= 8 * content.size:
+            if content.size and int(content[0]) <= 2 * content.size:
                 at = _unpack(
                     content,
-                    narrow,
+                    bits,
+                    base,
                     PID_BITS[kernel],
                     kernel**2,
                     descriptor.slots,
@@ -188,12 +200,12 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
                 )
             if last:
                 raw = content[at : at + 2 * descriptor.slots].astype(np.int64).reshape(-1, 2)
-                value = raw[:, 0] | (raw[:, 1] & 0xFF) << 16
+                value = raw[:, 0] & 0xFFF | (raw[:, 1] & 0xFFF) << 12
                 bias[pe] = np.where(value >> 23, value - (1 << 24), value)
             cycles.append(taken)
-            # A word of 8-bit weights is followed at once by another of its chunk.
+            # A word of 8- or 4-bit weights is followed at once by another of its chunk.
             held.append(taken + 1)
-            if narrow:
+            if bits < 16:
                 held[-1][:-1] -= 1
         order_pe, order_cycles = _round_robin(cycles, arch.port_lanes)
         _, order_held = _round_robin(held, arch.port_lanes)
@@ -222,6 +234,14 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
             f"layer {descriptor.name}: pass {number} has {size} words, not all used"
         )
     return chunks
+
+
+def _units(words: npt.NDArray[np.uint64], bits: int) -> npt.NDArray[np.uint16]:
+    """The units of a PE's words, low one first: four of 16 bits each, or five of 12."""
+    if bits != 4:
+        return words.view(np.uint16)
+    shifts = np.arange(0, 60, 12, dtype=np.uint64)
+    return (words[:, None] >> shifts & np.uint64(0xFFF)).astype(np.uint16).reshape(-1)
 
 
 def _patterns(kernel_start: I64, wsp: I64, kernel: int) -> I64:

@@ -249,7 +249,7 @@ def loads(
 def port_words(kernels: npt.NDArray[np.int64], kernel: int, spare: int, bits: int) -> int:
     """Words of one PE's chunk, [channels, slots] weights, token by token as the format says."""
     step = 1 << (8 - PID_BITS[kernel])
-    most = step << 8 if bits == 8 else step
+    most = step << bits if bits < 16 else step
     tokens, before = 0, 0
     for at, count in enumerate(kernels.reshape(-1).tolist()):
         if count:
@@ -258,8 +258,8 @@ def port_words(kernels: npt.NDArray[np.int64], kernel: int, spare: int, bits: in
                 gap -= min(gap // step, most) * step
                 tokens += 1
             tokens += count
-    if bits == 8:
-        return -(-(1 + tokens + spare) // 4)
+    if bits < 16:
+        return -(-(1 + tokens + spare) // {4: 5, 8: 4}[bits])
     return -(-(1 + -(-tokens // 2) + int(kernels.sum()) + spare) // 4)
 
 

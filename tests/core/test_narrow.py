@@ -63,7 +63,7 @@ def test_narrowed_layers_fit_and_keep_the_limit(program: Program) -> None:
             assert new == old
             continue
         assert row.bits == 8
-        assert {s.weight_bits for s in new.segments} == {8}
+        assert {s.weight_bits for s in new.segments} <= {4, 8}
         assert row.lost == old.nnz - new.nnz >= 0
         wrong = either = 0
         for masks in before:
@@ -80,16 +80,18 @@ def test_narrowed_layers_fit_and_keep_the_limit(program: Program) -> None:
 
 
 def test_what_fits_but_for_its_scale_loses_nothing() -> None:
-    program = middle(networks(1)[0])
-    pictures = [random_pixels(program, n) for n in range(4)]
-    found = narrow(program, pictures, limit=0)
-    halved = [one for one in found.layers if one.halved]
+    halved = 0
+    for program in map(middle, networks(4)):
+        pictures = [random_pixels(program, n) for n in range(4)]
+        found = narrow(program, pictures, limit=0)
+        rows = [one for one in found.layers if one.halved]
+        halved += len(rows)
+        assert all(one.wrong == 0 == one.lost for one in rows)
+        for pixels in pictures:
+            before, after = reference.run(program, pixels), reference.run(found.program, pixels)
+            assert all(np.array_equal(a, b) for a, b in zip(before.masks, after.masks, strict=True))
+            assert np.array_equal(before.logits, after.logits)
     assert halved
-    assert all(one.wrong == 0 == one.lost for one in halved)
-    for pixels in pictures:
-        before, after = reference.run(program, pixels), reference.run(found.program, pixels)
-        assert all(np.array_equal(a, b) for a, b in zip(before.masks, after.masks, strict=True))
-        assert np.array_equal(before.logits, after.logits)
 
 
 def test_a_layer_that_never_spikes_stays() -> None:

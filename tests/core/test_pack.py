@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -56,7 +57,7 @@ def test_the_programs_of_the_round_trip_have_every_feature() -> None:
     assert any(int(one.bias.min()) < 0 for one in layers)
     assert any(not part.weights.any() for part in parts)
     assert {(one.weight_bits, part.weight_bits) for one in layers for part in one.segments} == {
-        (None, 8), (None, 16), (8, 8), (16, 8), (16, 16)
+        (None, 4), (None, 8), (None, 16), (4, 4), (8, 4), (8, 8), (16, 4), (16, 8), (16, 16)
     }  # fmt: skip
     assert any((part.weights == -(1 << 15)).any() for part in parts)
     archs = [random_arch(seed) for seed in range(160)]
@@ -274,16 +275,16 @@ def test_golden_stream() -> None:
 
     PE 0: weight 5 at channel 0, position 4: token 04. Weight -2 at channel 300, position 8: of the
     gap of 300 a skip FF takes 256, a skip 1F 32, and 12 are left: token C8. Four tokens, the pairs
-    are FF04 and C81F; a weight follows the pair of its token. Bias -3 is FFFFFD in 24 bits.
-    PE 1: no token; bias 70000 is 011170.
+    are FF04 and C81F; a weight follows the pair of its token. Bias -3 is FFFFFD in 24 bits, the
+    halves of which are FFD and FFF. PE 1: no token; bias 70000 is 011170, of 170 and 011.
     """
     arch = Arch(pes=2, slots=1, chunk_blocks=256)
     program = single([{(0, 4): 5, (300, 8): -2}, {}], [-3, 70000], 3, 301)
     assert words(program, arch) == [
         0x0000_0000_0000_0102,  # words: two for PE 0, one for PE 1
         0xC81F_0005_FF04_0004,  # PE 0: count 4, pair, weight 5, pair
-        0x0000_0001_1170_0000,  # PE 1: count 0, bias low, bias high
-        0x0000_00FF_FFFD_FFFE,  # PE 0: weight -2, bias low, bias high
+        0x0000_0011_0170_0000,  # PE 1: count 0, bias low, bias high
+        0x0000_0FFF_0FFD_FFFE,  # PE 0: weight -2, bias low, bias high
     ]
 
 
@@ -298,9 +299,27 @@ def test_golden_stream_of_8_bit_weights() -> None:
     assert words(program, arch) == [
         0x0000_0000_0000_0102,  # words: two for PE 0, one for PE 1
         0xFEC8_011F_0504_0003,  # PE 0: count 3, weight 5, skip, weight -2
-        0x0000_0001_1170_0000,  # PE 1: count 0, bias low, bias high
-        0x0000_0000_00FF_FFFD,  # PE 0: bias low, bias high
+        0x0000_0011_0170_0000,  # PE 1: count 0, bias low, bias high
+        0x0000_0000_0FFF_0FFD,  # PE 0: bias low, bias high
     ]
+
+
+def test_golden_stream_of_4_bit_weights() -> None:
+    """The same positions, with 32 and -2^11: base 5, and codes 0 and 8 + 6. Five units of 12 bits.
+
+    Of the gap of 300 one skip takes 288, as above: 01F with 1 in the weight's place. Three tokens:
+    004, 11F and EC8; behind them are the bias's halves, FFD and FFF.
+    """
+    arch = Arch(pes=2, slots=1, chunk_blocks=256)
+    program = single([{(0, 4): 32, (300, 8): -2048}, {}], [-3, 70000], 3, 301, weight_bits=4)
+    assert words(program, arch) == [
+        0x0000_0000_0000_0102,  # words: two for PE 0, one for PE 1
+        0x0_FFD_EC8_11F_004_003,  # PE 0: count 3, weight 32, skip, weight -2048, bias low
+        0x0_000_000_011_170_000,  # PE 1: count 0, bias low, bias high
+        0x0_000_000_000_000_FFF,  # PE 0: bias high
+    ]
+    (source,) = pack(program, choose(program, arch), arch).layers[1].segments
+    assert (source.weight_bits, source.base) == (4, 5)
 
 
 def test_golden_stream_of_two_lanes() -> None:
@@ -320,9 +339,9 @@ def test_golden_stream_of_two_lanes() -> None:
 
 
 def test_the_narrowest_width_that_holds_a_segments_weights() -> None:
-    """8 bits where nothing is said and all weights fit; a layer that says 16 gets them."""
+    """4 or 8 bits where nothing is said and all weights fit; a layer that says 16 gets them."""
     arch = Arch(pes=2, slots=1)
-    for weight, bits in ((-128, 8), (127, 8), (-129, 16), (128, 16)):
+    for weight, bits in ((-128, 4), (-127, 8), (127, 8), (-129, 16), (128, 4), (256, 16)):
         for stated in (None, 16):
             program = single([{(0, 0): weight, (1, 0): 1}], [0], 1, 2, weight_bits=stated)
             packed = pack(program, choose(program, arch), arch)
@@ -408,6 +427,47 @@ def test_golden_units_of_8_bit_weights(kernel: int, weights: Weights, units: lis
     assert found[: len(units) + 1] == [len(units), *units]
 
 
+GOLDEN_CODES: list[tuple[int, Weights, list[int]]] = [
+    (1, {(127, 0): 1}, [0x0FE]),
+    (1, {(300, 0): -1}, [0x003, 0x858]),  # a skip of 2 * 128; 44 is left
+    (3, {(5, 0): 2, (5, 3): -256, (6, 1): 4}, [0x050, 0xF03, 0x111]),
+    (3, {(309, 0): 1, (309, 2): 128}, [0x12F, 0x050, 0x702]),  # a skip of 19 * 16; 5 is left
+    (5, {(300, 24): 1}, [0x49F, 0x098]),  # a skip of 37 * 8: 4 * 8 + 4 + 1; 4 is left
+    (7, {(300, 48): 1 << 14}, [0xFFF, 0x2BF, 0x030]),  # skips of 16 * 4 * 4 and 11 * 4
+]
+
+
+@pytest.mark.parametrize(("kernel", "weights", "units"), GOLDEN_CODES)
+def test_golden_units_of_4_bit_weights(kernel: int, weights: Weights, units: list[int]) -> None:
+    arch = Arch(pes=2, slots=1, chunk_blocks=256)
+    program = single([weights], [0], kernel, 310, weight_bits=4)
+    stream = np.array(words(program, arch), dtype=np.uint64)
+    found = [
+        word >> at & 0xFFF
+        for word in split_chunk(stream, 0, arch)[0][0].tolist()
+        for at in range(0, 60, 12)
+    ]
+    assert found[: len(units) + 1] == [len(units), *units]
+
+
+@pytest.mark.parametrize(
+    ("weights", "found"),
+    [
+        ((1, 3), "weight 3 is no power of two"),
+        ((-512, 2), "weights 2 and -512 are 8 doublings apart, codes reach 7"),
+        ((-(1 << 15), 1 << 14), "weight -32768 is beyond 2^14"),
+    ],
+)
+def test_weights_of_4_bits_that_are_no_codes(weights: tuple[int, int], found: str) -> None:
+    program = single([{(0, 0): weights[0], (1, 0): weights[1]}], [0], 1, 2, weight_bits=4)
+    message = (
+        f"layer last: {found}; its weight_bits 4 hold powers of two up to 2^14, of at most 8 "
+        "exponents in a row"
+    )
+    with pytest.raises(EvenspikeError, match=f"^{re.escape(message)}$"):
+        pack(program, choose(program, Arch()), Arch())
+
+
 def decoded(units: list[int], kernel: int) -> tuple[list[int], list[int]]:
     """Tokens and weights in the order of the format: each pair before its weights."""
     tokens: list[int] = []
@@ -428,7 +488,8 @@ def test_biases_have_24_bits(bias: int) -> None:
     program, arch = single([{}], [bias], 1, 1), Arch(pes=1, slots=1)
     count, word = words(program, arch)
     assert count == 1
-    assert word == (bias & 0xFFFFFF) << 16, "a token count of 0, 24 bits, and 24 that stay 0"
+    halves = (bias & 0xFFF) << 16 | (bias >> 12 & 0xFFF) << 32
+    assert word == halves, "a token count of 0, two units of 12 bits, and 16 that stay 0"
     assert unpack(pack(program, choose(program, arch), arch)).layers[1].bias.tolist() == [bias]
 
 

@@ -230,7 +230,7 @@ CHECKS: list[tuple[dict[str, Any], str]] = [
     *(
         (
             {"layers": (FIRST, replace(BODY, weight_bits=bits), *TINY.layers[2:])},  # type: ignore[arg-type]
-            f"layer body: weight_bits {bits!r}, possible are (8, 16) and None",
+            f"layer body: weight_bits {bits!r}, possible are (4, 8, 16) and None",
         )
         for bits in (8.0, 12)
     ),

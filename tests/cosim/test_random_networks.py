@@ -120,6 +120,12 @@ def features(  # noqa: C901, PLR0912, PLR0915  (a list of what there is)
                 yield "an offset behind the map's first row"
             yield f"average {segment.average}"
             yield f"segment {number}"
+            bits, base = plan.segments[number].weight_bits, plan.segments[number].base
+            yield f"weights of {bits} bits"
+            if bits == 4 and base:
+                yield "codes of a small base" if base < 8 else "codes of a large base"
+            if bits == 4 and len(np.unique(np.abs(segment.weights))) > 8:
+                yield "codes of all exponents"
             if segment.channels == 1:
                 yield "one channel"
             alive = segment.weights != 0
@@ -154,6 +160,8 @@ FEATURES = {
     *(f"kernel {kernel}" for kernel in (1, 3, 5, 7)),
     *("stride 1", "stride 2", "offset 0", "padding", "offsets differ"),
     *("an offset behind the map's first row", "average 8", "segment 2"),
+    *("weights of 4 bits", "weights of 8 bits", "weights of 16 bits"),
+    *("codes of a small base", "codes of a large base", "codes of all exponents"),
     *("average 1", "average 2", "average 4", "segment 0", "segment 1"),
     *("one channel", "dense weights", "empty filter", "empty channel", "extreme weights"),
     *("silent input", "all-firing input", "an earlier source"),

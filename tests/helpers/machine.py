@@ -441,7 +441,8 @@ class Core:
             "context.log_slots": load.layer.slots.bit_length() - 1,
             "context.lead": self._leads[id(load)],
             "context.biases": load.last,
-            "context.narrow": load.narrow,
+            "context.width": {16: 0, 8: 1, 4: 2}[load.bits],
+            "context.base": load.base,
             "context.half": load.half,
         }
         for lane, pe in enumerate(loader.targets.q):

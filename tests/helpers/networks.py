@@ -3,8 +3,9 @@
 Every simulator is tested on these: kernels 1, 3, 5, 7; strides; offsets of either sign that differ
 between the axes; odd and non-square maps, long strips among them; 1 to 40 filters and channels;
 pools of both kinds; one to three segments, identities among them; empty filters and channels;
-extreme weights, and such that fit 8 bits; a width of the weight stream that is stated or not; every
-coding and read-out; leaks from 0 to 1, hard resets and amounts of either sign; 1 to 32 timesteps.
+extreme weights, and such that fit 8 bits, and powers of two of any base; a width of the weight
+stream that is stated or not; every coding and read-out; leaks from 0 to 1, hard resets and amounts
+of either sign; 1 to 32 timesteps.
 The same seed gives the same Program.
 """
 
@@ -119,11 +120,17 @@ def random_pixels(program: Program, seed: int) -> npt.NDArray[np.uint8]:
 def _streamed(layer: Layer, rng: np.random.Generator) -> Layer:
     """The layer with a stated width of the weight stream, one time in two; 8 bits where they fit.
 
-    Of those whose weights do not fit, half get weights that do.
+    Of those whose weights do not fit, half get weights that do. Of all layers, one in three has
+    powers of two.
     """
+    if rng.random() < 1 / 3:
+        segments = tuple(
+            replace(one, weights=_powers_of_two(rng, one.weights)) for one in layer.segments
+        )
+        return replace(layer, segments=segments, weight_bits=4 if rng.random() < 0.5 else None)
     if rng.random() < 0.5:
         return layer
-    fit = all(segment.weight_bits == 8 for segment in layer.segments)
+    fit = all(segment.fits(8) for segment in layer.segments)
     if not fit and rng.random() < 0.5:
         low, high = signed_range(8)
         segments = tuple(
@@ -131,6 +138,21 @@ def _streamed(layer: Layer, rng: np.random.Generator) -> Layer:
         )
         return replace(layer, segments=segments, weight_bits=8)
     return replace(layer, weight_bits=8 if fit and rng.random() < 0.5 else 16)
+
+
+def _powers_of_two(
+    rng: np.random.Generator, weights: npt.NDArray[np.int16]
+) -> npt.NDArray[np.int16]:
+    """Weights no larger than these, of one to eight exponents; what is smaller becomes zero."""
+    size = np.abs(weights.astype(np.int64))
+    exponents = np.floor(np.log2(np.maximum(size, 1))).astype(np.int64)
+    top = min(14, int(exponents.max()))
+    if rng.random() < 0.4:
+        top = int(rng.integers(top + 1))
+    low = max(0, top - int(rng.integers(8)))
+    powers = 1 << np.minimum(exponents, top)
+    powers[(size == 0) | (powers < 1 << low)] = 0
+    return (np.sign(weights) * powers).astype(np.int16)
 
 
 def _encoder(

@@ -56,7 +56,7 @@ BUGS = {
     "fifo of 3": ("Mux(place == self.depth - 1, 0, place + 1)", "place + 1"),
     "fifo of 7": ("Mux(pop, level == 1, level == 0)", "(level == 0)"),
     "fifo of 8": ("self.w.ready.eq(level != self.depth)", "self.w.ready.eq(1)"),
-    "holding register": ("ready.eq(~full | (narrow", "ready.eq(~full | self.completes | (narrow"),
+    "holding register": ("ready.eq(~full | (beside", "ready.eq(~full | self.completes | (beside"),
     "requests": ("(left != 0) & (credits_ != 0)", "(left != 0)"),
     "hand-over": ("contexts.valid & ~occupied.bit_select(half, 1)", "contexts.valid"),
     "hand-over in lanes": ("words_taken & some & (target", "words_taken & (target"),

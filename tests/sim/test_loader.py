@@ -91,7 +91,7 @@ def test_a_word_takes_a_cycle_for_each_unit_and_each_skip(seed: int) -> None:
         address = found.passes[number][0]
         for chunk in chunks:
             kernel = found.segments[chunk.segment].kernel
-            narrow = found.segments[chunk.segment].weight_bits == 8
+            bits = found.segments[chunk.segment].weight_bits
             lanes = packed.arch.port_bits // 64
             headers = -(-packed.arch.pes // (8 * lanes))
             assert (chunk.word_pe[:headers] == -1).all()
@@ -101,9 +101,10 @@ def test_a_word_takes_a_cycle_for_each_unit_and_each_skip(seed: int) -> None:
             for pe, stream in enumerate(streams):
                 cycles = chunk.word_cycles[chunk.word_pe == pe].tolist()
                 held = chunk.word_held[chunk.word_pe == pe].tolist()
-                assert cycles == ([4] * stream.size if narrow else unpacked(stream, kernel))
-                # Narrow weights: the next word comes with the last unit, but behind the chunk.
-                more = [0 if narrow and n < stream.size - 1 else 1 for n in range(stream.size)]
+                expected = {4: [5] * stream.size, 8: [4] * stream.size}
+                assert cycles == (expected.get(bits) or unpacked(stream, kernel))
+                # Of 8 and 4 bits: the next word comes with the last unit, but behind the chunk.
+                more = [0 if bits < 16 and n < stream.size - 1 else 1 for n in range(stream.size)]
                 assert held == [a + b for a, b in zip(cycles, more, strict=True)]
             counts = np.array([stream.size for stream in streams])
             turns = range(int(counts.max()))
@@ -146,14 +147,16 @@ def decode(
     channels: int = 40,
     bank: int = 8,
     *,
-    narrow: bool = False,
+    bits: int = 16,
+    base: int = 0,
 ) -> tuple[int, list[int], list[int]]:
     """(units before the biases, weights, cycles of the words) of one PE."""
-    content = np.array([*units, *[0] * (-len(units) % 4)], dtype=np.uint16)
-    weights, cycles = np.zeros(bank, dtype=np.int64), np.zeros(content.size // 4, dtype=np.int64)
+    room = 5 if bits == 4 else 4
+    content = np.array([*units, *[0] * (-len(units) % room)], dtype=np.uint16)
+    weights, cycles = np.zeros(bank, dtype=np.int64), np.zeros(content.size // room, dtype=np.int64)
     fields = [np.zeros(bank, dtype=np.int64) for _ in range(3)]
     start = np.zeros(channels + 1, dtype=np.int64)
-    form = narrow, PID_BITS[kernel], kernel**2
+    form = bits, base, PID_BITS[kernel], kernel**2
     at = _unpack(content, *form, slots, start, *fields, weights, cycles)
     return int(at), weights.tolist(), cycles.tolist()
 
@@ -169,16 +172,28 @@ def test_a_skip_holds_up_the_word_of_the_unit_before_it() -> None:
 
 
 def test_a_skip_between_8_bit_weights_is_a_unit_like_any_other() -> None:
-    at, weights, cycles = decode([4, 0xFF10, 0x000F, 0x8023, 0x7F00], narrow=True)
+    at, weights, cycles = decode([4, 0xFF10, 0x000F, 0x8023, 0x7F00], bits=8)
     assert (at, weights[:3]) == (5, [-1, -128, 127])
     assert cycles == [4, 4]
     # A skip of (1 << 4) + 1 times 16 kernels: 272 of 64 slots is in channel 4.
-    assert decode([2, 0x010F, 0x0100, 0], slots=64, channels=5, narrow=True)[0] == 3
-    assert decode([2, 0x010F, 0x0100, 0], slots=64, channels=4, narrow=True)[0] == -1
-    assert decode([1, 0x0109, 0, 0], narrow=True)[0] == -1  # position 9 of a 3x3 kernel
-    assert decode([4, 0x0100, 0x0101, 0x0102], narrow=True)[0] == -1  # a fourth token
-    assert decode([3, 0x0100, 0x0101, 0x0102], bank=3, narrow=True)[0] == 4
-    assert decode([3, 0x0100, 0x0101, 0x0102], bank=2, narrow=True)[0] == -1
+    assert decode([2, 0x010F, 0x0100, 0], slots=64, channels=5, bits=8)[0] == 3
+    assert decode([2, 0x010F, 0x0100, 0], slots=64, channels=4, bits=8)[0] == -1
+    assert decode([1, 0x0109, 0, 0], bits=8)[0] == -1  # position 9 of a 3x3 kernel
+    assert decode([4, 0x0100, 0x0101, 0x0102], bits=8)[0] == -1  # a fourth token
+    assert decode([3, 0x0100, 0x0101, 0x0102], bank=3, bits=8)[0] == 4
+    assert decode([3, 0x0100, 0x0101, 0x0102], bank=2, bits=8)[0] == -1
+
+
+def test_a_code_is_a_power_of_two_above_the_base() -> None:
+    at, weights, cycles = decode([5, 0x010, 0x00F, 0xF20, 0x721, 0x822], bits=4, base=3)
+    assert (at, weights[:4]) == (6, [1 << 3, -1 << 10, 1 << 10, -1 << 3])
+    assert cycles == [5, 5]
+    # A skip of (15 << 4 | 15) + 1 times 16 kernels: 4096 of 64 slots is in channel 64.
+    assert decode([2, 0xFFF, 0x000], slots=64, channels=65, bits=4)[0] == 3
+    assert decode([2, 0xFFF, 0x000], slots=64, channels=64, bits=4)[0] == -1
+    assert decode([1, 0x700], base=7, bits=4)[:2] == (2, [1 << 14, *[0] * 7])
+    assert decode([1, 0x700], base=8, bits=4)[0] == -1  # 2^15
+    assert decode([5, 0x000, 0x001, 0x002, 0x003], bits=4)[0] == -1  # a fifth token
 
 
 def test_units_that_lead_outside_are_malformed() -> None:
@@ -199,24 +214,24 @@ def test_headers_beyond_their_bank_are_malformed() -> None:
         fields = [np.zeros(bank, dtype=np.int64) for _ in range(3)]
         start, weights = np.zeros(9, dtype=np.int64), np.zeros(8, dtype=np.int64)
         cycles = np.zeros(1, dtype=np.int64)
-        assert _unpack(content, False, 4, 9, 2, start, *fields, weights, cycles) == expected
+        assert _unpack(content, 16, 0, 4, 9, 2, start, *fields, weights, cycles) == expected
 
 
 # --- damage ---------------------------------------------------------------------------------
 
 
 def guarded(
-    bank: int, units: npt.NDArray[np.uint16], kernel: int, *, narrow: bool
+    bank: int, units: npt.NDArray[np.uint16], kernel: int, *, bits: int
 ) -> tuple[int, bool]:
     """Decode into slices of larger arrays; whether nothing outside the slices was written."""
     margin = 4096
     outer = [np.full(bank + 2 * margin, -7, dtype=np.int64) for _ in range(6)]
-    sizes = [9, bank, bank, bank, bank, units.size // 4]
+    sizes = [9, bank, bank, bank, bank, units.size // (5 if bits == 4 else 4)]
     inner = [array[margin : margin + size] for array, size in zip(outer, sizes, strict=True)]
     for part in inner:
         part[:] = 0
     start, wsp, slot, weight_start, weights, cycles = inner
-    form = narrow, PID_BITS[kernel], kernel**2, 4
+    form = bits, 0, PID_BITS[kernel], kernel**2, 4
     at = _unpack(units, *form, start, wsp, slot, weight_start, weights, cycles)
     clean = all(
         (array[:margin] == -7).all() and (array[margin + size :] == -7).all()
@@ -230,13 +245,14 @@ def test_no_units_lead_to_a_write_out_of_bounds(kernel: int) -> None:
     rng = np.random.default_rng(kernel)
     results = set()
     for turn in range(400):
-        units = rng.integers(0, 1 << 16, int(rng.choice((4, 40, 400))), dtype=np.uint16)
+        units = rng.integers(0, 1 << 16, int(rng.choice((20, 40, 400))), dtype=np.uint16)
         if turn % 2:  # dense tokens of small gaps: they fill banks before they leave the channels
             pid = rng.integers(0, kernel**2, 2 * units.size)
             units = (pid[::2] | pid[1::2] << 8).astype(np.uint16)
         units[0] = rng.choice((0, 1, 7, 60, 65535))
-        bank, narrow = int(rng.choice((1, 4, 30))), bool(rng.random() < 0.5)
-        at, clean = guarded(bank, units, kernel, narrow=narrow)
+        bank, bits = int(rng.choice((1, 4, 30))), int(rng.choice((4, 8, 16)))
+        units &= (1 << (12 if bits == 4 else 16)) - 1
+        at, clean = guarded(bank, units, kernel, bits=bits)
         assert clean
         assert -1 <= at <= units.size
         results.add(at < 0)

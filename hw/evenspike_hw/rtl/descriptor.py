@@ -26,6 +26,7 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Descriptor, Packed
 from evenspike_core.program import KERNELS, Readout
 from evenspike_hw.rtl.layouts import (
+    BASE_BITS,
     ENTRY_BITS,
     LANE_BITS,
     LEAK_BITS,
@@ -34,6 +35,8 @@ from evenspike_hw.rtl.layouts import (
     SEGMENT,
     SLOT_BITS,
     TIMESTEP_BITS,
+    WEIGHT_WIDTHS,
+    WIDTH_BITS,
     WORD_BITS,
 )
 
@@ -92,8 +95,9 @@ CHUNK = data.StructLayout(
         "biases": 1,
         "blocks": 9,
         "entry": ENTRY_BITS,
-        "narrow": 1,
-        "reserved": WORD_BITS - ENTRY_BITS - LANE_BITS - 16,
+        "width": WIDTH_BITS,
+        "base": BASE_BITS,
+        "reserved": WORD_BITS - ENTRY_BITS - LANE_BITS - WIDTH_BITS - BASE_BITS - 15,
         "segment": SEGMENT,
     }
 )
@@ -149,7 +153,8 @@ MEANING = {
         "biases": "1: the pass's last chunk, behind which its biases come",
         "blocks": "blocks of channels that it touches",
         "entry": "entry of spike memory where the first of them begins, of group 0",
-        "narrow": "1: its weights have 8 bits in the weight stream, not 16",
+        "width": "bits of its weights in the weight stream: 0: 16, 1: 8, 2: 4",
+        "base": "of weights of 4 bits, which are powers of two: exponent of the smallest",
         "segment_log_stride": "log2 of the stride",
         "segment_offset_y": "row of the source that kernel row 0 of output row 0 reads",
         "segment_offset_x": "column of the source that kernel column 0 of output column 0 reads",
@@ -270,7 +275,8 @@ def _chunk(arch: Arch, layer: Descriptor, number: int) -> int:
             "biases": number == len(layer.chunks) - 1,
             "blocks": -(-end // arch.pes) - first,
             "entry": source.spike_base + first * block_stride,
-            "narrow": source.weight_bits == 8,
+            "width": WEIGHT_WIDTHS.index(source.weight_bits),
+            "base": source.base,
             "segment": {
                 "log_stride": _log(source.stride),
                 "offset_y": source.offset[0],

@@ -48,7 +48,21 @@ TIMESTEP_BITS = 4
 LOGIT_BITS = 32
 WEIGHT_BITS = 16
 UNIT_BITS = 16
-"""One 16-bit unit of a weight stream: a count, a pair of tokens, a weight or half a bias."""
+"""A unit of a weight stream: a count, a pair of tokens, a weight, a token with its weight, or half
+a bias; and a word of the weight bank."""
+
+CODE_UNIT_BITS = 12
+"""A unit where weights are codes of 4 bits."""
+
+WEIGHT_WIDTHS = (16, 8, 4)
+"""Bits of a weight in the stream, in the order of their code."""
+
+WIDTH_BITS = 2
+EXPONENT_BITS = 3
+"""Of a code."""
+
+BASE_BITS = 4
+"""Of the exponent that is added to those of the codes; the sum stays below 16."""
 
 FILTER_BITS = FILTER_SIDE**2
 """Bits of what the filter knows of a channel: the OR of its WSPs for K <= 3."""
@@ -359,7 +373,8 @@ class Layouts:
 
         kernel: code. log_slots: log2 of the layer's filters per PE and pass.
         lead: lane of the chunk's first channel. biases: the pass's last chunk, with the biases.
-        narrow: weights have 8 bits, each in the unit of its token.
+        width: code of the weights' width in the stream, an index of WEIGHT_WIDTHS.
+        base: of weights of 4 bits, the exponent of the smallest code.
         """
         return data.StructLayout(
             {
@@ -367,7 +382,8 @@ class Layouts:
                 "log_slots": 3,
                 "lead": self.lane_bits,
                 "biases": 1,
-                "narrow": 1,
+                "width": WIDTH_BITS,
+                "base": BASE_BITS,
                 "half": 1,
             }
         )

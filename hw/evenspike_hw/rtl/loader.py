@@ -20,7 +20,7 @@ CONTEXTS = 2
 """Chunks whose table words are read ahead: at most two follow each other without waiting for a
 half of the scratchpad, and reading takes at most 4 cycles a chunk."""
 
-CONTEXT = ("kernel", "log_slots", "lead", "biases", "narrow")
+CONTEXT = ("kernel", "log_slots", "lead", "biases", "width", "base")
 """Fields of a chunk that the PEs need to unpack it."""
 
 

@@ -11,9 +11,10 @@ from tests.helpers.formal.prove import Opened, free
 
 
 class HoldingRegister(Elaboratable):
-    """A word that the unpacker takes stays until each of its four units was processed, once and in
-    order, and only a chunk's last word completes it. The next is taken when it has gone, or, with
-    weights of 8 bits, in its last cycle, if it is not the chunk's last.
+    """A word that the unpacker takes stays until each of its units was processed, once and in
+    order: four, or five with weights of 4 bits. Only a chunk's last word completes it. The next is
+    taken when it has gone, or, with weights of 8 or 4 bits, in its last cycle, if it is not the
+    chunk's last.
 
     source: `evenspike_hw.rtl.pe.unpacker`. All words of a chunk have weights of the same width.
     """
@@ -28,20 +29,29 @@ class HoldingRegister(Elaboratable):
         free(m, dut.word.valid, dut.word.payload)
         held, word, units = Signal(), Signal.like(dut.word.payload), Signal(3)
         skips, tokens = device["skips"], device["tokens"]
-        narrow, taken, offered = word.context.narrow, Signal(), dut.word.payload
+        width, taken, offered = word.context.width, Signal(), dut.word.payload
+        beside, coded = width != 0, width >= 2
+        room = Mux(coded, 5, 4)
         m.d.comb += [
             taken.eq(dut.word.valid & dut.word.ready),
-            Assume(~taken | offered.first | (offered.context.narrow == narrow)),
-            Assert(dut.word.ready == (~held | (narrow & (units == 3) & ~word.last))),
+            Assume(~taken | offered.first | (offered.context.width == width)),
+            Assert(dut.word.ready == (~held | (beside & (units == room - 1) & ~word.last))),
         ]
         acts = dut.counts | dut.weighs | dut.biases
         unit, expected = Signal(16), Signal(16)
         m.d.comb += [
-            unit.eq(word.units.word_select(units[:2], 16)),
-            expected.eq(Mux(narrow & dut.weighs, unit[8:].as_signed(), unit)),
+            unit.eq(
+                Mux(coded, (word.units >> 12 * units)[:12], word.units.word_select(units[:2], 16))
+            ),
+            expected.eq(unit),
         ]
+        with m.If(dut.weighs & (width == 1)):
+            m.d.comb += expected.eq(unit[8:].as_signed())
+        with m.Elif(dut.weighs & coded):
+            size = 1 << (word.context.base + unit[8:11])[:4]
+            m.d.comb += expected.eq(Mux(unit[11], -size, size))
         with m.If(held & ~skips):
-            m.d.comb += [Assert(units < 4), Assert(dut.unit == expected)]
+            m.d.comb += [Assert(units < room), Assert(dut.unit == expected)]
             m.d.sync += units.eq(units + 1)
         with m.Else():
             m.d.comb += Assert(~acts)
@@ -55,11 +65,11 @@ class HoldingRegister(Elaboratable):
         with m.Else():
             m.d.comb += [Assert(device["units"] == 0), Assert(~dut.completes), Assert(~skips)]
         # Vacated in the cycle of the last unit, or of the last skip token behind it.
-        ends = held & (device["next_units"] == 4) & ~device["next_skips"]
+        ends = held & (device["next_units"] == room) & ~device["next_skips"]
         with m.If(ends):
             m.d.sync += [held.eq(0), units.eq(0)]
             m.d.comb += [
-                Assert((units == 3) | ((units == 4) & skips)),
+                Assert((units == room - 1) | ((units == room) & skips)),
                 Assert(dut.completes == word.last),
             ]
         with m.Else():
@@ -70,10 +80,10 @@ class HoldingRegister(Elaboratable):
         begins = held & word.first & (units == 0)
         m.d.comb += [
             Assert(device["full"] == held),
-            Assert(units <= 4),
-            Assert((units != 4) | (held & skips)),
-            Assert(~narrow | begins | (tokens == 0)),
-            Assert(~narrow | ~skips),
+            Assert(units <= room),
+            Assert((units != room) | (held & skips)),
+            Assert(~beside | begins | (tokens == 0)),
+            Assert(~beside | ~skips),
         ]
         return m
 

@@ -166,7 +166,7 @@ class Drain:
             self.low.set(data)
         elif self.captures.q == 1:
             pairs = zip(self.low.q, data, strict=True)
-            whole = [low & 0xFFFF | (high & 0xFF) << 16 for low, high in pairs]
+            whole = [low & 0xFFF | (high & 0xFFF) << 12 for low, high in pairs]
             self.biases.set(tuple(v - (v >> 23 << 24) for v in whole))
 
     def _flow(self, item: Neurons | None) -> None:

@@ -22,9 +22,14 @@ class Load:
     last: bool
 
     @property
-    def narrow(self) -> bool:
-        """Weights have 8 bits, beside their token."""
-        return self.layer.segments[self.segment].weight_bits == 8
+    def bits(self) -> int:
+        """Of a weight in the stream; 4 and 8 are beside their token."""
+        return self.layer.segments[self.segment].weight_bits
+
+    @property
+    def base(self) -> int:
+        """The power of two that the smallest code of 4 bits stands for."""
+        return self.layer.segments[self.segment].base
 
 
 @dataclass(frozen=True)

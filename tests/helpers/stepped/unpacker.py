@@ -1,4 +1,4 @@
-"""A PE's part of the loader: 16-bit units in, weights, headers and the channel table out."""
+"""A PE's part of the loader: units of the stream in, weights, headers and the channel table out."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Unpacking:
 
 
 class Unpacker:
-    """The PE's part of the loader: 16-bit units in, weight bank, header bank and table out."""
+    """The PE's part of the loader: units in, weight bank, header bank and table out."""
 
     def __init__(self, machine: Machine, banks: Banks) -> None:
         clock = machine.clock
@@ -68,8 +68,14 @@ class Unpacker:
         word = self.word()
         if word is None:
             return True
-        # Each unit of 8-bit weights takes a cycle, so that the last of a word is known to be.
-        return word.load.narrow and self.state.q.at == 3 and not word.last
+        # Each unit of 8- or 4-bit weights takes a cycle, so that a word's last is known to be.
+        last = self.state.q.at == self._room(word.load) - 1
+        return word.load.bits < 16 and last and not word.last
+
+    @staticmethod
+    def _room(load: Load) -> int:
+        """Units of a word."""
+        return 5 if load.bits == 4 else 4
 
     def give(self, word: Word) -> None:
         """The loader hands a word on in this cycle."""
@@ -100,7 +106,10 @@ class Unpacker:
         assert new.load is not None
         pid_bits = PID_BITS[new.load.layer.segments[new.load.segment].kernel]
         skip = (1 << pid_bits) - 1
-        if new.load.narrow:
+        if new.load.bits == 4:
+            self._unit(word.bits >> 12 * new.at & 0xFFF, new, pid_bits)
+            new.at += 1
+        elif new.load.bits == 8:
             self._unit(word.bits >> 16 * new.at & 0xFFFF, new, pid_bits)
             new.at += 1
         elif new.tokens and new.tokens[0] & skip == skip:
@@ -109,7 +118,7 @@ class Unpacker:
         else:
             self._unit(word.bits >> 16 * new.at & 0xFFFF, new, pid_bits)
             new.at += 1
-        if new.at == 4 and not (new.tokens and new.tokens[0] & skip == skip):
+        if new.at == self._room(new.load) and not (new.tokens and new.tokens[0] & skip == skip):
             new.at = 0
             self.done.set(self.done.q + 1)
             if word.last:
@@ -126,14 +135,17 @@ class Unpacker:
         elif new.tokens:
             token, new.tokens = new.tokens[0], new.tokens[1:]
             self._weigh(token, unit - (unit >> 15 << 16), new, pid_bits)
-        elif new.left and new.load.narrow:
+        elif new.left and new.load.bits < 16:
             new.left -= 1
-            token, byte = unit & 0xFF, unit >> 8
+            token, beside = unit & 0xFF, unit >> 8
             gap_bits, skip = TOKEN_BITS - pid_bits, (1 << pid_bits) - 1
             if token & skip == skip:
-                new.kernel += ((byte << gap_bits) + (token >> pid_bits) + 1) << gap_bits
+                new.kernel += ((beside << gap_bits) + (token >> pid_bits) + 1) << gap_bits
+            elif new.load.bits == 8:
+                self._weigh(token, beside - (beside >> 7 << 8), new, pid_bits)
             else:
-                self._weigh(token, byte - (byte >> 7 << 8), new, pid_bits)
+                sign = -1 if beside & 8 else 1
+                self._weigh(token, sign * 2 ** (new.load.base + beside % 8), new, pid_bits)
         elif new.left:
             new.tokens = (unit & 0xFF, unit >> 8)[: new.left]
             new.left -= len(new.tokens)

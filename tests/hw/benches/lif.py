@@ -112,10 +112,10 @@ class Model:
         self.stages = [self._entering(drive), *stages[:-1]]
         if drive["bias_high"]:
             self.bench.cover("bias changes behind a neuron", any(self.stages))
-            whole = self.low | (drive["bias_unit"] & 0xFF) << 16
+            whole = self.low | (drive["bias_unit"] & 0xFFF) << 12
             self.bias = whole - (whole >> 23 << 24)
         if drive["bias_low"]:
-            self.low = drive["bias_unit"]
+            self.low = drive["bias_unit"] & 0xFFF
 
     def _entering(self, drive: dict[str, Any]) -> Neuron | None:
         cover = self.bench.cover
@@ -196,9 +196,11 @@ class Model:
         await self.cycle()
 
     async def set_bias(self, bias: int) -> None:
-        await self.cycle(bias_low=1, bias_unit=bias & 0xFFFF)
-        # Of the high unit only the low byte counts.
-        high = self.bench.random.getrandbits(8) << 8 | bias >> 16 & 0xFF
+        # Of a unit only the low 12 bits count.
+        low, high = (
+            self.bench.random.getrandbits(4) << 12 | part & 0xFFF for part in (bias, bias >> 12)
+        )
+        await self.cycle(bias_low=1, bias_unit=low)
         await self.cycle(bias_high=1, bias_unit=high)
         assert self.bias == bias
 
@@ -216,7 +218,7 @@ async def latency(bench: Bench) -> None:
     times = bench.arch.timesteps
     layer = {"threshold": 100, "leak": 4096, "hard": 1, "reset": 0, "readout": 0, "carries": 1}
     await bench.cycle(bias_low=1, bias_unit=0x0007, timesteps=times, **layer)
-    await bench.cycle(bias_low=0, bias_high=1, bias_unit=0xAB00)
+    await bench.cycle(bias_low=0, bias_high=1, bias_unit=0xA000)
     psums = [93, 92, 193, -100]
     outputs = []
     for psum in (*psums, *[None] * (2 * times + 2)):

@@ -19,7 +19,7 @@ VARIANTS = {
     "port128": Arch(pes=8, table_words=128, port_bits=128),
     "port256": Arch(pes=4, table_words=128, port_bits=256),
 }
-CONTEXT = ("kernel", "log_slots", "biases", "narrow")
+CONTEXT = ("kernel", "log_slots", "biases", "width", "base")
 """Fields of a chunk's table words that go to the PEs as they are."""
 
 PREPARING = 15

@@ -218,7 +218,7 @@ def layer(**fields: int) -> dict[str, Any]:
 
 def chunk(half: int) -> list[dict[str, Any]]:
     """A token of kernel position 4 of channel 0, its weight, and the bias: five units."""
-    units = [1, 4, WEIGHT, BIAS & 0xFFFF, BIAS >> 16 & 0xFF, 0, 0, 0]
+    units = [1, 4, WEIGHT, BIAS & 0xFFF, BIAS >> 12 & 0xFFF, 0, 0, 0]
     context = {"kernel": 1, "biases": 1, "half": half}
     words = [sum(unit << 16 * n for n, unit in enumerate(units[at : at + 4])) for at in (0, 4)]
     return [

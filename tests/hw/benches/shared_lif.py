@@ -153,10 +153,10 @@ class Model:
         if drive["bias_high"]:
             assert not self.keeps_bias or self.neurons[-1].age >= self.times
             cover("bias changes behind a neuron", any(n.age < self.times + 3 for n in self.neurons))
-            whole = self.low | (drive["bias_unit"] & 0xFF) << 16
+            whole = self.low | (drive["bias_unit"] & 0xFFF) << 12
             self.bias = whole - (whole >> 23 << 24)
         if drive["bias_low"]:
-            self.low = drive["bias_unit"]
+            self.low = drive["bias_unit"] & 0xFFF
 
     def _left(self, neuron: Neuron, drive: int) -> int:
         """What a timestep behind the first makes of the membrane before it saturates."""
@@ -227,9 +227,11 @@ class Model:
     async def set_bias(self, bias: int) -> None:
         while self.keeps_bias:
             await self.cycle()
-        await self.cycle(bias_low=1, bias_unit=bias & 0xFFFF)
-        # Of the high unit only the low byte counts.
-        high = self.bench.random.getrandbits(8) << 8 | bias >> 16 & 0xFF
+        # Of a unit only the low 12 bits count.
+        low, high = (
+            self.bench.random.getrandbits(4) << 12 | part & 0xFFF for part in (bias, bias >> 12)
+        )
+        await self.cycle(bias_low=1, bias_unit=low)
         await self.cycle(bias_high=1, bias_unit=high)
         assert self.bias == bias
 
@@ -250,7 +252,7 @@ async def latency(bench: Bench) -> None:
     times = bench.arch.timesteps
     layer = {"threshold": 100, "leak": 4096, "hard": 1, "reset": 0, "readout": 0}
     await bench.cycle(bias_low=1, bias_unit=0x0007, timesteps=times, **layer)
-    await bench.cycle(bias_low=0, bias_high=1, bias_unit=0xAB00)
+    await bench.cycle(bias_low=0, bias_high=1, bias_unit=0xA000)
     every = (1 << times) - 1
     alternate = sum(2 << t for t in range(0, times - 1, 2))  # 99 stays below, twice 99 does not
     expected = ((93, every, 0), (92, alternate, 99 * (times % 2)), (-100, 0, -93 * times))

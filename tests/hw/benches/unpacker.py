@@ -55,7 +55,12 @@ class Chunk:
     biases: bool
     half: int
     words: list[int] = field(default_factory=list)
-    narrow: bool = False
+    bits: int = 16
+    base: int = 0
+
+    @property
+    def unit_bits(self) -> int:
+        return 12 if self.bits == 4 else 16
 
     @property
     def context(self) -> dict[str, int]:
@@ -64,13 +69,14 @@ class Chunk:
             "log_slots": self.log_slots,
             "lead": self.lead,
             "biases": int(self.biases),
-            "narrow": int(self.narrow),
+            "width": (16, 8, 4).index(self.bits),
+            "base": self.base,
             "half": self.half,
         }
 
     def load(self) -> stepped.Load:
-        bits = 8 if self.narrow else 16
-        segment, slots = SimpleNamespace(kernel=self.side, weight_bits=bits), 1 << self.log_slots
+        segment = SimpleNamespace(kernel=self.side, weight_bits=self.bits, base=self.base)
+        slots = 1 << self.log_slots
         layer = cast(Descriptor, SimpleNamespace(segments=(segment,), slots=slots))
         return stepped.Load(layer, 0, self.half, self.biases)
 
@@ -92,8 +98,10 @@ def random_chunk(bench: Bench, half: int, style: Style | None = None) -> Chunk:
         random.choice((0, random.randrange(arch.pes))),
         bench.chance(0.4),
         half,
-        narrow=bench.chance(0.5),
+        bits=random.choice((4, 8, 16)),
     )
+    if chunk.bits == 4:
+        chunk.base = random.randrange(15)
     slots = 1 << chunk.log_slots
     room = arch.weight_words - 2 * slots * chunk.biases
     if style is None:
@@ -103,10 +111,10 @@ def random_chunk(bench: Bench, half: int, style: Style | None = None) -> Chunk:
             random.choice((0, 1, 2, random.randrange(20), random.randrange(60), room)),
         )
     positions = list(random_positions(bench, chunk, style, room))
-    biases = [bench.bits(16) for _ in range(2 * slots * chunk.biases)]
-    if chunk.narrow:
-        units = list(narrow_units(bench, chunk.side, positions))
-        chunk.words = packed_units(bench, [len(units), *units, *biases])
+    biases = [bench.bits(chunk.unit_bits) for _ in range(2 * slots * chunk.biases)]
+    if chunk.bits < 16:
+        units = list(units_beside(bench, chunk, positions))
+        chunk.words = packed_units(bench, [len(units), *units, *biases], chunk.unit_bits)
     else:
         tokens = list(tokens_of(bench, chunk.side, positions))
         chunk.words = words_of(bench, tokens, biases, len(tokens))
@@ -152,19 +160,23 @@ def tokens_of(
         at = kernel
 
 
-def narrow_units(bench: Bench, side: int, positions: list[tuple[int, int]]) -> Iterator[int]:
-    """The units of 8-bit weights. Unlike `pack`, skips are not always the longest."""
-    pid_bits = PID_BITS[side]
+def units_beside(bench: Bench, chunk: Chunk, positions: list[tuple[int, int]]) -> Iterator[int]:
+    """The units of weights of 8 or 4 bits. Unlike `pack`, skips are not always the longest."""
+    pid_bits = PID_BITS[chunk.side]
     gap_bits, at = TOKEN_BITS - pid_bits, 0
     for kernel, pid in positions:
         gap = kernel - at
         while gap >> gap_bits:
-            leap = min(gap >> gap_bits, 1 << gap_bits + 8)
+            leap = min(gap >> gap_bits, 1 << gap_bits + chunk.bits)
             leap = leap if bench.chance(0.7) else bench.random.randrange(1, leap + 1)
             token = (leap - 1) % (1 << gap_bits) << pid_bits | (1 << pid_bits) - 1
             yield (leap - 1) >> gap_bits << 8 | token
             gap -= leap << gap_bits
-        yield bench.bits(8) << 8 | gap << pid_bits | pid
+        weight = bench.bits(chunk.bits)
+        if chunk.bits == 4:
+            most = min(7, 14 - chunk.base)
+            weight = weight & 8 | min(weight & 7, most)
+        yield weight << 8 | gap << pid_bits | pid
         at = kernel
 
 
@@ -181,12 +193,15 @@ def words_of(
     return packed_units(bench, units + biases)
 
 
-def packed_units(bench: Bench, units: list[int]) -> list[int]:
-    """Words of four units, padded with what does not count."""
-    units = units + [bench.bits(16) for _ in range(-len(units) % 4)]
+def packed_units(bench: Bench, units: list[int], bits: int = 16) -> list[int]:
+    """Words of four units, or of five of 12 bits, padded with what does not count."""
+    room = 64 // bits
+    units = units + [bench.bits(bits) for _ in range(-len(units) % room)]
+    spare = bits * room
     return [
-        sum(unit << 16 * n for n, unit in enumerate(units[at : at + 4]))
-        for at in range(0, len(units), 4)
+        sum(unit << bits * n for n, unit in enumerate(units[at : at + room]))
+        | (bench.bits(64 - spare) << spare if spare < 64 else 0)
+        for at in range(0, len(units), room)
     ]
 
 
@@ -399,9 +414,9 @@ class Model:
         word = self.unpacker.word()
         starts = holds and word is not None and word.first and before.at == 0
         tokens, byte = before.tokens, 0
-        if word is not None and chunk.narrow and before.left:
-            unit = word.bits >> 16 * before.at
-            tokens, byte = (unit & 0xFF,), unit >> 8 & 0xFF
+        if word is not None and chunk.bits < 16 and before.left:
+            unit = word.bits >> chunk.unit_bits * before.at
+            tokens, byte = (unit & 0xFF,), unit >> 8 & (1 << chunk.bits) - 1
         skips = holds and not starts and bool(tokens) and tokens[0] & skip == skip
         weighs = holds and not starts and not skips and bool(tokens)
         closes, flushes = "header_write" in wrote, before.flush
@@ -422,8 +437,10 @@ class Model:
         cover("chunk of one word", starts and word is not None and word.last)
         cover("odd number of tokens", starts and after.left % 2 == 1)
         cover("padding", holds and padding)
-        if chunk.narrow:
+        if chunk.bits == 8:
             self._narrow_events(byte, weighs=weighs, skips=skips)
+        elif chunk.bits == 4:
+            self._code_events(byte, weighs=weighs, skips=skips)
         cover("skip token", skips)
         cover(
             "two skip tokens in a row", skips and len(before.tokens) == 2 and self.held_skip(after)
@@ -481,6 +498,19 @@ class Model:
         cover("8-bit weight above zero", weighs and byte and not byte >> 7)
         biased = "weight_write" in self.writes.found and not weighs
         cover("half a bias behind 8-bit weights", biased)
+
+    def _code_events(self, code: int, *, weighs: bool, skips: bool) -> None:
+        assert self.chunk is not None
+        cover = self.bench.cover
+        place = self.chunk.base + (code & 7)
+        cover("skip between codes", skips and not code)
+        cover("skip that counts on in the code's place", skips and code)
+        cover("code of 1", weighs and code == place == 0)
+        cover("code of -1", weighs and code == 8 and not place)
+        cover("code of 2^14 by its base alone", weighs and place == 14 == self.chunk.base)
+        cover("code of -2^14 by base and exponent", weighs and place == 14 and code == 15)
+        biased = "weight_write" in self.writes.found and not weighs
+        cover("half a bias behind codes", biased)
 
     def held_skip(self, after: stepped.Unpacking) -> bool:
         assert self.chunk is not None
@@ -549,7 +579,7 @@ class Memory:
         if chunk.biases:
             for slot, bias in enumerate(loaded.bias[pe].tolist()):
                 low, high = (self.weights[base + weights + 2 * slot + n] for n in (0, 1))
-                assert low | high << 16 == bias & 0xFFFFFF
+                assert low | high << 12 == bias & 0xFFFFFF
 
 
 # --- tests -----------------------------------------------------------------------------------
@@ -584,9 +614,22 @@ async def words_of_8_bit_weights_follow_each_other_without_a_gap(bench: Bench) -
     for half in (0, 1, 0):
         units = [bench.bits(8) << 8 | 0x10 | n % 8 for n in range(18)]
         units[5] = 0x000F  # a skip of 16 kernels
-        chunk = Chunk(3, 1, 0, False, half, packed_units(bench, [len(units), *units]), narrow=True)
+        chunk = Chunk(3, 1, 0, False, half, packed_units(bench, [len(units), *units]), bits=8)
         await model.send(chunk)
     assert [b - a for a, b in pairwise(model.takes)] == [4, 4, 4, 4, 5] * 2 + [4] * 4
+    await model.finish()
+
+
+@test
+async def words_of_codes_follow_each_other_without_a_gap(bench: Bench) -> None:
+    """A word in every fifth cycle, skips or not; behind the chunk one cycle is free."""
+    model = Model(bench)
+    for half in (0, 1, 0):
+        units = [bench.bits(4) << 8 | 0x10 | n % 8 for n in range(18)]
+        units[5] = 0x00F  # a skip of 16 kernels
+        words = packed_units(bench, [len(units), *units], 12)
+        await model.send(Chunk(3, 1, 0, False, half, words, bits=4, base=5))
+    assert [b - a for a, b in pairwise(model.takes)] == [5, 5, 5, 6] * 2 + [5] * 3
     await model.finish()
 
 
@@ -679,7 +722,8 @@ def packed_chunks(arch: Arch, seed: int) -> Iterator[tuple[list[list[int]], Chun
                 kernel = layer.segments[loaded.segment].kernel
                 log_slots = layer.slots.bit_length() - 1
                 last = position == len(layer.chunks) - 1
-                narrow = layer.segments[loaded.segment].weight_bits == 8
+                source = layer.segments[loaded.segment]
                 lead = loaded.start % arch.pes
-                chunk = Chunk(kernel, log_slots, lead, last, 0, narrow=narrow)
+                bits, base = source.weight_bits, source.base
+                chunk = Chunk(kernel, log_slots, lead, last, 0, bits=bits, base=base)
                 yield [stream.tolist() for stream in streams], chunk, loaded

@@ -12,8 +12,8 @@ from torch import Tensor
 from evenspike_core.data import DATA_SETS
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.fixed import WEIGHT_BITS
-from evenspike_core.narrow import narrow
-from evenspike_core.program import STREAM_BITS, TIMESTEPS_MAX, Coding, Program
+from evenspike_core.narrow import BITS, narrow
+from evenspike_core.program import TIMESTEPS_MAX, Coding, Program
 from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.export.integer import quantised_forward
@@ -62,8 +62,8 @@ def to_program(
 
     Raises EvenspikeError where there is none, or one that differs by more.
     """
-    if weight_bits not in STREAM_BITS:
-        raise EvenspikeError(f"weight_bits: {weight_bits!r}; {STREAM_BITS} are possible")
+    if weight_bits not in (BITS, WEIGHT_BITS):
+        raise EvenspikeError(f"weight_bits: {weight_bits!r}; {(BITS, WEIGHT_BITS)} are possible")
     quantised = quantise(network, keep_living)
     program = Program(
         name=network.name,

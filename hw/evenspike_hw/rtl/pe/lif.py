@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Member, Out
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import BIAS_BITS, Arch
 from evenspike_core.program import Readout
 from evenspike_hw.rtl.bits import popcount
 from evenspike_hw.rtl.descriptor import READOUTS
@@ -58,8 +58,8 @@ class Lif(wiring.Component):
         it. readout: in `READOUTS`; of psums the sum is read, without leak, spike or saturation.
     valid: a neuron enters. sums: its psums. timesteps: how many of its group run. carries: what it
         leaves to the next group is wanted.
-    bias_unit: the weight bank's output; bits 15:0 of a bias with bias_low, bits 23:16 in its bits
-        7:0 with bias_high, which completes it for the neurons that enter from the next cycle on.
+    bias_unit: the weight bank's output; in its bits 11:0 bits 11:0 of a bias with bias_low, bits
+        23:12 with bias_high, which completes it for the neurons that enter from the next cycle on.
     mask: bit t = spike at timestep t; 0 for t >= `timesteps`.
     logit: what the read-out says of the neuron; its membrane where there is none.
     carry: of a neuron whose timesteps all run, the membrane that the next group begins with.
@@ -82,12 +82,12 @@ class Lif(wiring.Component):
         m = Module()
         times = self.arch.timesteps
 
-        low = Signal(UNIT_BITS)
+        low = Signal(BIAS_BITS)
         bias = Signal(signed(PSUM_BITS))
         with m.If(self.bias_low):
             m.d.sync += low.eq(self.bias_unit)
         with m.If(self.bias_high):
-            m.d.sync += bias.eq(Cat(low, self.bias_unit[: PSUM_BITS - UNIT_BITS]))
+            m.d.sync += bias.eq(Cat(low, self.bias_unit[:BIAS_BITS]))
 
         # What is added at each timestep is known when the neuron enters; of these, the neuron takes
         # along those that it still needs. So it does with which of the timesteps run, for a neuron

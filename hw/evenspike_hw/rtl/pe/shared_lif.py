@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.utils import ceil_log2
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import BIAS_BITS, Arch
 from evenspike_hw.rtl.bits import popcount
 from evenspike_hw.rtl.layouts import (
     LEAK_BITS,
@@ -16,7 +16,6 @@ from evenspike_hw.rtl.layouts import (
     PSUM_BITS,
     PSUM_MAX,
     PSUM_MIN,
-    UNIT_BITS,
 )
 from evenspike_hw.rtl.pe.lif import COUNT, PSUM, ports
 
@@ -54,12 +53,12 @@ class SharedLif(wiring.Component):
         m = Module()
         times = self.arch.timesteps
 
-        low = Signal(UNIT_BITS)
+        low = Signal(BIAS_BITS)
         bias = Signal(signed(PSUM_BITS))
         with m.If(self.bias_low):
             m.d.sync += low.eq(self.bias_unit)
         with m.If(self.bias_high):
-            m.d.sync += bias.eq(Cat(low, self.bias_unit[: PSUM_BITS - UNIT_BITS]))
+            m.d.sync += bias.eq(Cat(low, self.bias_unit[:BIAS_BITS]))
 
         # The timestep that enters, whose psum and bias are added in this cycle; `times`: the carry,
         # to which nothing is. 0 without `valid`: none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -18,23 +18,42 @@ from evenspike_core.arch import (
     Arch,
 )
 from evenspike_hw.rtl.layouts import (
+    BASE_BITS,
+    CODE_UNIT_BITS,
+    EXPONENT_BITS,
     FILTER_BITS,
     SLOT_BITS,
     UNIT_BITS,
+    WORD_BITS,
     Layouts,
     join_header,
 )
 
-WORD_UNITS = 4
+WORD_UNITS = WORD_BITS // UNIT_BITS
+WORD_CODES = WORD_BITS // CODE_UNIT_BITS
+"""Units of a word with weights of 4 bits."""
 
 TOKENS_BITS = COUNT_BITS + 3
-"""Bits of the number of tokens of a chunk: two a unit, and COUNT_BITS bits count its words."""
+"""Bits of the number of tokens of a chunk: two a unit of 16 bits, and COUNT_BITS bits count its
+words."""
+
+
+def shifted(code: Value, base: Value) -> Value:
+    """The weight of 16 bits that a code stands for: 2^(base + exponent), or its negative.
+
+    Each bit is a function of the sum's four bits and the sign: a power of two has the bit of that
+    number, its negative all from there on, too.
+    """
+    place = (base + code[:EXPONENT_BITS])[:BASE_BITS]
+    negative = code[EXPONENT_BITS]
+    return Cat((place == bit) | (negative & (place < bit)) for bit in range(UNIT_BITS))
 
 
 class Tokens(wiring.Component):
     """A holding register for a word of the weight stream, and what each of its units means.
 
-    word: four units for this PE; the context is the same in all words of a chunk.
+    word: units for this PE, four or, where weights have 4 bits, five of 12 bits; the context is the
+        same in all words of a chunk.
     context: of the chunk; stable up to the cycle behind its last unit.
     unit: the one that is processed in this cycle, as the weight bank takes it; of the following at
         most one:
@@ -46,8 +65,8 @@ class Tokens(wiring.Component):
 
     A word taken in cycle c is processed in c + 1 ... c + k. With weights of 16 bits k is 4, one for
     each unit, plus the skip tokens met on the way, and `word.ready` is high again in c + k + 1.
-    With weights of 8 bits k is 4, and `word.ready` is high in c + 4 already, but after the chunk's
-    last word. It depends on registers alone.
+    With weights of 8 bits k is 4, with those of 4 bits it is 5, and `word.ready` is high in c + k
+    already, but after the chunk's last word. It depends on registers alone.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -72,33 +91,39 @@ class Tokens(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: PLR0915  (one decoder)
         """A cycle with a word processes a unit, or a skip token if one is the head of the pair. A
         word stays until the skip tokens behind its last unit are done, so none begins with one.
-        Narrow weights are in the unit of their token, and no pair is ever held.
+        Weights of 8 and 4 bits are beside their token in its unit, and no pair is ever held.
         """
         m = Module()
         hold = Signal(self.layouts.load_word)
-        full, narrow, raw = Signal(), Signal(), Signal(UNIT_BITS)
-        units, next_units = Signal(range(WORD_UNITS + 1)), Signal(range(WORD_UNITS + 1))
+        full, beside, coded, raw = Signal(), Signal(), Signal(), Signal(UNIT_BITS)
+        units, next_units = Signal(range(WORD_CODES + 1)), Signal(range(WORD_CODES + 1))
         skips, next_skips = Signal(), Signal()
+        room = Mux(coded, WORD_CODES, WORD_UNITS)
         m.d.comb += [
-            narrow.eq(hold.context.narrow),
+            beside.eq(hold.context.width.any()),
+            coded.eq(hold.context.width[1]),
             # Behind the chunk's last word the context is needed for a cycle more.
-            self.word.ready.eq(~full | (narrow & (units == WORD_UNITS - 1) & ~hold.last)),
+            self.word.ready.eq(~full | (beside & (units == room - 1) & ~hold.last)),
             self.context.eq(hold.context),
             raw.eq(hold.units.word_select(units[:2], UNIT_BITS)),
-            self.unit.eq(raw),
             next_units.eq(units + ~skips),
         ]
-        with m.If(narrow & self.weighs):
+        with m.If(coded):
+            m.d.comb += raw.eq(hold.units.word_select(units, CODE_UNIT_BITS))
+        m.d.comb += self.unit.eq(raw)
+        with m.If(coded & self.weighs):
+            m.d.comb += self.unit.eq(shifted(raw[TOKEN_BITS:CODE_UNIT_BITS], hold.context.base))
+        with m.Elif(beside & self.weighs):
             m.d.comb += self.unit.eq(raw[TOKEN_BITS:].as_signed())
         with m.If(self.word.ready):
             m.d.sync += full.eq(self.word.valid)
             with m.If(self.word.valid):
                 m.d.sync += hold.eq(self.word.payload)
-        with m.Elif((next_units == WORD_UNITS) & ~next_skips):
+        with m.Elif((next_units == room) & ~next_skips):
             m.d.sync += full.eq(0)
         with m.If(full):
             m.d.sync += units.eq(next_units)
-            with m.If((next_units == WORD_UNITS) & ~next_skips):
+            with m.If((next_units == room) & ~next_skips):
                 m.d.sync += units.eq(0)
                 m.d.comb += self.completes.eq(hold.last)
 
@@ -110,9 +135,9 @@ class Tokens(wiring.Component):
         m.d.comb += [
             next_pair.eq(pair),
             next_tokens.eq(tokens),
-            head.eq(Mux(narrow, raw[:TOKEN_BITS], pair[:TOKEN_BITS])),
+            head.eq(Mux(beside, raw[:TOKEN_BITS], pair[:TOKEN_BITS])),
         ]
-        with m.If(skips | (self.weighs & ~narrow)):
+        with m.If(skips | (self.weighs & ~beside)):
             m.d.comb += [next_pair.eq(pair >> TOKEN_BITS), next_tokens.eq(tokens - 1)]
         with m.Elif(self.counts):
             m.d.comb += next_tokens.eq(0)
@@ -123,7 +148,7 @@ class Tokens(wiring.Component):
                 m.d.sync += biases.eq(Mux(hold.context.biases, 2 << hold.context.log_slots, 0))
             with m.Elif(tokens != 0):
                 m.d.comb += self.weighs.eq(1)
-            with m.Elif((left != 0) & narrow):
+            with m.Elif((left != 0) & beside):
                 m.d.comb += [self.weighs.eq(~is_skip), leaps.eq(is_skip)]
                 m.d.sync += left.eq(left - 1)
             with m.Elif(left != 0):
@@ -140,15 +165,15 @@ class Tokens(wiring.Component):
                         next_skips.eq((next_tokens != 0) & next_pair[: PID_BITS[side]].all()),
                     ]
         m.d.sync += [pair.eq(next_pair), tokens.eq(next_tokens), skips.eq(next_skips)]
-        m.d.comb += self.ends.eq(self.weighs & (left == narrow) & (next_tokens == 0))
+        m.d.comb += self.ends.eq(self.weighs & (left == beside) & (next_tokens == 0))
 
-        far = Mux(narrow, raw[TOKEN_BITS:], 0)
+        far = Mux(beside, raw[TOKEN_BITS:], 0)
         self._count_kernels(m, hold.context, skips | leaps, head, far)
         return m
 
     def _count_kernels(self, m: Module, context: Any, skips: Any, head: Any, far: Any) -> None:
         """The kernel counter. skips, head: this cycle's token is a skip, and it. far: what a skip
-        counts in the place of a narrow weight.
+        has in the place of a weight.
         """
         gap, leap = Signal(TOKEN_BITS), Signal.like(self.kernel)
         # `moved`: it is not at the open kernel, or none is open yet.

@@ -57,10 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
         found = sweep(
             arguments.recipe,
             _names(arguments.methods),
-            seeds=_integers("seeds", arguments.seeds),
-            rounds=_integers("rounds", arguments.rounds),
+            seeds=integers("seeds", arguments.seeds),
+            rounds=integers("rounds", arguments.rounds),
             sparsities=_numbers("sparsities", arguments.sparsities, float),
-            pes=_integers("pes", arguments.pes),
+            pes=integers("pes", arguments.pes),
             folder=arguments.out,
             jobs=arguments.jobs,
             backend=arguments.backend,
@@ -97,7 +97,7 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _integers(name: str, text: str | None) -> tuple[int, ...]:
+def integers(name: str, text: str | None) -> tuple[int, ...]:
     """A list of numbers and ranges: 1-3,7 is 1, 2, 3, 7."""
     found: list[int] = []
     for part in () if text is None else text.split(","):

@@ -23,6 +23,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("recipe", nargs="?", help="a shipped recipe, or a .toml file")
     parser.add_argument("--recipe", dest="file", help="the same, as an option")
+    parser.add_argument("--bits", type=int, help="of quantised weights, instead of the recipe's")
+    parser.add_argument(
+        "--activity", type=float, help="factor of the firing rate in the loss, not the recipe's"
+    )
     run_options(parser)
 
 
@@ -53,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         found = train(
             names[0],
             **given(arguments),
+            bits=arguments.bits,
+            activity=arguments.activity,
             progress=bar,
             say=bar.print,
         )

@@ -53,6 +53,8 @@ def train(
     rounds: int | None = None,
     sparsity: float | None = None,
     pes: int | None = None,
+    bits: int | None = None,
+    activity: float | None = None,
     data: Path | str | None = None,
     device: str | None = None,
     threads: int = 0,
@@ -67,7 +69,8 @@ def train(
     ----------
     recipe : name of a shipped recipe, or a .toml file.
     folder : of the run; runs/NAME without one.
-    method, seed, rounds, sparsity, pes : in place of the recipe's, see docs/methods.md.
+    method, seed, rounds, sparsity, pes, bits, activity : in place of the recipe's, see
+        docs/methods.md.
     data : folder with the data set's files.
     device : of torch; a GPU if there is one.
     threads : of the CPU; 0 for torch's choice.
@@ -76,7 +79,7 @@ def train(
     Raises EvenspikeError for a recipe, an option or data that cannot be, and for a folder that
     holds another run.
     """
-    changes = Changes(method, seed, rounds, sparsity, pes)
+    changes = Changes(method, seed, rounds, sparsity, pes, bits, activity)
     place = RUNS / (Path(recipe).stem + changes.suffix) if folder is None else Path(folder)
     done = command.train(
         str(recipe),

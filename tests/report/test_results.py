@@ -470,10 +470,10 @@ def test_every_plan_can_be_run() -> None:
                 given.recipe,
                 Axes(
                     tuple(given.methods.split(",")),
-                    sweep._integers("seeds", given.seeds),
-                    sweep._integers("rounds", given.rounds),
+                    sweep.integers("seeds", given.seeds),
+                    sweep.integers("rounds", given.rounds),
                     (),
-                    sweep._integers("pes", given.pes),
+                    sweep.integers("pes", given.pes),
                 ),
             )
             for each in runs:

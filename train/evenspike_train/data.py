@@ -169,6 +169,7 @@ class Stream(IntEnum):
     AUGMENT = 2
     MASK = 3
     PROBE = 4
+    INPUT = 5
 
 
 def generator_for(*key: int) -> torch.Generator:

@@ -35,7 +35,8 @@ def render(plot: Plot) -> str:
 
     plot: `x` and `y` with a `label` each, x perhaps with `ticks` (names of 0, 1, 2, ...) or `log`
     (to base 2), and `series` of points `{"x", "mean", "std"}`, at least one point in all. A
-    series that is a `level` is drawn from side to side, wherever its point is.
+    series that is a `level` is drawn from side to side, wherever its point is; the points of one
+    that is a `scatter` are not joined.
     """
     shown = [series for series in plot["series"] if series["points"]]
     points = [point for series in shown for point in series["points"]]
@@ -108,7 +109,8 @@ def _line(svg: Svg, number: int, series: Plot, across: _Axis, up: _Axis) -> None
     if series.get("level"):
         svg.path(f"M{LEFT} {places[0][1]:.1f}H{WIDTH - RIGHT}", style, **_dash(number))
         return
-    svg.path("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places), style, **_dash(number))
+    if not series.get("scatter"):
+        svg.path("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places), style, **_dash(number))
     for point, (x, y) in zip(series["points"], places, strict=True):
         said = f"{series['name']}: {point['mean']:.6g}"
         if point["std"]:

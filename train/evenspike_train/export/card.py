@@ -51,6 +51,18 @@ def _before(program: Program) -> tuple[str, str]:
     return "test accuracy before pruning, float32", dense
 
 
+def _left(program: Program) -> list[tuple[str, str]]:
+    """What compression has left of the inner layers, where it was measured (ADMM, Eqs. 16-18)."""
+    left = program.provenance.get("residual")
+    if not left:
+        return []
+    shares = ", ".join(f"{left[name]:.2%}" for name in ("r_mem", "r_s", "r_ops"))
+    return [
+        ("left of memory, spikes, operations", f"R_mem, R_s, R_ops {shares} (inner layers)"),
+        ("weights of the inner layers that are not 0", f"{left['living']:.2%}"),
+    ]
+
+
 def _stated(program: Program) -> list[tuple[str, str]]:
     """What the paper states for this network, data set and method, at its full width."""
     p = program.provenance
@@ -72,6 +84,7 @@ def card(program: Program) -> str:
             "weights",
             f"{program.nnz:,} of {program.weights:,} alive ({program.sparsity:.2%} sparse)",
         ),
+        *_left(program),
         (f"utilization (weights, layer mean, {p['pes']} PEs)", _share(p["utilization"])),
         ("test images", f"the first {p['test_images']:,} of the test set"),
         ("test accuracy, integers", _tested(p["integer_test_accuracy"], p["test_images"])),

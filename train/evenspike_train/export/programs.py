@@ -17,9 +17,11 @@ from evenspike_core.program import TIMESTEPS_MAX, Coding, Program
 from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.export.integer import quantised_forward
+from evenspike_train.export.powers import normalised
 from evenspike_train.export.quantize import Quantised, quantise
 from evenspike_train.lowering import Network, import_network
 from evenspike_train.lowering.proof import LIMIT, Proof, prove
+from evenspike_train.networks.bernoulli import HOST_SEED
 from evenspike_train.recipes.recipe import Recipe
 
 ACTIVITY_IMAGES = 256
@@ -64,6 +66,7 @@ def to_program(
     """
     if weight_bits not in (BITS, WEIGHT_BITS):
         raise EvenspikeError(f"weight_bits: {weight_bits!r}; {(BITS, WEIGHT_BITS)} are possible")
+    network = normalised(network)
     quantised = quantise(network, keep_living)
     program = Program(
         name=network.name,
@@ -132,14 +135,17 @@ def follow(
     if examples.dim() == 5:
         examples = examples[:, :steps]
     searched, model.timesteps = model.timesteps, steps  # a search may run on fewer
+    drawn = model.config.input == "bernoulli"
     try:
         return import_network(
             model,
             examples,
+            timesteps=steps if drawn else None,
             name=name or model.config.name,
-            encoder=Coding.DIRECT,
+            encoder=Coding.RATE if drawn else Coding.DIRECT,
             names=model.layer_names,
             time_axis=1,
+            seed=HOST_SEED if drawn else 0,
         )
     finally:
         model.timesteps = searched
@@ -154,8 +160,9 @@ def unfollowable(model: networks.SpikingNetwork, examples: Tensor) -> str:
     return ""
 
 
-def noise(model: networks.SpikingNetwork, side: int = networks.IMAGE_SIZE) -> Tensor:
-    """Images of noise, uint8 [2, C, side, side], the same each time."""
+def noise(model: networks.SpikingNetwork, side: int = 0) -> Tensor:
+    """Images of noise, uint8 [2, C, side, side], the same each time; 0 means the network's side."""
+    side = side or model.image_size
     shape = (2, model.config.in_channels, side, side)
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)

@@ -325,13 +325,14 @@ def selected(form: Form, rows: slice) -> Form:
 
 
 def padded(form: Form, before: Pair, after: Pair) -> Form:
-    """Zeros around a map; negative numbers cut it."""
-    if form.bias.any() or not all(t.bounded(form.size) for t in form.terms):
+    """Zeros around a map; negative numbers cut it: what is beyond then is no zeros (`bounded`)."""
+    cut = max(*before, *after) <= 0
+    if not cut and (form.bias.any() or not all(t.bounded(form.size) for t in form.terms)):
         raise Impossible(
             "zeros around anything but spikes; use the padding of the convolution behind"
         )
-    if min(*before, *after) < 0:
-        raise Impossible("a map that is cut at its border")
+    if not cut and min(*before, *after) < 0:
+        raise Impossible("a map that is cut at one border and gets zeros at another")
     terms = tuple(
         replace(
             term,

@@ -59,7 +59,7 @@ def import_network(
     encoder : how the host makes spikes of an input, where it is not as above: "rate", "latency",
         "frames" or "direct".
     scale : what the module gets for a byte of 1; 1 for examples of bytes, else 1/255 unless given.
-    time_axis : of frames.
+    time_axis : of frames, those that an encoder makes of images among them.
     readout : "membrane" for the last neurons' membrane, where the module gives it beside spikes.
     names : of the Program's layers, in their order; by default their modules' paths.
     seed : of rate coding.

@@ -83,7 +83,8 @@ class Input:
             self.spikes = self._encoded(seed, label)
             spikes = torch.from_numpy(self.spikes.astype(np.float32))
             tensor = spikes.reshape(*spikes.shape[:2], *given.shape[1:])
-            self.frames, self.axis = True, 0
+            tensor = tensor if axis == 0 else tensor.transpose(0, 1).contiguous()
+            self.frames = True
             self.source = Source("input", full)
         elif given.is_floating_point():
             tensor = pixels.to(given.dtype) * self.scale

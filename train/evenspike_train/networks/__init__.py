@@ -1,4 +1,4 @@
-"""Spiking networks by name: VGG-16 and ResNet-19, at any width.
+"""Spiking networks by name, at any width: VGG-16, ResNet-19, LeNet-5 and ADMM's of ten layers.
 
 A network is added by writing one file that puts it into `NETWORKS`.
 """
@@ -17,7 +17,9 @@ from evenspike_train.networks.base import (
     channels_last,
     prunable,
 )
+from evenspike_train.networks.lenet5 import LeNet5
 from evenspike_train.networks.resnet19 import ResNet19
+from evenspike_train.networks.strided10 import Strided10
 from evenspike_train.networks.vgg16 import VGG16
 
 __all__ = [
@@ -26,10 +28,12 @@ __all__ = [
     "PIXEL_SCALE",
     "VGG16",
     "ConvNorm",
+    "LeNet5",
     "NetworkConfig",
     "ResNet19",
     "SpikingConv",
     "SpikingNetwork",
+    "Strided10",
     "build",
     "channels_last",
     "prunable",

@@ -17,6 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,9 @@ PIXEL_SCALE = 256
 
 BATCH_NORMS = ("pooled", "per-timestep")
 """Over what batch norm takes its statistics in training."""
+
+INPUTS = ("direct", "bernoulli")
+"""How pixels enter: as currents of the first neurons, or drawn as spikes."""
 
 ACTIVATIONS = ("lif", "relu")
 """What stands behind the currents: spiking neurons, or the ReLU of the network's twin."""
@@ -52,6 +56,8 @@ class NetworkConfig:
     batch_norm : in training over all timesteps together (``"pooled"``), or each by its own
         statistics (``"per-timestep"``), which enter the running ones in their order.
     neuron : of every layer.
+    input : ``"direct"``, or ``"bernoulli"``: a pixel spikes at each timestep with the probability
+        byte / 255, and the exported network has an encoder that does so.
     activation : ``"lif"``, or ``"relu"`` for the network's twin, which does not spike: a teacher
         for `finetune`. It has one timestep, and no integer form.
     """
@@ -64,6 +70,7 @@ class NetworkConfig:
     batch_norm: str = "pooled"
     neuron: LIFParameters = LIFParameters()
     activation: str = "lif"
+    input: str = "direct"
 
     def __post_init__(self) -> None:
         if self.name not in NETWORKS and not names_a_source(self.name):
@@ -83,6 +90,15 @@ class NetworkConfig:
                 f'network: batch_norm must be "pooled" for {self.name}, whose batch norm is its '
                 f"own, not {self.batch_norm!r}"
             )
+        if self.input not in INPUTS:
+            raise ValueError(f"network: input must be one of {INPUTS}, not {self.input!r}")
+        if self.input != "direct" and not self._plain:
+            raise ValueError(
+                f'network: input must be "direct" for {self.name}, which has neurons behind the '
+                f"pixels, not {self.input!r}"
+            )
+        if self.activation == "relu" and self._plain:
+            raise ValueError(f"network: {self.name} has no twin with ReLU")
         if self.activation not in ACTIVATIONS:
             raise ValueError(
                 f"network: activation must be one of {ACTIVATIONS}, not {self.activation!r}"
@@ -93,6 +109,11 @@ class NetworkConfig:
             raise ValueError(
                 f"network: a twin with ReLU has one timestep, not {self.timesteps}: all were alike"
             )
+
+    @property
+    def _plain(self) -> bool:
+        """Whether it is one of those that take spikes as well as pixels."""
+        return self.name in NETWORKS and NETWORKS[self.name].takes_spikes
 
 
 class ConvNorm(nn.Module):
@@ -149,6 +170,15 @@ class SpikingNetwork(nn.Module, ABC):
     """A network of LIF layers and a linear read-out, the `classifier`."""
 
     classifier: nn.Linear
+
+    #: Side of the still images that it takes.
+    image_size: ClassVar[int] = IMAGE_SIZE
+    #: Whether recordings may have another side.
+    any_recording: ClassVar[bool] = True
+    #: Whether it looks at the middle of a larger image, whose margin holds nothing.
+    crops: ClassVar[bool] = False
+    #: Whether it may be given spikes in the place of pixels, and answers by its own.
+    takes_spikes: ClassVar[bool] = False
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()

@@ -36,6 +36,8 @@ class Changes:
         ends, where the recipe names one or the method prunes once.
     sparsity : to be reached.  The ladder gets as many rounds as that needs, unless `rounds` says.
     pes : filters that are balanced together.
+    bits : of quantised weights, of a method that has them.
+    activity : factor of the firing rate in the loss, behind the dense phase.
     """
 
     method: str | None = None
@@ -43,6 +45,8 @@ class Changes:
     rounds: int | None = None
     sparsity: float | None = None
     pes: int | None = None
+    bits: int | None = None
+    activity: float | None = None
 
     @property
     def options(self) -> str:
@@ -79,7 +83,11 @@ def derive(recipe: Recipe, changes: Changes) -> Recipe:
         if changes.method is not None:
             table = _exchanged(table, changes.method)
         table = _resized(table, recipe.method, changes)
-        dense, rounds = recipe.dense, recipe.round
+        dense, rounds, final = recipe.dense, recipe.round, recipe.final
+        if changes.activity is not None:
+            rounds, final = (
+                dataclasses.replace(x, activity=changes.activity) for x in (rounds, final)
+            )
         if table.early_time:  # which chooses the timesteps of the search itself
             steps = recipe.network.timesteps
             dense, rounds = (dataclasses.replace(x, timesteps=steps) for x in (dense, rounds))
@@ -87,6 +95,7 @@ def derive(recipe: Recipe, changes: Changes) -> Recipe:
             recipe,
             dense=dense,
             round=rounds,
+            final=final,
             name=recipe.name + changes.suffix,
             seed=recipe.seed if changes.seed is None else changes.seed,
             method=table,
@@ -170,6 +179,10 @@ def _resized(
     values: dict[str, Any] = {}
     if changes.pes is not None:
         values["pes"] = changes.pes
+    if changes.bits is not None:
+        if "bits" not in table.own:
+            raise ValueError(f"method: {table.name} does not quantise, so it takes no bits")
+        values["own"] = {**table.own, "bits": changes.bits}
     takes = taken(table.name)
     for key in ("rounds", "sparsity"):
         if getattr(changes, key) is not None and "sparsity" not in takes:

@@ -19,7 +19,7 @@ from evenspike_core.documents import parse_toml, read_text
 from evenspike_core.errors import EvenspikeError
 from evenspike_train.data import Augmentation
 from evenspike_train.kernels.neuron import LIFParameters
-from evenspike_train.networks import IMAGE_SIZE, NetworkConfig
+from evenspike_train.networks import NETWORKS, NetworkConfig
 from evenspike_train.networks.source import names_a_source
 from evenspike_train.recipes.tables import (
     ComputeConfig,
@@ -89,6 +89,12 @@ class Recipe:
             self._start_sparsity,
         )
         self._check_network()
+        self._check_loss()
+        if self.method.own.get("bits") and self.final.ema:
+            raise ValueError(
+                f"final: ema averages weights, which with {self.method.name} and bits have levels "
+                "to keep; give it 0"
+            )
         self._check_augmentation()
         for name in ("dense", "round", "final"):
             phase: PhaseConfig = getattr(self, name)
@@ -119,10 +125,12 @@ class Recipe:
                     f"network: {key} is {getattr(network, key)}, but {data.name} has {found}"
                 )
         own = names_a_source(network.name)
-        if not own and not data.frames and data.side != IMAGE_SIZE:
+        if not own:
+            self._check_side()
+        if data.frames and network.input != "direct":
             raise ValueError(
-                f"network: {network.name} takes still images of {IMAGE_SIZE}x{IMAGE_SIZE} pixels, "
-                f"but {data.name} has {list(data.shape)}"
+                f"network: input {network.input} draws spikes of still images, but {data.name} has "
+                f"{data.frames} frames"
             )
         if data.frames and network.timesteps > data.frames:
             raise ValueError(
@@ -145,6 +153,30 @@ class Recipe:
                 raise ValueError(
                     f"network: {name} must be at most {limit}, not {getattr(network, name)}"
                 )
+
+    def _check_side(self) -> None:
+        """Images of the size that one of our networks is made for."""
+        data, kind = DATA_SETS[self.data.name], NETWORKS[self.network.name]
+        side = kind.image_size
+        if kind.crops and not data.frames and data.side >= side and (data.side - side) % 2 == 0:
+            return  # it looks at the middle
+        if data.side != side and not (data.frames and kind.any_recording):
+            what = "still images" if kind.any_recording else "images"
+            raise ValueError(
+                f"network: {self.network.name} takes {what} of {side}x{side} pixels, but "
+                f"{data.name} has {list(data.shape)}"
+            )
+
+    def _check_loss(self) -> None:
+        """A firing rate is of an output that spikes, and has no labels to smooth."""
+        if self.optimizer.loss != "rate":
+            return
+        name = self.network.name
+        if not names_a_source(name) and not NETWORKS[name].takes_spikes:
+            raise ValueError(f"optimizer: loss rate needs an output that spikes; {name} has none")
+        for phase in ("dense", "round", "final"):
+            if getattr(self, phase).label_smoothing:
+                raise ValueError(f"{phase}: label_smoothing has no effect with the loss rate")
 
     def _check_twin(self) -> None:
         """A network with ReLU has neither timesteps nor spikes."""

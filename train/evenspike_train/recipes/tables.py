@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LOSSES = ("cross-entropy", "rate")
+"""What is made small: the cross-entropy of each timestep, or how far the rates of the output's
+neurons are from 1 for the label and 0 for the others (ADMM, Eq. 3)."""
+
 PRECISIONS = ("bf16", "fp32", "sparse-bf16")
 
 
@@ -27,6 +31,7 @@ class OptimizerConfig:
     of images, SGD in a long one.
     ``schedule``: ``"cosine"`` falls from the phase's learning rate to 0; ``"onecycle"``
     first rises to it over the share ``warmup`` of the phase.
+    ``loss``: one of `LOSSES`.
     """
 
     name: str = "sgd"
@@ -36,6 +41,7 @@ class OptimizerConfig:
     weight_decay: float = 5e-4
     schedule: str = "onecycle"
     warmup: float = 0.1
+    loss: str = "cross-entropy"
 
     def __post_init__(self) -> None:
         if self.name not in ("sgd", "adam"):
@@ -54,6 +60,8 @@ class OptimizerConfig:
             raise ValueError(
                 f"optimizer: schedule must be cosine or onecycle, not {self.schedule!r}"
             )
+        if self.loss not in LOSSES:
+            raise ValueError(f"optimizer: loss must be one of {LOSSES}, not {self.loss!r}")
         if not 0.0 <= self.warmup < 1.0:
             raise ValueError(f"optimizer: warmup must lie in [0, 1), not {self.warmup}")
 
@@ -71,6 +79,8 @@ class PhaseConfig:
     label_smoothing : of the cross-entropy.
     ema : decay per step of the running average of the weights; 0 means none.
     cutout : side of the square that is blanked, in pixels; 0 means none.
+    activity : factor of the mean firing rate, per neuron and timestep over all layers but the
+        last, that is added to the loss (ADMM, Eq. 15); 0 means none.
     """
 
     images: int = 0
@@ -79,6 +89,7 @@ class PhaseConfig:
     label_smoothing: float = 0.0
     ema: float = 0.0
     cutout: int = 0
+    activity: float = 0.0
 
     def __post_init__(self) -> None:
         if self.images < 0:
@@ -90,8 +101,9 @@ class PhaseConfig:
         for name in ("label_smoothing", "ema"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"phase: {name} must lie in [0, 1), not {getattr(self, name)}")
-        if self.cutout < 0:
-            raise ValueError(f"phase: cutout must not be negative: {self.cutout}")
+        for name in ("cutout", "activity"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"phase: {name} must not be negative: {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.data import Split
 from evenspike_train.networks import twin
-from evenspike_train.runs.optimizer import loss_per_timestep
+from evenspike_train.runs.optimizer import loss_of
 
 _PIXELS = 250 * 4 * 32 * 32
 """Pixels times timesteps of a batch: what a batch of 250 images has with four timesteps."""
@@ -32,10 +32,12 @@ def evaluate(
     autocast: Callable[[], Any] | None = None,
     progress: Progress = silent,
     what: str = "validation",
+    kind: str = "cross-entropy",
 ) -> dict[str, float]:
     """Accuracy in percent, loss, and of spikes the mean firing rate (per neuron and timestep).
 
     batch: images at a time; 0 means `batch_size`.
+    kind: of the loss, as the recipe names it.
     progress: is told, as `what`, how many images have been looked at.
     """
     was_training = model.training
@@ -49,7 +51,7 @@ def evaluate(
             logits = model(images, record=record)
         # The first of equal logits wins, as in the integer network.
         correct += int((logits.float().sum(0).argmax(1) == labels).sum())
-        loss += float(loss_per_timestep(logits, labels, 0.0)) * len(labels)
+        loss += float(loss_of(kind, logits, labels)) * len(labels)
         spikes += sum(float(s.sum(dtype=torch.float32)) for s in record)
         neurons += sum(s.numel() for s in record)
         seen += len(labels)

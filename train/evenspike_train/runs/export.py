@@ -47,6 +47,7 @@ from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs import checkpoint, run_log, run_state
 from evenspike_train.runs.evaluation import evaluate
 from evenspike_train.tickets import masks as weight_masks
+from evenspike_train.tickets.compression import RESIDUAL
 
 _NUMBER = (int, float)
 _DENSE: checkpoint.Fields = {"model": dict}
@@ -308,6 +309,9 @@ def export(
         "notes": notes,
         "proof": str(proof),
     }
+    left = {name: ticket.figures[name] for name in RESIDUAL if name in ticket.figures}
+    if left:
+        provenance["residual"] = left
     if ticket.recipe.start.digest:
         provenance["start"] = dataclasses.asdict(ticket.recipe.start)
     if ticket.recipe.data.name == "fmnist":

@@ -46,6 +46,8 @@ def update_masks(
 def rewind(recipe: Recipe, state: RunState, before: WeightMasks, after: WeightMasks) -> None:
     """Weights to start the next phase with, as the recipe says."""
     config, snapshot = recipe.method, state.snapshot
+    if not state.method.rewinds:
+        return
     if config.rewind == "weights":
         kept = {k: v for k, v in snapshot.items() if not k.endswith(".mask")}
         state.model.load_state_dict(kept, strict=False)

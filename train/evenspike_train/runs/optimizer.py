@@ -37,6 +37,33 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
     )
 
 
+def loss_of(kind: str, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """The loss that a recipe names (`tables.LOSSES`); logits [T, B, classes]."""
+    if kind == "rate":
+        return rate_loss(logits, labels)
+    return loss_per_timestep(logits, labels, smoothing)
+
+
+def rate_loss(spikes: Tensor, labels: Tensor) -> Tensor:
+    """Squared distance of the output's firing rates and the label's one-hot, mean of the batch.
+
+    ADMM, Eq. 3; spikes [T, B, classes].
+    """
+    rates = spikes.float().mean(0)
+    wanted = functional.one_hot(labels, rates.shape[1]).to(rates.dtype)
+    return (wanted - rates).square().sum(1).mean()
+
+
+def mean_rate(spikes: list[Tensor]) -> Tensor:
+    """Mean firing rate, per neuron and timestep, of the spikes of several layers.
+
+    R of ADMM, Eq. 15: each neuron counts the same, whatever layer it is of.
+    """
+    return torch.stack([one.float().sum() for one in spikes]).sum() / sum(
+        one.numel() for one in spikes
+    )
+
+
 def loss_per_timestep(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     """Mean over timesteps of the cross-entropy of each; logits [T, B, classes]."""
     steps = logits.shape[0]

@@ -13,7 +13,7 @@ from torch.nn import functional
 from evenspike_core.progress import Progress, silent
 from evenspike_train import networks
 from evenspike_train.data import Split
-from evenspike_train.runs.optimizer import loss_per_timestep
+from evenspike_train.runs.optimizer import loss_of
 from evenspike_train.tickets import Probe, WeightWork
 from evenspike_train.tickets import masks as weight_masks
 
@@ -32,6 +32,7 @@ class NetworkProbe(Probe):
     timesteps : to measure with; a search may be running with fewer.
     images, order : the training images, and the order in which they are used.
     progress : is told how many of them have been looked at.
+    kind : of the loss, as the recipe names it.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class NetworkProbe(Probe):
         images: Split,
         order: Tensor,
         progress: Progress = silent,
+        kind: str = "cross-entropy",
     ) -> None:
         self.model, self.timesteps, self.images, self.order = model, timesteps, images, order
-        self.progress = progress
+        self.progress, self.kind = progress, kind
         self._work: dict[str, WeightWork] | None = None
 
     def _batches(self, count: int, what: str) -> Iterator[tuple[Tensor, Tensor, int]]:
@@ -78,7 +80,7 @@ class NetworkProbe(Probe):
         originals = weight_masks.originals(self.model)
         with self._borrowed(training=True), torch.enable_grad():
             for pixels, labels, total in self._batches(images, "saliency"):
-                loss = loss_per_timestep(self.model(pixels), labels, 0.0)
+                loss = loss_of(self.kind, self.model(pixels), labels)
                 (loss * (len(labels) / total)).backward()
             return {
                 name: (weight * _gradient(weight)).detach().abs()

@@ -17,7 +17,7 @@ from evenspike_train.tickets.balance import balanced_layers
 
 FINISHED, FAILED, MISSING = "finished", "failed", "missing"
 
-EVENTS = ("trained", "pruned", "validation", "epoch", "early-time", "finished")
+EVENTS = ("trained", "pruned", "validation", "epoch", "updated", "early-time", "finished")
 """Lines of the log that are figures."""
 
 
@@ -64,6 +64,8 @@ def _facts(recipe: recipes.Recipe) -> dict[str, Any]:
         "rewind": recipe.method.rewind,
         "rounds": recipe.method.rounds,
         "sparsity": recipe.method.sparsity,
+        "bits": int(recipe.method.own.get("bits", 0)),
+        "activity": recipe.final.activity,
         "pes": recipe.method.pes,
         "images": {phase: getattr(recipe, phase).images for phase in ("dense", "round", "final")},
     }

@@ -27,9 +27,10 @@ from evenspike_train.networks import twin
 from evenspike_train.networks.own import OwnNetwork
 from evenspike_train.networks.shared_norm import share_statistics
 from evenspike_train.recipes.recipe import Recipe
-from evenspike_train.runs import dense_phase, schedule
+from evenspike_train.runs import dense_phase, run_log, schedule
 from evenspike_train.runs.distributed import ALONE, Team
 from evenspike_train.runs.evaluation import evaluate
+from evenspike_train.runs.export import read_history
 from evenspike_train.runs.hardware import Measure
 from evenspike_train.runs.lock import alone
 from evenspike_train.runs.mask_update import update_masks
@@ -40,7 +41,7 @@ from evenspike_train.runs.run_state import RunState
 from evenspike_train.runs.schedule import Phase
 from evenspike_train.runs.start import FIT_IMAGES, Start, fit_norms
 from evenspike_train.runs.training_step import TrainingStep
-from evenspike_train.tickets import early_time, fit
+from evenspike_train.tickets import Place, early_time, fit
 from evenspike_train.tickets import masks as weight_masks
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
 
@@ -95,7 +96,9 @@ class Trainer:
         self._dense, self._start = dense, start
         self._probed: NetworkProbe | None = None  # of the network as it is
         weights = weight_masks.originals(self.model)
-        fit.check_layers(recipe.method, {name: one.numel() for name, one in weights.items()})
+        sizes = {name: one.numel() for name, one in weights.items()}
+        fit.check_layers(recipe.method, sizes)
+        self.method.check_layers(sizes)
         fit.check_data(recipe.method, recipe.dense.images, len(data.train))
         team.check_batches(recipe.optimizer.batch, ((p.name, p.config.images) for p in self.phases))
 
@@ -139,6 +142,7 @@ class Trainer:
                     validation,
                     autocast=self.stepper.autocast,
                     progress=self.reporter.within,
+                    kind=self.recipe.optimizer.loss,
                 )
                 self._report(phase, figures)
             if phase.name == "dense" and phase.config.images and not twin.is_twin(self.model):
@@ -230,6 +234,10 @@ class Trainer:
             )
         if phase.config.ema:
             self.state.average(phase.config.ema)
+        at = Place(phase.index, self.state.step, steps, self._epoch_ended())
+        figures = self.method.progressed(self.model, at)
+        if figures:
+            self.reporter.log("updated", step=self.state.step, **figures)
         ended = self._settled(phase)
         if phase.final:
             self._validate_on_the_way(steps)
@@ -280,7 +288,12 @@ class Trainer:
         points, step = compute.final_validations, self.state.step
         if step * points // steps > (step - 1) * points // steps:
             validation = self.data.validation.first(compute.round_validation)
-            figures = evaluate(self.model, validation, progress=self.reporter.within)
+            figures = evaluate(
+                self.model,
+                validation,
+                progress=self.reporter.within,
+                kind=self.recipe.optimizer.loss,
+            )
             self.reporter.log("validation", step=step, of=steps, **figures)
 
     def _update_masks(self, number: int) -> dict[str, float]:
@@ -297,7 +310,8 @@ class Trainer:
 
     def _probe(self) -> NetworkProbe:
         steps, within = self.recipe.network.timesteps, self.reporter.within
-        return NetworkProbe(self.model, steps, self.data.train, self._drawn(), within)
+        kind = self.recipe.optimizer.loss
+        return NetworkProbe(self.model, steps, self.data.train, self._drawn(), within, kind)
 
     def _drawn(self) -> torch.Tensor:
         """The training images in the order in which they are measured."""
@@ -315,9 +329,17 @@ class Trainer:
             "seconds": self.state.seconds,
         }
 
+    def _dense_rate(self) -> float:
+        """Firing rate of the dense network, by the log; 0 where it has not been measured."""
+        lines = read_history(self.directory / run_log.FILE, ("trained",))
+        dense = [line for line in lines if line["round"] == 0 and "firing_rate" in line]
+        return float(dense[-1]["firing_rate"]) if dense else 0.0
+
     def finish(self) -> dict[str, Any]:
         """Choose plain or averaged weights by validation (in float32), write ``ticket.pt``."""
         self.model.timesteps = self.recipe.network.timesteps
+        weights, masks = weight_masks.originals(self.model), weight_masks.read(self.model)
+        weight_masks.write(self.model, self.method.finish(weights, masks))
         candidates = {"plain": {k: v.clone() for k, v in self.model.state_dict().items()}}
         if self.state.ema is not None:
             candidates["average"] = {**candidates["plain"], **self.state.ema}
@@ -329,6 +351,7 @@ class Trainer:
                 self.data.validation,
                 progress=self.reporter.within,
                 what=f"validation, {name} weights",
+                kind=self.recipe.optimizer.loss,
             )
             self.reporter.log("validated", weights=name, **scores[name])
         best = max(scores, key=lambda name: scores[name]["accuracy"])
@@ -342,6 +365,8 @@ class Trainer:
             "evenness": layer_mean_evenness(masks, self.recipe.method.pes),
             "images_seen": self.state.images_seen,
         }
+        rate = scores[best].get("firing_rate", 0.0)
+        figures |= self.method.residual(masks, rate, self._dense_rate())
         self.state.write("ticket.pt", {**self.result(), "figures": figures})
         self.reporter.log("finished", **figures)
         return figures

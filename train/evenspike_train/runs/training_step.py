@@ -14,12 +14,12 @@ from torch import Tensor
 
 from evenspike_train import networks
 from evenspike_train.data import Augmentation, Dataset, Stream, generator_for
-from evenspike_train.networks import twin
+from evenspike_train.networks import bernoulli, twin
 from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs import schedule
 from evenspike_train.runs.distillation import answers, distillation
 from evenspike_train.runs.distributed import Team
-from evenspike_train.runs.optimizer import learning_rate, loss_per_timestep
+from evenspike_train.runs.optimizer import learning_rate, loss_of, mean_rate
 from evenspike_train.runs.run_state import RunState
 from evenspike_train.runs.schedule import Phase
 
@@ -67,7 +67,7 @@ class TrainingStep:
         base = self.recipe.augmentation
         cutout = max(base.cutout, phase.config.cutout)
         self._augment = Augmentation(base.flip, base.shift, cutout)
-        self._forward = self._choose_forward()
+        self._forward = self._choose_forward(phase)
         return self._kernels()
 
     def train(self, phase: Phase) -> float:
@@ -77,18 +77,21 @@ class TrainingStep:
         index = self._batch_indices(phase, position)
         generator = generator_for(self.recipe.seed, Stream.AUGMENT, phase.index, state.step)
         mine = self.team.share(len(index))
-        images = self._augment(self.data.train.images[index], generator)[mine]
+        whole = self._augment(self.data.train.images[index], generator)
+        images, seen = whole[mine], self._entering(whole, phase)[mine]
         labels = self.data.train.labels[index][mine]
         rate = learning_rate(self.recipe.optimizer, config.lr, position / config.images)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         spikes: list[Tensor] = []
         with self.autocast():
-            if state.method.reads_spikes:
-                logits = state.model(images, record=spikes)
+            if self._records(phase):
+                logits = state.model(seen, record=spikes)
             else:
-                logits = self._forward(images)
-        loss = loss_per_timestep(logits, labels, config.label_smoothing)
+                logits = self._forward(seen)
+        loss = loss_of(self.recipe.optimizer.loss, logits, labels, config.label_smoothing)
+        if config.activity:
+            loss = loss + config.activity * mean_rate(spikes)
         if self._teacher is not None and phase.final:
             taught = distillation(logits, answers(self._teacher, images), self.recipe.teacher)
             loss = torch.lerp(loss, taught, self.recipe.teacher.weight)
@@ -104,6 +107,17 @@ class TrainingStep:
         state.step += 1
         state.images_seen += len(index)
         return mean_loss
+
+    def _records(self, phase: Phase) -> bool:
+        """Whether a step looks at the spikes of the layers."""
+        return self.state.method.reads_spikes or phase.config.activity > 0
+
+    def _entering(self, images: Tensor, phase: Phase) -> Tensor:
+        """What the network is given: the images, or spikes that are drawn of them for this step."""
+        if self.recipe.network.input != "bernoulli":
+            return images
+        key = (self.recipe.seed, Stream.INPUT, phase.index, self.state.step)
+        return bernoulli.drawn(images, self.state.model.timesteps, generator_for(*key))
 
     def _batch_indices(self, phase: Phase, position: int) -> Tensor:
         """Training images of the batch that starts `position` images into the phase."""
@@ -122,7 +136,7 @@ class TrainingStep:
             wanted -= len(part)
         return torch.cat(parts).to(self.device)
 
-    def _choose_forward(self) -> Callable[[Tensor], Tensor]:
+    def _choose_forward(self, phase: Phase) -> Callable[[Tensor], Tensor]:
         """The model itself, or the CPU kernels that skip pruned weights where they pay."""
         model, compute = self.state.model, self.recipe.compute
         if self.device.type != "cpu" or compute.precision == "fp32":
@@ -132,7 +146,7 @@ class TrainingStep:
 
         if (
             sparse_networks.missing(model)
-            or self.state.method.reads_spikes  # they record none
+            or self._records(phase)  # they record none
             or sparse_cpu.work_share(model) >= compute.sparse_below
         ):
             return model

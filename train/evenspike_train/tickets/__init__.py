@@ -8,7 +8,8 @@ interface; a method is added by writing one class with a name, here or in a pack
 
 from __future__ import annotations
 
-from evenspike_train.tickets.base import Method, Probe, RoundReport, WeightWork
+from evenspike_train.tickets.admm import Admm, HardCompression
+from evenspike_train.tickets.base import Method, Place, Probe, RoundReport, WeightWork
 from evenspike_train.tickets.config import MethodConfig
 from evenspike_train.tickets.imp import CycleAware, IterativeMagnitude, Transferred, UTicket
 from evenspike_train.tickets.one_shot import Dense, EarlyBird, Held, Random, Snip
@@ -22,13 +23,16 @@ def build(config: MethodConfig) -> Method:
 
 __all__ = [
     "METHODS",
+    "Admm",
     "CycleAware",
     "Dense",
     "EarlyBird",
+    "HardCompression",
     "Held",
     "IterativeMagnitude",
     "Method",
     "MethodConfig",
+    "Place",
     "Probe",
     "Random",
     "RoundReport",

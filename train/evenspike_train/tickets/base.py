@@ -70,6 +70,21 @@ class RoundReport:
     figures: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a run is, behind a step.
+
+    phase : 0 for the dense phase, k for round k, the number of the last for the final phase.
+    step, steps : of the phase that are done, and that it has.
+    epoch_ended : whether the step was the last of an epoch.
+    """
+
+    phase: int
+    step: int
+    steps: int
+    epoch_ended: bool
+
+
 class Method(ABC):
     """Schedule of rounds x mask update x rewind.
 
@@ -102,6 +117,8 @@ class Method(ABC):
     on_twin: ClassVar[bool] = False
     #: Can go on from the masks of a finished ticket.
     from_start: ClassVar[bool] = False
+    #: Whether the recipe's `rewind` is for it: others keep the weights at every update.
+    rewinds: ClassVar[bool] = True
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -149,6 +166,25 @@ class Method(ABC):
 
     def after_step(self, model: nn.Module) -> None:  # noqa: B027 - most do nothing
         """Called behind each step of the optimiser; may change weights in place."""
+
+    def progressed(self, model: nn.Module, at: Place) -> dict[str, Any]:
+        """Called behind each step, after `after_step`; figures for the log, if there are any."""
+        return {}
+
+    def finish(self, weights: Weights, masks: WeightMasks) -> WeightMasks:
+        """Masks of the ticket, when all phases are over."""
+        return masks
+
+    def residual(self, masks: WeightMasks, rate: float, dense_rate: float) -> dict[str, float]:
+        """Figures of the ticket beside the dense network, by the firing rates of both."""
+        return {}
+
+    def check_layers(self, sizes: Mapping[str, int]) -> None:
+        """Raise EvenspikeError for options that do not fit the network.
+
+        sizes : number of weights of each prunable layer, in forward order.
+        """
+        return
 
     def after_epoch(self, weights: Weights, masks: WeightMasks) -> dict[str, Any]:
         """Figures of an epoch of the dense phase; ``"stop"`` among them, true, ends the phase."""

@@ -48,7 +48,7 @@ def check(
     if method.prunes_once:
         if config.sparsity == 0:
             raise ValueError(f"method: {config.name} prunes once, to a sparsity that must be given")
-    else:
+    elif "rate" in method.options:
         reachable = 1 - (1 - (start or 0.0)) * (1 - config.rate) ** config.rounds
         if config.sparsity > reachable + 0.01:
             raise ValueError(

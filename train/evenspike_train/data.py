@@ -169,6 +169,7 @@ class Stream(IntEnum):
     AUGMENT = 2
     MASK = 3
     PROBE = 4
+    DROPOUT = 6
 
 
 def generator_for(*key: int) -> torch.Generator:

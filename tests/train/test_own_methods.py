@@ -129,7 +129,5 @@ def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_name_that_there_is_not_is_named() -> None:
-    with pytest.raises(
-        recipe.RecipeError, match=r"name must be one of \['cycle-aware', .* not 'x'"
-    ):
+    with pytest.raises(recipe.RecipeError, match=r"name must be one of \['agc', .* not 'x'"):
         recipe.parse(SHORT.replace("[method]", '[method]\nname = "x"'))

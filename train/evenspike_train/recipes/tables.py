@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SCHEDULES = ("cosine", "onecycle", "tenths", "halves")
+"""How the learning rate goes within a phase."""
+
 PRECISIONS = ("bf16", "fp32", "sparse-bf16")
 
 
@@ -26,7 +29,8 @@ class OptimizerConfig:
     Weight decay spares batch norm and biases.  Adam gets further in a short budget
     of images, SGD in a long one.
     ``schedule``: ``"cosine"`` falls from the phase's learning rate to 0; ``"onecycle"``
-    first rises to it over the share ``warmup`` of the phase.
+    first rises to it over the share ``warmup`` of the phase; ``"tenths"`` divides it by 10 after
+    62.5, 75 and 87.5 % of the phase, ``"halves"`` by 2 after 60, 80 and 90 % (AGC, section IV-A).
     """
 
     name: str = "sgd"
@@ -50,9 +54,9 @@ class OptimizerConfig:
             raise ValueError(
                 f"optimizer: weight_decay must not be negative, not {self.weight_decay}"
             )
-        if self.schedule not in ("cosine", "onecycle"):
+        if self.schedule not in SCHEDULES:
             raise ValueError(
-                f"optimizer: schedule must be cosine or onecycle, not {self.schedule!r}"
+                f"optimizer: schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}"
             )
         if not 0.0 <= self.warmup < 1.0:
             raise ValueError(f"optimizer: warmup must lie in [0, 1), not {self.warmup}")
@@ -71,6 +75,8 @@ class PhaseConfig:
     label_smoothing : of the cross-entropy.
     ema : decay per step of the running average of the weights; 0 means none.
     cutout : side of the square that is blanked, in pixels; 0 means none.
+    optimizer, schedule : in place of the run's `OptimizerConfig.name` and `.schedule`; empty for
+        those.
     """
 
     images: int = 0
@@ -79,8 +85,16 @@ class PhaseConfig:
     label_smoothing: float = 0.0
     ema: float = 0.0
     cutout: int = 0
+    optimizer: str = ""
+    schedule: str = ""
 
     def __post_init__(self) -> None:
+        if self.optimizer not in ("", "sgd", "adam"):
+            raise ValueError(f"phase: optimizer must be sgd or adam, not {self.optimizer!r}")
+        if self.schedule and self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"phase: schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}"
+            )
         if self.images < 0:
             raise ValueError(f"phase: images must not be negative: {self.images}")
         if self.timesteps < 1:

@@ -8,6 +8,7 @@ interface; a method is added by writing one class with a name, here or in a pack
 
 from __future__ import annotations
 
+from evenspike_train.tickets.agc import AttentionGuided
 from evenspike_train.tickets.base import Method, Probe, RoundReport, WeightWork
 from evenspike_train.tickets.config import MethodConfig
 from evenspike_train.tickets.imp import CycleAware, IterativeMagnitude, Transferred, UTicket
@@ -22,6 +23,7 @@ def build(config: MethodConfig) -> Method:
 
 __all__ = [
     "METHODS",
+    "AttentionGuided",
     "CycleAware",
     "Dense",
     "EarlyBird",

@@ -66,3 +66,15 @@ SEARCH_HOURS: dict[Key, float] = {
     ("resnet19", "fmnist", "early-bird+early-time"): 0.08,
 }
 """LTH, Table 1: hours to find a ticket of 98.13 %."""
+
+AGC: tuple[tuple[str, str, float, float, float], ...] = (
+    ("VGG-11", "none", 91.57, 75.49, 90.37),
+    ("VGG-11", "10x", 91.10, 26.97, 90.94),
+    ("VGG-16", "none", 92.55, 77.81, 91.52),
+    ("VGG-16", "20x", 91.85, 84.71, 91.09),
+    ("VGG-16", "33.4x", 91.79, 82.37, 90.59),
+    ("VGG-11", "channels, 2x", 91.89, 82.86, 90.97),
+    ("VGG-16", "channels, 5x", 91.24, 75.01, 90.54),
+)
+"""AGC, Tables II and III, CIFAR-10 with direct input and T = 10: network, compression, and accuracy
+in percent of the network with ReLU, converted, and after hybrid learning."""

@@ -238,10 +238,37 @@ def test_sparsity_pairs_each_round() -> None:
     assert table(figure, 0, "resnet19", "imp") == []
 
 
+def test_agc_has_its_stages_and_its_bars() -> None:
+    def of(study: str, accuracy: float, *, plain: bool = False) -> Data:
+        made_of = run("imp", accuracy=accuracy, study=study)
+        made_of["method"] = made_of["recipe"]["method"] = "agc"
+        if not plain:
+            made_of["converted"] = [{"accuracy": 40.0}]
+            made_of["finished"][-1] |= {
+                "rounded_accuracy": accuracy - 0.25,
+                "activity": [1.0, 2.0],
+                "operations": {"energy_dense": 320.0, "energy": 10.0},
+            }
+        return made_of
+
+    parent, small = "agc-vgg9-small-dense", "agc-vgg9-small"
+    channel = "agc-vgg9-small-channel"
+    figure = FIGURES["agc"](made(of(parent, 80.0, plain=True), of(small, 79.0), of(channel, 76.0)))
+    assert means(table(figure, 0, small)[0]) == [0.25, 69.0, 40.0, 79.0, 0.25, 1.5, 32.0]
+    assert means(table(figure, 0, parent)[0]) == [0.25, 70.0, None, 80.0, None, None, None]
+    assert table(figure, 1, small)[0] == [1.5, 1.0, "met"]
+    assert table(figure, 1, channel)[0] == [3.0, 4.0, "missed"]
+    assert [row[:2] for row in figure["tables"][2]["rows"]] == [
+        list(row[:2]) for row in published.AGC
+    ]
+
+
 def test_a_recipe_of_ones_own_is_shown_too() -> None:
     figure = FIGURES["rounds"](made(run(study="mine")))
     assert means(table(figure, 0, "mine", "imp")[0])[2] is None, "not of the papers' width"
-    assert parts.studies(made(run(study="mine"))) == [*STUDIES, "mine"]
+    planned = [name for name, study in STUDIES.items() if not study.apart]
+    assert parts.studies(made(run(study="mine"))) == [*planned, "mine"]
+    assert "agc-vgg9-small" not in planned
     wide = run(study="mine")
     wide["recipe"]["width"] = 64
     assert table(FIGURES["rounds"](made(wide)), 0, "mine", "imp")[0][2] == 0.57

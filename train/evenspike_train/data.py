@@ -170,6 +170,7 @@ class Stream(IntEnum):
     MASK = 3
     PROBE = 4
     INPUT = 5
+    DROPOUT = 6
 
 
 def generator_for(*key: int) -> torch.Generator:

@@ -46,8 +46,12 @@ def in_order(rows: Iterable[FinishedRun], study: str, *, searches: bool = False)
 
 
 def studies(rows: Iterable[FinishedRun]) -> list[str]:
-    """The names of the planned studies, and after them of the others that have runs."""
-    return list(dict.fromkeys([*STUDIES, *(row.study for row in rows)]))
+    """The names of the planned studies, and after them of the others that have runs.
+
+    None of those that stand apart.
+    """
+    names = dict.fromkeys([*STUDIES, *(row.study for row in rows)])
+    return [name for name in names if name not in STUDIES or not STUDIES[name].apart]
 
 
 def mean(

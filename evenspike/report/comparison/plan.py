@@ -15,6 +15,8 @@ class Study:
     full : whether its network has the papers' width, so that their figures stand beside it; it
         needs a GPU.
     sweeps : options of `evenspike sweep`, besides --recipe and --out.
+    apart : whether its methods stand beside no others: the figures of the comparison skip it, and
+        one of its own shows it.
     """
 
     recipe: str
@@ -22,6 +24,7 @@ class Study:
     data: str
     full: bool
     sweeps: tuple[str, ...]
+    apart: bool = False
 
     @property
     def commands(self) -> list[str]:
@@ -67,6 +70,17 @@ STUDIES: dict[str, Study] = {
             "fmnist",
             False,
             ("--methods imp,u-ticket,cycle-aware --seeds 1-5",),
+        ),
+        *(
+            Study(
+                f"agc-vgg9-small{kind}",
+                "agc-vgg9",
+                "fmnist",
+                False,
+                ("--methods agc --seeds 1-3",),
+                apart=True,
+            )
+            for kind in ("", "-channel", "-dense", "-fixed", "-converted")
         ),
         Study("vgg16-gpu", "vgg16", "fmnist", True, FULL),
         Study("resnet19", "resnet19", "fmnist", True, FULL),

@@ -74,6 +74,32 @@ def _stated(program: Program) -> list[tuple[str, str]]:
     return [(f"the paper's test accuracy{wide}", f"{known[0]:.1f} % at {known[1]:.1f} % sparse")]
 
 
+def _hybrid(program: Program) -> list[tuple[str, str]]:
+    """Of a network with learned neurons: its stages, its neurons, and the paper's operations."""
+    p = program.provenance.get("hybrid")
+    if p is None:
+        return []
+    counted = p["operations"]
+    dense = f"dense with ReLU {counted['macs_dense']:,.0f} MAC"
+    converted = p.get("converted_accuracy")
+    stages = [] if converted is None else [("converted, before hybrid learning", converted)]
+    stages.append(("validation accuracy, leaks rounded", p["rounded_accuracy"]))
+    return [
+        *((name, _percent(value)) for name, value in stages),
+        ("leaks, of 4096", ", ".join(map(str, p["leaks"]))),
+        ("thresholds", ", ".join(f"{one:.4g}" for one in p["thresholds"])),
+        ("spikes of a neuron, all timesteps", ", ".join(f"{one:.3f}" for one in p["activity"])),
+        (
+            "operations (AGC, Table V)",
+            f"{counted['macs_first']:,.0f} MAC, {counted['acs']:,.0f} AC; {dense}",
+        ),
+        (
+            "energy (AGC, Eq. 15)",
+            f"{counted['energy_dense'] / counted['energy']:.1f} times less than dense with ReLU",
+        ),
+    ]
+
+
 def card(program: Program) -> str:
     """The Markdown card of a shipped Program, from its provenance alone."""
     p = program.provenance
@@ -94,6 +120,7 @@ def card(program: Program) -> str:
         _before(program),
         ("firing rate", f"{p['firing_rate']:.4f} spikes per neuron and timestep (float, test)"),
         ("timesteps", str(program.timesteps)),
+        *_hybrid(program),
         ("training", f"{p['images_seen']:,} images passed in {p['seconds'] / 60:.0f} minutes"),
         ("weights rounded to zero", str(p["weights_rounded_to_zero"])),
         ("made", f"{p['date']}, evenspike {p['version']}, torch {p['torch']}, {p['machine']}"),

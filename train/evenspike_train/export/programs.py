@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenspike_core.compact import compact
 from evenspike_core.data import DATA_SETS
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.fixed import WEIGHT_BITS
 from evenspike_core.narrow import BITS, narrow
 from evenspike_core.program import TIMESTEPS_MAX, Coding, Program
 from evenspike_core.progress import Progress, silent
-from evenspike_train import networks
+from evenspike_train import networks, tickets
 from evenspike_train.export.integer import quantised_forward
 from evenspike_train.export.powers import normalised
 from evenspike_train.export.quantize import Quantised, quantise
@@ -190,7 +191,10 @@ def make_program(
         examples = noise(model, DATA_SETS[recipe.data.name].side)
     network = follow(model, examples, recipe.name)
     keep = keeps_living(recipe)
-    return to_program(network, provenance, keep_living=keep, may_be_silent=True)
+    program, proof = to_program(network, provenance, keep_living=keep, may_be_silent=True)
+    if tickets.build(recipe.method).removes_channels:
+        program = compact(program)
+    return program, proof
 
 
 @torch.no_grad()

@@ -212,6 +212,45 @@ def _backward_rows(g: Tensor, s: Tensor, m: Tensor, out: Tensor, p: LIFParameter
         later = later * p.leak
 
 
+def lif_forward(current: Tensor, neuron: LIFParameters) -> tuple[Tensor, Tensor]:
+    """Current [T, ...] -> spikes, and membranes before the reset, both [T, ...]."""
+    try:
+        rows = _as_rows(current)
+    except RuntimeError:
+        current = current.contiguous()
+        rows = _as_rows(current)
+    # A current that is the same at every t arrives expanded: stride 0 over t,
+    # which the spikes must not have.
+    strides = (current[0].numel(), *current.stride()[1:])
+    spikes = current.new_empty_strided(current.shape, strides)
+    membranes = torch.empty_like(spikes)
+    _forward_rows(rows, _as_rows(spikes), _as_rows(membranes), neuron)
+    return spikes, membranes
+
+
+def learned_backward(
+    grad: Tensor, spikes: Tensor, membranes: Tensor, neuron: LIFParameters, fixed: LIFParameters
+) -> tuple[Tensor, float, float] | None:
+    """Gradients of current, leak and threshold by the compiled kernel; None where there is none.
+
+    neuron : whose surrogate it is, taken of u / threshold - 1. fixed : with leak and threshold as
+    they were in the forward pass, of which the others are what `lif_forward` gave.
+    """
+    if not (_compiled(spikes) and neuron.detach_reset):
+        return None
+    if grad.stride() != spikes.stride() or grad.dtype != spikes.dtype:
+        grad = torch.empty_like(spikes).copy_(grad)
+    out = torch.empty_like(spikes)
+    rows = [_as_rows(x) for x in (grad, spikes, membranes, out)]
+    sums = np.zeros((-(-rows[0].shape[1] // neuron_cpu.CHUNK), 2))
+    values = np.array([fixed.leak, fixed.gain, fixed.threshold], np.float32)
+    hard, shape = neuron.reset == "hard", SURROGATES.index(neuron.surrogate)
+    alpha = np.float32(neuron.alpha)
+    neuron_cpu.learned_backward(*_bits(*rows), sums, *values, hard, shape, alpha)
+    leak, threshold = sums.sum(0)
+    return out, float(leak), float(threshold)
+
+
 class FusedLIF(torch.autograd.Function):
     """All T steps of `lif_loop` in one node of the graph; current and spikes [T, ...].
 
@@ -223,17 +262,7 @@ class FusedLIF(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, current: Tensor, neuron: LIFParameters) -> Tensor:
-        try:
-            rows = _as_rows(current)
-        except RuntimeError:
-            current = current.contiguous()
-            rows = _as_rows(current)
-        # A current that is the same at every t arrives expanded: stride 0 over t,
-        # which the spikes must not have.
-        strides = (current[0].numel(), *current.stride()[1:])
-        spikes = current.new_empty_strided(current.shape, strides)
-        membranes = torch.empty_like(spikes)
-        _forward_rows(rows, _as_rows(spikes), _as_rows(membranes), neuron)
+        spikes, membranes = lif_forward(current, neuron)
         ctx.save_for_backward(spikes, membranes)
         ctx.neuron = neuron
         return spikes

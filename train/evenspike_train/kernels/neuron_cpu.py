@@ -118,3 +118,45 @@ def lif_backward(grad, spikes, membranes, grad_current, leak, gain, threshold, h
                 total = kept + _read(g, i) * slope
                 _write(out, i, total * gain)
                 later[i] = total * leak
+
+
+@numba.njit(parallel=True, cache=True, fastmath={"contract", "arcp", "nsz"})
+def learned_backward(
+    grad, spikes, membranes, grad_current, sums, leak, gain, threshold, hard, shape, alpha
+):
+    """As `lif_backward`, with the surrogate of u / threshold - 1, by u.
+
+    sums: float64 [chunks, 2], gets what each chunk of neurons adds to the gradients of leak and
+    threshold.
+    """
+    steps, neurons = spikes.shape
+    inverse = np.float32(1) / threshold
+    for chunk in numba.prange((neurons + CHUNK - 1) // CHUNK):
+        start = chunk * CHUNK
+        stop = min(start + CHUNK, neurons)
+        later = np.zeros(CHUNK, np.float32)
+        of_leak, of_threshold = np.float64(0), np.float64(0)
+        for step in range(steps):
+            t = steps - 1 - step
+            g, out = grad[t, start:stop], grad_current[t, start:stop]
+            s, m = spikes[t, start:stop], membranes[t, start:stop]
+            # The first timestep has none before it; what is read there counts for nothing.
+            earlier = max(t - 1, 0)
+            old_s, old_m = spikes[earlier, start:stop], membranes[earlier, start:stop]
+            for i in range(stop - start):
+                u = _read(m, i)
+                slope = _slope(u * inverse - np.float32(1), np.float32(1), shape, alpha)
+                slope = slope * inverse * _read(g, i)
+                kept = later[i]
+                if s[i] != 0:
+                    of_threshold -= np.float64(0) if hard else np.float64(kept)
+                    kept = np.float32(0) if hard else kept
+                of_threshold -= np.float64(slope * u * inverse)
+                total = kept + slope
+                _write(out, i, total * gain)
+                left = _read(old_m, i)
+                if old_s[i] != 0:
+                    left = np.float32(0) if hard else left - threshold
+                of_leak += np.float64(total * left) if t > 0 else np.float64(0)
+                later[i] = total * leak
+        sums[chunk, 0], sums[chunk, 1] = of_leak, of_threshold

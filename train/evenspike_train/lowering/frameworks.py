@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from evenspike_core.errors import EvenspikeError
+from evenspike_train.kernels.learned_neuron import LearnedLIF
 from evenspike_train.kernels.neuron import LIF
 from evenspike_train.lowering.neurons import NeuronModel, Reset
 from evenspike_train.lowering.registry import refuse, register, scalar
@@ -20,7 +21,15 @@ def _ours(module: LIF, _: str) -> NeuronModel:
     return NeuronModel(p.leak, p.threshold, p.gain, reset=Reset(p.reset))
 
 
+def _learned(module: LearnedLIF, where: str) -> NeuronModel:
+    if module.rectifies:
+        raise EvenspikeError(f"{where}: it is set to rectify: a rectifier gives no spikes")
+    p = module.values()
+    return NeuronModel(p.leak, p.threshold, p.gain, reset=Reset(p.reset))
+
+
 register(LIF, _ours)
+register(LearnedLIF, _learned)
 
 # ---- SpikingJelly -----------------------------------------------------------------------------
 # The membrane leaks towards v_reset and starts there, so v - v_reset is the membrane of this

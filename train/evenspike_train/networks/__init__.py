@@ -1,12 +1,14 @@
-"""Spiking networks by name, at any width: VGG-16, ResNet-19, LeNet-5 and ADMM's of ten layers.
+"""Spiking networks by name, at any width: VGG-16, ResNet-19, and those of ADMM and AGC.
 
 A network is added by writing one file that puts it into `NETWORKS`.
 """
 
 from __future__ import annotations
 
+from evenspike_train.networks.agc import AttentionNetwork
 from evenspike_train.networks.base import (
     IMAGE_SIZE,
+    LEARNED,
     NETWORKS,
     PIXEL_SCALE,
     ConvNorm,
@@ -24,9 +26,11 @@ from evenspike_train.networks.vgg16 import VGG16
 
 __all__ = [
     "IMAGE_SIZE",
+    "LEARNED",
     "NETWORKS",
     "PIXEL_SCALE",
     "VGG16",
+    "AttentionNetwork",
     "ConvNorm",
     "LeNet5",
     "NetworkConfig",

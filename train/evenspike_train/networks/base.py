@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,12 @@ INPUTS = ("direct", "bernoulli")
 ACTIVATIONS = ("lif", "relu")
 """What stands behind the currents: spiking neurons, or the ReLU of the network's twin."""
 
+LEARNS = ("both", "leak", "threshold", "none")
+"""Parameters of its neurons that a network trains."""
+
+LEARNED = "agc-"
+"""How the names of the networks with learned neurons begin."""
+
 NETWORKS: dict[str, type[SpikingNetwork]] = {}
 """The networks by name; the file of each adds its own."""
 
@@ -55,9 +61,13 @@ class NetworkConfig:
     timesteps : T, how often the neurons are stepped.
     batch_norm : in training over all timesteps together (``"pooled"``), or each by its own
         statistics (``"per-timestep"``), which enter the running ones in their order.
-    neuron : of every layer.
+    neuron : of every layer; where neurons are learned, what they begin with.
     input : ``"direct"``, or ``"bernoulli"``: a pixel spikes at each timestep with the probability
         byte / 255, and the exported network has an encoder that does so.
+    learns : which of their neurons' parameters the networks of attention-guided compression train:
+        ``"both"``, ``"leak"``, ``"threshold"`` or ``"none"``. Others train none.
+    dropout, conv_dropout : of the same networks, behind linear layers and behind convolutions that
+        no pool follows; an image's silent neurons are silent at every timestep.
     activation : ``"lif"``, or ``"relu"`` for the network's twin, which does not spike: a teacher
         for `finetune`. It has one timestep, and no integer form.
     """
@@ -71,6 +81,9 @@ class NetworkConfig:
     neuron: LIFParameters = LIFParameters()
     activation: str = "lif"
     input: str = "direct"
+    learns: str = "both"
+    dropout: float = 0.0
+    conv_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name not in NETWORKS and not names_a_source(self.name):
@@ -99,6 +112,7 @@ class NetworkConfig:
             )
         if self.activation == "relu" and self._plain:
             raise ValueError(f"network: {self.name} has no twin with ReLU")
+        self._check_learned()
         if self.activation not in ACTIVATIONS:
             raise ValueError(
                 f"network: activation must be one of {ACTIVATIONS}, not {self.activation!r}"
@@ -114,6 +128,20 @@ class NetworkConfig:
     def _plain(self) -> bool:
         """Whether it is one of those that take spikes as well as pixels."""
         return self.name in NETWORKS and NETWORKS[self.name].takes_spikes
+
+    def _check_learned(self) -> None:
+        """Raise ValueError for what the networks with learned neurons alone have."""
+        if self.learns not in LEARNS:
+            raise ValueError(f"network: learns must be one of {LEARNS}, not {self.learns!r}")
+        for field in ("dropout", "conv_dropout"):
+            if not 0.0 <= getattr(self, field) < 1.0:
+                raise ValueError(f"network: {field} must lie in [0, 1), not {getattr(self, field)}")
+        given = self.learns != "both" or self.dropout or self.conv_dropout
+        if given and not self.name.startswith(LEARNED):
+            raise ValueError(
+                f"network: {self.name} has no learned neurons and no dropout; the networks "
+                f"{LEARNED}... have"
+            )
 
 
 class ConvNorm(nn.Module):
@@ -166,6 +194,15 @@ class SpikingConv(ConvNorm):
         return spikes if self.pool is None else self.pool(spikes)
 
 
+class First(Protocol):
+    """The layer that reads pixels, as `SpikingNetwork.encode` has to know it."""
+
+    conv: nn.Conv2d
+
+    def current(self, x: Tensor, parts: int = 1) -> Tensor:
+        """As `ConvNorm.current`."""
+
+
 class SpikingNetwork(nn.Module, ABC):
     """A network of LIF layers and a linear read-out, the `classifier`."""
 
@@ -185,6 +222,8 @@ class SpikingNetwork(nn.Module, ABC):
         self.config = config
         #: May be lowered while a ticket is searched (fewer timesteps, same weights).
         self.timesteps = config.timesteps
+        #: What dropout draws from in training; torch's own unless a run sets it for each step.
+        self.generator: torch.Generator | None = None
 
     @abstractmethod
     def forward(self, images: Tensor, record: list[Tensor] | None = None) -> Tensor:
@@ -206,7 +245,7 @@ class SpikingNetwork(nn.Module, ABC):
         """Parts of a batch of [T*B] that batch norm takes one after the other."""
         return self.timesteps if self.config.batch_norm == "per-timestep" else 1
 
-    def encode(self, images: Tensor, first: ConvNorm) -> Tensor:
+    def encode(self, images: Tensor, first: First) -> Tensor:
         """Current [T, B, F, H, W] of the first layer; of an image it is computed once.
 
         Raises EvenspikeError for fewer frames than the network has timesteps.
@@ -216,7 +255,7 @@ class SpikingNetwork(nn.Module, ABC):
             return current
         return current.unsqueeze(0).expand(self.timesteps, *current.shape)
 
-    def drive(self, images: Tensor, first: ConvNorm) -> Tensor:
+    def drive(self, images: Tensor, first: First) -> Tensor:
         """Current of the first layer, [B, F, H, W] of images and [T, B, F, H, W] of frames.
 
         Raises EvenspikeError as `encode` does.
@@ -227,7 +266,7 @@ class SpikingNetwork(nn.Module, ABC):
             if images.shape[1] < steps:
                 raise EvenspikeError(f"{images.shape[1]} frames for {steps} timesteps")
             images = images[:, :steps].transpose(0, 1).flatten(0, 1)
-        x = images.to(self.classifier.bias.dtype) / PIXEL_SCALE
+        x = images.to(next(self.parameters()).dtype) / PIXEL_SCALE
         # As the filters are, so that the convolution copies neither.
         last = first.conv.weight.is_contiguous(memory_format=torch.channels_last)
         order = torch.channels_last if last else torch.contiguous_format

@@ -8,6 +8,9 @@ LOSSES = ("cross-entropy", "rate")
 """What is made small: the cross-entropy of each timestep, or how far the rates of the output's
 neurons are from 1 for the label and 0 for the others (ADMM, Eq. 3)."""
 
+SCHEDULES = ("cosine", "onecycle", "tenths", "halves")
+"""How the learning rate goes within a phase."""
+
 PRECISIONS = ("bf16", "fp32", "sparse-bf16")
 
 
@@ -30,7 +33,8 @@ class OptimizerConfig:
     Weight decay spares batch norm and biases.  Adam gets further in a short budget
     of images, SGD in a long one.
     ``schedule``: ``"cosine"`` falls from the phase's learning rate to 0; ``"onecycle"``
-    first rises to it over the share ``warmup`` of the phase.
+    first rises to it over the share ``warmup`` of the phase; ``"tenths"`` divides it by 10 after
+    62.5, 75 and 87.5 % of the phase, ``"halves"`` by 2 after 60, 80 and 90 % (AGC, section IV-A).
     ``loss``: one of `LOSSES`.
     """
 
@@ -56,9 +60,9 @@ class OptimizerConfig:
             raise ValueError(
                 f"optimizer: weight_decay must not be negative, not {self.weight_decay}"
             )
-        if self.schedule not in ("cosine", "onecycle"):
+        if self.schedule not in SCHEDULES:
             raise ValueError(
-                f"optimizer: schedule must be cosine or onecycle, not {self.schedule!r}"
+                f"optimizer: schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}"
             )
         if self.loss not in LOSSES:
             raise ValueError(f"optimizer: loss must be one of {LOSSES}, not {self.loss!r}")
@@ -81,6 +85,8 @@ class PhaseConfig:
     cutout : side of the square that is blanked, in pixels; 0 means none.
     activity : factor of the mean firing rate, per neuron and timestep over all layers but the
         last, that is added to the loss (ADMM, Eq. 15); 0 means none.
+    optimizer, schedule : in place of the run's `OptimizerConfig.name` and `.schedule`; empty for
+        those.
     """
 
     images: int = 0
@@ -90,8 +96,16 @@ class PhaseConfig:
     ema: float = 0.0
     cutout: int = 0
     activity: float = 0.0
+    optimizer: str = ""
+    schedule: str = ""
 
     def __post_init__(self) -> None:
+        if self.optimizer not in ("", "sgd", "adam"):
+            raise ValueError(f"phase: optimizer must be sgd or adam, not {self.optimizer!r}")
+        if self.schedule and self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"phase: schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}"
+            )
         if self.images < 0:
             raise ValueError(f"phase: images must not be negative: {self.images}")
         if self.timesteps < 1:

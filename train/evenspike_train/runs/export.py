@@ -61,6 +61,7 @@ _TICKET: checkpoint.Fields = {
 _FIGURES: checkpoint.Fields = {"validation_accuracy": _NUMBER}
 _LOGGED: dict[str, checkpoint.Fields] = {
     "trained": {"accuracy": _NUMBER},
+    "converted": {"accuracy": _NUMBER},
     "validation": {"step": int, "accuracy": _NUMBER, "images_seen": int},
     "pruned": {"round": int, "sparsity": _NUMBER, "evenness": _NUMBER},
     "finished": {"validation_accuracy": _NUMBER, "sparsity": _NUMBER, "seconds": _NUMBER},
@@ -220,6 +221,16 @@ def _accuracy_after(history: list[dict[str, Any]], phase: str) -> float | None:
     return None
 
 
+def _hybrid(ticket: Ticket) -> dict[str, Any]:
+    """What a run says of its learned neurons, and of the network as it was converted."""
+    keys = ("leaks", "thresholds", "rounded_accuracy", "activity", "operations")
+    converted = [one["accuracy"] for one in ticket.history if one["event"] == "converted"]
+    return {
+        **{key: ticket.figures[key] for key in keys},
+        "converted_accuracy": converted[-1] if converted else None,
+    }
+
+
 @torch.no_grad()
 def shipped_predictions(model: networks.SpikingNetwork) -> list[int]:
     """Classes that the float network gives the images that come with the package."""
@@ -312,6 +323,8 @@ def export(
     left = {name: ticket.figures[name] for name in RESIDUAL if name in ticket.figures}
     if left:
         provenance["residual"] = left
+    if "leaks" in ticket.figures:
+        provenance["hybrid"] = _hybrid(ticket)
     if ticket.recipe.start.digest:
         provenance["start"] = dataclasses.asdict(ticket.recipe.start)
     if ticket.recipe.data.name == "fmnist":

@@ -7,7 +7,6 @@ import torch
 from evenspike_train.data import Stream, generator_for
 from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs.distributed import Team
-from evenspike_train.runs.optimizer import make_optimizer
 from evenspike_train.runs.run_state import RunState
 from evenspike_train.tickets import Probe
 from evenspike_train.tickets import masks as weight_masks
@@ -34,7 +33,7 @@ def update_masks(
     weight_masks.write(model, report.masks)
     state.carried = report.carried
     rewind(recipe, state, before, report.masks)
-    state.optimizer = make_optimizer(model, recipe.optimizer)
+    state.remake_optimizer(number)
     return {
         "round": number,
         "sparsity": weight_masks.sparsity(report.masks),

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evenspike_train.recipes.tables import OptimizerConfig
+from evenspike_core.errors import EvenspikeError
+from evenspike_train.recipes.tables import OptimizerConfig, PhaseConfig
 from evenspike_train.tickets import masks as weight_masks
+
+DROPS = {"tenths": (0.1, (0.625, 0.75, 0.875)), "halves": (0.5, (0.6, 0.8, 0.9))}
+"""Schedules of steps: the factor, and the shares of a phase after which it is applied."""
+
+
+def of_phase(config: OptimizerConfig, phase: PhaseConfig) -> OptimizerConfig:
+    """The optimiser of a phase: the run's, but for what the phase says itself."""
+    return dataclasses.replace(
+        config, name=phase.optimizer or config.name, schedule=phase.schedule or config.schedule
+    )
 
 
 def learning_rate(config: OptimizerConfig, peak: float, progress: float) -> float:
     """Learning rate at `progress` in [0, 1) of a phase."""
+    if config.schedule in DROPS:
+        factor, places = DROPS[config.schedule]
+        return float(peak * factor ** sum(progress >= place for place in places))
     if config.schedule == "onecycle" and progress < config.warmup:
         return peak * (0.04 + 0.96 * progress / config.warmup)
     if config.schedule == "onecycle":
@@ -62,6 +78,25 @@ def mean_rate(spikes: list[Tensor]) -> Tensor:
     return torch.stack([one.float().sum() for one in spikes]).sum() / sum(
         one.numel() for one in spikes
     )
+
+
+def momentum_of(
+    optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The momentum of each layer's weights: SGD's buffer, or Adam's mean by its deviation.
+
+    Raises EvenspikeError for an optimiser that keeps none.
+    """
+    found = {}
+    for name, weight in weights.items():
+        state = optimizer.state.get(weight, {})
+        buffer = state.get("momentum_buffer")
+        if buffer is None and "exp_avg" in state:
+            buffer = state["exp_avg"] / (state["exp_avg_sq"].sqrt() + 1e-8)
+        if buffer is None:
+            raise EvenspikeError(f"optimizer: keeps no momentum of {name}, by which it would grow")
+        found[name] = buffer
+    return found
 
 
 def loss_per_timestep(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:

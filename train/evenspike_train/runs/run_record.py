@@ -17,7 +17,16 @@ from evenspike_train.tickets.balance import balanced_layers
 
 FINISHED, FAILED, MISSING = "finished", "failed", "missing"
 
-EVENTS = ("trained", "pruned", "validation", "epoch", "updated", "early-time", "finished")
+EVENTS = (
+    "trained",
+    "pruned",
+    "validation",
+    "epoch",
+    "updated",
+    "early-time",
+    "converted",
+    "finished",
+)
 """Lines of the log that are figures."""
 
 

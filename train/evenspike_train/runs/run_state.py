@@ -6,7 +6,7 @@ The file is replaced as a whole, and checked when it is read.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +45,25 @@ PLAIN = _FIELDS.keys() - {"model", "optimizer", "search", "log_bytes"}
 class RunState:
     """The network, its optimiser and masks, and how far the run is.
 
-    `optimizer` is exchanged at each new mask; `snapshot` is empty until it is taken, `ema` (the
-    running average of the weights) until a phase asks for one. `carried` are the masks that the
-    method carries on. `early_timesteps` are those that Early-Time has chosen. `seconds` are those
-    of all processes that trained here, `phase_start` theirs when the phase began.
+    `optimizer` is made anew at each new mask, by `make`; `snapshot` is empty until it is taken,
+    `ema` (the running average of the weights) until a phase asks for one. `carried` are the masks
+    that the method carries on. `early_timesteps` are those that Early-Time has chosen. `seconds`
+    are those of all processes that trained here, `phase_start` theirs when the phase began.
     """
 
     def __init__(
         self,
         folder: Path,
         model: SpikingNetwork,
-        optimizer: torch.optim.Optimizer,
+        make: Callable[[Phase], torch.optim.Optimizer],
         method: Method,
         phases: Sequence[Phase],
         team: Team,
     ) -> None:
         self.folder, self.team = folder, team
-        self.model, self.optimizer, self.method, self.phases = model, optimizer, method, phases
+        self.model, self.method, self.phases = model, method, phases
+        self._make = make
+        self.optimizer = make(phases[0])
         self.carried = weight_masks.read(model)
         self.snapshot: dict[str, Tensor] = {}
         self.ema: dict[str, Tensor] | None = None
@@ -74,6 +76,10 @@ class RunState:
     def phase(self) -> Phase:
         """The phase that is trained, the last one when all are."""
         return self.phases[min(self.phase_index, len(self.phases) - 1)]
+
+    def remake_optimizer(self, phase_index: int) -> None:
+        """A fresh optimiser, that of a phase."""
+        self.optimizer = self._make(self.phases[min(phase_index, len(self.phases) - 1)])
 
     def next_phase(self) -> None:
         """The phase has ended; an average of its weights says nothing about the next's."""
@@ -151,6 +157,7 @@ class RunState:
         device = next(self.model.parameters()).device
         found = read(path, expected, self.carried, len(self.phases), network, device)
         self.model.load_state_dict(found["model"])
+        self.remake_optimizer(found["phase_index"])
         load_optimizer(path, self.optimizer, found["optimizer"])
         try:
             self.method.load_state(found["search"], self.carried)

@@ -136,6 +136,12 @@ def _recipe_of(program: Program) -> Recipe:
             f"its network is the module {network.name}, whose batch norm is folded, if it has one; "
             "give the run's folder",
         )
+    if network.name.startswith(networks.LEARNED):
+        raise _cannot(
+            program,
+            f"its network {network.name} has learned neurons, which are not told apart from the "
+            "scale of its integers; give the run's folder",
+        )
     if network.timesteps != program.timesteps or network.classes != program.classes:
         raise _cannot(program, "its recipe is of another network")
     return made_by

@@ -24,25 +24,27 @@ from evenspike_train import networks, tickets
 from evenspike_train.data import Dataset, Stream, check_fits, generator_for
 from evenspike_train.export.programs import impossible, unfollowable
 from evenspike_train.networks import twin
+from evenspike_train.networks.conversion import Conversion, evaluate_thresholds
 from evenspike_train.networks.own import OwnNetwork
 from evenspike_train.networks.shared_norm import share_statistics
 from evenspike_train.recipes.recipe import Recipe
-from evenspike_train.runs import dense_phase, run_log, schedule
+from evenspike_train.runs import dense_phase, hybrid, run_log, schedule
 from evenspike_train.runs.distributed import ALONE, Team
 from evenspike_train.runs.evaluation import evaluate
 from evenspike_train.runs.export import read_history
 from evenspike_train.runs.hardware import Measure
 from evenspike_train.runs.lock import alone
 from evenspike_train.runs.mask_update import update_masks
-from evenspike_train.runs.optimizer import make_optimizer
+from evenspike_train.runs.optimizer import make_optimizer, momentum_of, of_phase
 from evenspike_train.runs.probe import NetworkProbe
 from evenspike_train.runs.reporter import Reporter
 from evenspike_train.runs.run_state import RunState
 from evenspike_train.runs.schedule import Phase
-from evenspike_train.runs.start import FIT_IMAGES, Start, fit_norms
+from evenspike_train.runs.start import FIT_IMAGES, Start, fit_norms, from_run
 from evenspike_train.runs.training_step import TrainingStep
 from evenspike_train.tickets import Place, early_time, fit
 from evenspike_train.tickets import masks as weight_masks
+from evenspike_train.tickets.base import WeightMasks
 from evenspike_train.tickets.u_ticket import layer_mean_evenness
 
 TRIED = 2
@@ -89,8 +91,9 @@ class Trainer:
         self.method = tickets.build(recipe.method)
         self.phases = schedule.phases(recipe, self.method)
         self.model = self._make_model()
-        optimizer = make_optimizer(self.model, recipe.optimizer)
-        self.state = RunState(self.directory, self.model, optimizer, self.method, self.phases, team)
+        self.state = RunState(
+            self.directory, self.model, self._make_optimizer, self.method, self.phases, team
+        )
         self.stepper = TrainingStep(recipe, data, self.state, team, teacher)
         self.reporter = Reporter(recipe, data, self.state, team, measure, progress, say)
         self._dense, self._start = dense, start
@@ -100,6 +103,7 @@ class Trainer:
         fit.check_layers(recipe.method, sizes)
         self.method.check_layers(sizes)
         fit.check_data(recipe.method, recipe.dense.images, len(data.train))
+        self._check_method()
         team.check_batches(recipe.optimizer.batch, ((p.name, p.config.images) for p in self.phases))
 
     def _make_model(self) -> networks.SpikingNetwork:
@@ -114,6 +118,26 @@ class Trainer:
         share_statistics(model, self.team.size)
         weight_masks.attach(model)
         return model
+
+    def _make_optimizer(self, phase: Phase) -> torch.optim.Optimizer:
+        """A fresh optimiser of the network, as the phase has it."""
+        return make_optimizer(self.model, of_phase(self.recipe.optimizer, phase.config))
+
+    def _check_method(self) -> None:
+        """Raise EvenspikeError for a network, or a companion, that the method has no use for."""
+        few = self.data.train.images[:TRIED]
+        self.method.check(self.model, few)
+        dense = of_phase(self.recipe.optimizer, self.recipe.dense)
+        if self.method.rewires and not dense.momentum:
+            raise EvenspikeError(
+                f"optimizer: momentum is 0, but {self.recipe.method.name} grows weights by it"
+            )
+        if self.method.companion:
+            other = from_run(Path(self.method.companion))
+            companion = other.model.to(self.device)
+            if other.recipe.network.activation == "relu":
+                twin.to_relu(companion)
+            self.method.attend(companion, other.digest, self.model, few)
 
     # --- the run ---------------------------------------------------------------
 
@@ -176,10 +200,22 @@ class Trainer:
             reason = unfollowable(self.model, self.data.train.images[:TRIED])
         if reason:
             self.reporter.log("notice", text=f"this run will give no Program: {reason}")
+        generator = generator_for(self.recipe.seed, Stream.MASK, 0)
+        with torch.no_grad():
+            first = self.method.begin(weight_masks.originals(self.model), generator)
+        if first is not None:
+            self._write_masks(first)
         if self._dense is not None:
             self._take_dense_phase(self._dense)
         if self._start is not None:
             self._begin_with(self._start)
+
+    def _write_masks(self, masks: WeightMasks) -> None:
+        """Give the network these masks; what they leave out is 0 from now on."""
+        self.team.follow(masks)
+        weight_masks.write(self.model, masks)
+        weight_masks.zero_dead(self.model)
+        self.state.carried = weight_masks.read(self.model)
 
     def _take_dense_phase(self, directory: Path) -> None:
         """Begin behind the last step of another run's dense phase."""
@@ -206,6 +242,8 @@ class Trainer:
         state, method = self.state, self.recipe.method
         self.model.train()
         self._prepare(phase)
+        if phase.final and state.step == 0 and self.method.conversion is not None:
+            self._convert(self.method.conversion)
         steps = self.stepper.steps(phase.config.images)
         snapshot_step = self.stepper.steps(method.snapshot)
         probe_images = fit.early_time_images(method, len(self.data.train))
@@ -250,6 +288,25 @@ class Trainer:
         """Have the network computed as the phase wants it."""
         self.reporter.log_change("kernels", kernels=self.stepper.prepare(phase))
 
+    def _convert(self, how: Conversion) -> None:
+        """Thresholds for the spiking network that the twin has become, and what that is worth."""
+        steps = self.model.timesteps
+        self.model.timesteps = self.recipe.network.timesteps
+        images = self.data.train.images[self._drawn()[: how.images]]
+        thresholds = evaluate_thresholds(self.model, images, how)
+        self.team.follow(self.model.state_dict())
+        figures = evaluate(
+            self.model,
+            self.data.validation,
+            progress=self.reporter.within,
+            what="validation, converted",
+        )
+        self.model.timesteps = steps
+        rounded = {name: round(one, 6) for name, one in thresholds.items()}
+        self.reporter.log(
+            "converted", timesteps=self.recipe.network.timesteps, thresholds=rounded, **figures
+        )
+
     def _choose_timesteps(self, phase: Phase) -> None:
         """Early-Time: fewer timesteps for the rest of the search, if few images tell them."""
         method = self.recipe.method
@@ -278,9 +335,23 @@ class Trainer:
         if phase.index or not self.method.watches_epochs or not self._epoch_ended():
             return False
         weights = weight_masks.originals(self.model)
+        if self.method.rewires:
+            self._rewire(phase, weights)
+            return False
         figures = self.method.after_epoch(weights, weight_masks.read(self.model))
         self.reporter.log("epoch", step=self.state.step, **figures)
         return bool(self.team.follow_number(int(figures.get("stop", False))))
+
+    def _rewire(self, phase: Phase, weights: dict[str, torch.Tensor]) -> None:
+        """Move weights behind an epoch, to where the momentum is."""
+        progress = self.state.step / self.stepper.steps(phase.config.images)
+        momentum = momentum_of(self.state.optimizer, weights)
+        masks, figures = self.method.rewire(
+            weights, weight_masks.read(self.model), momentum, progress
+        )
+        weight_masks.check_living(masks, f"step {self.state.step}")
+        self._write_masks(masks)
+        self.reporter.log("epoch", step=self.state.step, **figures)
 
     def _validate_on_the_way(self, steps: int) -> None:
         """A line for each point of the final phase's curve, of which the last is its end."""
@@ -364,6 +435,7 @@ class Trainer:
             "sparsity": weight_masks.sparsity(masks),
             "evenness": layer_mean_evenness(masks, self.recipe.method.pes),
             "images_seen": self.state.images_seen,
+            **hybrid.figures(self.model, self.data.validation, self.reporter.within),
         }
         rate = scores[best].get("firing_rate", 0.0)
         figures |= self.method.residual(masks, rate, self._dense_rate())

@@ -19,9 +19,10 @@ from evenspike_train.recipes.recipe import Recipe
 from evenspike_train.runs import schedule
 from evenspike_train.runs.distillation import answers, distillation
 from evenspike_train.runs.distributed import Team
-from evenspike_train.runs.optimizer import learning_rate, loss_of, mean_rate
+from evenspike_train.runs.optimizer import learning_rate, loss_of, mean_rate, of_phase
 from evenspike_train.runs.run_state import RunState
 from evenspike_train.runs.schedule import Phase
+from evenspike_train.tickets import masks as weight_masks
 
 
 class TrainingStep:
@@ -61,6 +62,7 @@ class TrainingStep:
             twin.to_relu(state.model)
         elif method.on_twin:
             twin.to_spiking(state.model, self.recipe.network.neuron)
+        weight_masks.pass_gradients(state.model, method.dense_gradients and not phase.final)
         state.model.timesteps = schedule.timesteps(
             phase, self.recipe, method, state.early_timesteps
         )
@@ -80,10 +82,16 @@ class TrainingStep:
         whole = self._augment(self.data.train.images[index], generator)
         images, seen = whole[mine], self._entering(whole, phase)[mine]
         labels = self.data.train.labels[index][mine]
-        rate = learning_rate(self.recipe.optimizer, config.lr, position / config.images)
+        schedule_of = of_phase(self.recipe.optimizer, config)
+        rate = learning_rate(schedule_of, config.lr, position / config.images)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
+        if self.recipe.network.dropout or self.recipe.network.conv_dropout:
+            key = (self.recipe.seed, Stream.DROPOUT, phase.index, state.step, self.team.rank)
+            seed = generator_for(*key).initial_seed()
+            state.model.generator = torch.Generator(self.device).manual_seed(seed)
         spikes: list[Tensor] = []
+        state.method.before_step(state.model, images)
         with self.autocast():
             if self._records(phase):
                 logits = state.model(seen, record=spikes)

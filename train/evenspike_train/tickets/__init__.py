@@ -9,6 +9,7 @@ interface; a method is added by writing one class with a name, here or in a pack
 from __future__ import annotations
 
 from evenspike_train.tickets.admm import Admm, HardCompression
+from evenspike_train.tickets.agc import AttentionGuided
 from evenspike_train.tickets.base import Method, Place, Probe, RoundReport, WeightWork
 from evenspike_train.tickets.config import MethodConfig
 from evenspike_train.tickets.imp import CycleAware, IterativeMagnitude, Transferred, UTicket
@@ -24,6 +25,7 @@ def build(config: MethodConfig) -> Method:
 __all__ = [
     "METHODS",
     "Admm",
+    "AttentionGuided",
     "CycleAware",
     "Dense",
     "EarlyBird",

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from evenspike_train.networks import SpikingNetwork
+from evenspike_train.networks.conversion import Conversion
 from evenspike_train.tickets.config import MethodConfig
 from evenspike_train.tickets.registry import METHODS
 
@@ -115,6 +117,10 @@ class Method(ABC):
     watches_epochs: ClassVar[bool] = False
     #: Searches on the network's twin with ReLU instead of spiking neurons.
     on_twin: ClassVar[bool] = False
+    #: Moves weights behind every epoch of the dense phase (`rewire`), which it `watches_epochs`.
+    rewires: ClassVar[bool] = False
+    #: In front of the final phase dead weights have a gradient, and so a momentum, like others.
+    dense_gradients: ClassVar[bool] = False
     #: Can go on from the masks of a finished ticket.
     from_start: ClassVar[bool] = False
     #: Whether the recipe's `rewind` is for it: others keep the weights at every update.
@@ -151,10 +157,52 @@ class Method(ABC):
         """
 
     @property
+    def companion(self) -> str:
+        """Folder of a finished run whose network it looks at in training; empty for none."""
+        return ""
+
+    @property
+    def conversion(self) -> Conversion | None:
+        """How the twin becomes a spiking network in front of the final phase; None: as it is."""
+        return None
+
+    @property
+    def removes_channels(self) -> bool:
+        """Whether the exported network loses the channels that nothing reads."""
+        return False
+
+    def check(self, model: SpikingNetwork, images: Tensor) -> None:  # noqa: B027 - most take any
+        """Raise EvenspikeError for a network that it cannot prune; images, uint8, are a few."""
+
+    def attend(  # noqa: B027 - most have no companion
+        self, companion: SpikingNetwork, digest: str, model: SpikingNetwork, images: Tensor
+    ) -> None:
+        """Take the companion's network, and the digest of what it was read from.
+
+        Raises EvenspikeError for one that does not fit the run's own network, `model`.
+        """
+
+    def begin(self, weights: Weights, generator: torch.Generator) -> WeightMasks | None:
+        """The masks with which a run begins, None for whole ones; may change weights in place."""
+        return None
+
+    def before_step(self, model: nn.Module, images: Tensor) -> None:  # noqa: B027 - most do nothing
+        """Called in front of each step with its images, uint8."""
+
+    @property
     def acts_in_steps(self) -> bool:
         """Whether it changes what a step does, so that even a dense phase is its own."""
         own = (type(self).loss_term, type(self).after_step)
         return own != (Method.loss_term, Method.after_step)
+
+    def rewire(
+        self, weights: Weights, masks: WeightMasks, momentum: Weights, progress: float
+    ) -> tuple[WeightMasks, dict[str, float]]:
+        """New masks behind an epoch of the dense phase, and figures for the log, if it `rewires`.
+
+        momentum : of every weight. progress : share of the phase that is done.
+        """
+        return masks, {}
 
     def loss_term(self, model: nn.Module, spikes: list[Tensor]) -> Tensor | None:
         """What a step adds to its loss, or None.

@@ -8,7 +8,7 @@ are boolean: True = the weight lives.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,26 @@ from evenspike_train.networks import prunable
 from evenspike_train.tickets.base import WeightMasks
 
 
+class _Masked(torch.autograd.Function):
+    """w * mask whose gradient is that of w everywhere: dead weights have one, too."""
+
+    @staticmethod
+    def forward(_: Any, weight: Tensor, mask: Tensor) -> Tensor:
+        return weight * mask
+
+    @staticmethod
+    def backward(_: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
 class Mask(nn.Module):
-    """Parametrization w -> w * mask, with the mask as a buffer."""
+    """Parametrization w -> w * mask, with the mask as a buffer.
+
+    passes_gradients : whether dead weights have the gradient that they had if they lived.
+    """
 
     mask: Tensor
+    passes_gradients = False
 
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
@@ -39,7 +55,12 @@ class Mask(nn.Module):
         if looked_at[0] is not self.mask or looked_at[1] != version:
             self._looked_at, self._whole = (self.mask, version), bool(self.mask.all())
         # Before anything is pruned the product would cost a tenth of a bfloat16 step.
-        return weight if self._whole else weight * self.mask
+        if self._whole:
+            return weight
+        if self.passes_gradients:
+            masked: Tensor = _Masked.apply(weight, self.mask)
+            return masked
+        return weight * self.mask
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         return weight
@@ -102,6 +123,23 @@ def write(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
                 f"masks: {name} has shape {tuple(entry.mask.shape)}, the mask {tuple(mask.shape)}"
             )
         entry.mask.copy_(mask)
+
+
+def pass_gradients(model: nn.Module, passes: bool) -> None:
+    """Let dead weights have a gradient, or not; the masks must be attached."""
+    for _, module in prunable(model):
+        entry = _parametrization(module)
+        if entry is not None:
+            entry.passes_gradients = passes
+
+
+@torch.no_grad()
+def zero_dead(model: nn.Module) -> None:
+    """Set the weights that do not live to 0, whatever a step has made of them."""
+    for _, module in prunable(model):
+        entry = _parametrization(module)
+        if entry is not None:
+            _parametrizations(module).original.mul_(entry.mask)
 
 
 def originals(model: nn.Module) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ PEERS = build/peers
 
 # In the order of `make help`; the first ones are what a newcomer needs.
 FIRST = sim compare cosim train synth
-VERBS = $(FIRST) finetune report import export sweep results area bitstream verilog bench bench-train \
+VERBS = $(FIRST) finetune report import export sweep results tables area bitstream verilog bench bench-train \
 	test test-peers cosim-random cocotb mutants baselines gates lint docs lock clean help
 .PHONY: $(VERBS) compiler icarus
 
@@ -130,6 +130,12 @@ results: $(VENV)/train
 	@$(BIN)/evenspike results --make \
 		$(if $(filter RECIPE,$(given)),$(call quote,$(RECIPE)),vgg16-tiny) \
 		$(call options,$(filter-out RECIPE,$(results.takes)))
+
+tables.does = the ADMM paper's tables on MNIST (TABLE=III, II to VII or bars; all without), for docs/results
+tables.takes = TABLE RECIPE SEEDS RUNS OUT JOBS DATA DEVICE
+tables: $(VENV)/train
+	@$(BIN)/evenspike tables $(if $(filter TABLE,$(given)),$(call quoted,TABLE)) \
+		$(call options,$(filter-out TABLE,$(tables.takes)))
 
 area.does = what blocks, FIFOs, presets and PEs cost, for docs/area.md
 area.takes = DOCS OUT

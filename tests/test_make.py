@@ -83,6 +83,7 @@ def settings() -> dict[str, list[str]]:
             "evenspike finetune a --recipe b --sparsity 0.9",
         ),
         (["results", "DATA=d"], "evenspike results --make vgg16-tiny --data d"),
+        (["tables", "TABLE=II III", "DATA=d"], "evenspike tables II III --data d"),
         (["bitstream", "BOARD=b"], "evenspike bitstream --keep bitstreams --board b"),
         (["bitstream", "SEEDS=2"], "evenspike bitstream --seeds 2"),
         (["verilog", "ARCH=a", "OUT=o"], "evenspike verilog --arch a --out o"),

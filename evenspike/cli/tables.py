@@ -13,7 +13,9 @@ from evenspike.cli.parser import DATA_HELP
 
 def options(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help="II to VII (default: all)")
+    parser.add_argument(
+        "tables", nargs="*", metavar="TABLE", help="II to VII, or bars (default: all)"
+    )
     parser.add_argument(
         "--recipe", default="lenet5-mnist-short", help="default: lenet5-mnist-short"
     )

@@ -136,7 +136,7 @@ def test_bars_say_what_is_met() -> None:
 @pytest.mark.parametrize(
     ("names", "keys", "said"),
     [
-        (["VIII"], {}, "there is no table 'VIII'; there are II, III, IV, V, VI, VII"),
+        (["VIII"], {}, "there is no table 'VIII'; there are II, III, IV, V, VI, VII, bars"),
         (["II"], {"jobs": 0}, "at least 1 of each"),
         (["II"], {"seeds": ()}, "at least 1 of each"),
     ],

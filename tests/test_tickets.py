@@ -18,7 +18,7 @@ from evenspike_core.pack import pack
 from evenspike_core.program import Program
 from evenspike_sim.accelerator import Accelerator
 
-TICKETS = ("vgg16", "vgg16-small")
+TICKETS = ("resnet19-small", "vgg16", "vgg16-small")
 FULL_WEIGHTS = 14_715_584 - 2 * 64 * 9
 """Prunable weights of VGG-16 on three input channels, less those of the two that are not there."""
 

@@ -96,7 +96,7 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
         Memory("table", 1, arch.table_words, WORD_BITS, 3, False),
         Memory("stream", 1, arch.stream_depth, arch.port_bits, 1, False),
         Memory("logits", 1, arch.result_blocks * arch.logit_words, logit_width, 1, False),
-        Memory("loader", 1, 2, 5 + kernel + lane, 1, False),
+        Memory("loader", 1, 2, 10 + kernel + lane, 1, False),
     )
 
 

@@ -36,7 +36,7 @@ TOPS = {
     "packed,pes=2": 3_351_416,
     "packed,pes=4": 5_111_498,
     "packed,pes=8": 8_750_270,
-    "packed": 16_495_632,
+    "packed": 16_509_490,
     "packed,pes=4,timesteps=8": 7_648_916,
     "packed,pes=4,issue=1": 4_860_234,
 }

@@ -183,7 +183,7 @@ def test_recovered_weights_get_the_value_asked_for(
 def test_a_diverged_run_stops(
     sets: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_step, "loss_per_timestep", lambda z, *_: z.sum() * float("nan"))
+    monkeypatch.setattr(training_step, "loss_of", lambda _kind, z, *_: z.sum() * float("nan"))
     with pytest.raises(EvenspikeError, match="dense: the loss is nan at step 1"):
         Trainer(tiny(), sets, tmp_path).run()
 

@@ -225,6 +225,9 @@ def test_a_damaged_index(content: str, says: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", list(BOARDS))
 def test_what_is_shipped_is_of_these_sources(name: str) -> None:
     index = json.loads((ROOT / "bitstreams" / "index.json").read_text())
+    if name not in index:
+        assert f"`{name}`" in (ROOT / "bitstreams" / "README.md").read_text(), "it says what is not"
+        return
     assert flow.source_digest(name) == index[name]["digest"], (
         f"make bitstream BOARD={name} has to build it anew"
     )
@@ -233,7 +236,7 @@ def test_what_is_shipped_is_of_these_sources(name: str) -> None:
 def test_what_is_shipped() -> None:
     folder = ROOT / "bitstreams"
     index = json.loads((folder / "index.json").read_text())
-    assert set(index) == set(BOARDS)
+    assert set(index) <= set(BOARDS)
     files = {file.name for file in folder.iterdir()} - {"README.md", "index.json"}
     assert files == {entry["file"] for entry in index.values()}
     for name, entry in index.items():

@@ -38,7 +38,7 @@ def results(runs: Sequence[Path], out: Path, figures: Sequence[str] = ()) -> Com
     ----------
     runs : folders of sweeps.
     out : folder of the pages.
-    figures : names; all, and an index, if there is none.
+    figures : names; all that have runs, and an index, if there is none.
 
     Raises EvenspikeError where no run has finished. A run that fails leaves its row empty and is
     named in the index.
@@ -51,6 +51,8 @@ def results(runs: Sequence[Path], out: Path, figures: Sequence[str] = ()) -> Com
     contents: dict[str, str | bytes] = {}
     try:
         made = {name: FIGURES[name](finished) for name in figures or FIGURES}
+        if not figures:
+            made = {name: figure for name, figure in made.items() if figure["made"]}
         for name, figure in made.items():
             drawn = map(line_plot.render, figure["plots"])
             contents |= {f"{name}.json": dump(figure), f"{name}.md": page.render(name, figure)}

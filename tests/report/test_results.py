@@ -379,7 +379,10 @@ def test_all_figures_and_the_index(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main(["results", "--runs", str(a), "--runs", str(b), "--out", str(out)]) == 0
     index = (out / "README.md").read_text()
-    for name in FIGURES:
+    assert "agc" in FIGURES
+    assert "(agc.md)" not in index, "it has no run"
+    assert not (out / "agc.md").exists()
+    for name in FIGURES.keys() - {"agc"}:
         figure = json.loads((out / f"{name}.json").read_text())
         assert (out / f"{name}.md").read_text() == page.render(name, figure)
         assert f"({name}.md)" in index

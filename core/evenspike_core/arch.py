@@ -212,11 +212,6 @@ class Arch:
         return self.chunk_blocks * self.pes
 
     @property
-    def port_words(self) -> int:
-        """16-bit words that the memory port brings in a cycle."""
-        return self.port_bits // 16
-
-    @property
     def banks(self) -> int:
         """Banks of the accumulators where two weights are selected a cycle: one an adder, of which
         there are `timesteps`, up to the next power of two.

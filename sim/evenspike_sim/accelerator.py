@@ -450,7 +450,7 @@ class Accelerator:
                 "table_write": loads * sum(c.table_writes for c in loaded_chunks),
                 "match": int(counts[Count.HEADER_READ]),
                 "select": matched,
-                "unpack": words * arch.port_words,
+                "unpack": loads * sum(c.units for c in loaded_chunks),
                 "filter": int(counts[Count.FILTERED]),
                 "fifo_push": int(counts[Count.FIFO_PUSH]),
                 "fifo_pop": int(counts[Count.FIFO_PUSH]),

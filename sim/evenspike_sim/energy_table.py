@@ -50,7 +50,7 @@ ACTIONS = (
 """What is counted. `and_gate` and `accumulate` count timesteps; an accumulator access is one of all
 timesteps of a neuron where one weight issues a cycle, and else, as is a push or pop of a lane, one
 of a timestep; `lif_step` is one neuron and timestep; `filter` an activation that is broadcast to a
-PE, `match` a fetch of headers, `select` a matched weight, `unpack` a 16-bit unit of the stream;
+PE, `match` a fetch of headers, `select` a matched weight, `unpack` a unit of the stream;
 `leakage_cycle` and `clock_cycle` are one PE and cycle, those that are `shared` one cycle."""
 
 TABLE = Path(__file__).with_name("energy.toml")

@@ -51,6 +51,12 @@ class LoadedChunk:
     word_cycles: I64
     word_held: I64
     header_units: int
+    word_units: int
+
+    @property
+    def units(self) -> int:
+        """Units of all lanes' words of a load, those of the counts among them."""
+        return self.word_pe.size * self.word_units
 
     @property
     def scratchpad_writes(self) -> int:
@@ -62,6 +68,12 @@ class LoadedChunk:
     def table_writes(self) -> int:
         """Entries of the channel tables that a load writes: channels of which a PE has a kernel."""
         return int(np.count_nonzero(np.diff(self.kernel_start, axis=1)))
+
+
+@nb.njit(cache=True, nogil=True)
+def _word_units(bits: int) -> int:
+    """Units of a PE's word whose weights have so many bits."""
+    return 5 if bits == 4 else 4
 
 
 @nb.njit(cache=True, nogil=True)
@@ -88,7 +100,7 @@ def _unpack(
     gap_bits = 8 - pid_bits
     skip = (1 << pid_bits) - 1
     channels = kernel_start.size - 1
-    room = 5 if bits == 4 else 4
+    room = _word_units(bits)
     beside = bits < 16  # a token and its weight
     for index in range(units.size):
         cycles[index // room] += 1
@@ -226,6 +238,7 @@ def load_pass(packed: Packed, descriptor: Descriptor, number: int) -> list[Loade
                 np.concatenate([0 * counts, order_cycles]),
                 np.concatenate([0 * counts, order_held]),
                 units,
+                _word_units(bits),
             )
         )
         address = following

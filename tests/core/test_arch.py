@@ -86,7 +86,6 @@ def test_derived_values() -> None:
     arch = Arch()
     assert arch.weight_words == 288  # 1024 / 2 - 224
     assert arch.chunk_channels == 128
-    assert arch.port_words == 4
     assert arch.input_words == 1  # 16 * 4 bit of 64
     assert arch.logit_words == 8  # 16 * 32 bit of 64
     assert arch.drain_latency == 10  # read, drives, seven stages of LIF, pool and write

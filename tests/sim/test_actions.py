@@ -93,7 +93,9 @@ def _check_layer(
     assert actions["scratchpad_read"] == matched + groups * BIAS_WORDS * slots * ARCH.pes
     _check_filter(layer, plan, active, alive, actions)
     _check_accumulators(run, drained, issue)
-    _check_matching(actions, run.words_loaded, segment.kernel, 2 * issue)
+    word_units = 5 if layer.stream_bits(segment) == 4 else 4
+    units = run.words_loaded * ARCH.port_lanes * word_units
+    _check_matching(actions, units, segment.kernel, 2 * issue)
 
 
 def _check_filter(
@@ -145,11 +147,13 @@ def _check_cycles(actions: dict[str, int], cycles: int) -> None:
         assert actions[f"shared_{kind}"] == cycles
 
 
-def _check_matching(actions: dict[str, int], words: int, kernel: int, units: int) -> None:
-    """A fetch of `units` holds some headers, and enters the queue if one of them matches."""
+def _check_matching(actions: dict[str, int], loaded: int, kernel: int, units: int) -> None:
+    """loaded: units of the stream. A fetch of `units` holds some headers, and enters the queue if
+    one of them matches.
+    """
     matched = actions["select"]
     assert actions["match"] == actions["header_read"]
-    assert actions["unpack"] == words * ARCH.port_words
+    assert actions["unpack"] == loaded
     assert actions["queue_push"] == actions["queue_pop"] <= min(matched, actions["match"])
     at_once = kernel**2 * max(1, units // HEADER_UNITS[kernel])
     assert actions["queue_push"] * at_once >= matched

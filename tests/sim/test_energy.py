@@ -177,7 +177,7 @@ ENTRY = '[action.accumulate]\nterms = [{ anchor = "add16", bits = "accumulator_b
         ('bits = "accumulator_bits" }]', "bits = -1 }]", "term 0: bits is -1, possible are 0"),
         ('memory = "headers"', 'memory = "head"', "term 0: memory is 'head', possible are acc"),
         ('memory = "headers"', 'memory = "headers", bits = 3', "memory needs an anchor of bytes"),
-        ("times = 9786", "bits = 3", "term 0: bits needs an anchor of bits"),
+        ("times = 10862", "bits = 3", "term 0: bits needs an anchor of bits"),
         ("[action.fifo_pop]", "[action.fifo_peek]", "entry 'fifo_peek' is not an action"),
         ("[action.spike_write]", "[anchor.spike_write]", "anchor 'spike_write'"),
         ("", "surplus = 1\n", "unknown key 'surplus'"),

@@ -17,7 +17,9 @@ NONE = np.zeros((1, 1), dtype=np.int64)
 def chunk(owners: list[int], cycles: list[int]) -> LoadedChunk:
     """Words by owner (-1: counts) and the cycles that each takes to unpack; no contents."""
     order = np.array(owners, dtype=np.int64)[:, None], np.array(cycles, dtype=np.int64)[:, None]
-    return LoadedChunk(0, 0, 1, NONE, NONE, NONE, NONE, NONE, NONE, NONE, *order, order[1] + 1, 1)
+    return LoadedChunk(
+        0, 0, 1, NONE, NONE, NONE, NONE, NONE, NONE, NONE, *order, order[1] + 1, 1, 4
+    )
 
 
 def clocked(

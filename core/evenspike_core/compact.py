@@ -22,7 +22,8 @@ def compact(program: Program) -> Program:
     """The Program with fewer filters; the same one where none can go.
 
     A layer keeps one filter at least, and all where it adds another's spikes as they are (an
-    identity pairs its channels with its filters), or is what is so added.
+    identity pairs its channels with its filters), or is what is so added. Its weights before
+    pruning, and so its sparsity, are those of the smaller network.
     """
     kept = _kept(program)
     if all(one.all() for one in kept):
@@ -84,11 +85,15 @@ def _silent(layers: tuple[Layer, ...], kept: list[Kept], index: int) -> Kept:
 
 
 def _smaller(segment: Segment, kept: list[Kept], filters: Kept) -> Segment:
-    """A segment of the filters and channels that stay."""
+    """A segment of the filters and channels that stay, and their share of its dense weights.
+
+    Of a grouped convolution that share is not even: it is never less than what is alive.
+    """
     before = segment.weights.shape
     weights = segment.weights[filters]
     if segment.source >= 0:
         weights = weights[:, kept[segment.source]]
     pairs = before[0] * before[1]
-    dense = segment.dense * weights.shape[0] * weights.shape[1] // pairs
+    share = segment.dense * weights.shape[0] * weights.shape[1] // pairs
+    dense = max(share, int(np.count_nonzero(weights)))
     return replace(segment, weights=np.ascontiguousarray(weights), dense=dense)

@@ -33,6 +33,9 @@ UNIT_BITS = {4: 12, 8: 16, 16: 16}
 """Bits of a unit of the weight stream, by the width of its weights: a token and a weight of 4 or 8
 bits, or a weight of 16 bits, or two tokens of such."""
 
+BESIDE_BITS = (4, 8)
+"""Widths of weights that share a unit with their token."""
+
 WORD_UNITS = {weight: WORD_BITS // bits for weight, bits in UNIT_BITS.items()}
 """Units of a PE's word of the weight stream, by the width of its weights."""
 

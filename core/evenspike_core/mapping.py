@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from evenspike_core.arch import (
     BATCH_MAX,
+    BESIDE_BITS,
     COUNT_BITS,
     HEADER_UNITS,
     LAYERS_MAX,
@@ -252,9 +253,9 @@ def _fit(
     # counted: they depend on where the chunk starts.
     reach = 1 << (TOKEN_BITS - PID_BITS[kernel])
     kernels = slots * np.arange(1, end - start + 1)
-    most = reach**2 << weight_bits if weight_bits <= TOKEN_BITS else reach**2
+    most = reach**2 << weight_bits if weight_bits in BESIDE_BITS else reach**2
     tokens = weights + kernels // most + np.minimum(weights, kernels // reach)
-    units = 1 + spare + (tokens if weight_bits <= TOKEN_BITS else (tokens + 1) // 2 + weights)
+    units = 1 + spare + (tokens if weight_bits in BESIDE_BITS else (tokens + 1) // 2 + weights)
     fits &= units <= WORD_UNITS[weight_bits] * ((1 << COUNT_BITS) - 1)
     return start + int(fits.all(axis=(0, 1)).sum())
 

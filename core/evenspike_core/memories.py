@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evenspike_core.arch import FILTER_SIDE, HEADER_UNITS, KERNEL_MAX, MAP_MAX, SLOTS_MAX, Arch
+from evenspike_core.arch import (
+    FILTER_SIDE,
+    HEADER_UNITS,
+    KERNEL_MAX,
+    MAP_MAX,
+    SLOTS_MAX,
+    WORD_BITS,
+    Arch,
+)
 from evenspike_core.fixed import ACCUMULATOR_BITS, WEIGHT_BITS
 
 MAP_BITS = MAP_MAX.bit_length()
 """Of a row or a column of a map."""
 SLOT_BITS = (SLOTS_MAX - 1).bit_length()
-WORD_BITS = 64
-"""Of the table."""
-UNIT_BITS = 16
+HEADER_UNIT_BITS = 16
 """Of a unit of a line of headers."""
 FILTER_BITS = FILTER_SIDE**2
 """Of a channel's pattern in the filter."""
@@ -85,7 +91,7 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
         Memory(
             "weights", arch.pes * arch.issue, -(-2 * arch.weight_words // arch.issue), WEIGHT_BITS
         ),
-        Memory("headers", arch.pes, 2 * header_lines, header_units * UNIT_BITS),
+        Memory("headers", arch.pes, 2 * header_lines, header_units * HEADER_UNIT_BITS),
         Memory("channel_table", arch.pes, 2 * arch.chunk_channels, table_line),
         Memory("filter", arch.pes, 2 * arch.chunk_channels, FILTER_BITS),
         Memory("presence", arch.pes, 2 * arch.chunk_blocks, arch.pes),

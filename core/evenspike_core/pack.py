@@ -47,6 +47,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenspike_core.arch import (
+    BESIDE_BITS,
     BIAS_BITS,
     CHUNK_WORDS,
     COUNT_BITS,
@@ -456,7 +457,7 @@ class _Tokens:
     def units(self, streams: int) -> Index:
         """Units of tokens and weights in each of so many streams."""
         tokens = np.bincount(self.stream, minlength=streams)
-        if self.bits <= TOKEN_BITS:
+        if self.bits in BESIDE_BITS:
             return tokens
         return (tokens + 1) // 2 + np.bincount(self.stream[self.real], minlength=streams)
 
@@ -488,7 +489,7 @@ def _tokens(
     gap[opens] = kernel[opens]
     pid_bits = PID_BITS[segment.kernel]
     reach = 1 << (TOKEN_BITS - pid_bits)
-    most = reach << bits if bits <= TOKEN_BITS else reach
+    most = reach << bits if bits in BESIDE_BITS else reach
     leaps = gap // reach
     each = 1 + -(-leaps // most)  # skips of at most `most` leaps, then the weight's own token
     at = np.cumsum(each) - 1
@@ -506,7 +507,7 @@ def _place(part: _Tokens, base: Index, content: Units) -> None:
     """Write tokens and weights. base: unit of the first pair of each stream."""
     first = np.searchsorted(part.stream, part.stream)
     number = np.arange(part.stream.size) - first
-    if part.bits <= TOKEN_BITS:
+    if part.bits in BESIDE_BITS:
         high = part.far.astype(np.uint16)
         high[part.real] = part.weights
         content[base[part.stream] + number] = high << TOKEN_BITS | part.byte

@@ -111,7 +111,10 @@ def sweep(
     def write() -> None:
         # Read again: another sweep may have written its rows meanwhile.
         listed = {row["name"]: row for row in read(path)["runs"]} | own
-        write_json(content | {"runs": list(listed.values())}, path)
+        # In the order they were asked for, whichever ends first; another sweep's go before them.
+        asked = [*known, *(run.name for run in runs if run.name not in known)]
+        order = sorted(listed, key=lambda name: asked.index(name) if name in asked else -1)
+        write_json(content | {"runs": [listed[name] for name in order]}, path)
 
     def end(run: sweeping.Run, row: Row) -> None:
         ended.append(run.name)

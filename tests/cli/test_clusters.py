@@ -72,5 +72,5 @@ def test_a_sweep_survives_a_worker(given: list[str], tmp_path: Path) -> None:
         timeout=clusters.PATIENCE,
     )  # fmt: skip
     for one, other in zip(rows(out), rows(tmp_path / "alone"), strict=True):
-        assert one["name"] == other["name"]
+        assert one["name"] == other["name"]  # in the order they were asked for
         assert one["layers"] == other["layers"], one["name"]

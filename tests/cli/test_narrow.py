@@ -26,7 +26,7 @@ def test_a_program_gets_weights_of_8_bits(cli: Cli, out: Path) -> None:
     found, before = Program.load(out / "vgg16-small.safetensors"), load("vgg16-small")
     eight = [one.name for one in found.layers[1:-1] if one.segments[0].weight_bits == 8]
     assert eight == [line.split(":")[0] for line in layers if ": 8 bits" in line]
-    assert len(eight) > 6
+    assert 0 < len(eight) < len(layers)  # some, not all
     assert found.provenance["narrowed"] == "\n".join([*layers, classes])
     for one, old in zip(found.layers, before.layers, strict=True):
         same = all(map(np.array_equal, *([s.weights for s in x.segments] for x in (one, old))))

@@ -326,6 +326,22 @@ def test_chunks_fit_the_banks_and_could_not_be_larger(seed: int) -> None:
             assert not holds(alive[:, :, start : end + 1], kernel, start, extra, arch)
 
 
+@pytest.mark.parametrize(("bits", "channels"), [(4, 140), (8, 112)])
+def test_a_chunk_ends_where_the_count_of_its_words_does(bits: int, channels: int) -> None:
+    """255 words of five or four units take the number of units, and 9 weights a channel.
+
+    A skip for each 16 kernels is held back: 9 * 140 + 140 // 16 + 1 = 1,269 of 1,275 units, and
+    9 * 112 + 112 // 16 + 1 = 1,016 of 1,020. A channel more would need 1,278 and 1,025.
+    """
+    arch = Arch(pes=2, scratchpad_words=4096, header_words=512, chunk_blocks=128)
+    program = plain(2, channels=channels + 20)
+    first, body, shrink = program.layers
+    full = replace(body.segments[0], weights=np.ones_like(body.segments[0].weights))
+    stated = replace(body, segments=(full,), weight_bits=bits)
+    found = choose(replace(program, layers=(first, stated, shrink)), arch)[1]
+    assert found.chunks[0] == (0, 0, channels)
+
+
 def test_one_chunk_makes_a_pass_resident() -> None:
     program = plain(4, channels=4)
     resident = choose(program, SMALL)[1]

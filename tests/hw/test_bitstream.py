@@ -226,8 +226,7 @@ def test_a_damaged_index(content: str, says: str, tmp_path: Path) -> None:
 def test_what_is_shipped_is_of_these_sources(name: str) -> None:
     index = json.loads((ROOT / "bitstreams" / "index.json").read_text())
     if name not in index:
-        assert f"`{name}`" in (ROOT / "bitstreams" / "README.md").read_text(), "it says what is not"
-        return
+        pytest.skip(f"{name} is not shipped, as bitstreams/README.md says")
     assert flow.source_digest(name) == index[name]["digest"], (
         f"make bitstream BOARD={name} has to build it anew"
     )
@@ -236,7 +235,10 @@ def test_what_is_shipped_is_of_these_sources(name: str) -> None:
 def test_what_is_shipped() -> None:
     folder = ROOT / "bitstreams"
     index = json.loads((folder / "index.json").read_text())
-    assert set(index) <= set(BOARDS)
+    said = (folder / "README.md").read_text()
+    missing = {name for name in BOARDS if f"`{name}`" in said}
+    assert missing <= {"ulx3s-85f-8pe"}, "no other may be missing"
+    assert set(index) == set(BOARDS) - missing
     files = {file.name for file in folder.iterdir()} - {"README.md", "index.json"}
     assert files == {entry["file"] for entry in index.values()}
     for name, entry in index.items():

@@ -185,7 +185,7 @@ def test_gpu_recipe_reaches_its_sparsity() -> None:
 def test_method_registry_is_what_recipes_may_name() -> None:
     assert set(tickets.METHODS) == {
         *("dense", "held", "random", "snip", "imp", "early-bird", "transferred", "u-ticket"),
-        "cycle-aware",
+        *("cycle-aware", "admm", "hard", "agc"),
     }
     assert all(tickets.METHODS[name].name == name for name in tickets.METHODS)
     places = [method.place for method in tickets.METHODS.values()]

@@ -390,7 +390,7 @@ class Layouts:
 
     @property
     def load_word(self) -> data.StructLayout:
-        """Four units for a PE; whether they are its first or its last of the chunk."""
+        """Units for a PE; whether they are its first or its last of the chunk."""
         return data.StructLayout({"units": 64, "first": 1, "last": 1, "context": self.load_context})
 
     @property

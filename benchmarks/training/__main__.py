@@ -28,7 +28,7 @@ from evenspike_core.errors import EvenspikeError
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = {
-    "evenspike fp32": ("evenspike",),
+    "evenspike fp32": ("evenspike", "channels_last"),
     "evenspike default": ("evenspike", "channels_last", "bf16"),
     "spikingjelly fp32": ("spikingjelly",),
     "spikingjelly fp32, channels_last": ("spikingjelly", "channels_last"),

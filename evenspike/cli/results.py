@@ -10,7 +10,7 @@ import importlib
 import shlex
 from pathlib import Path
 
-from evenspike.cli import sweep, terminal
+from evenspike.cli import sweep, terminal, train
 from evenspike.cli.parser import DATA_HELP, Parser
 from evenspike_core.errors import EvenspikeError
 
@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         importlib.import_module("torch")  # an error now, not after the folder is made
     check_folder(out)
     if arguments.make is not None:
+        if STUDIES[arguments.make].companion:
+            _companion(STUDIES[arguments.make].companion, arguments)
         for command in STUDIES[arguments.make].commands:
             _sweep(command, runs[0], arguments)
     found = results(runs, out, arguments.figures)
@@ -70,6 +72,17 @@ def run(arguments: argparse.Namespace) -> int:
     console.print(f"{found.finished} finished runs, {found.others} others")
     console.print("written: " + ", ".join(map(str, found.files)), soft_wrap=True)
     return 0
+
+
+def _companion(recipe: str, arguments: argparse.Namespace) -> None:
+    """Train the run that a study's methods look at; one that has finished stays."""
+    words = [recipe]
+    for key in ("data", "device"):
+        if getattr(arguments, key) is not None:
+            words += [f"--{key}", str(getattr(arguments, key))]
+    parser = Parser(prog="evenspike train")
+    train.options(parser)
+    train.run(parser.parse_args(words))
 
 
 def _sweep(command: str, folder: Path, arguments: argparse.Namespace) -> None:

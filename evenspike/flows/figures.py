@@ -68,6 +68,11 @@ class Figures(ABC):
         """Energy of one image, an estimate."""
         return float(self._totals["energy_pj"])
 
+    @property
+    def words_loaded(self) -> float:
+        """Words of the memory port for one image."""
+        return float(self._totals["words_loaded"])
+
     @cached_property
     def layers(self) -> tuple[LayerFigures, ...]:
         """One for each layer, in the order of the Program."""

@@ -24,7 +24,7 @@ def measure(program: Program, images: Pixels, arch: Arch, mapping: str) -> dict[
     Returns
     -------
     "cycles"; "hardware_utilization", the busy share of the PEs' cycles (the report's
-    `utilization`, not the paper's convention); "energy_pj".
+    `utilization`, not the paper's convention); "energy_pj"; "words_loaded", of the memory port.
 
     Raises EvenspikeError for images of another shape, for a Program that the Arch cannot hold, and
     without numba, which a machine that only trains need not have.
@@ -39,4 +39,5 @@ def measure(program: Program, images: Pixels, arch: Arch, mapping: str) -> dict[
         "cycles": run.cycles,
         "hardware_utilization": run.utilization,
         "energy_pj": run.energy_pj,
+        "words_loaded": run.words_loaded,
     }

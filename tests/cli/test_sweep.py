@@ -303,6 +303,26 @@ def test_a_dense_phase_is_trained_once(
         assert ("dense" in events) is (method != "imp")
 
 
+def test_a_dense_phase_of_an_earlier_sweep_is_taken_over(
+    cli: Cli, recipe: Path, data: Path, tmp_path: Path
+) -> None:
+    """One that another recipe has made, if nothing in it differs; a damaged run is passed over."""
+    given = ("--data", data, "--out", tmp_path, "--backend", "threading")
+    assert cli("sweep", "--recipe", recipe, *given, "--methods", "imp").status == 0
+    broken = tmp_path / "runs/a"
+    broken.mkdir()
+    (broken / "dense.pt").write_text("")
+    (broken / "recipe.toml").write_text("rubbish")
+    other = tmp_path / "other.toml"
+    other.write_text(recipe.read_text().replace('name = "tiny"', 'name = "other"'))
+    assert cli("sweep", "--recipe", other, *given, "--methods", "u-ticket").status == 0
+    events = [
+        [json.loads(line)["event"] for line in (run / "log.jsonl").read_text().splitlines()]
+        for run in (tmp_path / "runs/tiny-imp-seed1", tmp_path / "runs/other-u-ticket-seed1")
+    ]
+    assert ["dense" in each for each in events] == [False, True]
+
+
 def test_another_recipes_dense_phase_is_refused(
     cli: Cli, recipe: Path, data: Path, tmp_path: Path
 ) -> None:

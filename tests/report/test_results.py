@@ -263,6 +263,48 @@ def test_agc_has_its_stages_and_its_bars() -> None:
     ]
 
 
+def test_compression_sets_all_methods_beside_the_dense_network_of_their_seed() -> None:
+    def of(study: str, method: str, seed: int, accuracy: float, rate: float, kept: float) -> Data:
+        made_of = run("imp", seed, accuracy=accuracy, study=study)
+        made_of["name"] = f"{study}-{method}-{seed}"
+        made_of["method"] = made_of["recipe"]["method"] = method
+        made_of["finished"][-1] |= {"firing_rate": rate, "r_mem": kept}
+        made_of["trained"][-1] |= {
+            "cycles": 1e3, "words_loaded": 50.0, "energy_pj": 5e6, "hardware_utilization": 0.5
+        }  # fmt: skip
+        return made_of
+
+    figure = FIGURES["compression"](
+        made(
+            of("compression", "dense", 1, 90.0, 0.2, 1.0),
+            of("compression", "dense", 2, 88.0, 0.1, 1.0),
+            of("compression-admm", "admm", 1, 89.0, 0.1, 0.1),
+            of("compression-admm", "admm", 2, 86.0, 0.1, 0.1),
+            of("agc-vgg9-small", "agc", 3, 80.0, 0.1, 0.1),
+            run("imp", 1, accuracy=85.0, study="compression"),
+        )
+    )
+    hardware = [1000, 50, 5e6, 0.5]
+    (admm,) = table(figure, 0, "compression-admm", "admm")
+    assert means(admm[1:6]) == [87.5, 1.5, 0.75, pytest.approx(0.1), pytest.approx(0.075)]
+    assert means(admm[6:]) == hardware
+    (other,) = table(figure, 0, "agc-vgg9-small", "agc")
+    assert means(other[1:6]) == [80.0, None, 0.75, pytest.approx(0.1), None], "no dense network"
+    (imp,) = table(figure, 0, "compression", "imp")
+    assert means(imp[1:]) == [85.0, 5.0, 0.75, None, None, None, None, None, None]
+    assert not table(figure, 0, "compression-codes", "admm")
+    assert [one["name"] for one in figure["plots"][0]["series"]] == ["dense", "ADMM", "AGC"]
+
+
+def test_one_page_may_be_made_of_several_recipes() -> None:
+    commands = STUDIES["compression"].commands
+    assert commands[0].startswith("evenspike sweep --recipe compression --methods dense,imp")
+    assert all(command.count("--recipe") == 1 for command in commands)
+    assert {command.split()[3] for command in commands[1:]} == {
+        *("compression-admm", "compression-codes", "agc-vgg9-small", "agc-vgg9-small-channel")
+    }
+
+
 def test_a_recipe_of_ones_own_is_shown_too() -> None:
     figure = FIGURES["rounds"](made(run(study="mine")))
     assert means(table(figure, 0, "mine", "imp")[0])[2] is None, "not of the papers' width"
@@ -379,10 +421,11 @@ def test_all_figures_and_the_index(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main(["results", "--runs", str(a), "--runs", str(b), "--out", str(out)]) == 0
     index = (out / "README.md").read_text()
-    assert "agc" in FIGURES
-    assert "(agc.md)" not in index, "it has no run"
-    assert not (out / "agc.md").exists()
-    for name in FIGURES.keys() - {"agc"}:
+    for name in ("agc", "compression"):
+        assert name in FIGURES
+        assert f"({name}.md)" not in index, "it has no run"
+        assert not (out / f"{name}.md").exists()
+    for name in FIGURES.keys() - {"agc", "compression"}:
         figure = json.loads((out / f"{name}.json").read_text())
         assert (out / f"{name}.md").read_text() == page.render(name, figure)
         assert f"({name}.md)" in index
@@ -486,6 +529,27 @@ def test_the_plan_is_made_of_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {(recipe, out) for recipe, _, out in asked} == {("resnet19", tmp_path / "r")}
     assert len(asked) == len(STUDIES["resnet19"].sweeps)
     assert (tmp_path / "out/README.md").is_file()
+
+
+def test_a_companion_is_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    from evenspike.cli import sweep, train
+
+    asked: list[str] = []
+
+    def instead(arguments: Any) -> int:
+        asked.append(arguments.recipe)
+        if hasattr(arguments, "out"):
+            listed(arguments.out, run())
+        return 0
+
+    monkeypatch.setattr(sweep, "run", instead)
+    monkeypatch.setattr(train, "run", instead)
+    given = ["results", "--make", "agc-vgg9-small", "--runs", str(tmp_path / "r")]
+    assert main([*given, "--out", str(tmp_path / "out")]) == 0
+    assert asked == ["agc-vgg9-meta", "agc-vgg9-small"]
+    index = (tmp_path / "out/README.md").read_text()
+    assert "    evenspike train agc-vgg9-meta\n    evenspike sweep --recipe compression" in index
 
 
 def test_every_plan_can_be_run() -> None:

@@ -21,7 +21,7 @@ from evenspike_train.recipes.recipe import Recipe, RecipeError
 from evenspike_train.runs import dense_phase
 from evenspike_train.runs.export import load_ticket
 from evenspike_train.runs.trainer import Trainer
-from evenspike_train.tickets import Place, build
+from evenspike_train.tickets import MethodConfig, Place, build
 from evenspike_train.tickets import masks as weight_masks
 from evenspike_train.tickets.admm import Admm, largest
 from evenspike_train.tickets.base import RoundReport
@@ -250,6 +250,16 @@ def test_what_is_left() -> None:
     assert found.living == 0.75
     with pytest.raises(ValueError, match="does not spike"):
         residual(masks, ["a"], 0.0, 0, 0.1, 0.0)
+
+
+def test_memory_is_of_the_inner_layers() -> None:
+    """Whatever a method has pruned of them; ADMM's is by what was asked for."""
+    full, half = torch.ones(4, dtype=torch.bool), torch.tensor([True, False, False, True])
+    masks = {"first": half, "a": half, "b": full, "last": half}
+    imp = build(MethodConfig(name="imp"))
+    assert imp.memory(masks) == 0.75
+    own = {**Admm.own_options, "bits": 3}
+    assert Admm(MethodConfig(name="admm", sparsity=0.5, own=own)).memory(masks) == 0.5 * 3 / 32
 
 
 def test_options_of_a_run() -> None:

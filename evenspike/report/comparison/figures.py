@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from evenspike.report.comparison import agc, hardware, ladder, search
+from evenspike.report.comparison import agc, compression, hardware, ladder, search
 from evenspike.report.comparison.parts import Figure
 from evenspike.report.comparison.rows import FinishedRun
 
@@ -18,4 +18,5 @@ FIGURES: dict[str, Callable[[list[FinishedRun]], Figure]] = {
     "sparsity": ladder.sparsity,
     "hardware": hardware.hardware,
     "agc": agc.agc,
+    "compression": compression.compression,
 }

@@ -129,7 +129,8 @@ def index(figures: Mapping[str, Figure], others: Sequence[Mapping[str, str]]) ->
         ),
     ]
     for study in STUDIES.values():
-        commands = "\n".join(f"    {command}" for command in study.commands)
+        first = [f"evenspike train {study.companion}"] if study.companion else []
+        commands = "\n".join(f"    {command}" for command in (*first, *study.commands))
         needs = "at the papers' width, a GPU" if study.full else "a small width, a CPU"
         parts.append(f"`{study.recipe}` ({needs}):\n\n{commands}")
     if others:

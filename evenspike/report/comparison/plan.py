@@ -14,7 +14,8 @@ class Study:
     network, data : as the recipe has them, for the papers' figures beside empty rows.
     full : whether its network has the papers' width, so that their figures stand beside it; it
         needs a GPU.
-    sweeps : options of `evenspike sweep`, besides --recipe and --out.
+    sweeps : options of `evenspike sweep`, besides --out, and --recipe unless it is another's.
+    companion : recipe of a run that its methods look at, trained first under its own name.
     apart : whether its methods stand beside no others: the figures of the comparison skip it, and
         one of its own shows it.
     """
@@ -25,10 +26,15 @@ class Study:
     full: bool
     sweeps: tuple[str, ...]
     apart: bool = False
+    companion: str = ""
 
     @property
     def commands(self) -> list[str]:
-        return [f"evenspike sweep --recipe {self.recipe} {options}" for options in self.sweeps]
+        own = f"--recipe {self.recipe} "
+        return [
+            f"evenspike sweep {'' if options.startswith('--recipe') else own}{options}"
+            for options in self.sweeps
+        ]
 
 
 FULL = (
@@ -39,6 +45,22 @@ FULL = (
     "--methods imp+late-rewinding,u-ticket+late-rewinding --seeds 1",
     "--methods random,snip,imp,u-ticket,early-bird,transferred --seeds 1 --rounds 4,8,11",
 )
+
+META = "agc-vgg9-meta"
+"""The meta-model of attention-guided compression."""
+
+COMPRESSION = {
+    "": (
+        "--methods dense,imp,u-ticket --seeds 1-3",
+        "--recipe compression-admm --methods hard,admm --seeds 1-3",
+        "--recipe compression-codes --methods admm --seeds 1-3",
+        "--recipe agc-vgg9-small --methods agc --seeds 1-3",
+        "--recipe agc-vgg9-small-channel --methods agc --seeds 1-3",
+    ),
+    "-admm": ("--methods hard,admm --seeds 1-3",),
+    "-codes": ("--methods admm --seeds 1-3",),
+}
+"""One page that several recipes make; each of them is a study of its own, too."""
 
 STUDIES: dict[str, Study] = {
     study.recipe: study
@@ -79,8 +101,21 @@ STUDIES: dict[str, Study] = {
                 False,
                 ("--methods agc --seeds 1-3",),
                 apart=True,
+                companion=META,
             )
-            for kind in ("", "-channel", "-dense", "-fixed", "-converted")
+            for kind in ("", "-channel", "-channel-tenth", "-dense", "-fixed", "-converted")
+        ),
+        *(
+            Study(
+                f"compression{kind}",
+                "agc-vgg9",
+                "fmnist",
+                False,
+                sweeps,
+                apart=True,
+                companion="" if kind else META,
+            )
+            for kind, sweeps in COMPRESSION.items()
         ),
         Study("vgg16-gpu", "vgg16", "fmnist", True, FULL),
         Study("resnet19", "resnet19", "fmnist", True, FULL),

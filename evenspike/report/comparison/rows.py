@@ -38,7 +38,7 @@ _RUN = {
 
 _MEASURED = [
     f"{key}{assignment}"
-    for key in ("hardware_utilization", "cycles", "energy_pj")
+    for key in ("hardware_utilization", "cycles", "energy_pj", "words_loaded")
     for assignment in ("", "_natural")
 ]
 """What a line `trained` has beside that, where it was measured."""

@@ -127,7 +127,8 @@ def learned_backward(
     """As `lif_backward`, with the surrogate of u / threshold - 1, by u.
 
     sums: float64 [chunks, 2], gets what each chunk of neurons adds to the gradients of leak and
-    threshold.
+    threshold. Each neuron sums up its timesteps by itself, as one sum over all of them would keep
+    the loop from becoming vector instructions.
     """
     steps, neurons = spikes.shape
     inverse = np.float32(1) / threshold
@@ -135,7 +136,7 @@ def learned_backward(
         start = chunk * CHUNK
         stop = min(start + CHUNK, neurons)
         later = np.zeros(CHUNK, np.float32)
-        of_leak, of_threshold = np.float64(0), np.float64(0)
+        of_leak, of_threshold = np.zeros(CHUNK, np.float32), np.zeros(CHUNK, np.float32)
         for step in range(steps):
             t = steps - 1 - step
             g, out = grad[t, start:stop], grad_current[t, start:stop]
@@ -147,16 +148,16 @@ def learned_backward(
                 u = _read(m, i)
                 slope = _slope(u * inverse - np.float32(1), np.float32(1), shape, alpha)
                 slope = slope * inverse * _read(g, i)
-                kept = later[i]
-                if s[i] != 0:
-                    of_threshold -= np.float64(0) if hard else np.float64(kept)
-                    kept = np.float32(0) if hard else kept
-                of_threshold -= np.float64(slope * u * inverse)
+                silent = s[i] == 0
+                lowered = np.float32(0) if (silent or hard) else later[i]
+                of_threshold[i] -= lowered + slope * u * inverse
+                kept = later[i] if (silent or not hard) else np.float32(0)
                 total = kept + slope
                 _write(out, i, total * gain)
-                left = _read(old_m, i)
-                if old_s[i] != 0:
-                    left = np.float32(0) if hard else left - threshold
-                of_leak += np.float64(total * left) if t > 0 else np.float64(0)
+                before = _read(old_m, i)
+                reset = np.float32(0) if hard else before - threshold
+                left = before if old_s[i] == 0 else reset
+                of_leak[i] += total * left if t > 0 else np.float32(0)
                 later[i] = total * leak
-        sums[chunk, 0], sums[chunk, 1] = of_leak, of_threshold
+        sums[chunk, 0] = of_leak.astype(np.float64).sum()
+        sums[chunk, 1] = of_threshold.astype(np.float64).sum()

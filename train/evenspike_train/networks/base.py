@@ -298,8 +298,7 @@ def build(config: NetworkConfig) -> SpikingNetwork:
 def channels_last(model: SpikingNetwork) -> SpikingNetwork:
     """The same model with its filters in channels-last memory.
 
-    What convolutions like best on a GPU and in bfloat16; in float32 on a CPU they are faster in
-    the usual order (docs/training-speed.md).
+    What convolutions like best, on a CPU and on a GPU (docs/training-speed.md).
     """
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model

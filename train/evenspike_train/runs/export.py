@@ -320,9 +320,8 @@ def export(
         "notes": notes,
         "proof": str(proof),
     }
-    left = {name: ticket.figures[name] for name in RESIDUAL if name in ticket.figures}
-    if left:
-        provenance["residual"] = left
+    if all(name in ticket.figures for name in RESIDUAL):
+        provenance["residual"] = {name: ticket.figures[name] for name in RESIDUAL}
     if "leaks" in ticket.figures:
         provenance["hybrid"] = _hybrid(ticket)
     if ticket.recipe.start.digest:

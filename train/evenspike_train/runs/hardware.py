@@ -27,7 +27,7 @@ from evenspike_train.recipes.recipe import Recipe
 
 Measure = Callable[[Program, npt.NDArray[np.uint8], Arch, str], Mapping[str, float]]
 """(program, images [N, C, H, W], arch, mapping) -> figures of an image: "cycles",
-"hardware_utilization" (busy cycles of the PEs / all), "energy_pj"."""
+"hardware_utilization" (busy cycles of the PEs / all), "energy_pj", "words_loaded"."""
 
 MAPPINGS = {"": "cost", "_natural": "natural"}
 """What is appended to a figure's name, and the assignment of filters to PEs that it is with: the

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,8 @@ def sweep(
 ) -> dict[str, Row]:
     """Train what is not finished; a row for each run, by its name.
 
-    Runs that begin with the same dense phase train it once, and the seconds of that count in each.
+    Runs that begin with the same dense phase train it once, and the seconds of that count in each;
+    one that a run of the folder has finished before is taken over, too, whatever its recipe's name.
 
     Parameters
     ----------
@@ -210,7 +212,14 @@ def sweep(
     check_backend(backend, jobs)
     rows = {run.name: _record(folder / RUNS / run.name) for run in runs}
     waiting = {run.name: run for run in runs if rows[run.name]["state"] != run_record.FINISHED}
-    leaders = _leaders(runs)
+    leaders, begun = _leaders(runs), _begun(folder)
+
+    def start(run: Run) -> Path | None:
+        """The folder of the dense phase that a run takes over."""
+        if leaders[run] is not run:
+            return folder / RUNS / leaders[run].name
+        earlier = begun.get(dense_phase.depends_on(run.recipe))
+        return None if earlier == folder / RUNS / run.name else earlier
 
     def end(name: str, error: str) -> None:
         run = waiting.pop(name)
@@ -227,7 +236,7 @@ def sweep(
                 Task(
                     run,
                     folder,
-                    dense=None if first else folder / RUNS / leaders[run].name,
+                    dense=start(run),
                     data=data,
                     threads=threads(jobs),
                     device=device,
@@ -273,6 +282,17 @@ def _leaders(runs: Sequence[Run]) -> dict[Run, Run]:
         shared = dense_phase.depends_on(run.recipe)
         leaders[run] = run if shared is None else first.setdefault(shared, run)
     return leaders
+
+
+def _begun(folder: Path) -> dict[Hashable, Path]:
+    """The runs of a folder that have finished a dense phase, by all that it depends on."""
+    found: dict[Hashable, Path] = {}
+    for path in sorted((folder / RUNS).glob(f"*/{dense_phase.FILE}")):
+        with suppress(EvenspikeError):  # a damaged run is no use to another
+            shared = dense_phase.depends_on(recipes.load(path.parent / "recipe.toml"))
+            if shared is not None:
+                found.setdefault(shared, path.parent)
+    return found
 
 
 def cores() -> int:

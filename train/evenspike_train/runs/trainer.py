@@ -113,8 +113,7 @@ class Trainer:
         model = networks.build(recipe.network).to(self.device)
         if isinstance(model, OwnNetwork):
             model.check(self.data.train.images[:TRIED], schedule.tried(recipe))
-        if self.device.type != "cpu" or recipe.compute.precision != "fp32":
-            networks.channels_last(model)
+        networks.channels_last(model)
         share_statistics(model, self.team.size)
         weight_masks.attach(model)
         return model
@@ -438,6 +437,7 @@ class Trainer:
             **hybrid.figures(self.model, self.data.validation, self.reporter.within),
         }
         rate = scores[best].get("firing_rate", 0.0)
+        figures["r_mem"] = self.method.memory(masks)
         figures |= self.method.residual(masks, rate, self._dense_rate())
         self.state.write("ticket.pt", {**self.result(), "figures": figures})
         self.reporter.log("finished", **figures)

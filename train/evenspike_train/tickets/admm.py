@@ -30,7 +30,7 @@ from evenspike_train.tickets.base import (
     WeightMasks,
     Weights,
 )
-from evenspike_train.tickets.compression import residual
+from evenspike_train.tickets.compression import memory, residual
 from evenspike_train.tickets.config import MethodConfig
 from evenspike_train.tickets.quan import BITS_MAX, quan
 
@@ -206,6 +206,9 @@ class HardCompression(Method):
             name: mask & (weights[name] != 0) if name in self.layers else mask
             for name, mask in masks.items()
         }
+
+    def memory(self, masks: WeightMasks) -> float:
+        return memory(self.config.sparsity, self.bits)
 
     def residual(self, masks: WeightMasks, rate: float, dense_rate: float) -> dict[str, float]:
         """R_mem, R_s and R_ops; none where the dense network does not spike."""

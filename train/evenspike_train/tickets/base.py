@@ -223,6 +223,14 @@ class Method(ABC):
         """Masks of the ticket, when all phases are over."""
         return masks
 
+    def memory(self, masks: WeightMasks) -> float:
+        """R_mem: the memory that weights keep, as a share (ADMM, Eq. 16).
+
+        Of the layers between the first and the last; of a method that prunes only, what lives.
+        """
+        inner = list(masks.values())[1:-1]
+        return sum(int(mask.sum()) for mask in inner) / max(1, sum(mask.numel() for mask in inner))
+
     def residual(self, masks: WeightMasks, rate: float, dense_rate: float) -> dict[str, float]:
         """Figures of the ticket beside the dense network, by the firing rates of both."""
         return {}

@@ -33,6 +33,11 @@ class Residual:
         return dict(zip(RESIDUAL, values, strict=True))
 
 
+def memory(sparsity: float, bits: int) -> float:
+    """R_mem of weights of so many bits, 0 for `FULL_BITS`; zeros of the levels count as weights."""
+    return (1 - sparsity) * (bits or FULL_BITS) / FULL_BITS
+
+
 def residual(
     masks: Mapping[str, Tensor],
     layers: Sequence[str],
@@ -55,8 +60,7 @@ def residual(
     """
     if dense_rate <= 0:
         raise ValueError("the dense network does not spike, so nothing can be said of what is left")
-    memory = (1 - sparsity) * (bits or FULL_BITS) / FULL_BITS
-    spikes = rate / dense_rate
+    kept, spikes = memory(sparsity, bits), rate / dense_rate
     total = sum(masks[name].numel() for name in layers)
     living = sum(int(masks[name].sum()) for name in layers) / total
-    return Residual(memory, spikes, memory * spikes, living)
+    return Residual(kept, spikes, kept * spikes, living)

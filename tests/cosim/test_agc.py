@@ -24,11 +24,13 @@ from evenspike_train.tickets import rewiring
 NEURON = LIFParameters(1.0, 1.0, 1.0, "soft", "triangle", 0.3)
 
 
-def program(name: str, timesteps: int, granularity: str, images: torch.Tensor) -> Program:
+def program(
+    name: str, timesteps: int, granularity: str, entering: str, images: torch.Tensor
+) -> Program:
     """A network as it is drawn, compressed and converted, with a leak of each layer's own."""
     torch.manual_seed(4)
     generator = torch.Generator().manual_seed(5)
-    config = NetworkConfig(name, width=2, timesteps=timesteps, neuron=NEURON)
+    config = NetworkConfig(name, width=2, timesteps=timesteps, neuron=NEURON, input=entering)
     model = networks.build(config).eval()
     weight_masks.attach(model)
     masks = weight_masks.read(model)
@@ -47,17 +49,20 @@ def program(name: str, timesteps: int, granularity: str, images: torch.Tensor) -
 
 
 @pytest.mark.parametrize(
-    ("name", "timesteps", "granularity"),
+    ("name", "timesteps", "granularity", "entering"),
     [
-        ("agc-vgg9", 8, "irregular"),
-        ("agc-vgg9", 10, "channel"),
-        ("agc-resnet12", 8, "channel"),
+        ("agc-vgg9", 8, "irregular", "direct"),
+        ("agc-vgg9", 10, "channel", "direct"),
+        ("agc-vgg9", 10, "irregular", "bernoulli"),
+        ("agc-resnet12", 8, "channel", "direct"),
     ],
 )
-def test_all_three_agree_to_the_bit(name: str, timesteps: int, granularity: str) -> None:
+def test_all_three_agree_to_the_bit(
+    name: str, timesteps: int, granularity: str, entering: str
+) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8, generator=generator)
-    made = program(name, timesteps, granularity, images)
+    made = program(name, timesteps, granularity, entering, images)
     activity = reference.run(made, images[0].numpy())
     assert all(bool(one.any()) for one in activity.masks[:3])
     run = es.cosim(es.pack(made), images[:1].numpy())

@@ -17,6 +17,7 @@ import evenspike as es
 from evenspike_core import reference
 from evenspike_core.compact import compact
 from evenspike_core.errors import EvenspikeError
+from evenspike_core.program import Coding
 from evenspike_train import data, networks
 from evenspike_train.export.card import card
 from evenspike_train.export.integer import quantised_forward
@@ -389,6 +390,32 @@ def test_conversion_alone_and_dense(sets: data.Dataset, tmp_path: Path) -> None:
     (converted,) = log(tmp_path, "converted")
     assert figures["validation_accuracy"] == converted["accuracy"]
     assert figures["leaks"] == [4096] * 8
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_pixels_may_be_drawn_as_spikes(sets: data.Dataset, tmp_path: Path) -> None:
+    """Of the spiking network; its twin takes the pixels, and nothing is multiplied any more."""
+    text = AGC.replace("dropout = 0.1", 'dropout = 0.1\ninput = "bernoulli"')
+    run = Trainer(recipe.parse(text), sets, tmp_path)
+    figures = run.run()
+    counted = figures["operations"]
+    assert (counted["macs_first"], counted["energy"]) == (0, counted["acs"])
+    drawn = []
+    conv = next(module for _, module in networks.prunable(run.model))
+    hook = conv.register_forward_pre_hook(lambda _, x: drawn.append(x[0]))
+    images = sets.test.images[:4]
+    first = run.model.eval()(images)
+    assert torch.equal(first, run.model(images)), "the same draws each time"
+    hook.remove()
+    assert drawn[0].unique().tolist() == [0.0, 1.0]
+    assert drawn[0].shape[0] == 3 * 4
+    program, proof = exporting.to_program(exporting.load_ticket(tmp_path), {}, images)
+    proof.check(may_be_silent=True)
+    assert program.encoder.coding is Coding.RATE
+    assert program.layers[0].name == "input"
+    assert [layer.leak for layer in program.layers[1:9]] == figures["leaks"]
+    integers = quantised_forward(program, images).logits.argmax(1)
+    assert torch.equal(integers, first.sum(0).argmax(1))
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -88,6 +88,10 @@ def test_the_loss_and_the_rate() -> None:
         ('name = "vgg16"\ninput = "bernoulli"', 'input must be "direct" for vgg16'),
         ('name = "lenet5"\ninput = "poisson"', "input must be one of"),
         ('name = "lenet5"\nactivation = "relu"\ntimesteps = 1', "lenet5 has no twin"),
+        (
+            'name = "agc-vgg9"\nactivation = "relu"\ninput = "bernoulli"\ntimesteps = 1',
+            'input must be "direct" for a twin with ReLU',
+        ),
     ],
 )
 def test_networks_that_there_are_not(text: str, said: str) -> None:

@@ -19,6 +19,7 @@ RECIPES = (
     "agc-vgg9-small-channel-tenth",
     "agc-vgg9-small-fixed",
     "agc-vgg9-small-converted",
+    "agc-vgg9-small-poisson",
 )
 
 BARS = {

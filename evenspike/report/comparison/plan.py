@@ -49,6 +49,9 @@ FULL = (
 META = "agc-vgg9-meta"
 """The meta-model of attention-guided compression."""
 
+KINDS = ("", "-channel", "-channel-tenth", "-dense", "-fixed", "-converted", "-poisson")
+"""Of the recipe agc-vgg9-small."""
+
 COMPRESSION = {
     "": (
         "--methods dense,imp,u-ticket --seeds 1-3",
@@ -103,7 +106,7 @@ STUDIES: dict[str, Study] = {
                 apart=True,
                 companion=META,
             )
-            for kind in ("", "-channel", "-channel-tenth", "-dense", "-fixed", "-converted")
+            for kind in KINDS
         ),
         *(
             Study(

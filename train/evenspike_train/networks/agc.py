@@ -13,13 +13,14 @@ convolutions in place of one, as the paper says.  Images of 32x32 leave maps of 
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from evenspike_train.kernels.learned_neuron import LearnedLIF
 from evenspike_train.networks.base import NETWORKS, NetworkConfig, SpikingNetwork, keep
+from evenspike_train.networks.bernoulli import drawn_by_host
 
 #: Filters in units of the base width; "A" is a 2x2 average pool behind the neurons.
 LAYOUTS: dict[str, tuple[int | str, ...]] = {
@@ -62,7 +63,9 @@ class Weighted(nn.Module):
 
 
 class AttentionNetwork(SpikingNetwork):
-    """What the networks of this family share: dropout, and the sum over time at the end."""
+    """What the networks of this family share: the input, dropout, the sum over time at the end."""
+
+    takes_spikes: ClassVar[bool] = True
 
     def __init__(self, config: NetworkConfig) -> None:
         if config.batch_norm != "pooled":
@@ -76,6 +79,20 @@ class AttentionNetwork(SpikingNetwork):
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+
+    def _first(self, images: Tensor, first: Weighted) -> Tensor:
+        """Current of the first layer, [T, B, F, H, W].
+
+        Pixels of a network that takes spikes are drawn as the Program's encoder draws them; its
+        twin with ReLU takes the pixels themselves.
+        """
+        if self.config.input == "bernoulli" and images.dim() == 4 and not first.lif.rectifies:
+            images = drawn_by_host(images, max(self.config.timesteps, self.timesteps))
+        return self.encode(images, first)
+
+    def _names(self, *names: str) -> tuple[str, ...]:
+        """Names of the Program's layers: drawn spikes have one of their own in front."""
+        return ("input", *names) if self.config.input == "bernoulli" else names
 
     def _fire(self, neurons: nn.Module, current: Tensor, record: list[Tensor] | None) -> Tensor:
         """Current [T*B, ...] or [T, B, ...] -> spikes [T*B, ...], recorded as maps."""
@@ -138,7 +155,7 @@ class AttentionVGG(AttentionNetwork):
     def forward(self, images: Tensor, record: list[Tensor] | None = None) -> Tensor:
         layers = cast("list[Weighted]", list(self.layers))
         x = self._behind(
-            layers[0], self._fire(layers[0].lif, self.encode(images, layers[0]), record)
+            layers[0], self._fire(layers[0].lif, self._first(images, layers[0]), record)
         )
         for layer in layers[1:]:
             x = self._behind(layer, self._fire(layer.lif, layer.current(x), record))
@@ -149,7 +166,8 @@ class AttentionVGG(AttentionNetwork):
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        return (*(f"conv{index + 1}" for index in range(len(self.layers))), "fc1", "fc2", "fc3")
+        convs = (f"conv{index + 1}" for index in range(len(self.layers)))
+        return self._names(*convs, "fc1", "fc2", "fc3")
 
 
 class AttentionBlock(nn.Module):
@@ -195,7 +213,7 @@ class AttentionResNet12(AttentionNetwork):
 
     def forward(self, images: Tensor, record: list[Tensor] | None = None) -> Tensor:
         stem = cast("list[Weighted]", list(self.stem))
-        x = self._behind(stem[0], self._fire(stem[0].lif, self.encode(images, stem[0]), record))
+        x = self._behind(stem[0], self._fire(stem[0].lif, self._first(images, stem[0]), record))
         for layer in stem[1:]:
             x = self._behind(layer, self._fire(layer.lif, layer.current(x), record))
         rate = self.config.conv_dropout
@@ -210,7 +228,7 @@ class AttentionResNet12(AttentionNetwork):
     def layer_names(self) -> tuple[str, ...]:
         blocks = range(1, len(self.blocks) + 1)
         body = (f"block{number}.conv{half}" for number in blocks for half in (1, 2))
-        return ("conv1", "conv2", "conv3", *body, "fc")
+        return self._names("conv1", "conv2", "conv3", *body, "fc")
 
 
 NETWORKS.update(dict.fromkeys(LAYOUTS, AttentionVGG))

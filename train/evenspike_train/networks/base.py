@@ -103,31 +103,41 @@ class NetworkConfig:
                 f'network: batch_norm must be "pooled" for {self.name}, whose batch norm is its '
                 f"own, not {self.batch_norm!r}"
             )
-        if self.input not in INPUTS:
-            raise ValueError(f"network: input must be one of {INPUTS}, not {self.input!r}")
-        if self.input != "direct" and not self._plain:
-            raise ValueError(
-                f'network: input must be "direct" for {self.name}, which has neurons behind the '
-                f"pixels, not {self.input!r}"
-            )
-        if self.activation == "relu" and self._plain:
-            raise ValueError(f"network: {self.name} has no twin with ReLU")
+        self._check_input()
         self._check_learned()
         if self.activation not in ACTIVATIONS:
             raise ValueError(
                 f"network: activation must be one of {ACTIVATIONS}, not {self.activation!r}"
             )
-        if self.activation == "relu" and names_a_source(self.name):
+        self._check_twin()
+
+    def _check_input(self) -> None:
+        """Raise ValueError for an input that there is not, or that the network does not take."""
+        if self.input not in INPUTS:
+            raise ValueError(f"network: input must be one of {INPUTS}, not {self.input!r}")
+        kind = NETWORKS.get(self.name)
+        if self.input != "direct" and (kind is None or not kind.takes_spikes):
+            raise ValueError(
+                f'network: input must be "direct" for {self.name}, which has neurons behind the '
+                f"pixels, not {self.input!r}"
+            )
+
+    def _check_twin(self) -> None:
+        """Raise ValueError for a twin with ReLU that there is not."""
+        if self.activation != "relu":
+            return
+        kind = NETWORKS.get(self.name)
+        if kind is None or kind.answers_in_spikes:
             raise ValueError(f"network: {self.name} has no twin with ReLU")
-        if self.activation == "relu" and self.timesteps != 1:
+        if self.timesteps != 1:
             raise ValueError(
                 f"network: a twin with ReLU has one timestep, not {self.timesteps}: all were alike"
             )
-
-    @property
-    def _plain(self) -> bool:
-        """Whether it is one of those that take spikes as well as pixels."""
-        return self.name in NETWORKS and NETWORKS[self.name].takes_spikes
+        if self.input != "direct":
+            raise ValueError(
+                f'network: input must be "direct" for a twin with ReLU, not {self.input!r}: it '
+                "takes no spikes"
+            )
 
     def _check_learned(self) -> None:
         """Raise ValueError for what the networks with learned neurons alone have."""
@@ -214,8 +224,10 @@ class SpikingNetwork(nn.Module, ABC):
     any_recording: ClassVar[bool] = True
     #: Whether it looks at the middle of a larger image, whose margin holds nothing.
     crops: ClassVar[bool] = False
-    #: Whether it may be given spikes in the place of pixels, and answers by its own.
+    #: Whether it may be given spikes in the place of pixels.
     takes_spikes: ClassVar[bool] = False
+    #: Whether its output's neurons spike, and how often is its answer.
+    answers_in_spikes: ClassVar[bool] = False
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -266,7 +278,9 @@ class SpikingNetwork(nn.Module, ABC):
             if images.shape[1] < steps:
                 raise EvenspikeError(f"{images.shape[1]} frames for {steps} timesteps")
             images = images[:, :steps].transpose(0, 1).flatten(0, 1)
-        x = images.to(next(self.parameters()).dtype) / PIXEL_SCALE
+        x = images.to(next(self.parameters()).dtype)
+        if not (frames and self.config.input == "bernoulli"):  # those are spikes
+            x = x / PIXEL_SCALE
         # As the filters are, so that the convolution copies neither.
         last = first.conv.weight.is_contiguous(memory_format=torch.channels_last)
         order = torch.channels_last if last else torch.contiguous_format

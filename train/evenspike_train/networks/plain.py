@@ -48,6 +48,7 @@ class PlainNetwork(SpikingNetwork):
     """
 
     takes_spikes: ClassVar[bool] = True
+    answers_in_spikes: ClassVar[bool] = True
     any_recording: ClassVar[bool] = False  # the fully connected layers fix the size of a map
 
     def __init__(self, config: NetworkConfig) -> None:

@@ -172,7 +172,7 @@ class Recipe:
         if self.optimizer.loss != "rate":
             return
         name = self.network.name
-        if not names_a_source(name) and not NETWORKS[name].takes_spikes:
+        if not names_a_source(name) and not NETWORKS[name].answers_in_spikes:
             raise ValueError(f"optimizer: loss rate needs an output that spikes; {name} has none")
         for phase in ("dense", "round", "final"):
             if getattr(self, phase).label_smoothing:

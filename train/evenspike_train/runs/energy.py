@@ -1,7 +1,7 @@
 """Operations and energy of a network by the paper's count (AGC, Table V and Eq. 15).
 
 A spiking network accumulates (AC) where a spike meets a living weight, in every timestep; its first
-layer, which reads pixels, multiplies (MAC), once for all timesteps.  The same network with ReLU
+layer, where it reads pixels, multiplies (MAC), once for all timesteps.  The same network with ReLU
 multiplies everywhere.  This is the paper's measure, not the accelerator's: `evenspike sim` counts
 cycles and memory accesses.
 """
@@ -30,7 +30,7 @@ def operations(model: networks.SpikingNetwork, images: Tensor) -> dict[str, floa
     three, in accumulates.  What an average pool hands on counts by its value, as the activity in
     Table V does.
     """
-    masks, totals = weight_masks.read(model), {"macs_dense": 0, "macs": 0}
+    masks, totals = weight_masks.read(model), {"macs_dense": 0, "macs": 0, "macs_first": 0}
     prunable = dict(networks.prunable(model))
     first = next(iter(prunable))
     accumulates = torch.zeros((), dtype=torch.float64, device=images.device)
@@ -41,7 +41,7 @@ def operations(model: networks.SpikingNetwork, images: Tensor) -> dict[str, floa
         positions = out.shape[2] * out.shape[3] if out.dim() == 4 else 1
         totals["macs_dense"] += mask.numel() * positions
         totals["macs"] += int(mask.sum()) * positions
-        if name == first:
+        if name == first and model.config.input == "direct":
             totals["macs_first"] = int(mask.sum()) * positions
             return
         reached = mask.float().sum(0, keepdim=True)  # filters that read a channel at a place

@@ -122,7 +122,7 @@ class TrainingStep:
 
     def _entering(self, images: Tensor, phase: Phase) -> Tensor:
         """What the network is given: the images, or spikes that are drawn of them for this step."""
-        if self.recipe.network.input != "bernoulli":
+        if self.recipe.network.input != "bernoulli" or twin.is_twin(self.state.model):
             return images
         key = (self.recipe.seed, Stream.INPUT, phase.index, self.state.step)
         return bernoulli.drawn(images, self.state.model.timesteps, generator_for(*key))

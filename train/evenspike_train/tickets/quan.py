@@ -79,4 +79,5 @@ def nearest(x: Tensor, bits: int) -> Tensor:
     """The nearest of 0, +-1, +-2, ... +-2^(bits-1) to each; half-way, the smaller one."""
     levels = torch.tensor([0.0, *(2.0**e for e in range(bits))], dtype=x.dtype, device=x.device)
     middles = (levels[1:] + levels[:-1]) / 2
-    return levels[torch.bucketize(x.abs(), middles)] * x.sign()
+    # The search wants them in a row, which filters that are channels-last are not.
+    return levels[torch.bucketize(x.abs().contiguous(), middles)] * x.sign()

@@ -24,7 +24,7 @@ from evenspike_core.progress import Progress, silent
 from evenspike_core.published_admm import DENSE, Point
 from evenspike_train.recipes import recipe as recipes
 from evenspike_train.recipes.derive import Changes, derive
-from evenspike_train.runs import command, distributions, sweep
+from evenspike_train.runs import command, distributions, run_record, sweep
 from evenspike_train.runs.verdict import verdict_of
 
 RECIPE = "lenet5-mnist-short"
@@ -89,6 +89,7 @@ def tables(
         raise EvenspikeError(f"tables: {jobs} jobs, {len(seeds)} seeds; at least 1 of each")
     place, target = Path(folder), Path(out)
     files = None if data is None else Path(data)
+    _check(recipe)
     wanted = figure.cells(names or tuple(figure.TABLES))
     runs = {
         (method, point, seed): _run(recipe, method, point, seed)
@@ -149,6 +150,16 @@ def tables(
     return Tabled(made, failed, tuple(written))
 
 
+def _check(recipe: str) -> None:
+    """Raise EvenspikeError for a recipe of which the paper has no table."""
+    given = recipes.load(recipe)
+    network, method = given.network.name, given.method.name
+    if (network, method) != ("lenet5", "admm"):
+        raise EvenspikeError(
+            f"tables: {recipe} trains {network} with {method}; the tables are of lenet5 with admm"
+        )
+
+
 def _run(recipe: str, method: str, point: Point, seed: int) -> sweep.Run:
     """One cell of a table; raises EvenspikeError for a recipe that cannot have it."""
     sparsity, bits, activity = point
@@ -171,12 +182,19 @@ def _shapes(folder: Path, method: str, at: Point, images: Any) -> dict[str, Any]
 
 
 def _earlier(record: Path, recipe: str) -> Iterable[Cell]:
-    """The cells of an earlier call, if they are of the same recipe."""
+    """The cells of an earlier call, if they are of the same recipe, as it is today."""
     if not record.is_file():
         return ()
     found = read_json(record, "record", dict)
     cells: Iterable[Cell] = found.get("cells", ()) if found.get("recipe") == recipe else ()
-    return cells
+    return [cell for cell in cells if _digest(recipe, cell) == cell.get("recipe_digest")]
+
+
+def _digest(recipe: str, cell: Cell) -> str:
+    """That of the recipe by which a cell would be made today."""
+    sparsity, bits, activity = cell["point"]
+    run = _run(recipe, cell["method"], (sparsity, bits, activity), cell["seed"])
+    return run_record.digest(run.recipe)
 
 
 def _facts(recipe: str, names: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:

@@ -137,6 +137,7 @@ def test_bars_say_what_is_met() -> None:
     ("names", "keys", "said"),
     [
         (["VIII"], {}, "there is no table 'VIII'; there are II, III, IV, V, VI, VII, bars"),
+        (["II"], {"recipe": "vgg16-tiny"}, "vgg16-tiny trains vgg16 with u-ticket; the"),
         (["II"], {"jobs": 0}, "at least 1 of each"),
         (["II"], {"seeds": ()}, "at least 1 of each"),
     ],

@@ -256,8 +256,8 @@ def test_agc_has_its_stages_and_its_bars() -> None:
     figure = FIGURES["agc"](made(of(parent, 80.0, plain=True), of(small, 79.0), of(channel, 76.0)))
     assert means(table(figure, 0, small)[0]) == [0.25, 69.0, 40.0, 79.0, 0.25, 1.5, 32.0]
     assert means(table(figure, 0, parent)[0]) == [0.25, 70.0, None, 80.0, None, None, None]
-    assert table(figure, 1, small)[0] == [1.5, 1.0, "met"]
-    assert table(figure, 1, channel)[0] == [3.0, 4.0, "missed"]
+    assert means(table(figure, 1, small)[0]) == [1.5, 1.0, "met"]
+    assert means(table(figure, 1, channel)[0]) == [3.0, 4.0, "missed"]
     assert [row[:2] for row in figure["tables"][2]["rows"]] == [
         list(row[:2]) for row in published.AGC
     ]

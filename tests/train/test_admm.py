@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from evenspike_train.tickets import MethodConfig, Place, build
 from evenspike_train.tickets import masks as weight_masks
 from evenspike_train.tickets.admm import Admm, largest
 from evenspike_train.tickets.base import RoundReport
-from evenspike_train.tickets.compression import residual
+from evenspike_train.tickets.compression import memory_left, residual
 from tests.helpers.killing import run_killed
 from tests.helpers.training import lines, make_sets, ticket
 
@@ -94,6 +95,8 @@ def made(**method: Any) -> Recipe:
         ({"bits": 9}, "bits must be 0, for none, or lie between 1 and 8, not 9"),
         ({"bits": -1}, "not -1"),
         ({"rho": -0.1}, "rho must not be negative"),
+        ({"rho": "nan"}, "method: rho: must be finite, not nan"),
+        ({"rho": "inf"}, "method: rho: must be finite, not inf"),
         ({"updates": -1}, "updates must not be negative"),
         ({"iterations": 0}, "iterations must be at least 1"),
         ({"sparsity": None, "bits": 0}, "compresses nothing"),
@@ -244,12 +247,12 @@ def test_a_pruned_matrix_is_the_nearest_one() -> None:
 def test_what_is_left() -> None:
     """The paper's row: 25 % of the connections gone, one bit, and 0.13 of 0.33 spikes."""
     masks = {"a": torch.tensor([True, False]), "b": torch.tensor([True, True])}
-    found = residual(masks, ["a", "b"], 0.25, 1, 0.13, 0.33)
+    found = residual(masks, ["a", "b"], memory_left(0.25, 1), 0.13, 0.33)
     assert found.memory == pytest.approx(0.0234, abs=1e-4)
     assert found.operations == pytest.approx(0.0092, abs=1e-4)
     assert found.living == 0.75
     with pytest.raises(ValueError, match="does not spike"):
-        residual(masks, ["a"], 0.0, 0, 0.1, 0.0)
+        residual(masks, ["a"], 1.0, 0.1, 0.0)
 
 
 def test_memory_is_of_the_inner_layers() -> None:
@@ -259,7 +262,13 @@ def test_memory_is_of_the_inner_layers() -> None:
     imp = build(MethodConfig(name="imp"))
     assert imp.memory(masks) == 0.75
     own = {**Admm.own_options, "bits": 3}
-    assert Admm(MethodConfig(name="admm", sparsity=0.5, own=own)).memory(masks) == 0.5 * 3 / 32
+    sizes = {name: mask.numel() for name, mask in masks.items()}
+    for layers, kept in (("", 0.5 * 3 / 32), ("a", (0.5 * 3 / 32 + 1) / 2), ("a, a", None)):
+        method = Admm(MethodConfig(name="admm", sparsity=0.5, own={**own, "layers": layers}))
+        method.check_layers(sizes)
+        assert len(set(method.layers)) == len(method.layers), "none twice"
+        if kept is not None:
+            assert method.memory(masks) == kept
 
 
 def test_options_of_a_run() -> None:
@@ -269,6 +278,27 @@ def test_options_of_a_run() -> None:
     assert (changed.dense.activity, changed.round.activity, changed.final.activity) == (0, 0.1, 0.1)
     with pytest.raises(RecipeError, match="dense does not quantise"):
         derive(made(), Changes("dense", bits=1))
+
+
+@pytest.mark.parametrize("phase", ["dense", "round"])
+def test_phases_that_it_works_in_need_images(phase: str) -> None:
+    text = re.sub(rf"(\[{phase}\]\nimages = )\d+", r"\g<1>0", TEXT)
+    assert text != TEXT
+    with pytest.raises(RecipeError, match=r"method: admm needs .* no images"):
+        recipe.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (Changes(rounds=4), "admm climbs no ladder, so it takes no rounds"),
+        (Changes(activity=float("nan")), "activity must be finite and not negative: nan"),
+        (Changes(activity=-1.0), "activity must be finite and not negative: -1.0"),
+    ],
+)
+def test_options_that_cannot_be(changes: Changes, says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        derive(recipe.parse(TEXT), changes)
 
 
 def test_a_recipe_cannot_average_levels() -> None:

@@ -452,6 +452,9 @@ def test_dead_weights_have_a_gradient_in_the_search_alone(
         ("density = 0.4", 'granularity = "filter"', "granularity must be one of"),
         ("density = 0.4", "prune_rate = 1.0", r"prune_rate must lie in \[0, 1\)"),
         ("density = 0.4", "percentile = 0.0", r"of the thresholds percentile must lie in"),
+        ("density = 0.4", "power = nan", "method: power: must be finite, not nan"),
+        ("images = 180", "images = 0", "agc needs the dense phase, which has no images"),
+        ("images = 180", "images = 180\nactivity = 0.1", "dense: activity is of spikes"),
         ("density = 0.4", "sparsity = 0.9", "agc has no option sparsity; it has .*density"),
         ('schedule = "halves"', 'schedule = "thirds"', "schedule must be one of"),
     ],
@@ -473,6 +476,7 @@ def test_a_wrong_recipe_is_one_line(old: str, new: str, says: str) -> None:
         ("density = 0.4", 'layers = "layers.0.conv"', r"layers\.0\.conv is the first layer"),
         ("density = 0.4", 'layers = "classifier"', "classifier is the last layer"),
         ("density = 0.4", 'layers = "fc9"', r"fc9 is no layer that can be compressed; there are"),
+        ('reset = "soft"', 'reset = "hard"', "cannot be converted: .* have a hard reset"),
         ('name = "agc-vgg9"', 'name = "vgg16"', "cannot be converted: .* batch norm"),
         (
             'name = "sgd"',

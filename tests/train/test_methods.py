@@ -244,7 +244,7 @@ def test_method_that_does_not_fit_is_named(table: str, says: str) -> None:
 
 def test_searches_in_the_dense_phase_need_one() -> None:
     for name in ('"early-bird"\nsparsity = 0.5', '"transferred"'):
-        with pytest.raises(RecipeError, match="searches in the dense phase, which has no images"):
+        with pytest.raises(RecipeError, match="needs the dense phase, which has no images"):
             recipe.parse(f'name = "x"\n[method]\nname = {name}')
 
 

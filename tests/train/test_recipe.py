@@ -138,7 +138,7 @@ def test_values_arrive() -> None:
             'name = "x"\n[method]\nrecover = "kept"',
             r'method: recover = "kept" needs rewind = "learning-rate"',
         ),
-        ('name = "x"\n[final]\ncutout = 32', r"phase: cutout must lie in \[0, 32\) for fmnist"),
+        ('name = "x"\n[final]\ncutout = 32', r"final: cutout must lie in \[0, 32\) for fmnist"),
         ('name = "x"\n[data]\nname = "cifar10"', "in_channels is 1, but cifar10 has 3"),
         (
             'name = "x"\n[data]\nname = "tiny-imagenet"\n[network]\nin_channels = 3\nclasses = 200',
@@ -154,7 +154,7 @@ def test_values_arrive() -> None:
         ),
         (
             'name = "x"\n[data]\nname = "nmnist"\n[network]\nin_channels = 2\n[final]\ncutout = 48',
-            r"phase: cutout must lie in \[0, 48\) for nmnist, not 48",
+            r"final: cutout must lie in \[0, 48\) for nmnist, not 48",
         ),
         ('name = "x"\n[data]\nname = "cifar100"', "classes is 10, but cifar100 has 100"),
         (
@@ -171,11 +171,11 @@ def test_values_arrive() -> None:
         ('name = "x"\n[optimizer]\nmomentum = -0.1', "optimizer: momentum must lie"),
         ('name = "x"\n[optimizer]\nmomentum = 0', "optimizer: nesterov needs a momentum"),
         ('name = "x"\n[optimizer]\nweight_decay = -1', "optimizer: weight_decay must not be"),
-        ('name = "x"\n[dense]\nlr = 0', "phase: lr must be positive"),
+        ('name = "x"\n[dense]\nlr = 0', "dense: lr must be positive"),
         ('name = "x"\n[dense]\nlr = nan', r"dense\.lr: must be finite, not nan"),
         ('name = "x"\n[round]\nlr = inf', r"round\.lr: must be finite, not inf"),
-        ('name = "x"\n[final]\ncutout = -1', "phase: cutout must not be negative"),
-        ('name = "x"\n[final]\nlabel_smoothing = 2', "phase: label_smoothing must lie"),
+        ('name = "x"\n[final]\ncutout = -1', "final: cutout must not be negative"),
+        ('name = "x"\n[final]\nlabel_smoothing = 2', "final: label_smoothing must lie"),
         ('name = "x"\n[compute]\nround_validation = 0', "compute: round_validation must be"),
         ('name = "x"\n[compute]\nsparse_below = -1', "compute: sparse_below must not be"),
         (

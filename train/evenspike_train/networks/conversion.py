@@ -76,6 +76,11 @@ def check_convertible(model: SpikingNetwork) -> None:
             f"{name}: cannot be converted: its neurons have no threshold of their own layer; those "
             "of the agc-... networks have"
         )
+    if model.config.neuron.reset != "soft":
+        raise EvenspikeError(
+            f"{name}: cannot be converted: its neurons have a {model.config.neuron.reset} reset; "
+            'what is above the threshold must stay (reset = "soft")'
+        )
 
 
 class _ReachedError(Exception):

@@ -79,6 +79,8 @@ def derive(recipe: Recipe, changes: Changes) -> Recipe:
     if changes == NO_CHANGES:
         return recipe
     try:
+        if changes.activity is not None and not 0 <= changes.activity < math.inf:
+            raise ValueError(f"activity must be finite and not negative: {changes.activity}")
         table = recipe.method
         if changes.method is not None:
             table = _exchanged(table, changes.method)
@@ -184,9 +186,7 @@ def _resized(
             raise ValueError(f"method: {table.name} does not quantise, so it takes no bits")
         values["own"] = {**table.own, "bits": changes.bits}
     takes = taken(table.name)
-    for key in ("rounds", "sparsity"):
-        if getattr(changes, key) is not None and "sparsity" not in takes:
-            raise ValueError(f"method: {table.name} does not prune, so it takes no {key}")
+    _check_pruning(table.name, old.name, changes)
     if changes.rounds is not None:
         if "rounds" in takes:
             values["rounds"] = changes.rounds
@@ -202,6 +202,19 @@ def _resized(
                 left = (1 - changes.sparsity) / (1 - start)
                 values["rate"] = round(1 - left ** (1 / values["rounds"]), 6)
     return dataclasses.replace(table, **values)
+
+
+def _check_pruning(name: str, old: str, changes: Changes) -> None:
+    """Raise ValueError for rounds or a sparsity that a method has no use for.
+
+    old : the recipe's method, whose ladder says how far so many rounds go.
+    """
+    takes = taken(name)
+    for key in ("rounds", "sparsity"):
+        if getattr(changes, key) is not None and "sparsity" not in takes:
+            raise ValueError(f"method: {name} does not prune, so it takes no {key}")
+    if changes.rounds is not None and "rounds" not in takes and "rate" not in taken(old):
+        raise ValueError(f"method: {name} climbs no ladder, so it takes no rounds")
 
 
 def _exchanged(old: MethodConfig, text: str) -> MethodConfig:

@@ -43,6 +43,9 @@ class RecipeError(EvenspikeError):
     """A recipe that cannot be run, with the table and key at fault."""
 
 
+PHASES = ("dense", "round", "final")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A whole training run: dense phase, a phase per round, and the final phase.
@@ -84,6 +87,7 @@ class Recipe:
         fit.check(
             self.method,
             self.dense.images,
+            self.round.images,
             {"dense": self.dense.timesteps, "round": self.round.timesteps},
             self.network.timesteps,
             self._start_sparsity,
@@ -96,8 +100,13 @@ class Recipe:
                 "to keep; give it 0"
             )
         self._check_augmentation()
-        for name in ("dense", "round", "final"):
+        for name in PHASES:
             phase: PhaseConfig = getattr(self, name)
+            on_twin = name == "dense" and known(self.method.name).on_twin
+            if phase.activity and (on_twin or self.network.activation == "relu"):
+                raise ValueError(
+                    f"{name}: activity is of spikes, and this phase trains a network with ReLU"
+                )
             if phase.images and phase.timesteps > self.network.timesteps:
                 raise ValueError(
                     f"{name}: timesteps {phase.timesteps} exceeds the network's "
@@ -174,7 +183,7 @@ class Recipe:
         name = self.network.name
         if not names_a_source(name) and not NETWORKS[name].answers_in_spikes:
             raise ValueError(f"optimizer: loss rate needs an output that spikes; {name} has none")
-        for phase in ("dense", "round", "final"):
+        for phase in PHASES:
             if getattr(self, phase).label_smoothing:
                 raise ValueError(f"{phase}: label_smoothing has no effect with the loss rate")
 
@@ -199,7 +208,7 @@ class Recipe:
         for where, key, value in (
             ("augmentation", "shift", self.augmentation.shift),
             ("augmentation", "cutout", self.augmentation.cutout),
-            *(("phase", "cutout", phase.cutout) for phase in (self.dense, self.round, self.final)),
+            *((name, "cutout", getattr(self, name).cutout) for name in PHASES),
         ):
             if value >= side:
                 raise ValueError(
@@ -252,7 +261,10 @@ def _table(cls: type, values: Any, where: str) -> Any:
     except (TypeError, ValueError) as error:
         if isinstance(error, RecipeError):
             raise
-        raise RecipeError(str(error)) from error
+        text = str(error)
+        if text.startswith("phase: "):  # which does not know its name
+            text = where + text.removeprefix("phase")
+        raise RecipeError(text) from error
 
 
 @dataclass(frozen=True)
@@ -294,7 +306,7 @@ def _complete(values: dict[str, Any], begun: Begun) -> None:
     values["start"] = dataclasses.asdict(begun.start)
     values["network"] = dataclasses.asdict(network)
     values["data"] = {**given["data"], "name": data.name, "validation": data.validation}
-    for phase in ("dense", "round", "final"):
+    for phase in PHASES:
         values[phase] = {"timesteps": network.timesteps, **given[phase]}
 
 

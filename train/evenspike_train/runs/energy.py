@@ -17,6 +17,9 @@ from torch.nn import functional
 from evenspike_train import networks
 from evenspike_train.tickets import masks as weight_masks
 
+BATCH = 16
+"""Images whose maps are looked at together, of all timesteps."""
+
 MAC = 32.0
 """Energy of a multiply-accumulate beside that of an accumulate, in 45 nm (AGC, below Eq. 15)."""
 
@@ -30,7 +33,8 @@ def operations(model: networks.SpikingNetwork, images: Tensor) -> dict[str, floa
     three, in accumulates.  What an average pool hands on counts by its value, as the activity in
     Table V does.
     """
-    masks, totals = weight_masks.read(model), {"macs_dense": 0, "macs": 0, "macs_first": 0}
+    masks = weight_masks.read(model)
+    counted: dict[str, tuple[int, int]] = {}  # of an image: all weights, and those that live
     prunable = dict(networks.prunable(model))
     first = next(iter(prunable))
     accumulates = torch.zeros((), dtype=torch.float64, device=images.device)
@@ -39,10 +43,8 @@ def operations(model: networks.SpikingNetwork, images: Tensor) -> dict[str, floa
         nonlocal accumulates
         mask = masks[name]
         positions = out.shape[2] * out.shape[3] if out.dim() == 4 else 1
-        totals["macs_dense"] += mask.numel() * positions
-        totals["macs"] += int(mask.sum()) * positions
+        counted[name] = (mask.numel() * positions, int(mask.sum()) * positions)
         if name == first and model.config.input == "direct":
-            totals["macs_first"] = int(mask.sum()) * positions
             return
         reached = mask.float().sum(0, keepdim=True)  # filters that read a channel at a place
         if isinstance(module, nn.Conv2d):
@@ -60,12 +62,19 @@ def operations(model: networks.SpikingNetwork, images: Tensor) -> dict[str, floa
     ]
     mode = model.training
     try:
-        model.eval()(images)
+        model.eval()
+        for part in images.split(BATCH):
+            model(part)
     finally:
         model.train(mode)
         for hook in hooks:
             hook.remove()
     acs = float(accumulates) / len(images)
+    totals = {
+        "macs_dense": sum(dense for dense, _ in counted.values()),
+        "macs": sum(living for _, living in counted.values()),
+        "macs_first": counted[first][1] if model.config.input == "direct" else 0,
+    }
     return {
         **{name: float(count) for name, count in totals.items()},
         "acs": acs,
@@ -78,8 +87,13 @@ def operations(model: networks.SpikingNetwork, images: Tensor) -> dict[str, floa
 @torch.no_grad()
 def spike_activity(model: networks.SpikingNetwork, images: Tensor) -> list[float]:
     """Mean number of spikes of a neuron over all timesteps, for each layer (the paper's zeta)."""
-    record: list[Tensor] = []
     mode = model.training
-    model.eval()(images, record=record)
+    model.eval()
+    totals: list[float] = []
+    for part in images.split(BATCH):
+        record: list[Tensor] = []
+        model(part, record=record)
+        found = [float(one.mean(dtype=torch.float64)) * len(part) for one in record]
+        totals = [sum(pair) for pair in zip(totals or [0.0] * len(found), found, strict=True)]
     model.train(mode)
-    return [float(one.mean(dtype=torch.float64)) * model.timesteps for one in record]
+    return [total / len(images) * model.timesteps for total in totals]

@@ -56,7 +56,7 @@ def _facts(recipe: recipes.Recipe) -> dict[str, Any]:
     """Return what a page says about the recipe."""
     return {
         "name": recipe.name,
-        "digest": hashlib.sha256(recipe.text.encode()).hexdigest()[:16],
+        "digest": digest(recipe),
         "made_from": recipe.made_from,
         "seed": recipe.seed,
         "data": recipe.data.name,
@@ -78,6 +78,11 @@ def _facts(recipe: recipes.Recipe) -> dict[str, Any]:
         "pes": recipe.method.pes,
         "images": {phase: getattr(recipe, phase).images for phase in ("dense", "round", "final")},
     }
+
+
+def digest(recipe: recipes.Recipe) -> str:
+    """The first 16 hex digits of a SHA-256 over a recipe's text."""
+    return hashlib.sha256(recipe.text.encode()).hexdigest()[:16]
 
 
 def layers(directory: Path) -> list[dict[str, Any]]:

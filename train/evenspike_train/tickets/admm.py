@@ -30,7 +30,7 @@ from evenspike_train.tickets.base import (
     WeightMasks,
     Weights,
 )
-from evenspike_train.tickets.compression import memory, residual
+from evenspike_train.tickets.compression import memory_left, residual
 from evenspike_train.tickets.config import MethodConfig
 from evenspike_train.tickets.quan import BITS_MAX, quan
 
@@ -66,6 +66,7 @@ class HardCompression(Method):
         "projection": "latent",
     }
     rewinds = False
+    needs_dense = True
 
     def __init__(self, config: MethodConfig) -> None:
         super().__init__(config)
@@ -105,14 +106,10 @@ class HardCompression(Method):
     def rounds(self) -> int:
         return len(self.parts) + 1
 
-    @property
-    def hard(self) -> bool:
-        """Whether the weights are kept as they are wanted."""
-        return self.updates_done > 0
-
     def check_layers(self, sizes: Mapping[str, int]) -> None:
         names = list(sizes)
-        wanted = [name.strip() for name in str(self.config.own["layers"]).split(",")]
+        given = str(self.config.own["layers"]).split(",")
+        wanted = list(dict.fromkeys(name.strip() for name in given))
         inner = names[1:-1]
         for name in wanted if wanted != [""] else ():
             if name in (names[0], names[-1]):
@@ -208,14 +205,16 @@ class HardCompression(Method):
         }
 
     def memory(self, masks: WeightMasks) -> float:
-        return memory(self.config.sparsity, self.bits)
+        kept = memory_left(self.config.sparsity, self.bits)
+        inner = {name: mask.numel() for name, mask in list(masks.items())[1:-1]}
+        left = sum(kept * n if name in self.layers else n for name, n in inner.items())
+        return left / max(1, sum(inner.values()))
 
     def residual(self, masks: WeightMasks, rate: float, dense_rate: float) -> dict[str, float]:
         """R_mem, R_s and R_ops; none where the dense network does not spike."""
         if dense_rate <= 0:
             return {}
-        sparsity = self.config.sparsity
-        return residual(masks, self.layers, sparsity, self.bits, rate, dense_rate).figures()
+        return residual(masks, self.layers, self.memory(masks), rate, dense_rate).figures()
 
     # --- to be resumed -----------------------------------------------------------
 
@@ -254,6 +253,7 @@ class Admm(HardCompression):
 
     name = "admm"
     place = 76
+    needs_rounds = True
     own_options: ClassVar[Mapping[str, Any]] = {
         **HardCompression.own_options,
         "rho": 5e-4,
@@ -268,10 +268,6 @@ class Admm(HardCompression):
                 raise ValueError(f"method: {key} must not be negative: {getattr(self, key)}")
         self.z: dict[str, Tensor] = {}
         self.y: dict[str, Tensor] = {}
-
-    @property
-    def hard(self) -> bool:
-        return self.updates_done == self.rounds
 
     @property
     def part(self) -> str:

@@ -32,7 +32,7 @@ class AttentionGuided(Method):
     density : share of the weights of the compressed layers that live, in each layer at the start.
     granularity : ``"irregular"`` (single weights of convolutions and linear layers) or
         ``"channel"`` (input channels of convolutions).
-    prune_rate : share that is given up behind the first epoch; it falls linearly to 0 at the last.
+    prune_rate : share that is given up; it falls linearly from that at the start to 0 at the end.
     layers : paths of the layers to be compressed, with commas; all but first and last without any.
     meta : folder of the meta-model's run, a network with ReLU; empty for none.
     alpha, guided_epochs, power : of the attention loss: its factor, for how many epochs it is there
@@ -57,6 +57,7 @@ class AttentionGuided(Method):
         "threshold_timesteps": 100,
     }
     on_twin = True
+    needs_dense = True
     reads_spikes = True
     watches_epochs = True
     rewires = True

@@ -111,6 +111,10 @@ class Method(ABC):
     reads_spikes: ClassVar[bool] = False
     #: Prunes the network as it is initialised: there is no dense phase.
     at_initialisation: ClassVar[bool] = False
+    #: Needs images in the dense phase: it searches there, or compresses what was trained.
+    needs_dense: ClassVar[bool] = False
+    #: Needs images in its rounds: what it does between two updates is in its loss.
+    needs_rounds: ClassVar[bool] = False
     #: Prunes once, to the recipe's sparsity; the others climb a ladder of rounds.
     prunes_once: ClassVar[bool] = False
     #: Looks at the weights after every epoch of the dense phase.
@@ -192,8 +196,8 @@ class Method(ABC):
     @property
     def acts_in_steps(self) -> bool:
         """Whether it changes what a step does, so that even a dense phase is its own."""
-        own = (type(self).loss_term, type(self).after_step)
-        return own != (Method.loss_term, Method.after_step)
+        hooks = ("begin", "before_step", "loss_term", "after_step", "progressed")
+        return any(getattr(type(self), hook) is not getattr(Method, hook) for hook in hooks)
 
     def rewire(
         self, weights: Weights, masks: WeightMasks, momentum: Weights, progress: float

@@ -33,7 +33,7 @@ class Residual:
         return dict(zip(RESIDUAL, values, strict=True))
 
 
-def memory(sparsity: float, bits: int) -> float:
+def memory_left(sparsity: float, bits: int) -> float:
     """R_mem of weights of so many bits, 0 for `FULL_BITS`; zeros of the levels count as weights."""
     return (1 - sparsity) * (bits or FULL_BITS) / FULL_BITS
 
@@ -41,8 +41,7 @@ def memory(sparsity: float, bits: int) -> float:
 def residual(
     masks: Mapping[str, Tensor],
     layers: Sequence[str],
-    sparsity: float,
-    bits: int,
+    memory: float,
     rate: float,
     dense_rate: float,
 ) -> Residual:
@@ -51,8 +50,8 @@ def residual(
     Parameters
     ----------
     masks : True where a weight is not 0.
-    layers : the compressed ones: the first and the last are not counted.
-    sparsity, bits : s and b as asked for; 0 bits mean weights of `FULL_BITS`.
+    layers : the compressed ones, whose weights that are not 0 are counted.
+    memory : R_mem.
     rate, dense_rate : mean firing rates, r and R, per neuron and timestep, of the network and of
         the dense one.
 
@@ -60,7 +59,7 @@ def residual(
     """
     if dense_rate <= 0:
         raise ValueError("the dense network does not spike, so nothing can be said of what is left")
-    kept, spikes = memory(sparsity, bits), rate / dense_rate
+    spikes = rate / dense_rate
     total = sum(masks[name].numel() for name in layers)
     living = sum(int(masks[name].sum()) for name in layers) / total
-    return Residual(kept, spikes, kept * spikes, living)
+    return Residual(memory, spikes, memory * spikes, living)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evenspike_core.errors import EvenspikeError
-from evenspike_train.tickets import METHODS, known
+from evenspike_train.tickets import METHODS, Method, known
 from evenspike_train.tickets.config import MethodConfig
 from evenspike_train.tickets.cycle_aware import possible
 
@@ -15,6 +15,7 @@ ROUNDS_MAX = 100
 def check(
     config: MethodConfig,
     dense_images: int,
+    round_images: int,
     timesteps: dict[str, int],
     network_timesteps: int,
     start: float | None = None,
@@ -23,7 +24,7 @@ def check(
 
     Parameters
     ----------
-    dense_images : of the dense phase.
+    dense_images, round_images : of the dense phase, and of each round.
     timesteps : of the phases "dense" and "round".
     network_timesteps : T of the network and of the final phase's evaluation.
     start : sparsity of the ticket that a fine-tuning begins with, not a number where it is not
@@ -43,6 +44,7 @@ def check(
         if config.name not in ("dense", "held"):
             raise ValueError(f"method: {config.name} needs rounds, at least 1")
         return
+    _check_phases(method, 1 if start is not None else dense_images, round_images)
     if not method.at_initialisation:
         _check_search(config, dense_images)
     if method.prunes_once:
@@ -77,9 +79,15 @@ def check_further(target: float, sparsity: float) -> None:
         )
 
 
+def _check_phases(method: Method, dense_images: int, round_images: int) -> None:
+    """Raise ValueError for a phase without images in which the method has something to do."""
+    if method.needs_dense and not dense_images:
+        raise ValueError(f"method: {method.name} needs the dense phase, which has no images")
+    if method.needs_rounds and not round_images:
+        raise ValueError(f"method: {method.name} needs its rounds, which have no images")
+
+
 def _check_search(config: MethodConfig, dense_images: int) -> None:
-    if config.name in ("early-bird", "transferred") and dense_images == 0:
-        raise ValueError(f"method: {config.name} searches in the dense phase, which has no images")
     if config.rewind == "weights" and config.balancing != "none" and config.recover == "kept":
         raise ValueError(
             'method: recover = "kept" needs rewind = "learning-rate"; '

@@ -69,4 +69,5 @@ class Transferred(IterativeMagnitude):
     searches = False
     options = LADDER | ANY_BALANCE | {"carry"}
     on_twin = True
+    needs_dense = True
     from_start = False

@@ -118,6 +118,7 @@ class EarlyBird(OneShot):
     searches = True
     options = OneShot.options | EARLY_TIME | {"scope", "rewind", "snapshot", "window", "distance"}
     watches_epochs = True
+    needs_dense = True
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -54,7 +55,7 @@ def idle(config: MethodConfig) -> dict[str, str]:
 def own_of(table: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a table that are its method's own, with the defaults of those left out.
 
-    Raises ValueError for one of another type.
+    Raises ValueError for one of another type, and for one that is not finite.
     """
     method = find(str(table.get("name", MethodConfig.name)))
     found: dict[str, Any] = {}
@@ -67,5 +68,7 @@ def own_of(table: Mapping[str, Any]) -> dict[str, Any]:
                 f"method: {key}: expected {type(default).__name__}, got {type(value).__name__} "
                 f"{value!r}"
             )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"method: {key}: must be finite, not {value}")
         found[key] = value
     return found

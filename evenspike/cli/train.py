@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
-    parser.add_argument("recipe", nargs="?", help="a shipped recipe, or a .toml file")
+    parser.add_argument("recipe", nargs="*", help="a shipped recipe, or a .toml file")
     parser.add_argument("--recipe", dest="file", help="the same, as an option")
     parser.add_argument("--bits", type=int, help="of quantised weights, instead of the recipe's")
     parser.add_argument(
@@ -48,7 +48,7 @@ def run_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and export."""
-    names = [name for name in (arguments.recipe, arguments.file) if name is not None]
+    names = [name for name in (*arguments.recipe, arguments.file) if name is not None]
     if len(names) != 1:
         raise EvenspikeError(f"train: {len(names)} recipes given; one is needed")
     from evenspike.flows.train import train

@@ -74,7 +74,9 @@ def _program_of(folder: Path) -> Path:
         raise EvenspikeError(
             f"{folder}: this run has no Program yet; evenspike export --run {folder} writes it"
         )
-    raise EvenspikeError(f"{folder}: this run has not finished; the command that began it goes on")
+    raise EvenspikeError(
+        f"{folder}: this run has not finished; give the command that began it again"
+    )
 
 
 def check_name(program: Program) -> None:

@@ -133,6 +133,14 @@ def test_a_shipped_ticket_wins(here: Path) -> None:
     assert models.load("runs/vgg16-small").name == "tiny"
 
 
+def test_one_recipe_is_trained(cli: Cli) -> None:
+    for number, given in enumerate(((), ("a", "b"), ("a", "c", "--recipe", "b"))):
+        done = cli("train", *given)
+        count = (0, 2, 3)[number]
+        assert done.status == 2
+        assert done.err == f"evenspike: train: {count} recipes given; one is needed\n"
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -142,7 +150,7 @@ def test_a_shipped_ticket_wins(here: Path) -> None:
         ),
         (
             lambda run: [(run / f).unlink() for f in ("tiny.safetensors", "ticket.pt")],
-            "runs/tiny: this run has not finished; the command that began it goes on",
+            "runs/tiny: this run has not finished; give the command that began it again",
         ),
         (
             lambda run: shutil.copy(run / "tiny.safetensors", run / "other.safetensors"),

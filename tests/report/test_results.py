@@ -538,7 +538,7 @@ def test_a_companion_is_trained_first(tmp_path: Path, monkeypatch: pytest.Monkey
     asked: list[str] = []
 
     def instead(arguments: Any) -> int:
-        asked.append(arguments.recipe)
+        asked.append("".join(arguments.recipe))
         if hasattr(arguments, "out"):
             listed(arguments.out, run())
         return 0

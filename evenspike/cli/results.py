@@ -76,21 +76,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _companion(recipe: str, arguments: argparse.Namespace) -> None:
     """Train the run that a study's methods look at; one that has finished stays."""
-    words = [recipe]
-    for key in ("data", "device"):
-        if getattr(arguments, key) is not None:
-            words += [f"--{key}", str(getattr(arguments, key))]
     parser = Parser(prog="evenspike train")
     train.options(parser)
-    train.run(parser.parse_args(words))
+    train.run(parser.parse_args([recipe, *_given(arguments, "data", "device")]))
 
 
 def _sweep(command: str, folder: Path, arguments: argparse.Namespace) -> None:
     """Run one sweep of the plan, which is written as a command line."""
     words = [*shlex.split(command)[2:], "--out", str(folder)]
-    for key in ("jobs", "data", "device"):
-        if getattr(arguments, key) is not None:
-            words += [f"--{key}", str(getattr(arguments, key))]
+    words += _given(arguments, "jobs", "data", "device")
     parser = Parser(prog="evenspike sweep")
     sweep.options(parser)
     sweep.run(parser.parse_args(words))
+
+
+def _given(arguments: argparse.Namespace, *keys: str) -> list[str]:
+    """Those of these options that were given, as words of a command line."""
+    values = {key: getattr(arguments, key) for key in keys}
+    return [
+        word
+        for key, value in values.items()
+        if value is not None
+        for word in (f"--{key}", str(value))
+    ]

@@ -250,6 +250,22 @@ def test_a_damaged_run_takes_no_other_with_it(
     assert done.status == (states["tiny-imp-seed1"] == "failed")
 
 
+def test_runs_are_listed_as_they_were_asked_for(
+    cli: Cli, recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of them ends first."""
+    original = sweep._until_broken
+
+    def backwards(tasks: Any, backend: str, jobs: int) -> Any:
+        return original(list(reversed(tasks)), backend, jobs)
+
+    monkeypatch.setattr(sweep, "_until_broken", backwards)
+    given = ("sweep", "--recipe", recipe, "--data", data, "--out", tmp_path)
+    options = ("--methods", "dense", "--seeds", "1-3", "--backend", "threading")
+    assert cli(*given, *options).status == 0
+    assert [row["seed"] for row in sweep_rows(tmp_path)] == [1, 2, 3]
+
+
 def test_rows_of_another_sweep_stay(
     cli: Cli, recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,7 +328,7 @@ def test_a_dense_phase_of_an_earlier_sweep_is_taken_over(
     broken = tmp_path / "runs/a"
     broken.mkdir()
     (broken / "dense.pt").write_text("")
-    (broken / "recipe.toml").write_text("rubbish")
+    shutil.copy(tmp_path / "runs/tiny-imp-seed1/recipe.toml", broken)
     other = tmp_path / "other.toml"
     other.write_text(recipe.read_text().replace('name = "tiny"', 'name = "other"'))
     assert cli("sweep", "--recipe", other, *given, "--methods", "u-ticket").status == 0

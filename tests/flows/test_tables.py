@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from evenspike.report.compression import figure
 from evenspike_core import published_admm as published
 from evenspike_core.documents import read_json
 from evenspike_core.errors import EvenspikeError
+from evenspike_train.runs.run_record import digest
 from tests.helpers.training import write_set
 
 RECIPE = """
@@ -90,6 +92,16 @@ def test_a_table_from_nothing_to_its_page(tmp_path: Path) -> None:
     flow.tables(["III"], **given, done=lambda name, _: again.append(name))
     assert again == []
     assert read_json(tmp_path / "pages" / "admm-mnist.json", "record", dict) == record
+
+
+def test_cells_of_the_recipe_as_it_was_do_not_stay(tmp_path: Path) -> None:
+    run = flow._run(flow.RECIPE, "dense", published.DENSE, 1)
+    one = cell("dense", published.DENSE, 99.0, 0.1) | {"recipe_digest": digest(run.recipe)}
+    other = one | {"seed": 2}  # whose recipe has another text
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps({"recipe": flow.RECIPE, "cells": [one, other]}))
+    assert [found["seed"] for found in flow._earlier(record, flow.RECIPE)] == [1]
+    assert list(flow._earlier(record, "another")) == []
 
 
 def test_every_point_is_a_run_once() -> None:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from evenspike.cli import main
-from evenspike.report.comparison import cycles, line_plot, page, parts, rows, search
+from evenspike.report.comparison import compression, cycles, line_plot, page, parts, rows, search
 from evenspike.report.comparison.figures import FIGURES
 from evenspike.report.comparison.plan import STUDIES
 from evenspike_core import files, published
@@ -303,6 +303,16 @@ def test_one_page_may_be_made_of_several_recipes() -> None:
     assert {command.split()[3] for command in commands[1:]} == {
         *("compression-admm", "compression-codes", "agc-vgg9-small", "agc-vgg9-small-channel")
     }
+
+
+def test_the_plan_makes_every_row_of_compression() -> None:
+    planned = set()
+    for command in STUDIES["compression"].commands:
+        words = command.split()
+        recipe, methods = (words[words.index(key) + 1] for key in ("--recipe", "--methods"))
+        planned |= {(recipe, method) for method in methods.split(",")}
+    assert planned == {(recipe, method) for recipe, method, _ in compression.ROWS}
+    assert {recipe for recipe, _ in planned} <= STUDIES.keys()
 
 
 def test_a_recipe_of_ones_own_is_shown_too() -> None:

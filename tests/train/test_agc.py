@@ -242,6 +242,20 @@ def test_a_max_pool_cannot_be_converted() -> None:
         check_convertible(model)
 
 
+def test_figures_of_many_images_are_the_mean_of_their_own() -> None:
+    """However many are looked at together."""
+    torch.manual_seed(1)
+    model = networks.build(NetworkConfig("agc-vgg9", width=2, timesteps=2, neuron=NEURON)).eval()
+    weight_masks.attach(model)
+    images = torch.randint(0, 256, (energy.BATCH + 3, 1, 32, 32), dtype=torch.uint8)
+    evaluate_thresholds(model, images[:4], Conversion(timesteps=9))
+    each = [energy.operations(model, one[None]) for one in images]
+    for name, found in energy.operations(model, images).items():
+        assert found == pytest.approx(sum(one[name] for one in each) / len(each)), name
+    alone = np.array([energy.spike_activity(model, one[None]) for one in images])
+    np.testing.assert_allclose(energy.spike_activity(model, images), alone.mean(0))
+
+
 # ---- operations ---------------------------------------------------------------------------------
 
 

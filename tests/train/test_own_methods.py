@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,9 @@ from evenspike_train import data, tickets
 from evenspike_train.recipes import derive, recipe
 from evenspike_train.runs import dense_phase
 from evenspike_train.runs.trainer import Trainer
+from evenspike_train.tickets import MethodConfig, registry
 from evenspike_train.tickets import masks as weight_masks
-from evenspike_train.tickets import registry
+from evenspike_train.tickets.imp import IterativeMagnitude
 from tests.helpers.training import SHORT
 
 MODULE = """
@@ -86,6 +88,15 @@ def test_its_dense_phase_is_its_own() -> None:
     plain = recipe.parse(SHORT.replace("[method]", '[method]\nname = "imp"'))
     assert dense_phase.depends_on(plain) is not None
     assert dense_phase.depends_on(recipe.parse(TEXT)) is None
+
+
+@pytest.mark.parametrize("hook", ["begin", "before_step", "loss_term", "after_step", "progressed"])
+def test_a_hook_of_a_step_makes_the_dense_phase_its_own(hook: str) -> None:
+    config = MethodConfig(name="imp")
+    plain: Any = type("Plain", (IterativeMagnitude,), {})
+    with_hook: Any = type("WithHook", (IterativeMagnitude,), {hook: lambda *_: None})
+    assert not plain(config).acts_in_steps
+    assert with_hook(config).acts_in_steps
 
 
 @pytest.mark.usefixtures("installed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from evenspike.report.comparison.parts import Figure, columns, figure, mean, select
+from evenspike.report.comparison.parts import Figure, accuracy, columns, figure, mean, select
 from evenspike.report.comparison.rows import FinishedRun, spread
 from evenspike_core import published
 
@@ -40,10 +40,6 @@ def _stage(event: str) -> Callable[[FinishedRun], float | None]:
     return value
 
 
-def _accuracy(row: FinishedRun) -> float:
-    return float(row.finished["validation_accuracy"])
-
-
 def _density(row: FinishedRun) -> float:
     return 1 - float(row.finished["sparsity"])
 
@@ -51,7 +47,7 @@ def _density(row: FinishedRun) -> float:
 def _rounding(row: FinishedRun) -> float | None:
     """Points that rounding the leaks to 4096ths costs."""
     rounded = row.finished.get("rounded_accuracy")
-    return None if rounded is None else _accuracy(row) - float(rounded)
+    return None if rounded is None else accuracy(row) - float(rounded)
 
 
 def _gain(row: FinishedRun) -> float | None:
@@ -71,17 +67,17 @@ def agc(rows: list[FinishedRun]) -> Figure:
     used: list[FinishedRun] = []
     table: list[list[Any]] = []
     bars: list[list[Any]] = []
-    parents = {row.seed: _accuracy(row) for row in select(rows, PARENT, METHOD)}
+    parents = {row.seed: accuracy(row) for row in select(rows, PARENT, METHOD)}
     for recipe in RECIPES:
         runs = select(rows, recipe, METHOD)
         used += runs
-        final = mean(runs, _accuracy)
+        final = mean(runs, accuracy)
         values = (_density, _stage("trained"), _stage("converted"))
         costs = (_rounding, _spikes, _gain)
         table.append(
             [recipe, *(mean(runs, one) for one in values), final, *(mean(runs, c) for c in costs)]
         )
-        below = spread([parents[row.seed] - _accuracy(row) for row in runs if row.seed in parents])
+        below = spread([parents[row.seed] - accuracy(row) for row in runs if row.seed in parents])
         if recipe in BARS and below is not None:
             met = float(below["mean"] or 0.0) <= BARS[recipe]
             bars.append([recipe, BARS[recipe], below, "met" if met else "missed"])

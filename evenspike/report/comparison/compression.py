@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from evenspike.report.comparison.parts import Figure, columns, figure, mean, point, select, series
+from evenspike.report.comparison.parts import (
+    Figure,
+    accuracy,
+    columns,
+    counted,
+    figure,
+    mean,
+    point,
+    select,
+    series,
+)
 from evenspike.report.comparison.rows import FinishedRun, spread
 
 STUDY = "compression"
@@ -32,14 +41,6 @@ HARDWARE = (
 """(column, figure in the log, format) of what the cycle model counts."""
 
 
-def _accuracy(row: FinishedRun) -> float:
-    return float(row.finished["validation_accuracy"])
-
-
-def _counted(key: str) -> Callable[[FinishedRun], float | None]:
-    return lambda row: row.lines("trained")[-1].get(key)
-
-
 def _memory(row: FinishedRun) -> float | None:
     """R_mem, where the run has it."""
     return row.finished.get("r_mem")
@@ -60,27 +61,27 @@ def compression(rows: list[FinishedRun]) -> Figure:
         return float(memory * row.finished["firing_rate"] / other.finished["firing_rate"])
 
     def lost(row: FinishedRun) -> float | None:
-        return _accuracy(dense[row.seed]) - _accuracy(row) if row.seed in dense else None
+        return accuracy(dense[row.seed]) - accuracy(row) if row.seed in dense else None
 
     for recipe, method, paper in ROWS:
         runs = select(rows, recipe, method)
         used += runs
-        accuracy, cycles = mean(runs, _accuracy), mean(runs, _counted("cycles"))
+        reached, cycles = mean(runs, accuracy), mean(runs, counted("cycles"))
         table.append(
             [
                 recipe,
                 method,
                 paper,
-                accuracy,
+                reached,
                 spread([lost(row) for row in runs]),
                 mean(runs, lambda row: float(row.finished["sparsity"])),
                 mean(runs, _memory),
                 spread([operations(row) for row in runs]),
-                *(mean(runs, _counted(key)) for _, key, _ in HARDWARE),
+                *(mean(runs, counted(key)) for _, key, _ in HARDWARE),
             ]
         )
         if cycles is not None and cycles["mean"] is not None:
-            points.append(series(paper or "dense", [point(float(cycles["mean"]), accuracy)]))
+            points.append(series(paper or "dense", [point(float(cycles["mean"]), reached)]))
     return figure(
         "The four papers' methods on one network",
         "u-Ticket, LTH, ADMM and AGC, on the cycle model",

@@ -7,7 +7,9 @@ from typing import Any
 
 from evenspike.report.comparison.parts import (
     Figure,
+    accuracy,
     columns,
+    counted,
     figure,
     label,
     mean,
@@ -23,15 +25,6 @@ ASSIGNMENTS = {"the mapper's": "", "filters in their order": "_natural"}
 """The assignments of filters to PEs, and the ends of their figures' names in the log."""
 
 
-def _value(key: str) -> Callable[[FinishedRun], float | None]:
-    """A function that takes a figure of a run's final ticket, None where it was not measured."""
-    return lambda row: row.lines("trained")[-1].get(key)
-
-
-def _accuracy(row: FinishedRun) -> float:
-    return float(row.finished["validation_accuracy"])
-
-
 def hardware(rows: list[FinishedRun]) -> Figure:
     """Utilization, cycles and energy, with the mapper's assignment and without."""
     used: list[FinishedRun] = []
@@ -42,22 +35,22 @@ def hardware(rows: list[FinishedRun]) -> Figure:
         for method in METHODS:
             used += runs[method]
             for assignment, suffix in ASSIGNMENTS.items():
-                busy = mean(runs[method], _value("hardware_utilization" + suffix))
+                busy = mean(runs[method], counted("hardware_utilization" + suffix))
                 table.append(
                     [
                         study,
                         method,
                         assignment,
                         busy,
-                        mean(runs[method], _value("cycles" + suffix)),
-                        mean(runs[method], _value("energy_pj" + suffix)),
-                        mean(runs[method], _value("utilization")),
-                        mean(runs[method], _accuracy),
+                        mean(runs[method], counted("cycles" + suffix)),
+                        mean(runs[method], counted("energy_pj" + suffix)),
+                        mean(runs[method], counted("utilization")),
+                        mean(runs[method], accuracy),
                         mean(runs[method], lambda row: row.finished["sparsity"]),
                     ]
                 )
         for assignment, suffix in ASSIGNMENTS.items():
-            value = _value("hardware_utilization" + suffix)
+            value = counted("hardware_utilization" + suffix)
             for better, worse in zip(METHODS[1:], METHODS[:-1], strict=True):
                 pairs.append(
                     [study, better, worse, assignment, *_beside(runs, better, worse, value)]
@@ -124,7 +117,7 @@ def _beside(
     other = {row.seed: row for row in runs[worse]}
     both = [(row, other[row.seed]) for row in runs[better] if row.seed in other]
     measured = [
-        (a - b, _accuracy(row) - _accuracy(against))
+        (a - b, accuracy(row) - accuracy(against))
         for row, against in both
         if (a := value(row)) is not None and (b := value(against)) is not None
     ]

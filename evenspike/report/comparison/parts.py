@@ -60,6 +60,16 @@ def mean(
     return spread([value(row) for row in rows])
 
 
+def accuracy(row: FinishedRun) -> float:
+    """Percent of the held-out images that the final ticket gets."""
+    return float(row.finished["validation_accuracy"])
+
+
+def counted(key: str) -> Callable[[FinishedRun], float | None]:
+    """A function that takes a figure of a run's final ticket, None where it was not measured."""
+    return lambda row: row.lines("trained")[-1].get(key)
+
+
 def beside(
     known: Mapping[published.Key, Any], study: str, rows: list[FinishedRun], method: str
 ) -> Any:

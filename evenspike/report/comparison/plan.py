@@ -52,18 +52,17 @@ META = "agc-vgg9-meta"
 KINDS = ("", "-channel", "-channel-tenth", "-dense", "-fixed", "-converted", "-poisson")
 """Of the recipe agc-vgg9-small."""
 
-COMPRESSION = {
-    "": (
-        "--methods dense,imp,u-ticket --seeds 1-3",
-        "--recipe compression-admm --methods hard,admm --seeds 1-3",
-        "--recipe compression-codes --methods admm --seeds 1-3",
-        "--recipe agc-vgg9-small --methods agc --seeds 1-3",
-        "--recipe agc-vgg9-small-channel --methods agc --seeds 1-3",
-    ),
-    "-admm": ("--methods hard,admm --seeds 1-3",),
-    "-codes": ("--methods admm --seeds 1-3",),
-}
-"""One page that several recipes make; each of them is a study of its own, too."""
+AGC = "--methods agc --seeds 1-3"
+
+ADMM = {"-admm": "--methods hard,admm --seeds 1-3", "-codes": "--methods admm --seeds 1-3"}
+"""Of the recipe compression, whose page they share."""
+
+COMPRESSION = (
+    "--methods dense,imp,u-ticket --seeds 1-3",
+    *(f"--recipe compression{kind} {options}" for kind, options in ADMM.items()),
+    *(f"--recipe agc-vgg9-small{kind} {AGC}" for kind in ("", "-channel")),
+)
+"""The sweeps of one page that several recipes make."""
 
 STUDIES: dict[str, Study] = {
     study.recipe: study
@@ -102,23 +101,16 @@ STUDIES: dict[str, Study] = {
                 "agc-vgg9",
                 "fmnist",
                 False,
-                ("--methods agc --seeds 1-3",),
+                (AGC,),
                 apart=True,
                 companion=META,
             )
             for kind in KINDS
         ),
+        Study("compression", "agc-vgg9", "fmnist", False, COMPRESSION, apart=True, companion=META),
         *(
-            Study(
-                f"compression{kind}",
-                "agc-vgg9",
-                "fmnist",
-                False,
-                sweeps,
-                apart=True,
-                companion="" if kind else META,
-            )
-            for kind, sweeps in COMPRESSION.items()
+            Study(f"compression{kind}", "agc-vgg9", "fmnist", False, (options,), apart=True)
+            for kind, options in ADMM.items()
         ),
         Study("vgg16-gpu", "vgg16", "fmnist", True, FULL),
         Study("resnet19", "resnet19", "fmnist", True, FULL),

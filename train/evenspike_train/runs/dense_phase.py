@@ -60,6 +60,15 @@ class DensePhase:
     seconds: float
 
 
+def made_by(directory: Path) -> Recipe:
+    """The recipe of the dense phase that the run in a directory has finished.
+
+    Raises EvenspikeError, naming the file, for one that is damaged.
+    """
+    content = checkpoint.read(directory / FILE, _FIELDS, torch.device("cpu"))
+    return recipes.parse(content["recipe"])
+
+
 def read(
     directory: Path, recipe: Recipe, model: dict[str, Tensor], device: torch.device
 ) -> DensePhase:

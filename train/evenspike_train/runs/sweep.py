@@ -289,7 +289,7 @@ def _begun(folder: Path) -> dict[Hashable, Path]:
     found: dict[Hashable, Path] = {}
     for path in sorted((folder / RUNS).glob(f"*/{dense_phase.FILE}")):
         with suppress(EvenspikeError):  # a damaged run is no use to another
-            shared = dense_phase.depends_on(recipes.load(path.parent / "recipe.toml"))
+            shared = dense_phase.depends_on(dense_phase.made_by(path.parent))
             if shared is not None:
                 found.setdefault(shared, path.parent)
     return found

@@ -372,6 +372,9 @@ def test_a_run_is_compressed_converted_trained_and_becomes_integers(
     assert torch.equal(*logits)
     if granularity == "channel":
         assert program.weights < whole.weights
+        torch.save(ticket.model.state_dict(), tmp_path / "weights.pt")
+        read, _, _ = exporting.from_checkpoint(tmp_path / "weights.pt", given)
+        assert read.weights == program.weights
     else:
         assert program.weights == whole.weights
 

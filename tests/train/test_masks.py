@@ -139,3 +139,16 @@ def test_a_mask_is_noticed_however_it_came() -> None:
     state[f"{name}.parametrizations.weight.0.mask"][1] = False
     model.load_state_dict(state)
     assert not bool(convolution.weight[1].any())
+
+
+def test_channels_are_what_is_pruned_where_nothing_else_is() -> None:
+    whole = torch.ones(4, 3, 2, 2, dtype=torch.bool)
+    channel, weight = whole.clone(), whole.clone()
+    channel[:, 1] = False
+    weight[0, 1] = False  # of one filter only
+    linear = torch.ones(5, 4, dtype=torch.bool)
+    assert masks.of_channels({"a": whole, "b": channel, "c": linear})
+    assert not masks.of_channels({"a": whole, "c": linear})
+    assert not masks.of_channels({"a": weight, "b": channel})
+    linear[:, 2] = False
+    assert not masks.of_channels({"b": channel, "c": linear})

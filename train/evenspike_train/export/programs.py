@@ -16,7 +16,7 @@ from evenspike_core.fixed import WEIGHT_BITS
 from evenspike_core.narrow import BITS, narrow
 from evenspike_core.program import TIMESTEPS_MAX, Coding, Program
 from evenspike_core.progress import Progress, silent
-from evenspike_train import networks, tickets
+from evenspike_train import networks
 from evenspike_train.export.integer import quantised_forward
 from evenspike_train.export.powers import normalised
 from evenspike_train.export.quantize import Quantised, quantise
@@ -24,6 +24,7 @@ from evenspike_train.lowering import Network, import_network
 from evenspike_train.lowering.proof import LIMIT, Proof, prove
 from evenspike_train.networks.bernoulli import HOST_SEED
 from evenspike_train.recipes.recipe import Recipe
+from evenspike_train.tickets import masks as weight_masks
 
 ACTIVITY_IMAGES = 256
 """Training images over which the firing rates for the mapper are measured."""
@@ -192,9 +193,16 @@ def make_program(
     network = follow(model, examples, recipe.name)
     keep = keeps_living(recipe)
     program, proof = to_program(network, provenance, keep_living=keep, may_be_silent=True)
-    if tickets.build(recipe.method).removes_channels:
-        program = compact(program)
-    return program, proof
+    return without_channels(program, model), proof
+
+
+def without_channels(program: Program, model: networks.SpikingNetwork) -> Program:
+    """The Program without the channels that make no difference, if whole ones were pruned.
+
+    A network that was pruned weight by weight keeps a channel that nothing reads any more: its
+    filters are counted by the balance and by the paper's convention.
+    """
+    return compact(program) if weight_masks.of_channels(weight_masks.read(model)) else program
 
 
 @torch.no_grad()

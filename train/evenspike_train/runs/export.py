@@ -211,7 +211,7 @@ def from_checkpoint(
     program, proof = programs.to_program(
         network, provenance, keep_living=keep, may_be_silent=True, weight_bits=weight_bits
     )
-    return program, proof, network.inputs
+    return programs.without_channels(program, model), proof, network.inputs
 
 
 def _accuracy_after(history: list[dict[str, Any]], phase: str) -> float | None:

@@ -115,10 +115,6 @@ class AttentionGuided(Method):
     def companion(self) -> str:
         return cast("str", self._own["meta"])
 
-    @property
-    def removes_channels(self) -> bool:
-        return self.granularity == "channel" and self.density < 1.0
-
     # --- before anything is trained ------------------------------------------------
 
     def compressed(self, weights: Weights) -> list[str]:

@@ -170,11 +170,6 @@ class Method(ABC):
         """How the twin becomes a spiking network in front of the final phase; None: as it is."""
         return None
 
-    @property
-    def removes_channels(self) -> bool:
-        """Whether the exported network loses the channels that nothing reads."""
-        return False
-
     def check(self, model: SpikingNetwork, images: Tensor) -> None:  # noqa: B027 - most take any
         """Raise EvenspikeError for a network that it cannot prune; images, uint8, are a few."""
 

@@ -159,6 +159,17 @@ def sparsity(masks: Mapping[str, Tensor]) -> float:
     return 1 - alive / total
 
 
+def of_channels(masks: Mapping[str, Tensor]) -> bool:
+    """Whether what is pruned are input channels of convolutions, and nothing else.
+
+    False for a network that has all its weights.
+    """
+    gone = [mask for mask in masks.values() if not bool(mask.all())]
+    return bool(gone) and all(
+        mask.dim() == 4 and bool((mask == mask[:1, :, :1, :1]).all()) for mask in gone
+    )
+
+
 def check_living(masks: Mapping[str, Tensor], where: str) -> None:
     """Raise EvenspikeError for a layer without a living weight: nothing gets past it."""
     empty = [name for name, mask in masks.items() if not bool(mask.any())]

@@ -77,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for name, error in found.failed.items():
         print(f"evenspike: {name}: {error}", file=sys.stderr)
+    if found.failed:
+        print("evenspike: the same command tries again what has failed", file=sys.stderr)
     return 1 if found.failed else 0
 
 

@@ -78,3 +78,9 @@ def ticket(program: Program, tmp_path: Path) -> Path:
 def no_rtl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No RTL simulator is built, whatever this machine has: `sim` runs the model alone."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How slow the machine is does not show on stderr."""
+    monkeypatch.setattr("evenspike.cli.bar.SILENCE", 3600.0)

@@ -1,7 +1,8 @@
-"""A sweep on a local cluster of two workers of Dask, one of which is killed."""
+"""A sweep on a local cluster of two workers, of Dask and of Ray, one of which is killed."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -13,7 +14,6 @@ from typing import Any
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("distributed")
 
 from tests.cli.test_sweep import RECIPE
 from tests.helpers import clusters
@@ -22,17 +22,29 @@ from tests.helpers.training import write_set
 LONGER = RECIPE.replace("[final]\n    images = 40", "[final]\n    images = 800")
 
 
-@pytest.fixture
-def given(tmp_path: Path) -> list[str]:
-    """The command of a sweep of four runs."""
-    write_set(tmp_path, train=60)
-    (tmp_path / "tiny.toml").write_text(LONGER)
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command of a sweep of four runs, up to its folder."""
+    folder = tmp_path_factory.mktemp("given")
+    write_set(folder, train=60)
+    (folder / "tiny.toml").write_text(LONGER)
     assert LONGER != RECIPE
     return [
-        *(sys.executable, "-m", "evenspike", "sweep", "--recipe", str(tmp_path / "tiny.toml")),
-        *("--methods", "imp,u-ticket", "--seeds", "1-2", "--jobs", "2", "--data", str(tmp_path)),
-        *("--out", str(tmp_path / "out")),
+        *(sys.executable, "-m", "evenspike", "sweep", "--recipe", str(folder / "tiny.toml")),
+        *("--methods", "imp,u-ticket", "--seeds", "1-2", "--jobs", "2", "--data", str(folder)),
+        "--out",
     ]
+
+
+@pytest.fixture(scope="module")
+def alone(given: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What the processes of one machine make of it."""
+    out = tmp_path_factory.mktemp("alone")
+    subprocess.run(
+        [*given, str(out), "--backend", "loky"], check=True, capture_output=True, cwd=out,
+        env=clusters.environment(), timeout=clusters.PATIENCE,
+    )  # fmt: skip
+    return rows(out)
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
@@ -40,23 +52,42 @@ def rows(out: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_sweep_survives_a_worker(given: list[str], tmp_path: Path) -> None:
+def without_one(sweep: subprocess.Popen[str], runs: Path) -> str:
+    """What a sweep says, one of whose two workers is killed when both train."""
+
+    def begun() -> bool:
+        two = len(clusters.training(runs)) == 2
+        return (two and any(runs.glob("*/state.pt"))) or sweep.poll() is not None
+
+    clusters.wait(begun, "the first two runs of the sweep")
+    workers = clusters.training(runs)
+    assert len(workers) == 2
+    assert sweep.pid not in workers
+    os.kill(workers[0], signal.SIGKILL)
+    return sweep.communicate(timeout=clusters.PATIENCE)[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc")
+@pytest.mark.parametrize(
+    ("backend", "package"), [("dask", "distributed"), ("ray", "ray")], ids=["dask", "ray"]
+)
+def test_a_sweep_survives_a_worker(
+    backend: str, package: str, given: list[str], alone: list[dict[str, Any]], tmp_path: Path
+) -> None:
     """What a dead worker was doing is done by another, or by the same command the next time."""
-    out, command = tmp_path / "out", [*given, "--backend", "dask"]
-    with clusters.dask(tmp_path) as cluster:
-        options: Any = {"env": cluster.environment, "cwd": tmp_path, "text": True}
-        sweep = subprocess.Popen(
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"needs {package}")
+    out = tmp_path / "out"
+    command = [*given, str(out), "--backend", backend]
+    with getattr(clusters, backend)(tmp_path) as environment:
+        options: Any = {"env": environment, "cwd": tmp_path, "text": True}
+        with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
-        )
-
-        def begun() -> bool:
-            return any(out.glob("runs/*/state.pt")) or sweep.poll() is not None
-
-        clusters.wait(begun, "the first run of the sweep")
-        workers = cluster.workers()
-        assert len(workers) == 2
-        os.kill(workers[0], signal.SIGKILL)
-        said, _ = sweep.communicate(timeout=clusters.PATIENCE)
+        ) as sweep:
+            try:
+                said = without_one(sweep, out / "runs")
+            finally:
+                sweep.kill()
         if sweep.returncode:
             assert "again" in said  # it says what to do
             again = subprocess.run(
@@ -64,13 +95,6 @@ def test_a_sweep_survives_a_worker(given: list[str], tmp_path: Path) -> None:
             )
             assert again.returncode == 0, again.stdout + again.stderr
     assert [row["state"] for row in rows(out)] == ["finished"] * 4
-    # The runs are those that one process makes.
-    alone = [one if one != str(out) else str(tmp_path / "alone") for one in given]
-    subprocess.run(
-        [*alone, "--backend", "loky"], check=True, capture_output=True, cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": cluster.environment["PYTHONPATH"]},
-        timeout=clusters.PATIENCE,
-    )  # fmt: skip
-    for one, other in zip(rows(out), rows(tmp_path / "alone"), strict=True):
+    for one, other in zip(rows(out), alone, strict=True):
         assert one["name"] == other["name"]  # in the order they were asked for
         assert one["layers"] == other["layers"], one["name"]

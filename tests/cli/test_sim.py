@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -483,7 +484,9 @@ def test_version(tmp_path: Path) -> None:
 
 def test_sim_as_a_process(ticket: Path, tmp_path: Path) -> None:
     done = process("sim", "--model", ticket, "--images", 1, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    slow = re.compile(r".*, \d+ s")  # what a busy machine has it say
+    assert done.returncode == 0
+    assert [line for line in done.stderr.splitlines() if not slow.fullmatch(line)] == []
     assert files(tmp_path / "build" / "sim" / "small") == [*PAGES, "trace.json"]
 
 

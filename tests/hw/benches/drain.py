@@ -46,7 +46,7 @@ class Step:
 def cycles(arch: Arch, *, last: bool, carries: bool) -> int:
     """Of a position."""
     each = arch.timesteps + carries if arch.lif_shared else 1
-    return max(each, arch.logit_words) if last else each
+    return max(each, arch.clusters * arch.logit_words) if last else each
 
 
 def latency(arch: Arch) -> int:

@@ -92,16 +92,16 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
     return (
         Memory("accumulators", pes * banks, arch.accumulators, ACCUMULATOR_BITS * sums),
         Memory("lanes", lanes, arch.lane_depth // LANE_PUSHES, row + WEIGHT_BITS),
-        Memory(
-            "weights", pes * arch.issue, -(-2 * arch.weight_words // arch.issue), WEIGHT_BITS
-        ),
+        Memory("weights", pes * arch.issue, -(-2 * arch.weight_words // arch.issue), WEIGHT_BITS),
         Memory("headers", pes, 2 * header_lines, header_units * HEADER_UNIT_BITS),
         Memory("channel_table", pes, 2 * arch.chunk_channels, table_line),
         Memory("filter", pes, 2 * arch.chunk_channels, FILTER_BITS),
         Memory("presence", pes, 2 * arch.chunk_blocks, arch.pes),
         Memory("fifo", pes, arch.fifo_depth, activation),
         Memory("match_queue", pes, arch.match_depth, matched),
-        Memory("spikes", clusters, arch.spike_entries, MAP_BITS + arch.pes * arch.timesteps, 1, False),
+        Memory(
+            "spikes", clusters, arch.spike_entries, MAP_BITS + arch.pes * arch.timesteps, 1, False
+        ),
         Memory("row_counts", clusters, arch.row_counts, MAP_BITS, 2, False),
         Memory("table", 1, arch.table_words, WORD_BITS, 2 + clusters, False),
         Memory("stream", 1, arch.stream_depth, arch.port_bits, 1, False),

@@ -132,8 +132,8 @@ class _Counts:
         """Of a layer that begins behind cycle `begin`."""
         stages.counts[:] = 0
         stages.overflow[:] = 0
-        zeros = (np.zeros(stages.arch.pes, dtype=np.int64) for _ in range(4))
-        return _Counts(begin, next(zeros), stages.busy.copy(), *zeros)
+        zeros = np.zeros((4, stages.arch.pes), dtype=np.int64)
+        return _Counts(begin, zeros[0], stages.busy.copy(), *zeros[1:])
 
 
 @dataclass(frozen=True)

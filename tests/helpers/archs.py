@@ -51,9 +51,7 @@ def random_arch(seed: int, clusters: int = 1) -> Arch:
     )
 
 
-def random_mapping(
-    program: Program, arch: Arch, seed: int, batch: int | None = None
-) -> Mapping:
+def random_mapping(program: Program, arch: Arch, seed: int, batch: int | None = None) -> Mapping:
     """Any tile and slots for each layer, in the natural order or balanced by random rates; of a
     batch, any number of a cluster's images that share a round.
     """

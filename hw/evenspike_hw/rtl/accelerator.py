@@ -52,6 +52,18 @@ class Cluster:
     logits: LogitWriter
 
 
+@dataclass(frozen=True)
+class Shared:
+    """The blocks that all clusters share, but for the watchdog."""
+
+    registers: Registers
+    control: Control
+    table: TableMemory
+    port: MemoryPort
+    loader: Loader
+    input: InputWriter
+
+
 class Accelerator(wiring.Component):
     """Clusters of an array, APU, collector and sequencer each, and one memory port of
     `Arch.port_bits`, whose weights go to the same PEs of all clusters at once.
@@ -112,6 +124,8 @@ class Accelerator(wiring.Component):
             for number, own in enumerate(memories)
         ]  # fmt: skip
 
+        shared = Shared(registers, control, table, port, loader, input_)
+
         def add(name: str, block: Any) -> None:
             m.submodules[name] = ResetInserter(control.reset)(block)
 
@@ -124,9 +138,33 @@ class Accelerator(wiring.Component):
         for one in clusters:
             add(self._name("logits", one.number), one.logits)
 
-        # A word of the port brings `lanes` words of the table.
-        lane_bits = exact_log2(arch.port_lanes)
-        table_lane = control.fill_address[:lane_bits]
+        self._command(m, shared, clusters, watchdog)
+        write, taken = self._results(m, control.reset, clusters)
+        self._watch(m, shared, clusters, watchdog, write)
+        self._load(m, shared, clusters)
+        self._sequence(m, shared, clusters)
+        for one in clusters:
+            self._broadcast(m, one)
+        for one in clusters:
+            self._drain(m, one, control)
+        first = clusters[0].sequencer
+        m.d.comb += [input_.layer.eq(first.layer), input_.start.eq(first.switched)]
+        for one in clusters:
+            self._collect(m, one, input_)
+        self._write(m, shared, clusters, write, taken)
+        for one in clusters:
+            self._state(m, one, input_)
+        m.d.comb += self._shows(self.states, [one.states.state for one in clusters])
+        for one in clusters:
+            for name, value in pe_layer(one.sequencer.layer).items():
+                m.d.comb += one.array.layer[name].eq(value)
+        return m
+
+    def _command(
+        self, m: Module, shared: Shared, clusters: list[Cluster], watchdog: Watchdog
+    ) -> None:
+        """Registers and control."""
+        registers, control, port = shared.registers, shared.control, shared.port
         first = clusters[0].sequencer
         overflow = _any(
             one.array.accumulator_overflow.any() | one.array.membrane_overflow.any()
@@ -136,7 +174,6 @@ class Accelerator(wiring.Component):
         for one in reversed(clusters):
             fault = Mux(one.sequencer.fault != 0, one.sequencer.fault, fault)
         connect(m, flipped(self.registers), registers.bus)
-        memory = self.memory
         m.d.comb += [
             registers.busy.eq(control.busy),
             registers.running.eq(first.running & ~control.reset),
@@ -150,18 +187,30 @@ class Accelerator(wiring.Component):
             control.table_words.eq(registers.table_words),
             control.word_valid.eq(port.word.valid),
             control.prepared.eq(
-                port.prepared & loader.prepared & _all(one.sequencer.prepared for one in clusters)
+                port.prepared
+                & shared.loader.prepared
+                & _all(one.sequencer.prepared for one in clusters)
             ),
             control.running.eq(first.running),
             control.written.eq(_all(one.logits.over for one in clusters)),
-            control.answers.eq(memory.response.valid),
+            control.answers.eq(self.memory.response.valid),
             control.fault.eq(fault),
             control.barks.eq(watchdog.barks),
         ]
 
+    def _watch(
+        self,
+        m: Module,
+        shared: Shared,
+        clusters: list[Cluster],
+        watchdog: Watchdog,
+        write: Any,
+    ) -> None:
+        """The watchdog, and what the memory owes."""
+        registers, control, port = shared.registers, shared.control, shared.port
+        memory = self.memory
         # What moves; a register, since it comes from everywhere.
         moves = Signal()
-        write, taken = self._results(m, control.reset, clusters)
         m.d.sync += moves.eq(
             (port.word.valid & port.word.ready)
             | _any(one.apu.send.any() for one in clusters)
@@ -178,7 +227,7 @@ class Accelerator(wiring.Component):
         ]
 
         # Answers that the memory owes; the port forgets them in a reset of the core.
-        owed = Signal(range(arch.stream_depth + 1))
+        owed = Signal(range(self.arch.stream_depth + 1))
         asks = Signal()
         m.d.comb += [
             asks.eq(port.request.valid & memory.request.ready),
@@ -187,7 +236,14 @@ class Accelerator(wiring.Component):
         # With nothing owed an answer is to a request of before the reset.
         m.d.sync += owed.eq(owed + asks - (memory.response.valid & (owed != 0)))
 
-        # Memory port, table and loader.
+    def _load(self, m: Module, shared: Shared, clusters: list[Cluster]) -> None:
+        """Memory port, table and loader."""
+        registers, control, table = shared.registers, shared.control, shared.table
+        port, loader, memory = shared.port, shared.loader, self.memory
+        # A word of the port brings `lanes` words of the table.
+        lanes = self.arch.port_lanes
+        lane_bits = exact_log2(lanes)
+        table_lane = control.fill_address[:lane_bits]
         m.d.comb += [
             port.prepare.eq(control.prepare),
             port.go.eq(control.go),
@@ -197,7 +253,7 @@ class Accelerator(wiring.Component):
             port.filled.eq(control.filled),
             port.fill.eq(control.begin_fill),
             port.fill_address.eq(registers.table),
-            port.fill_words.eq((registers.table_words + arch.port_lanes - 1) >> lane_bits),
+            port.fill_words.eq((registers.table_words + lanes - 1) >> lane_bits),
             memory.request.valid.eq(port.request.valid),
             memory.request.payload.eq(port.request.payload),
             port.request.ready.eq(memory.request.ready),
@@ -223,11 +279,15 @@ class Accelerator(wiring.Component):
             ]
         m.d.comb += [
             loader.ready.eq(_all(one.array.word_ready for one in clusters)),
-            input_.word.eq(loader.input),
+            shared.input.word.eq(loader.input),
         ]
+
+    def _sequence(self, m: Module, shared: Shared, clusters: list[Cluster]) -> None:
+        """The sequencers, which end layers together."""
+        first = clusters[0].sequencer
         for one in clusters:
-            self._sequence(m, one, control, table, input_)
-        if arch.clusters > 1:
+            self._order(m, one, shared)
+        if len(clusters) > 1:
             together = Signal()
             m.d.comb += [
                 together.eq(_all(one.sequencer.written for one in clusters)),
@@ -238,15 +298,19 @@ class Accelerator(wiring.Component):
             self.number.eq(first.number),
             self.last_write.eq(first.last_write),
         ]
+
+    def _write(
+        self,
+        m: Module,
+        shared: Shared,
+        clusters: list[Cluster],
+        write: Any,
+        taken: list[Value],
+    ) -> None:
+        """Results on their way to the memory; and what is seen of all that is written."""
+        control, memory = shared.control, self.memory
         for one in clusters:
-            self._broadcast(m, one)
-        for one in clusters:
-            self._drain(m, one, control)
-        m.d.comb += [input_.layer.eq(first.layer), input_.start.eq(first.switched)]
-        for one in clusters:
-            self._collect(m, one, input_)
-        for one in clusters:
-            base = registers.logits
+            base = shared.registers.logits
             m.d.comb += [
                 one.logits.start.eq(control.go),
                 one.logits.base.eq(base + one.number if one.number else base),
@@ -267,13 +331,6 @@ class Accelerator(wiring.Component):
             ),
             self._shows(self.membrane_overflow, [one.array.membrane_overflow for one in clusters]),
         ]
-        for one in clusters:
-            self._state(m, one, input_)
-        m.d.comb += self._shows(self.states, [one.states.state for one in clusters])
-        for one in clusters:
-            for name, value in pe_layer(one.sequencer.layer).items():
-                m.d.comb += one.array.layer[name].eq(value)
-        return m
 
     def _name(self, block: str, number: int) -> str:
         """Of a cluster's block among all blocks."""
@@ -282,7 +339,7 @@ class Accelerator(wiring.Component):
     def _results(
         self, m: Module, reset: Signal, clusters: list[Cluster]
     ) -> tuple[Any, list[Value]]:
-        """The word of results that is offered to the memory, and whether each cluster's is taken."""
+        """The word of results on the port, and whether the memory takes that of each cluster."""
         ready = self.memory.write.ready
         if len(clusters) == 1:
             return clusters[0].logits.write, [ready]
@@ -301,10 +358,9 @@ class Accelerator(wiring.Component):
         m.d.comb += halves.frees.eq(Cat(one.sequencer.free for one in clusters))
         return halves.free
 
-    def _sequence(
-        self, m: Module, one: Cluster, control: Control, table: TableMemory, input_: InputWriter
-    ) -> None:
+    def _order(self, m: Module, one: Cluster, shared: Shared) -> None:
         """What goes into a cluster's sequencer."""
+        control, table = shared.control, shared.table
         sequencer, array, drain, name = one.sequencer, one.array, one.drain, reader(one.number)
         m.d.comb += [
             sequencer.prepare.eq(control.prepare),
@@ -317,7 +373,7 @@ class Accelerator(wiring.Component):
             sequencer.rounds.eq(array.rounds),
             sequencer.ends_round.eq(drain.ends_round),
             sequencer.ends_pass.eq(drain.ends_pass),
-            sequencer.ends_layer.eq(drain.ends_layer | input_.ends_layer),
+            sequencer.ends_layer.eq(drain.ends_layer | shared.input.ends_layer),
             sequencer.marker.eq(one.apu.marker),
         ]
 
@@ -395,6 +451,7 @@ class Accelerator(wiring.Component):
             states.rounds.eq(array.pe_rounds),
             states.finished.eq(array.finished),
         ]
+
     def _shows(self, shown: Any, each: list[Any]) -> Any:
         """What counters and comparisons see of the inside of each cluster."""
         if len(each) == 1:

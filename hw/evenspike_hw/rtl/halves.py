@@ -28,7 +28,5 @@ class Halves(wiring.Component):
         m.d.comb += self.free.eq(
             Cat((count != 0) | self.frees[n] for n, count in enumerate(ahead)).all()
         )
-        m.d.sync += [
-            count.eq(count + self.frees[n] - self.free) for n, count in enumerate(ahead)
-        ]
+        m.d.sync += [count.eq(count + self.frees[n] - self.free) for n, count in enumerate(ahead)]
         return m

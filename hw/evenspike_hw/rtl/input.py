@@ -66,9 +66,7 @@ class InputWriter(wiring.Component):
         map_entry, row_entry = Signal(ENTRY_BITS), Signal(ENTRY_BITS)
         last_column, last_row, last_block, last_group, last_image = (Signal() for _ in range(5))
         # Of a cluster, if there are several.
-        ends_images = (
-            self.drains & last_column & last_row & last_block & last_group & last_image
-        )
+        ends_images = self.drains & last_column & last_row & last_block & last_group & last_image
         m.d.comb += [
             last_column.eq(column == layer.width - 1),
             last_row.eq(row == layer.height - 1),

@@ -13,9 +13,7 @@ from evenspike_hw.rtl.layouts import LOGIT_BITS
 
 def result_write(arch: Arch) -> data.StructLayout:
     """A word of results, and where it goes."""
-    return data.StructLayout(
-        {"enable": 1, "address": arch.address_bits, "data": arch.port_bits}
-    )
+    return data.StructLayout({"enable": 1, "address": arch.address_bits, "data": arch.port_bits})
 
 
 class LogitWriter(wiring.Component):
@@ -29,9 +27,9 @@ class LogitWriter(wiring.Component):
         is in the low bits of the first. ready: the memory takes it in this cycle.
 
     A block in cycle c is written in c + 1 ... c + n, n = `Arch.logit_words`, if the memory is
-    ready, as it is for each of several clusters in its turn; else its words wait in a FIFO with room for `Arch.result_blocks`. A block comes every
-    `Arch.position_cycles` of a last layer at most; its claim comes `Arch.lif_latency` cycles before
-    it. `start` comes when all is over.
+    ready, as it is for each of several clusters in its turn; else its words wait in a FIFO with
+    room for `Arch.result_blocks`. A block comes every `Arch.position_cycles` of a last layer at
+    most; its claim comes `Arch.lif_latency` cycles before it. `start` comes when all is over.
     """
 
     def __init__(self, arch: Arch) -> None:

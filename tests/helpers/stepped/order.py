@@ -56,8 +56,8 @@ class Work:
     """The broadcast of one chunk of an image to one tile; whether it ends its round, and gives up
     its half.
 
-    image: of its cluster's. row: of the accumulators, where the image's are. ends_chunk: no image of
-    the round follows.
+    image: of its cluster's. row: of the accumulators, where the image's are. ends_chunk: no image
+    of the round follows.
     """
 
     layer: int

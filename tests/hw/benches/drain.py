@@ -21,6 +21,7 @@ VARIANTS = {
     "many-pes": Arch(pes=16, timesteps=8, accumulators=1024),
     "shared": replace(ARCH, lif_shared=1),  # with more timesteps than words of a block
     "shared-one-timestep": Arch(pes=4, timesteps=1, accumulators=1024, lif_shared=1),
+    "clusters": replace(ARCH, clusters=2),  # a position of the last layer takes twice the cycles
 }
 
 

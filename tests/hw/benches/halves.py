@@ -71,7 +71,9 @@ async def random_pulses(bench: Bench) -> None:
     for n in range(bench.transactions):
         if n % 100 == 0:
             shares = [bench.random.choice((0.05, 0.3, 1.0)) for _ in made.given]
-        await made.cycle({c for c, share in enumerate(shares) if made.may(c) and bench.chance(share)})
+        await made.cycle(
+            {c for c, share in enumerate(shares) if made.may(c) and bench.chance(share)}
+        )
 
 
 @test

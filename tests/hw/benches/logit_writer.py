@@ -92,7 +92,9 @@ class Model:
             self.words.popleft()
             self.written += 1
             self.claimed -= self.written % bench.arch.logit_words == 0
-            bench.cover("the address wraps", self.address >= (1 << ADDRESS_BITS) - bench.arch.clusters)
+            bench.cover(
+                "the address wraps", self.address >= (1 << ADDRESS_BITS) - bench.arch.clusters
+            )
             self.address = (self.address + bench.arch.clusters) % (1 << ADDRESS_BITS)
         if base is not None:
             bench.cover("start behind blocks" if self.blocks else "start without a block")

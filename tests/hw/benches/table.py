@@ -73,7 +73,8 @@ class Model:
     async def all_read(self, address: int) -> None:
         """Each reader reads a word of its own."""
         await self.cycle(
-            None, **{reader: (address + 33 * n) % self.size for n, reader in enumerate(self.readers)}
+            None,
+            **{reader: (address + 33 * n) % self.size for n, reader in enumerate(self.readers)},
         )
 
 
@@ -85,7 +86,9 @@ async def begin(bench: Bench) -> Model:
     model = Model(bench)
     for address in range(model.size):
         await bench.cycle(write={"enable": 1, "address": address})
-    await bench.cycle(write=0, **{f"{reader}_read": {"enable": 1} for reader in readers(bench.arch)})
+    await bench.cycle(
+        write=0, **{f"{reader}_read": {"enable": 1} for reader in readers(bench.arch)}
+    )
     return model
 
 

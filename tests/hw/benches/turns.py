@@ -55,10 +55,10 @@ class Rig:
         bench.cover("a turn of nobody", own is None and others)
         bench.cover("the memory is not ready, and nobody offers", own is None and not ready)
         for cluster, one in enumerate(self.offers):
-            self.waited[cluster] = 0 if one is None else self.waited[cluster] + ready
-            assert self.waited[cluster] <= clusters or not taken
+            self.waited[cluster] += one is not None and ready
+            assert self.waited[cluster] <= clusters, "a turn comes too late"
         if taken:
-            self.offers[self.turn] = None
+            self.offers[self.turn], self.waited[self.turn] = None, 0
         if own is None or ready:
             self.turn = (self.turn + 1) % clusters
             bench.cover("the first again", self.turn == 0)

@@ -273,6 +273,9 @@ def headline(report: Content) -> list[tuple[str, str, str]]:
     latency = []
     if batch:
         note = f"{time} at {clock:g} MHz: a batch of {batch['images']} images"
+        clusters = report["arch"].get("clusters", 1)
+        if clusters > 1:
+            note += f" on {clusters} clusters"
         copies = -images % batch["images"]
         if copies:
             of_it = "a copy" if copies == 1 else f"{copies} copies"

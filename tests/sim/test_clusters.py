@@ -110,6 +110,11 @@ def test_work_is_an_images_and_a_load_is_everybodys(cases: list[Case], seed: int
         apart = {"memory_word"} | {name for name in run.actions if name.endswith("_cycle")}
         for name in run.actions.keys() - apart:
             assert run.actions[name] == sum(single.actions[name] for single in each), name
+        results = [single.actions["memory_word"] - single.words_loaded for single in each]
+        assert run.actions["memory_word"] == run.words_loaded + sum(results)
+        for name in ("leakage", "clock"):
+            assert run.actions[f"{name}_cycle"] == run.cycles * one.packed.arch.all_pes
+            assert run.actions[f"shared_{name}_cycle"] == run.cycles
         if one.packed.layers[index].host:
             assert run.words_loaded == sum(single.words_loaded for single in each)
         else:

@@ -68,7 +68,7 @@ async def two_ahead(bench: Bench) -> None:
 @test
 async def random_pulses(bench: Bench) -> None:
     made = Rig(bench)
-    for n in range(bench.transactions):
+    for n in range(bench.transactions // 4):
         if n % 100 == 0:
             shares = [bench.random.choice((0.05, 0.3, 1.0)) for _ in made.given]
         await made.cycle(

@@ -25,6 +25,7 @@ ARCH = Arch(pes=4, table_words=1 << 16, accumulators=4096)
 VARIANTS = {
     "small": Arch(pes=4, timesteps=1, table_words=100, accumulators=64, slots=4),
     "shared-lif": Arch(pes=4, table_words=1 << 16, accumulators=4096, lif_shared=1),
+    "clusters": Arch(pes=4, table_words=1 << 16, accumulators=4096, clusters=2),
 }
 CHUNK_FAULTS = (Fault.SLOTS, Fault.KERNEL, Fault.LEAD, Fault.BIASES, Fault.BLOCKS)
 CORNERS = (

@@ -1009,6 +1009,84 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
     "spikes": [
         ("the collector reads the APU's row", ", self.resume_read,", ", self.count_read,"),
     ],
+    "halves": [
+        ("the first cluster that gives it up frees a half", ").all()", ").any()"),
+        (
+            "what a cluster gave up before the others is forgotten",
+            "(count != 0) | self.frees[n]",
+            "self.frees[n]",
+        ),
+        (
+            "free in the cycle after the last cluster's",
+            "(count != 0) | self.frees[n]",
+            "count != 0",
+        ),
+        ("of two halves one is lost", "Signal(2, name", "Signal(1, name"),
+    ],
+    "turns": [
+        (
+            "a word that waits is withdrawn",
+            "with m.If(~self.write.enable | self.ready):",
+            "with m.If(1):",
+        ),
+        (
+            "a turn waits for a word",
+            "~self.write.enable | self.ready",
+            "self.write.enable & self.ready",
+        ),
+        (
+            "the last cluster has no turn",
+            "turn == self.arch.clusters - 1",
+            "turn == self.arch.clusters - 2",
+        ),
+        (
+            "taken by a memory that is not ready",
+            "self.taken[number].eq(self.write.enable & self.ready)",
+            "self.taken[number].eq(self.write.enable)",
+        ),
+    ],
+    "sequencer:clusters": [
+        ("a layer ends without the others", "self.written & self.together", "self.written"),
+        ("the tail does not wait", "(~self.written | self.together)", "1"),
+    ],
+    "input:clusters": [
+        (
+            "all images are the first cluster's",
+            "self.cluster.eq(self.cluster + 1)",
+            "self.cluster.eq(self.cluster)",
+        ),
+        (
+            "the layer ends with the first cluster's images",
+            "ends_images & (self.cluster == self.arch.clusters - 1)",
+            "ends_images",
+        ),
+        (
+            "the next cluster goes on where the one before ended",
+            "row_entry.eq(layer.spike_base),\n                    self.cluster",
+            "self.cluster",
+        ),
+    ],
+    "logit_writer:clusters": [
+        (
+            "the words of a cluster follow each other",
+            "self.write.address + self.arch.clusters",
+            "self.write.address + 1",
+        ),
+    ],
+    "drain:clusters": [
+        (
+            "a position leaves the other clusters no turn",
+            "cycles = self.arch.position_cycles(last=True, carries=False)",
+            "cycles = self.arch.logit_words",
+        ),
+    ],
+    "accelerator:clusters": [
+        (
+            "a half is free when the first cluster is through",
+            "loader.free.eq(self._free(m, control.reset, clusters))",
+            "loader.free.eq(clusters[0].sequencer.free)",
+        ),
+    ],
 }
 """By component: what is wrong, the piece of its file, and what stands there instead."""
 

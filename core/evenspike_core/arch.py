@@ -75,10 +75,18 @@ CLOCK_MAX = 100_000
 
 
 def _range(
-    default: int, low: int, high: int | None, *, power: bool = False, odd: bool = False
+    default: int,
+    low: int,
+    high: int | None,
+    *,
+    power: bool = False,
+    odd: bool = False,
+    added: bool = False,
 ) -> int:
-    """A field of whole numbers; `high` None: what the scratchpad leaves. power: of two."""
-    metadata = {"low": low, "high": high, "power": power, "odd": odd}
+    """A field of whole numbers; `high` None: what the scratchpad leaves. power: of two. added: to
+    Archs that were there without it, whose digest it leaves as it was (`Arch.digest`).
+    """
+    metadata = {"low": low, "high": high, "power": power, "odd": odd, "added": added}
     found: int = field(default=default, metadata=metadata)
     return found
 
@@ -113,6 +121,9 @@ class Arch:
     kernel_max: largest kernel side that the PEs are built for. No cycle depends on it.
     lif_shared: 1: a PE works off its neurons' timesteps one after the other in one stage, instead
         of a neuron a cycle in two stages a timestep.
+    clusters: arrays of `pes` PEs each, with an APU, a spike memory, a drain and a collector of
+        their own, which take the words of the one weight stream at the same time, each for its
+        own images of a batch.
     clock_mhz: only turns cycles into seconds and leakage into energy.
     """
 
@@ -137,6 +148,7 @@ class Arch:
     table_words: int = _range(1024, 64, 1 << 16)
     kernel_max: int = _range(KERNEL_MAX, 3, KERNEL_MAX, odd=True)
     lif_shared: int = _range(0, 0, 1)
+    clusters: int = _range(1, 1, 8, power=True, added=True)
     clock_mhz: float = 400.0
 
     def __post_init__(self) -> None:
@@ -240,11 +252,20 @@ class Arch:
         """Entries of the spike memory from a row of a map to the next."""
         return max(width, self.row_entries)
 
+    def share(self, batch: int) -> int:
+        """Images of a batch that each cluster works on."""
+        return batch // self.clusters
+
     def region(self, timesteps: int, batch: int) -> int:
-        """Entries of the spike memory for each group of so many timesteps, of each of so many
-        images.
+        """Entries of a cluster's spike memory for each group of so many timesteps, of each image
+        of its share of a batch.
         """
-        return self.spike_entries // (batch * self.groups(timesteps))
+        return self.spike_entries // (self.share(batch) * self.groups(timesteps))
+
+    @property
+    def all_pes(self) -> int:
+        """PEs of all clusters; number `cluster * pes + pe` is that of the cluster."""
+        return self.clusters * self.pes
 
     @property
     def row_counts(self) -> int:
@@ -270,10 +291,11 @@ class Arch:
         """Drain cycles of a position.
 
         Shared LIF has a cycle for each timestep and, where the round carries, one for what the last
-        leaves. The last layer's results take their writes at least.
+        leaves. The last layer's results take their writes at least, for which the clusters take
+        turns.
         """
         neurons = self.timesteps + carries if self.lif_shared else 1
-        return max(neurons, self.logit_words) if last else neurons
+        return max(neurons, self.clusters * self.logit_words) if last else neurons
 
     @property
     def lif_latency(self) -> int:
@@ -311,8 +333,8 @@ class Arch:
     def result_blocks(self) -> int:
         """Blocks of results that are on their way while the memory takes each at once: one that is
         written, and those that leave LIF before it is. Room for so many never makes the drain wait:
-        a block is claimed `lif_latency` + 1 cycles before its first write, and one every
-        `position_cycles` or more.
+        a block is claimed `lif_latency` + 1 cycles before it is offered, and one every
+        `position_cycles` or more, in which its cluster has a turn for each of its words.
         """
         return 1 - (-(self.lif_latency + 1) // self.position_cycles(last=True, carries=False))
 
@@ -322,9 +344,16 @@ class Arch:
 
     @property
     def digest(self) -> str:
-        """First 12 hex digits of a SHA-256 over every field but the preset's name."""
+        """First 12 hex digits of a SHA-256 over every field but the preset's name.
+
+        A field that was added to Archs which had a digest already counts only where it is not at
+        its default: what was built for one of those is still what it was built for.
+        """
         fields = dataclasses.asdict(self)
         del fields["preset"]
+        for one in dataclasses.fields(self):
+            if one.metadata.get("added") and fields[one.name] == one.default:
+                del fields[one.name]
         fields["clock_mhz"] = float(self.clock_mhz)
         text = json.dumps(fields | {"weight_bits": WEIGHT_BITS}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

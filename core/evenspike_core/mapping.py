@@ -53,8 +53,8 @@ class LayerMapping:
     tile: (height, width) of the output tile, powers of two, before pooling.
     assignment: int32 [passes, slots, pes]; the filter that a PE computes, or -1.
     chunks: in the order of the segments and of their channels; the same for every pass.
-    images: of the batch that share a round, and so a load of its weights and the accumulators; a
-        power of two. Of the input it is the batch.
+    images: of a cluster's share of the batch that share a round, and so a load of its weights and
+        the accumulators; a power of two. Of the input it is the whole batch.
     """
 
     tile: tuple[int, int]
@@ -94,6 +94,13 @@ class LayerMapping:
     def resident(self) -> bool:
         """Whether the weights of a pass stay in the scratchpad for all its rounds."""
         return len(self.chunks) == 1
+
+
+def rounds(plan: LayerMapping, size: tuple[int, int], arch: Arch, groups: int, batch: int) -> int:
+    """Rounds of a pass of a layer on a map of this size: tiles, parts of a cluster's images of the
+    batch, groups.
+    """
+    return plan.tile_count(size) * groups * (arch.share(batch) // plan.images)
 
 
 Mapping = tuple[LayerMapping, ...]
@@ -308,7 +315,7 @@ def choose(
     activity: Activity = (),
     *,
     natural: bool = False,
-    batch: int = 1,
+    batch: int | None = None,
     progress: Progress | None = None,
 ) -> Mapping:
     """Map every layer, front to back.
@@ -316,11 +323,13 @@ def choose(
     cost: cycles of a candidate; the mapper takes the cheapest (ties: the larger tile). Without
         it the first that fits is taken: the largest tile.
     natural: filters in their own order; the tile and the chunks are chosen as before.
-    batch: images that run together. How many of them share a round is chosen for each layer.
+    batch: images that run together, None for one for each cluster. How many of them share a round
+        is chosen for each layer.
     progress: called with (layers mapped, layers in all), with 0 at first.
 
     Raises EvenspikeError for a layer that the Arch cannot run.
     """
+    batch = arch.clusters if batch is None else batch
     check(program, arch, batch)
     mapping: list[LayerMapping] = []
     for index, layer in enumerate(program.layers):
@@ -352,7 +361,7 @@ def _best(
     layer, batch = program.layers[len(mapping)], mapping[0].images
     best: tuple[int, LayerMapping] | None = None
     refusals: list[str] = []
-    shared = (1 << n for n in range(batch.bit_length()))
+    shared = (1 << n for n in range(arch.share(batch).bit_length()))
     options = [(images, *one) for images in shared for one in candidates(layer, arch, images)]
     for images, tile, slots in options:
         found = None
@@ -383,15 +392,23 @@ def _best(
     raise EvenspikeError(refusals[0])
 
 
-def check(program: Program, arch: Arch, batch: int = 1) -> None:
+def check_batch(arch: Arch, batch: object) -> None:
+    """Refuse a batch that is none, or has not an image for each cluster."""
+    least = arch.clusters
+    if type(batch) is not int or not least <= batch <= BATCH_MAX or batch.bit_count() != 1:
+        why = f": Arch clusters is {least}, each of which takes as many images" * (least > 1)
+        raise EvenspikeError(
+            f"batch is {batch!r}, possible are powers of two from {least} to {BATCH_MAX}{why}"
+        )
+
+
+def check(program: Program, arch: Arch, batch: int | None = None) -> None:
     """Refuse a Program that the Arch cannot run; names the layer, the field and the limit.
 
-    batch: images that run together.
+    batch: images that run together, None for one for each cluster.
     """
-    if type(batch) is not int or not 1 <= batch <= BATCH_MAX or batch.bit_count() != 1:
-        raise EvenspikeError(
-            f"batch is {batch!r}, possible are powers of two from 1 to {BATCH_MAX}"
-        )
+    batch = arch.clusters if batch is None else batch
+    check_batch(arch, batch)
     region = arch.region(program.timesteps, batch)
     reader = {s.source: at for at, layer in enumerate(program.layers) for s in layer.segments}
     needed: dict[int, int] = {}  # entries of layers that are still to be read
@@ -422,7 +439,7 @@ def check(program: Program, arch: Arch, batch: int = 1) -> None:
                 f"{spike_room(program, arch, batch)}"
             )
         # Of a single image `pack` says so, behind the mapping; for more that takes long to find.
-        if batch > 1 and entries + sum(needed.values()) > region:
+        if arch.share(batch) > 1 and entries + sum(needed.values()) > region:
             raise EvenspikeError(no_room(program, layer, entries, arch, batch))
         if index in reader:
             needed[index] = entries
@@ -453,10 +470,11 @@ def no_room(program: Program, layer: Layer, entries: int, arch: Arch, batch: int
     )
 
 
-def spike_room(program: Program, arch: Arch, batch: int = 1) -> str:
+def spike_room(program: Program, arch: Arch, batch: int) -> str:
     """What the spike memory has for each image of a batch and group of timesteps, for a message."""
-    groups = arch.groups(program.timesteps)
-    shares = [f"{batch} images of the batch"] * (batch > 1)
+    groups, images = arch.groups(program.timesteps), arch.share(batch)
+    of = "the batch" if arch.clusters == 1 else "a cluster"
+    shares = [f"{images} images of {of}"] * (images > 1)
     shares += [f"{groups} groups of {arch.timesteps} timesteps"] * (groups > 1)
     if not shares:
         return f"Arch spike_entries is {arch.spike_entries}"
@@ -485,15 +503,16 @@ def overflow(
             "passes": (plan.passes, "blocks of channels", "; raise Arch pes"),
         }
     else:
-        rounds = plan.tile_count(layer.size) * groups * (batch // plan.images)
-        loads = plan.passes * (1 if plan.resident else rounds)
+        turns = rounds(plan, layer.size, arch, groups, batch)
+        loads = plan.passes * (1 if plan.resident else turns)
         smaller = "; raise Arch accumulators"
-        several = "tiles and groups" if batch == 1 else "tiles, groups and parts of the batch"
+        one = arch.share(batch) == 1
+        several = "tiles and groups" if one else "tiles, groups and parts of the batch"
         counts = {
             "loads": (loads, "loads of its chunks", f"{smaller} or scratchpad_words"),
             "passes": (plan.passes, "passes", f"{smaller}, slots or pes"),
             "chunks": (len(plan.chunks), "chunks", "; raise Arch scratchpad_words or chunk_blocks"),
-            "repeats": (0 if plan.resident else rounds, several, smaller),
+            "repeats": (0 if plan.resident else turns, several, smaller),
         }
     for name, (value, what, remedy) in counts.items():
         limit = (1 << TABLE_BITS[name]) - 1
@@ -505,6 +524,7 @@ def overflow(
 def check_plan(program: Program, mapping: Sequence[LayerMapping], index: int, arch: Arch) -> None:
     """Refuse a mapping of a layer that is not one of this Program and Arch; says what is wrong."""
     layer, plan, batch = program.layers[index], mapping[index], mapping[0].images
+    share, of = arch.share(batch), "the batch" if arch.clusters == 1 else "a cluster's share"
     if layer.host:
         if not np.array_equal(plan.assignment, input_mapping(layer, arch).assignment):
             raise EvenspikeError(f"layer {layer.name}: the mapping changes the order of the input")
@@ -524,10 +544,10 @@ def check_plan(program: Program, mapping: Sequence[LayerMapping], index: int, ar
             f"accumulators {arch.accumulators} in all and Arch slots {arch.slots}"
         )
     images, room = plan.images, arch.accumulators // (height * width * slots)
-    if not 1 <= images <= min(batch, room) or images.bit_count() != 1:
+    if not 1 <= images <= min(share, room) or images.bit_count() != 1:
         raise EvenspikeError(
             f"layer {layer.name}: in the mapping {images} images share a round; possible are "
-            f"powers of two up to the batch of {batch}, and up to {room}, for which Arch "
+            f"powers of two up to {of} of {share}, and up to {room}, for which Arch "
             f"accumulators {arch.accumulators} have room"
         )
     used = np.any(plan.assignment >= 0, axis=2, keepdims=True)[..., 0]

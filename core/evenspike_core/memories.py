@@ -68,7 +68,11 @@ class Memory:
 
 
 def memories(arch: Arch) -> tuple[Memory, ...]:
-    """All memories of the accelerator, one for each name."""
+    """All memories of the accelerator, one for each name.
+
+    Clusters share the stream, the loader's queue and the table, of which each has a reader.
+    """
+    pes, clusters = arch.all_pes, arch.clusters
     lane = _log2(arch.pes)
     line = _log2(arch.chunk_blocks) + lane
     header_units = max(HEADER_UNITS[arch.kernel_max], arch.fetch_units)  # of a line
@@ -83,25 +87,25 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
     table_line = _log2(header_units * header_lines + 1) + fetches + _log2(arch.fetch_units) + weight
     # A bank has a row, or of each row the sum of a timestep.
     banks, sums = (1, arch.timesteps) if arch.issue == 1 else (arch.banks, 1)
-    lanes = LANE_PUSHES * arch.pes * banks if arch.issue > 1 else 0
+    lanes = LANE_PUSHES * pes * banks if arch.issue > 1 else 0
     logit_width = min(arch.port_bits, LOGIT_BITS * arch.pes)
     return (
-        Memory("accumulators", arch.pes * banks, arch.accumulators, ACCUMULATOR_BITS * sums),
+        Memory("accumulators", pes * banks, arch.accumulators, ACCUMULATOR_BITS * sums),
         Memory("lanes", lanes, arch.lane_depth // LANE_PUSHES, row + WEIGHT_BITS),
+        Memory("weights", pes * arch.issue, -(-2 * arch.weight_words // arch.issue), WEIGHT_BITS),
+        Memory("headers", pes, 2 * header_lines, header_units * HEADER_UNIT_BITS),
+        Memory("channel_table", pes, 2 * arch.chunk_channels, table_line),
+        Memory("filter", pes, 2 * arch.chunk_channels, FILTER_BITS),
+        Memory("presence", pes, 2 * arch.chunk_blocks, arch.pes),
+        Memory("fifo", pes, arch.fifo_depth, activation),
+        Memory("match_queue", pes, arch.match_depth, matched),
         Memory(
-            "weights", arch.pes * arch.issue, -(-2 * arch.weight_words // arch.issue), WEIGHT_BITS
+            "spikes", clusters, arch.spike_entries, MAP_BITS + arch.pes * arch.timesteps, 1, False
         ),
-        Memory("headers", arch.pes, 2 * header_lines, header_units * HEADER_UNIT_BITS),
-        Memory("channel_table", arch.pes, 2 * arch.chunk_channels, table_line),
-        Memory("filter", arch.pes, 2 * arch.chunk_channels, FILTER_BITS),
-        Memory("presence", arch.pes, 2 * arch.chunk_blocks, arch.pes),
-        Memory("fifo", arch.pes, arch.fifo_depth, activation),
-        Memory("match_queue", arch.pes, arch.match_depth, matched),
-        Memory("spikes", 1, arch.spike_entries, MAP_BITS + arch.pes * arch.timesteps, 1, False),
-        Memory("row_counts", 1, arch.row_counts, MAP_BITS, 2, False),
-        Memory("table", 1, arch.table_words, WORD_BITS, 3, False),
+        Memory("row_counts", clusters, arch.row_counts, MAP_BITS, 2, False),
+        Memory("table", 1, arch.table_words, WORD_BITS, 2 + clusters, False),
         Memory("stream", 1, arch.stream_depth, arch.port_bits, 1, False),
-        Memory("logits", 1, arch.result_blocks * arch.logit_words, logit_width, 1, False),
+        Memory("logits", clusters, arch.result_blocks * arch.logit_words, logit_width, 1, False),
         Memory("loader", 1, 2, 10 + kernel + lane, 1, False),
     )
 

@@ -268,4 +268,4 @@ def least_cycles(matched: float, accumulations: float, arch: Arch) -> float:
         timesteps.
     accumulations: pairs of a spike and a living weight, timesteps apart.
     """
-    return max(matched / arch.issue, accumulations / arch.adders) / arch.pes
+    return max(matched / arch.issue, accumulations / arch.adders) / arch.all_pes

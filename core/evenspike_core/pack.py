@@ -111,7 +111,7 @@ class Descriptor(Rebuilt):
     slots_used: slots that the drain of each pass visits.
     size, pool: of the map that the layer writes; the input's is as the encoder hands it on, without
         a pool, in its own order of channels, and has neither passes nor chunks.
-    images: of the batch that share a round; of the input, all of them.
+    images: of a cluster's share of the batch that share a round; of the input, the whole batch.
     """
 
     name: str
@@ -177,11 +177,21 @@ class Packed(Rebuilt):
         return self.layers[0].images
 
     @property
+    def share(self) -> int:
+        """Images of the batch that each cluster works on: `cluster * share` and those behind."""
+        return self.arch.share(self.batch)
+
+    @property
     def maps(self) -> int:
         """Maps of spikes of a layer: one for each image and group, which of an image follow each
         other.
         """
         return self.batch * self.groups
+
+    @property
+    def cluster_maps(self) -> int:
+        """Those in the spike memory of one cluster."""
+        return self.share * self.groups
 
     @property
     def last_timesteps(self) -> int:

@@ -17,8 +17,8 @@ from evenspike_core.errors import EvenspikeError
 class Span:
     """A stretch of time on one track of the trace, in cycles.
 
-    track: `layers`, `memory port`, `APU`, `PE 0` ... or `collector`; any other name gets a process
-        of its own.
+    track: `layers`, `memory port`, `APU`, `PE 0` ... or `collector`, of several clusters `APU 0`
+        and `collector 0` ...; any other name gets a process of its own.
     args: what the viewer shows when the span is selected; JSON values.
     """
 
@@ -31,6 +31,10 @@ class Span:
 
 BLOCKS = ("layers", "memory port", "APU", "PEs", "collector")
 """Processes of the trace: the layers, then the blocks in the order in which data goes through."""
+
+
+NUMBERED = {"PE": "PEs", "APU": "APU", "collector": "collector"}
+"""Process of those of which there are several, by what is in front of their number."""
 
 
 def perfetto(spans: Iterable[Span]) -> dict[str, Any]:
@@ -76,19 +80,21 @@ def perfetto(spans: Iterable[Span]) -> dict[str, Any]:
 
 
 def _process(track: str) -> str:
-    return "PEs" if _pe(track) is not None else track
+    kind, number = _numbered(track)
+    return track if number is None else NUMBERED[kind]
 
 
-def _pe(track: str) -> int | None:
+def _numbered(track: str) -> tuple[str, int | None]:
+    """Kind and number of one of several alike; of any other no number."""
     kind, _, number = track.partition(" ")
-    return int(number) if kind == "PE" and number.isdecimal() else None
+    return kind, int(number) if kind in NUMBERED and number.isdecimal() else None
 
 
 def _order(track: str) -> tuple[int, int, str]:
     """Sort key of a track: its block, its number in the block, its name."""
     process = _process(track)
     block = BLOCKS.index(process) if process in BLOCKS else len(BLOCKS)
-    return block, _pe(track) or 0, track
+    return block, _numbered(track)[1] or 0, track
 
 
 def _metadata(name: str, pid: int, tid: int, args: Mapping[str, str | int]) -> dict[str, Any]:

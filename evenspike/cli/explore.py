@@ -53,9 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     """The `sim` verb for a trace; returns the exit status."""
     if arguments.model is not None:
         raise EvenspikeError("--model and a trace (--trace, --rate, --density) exclude each other")
-    others = dict.fromkeys(("images", "data", "rtl", "jobs", "backend"))
-    for option, default in {**others, "batch": 1}.items():
-        if getattr(arguments, option) != default:
+    for option in ("images", "data", "rtl", "jobs", "backend", "batch"):
+        if getattr(arguments, option) is not None:
             raise EvenspikeError(f"--{option} belongs to a model, not to a trace")
     arch = preset(arguments.arch)
     load = from_arguments(arguments)

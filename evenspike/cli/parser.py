@@ -53,8 +53,8 @@ def batch_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch",
         type=int,
-        default=1,
-        help="images that go through the network together, a power of two (default: 1)",
+        help="images that go through the network together, a power of two (default: one for each "
+        "of the Arch's clusters)",
     )
 
 

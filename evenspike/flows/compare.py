@@ -36,7 +36,8 @@ POINTS_MAX = 4096
 
 @dataclass(frozen=True)
 class Point:
-    """One network on one machine; figures are per image, on average.
+    """One network on one machine; figures are per image, on average, but for the latency, which is
+    that of an inference: of clusters it brings an image for each.
 
     model, program: name and digest of the network. arch: as `preset` takes it; fields: what differs
     from the grid's other machines.
@@ -228,7 +229,7 @@ def _point(
         len(run.outcomes),
         cycles=run.cycles,
         utilization=run.utilization,
-        latency_ms=run.cycles / (arch.clock_mhz * 1e3),
+        latency_ms=run.latency / (arch.clock_mhz * 1e3),
         energy_pj=run.energy_pj,
         words_loaded=sum(layer.words_loaded for layer in run.layers),
         area_transistors=estimate(arch).transistors,

@@ -94,7 +94,14 @@ def prepare(load: Workload, arch: Arch, *, mapping: str = "cost", rates: bool = 
 
     mapping: "cost" or "natural". rates: balance by the trace's firing rates; without, by weights
     and positions alone.
+
+    Raises EvenspikeError for an Arch of several clusters: a trace is that of one image.
     """
+    if arch.clusters > 1:
+        raise EvenspikeError(
+            f"Arch clusters is {arch.clusters}, each of which takes an image of its own, and a "
+            "trace has one; possible is 1"
+        )
     shares = load.active if rates else ()
     found = mappings.choose(load.program, arch, load.outputs, shares, natural=mapping == "natural")
     return pack(load.program, found, arch, mapping)

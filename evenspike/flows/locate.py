@@ -72,7 +72,10 @@ def first_round(
     arch, inner = packed.arch, layer.pool**2 - 1
     rounds = _rounds(packed, layer)
     windows = _windows(layer)
-    for (at, first, part, group), begin in zip(rounds, run.drains, strict=True):
+    for number, begin in enumerate(run.drains):
+        cluster, own = divmod(number, len(rounds))
+        at, first, part, group = rounds[own]
+        at += _behind(packed, trace, cluster)
         carries = group < packed.groups - 1
         before = BIAS_READS + inner * arch.position_cycles(last=False, carries=carries)
         found = int(trace.closed[at]) - before - arch.lif_latency - 1
@@ -80,7 +83,8 @@ def first_round(
             block, y, x = (int(n) for n in windows[first])
             place = f"pass {block // layer.slots}, tile {_tile(layer, y, x)}, group {group}"
             if packed.batch > 1:
-                place += f", images {part * layer.images} to {(part + 1) * layer.images - 1}"
+                image = cluster * packed.share + part * layer.images
+                place += f", images {image} to {image + layer.images - 1}"
             text = (
                 f"layer {layer.name}, {place}: the drain begins in "
                 f"cycle {begin} in {NAMES[0]}, {found} in {NAMES[1]}"
@@ -101,13 +105,16 @@ def locate(packed: Packed, layer: Descriptor, trace: LayerTrace, found: Divergen
     first = windows // np.array([1, side, side])
     window = int(np.flatnonzero((first == (block, y, x)).all(axis=1))[0])
     group = found.timestep // packed.arch.timesteps
-    part, image = (found.image, 0) if layer.host else divmod(found.image, layer.images)
+    cluster, own = divmod(found.image, packed.share)
+    part, image = (own, 0) if layer.host else divmod(own, layer.images)
     rounds = [
         one for one in _rounds(packed, layer) if one[2:] == (part, group) and one[1] <= window
     ]
     at, start, _, _ = rounds[-1]
     ends = [one for one in [*_begins(layer), len(_windows(layer))] if one > start]
+    at += _behind(packed, trace, cluster)
     cycle = int(trace.closed[at + image * (ends[0] - start) + window - start])
+    pe += cluster * packed.arch.pes
     place = f"block {block}, group {group}, lane {pe}"
     if not layer.host:
         tile, slot = _tile(layer, y * side, x * side), block % layer.slots
@@ -116,14 +123,19 @@ def locate(packed: Packed, layer: Descriptor, trace: LayerTrace, found: Divergen
     return dataclasses.replace(found, message=text, pe=pe, cycle=cycle)
 
 
+def _behind(packed: Packed, trace: LayerTrace, cluster: int) -> int:
+    """The first window of a cluster's images among all that a layer closes."""
+    return int(cluster * trace.closed.size // packed.arch.clusters)
+
+
 def _windows(layer: Descriptor) -> npt.NDArray[np.int64]:
     """Block, y and x of the first position of each window of a map, in drain order."""
     return positions(layer)[:: layer.pool**2]
 
 
 def _rounds(packed: Packed, layer: Descriptor) -> list[tuple[int, int, int, int]]:
-    """Of each round in order: its first window of all that the layer closes, the same window
-    among those of a map, its part of the batch and its group.
+    """Of each round of a cluster in order: its first window of all that the layer closes there, the
+    same window among those of a map, its part of the cluster's images and its group.
 
     The parts and groups of a pass and tile follow each other, and in a round its images; the input
     comes image by image and group by group.
@@ -131,7 +143,7 @@ def _rounds(packed: Packed, layer: Descriptor) -> list[tuple[int, int, int, int]
     images = 1 if layer.host else layer.images
     found, at = [], 0
     for begin, end in itertools.pairwise([*_begins(layer), len(_windows(layer))]):
-        for part, group in itertools.product(range(packed.batch // images), range(packed.groups)):
+        for part, group in itertools.product(range(packed.share // images), range(packed.groups)):
             found.append((at, begin, part, group))
             at += images * (end - begin)
     return found

@@ -15,6 +15,7 @@ import stat
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -43,26 +44,31 @@ def choose(
     activity: Activity = (),
     *,
     natural: bool = False,
-    batch: int = 1,
+    batch: int | None = None,
     progress: Progress | None = None,
 ) -> Mapping:
     """`mapping.choose` by the cycle model's cost on `inputs`, or what it found before.
 
+    All clusters have the same inputs then, and work in step: the mapping is that of one of them
+    with its share of the batch.
+
     Raises EvenspikeError for a layer that the Arch cannot run, and for a batch that is none.
     """
+    batch = arch.clusters if batch is None else batch
     mapping.check(program, arch, batch)
-    place = _place(program, arch, inputs, activity, natural=natural, batch=batch)
+    one, share = replace(arch, clusters=1), arch.share(batch)
+    place = _place(program, one, inputs, activity, natural=natural, batch=share)
     found = None if place is None else _read(place)
     if found is None:
-        cost = layer_cost(arch, inputs)
+        cost = layer_cost(one, inputs)
         found = mapping.choose(
-            program, arch, cost, activity, natural=natural, batch=batch, progress=progress
+            program, one, cost, activity, natural=natural, batch=share, progress=progress
         )
         if place is not None:
             _write(place, found)
     elif progress is not None:
         progress(len(found), len(found))
-    return found
+    return (replace(found[0], images=batch), *found[1:])
 
 
 def _place(

@@ -50,14 +50,15 @@ def pack(
     arch: Arch | str = "packed",
     *,
     mapping: str = "cost",
-    batch: int = 1,
+    batch: int | None = None,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Packed:
     """Map a Program onto an Arch, by the cycle model's own cost on spikes drawn at the training
     activity, and lay it out in memory.
 
     arch: an Arch, or what `preset` takes. mapping: "cost", or "natural" for filters in their order.
-    batch: images that go through the network together, a power of two.
+    batch: images that go through the network together, a power of two; None for one for each
+    cluster of the Arch.
     progress: called with ("mapping", layers mapped, layers in all).
 
     A mapping that was found before is taken from the user's cache (`evenspike.flows.mappings`).

@@ -87,8 +87,8 @@ def contents(
     by_action = energy.energy(actions, table)
     totals: dict[str, Any] = {key: sum(layer[key] for layer in layers) for key in SUMMED}
     cycles = totals["cycles"]
-    totals["utilization"] = totals["busy"] / (arch.pes * cycles)
-    totals["efficiency"] = totals["accumulations"] / (arch.adders * arch.pes * cycles)
+    totals["utilization"] = totals["busy"] / (arch.all_pes * cycles)
+    totals["efficiency"] = totals["accumulations"] / (arch.adders * arch.all_pes * cycles)
     totals["speedup_over_dense"] = totals["dense_cycles"] / cycles
     totals["port_occupancy"] = totals["words_loaded"] / cycles
     totals["energy_pj"] = energy.total_pj(by_action)
@@ -177,7 +177,7 @@ def _layer(
         "chunks": len(descriptor.chunks),
         "cycles": cycles,
         **{state: float(np.sum(value)) for state, value in mean.items()},
-        "utilization": busy / (arch.pes * cycles),
+        "utilization": busy / (arch.all_pes * cycles),
         "matched": matched,
         "bound_cycles": metrics.least_cycles(matched, average["accumulations"], arch),
         "dense_cycles": _dense_cycles(layer, tally, images, arch),

@@ -256,6 +256,12 @@ def interval(report: Content) -> str:
     return f"95 % interval {100 * ends[0]:.1f} to {100 * ends[1]:.1f} %" if ends else ""
 
 
+def pes(report: Content) -> str:
+    """How many PEs the machine has, of several clusters for each of them."""
+    clusters, each = report["arch"].get("clusters", 1), report["arch"]["pes"]
+    return f"{clusters} × {each}" if clusters > 1 else str(each)
+
+
 def headline(report: Content) -> list[tuple[str, str, str]]:
     """(name, value, explanation) of the figures that a reader looks for first."""
     totals, clock = report["totals"], report["arch"]["clock_mhz"]
@@ -273,6 +279,9 @@ def headline(report: Content) -> list[tuple[str, str, str]]:
     latency = []
     if batch:
         note = f"{time} at {clock:g} MHz: a batch of {batch['images']} images"
+        clusters = report["arch"].get("clusters", 1)
+        if clusters > 1:
+            note += f" on {clusters} clusters"
         copies = -images % batch["images"]
         if copies:
             of_it = "a copy" if copies == 1 else f"{copies} copies"

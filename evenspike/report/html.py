@@ -98,7 +98,7 @@ def _header(report: Content) -> str:
     first, _, rest = fmt.verdict(report).partition(": ")
     return (
         f'<p class="kicker">evenspike · {escape(report["engine"])}</p>\n'
-        f"<h1>{escape(report['model'])} on {arch['pes']} PEs</h1>\n"
+        f"<h1>{escape(report['model'])} on {fmt.pes(report)} PEs</h1>\n"
         f'<p class="lead">Accelerator <b>{escape(arch["preset"])}</b> '
         f"(<code>{escape(arch['digest'])}</code>), {fmt.timesteps(report)} timesteps, "
         f"{arch['clock_mhz']:g} MHz. Counts are per image, averaged over "
@@ -371,7 +371,7 @@ def fragment(report: Content) -> str:
     style = "".join(f".{FRAGMENT} {rule}\n" for rule in FRAGMENT_RULES)
     return (
         f'<div class="{FRAGMENT}">\n<style>\n{style}</style>\n'
-        f"<p><b>{escape(report['model'])} on {report['arch']['pes']} PEs.</b> "
+        f"<p><b>{escape(report['model'])} on {fmt.pes(report)} PEs.</b> "
         f"{escape(fmt.verdict(report))}</p>\n{tiles(fmt.headline(report))}\n"
         f"{_time_table(report)}\n</div>\n"
     )

@@ -46,7 +46,8 @@ CHARTS: dict[str, tuple[str, Units]] = {
 """By key: title of the plot, units of its axis."""
 
 NOTE = (
-    "Per image, on average. Speed-up: over the first machine that runs it. Energy and area are "
+    "Per image, on average; latency: of an inference, which of clusters brings several images. "
+    "Speed-up: over the first machine that runs it. Energy and area are "
     "estimates (docs/report.md, docs/area.md)."
 )
 

@@ -27,7 +27,7 @@ def render(report: Content, files: Iterable[str] = ()) -> str:
         f"averaged over {fmt.count(report['images'])}."
     )
     parts = [
-        f"# {report['model']} on {arch['pes']} PEs",
+        f"# {report['model']} on {fmt.pes(report)} PEs",
         head,
         f"**{fmt.verdict(report)}**",
         f"Made by {fmt.made(report)}.",

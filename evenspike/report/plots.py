@@ -148,7 +148,8 @@ def _reach(layers: Sequence[Mapping[str, Any]]) -> float:
 
 def heat(report: Content) -> str:
     """Busy share of each PE (columns) in each layer (rows)."""
-    layers, pes, top = report["layers"], report["arch"]["pes"], TOP
+    layers, top = report["layers"], TOP
+    pes = len(layers[0]["per_pe"]["busy"])
     names = [layer["name"] for layer in layers]
     left = gutter(names)
     cell = (WIDTH - left - 8) / pes

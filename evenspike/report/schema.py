@@ -50,6 +50,8 @@ ACTION = {
 }
 
 BATCH = dict.fromkeys(("images", "cycles"), COUNT)
+ARCH = ("pes", "timesteps", "issue", "clusters")
+"""Fields that sums depend on; a report from before there were clusters has none."""
 NATURAL = dict.fromkeys(("images", "cycles", "mapped_cycles", "speedup"), COUNT)
 
 SCHEMA: dict[str, Any] = {
@@ -116,8 +118,9 @@ def check(report: Content) -> None:
         check_keys(report["batch"], BATCH, "report.batch")
     if "natural_order" in report:
         check_keys(report["natural_order"], NATURAL, "report.natural_order")
-    arch = Arch(**{name: report["arch"][name] for name in ("pes", "timesteps", "issue")})
-    pes = arch.pes
+    names = [name for name in ARCH if name in report["arch"]]
+    arch = Arch(**{name: report["arch"][name] for name in names})
+    pes = arch.all_pes
     for index, layer in enumerate(report["layers"]):
         where = f"report.layers[{index}] ({layer['name']})"
         _check_states(where, layer, pes)
@@ -221,7 +224,7 @@ def _check_totals(report: Content, arch: Arch) -> None:
     for key in ("cycles", *keys, *STATES):
         summed = math.fsum(layer[key] for layer in report["layers"])
         _must("report.totals", f"{key} = sum over the layers", totals[key], summed)
-    additions = arch.pes * arch.adders * totals["cycles"]
+    additions = arch.all_pes * arch.adders * totals["cycles"]
     if additions:
         share = totals["accumulations"] / additions
         what = "efficiency = accumulations / (PEs x adders x cycles)"

@@ -38,7 +38,7 @@ class Summary:
         report, arch = self.report, self.report["arch"]
         title = (
             f"{report['model']} ({report['program']['digest'][:12]}) on {arch['preset']} "
-            f"({arch['digest']}): {arch['pes']} PEs, "
+            f"({arch['digest']}): {fmt.pes(report)} PEs, "
             f"{fmt.timesteps(report)} timesteps, {arch['clock_mhz']:g} MHz, mapping "
             f"{report['mapping']}; per image, average of {fmt.count(report['images'])}"
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 from evenspike_core.arch import Arch
 from evenspike_core.fixed import mask_type
-from evenspike_core.mapping import Activity, Cost, LayerMapping
+from evenspike_core.mapping import Activity, Cost, LayerMapping, rounds
 from evenspike_core.pack import Packed, describe, least_words, pack_layer
 from evenspike_core.program import Program
 from evenspike_sim.accelerator import Accelerator
@@ -34,9 +34,9 @@ def layer_cost(arch: Arch, inputs: Sequence[Masks]) -> Cost:
         batch = mapping[0].images
         if limit is not None and not candidate.resident:
             # The port hands on one word a cycle, and every round loads all of its pass again.
-            rounds = candidate.tile_count(layer.size) * arch.groups(program.timesteps)
-            rounds *= batch // candidate.images
-            bound = rounds * least_words(layer, candidate, arch)
+            groups = arch.groups(program.timesteps)
+            times = rounds(candidate, layer.size, arch, groups, batch)
+            bound = times * least_words(layer, candidate, arch)
             if bound >= limit:
                 return bound
         descriptor, stream = pack_layer(program, mapping, index, arch)

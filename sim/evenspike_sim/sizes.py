@@ -35,17 +35,20 @@ def quantities(arch: Arch) -> dict[str, float]:
     more whatever the timesteps; for each timestep and PE there is a bit in collector, input and
     three times in the APU; for each PE 32 of a logit, and a count in the loader; for their square
     what D and the lane stage know of each PE and lane, for three entries; for each bit of the port
-    a word that comes and one that goes.
+    a word that comes and one that goes. What clusters have once (port, loader, input, control,
+    registers and watchdog) is what their blocks have by themselves.
     """
-    t, pes, found = arch.timesteps, arch.pes, memories(arch)
+    t, pes, found, clusters = arch.timesteps, arch.pes, memories(arch), arch.clusters
     lif = 73 + t + t.bit_length() if arch.lif_shared else 69 * t + 27 * t**2
     drain = 86 + 48 * t if arch.lif_shared else 96 * t
+    around = 2705 + drain + 5 * t * pes + 46 * pes + 3 * pes**2 + 2 * arch.port_bits
+    once = 683 + t * pes + 9 * pes + 2 * arch.port_bits
     adders = 65 * t if arch.issue == 1 else 121 * arch.banks
     return {
         "accumulator_bits": ACCUMULATOR_BITS,
         "weight_bits": WEIGHT_BITS,
         "port_bits": arch.port_bits,
-        "pe_kilobytes": sum(m.bits for m in found if m.in_pe) / pes / 8192,
+        "pe_kilobytes": sum(m.bits for m in found if m.in_pe) / arch.all_pes / 8192,
         "shared_kilobytes": sum(m.bits for m in found if not m.in_pe) / 8192,
         "matcher_gates": MATCHER_GATES[arch.issue][arch.kernel_max],
         "selector_gates": SELECTOR_GATES[arch.issue][arch.kernel_max],
@@ -56,10 +59,5 @@ def quantities(arch: Arch) -> dict[str, float]:
         + adders
         + 2 * pes
         + 6 * (pes - 1).bit_length(),
-        "shared_flip_flops": 2705
-        + drain
-        + 5 * t * pes
-        + 46 * pes
-        + 3 * pes**2
-        + 2 * arch.port_bits,
+        "shared_flip_flops": once + clusters * (around - once),
     }

@@ -44,6 +44,7 @@ OTHER: dict[str, int | float] = {
     "table_words": 2048,
     "kernel_max": 5,
     "lif_shared": 1,
+    "clusters": 2,
     "clock_mhz": 400.5,
 }
 """Another valid value of each field that has more than one."""
@@ -174,6 +175,12 @@ def test_digest_is_of_every_field_but_the_name() -> None:
     assert replace(Arch(), clock_mhz=400).digest == Arch().digest  # an int, the same clock
 
 
+def test_a_field_that_was_added_leaves_the_digests_that_there_were() -> None:
+    """Those of Archs from before there were clusters, which the shipped bitstreams have."""
+    assert Arch().digest == "2285b5929fba"
+    assert changed(pes=2, accumulators=64, spike_entries=1024).digest == "c192ff7b2991"
+
+
 LIMITS = {
     "pes": (1, 64),
     "timesteps": (1, 8),
@@ -195,6 +202,7 @@ LIMITS = {
     "table_words": (64, 65536),
     "kernel_max": (3, 7),
     "lif_shared": (0, 1),
+    "clusters": (1, 8),
 }
 
 

@@ -16,8 +16,10 @@ from evenspike_core.mapping import (
 from evenspike_core.program import Program
 
 
-def random_arch(seed: int) -> Arch:
-    """An Arch that runs every `random_program`, in one to 32 groups of timesteps."""
+def random_arch(seed: int, clusters: int = 1) -> Arch:
+    """An Arch of so many clusters that runs every `random_program`, in one to 32 groups of
+    timesteps.
+    """
     rng = np.random.default_rng((17, seed))
     scratchpad = int(rng.choice((256, 512, 1024, 2048)))
     choices: dict[str, tuple[int, ...]] = {
@@ -44,14 +46,17 @@ def random_arch(seed: int) -> Arch:
         port_bits=int(rng.choice(ports)),
         lif_shared=int(np.random.default_rng((29, seed)).integers(2)),
         row_entries=int(np.random.default_rng((37, seed)).choice((1, 2, 8, 16))),
+        clusters=clusters,
         **fields,
     )
 
 
-def random_mapping(program: Program, arch: Arch, seed: int, batch: int = 1) -> Mapping:
+def random_mapping(program: Program, arch: Arch, seed: int, batch: int | None = None) -> Mapping:
     """Any tile and slots for each layer, in the natural order or balanced by random rates; of a
-    batch, any number of images that share a round.
+    batch, any number of a cluster's images that share a round.
     """
+    batch = arch.clusters if batch is None else batch
+    share = arch.share(batch)
     rng = np.random.default_rng((23, seed))
     rates = [rng.random(layer.filters) for layer in program.layers]
     mapping: list[LayerMapping] = []
@@ -59,8 +64,8 @@ def random_mapping(program: Program, arch: Arch, seed: int, batch: int = 1) -> M
         if layer.host:
             mapping.append(input_mapping(layer, arch, batch))
             continue
-        shared = [1 << n for n in range(batch.bit_length()) if candidates(layer, arch, 1 << n)]
-        images = shared[int(rng.integers(len(shared)))] if batch > 1 else 1
+        shared = [1 << n for n in range(share.bit_length()) if candidates(layer, arch, 1 << n)]
+        images = shared[int(rng.integers(len(shared)))] if share > 1 else 1
         options = candidates(layer, arch, images)
         tile, slots = options[int(rng.integers(len(options)))]
         natural = bool(rng.random() < 0.3)

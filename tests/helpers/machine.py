@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -188,7 +188,8 @@ def loud_network(bench: Bench, quiet: int | None = None, inputs: int = 270) -> N
     object.__setattr__(program, "layers", (host, wide, last))  # (goes round the range proof)
     mapping = choose(program, bench.arch, natural=True)
     packed = pack(program, mapping, bench.arch)
-    return Network(program, packed, np.full((inputs, 1, 1), (1 << time) - 1, mask_type(time)))
+    spikes = np.full((inputs, 1, 1), (1 << time) - 1, mask_type(time))
+    return Network(program, packed, together([spikes] * packed.batch))
 
 
 def _quiet(layer: Layer) -> Layer:
@@ -303,10 +304,13 @@ class Core:
     """What the PEs of a stepped machine get and give in each cycle.
 
     Ask for the inputs and the outputs of a cycle, then `step` to the next. clears: the overflow
-    flags are cleared in this cycle.
+    flags are cleared in this cycle. It is that of the first cluster, whose pauses there are; others
+    has those of the further ones, which step with it.
     """
 
-    def __init__(self, bench: Bench, network: Network, pauses: Pauses) -> None:
+    def __init__(
+        self, bench: Bench, network: Network, pauses: Pauses, cluster: stepped.Cluster | None = None
+    ) -> None:
         self.bench = bench
         self.network = network
         self.packed = network.packed
@@ -320,7 +324,12 @@ class Core:
             "presence": Packet(layouts.presence_read),
             "word": Packet(layouts.load_word),
         }
-        self.machine = Machine(bench, network, pauses)
+        if cluster is None:
+            self.machine = Machine(bench, network, pauses)
+            self.others = [Core(bench, network, pauses, n) for n in self.machine.clusters[1:]]
+        else:
+            self.machine = cast("Machine", cluster)  # which has all that is asked of it here
+            self.others = []
         pes = self.arch.pes
         plan = self.machine.plan
         starts = {work.load: work.start for work in plan.works}
@@ -557,6 +566,14 @@ class Core:
     # Time.
 
     def step(self) -> None:
+        cores = [self, *self.others]
+        saturates = [core._before() for core in cores]
+        self.machine.step()
+        for core, found in zip(cores, saturates, strict=True):
+            core._after(found)
+
+    def _before(self) -> list[bool]:
+        """Whether a membrane of each PE has saturated; what a cycle does to what is kept here."""
         machine = self.machine
         saturates = self._membranes()
         if self.arch.lif_shared:  # which has a register in front of the flag
@@ -575,8 +592,10 @@ class Core:
                 bank.overflow.q = False
             if self.clears:
                 self.accumulator_overflow[number] = self.membrane_overflow[number] = False
-        machine.step()
-        for number, pe in enumerate(machine.pes):
+        return saturates
+
+    def _after(self, saturates: list[bool]) -> None:
+        for number, pe in enumerate(self.machine.pes):
             load = pe.unpacker.state.q.load
             if load is not None:
                 self._lead[number][load.half] = self._leads[id(load)]

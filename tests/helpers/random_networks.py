@@ -6,7 +6,8 @@
 Each case is a network of `networks` with a mapping of `archs` (both beside this file) on one of a
 few Archs, each of which is built once. A third of them run with a memory that stalls: there the
 cycles are the memory's, and the spikes, logits and overflow flags are compared, and the busy cycles
-where one weight issues a cycle. Some run a batch of images, which go through it together.
+where one weight issues a cycle. Some run a batch of images, which go through it together, or on
+clusters.
 """
 
 # ruff: noqa: T201 (what it prints is its result)
@@ -120,6 +121,12 @@ ARCHS |= {
     "shared3": replace(ARCHS["wide"], lif_shared=1),
     "shared8": replace(ARCHS["small"], lif_shared=1),
 }
+ARCHS |= {
+    "clusters": replace(ARCHS["narrow"], clusters=2),
+    "clusters2": replace(ARCHS["wide"], clusters=2, lif_shared=1),
+    "clusters4": replace(ARCHS["small"], clusters=4),
+    "clusters8": replace(ARCHS["single"], clusters=8),
+}
 """Few, since each is compiled; what they do not vary, the models' own tests do."""
 
 STALLS = (0.0, 0.0, 0.3)
@@ -173,7 +180,7 @@ def cases(seed: int, arch: str | None = None) -> Iterator[Case]:
             int(rng.choice((3, 8, 17, 40))),
             float(rng.choice(STALLS)),
             bool(rng.random() < 0.3),
-            int(rng.choice(BATCHES)),
+            max(int(rng.choice(BATCHES)), ARCHS[name].clusters),
         )
 
 
@@ -181,7 +188,7 @@ def image_of(case: Case, program: Program) -> Packed | None:
     """The packed network, or None if it does not fit the Arch."""
     arch = ARCHS[case.arch]
     try:
-        if case.natural and case.batch == 1:
+        if case.natural and case.batch == arch.clusters:
             mapping = choose(program, arch, natural=True)
         else:
             # A random mapping is only looked for where there is one.

@@ -28,6 +28,7 @@ ARCHS = [
     "packed,issue=1,kernel_max=3,timesteps=3",
     "packed,issue=1,kernel_max=5,header_words=41",
     "packed,timesteps=5,header_words=41,lane_depth=8,kernel_max=5",
+    "packed,pes=4,clusters=4,issue=1",
     "packed,pes=32,timesteps=8,accumulators=64,chunk_blocks=3,scratchpad_words=4096,match_depth=5",
 ]
 

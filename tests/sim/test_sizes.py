@@ -63,3 +63,23 @@ def test_gates_of_other_patterns(block: str, text: str, tmp_path: Path) -> None:
     found = synthesize(Request(block, arch=arch), tmp_path)["blocks"]["resources"]
     gates = found["transistors"] - 8 * found["ram_bits"] - 16 * found["flip_flops"]
     assert quantities(arch)[f"{block}_gates"] == pytest.approx(gates, rel=0.02)
+
+
+def test_what_clusters_share_is_there_once() -> None:
+    """Memories and flip-flops around the PEs, of four clusters beside one."""
+    one, four = quantities(preset("packed")), quantities(preset("packed,clusters=4"))
+    for name in ("pe_kilobytes", "pe_flip_flops"):
+        assert four[name] == one[name]
+    once = sum(
+        baseline(part)["flip_flops"]
+        for part in ("control", "input", "loader", "port", "registers", "watchdog")
+    )
+    assert four["shared_flip_flops"] == pytest.approx(
+        once + 4 * (one["shared_flip_flops"] - once), rel=0.01
+    )
+    kept = 8 * 1024  # bits of a KiB
+    once = baseline("port")["ram_bits"] + baseline("loader")["ram_bits"]
+    once += baseline("table")["ram_bits"]
+    # Results have 32 cycles a position instead of 8, so that a block fewer of 512 bits waits.
+    once = 3 * once + 4 * 512
+    assert four["shared_kilobytes"] * kept == 4 * one["shared_kilobytes"] * kept - once

@@ -47,6 +47,11 @@ REST_LOGIC = (107_290, 2_200, 3_040, 58, 88)
 the port, for which stream and results have registers."""
 
 
+ONCE_LOGIC = (30_920, 700, 88)
+"""Of these, what clusters have once: port, loader, input, control, registers and watchdog, each
+synthesised by itself. Constant, for each PE of a cluster, and for each bit of the port."""
+
+
 @dataclass(frozen=True)
 class Area:
     """pe: transistors of one PE. transistors: of the accelerator. ram_bits: of all its memories."""
@@ -70,12 +75,13 @@ def estimate(arch: Arch) -> Area:
         one += _logic(SHARED_LIF, 1, t) + _logic(PE_LOGIC, 0, 0, n)
     else:
         one += _logic(PE_LOGIC, t, t**2, n)
-    pes = in_pe + n * one
-    around = sum(ram.values()) - in_pe
-    around += _logic(APU_LOGIC, 1, t * n, n**2)
+    pes = in_pe + arch.all_pes * one
+    around = _logic(APU_LOGIC, 1, t * n, n**2)
     around += _logic(REST_LOGIC, 1, t, n, t * n, arch.port_bits)
     around += _logic(SHARED_DRAIN, 1, t) if arch.lif_shared else 0
-    return Area(pes // n, pes + around, sum(memory.bits for memory in ram))
+    once = _logic(ONCE_LOGIC, 1, n, arch.port_bits)
+    around = once + arch.clusters * (around - once) + sum(ram.values()) - in_pe
+    return Area(pes // arch.all_pes, pes + around, sum(memory.bits for memory in ram))
 
 
 def _logic(parts: tuple[int, ...], *sizes: int) -> int:

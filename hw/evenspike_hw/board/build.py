@@ -154,7 +154,13 @@ def check_memory(design: Board, words: int) -> None:
 
 
 def check_port(arch: Arch) -> None:
-    """Raises EvenspikeError for a port that is wider than a board's memory."""
+    """Raises EvenspikeError for a port that is wider than a board's memory, and for several
+    clusters, whose images a UART could not bring and fetch.
+    """
+    if arch.clusters > 1:
+        raise EvenspikeError(
+            f"Arch clusters is {arch.clusters}; a board has 1, with the UART in front of it"
+        )
     if arch.port_bits != WORD_BITS:
         raise EvenspikeError(
             f"Arch port_bits is {arch.port_bits}; the memory of a board has {WORD_BITS} bits"

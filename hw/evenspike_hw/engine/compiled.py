@@ -221,6 +221,7 @@ def _compile(tools: Tools, arch: Arch, folder: Path, library: Path, *, trace: bo
     defines = {
         "MODEL": f"V{TOP}",
         "MODEL_HEADER": f'"V{TOP}.h"',
+        "CLUSTERS": arch.clusters,
         "PES": arch.pes,
         "LANES": arch.port_lanes,
         "TIMESTEPS": arch.timesteps,
@@ -298,7 +299,7 @@ class Job(ctypes.Structure):
         ("watchdog", ctypes.c_uint64),
         ("limit", ctypes.c_uint32),
         *((name, ctypes.c_uint32) for name in ("interrupt", "interrupt_at")),
-        *((name, ctypes.c_uint32) for name in ("layers", "maps", "region")),
+        *((name, ctypes.c_uint32) for name in ("layers", "cluster_maps", "region")),
         *((name, ctypes.c_void_p) for name in ("base", "room", "cycles", "states", "overflow")),
         *((name, ctypes.c_void_p) for name in ("counts", "columns", "masks", "closed")),
         ("logit_words", ctypes.c_void_p),

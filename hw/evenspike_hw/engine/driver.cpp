@@ -3,6 +3,7 @@
 // Compiled against the class that Verilator makes of the top (MODEL) and called through ctypes.
 // One instance serves one thread. The fields of Job are those of `evenspike_hw.engine.compiled.Job`.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <deque>
@@ -19,6 +20,9 @@
 namespace {
 
 constexpr int STATES = 5;
+constexpr int ALL_PES = CLUSTERS * PES;
+// Bits of what a collector writes.
+constexpr int ENTRY_WRITE = 1 + ENTRY_BITS + MAP_BITS + TIMESTEPS * PES, COUNT_WRITE = 1 + ENTRY_BITS + MAP_BITS;
 
 enum Register : uint32_t { CONTROL, INPUT, WEIGHTS, LOGITS, TABLE, TABLE_WORDS, PASS_BASE, FAULT = 9, WATCHDOG };
 enum Command : uint32_t { START = 1, FILL = 2, ABORT = 4 };
@@ -43,19 +47,19 @@ struct Job {
     // How the host breaks it off, if it does, and how many cycles behind the first command.
     uint32_t interrupt, interrupt_at;
     // From each layer: first entry of its first map of spikes, and how many there is room for in each
-    // map, whose entries are a region behind those of the map before. There is one for each image of
-    // a batch and group of timesteps.
-    uint32_t layers, maps, region;
+    // map, whose entries are a region behind those of the map before. In each cluster there is one for
+    // each of its images of a batch and group of timesteps.
+    uint32_t layers, cluster_maps, region;
     const uint32_t *base, *room;
     // Results. The spikes of a layer follow those of the layer before; those of its maps follow
-    // each other.
+    // each other, cluster by cluster. maps: of all clusters.
     uint32_t *cycles;      // [layers]
-    uint32_t *states;      // [layers][PES][STATES]
-    uint8_t *overflow;     // [layers][2][PES]: accumulators, membranes
+    uint32_t *states;      // [layers][ALL_PES][STATES]
+    uint8_t *overflow;     // [layers][2][ALL_PES]: accumulators, membranes
     uint16_t *counts;      // [maps * sum of room]: entries of the row that starts here
     uint16_t *columns;     // [maps * sum of room]
     uint8_t *masks;        // [maps * sum of room][PES]
-    uint32_t *closed;      // [maps * sum of room]: cycle in which the layer's n-th window closes
+    uint32_t *closed;      // [maps * sum of room]: cycle in which the n-th window of each cluster closes
     uint64_t *logit_words; // [logit_count][LANES]
     uint32_t logit_count;
     uint32_t total_cycles, status, fault;
@@ -116,10 +120,10 @@ class Machine {
         random.seed(job.seed);
         idle = waited = 0;
         interrupted = false;
-        columns.assign(ENTRIES, 0);
-        counts.assign(ENTRIES, 0);
-        masks.assign(static_cast<size_t>(ENTRIES) * PES, 0);
-        cycle = layer_start = windows = offset = 0;
+        columns.assign(static_cast<size_t>(CLUSTERS) * ENTRIES, 0);
+        counts.assign(static_cast<size_t>(CLUSTERS) * ENTRIES, 0);
+        masks.assign(static_cast<size_t>(CLUSTERS) * ENTRIES * PES, 0);
+        forget();
         // After a reset it clears its accumulators.
         bool alive = settle(job);
         if (alive) {
@@ -172,13 +176,18 @@ class Machine {
     std::mt19937_64 random;
     std::vector<uint16_t> columns, counts;
     std::vector<uint8_t> masks;
-    uint32_t cycle = 0, layer_start = 0, windows = 0, offset = 0;
+    uint32_t cycle = 0, layer_start = 0, windows[CLUSTERS] = {}, offset = 0;
     uint64_t now = 0, idle = 0, waited = 0;
     bool interrupted = false;
 #if VM_TRACE
     VerilatedVcdC waves;
     bool tracing = false;
 #endif
+
+    void forget() {
+        cycle = layer_start = offset = 0;
+        std::fill_n(windows, CLUSTERS, 0u);
+    }
 
     void clock() {
         top->clk = 0;
@@ -222,7 +231,7 @@ class Machine {
 
     // Clocks until the accelerator is idle again; false if the watchdog has had enough.
     bool wait(Job &job) {
-        cycle = layer_start = windows = offset = 0;
+        forget();
         step(job, false);  // the command has been taken
         for (;;) {
             bool stalls = job.stall && cycle >= job.stall_from && (random() & 0xFFFF) < job.stall;
@@ -287,48 +296,57 @@ class Machine {
         uint32_t layer = top->number;
         if (layer >= job.layers) return false;
         bool progress = false;
-        uint32_t *states = job.states + static_cast<size_t>(layer) * PES * STATES;
-        for (int pe = 0; pe < PES; pe++) {
+        uint32_t *states = job.states + static_cast<size_t>(layer) * ALL_PES * STATES;
+        for (int pe = 0; pe < ALL_PES; pe++) {
             uint32_t state = bits(top->states, 3 * pe, 3);
             states[pe * STATES + state]++;
             progress |= state == 1 || state == 4;
         }
-        uint64_t entry = bits(top->entry_write, 0, 1);
-        if (entry) {
-            uint64_t at = bits(top->entry_write, 1, ENTRY_BITS) % ENTRIES;
-            int low = 1 + ENTRY_BITS;
+        uint32_t room = job.room[layer];
+        for (int cluster = 0; cluster < CLUSTERS; cluster++) progress |= collect(job, layer, cluster);
+        if (top->last_write) {
+            job.cycles[layer] = cycle - layer_start;
+            uint8_t *overflow = job.overflow + static_cast<size_t>(layer) * 2 * ALL_PES;
+            for (int pe = 0; pe < ALL_PES; pe++) {
+                overflow[pe] = bits(top->accumulator_overflow, pe, 1);
+                overflow[ALL_PES + pe] = bits(top->membrane_overflow, pe, 1);
+            }
+            for (int cluster = 0; cluster < CLUSTERS; cluster++) {
+                size_t base = static_cast<size_t>(cluster) * ENTRIES + job.base[layer];
+                for (uint32_t map = 0; map < job.cluster_maps && room; map++) {
+                    std::memcpy(job.counts + offset, &counts[base], room * sizeof(uint16_t));
+                    std::memcpy(job.columns + offset, &columns[base], room * sizeof(uint16_t));
+                    std::memcpy(job.masks + static_cast<size_t>(offset) * PES, &masks[base * PES],
+                                static_cast<size_t>(room) * PES);
+                    offset += room;
+                    base += job.region;
+                }
+            }
+            layer_start = cycle;
+            std::fill_n(windows, CLUSTERS, 0u);
+            progress = true;
+        }
+        return progress;
+    }
+
+    // Takes what a cluster's collector writes; whether a window closes.
+    bool collect(Job &job, uint32_t layer, int cluster) {
+        size_t memory = static_cast<size_t>(cluster) * ENTRIES;
+        int low = cluster * ENTRY_WRITE;
+        if (bits(top->entry_write, low, 1)) {
+            size_t at = memory + bits(top->entry_write, low + 1, ENTRY_BITS) % ENTRIES;
+            low += 1 + ENTRY_BITS;
             columns[at] = bits(top->entry_write, low, MAP_BITS);
             for (int pe = 0; pe < PES; pe++)
                 masks[at * PES + pe] = bits(top->entry_write, low + MAP_BITS + TIMESTEPS * pe, TIMESTEPS);
         }
-        if (bits(top->count_write, 0, 1)) {
-            uint64_t at = bits(top->count_write, 1, ENTRY_BITS) % ENTRIES;
-            counts[at] = bits(top->count_write, 1 + ENTRY_BITS, MAP_BITS);
-            if (windows < job.maps * job.room[layer]) job.closed[offset + windows++] = cycle;
-            progress = true;
-        }
-        if (top->last_write) {
-            job.cycles[layer] = cycle - layer_start;
-            uint8_t *overflow = job.overflow + static_cast<size_t>(layer) * 2 * PES;
-            for (int pe = 0; pe < PES; pe++) {
-                overflow[pe] = bits(top->accumulator_overflow, pe, 1);
-                overflow[PES + pe] = bits(top->membrane_overflow, pe, 1);
-            }
-            uint32_t base = job.base[layer], room = job.room[layer];
-            for (uint32_t map = 0; map < job.maps && room; map++) {
-                std::memcpy(job.counts + offset, &counts[base], room * sizeof(uint16_t));
-                std::memcpy(job.columns + offset, &columns[base], room * sizeof(uint16_t));
-                std::memcpy(job.masks + static_cast<size_t>(offset) * PES,
-                            &masks[static_cast<size_t>(base) * PES],
-                            static_cast<size_t>(room) * PES);
-                offset += room;
-                base += job.region;
-            }
-            layer_start = cycle;
-            windows = 0;
-            progress = true;
-        }
-        return progress;
+        low = cluster * COUNT_WRITE;
+        if (!bits(top->count_write, low, 1)) return false;
+        size_t at = memory + bits(top->count_write, low + 1, ENTRY_BITS) % ENTRIES;
+        counts[at] = bits(top->count_write, low + 1 + ENTRY_BITS, MAP_BITS);
+        uint32_t most = job.cluster_maps * job.room[layer];
+        if (windows[cluster] < most) job.closed[offset + cluster * most + windows[cluster]++] = cycle;
+        return true;
     }
 };
 

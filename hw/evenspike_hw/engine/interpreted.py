@@ -84,9 +84,10 @@ class _Driver:
         self.status = 0
         self.fault = Fault.NONE
         self.cycle = 0
-        self._start = self._windows = self._now = 0
+        self._start = self._now = 0
+        self._windows = [0] * packed.arch.clusters
         self._answers: deque[tuple[int, int]] = deque()
-        size = packed.arch.spike_entries
+        size = packed.arch.clusters * packed.arch.spike_entries
         self._counts = np.zeros(size, dtype=np.uint16)
         self._columns = np.zeros(size, dtype=np.uint16)
         self._masks = np.zeros((size, packed.arch.pes), dtype=np.uint8)
@@ -172,19 +173,24 @@ class _Driver:
             self.began = time.perf_counter()
         self.cycle += 1
         layer = ctx.get(top.number)
-        states = np.array([ctx.get(top.states[pe]) for pe in range(self.packed.arch.pes)])
+        states = np.array([ctx.get(top.states[pe]) for pe in range(self.packed.arch.all_pes)])
         results.states[layer, np.arange(states.size), states] += 1
         moves = bool(np.isin(states, MOVES).any())
-        entry = ctx.get(top.entry_write)
-        if entry.enable:
-            self._columns[entry.address] = entry.data.column
-            self._masks[entry.address] = [int(mask) for mask in entry.data.masks]
-        count = ctx.get(top.count_write)
-        if count.enable:
-            self._counts[count.address] = count.data
-            results.closed[results.part(layer).start + self._windows] = self.cycle
-            self._windows += 1
-            moves = True
+        entries, counts = ctx.get(top.entry_write), ctx.get(top.count_write)
+        if self.packed.arch.clusters == 1:
+            entries, counts = [entries], [counts]
+        for cluster, (entry, count) in enumerate(zip(entries, counts, strict=True)):
+            memory = cluster * self.packed.arch.spike_entries
+            if entry.enable:
+                self._columns[memory + entry.address] = entry.data.column
+                self._masks[memory + entry.address] = [int(mask) for mask in entry.data.masks]
+            if count.enable:
+                self._counts[memory + count.address] = count.data
+                at = cluster * self.packed.cluster_maps * int(results.room[layer])
+                at += results.part(layer).start + self._windows[cluster]
+                results.closed[at] = self.cycle
+                self._windows[cluster] += 1
+                moves = True
         if ctx.get(top.last_write):
             self._close(ctx, layer)
         return moves
@@ -194,6 +200,6 @@ class _Driver:
         results.cycles[layer] = self.cycle - self._start
         for kind, flags in enumerate((self.top.accumulator_overflow, self.top.membrane_overflow)):
             bits = ctx.get(flags)
-            results.overflow[layer, kind] = [bits >> n & 1 for n in range(self.packed.arch.pes)]
+            results.overflow[layer, kind] = [bits >> n & 1 for n in range(self.packed.arch.all_pes)]
         results.take(layer, self._counts, self._columns, self._masks)
-        self._start, self._windows = self.cycle, 0
+        self._start, self._windows = self.cycle, [0] * self.packed.arch.clusters

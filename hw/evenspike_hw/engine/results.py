@@ -21,13 +21,14 @@ from evenspike_hw.rtl.states import State
 class LayerTrace:
     """What one layer of one inference has shown on the RTL.
 
-    cycles: from the last write of the layer before. states: int64 [pes] by the names of the
-        counters; they add up to the cycles.
+    cycles: from the last write of the layer before. states: int64 [pes] of all clusters by the
+        names of the counters; they add up to the cycles.
     masks: [filters, H, W] after pooling, over all timesteps, zeros for the last layer; logits: of
         the last one, over all groups of timesteps. Both with an axis of images in front where the
         Packed has a batch.
     accumulator_overflow, membrane_overflow: bool [pes].
-    closed: cycle of the inference in which each window left the collector, in drain order.
+    closed: cycle of the inference in which each window left its collector, in drain order; those of
+        a cluster begin at the same share of it as its maps.
     """
 
     name: str
@@ -45,9 +46,11 @@ class Buffers:
 
     base, room: uint32 [layers]; first entry of each layer's first map, which is that of image 0 and
         group 0, and entries that the spikes of a map can take.
-    cycles: uint32 [layers]. states: uint32 [layers, pes, states]. overflow: uint8 [layers, 2, pes].
+    cycles: uint32 [layers]. states: uint32 [layers, pes, states]. overflow: uint8 [layers, 2, pes];
+        the PEs of all clusters.
     counts, columns: uint16, and masks: uint8 [.., pes]; the entries of each layer behind those of
-        the layer before, map by map; counts: entries of the row that starts there.
+        the layer before, map by map and cluster by cluster; counts: entries of the row that starts
+        there.
     closed: uint32; as `LayerTrace.closed`. logit_words: uint64; the words that were written,
         `Arch.port_lanes` for each word of the port.
     """
@@ -61,8 +64,8 @@ class Buffers:
         self.room = np.array([_entries(packed.arch, d) for d in packed.layers], dtype=np.uint32)
         total = packed.maps * int(self.room.sum())
         self.cycles = np.zeros(layers, dtype=np.uint32)
-        self.states = np.zeros((layers, pes, len(State)), dtype=np.uint32)
-        self.overflow = np.zeros((layers, 2, pes), dtype=np.uint8)
+        self.states = np.zeros((layers, packed.arch.all_pes, len(State)), dtype=np.uint32)
+        self.overflow = np.zeros((layers, 2, packed.arch.all_pes), dtype=np.uint8)
         self.counts = np.zeros(total, dtype=np.uint16)
         self.columns = np.zeros(total, dtype=np.uint16)
         self.masks = np.zeros((total, pes), dtype=np.uint8)
@@ -82,10 +85,14 @@ class Buffers:
         columns: npt.NDArray[np.uint16],
         masks: npt.NDArray[np.uint8],
     ) -> None:
-        """Takes a layer's entries out of the whole spike memory, at the layer's last write."""
+        """Takes a layer's entries out of the spike memories, one behind the other, at the layer's
+        last write.
+        """
         start, room = self.part(index).start, int(self.room[index])
         for number in range(self.packed.maps):
-            base = int(self.base[index]) + number * self.packed.region
+            cluster, own = divmod(number, self.packed.cluster_maps)
+            base = int(self.base[index]) + own * self.packed.region
+            base += cluster * self.packed.arch.spike_entries
             source = slice(base, base + room)
             part = slice(start + number * room, start + (number + 1) * room)
             self.counts[part] = counts[source]
@@ -148,18 +155,22 @@ class Buffers:
         return found if packed.batch > 1 else found[0]
 
     def _logits(self, layer: Descriptor) -> npt.NDArray[np.int64]:
-        """Returns the logits of the last layer, its groups put together."""
-        packed = self.packed
-        lanes = self.logit_words.view("<i4").astype(np.int64)
-        block = packed.arch.logit_words * packed.arch.port_bits // LOGIT_BITS
-        lanes = lanes.reshape(-1, block)[:, : packed.arch.pes]
+        """Returns the logits of the last layer, its groups put together.
+
+        The clusters take turns: of so many words of the port each has one.
+        """
+        packed, arch = self.packed, self.packed.arch
+        turns = self.logit_words.reshape(-1, arch.clusters, arch.port_lanes).swapaxes(0, 1)
+        lanes = np.ascontiguousarray(turns).view("<i4").astype(np.int64)
+        block = arch.logit_words * arch.port_bits // LOGIT_BITS
+        lanes = lanes.reshape(arch.clusters, -1, block)[..., : arch.pes]
         blocks, row = [], 0
         for slots in layer.slots_used:  # of a pass: for each part, group and image its blocks
-            parts = lanes[row : row + packed.maps * slots]
-            parts = parts.reshape(-1, packed.groups, layer.images, slots, packed.arch.pes)
+            parts = lanes[:, row : row + packed.cluster_maps * slots]
+            parts = parts.reshape(-1, packed.groups, layer.images, slots, arch.pes)
             each = parts[:, -1] if layer.readout is Readout.MEMBRANE else parts.sum(axis=1)
             blocks.append(each.reshape(packed.batch, slots, -1))
-            row += packed.maps * slots
+            row += packed.cluster_maps * slots
         logits = np.zeros((packed.batch, layer.filters), dtype=np.int64)
         used = layer.blocks >= 0
         logits[:, layer.blocks[used]] = np.concatenate(blocks, axis=1)[:, used]

@@ -162,7 +162,7 @@ class Simulator:
             interrupt=interrupt,
             interrupt_at=cycle,
             layers=len(self.packed.layers),
-            maps=self.packed.maps,
+            cluster_maps=self.packed.cluster_maps,
             region=self.packed.region,
             logit_count=results.logit_words.size // self.packed.arch.port_lanes,
             trace=str(waves.path).encode() if waves else None,

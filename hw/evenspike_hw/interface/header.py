@@ -87,6 +87,7 @@ def header(arch: Arch) -> str:
 def _arch(arch: Arch) -> list[str]:
     numbers = {
         "PES": arch.pes,
+        "CLUSTERS": arch.clusters,
         "TIMESTEPS": arch.timesteps,
         "TABLE_WORDS": arch.table_words,
         "SPIKE_ENTRIES": arch.spike_entries,

@@ -215,7 +215,7 @@ def _tiles(layer: Descriptor) -> int:
 
 def _rounds(packed: Packed, layer: Descriptor) -> int:
     """Of a pass."""
-    return _tiles(layer) * packed.groups * (packed.batch // layer.images)
+    return _tiles(layer) * packed.groups * (packed.share // layer.images)
 
 
 def _resident(layer: Descriptor) -> bool:
@@ -235,7 +235,7 @@ def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
         "kernels": sum({1 << source.kernel // 2 for source in layer.segments}),
         "groups": packed.groups,
         "timesteps": packed.last_timesteps,
-        "region": packed.region if packed.maps > 1 else 0,
+        "region": packed.region if packed.cluster_maps > 1 else 0,
         "passes": count,
         "height": layer.size[0],
         "width": layer.size[1],
@@ -255,8 +255,8 @@ def _layer(packed: Packed, layer: Descriptor) -> dict[str, Any]:
         "tile_stride": layer.tile[0] // layer.pool * pitch,
         "pass_stride": layer.slots * height * pitch,
         "log_images": 0 if layer.host else _log(layer.images),
-        "parts": packed.batch if layer.host else packed.batch // layer.images,
-        "image_region": packed.groups * packed.region if packed.batch > 1 else 0,
+        "parts": packed.share if layer.host else packed.share // layer.images,
+        "image_region": packed.groups * packed.region if packed.share > 1 else 0,
     }
 
 

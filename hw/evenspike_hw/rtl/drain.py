@@ -211,7 +211,8 @@ class Drain(wiring.Component):
     def _last_beat(self, beat: Signal, carries: Signal) -> Value:
         """Whether this is the last cycle of a position."""
         if not self.arch.lif_shared:
-            return ~self.layer.last | (beat == self.arch.logit_words - 1)
+            cycles = self.arch.position_cycles(last=True, carries=False)
+            return ~self.layer.last | (beat == cycles - 1)
         plain, carrying = (
             [self.arch.position_cycles(last=last, carries=carries) - 1 for last in (False, True)]
             for carries in (False, True)

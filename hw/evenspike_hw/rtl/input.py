@@ -14,14 +14,16 @@ from evenspike_hw.rtl.layouts import ENTRY_BITS, MAP_BITS, Layouts
 class InputWriter(wiring.Component):
     """`input_words` words of the port make the masks of a position, lane 0 in the low bits.
 
-    Counts `for image: for group: for block: for row: for column` (docs/timing.md, "Input").
+    Counts `for image: for group: for block: for row: for column` (docs/timing.md, "Input"), of
+    several clusters for each of them.
 
     layer: the descriptor; stable from the cycle of `start` on.
     start: the first word of the next cycles is the first of the map.
     word: valid, data; taken in every cycle in which it is valid.
     drains: the drain cycle of a position, which is the cycle after its last word. ends_layer: of
         the last one.
-    place, masks: of the position, for the collector, in its drain cycle.
+    place, masks: of the position, for the collector, in its drain cycle. cluster: whose collector,
+        if there are several.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -37,6 +39,7 @@ class InputWriter(wiring.Component):
                 "ends_layer": Out(1),
                 "place": Out(layouts.place),
                 "masks": Out(layouts.masks),
+                **({"cluster": Out(range(arch.clusters))} if arch.clusters > 1 else {}),
             }
         )
 
@@ -62,6 +65,8 @@ class InputWriter(wiring.Component):
         # Rows of a map follow each other in the spike memory, those of its blocks included.
         map_entry, row_entry = Signal(ENTRY_BITS), Signal(ENTRY_BITS)
         last_column, last_row, last_block, last_group, last_image = (Signal() for _ in range(5))
+        # Of a cluster, if there are several.
+        ends_images = self.drains & last_column & last_row & last_block & last_group & last_image
         m.d.comb += [
             last_column.eq(column == layer.width - 1),
             last_row.eq(row == layer.height - 1),
@@ -69,7 +74,9 @@ class InputWriter(wiring.Component):
             last_group.eq(group == layer.groups - 1),
             last_image.eq(image == layer.parts - 1),
             self.ends_layer.eq(
-                self.drains & last_column & last_row & last_block & last_group & last_image
+                ends_images
+                if self.arch.clusters == 1
+                else ends_images & (self.cluster == self.arch.clusters - 1)
             ),
             self.place.valid.eq(self.drains),
             self.place.opens.eq(1),
@@ -99,7 +106,18 @@ class InputWriter(wiring.Component):
                 ]
                 with m.If(last_group):
                     m.d.sync += [group.eq(0), image.eq(image + 1)]
+        if self.arch.clusters > 1:
+            # The first map of the next cluster is where that of this one was.
+            with m.If(ends_images):
+                m.d.sync += [
+                    image.eq(0),
+                    map_entry.eq(layer.spike_base),
+                    row_entry.eq(layer.spike_base),
+                    self.cluster.eq(self.cluster + 1),
+                ]
         with m.If(self.start):
+            if self.arch.clusters > 1:
+                m.d.sync += self.cluster.eq(0)
             m.d.sync += [
                 column.eq(0),
                 row.eq(0),

@@ -11,25 +11,29 @@ from evenspike_hw.rtl.fifo import Fifo
 from evenspike_hw.rtl.layouts import LOGIT_BITS
 
 
+def result_write(arch: Arch) -> data.StructLayout:
+    """A word of results, and where it goes."""
+    return data.StructLayout({"enable": 1, "address": arch.address_bits, "data": arch.port_bits})
+
+
 class LogitWriter(wiring.Component):
     """Writes the logits of a block in words of the port (docs/timing.md, "Last layer").
 
-    start: the next block is written from `base` on, each further one behind the one before.
+    start: the next block is written from `base` on, each further one behind the one before. Of
+        several clusters each has every `Arch.clusters`-th word.
     claim: a block will come; only while there is `room`, a register. over: every block that was
         claimed has been written; a register.
     valid, logits: a block, one logit a lane. write: a word, which stays until it is taken; lane 0
         is in the low bits of the first. ready: the memory takes it in this cycle.
 
     A block in cycle c is written in c + 1 ... c + n, n = `Arch.logit_words`, if the memory is
-    ready; else its words wait in a FIFO with room for `Arch.result_blocks`. A block comes every
-    `Arch.position_cycles` of a last layer at most; its claim comes `Arch.lif_latency` cycles before
-    it. `start` comes when all is over.
+    ready, as it is for each of several clusters in its turn; else its words wait in a FIFO with
+    room for `Arch.result_blocks`. A block comes every `Arch.position_cycles` of a last layer at
+    most; its claim comes `Arch.lif_latency` cycles before it. `start` comes when all is over.
     """
 
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
-        fields = {"enable": 1, "address": arch.address_bits, "data": arch.port_bits}
-        write = data.StructLayout(fields)
         super().__init__(
             {
                 "start": In(1),
@@ -39,7 +43,7 @@ class LogitWriter(wiring.Component):
                 "over": Out(1),
                 "valid": In(1),
                 "logits": In(data.ArrayLayout(signed(LOGIT_BITS), arch.pes)),
-                "write": Out(write),
+                "write": Out(result_write(arch)),
                 "ready": In(1),
             }
         )
@@ -71,7 +75,7 @@ class LogitWriter(wiring.Component):
         with m.If(self.start):
             m.d.sync += self.write.address.eq(self.base)
         with m.Elif(taken):
-            m.d.sync += self.write.address.eq(self.write.address + 1)
+            m.d.sync += self.write.address.eq(self.write.address + self.arch.clusters)
 
         claimed = Signal(range(most + 1))
         at = Signal(range(max(2, words)))  # of the block that is written

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -40,6 +40,10 @@ class Sequencer(wiring.Component):
     free: the older half of the scratchpad is free from the next cycle on. half: it, which at the
         end of a round is the half with the biases.
     drained, seen: modulo 4: rounds drained, chunks whose `loaded` was seen in an earlier cycle.
+
+    Of several clusters, each of which has a sequencer, there are besides
+    written: the layer's last write may be in this cycle, as far as this cluster goes; a register.
+    together: so it is in all clusters, and is the last write of all of them. It is waited for.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -73,6 +77,7 @@ class Sequencer(wiring.Component):
                 "half": Out(1),
                 "drained": Out(2),
                 "seen": Out(2),
+                **({"written": Out(1), "together": In(1)} if arch.clusters > 1 else {}),
             }
         )
 
@@ -123,10 +128,11 @@ class Sequencer(wiring.Component):
         number = Signal(LAYER_BITS)  # of the layer that follows
         first, second = Signal(), Signal()  # waiting for this descriptor before `go`
         switch = Signal()
+        one = self.arch.clusters == 1
         unfit = self._unfit(m, following, number)
         m.d.comb += [
             self.tail.eq(tail != 0),
-            self.last_write.eq(self.running & (tail == 1)),
+            self.last_write.eq(self._ends(m, tail)),
             switch.eq((first & fetch.valid) | (self.last_write & ~layer.last)),
             fetch.read.eq(self.prepare | switch),
             fetch.number.eq(Mux(self.prepare, 0, number + 1)),
@@ -135,7 +141,7 @@ class Sequencer(wiring.Component):
         with m.If(self.ends_layer):
             # The input's spikes are at the collector in their drain cycle.
             m.d.sync += tail.eq(Mux(layer.host, 1, self.arch.drain_latency))
-        with m.Elif(self.tail):
+        with m.Elif(self.tail if one else self.tail & (~self.written | self.together)):
             m.d.sync += tail.eq(tail - 1)
         with m.If(self.last_write):
             m.d.sync += gap.eq(SETUP - 1)
@@ -158,6 +164,13 @@ class Sequencer(wiring.Component):
             m.d.sync += [self.fault.eq(chunk_fault), self.running.eq(0)]
         with m.If(self.prepare):
             m.d.sync += [first.eq(1), number.eq(0), self.number.eq(0), self.fault.eq(0)]
+
+    def _ends(self, m: Module, tail: Signal) -> Value:
+        """The layer's last write is in this cycle."""
+        if self.arch.clusters == 1:
+            return self.running & (tail == 1)
+        m.d.comb += self.written.eq(self.running & (tail == 1))
+        return self.written & self.together
 
     def _unfit(self, m: Module, layer: data.View, number: Signal) -> Signal:
         """What the hardware cannot run, although the fields have room for it."""

@@ -11,8 +11,17 @@ from evenspike_core.arch import Arch
 from evenspike_hw.rtl.layouts import WORD_BITS
 from evenspike_hw.rtl.ram import Ram
 
-READERS = ("port", "loader", "sequencer")
-"""Blocks that walk the table on their own: each has a read port, that is a copy of the memory."""
+
+def sequencer(number: int) -> str:
+    """The reader that is a cluster's sequencer."""
+    return f"sequencer{number or ''}"
+
+
+def readers(arch: Arch) -> tuple[str, ...]:
+    """Blocks that walk the table on their own, the sequencer of each cluster among them: each has a
+    read port, that is a copy of the memory.
+    """
+    return ("port", "loader", *(sequencer(number) for number in range(arch.clusters)))
 
 
 def table_read(arch: Arch) -> data.StructLayout:
@@ -33,7 +42,7 @@ class TableMemory(wiring.Component):
         members = {
             "write": In(data.StructLayout({"enable": 1, "address": address, "data": WORD_BITS}))
         }
-        for reader in READERS:
+        for reader in readers(arch):
             members[f"{reader}_read"] = In(table_read(arch))
             members[reader] = Out(WORD_BITS)
         super().__init__(members)
@@ -47,7 +56,7 @@ class TableMemory(wiring.Component):
             write.addr.eq(self.write.address),
             write.data.eq(self.write.data),
         ]
-        for reader in READERS:
+        for reader in readers(self.arch):
             read = memory.read_port()
             request = getattr(self, f"{reader}_read")
             m.d.comb += [

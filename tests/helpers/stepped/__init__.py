@@ -21,7 +21,7 @@ from tests.helpers.stepped.gates import Lanes
 from tests.helpers.stepped.input import input_places, input_words
 from tests.helpers.stepped.lif import HIGH, LOW, Neurons
 from tests.helpers.stepped.loader import Loader, Port, Word
-from tests.helpers.stepped.machine import STATES, LayerTrace, Machine, run
+from tests.helpers.stepped.machine import STATES, Cluster, LayerTrace, Machine, run
 from tests.helpers.stepped.order import Load, Work, places, schedule, tiles
 from tests.helpers.stepped.pe import Pe
 from tests.helpers.stepped.positions import Activation
@@ -32,7 +32,8 @@ from tests.helpers.stepped.unpacker import Banks, Unpacker, Unpacking
 
 __all__ = [
     "HIGH", "LOW", "PLACES", "STATES",
-    "Activation", "Apu", "Banks", "Clock", "Entry", "Lanes", "LayerTrace", "Load", "Loader",
+    "Activation", "Apu", "Banks", "Clock", "Cluster",
+    "Entry", "Lanes", "LayerTrace", "Load", "Loader",
     "Machine", "Neurons", "Pe", "Port", "Pulse", "Queue", "Ram", "Reg", "Selection", "Sequencer",
     "SpikeMemory", "Unpacker", "Unpacking", "Visit", "Word", "Work",
     "input_places", "input_words", "places", "reach", "run", "schedule", "tiles",

@@ -10,7 +10,7 @@ from tests.helpers.stepped.positions import Activation, position_mask
 from tests.helpers.stepped.storage import Ram, Reg
 
 if TYPE_CHECKING:
-    from tests.helpers.stepped.machine import Machine
+    from tests.helpers.stepped.machine import Cluster
     from tests.helpers.stepped.pe import Pe
 
 
@@ -55,7 +55,7 @@ def reach(work: Work, axis: int) -> tuple[int, int]:
 class Apu:
     """Decoder, D, lane stage and register B."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Cluster) -> None:
         self.machine = machine
         clock = machine.clock
         self.visit: Reg[Visit | None] = Reg(clock, None)
@@ -188,7 +188,7 @@ class SpikeMemory:
     timesteps of each image has a region of its own.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Cluster) -> None:
         clock, arch = machine.clock, machine.arch
         silent: tuple[int, tuple[int, ...]] = (0, (0,) * arch.pes)
         self.entries = Ram(clock, arch.spike_entries, silent)

@@ -8,20 +8,20 @@ from tests.helpers.stepped.order import Place
 from tests.helpers.stepped.storage import Reg
 
 if TYPE_CHECKING:
-    from tests.helpers.stepped.machine import Machine
+    from tests.helpers.stepped.machine import Cluster
 
 
 class Collector:
     """Pools the masks that leave the drain or the input, and writes a cycle later."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Cluster) -> None:
         self.machine = machine
         clock = machine.clock
         self.pool: Reg[tuple[int, ...]] = Reg(clock, ())
         self.closed: Reg[Place | None] = Reg(clock, None)
 
     def step(self) -> None:
-        left = self.machine.input.leaves() or self.machine.drain.leaves()
+        left = self.machine.input.leaves(self.machine.number) or self.machine.drain.leaves()
         if self.closed.q is not None:
             self._write(self.closed.q, self.pool.q)
         closed = None

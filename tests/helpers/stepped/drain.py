@@ -11,7 +11,7 @@ from tests.helpers.stepped.order import Place, Round, places
 from tests.helpers.stepped.storage import Reg
 
 if TYPE_CHECKING:
-    from tests.helpers.stepped.machine import Machine
+    from tests.helpers.stepped.machine import Cluster
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Drain:
     pipe[2 * timesteps + 2], and written.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Cluster) -> None:
         self.machine = machine
         clock, arch = machine.clock, machine.arch
         self.at: Reg[Position | None] = Reg(clock, None)
@@ -71,7 +71,11 @@ class Drain:
             return self._behind()
         layer = self.machine.packed.layers[self.round(at).layer]
         each = self._each(self.round(at))
-        return max(each, self.machine.arch.logit_words) if layer.last else each
+        return max(each, self._turns()) if layer.last else each
+
+    def _turns(self) -> int:
+        """Cycles of a position's results: the clusters take turns at the memory."""
+        return self.machine.arch.clusters * self.machine.arch.logit_words
 
     def _behind(self) -> int:
         """Cycles from the last cycle of a position to the write of what it leaves."""

@@ -21,14 +21,15 @@ def input_places(packed: Packed) -> Iterator[Place]:
     """The positions of the input in the order of the stream."""
     layer = packed.layers[0]
     height, width = layer.size
-    for image, group, block, row, column in product(
-        range(packed.batch),
+    for cluster, image, group, block, row, column in product(
+        range(packed.arch.clusters),
+        range(packed.share),
         range(packed.groups),
         range(len(layer.blocks)),
         range(height),
         range(width),
     ):
-        yield Place(0, group, block, 0, 0, row, column, True, True, column == 0, image)
+        yield Place(0, group, block, 0, 0, row, column, True, True, column == 0, image, cluster)
 
 
 def input_words(
@@ -44,7 +45,8 @@ def input_words(
         word = 0
         for lane, number in enumerate(packed.layers[0].blocks[place.block].tolist()):
             if number >= 0:
-                mask = int(images[place.image, number, place.row, place.column])
+                image = place.cluster * packed.share + place.image
+                mask = int(images[image, number, place.row, place.column])
                 mask >>= place.group * steps
                 word |= (mask & (1 << steps) - 1) << steps * lane
         for _ in range(packed.arch.input_words):
@@ -67,9 +69,13 @@ class Input:
     def ends_layer(self) -> bool:
         return self.block.q is not None and self.at.q == len(self.order) - 1
 
-    def leaves(self) -> tuple[Place, tuple[int, ...]] | None:
-        """The position whose masks are at the collector in this cycle."""
-        if self.block.q is None:
+    def drains(self, cluster: int) -> bool:
+        """A position of an image of the cluster is at its collector in this cycle."""
+        return self.block.q is not None and self.order[self.at.q].cluster == cluster
+
+    def leaves(self, cluster: int = 0) -> tuple[Place, tuple[int, ...]] | None:
+        """The position whose masks are at the cluster's collector in this cycle."""
+        if self.block.q is None or not self.drains(cluster):
             return None
         arch = self.machine.arch
         steps = arch.timesteps

@@ -47,7 +47,8 @@ class Word:
 
 
 class Loader:
-    """Hands the words of the stream on: to the input, to the counts, to the PEs in turn.
+    """Hands the words of the stream on: to the input, to the counts, to the PEs in turn, which are
+    those of the same number in all clusters.
 
     Lane n of a port word is for PEs n, n + lanes, ...; each lane has a turn of its own.
     """
@@ -65,6 +66,9 @@ class Loader:
         self.left: Reg[tuple[int, ...]] = Reg(clock, ())
         self.targets: Reg[tuple[int, ...]] = Reg(clock, ())
         self.occupied = (Reg(clock, False), Reg(clock, False))
+        # Clusters that are through with what is in each half.
+        through: frozenset[int] = frozenset()
+        self.through = (Reg(clock, through), Reg(clock, through))
 
     def takes(self) -> bool:
         """Wire: a word is handed on in this cycle."""
@@ -78,12 +82,11 @@ class Loader:
         if self.head.q < self.heads:
             return True
         wanted = [pe for pe in self.targets.q if self.left.q[pe]]
-        return all(machine.pes[pe].unpacker.ready() for pe in wanted)
+        pes = [cluster.pes[pe] for cluster in machine.clusters for pe in wanted]
+        return all(pe.unpacker.ready() for pe in pes)
 
     def step(self) -> None:
-        freed = self.machine.sequencer.frees()
-        if freed is not None:
-            self.occupied[freed].set(False)
+        self._free()
         if not self.takes():
             return
         word = self.machine.port.fifo.head
@@ -95,6 +98,19 @@ class Loader:
             self._count(word)
         else:
             self._hand_on(word)
+
+    def _free(self) -> None:
+        """A half is free when it is free in every cluster."""
+        frees = [cluster.sequencer.frees() for cluster in self.machine.clusters]
+        for half, (occupied, through) in enumerate(zip(self.occupied, self.through, strict=True)):
+            more = {number for number, freed in enumerate(frees) if freed == half}
+            if not more:
+                continue
+            if len(through.q | more) == len(frees):
+                occupied.set(False)
+                through.set(frozenset())
+            else:
+                through.set(through.q | more)
 
     def _count(self, word: int) -> None:
         if self.head.q == 0:
@@ -116,7 +132,8 @@ class Loader:
                 continue
             first, last = left[pe] == self.counts.q[pe], left[pe] == 1
             bits = word >> 64 * lane & (1 << 64) - 1
-            self.machine.pes[pe].unpacker.give(Word(bits, load, first, last))
+            for cluster in self.machine.clusters:
+                cluster.pes[pe].unpacker.give(Word(bits, load, first, last))
             left[pe] -= 1
             turn = [n % len(left) for n in range(pe + self.lanes, pe + 1 + len(left), self.lanes)]
             targets[lane] = next((n for n in turn if left[n]), pe)

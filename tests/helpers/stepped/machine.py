@@ -17,7 +17,7 @@ from tests.helpers.stepped.collector import Collector
 from tests.helpers.stepped.drain import Drain
 from tests.helpers.stepped.input import Input, input_places, input_words
 from tests.helpers.stepped.loader import Loader, Port
-from tests.helpers.stepped.order import schedule
+from tests.helpers.stepped.order import Schedule, schedule
 from tests.helpers.stepped.pe import Pe
 from tests.helpers.stepped.sequencer import Sequencer
 from tests.helpers.stepped.shared_drain import SharedDrain
@@ -41,8 +41,63 @@ class LayerTrace:
     logits: npt.NDArray[np.int64] | None = None
 
 
-class Machine:
+class Cluster:
+    """An array and what works for it alone.
+
+    Its blocks see the accelerator as theirs: port, loader and input are `whole`'s.
+    """
+
+    packed: Packed
+    arch: Arch
+    clock: Clock
+    plan: Schedule
+    port: Port
+    loader: Loader
+    input: Input
+    clusters: list[Cluster]
+
+    def __init__(self, whole: Machine, number: int) -> None:
+        self.number = number
+        self.packed, self.arch = whole.packed, whole.arch
+        self.clock, self.plan = whole.clock, whole.plan
+        self.clusters = whole.clusters
+        self.build()
+        self.port, self.loader, self.input = whole.port, whole.loader, whole.input
+
+    def build(self) -> None:
+        """Its blocks."""
+        self.memory = SpikeMemory(self)
+        self.pes = [Pe(self, number) for number in range(self.arch.pes)]
+        self.apu = Apu(self)
+        self.drain = SharedDrain(self) if self.arch.lif_shared else Drain(self)
+        self.collector = Collector(self)
+        self.sequencer = Sequencer(self)
+
+    @property
+    def blocks(self) -> list[Pe | Apu | Drain | Collector | Sequencer]:
+        """All that step."""
+        return [*self.pes, self.apu, self.drain, self.collector, self.sequencer]
+
+    def state(self, pe: Pe) -> str:
+        """What a PE does in this cycle, from the registers alone."""
+        sequencer, drain = self.sequencer, self.drain
+        if drain.at.q is not None or self.input.drains(self.number):
+            return "draining"
+        if sequencer.tail.q or pe.rounds.q > sequencer.drained.q:
+            return "waiting"
+        if self.packed.layers[sequencer.layer.q].host:
+            return "loading"
+        if pe.issues():
+            return "busy"
+        if sequencer.seen.q <= self.plan.works[pe.marked.q].load:
+            return "loading"
+        return "starved"
+
+
+class Machine(Cluster):
     """The accelerator, with a network in its memory and the spikes of an input at the head of it.
+
+    It is its own first cluster; `clusters` are all of them.
 
     spikes: masks [channels, height, width] of the first layer, of all timesteps; of a batch of
     images with an axis of them in front.
@@ -62,15 +117,13 @@ class Machine:
         self.plan = schedule(packed)
         order = list(input_places(packed))
         words = list(input_words(packed, spikes, order))
-        self.memory = SpikeMemory(self)
+        self.number = 0
         self.port = Port(self, words + self.plan.words)
+        self.clusters = [self]
         self.loader = Loader(self, len(words))
-        self.pes = [Pe(self, number) for number in range(self.arch.pes)]
-        self.apu = Apu(self)
         self.input = Input(self, order)
-        self.drain = SharedDrain(self) if self.arch.lif_shared else Drain(self)
-        self.collector = Collector(self)
-        self.sequencer = Sequencer(self)
+        self.build()
+        self.clusters += [Cluster(self, number) for number in range(1, self.arch.clusters)]
         self.cycle = 0
         self._random = None if shuffle is None else np.random.default_rng(shuffle)
 
@@ -79,12 +132,13 @@ class Machine:
         found = []
         for index, layer in enumerate(self.packed.layers):
             start = self.cycle
-            counts = [dict.fromkeys(STATES, 0) for _ in self.pes]
+            pes = [(cluster, pe) for cluster in self.clusters for pe in cluster.pes]
+            counts = [dict.fromkeys(STATES, 0) for _ in pes]
             while self.sequencer.layer.q == index:
                 self.cycle += 1
                 assert self.cycle < limit, f"layer {layer.name} does not end"
-                for pe, count in zip(self.pes, counts, strict=True):
-                    count[self.state(pe)] += 1
+                for (cluster, pe), count in zip(pes, counts, strict=True):
+                    count[cluster.state(pe)] += 1
                 self.step()
             busy, starved, waiting, loading, draining = (
                 [count[state] for count in counts] for state in STATES
@@ -99,16 +153,11 @@ class Machine:
         return found
 
     def step(self) -> None:
-        blocks: list[Port | Loader | Pe | Apu | Input | Drain | Collector | Sequencer] = [
-            self.port,
-            self.loader,
-            *self.pes,
-            self.apu,
-            self.input,
-            self.drain,
-            self.collector,
-            self.sequencer,
-        ]
+        blocks: list[Port | Loader | Pe | Apu | Input | Drain | Collector | Sequencer]
+        blocks = [self.port, self.loader, self.input]
+        for cluster in self.clusters:
+            cluster.port, cluster.loader, cluster.input = self.port, self.loader, self.input
+            blocks += cluster.blocks
         order = (
             np.arange(len(blocks))
             if self._random is None
@@ -118,26 +167,13 @@ class Machine:
             blocks[at].step()
         self.clock.tick()
 
-    def state(self, pe: Pe) -> str:
-        """What a PE does in this cycle, from the registers alone."""
-        sequencer, drain = self.sequencer, self.drain
-        if drain.at.q is not None or self.input.block.q is not None:
-            return "draining"
-        if sequencer.tail.q or pe.rounds.q > sequencer.drained.q:
-            return "waiting"
-        if self.packed.layers[sequencer.layer.q].host:
-            return "loading"
-        if pe.issues():
-            return "busy"
-        if sequencer.seen.q <= self.plan.works[pe.marked.q].load:
-            return "loading"
-        return "starved"
-
     def logits(self, layer: Descriptor) -> npt.NDArray[np.int64]:
         """What the last layer's groups give together."""
         values = []
         for image, number in product(range(self.packed.batch), range(layer.filters)):
-            groups = [self.drain.logits[image, n, number] for n in range(self.packed.groups)]
+            cluster, own = divmod(image, self.packed.share)
+            written = self.clusters[cluster].drain.logits
+            groups = [written[own, n, number] for n in range(self.packed.groups)]
             values.append(groups[-1] if layer.readout == "membrane" else sum(groups))
         found = np.array(values, dtype=np.int64).reshape(self.packed.batch, -1)
         return found if len(found) > 1 else found[0]
@@ -156,13 +192,15 @@ class Machine:
         if layer.last:
             return dense
         steps = self.arch.timesteps
+        cluster, own = divmod(image, self.packed.share)
+        memory = self.clusters[cluster].memory
         for group, (block, lanes) in product(
             range(self.packed.groups), list(enumerate(layer.blocks.tolist()))
         ):
             for y in range(height):
-                first = layer.spike_base + self.memory.map(image, group)
-                row = first + self.memory.behind(block * height + y, width)
-                entries = self.memory.entries.cells[row : row + self.memory.counts.cells[row]]
+                first = layer.spike_base + memory.map(own, group)
+                row = first + memory.behind(block * height + y, width)
+                entries = memory.entries.cells[row : row + memory.counts.cells[row]]
                 assert all(a[0] < b[0] for a, b in pairwise(entries)), "columns do not ascend"
                 for column, masks in entries:
                     for number, mask in zip(lanes, masks, strict=True):

@@ -56,8 +56,8 @@ class Work:
     """The broadcast of one chunk of an image to one tile; whether it ends its round, and gives up
     its half.
 
-    image: of the batch. row: of the accumulators, where the image's are. ends_chunk: no image of
-    the round follows.
+    image: of its cluster's. row: of the accumulators, where the image's are. ends_chunk: no image
+    of the round follows.
     """
 
     layer: int
@@ -90,7 +90,8 @@ class Place:
     opens: bool  # first position of its pooling window
     closes: bool  # last one
     restarts: bool  # its row of the spike memory begins
-    image: int = 0
+    image: int = 0  # of its cluster's
+    cluster: int = 0  # of the input's; elsewhere all clusters have the same places
 
 
 @dataclass
@@ -127,7 +128,7 @@ def schedule(packed: Packed) -> Schedule:
             turns = [
                 (tile, range(first, first + layer.images), group)
                 for tile in areas
-                for first in range(0, packed.batch, layer.images)
+                for first in range(0, packed.share, layer.images)
                 for group in range(packed.groups)
             ]
             for turn, (tile, images, group) in enumerate(turns):

@@ -14,13 +14,13 @@ from tests.helpers.stepped.storage import Reg
 from tests.helpers.stepped.unpacker import Banks, Unpacker
 
 if TYPE_CHECKING:
-    from tests.helpers.stepped.machine import Machine
+    from tests.helpers.stepped.machine import Cluster
 
 
 class Pe:
     """Filter and FIFO, matcher, selector, gates or lanes, and accumulators."""
 
-    def __init__(self, machine: Machine, number: int) -> None:
+    def __init__(self, machine: Cluster, number: int) -> None:
         self.machine, self.number = machine, number
         clock = machine.clock
         self.banks = Banks(machine)

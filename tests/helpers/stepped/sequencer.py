@@ -8,13 +8,13 @@ from tests.helpers.stepped.order import Work
 from tests.helpers.stepped.storage import Reg
 
 if TYPE_CHECKING:
-    from tests.helpers.stepped.machine import Machine
+    from tests.helpers.stepped.machine import Cluster
 
 
 class Sequencer:
     """Starts broadcasts and drains, frees halves of the scratchpads, counts layers."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Cluster) -> None:
         self.machine = machine
         clock = machine.clock
         # The ANDs over the PEs; each PE's own count is a register before them.
@@ -70,7 +70,8 @@ class Sequencer:
         return work.half if work is not None and work.frees else None
 
     def last_write(self) -> bool:
-        return self.tail.q == 1
+        """All clusters are in the last cycle of their tails, where they wait for each other."""
+        return all(cluster.sequencer.tail.q == 1 for cluster in self.machine.clusters)
 
     def step(self) -> None:
         machine = self.machine
@@ -86,7 +87,7 @@ class Sequencer:
             self.tail.set(machine.drain.tail)
         elif machine.input.ends_layer():
             self.tail.set(1)
-        elif self.tail.q:
+        elif self.tail.q > 1 or self.last_write():
             self.tail.set(self.tail.q - 1)
         if self.last_write():
             self.layer.set(self.layer.q + 1)

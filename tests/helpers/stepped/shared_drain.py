@@ -11,7 +11,7 @@ from tests.helpers.stepped.lif import Neurons, add, multiply
 from tests.helpers.stepped.order import Round
 
 if TYPE_CHECKING:
-    from tests.helpers.stepped.machine import Machine
+    from tests.helpers.stepped.machine import Cluster
 
 
 class SharedDrain(Drain):
@@ -23,7 +23,7 @@ class SharedDrain(Drain):
     in pipe[timesteps + 2], at the collector, and what it leaves in the next one, and written.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Cluster) -> None:
         super().__init__(machine)
         self.out = machine.arch.timesteps + 2
         self.pipe = type(self.pipe)(machine.clock, (None,) * (self.out + 2))

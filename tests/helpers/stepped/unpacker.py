@@ -11,7 +11,7 @@ from tests.helpers.stepped.order import Load
 from tests.helpers.stepped.storage import Ram, Reg
 
 if TYPE_CHECKING:
-    from tests.helpers.stepped.machine import Machine
+    from tests.helpers.stepped.machine import Cluster
 
 LINE_UNITS = 4
 
@@ -47,7 +47,7 @@ class Unpacking:
 class Unpacker:
     """The PE's part of the loader: units in, weight bank, header bank and table out."""
 
-    def __init__(self, machine: Machine, banks: Banks) -> None:
+    def __init__(self, machine: Cluster, banks: Banks) -> None:
         clock = machine.clock
         self.banks = banks
         self.hold: Reg[Word | None] = Reg(clock, None)
@@ -200,7 +200,7 @@ class Banks:
     even and the odd addresses.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Cluster) -> None:
         clock, arch = machine.clock, machine.arch
         self.ways = arch.issue
         size = -(-arch.weight_words // self.ways)

@@ -22,6 +22,7 @@ from evenspike_hw.engine.results import Buffers
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.accelerator import Accelerator
 from evenspike_hw.rtl.faults import Fault
+from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.registers import Register, Status
 from evenspike_hw.rtl.states import State
 from evenspike_sim import accelerator as cycle_model
@@ -44,7 +45,10 @@ component = Accelerator
 ARCH = replace(
     SMALL, memory_latency=3, stream_depth=6, spike_entries=1024, row_entries=2, table_words=256
 )
-VARIANTS = {"shared-lif": replace(ARCH, timesteps=4, lif_shared=1)}
+VARIANTS = {
+    "shared-lif": replace(ARCH, timesteps=4, lif_shared=1),
+    "clusters": replace(ARCH, clusters=2),
+}
 CORNERS = (
     *(f"a PE is {state.name.lower()}" for state in State),
     *(f"read-out: {readout}" for readout in READOUTS),
@@ -71,9 +75,10 @@ PREPARATION = 40
 
 def waiting_blocks(arch: Arch) -> int:
     """Blocks of results that wait for the memory, at most, or are on their way to it."""
+    turns = arch.clusters * arch.logit_words
     if arch.lif_shared:
-        return 1 + -(-(arch.timesteps + 4) // max(arch.timesteps, arch.logit_words))
-    return 1 + -(-(2 * arch.timesteps + 2) // arch.logit_words)
+        return 1 + -(-(arch.timesteps + 4) // max(arch.timesteps, turns))
+    return 1 + -(-(2 * arch.timesteps + 2) // turns)
 
 
 # --- the memory ------------------------------------------------------------------------------
@@ -105,7 +110,7 @@ def addresses(network: Network) -> list[int]:
     found: list[int] = []
     for layer in network.packed.layers:
         across = [-(-n // side) for n, side in zip(layer.size, layer.tile, strict=True)]
-        rounds = across[0] * across[1] * network.packed.maps // layer.images
+        rounds = across[0] * across[1] * network.packed.cluster_maps // layer.images
         repeats = 1 if len(layer.chunks) == 1 else rounds
         for address, size in layer.passes:
             found += [*range(address, address + size)] * repeats
@@ -141,6 +146,7 @@ class Inference:
         self.packed = network.packed
         self.core = Core(rig.bench, network, Pauses())
         self.machine = self.core.machine
+        self.cores = [self.core, *self.core.others]
         count = input_words(network.packed, network.spikes).size
         port = self.port = Port(self.machine, self.machine.port.words)
         self.machine.port = port
@@ -150,12 +156,13 @@ class Inference:
         assert len(self.reads) == len(port.words)
         self.results = Buffers(network.packed)
         self.logits = rig.stored[Register.LOGITS]
-        self.written = 0
-        # Blocks of results under way, and words of them that were taken.
-        self.claimed = self.taken = 0
-        self.writes: deque[tuple[int, int]] = deque()
-        self.cycle = self.windows = 0  # windows: of this layer
-        size = network.packed.arch.spike_entries
+        clusters = network.packed.arch.clusters
+        # Of each cluster: words of results, blocks of them under way, and words that were taken.
+        self.written, self.claimed, self.taken = ([0] * clusters for _ in range(3))
+        self.writes: list[deque[tuple[int, int]]] = [deque() for _ in range(clusters)]
+        self.cycle = 0
+        self.windows = [0] * clusters  # of this layer
+        size = clusters * network.packed.arch.spike_entries
         self.counts = np.zeros(size, dtype=np.uint16)
         self.columns = np.zeros(size, dtype=np.uint16)
         self.masks = np.zeros((size, network.packed.arch.pes), dtype=np.uint8)
@@ -171,9 +178,11 @@ class Rig:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        outputs = bench.outputs
+        layouts = Layouts(bench.arch)
         self.packets = {
-            name: Packet(outputs[name].shape) for name in ("entry_write", "count_write", "states")
+            "entry_write": Packet(layouts.entry_write),
+            "count_write": Packet(layouts.count_write),
+            "states": Packet(bench.outputs["states"].shape),
         }
         self.memory: dict[int, int] = {}
         self.stall = self.slow = 0.0
@@ -204,14 +213,13 @@ class Rig:
         self.run: Inference | None = None
         self.ends = False
         self.returned = 0
+        self.turn = 0  # cluster whose results are on the port
         # Not while nobody knows when an error is seen, or how far the port reads on after it.
         self.watched = self.port_watched = True
 
     # One cycle.
 
-    async def cycle(  # noqa: C901  (what host and memory do in a cycle)
-        self, write: tuple[int, int] | None = None
-    ) -> dict[str, int]:
+    async def cycle(self, write: tuple[int, int] | None = None) -> dict[str, int]:
         bench = self.bench
         address, value = write or (self._address(), bench.bits(32) & ~ABORT)
         writes = write is not None or (self.busy and self.watched and bench.chance(0.1))
@@ -244,8 +252,7 @@ class Rig:
             if self.ends and self.run is not None:
                 expected |= self._writing(self.run)
             for name in ("entry_write", "count_write"):
-                if name not in expected:
-                    assert not out[name] & 1, f"cycle {bench.now - 1}: {name} is enabled"
+                self._collects(name, out[name], expected.pop(name, {}))
             if not self.port_watched:
                 del expected["memory__request__valid"]
             bench.check(out, expected | {"registers__read": self.read})
@@ -254,12 +261,15 @@ class Rig:
         self.written_now = bool(out["memory__write__valid"] and takes and self.watched and writer)
         if self.written_now and writer is not None:
             at = out["memory__write__address"] - writer.logits & ADDRESS
+            assert at % bench.arch.clusters == self.turn
             writer.results.logit_words[at] = out["memory__write__data"]
             self.done += 1
         if run is not None:
             self._observe(run, out)
             run.port.ready, run.port.arrives = ready, arrives
+        offers = writer is not None and bool(writer.writes[self.turn])
         self._next(run, address, value if writes else None, arrives)
+        self._turn(waits=offers and not takes)
         if self.clears and not (pending or asked or self.begins):
             self.clears, self.port_watched = False, True
             if self.stops:
@@ -267,6 +277,22 @@ class Rig:
         if self.begins:
             self.clears, self.begins = True, False
         return out
+
+    def _turn(self, *, waits: bool) -> None:
+        """The next cluster's. waits: this one has offered a word that was not taken."""
+        if self.clears:
+            self.turn = 0
+        elif not waits:
+            self.turn = (self.turn + 1) % self.bench.arch.clusters
+
+    def _collects(self, name: str, found: int, expected: dict[int, int]) -> None:
+        """What the collectors write; of those that do not, only that they do not."""
+        width = self.packets[name].width
+        for cluster in range(self.bench.arch.clusters):
+            bits = found >> width * cluster & (1 << width) - 1
+            wanted = expected.get(cluster)
+            right = not bits & 1 if wanted is None else bits == wanted
+            assert right, f"cycle {self.bench.now - 1}: {name} of cluster {cluster} is {bits:x}"
 
     def _address(self) -> int:
         return (
@@ -293,46 +319,59 @@ class Rig:
         return expected
 
     def _running(self, run: Inference) -> dict[str, Any]:
-        machine, core = run.machine, run.core
-        port = run.port
+        machine, port = run.machine, run.port
+        accumulators, membranes = (
+            sum(flag << n for n, flag in enumerate(itertools.chain(*flags)))
+            for flags in (
+                [core.accumulator_overflow for core in run.cores],
+                [core.membrane_overflow for core in run.cores],
+            )
+        )
         self.number = machine.sequencer.layer.q
         expected: dict[str, Any] = {
             "running": 1,
             "last_write": machine.sequencer.last_write(),
             "number": self.number,
             "memory__request__valid": port.valid,
-            "accumulator_overflow": sum(f << n for n, f in enumerate(core.accumulator_overflow)),
-            "membrane_overflow": sum(f << n for n, f in enumerate(core.membrane_overflow)),
+            "accumulator_overflow": accumulators,
+            "membrane_overflow": membranes,
         }
         self.bench.cover("all credits out", not port.credits.q)
         if port.valid:
             expected["memory__request__payload"] = run.reads[port.issued.q] & ADDRESS
-        states = [State[machine.state(pe).upper()] for pe in machine.pes]
+        states = [
+            State[cluster.state(pe).upper()] for cluster in machine.clusters for pe in cluster.pes
+        ]
         for state in states:
             self.bench.cover(f"a PE is {state.name.lower()}")
         expected["states"] = self.packets["states"].bits(
             0, {str(n): int(state) for n, state in enumerate(states)}
         )
         most = waiting_blocks(run.packed.arch)
-        machine.drain.room = run.claimed < most
-        self.bench.cover("the drain waits for room", machine.drain.waits())
+        for cluster, claimed in zip(machine.clusters, run.claimed, strict=True):
+            cluster.drain.room = claimed < most
+            self.bench.cover("the drain waits for room", cluster.drain.waits())
         expected |= self._writing(run)
-        item = core.leaves
-        if item is not None and run.packed.layers[item.place.layer].last:
+        for number, core in enumerate(run.cores):
+            item = core.leaves
+            if item is None or not run.packed.layers[item.place.layer].last:
+                continue
             logits = sum(core.logit(item, pe) << 32 * pe for pe in range(len(machine.pes)))
             for n in range(run.packed.arch.logit_words):
-                address = run.logits + run.written & ADDRESS
-                run.writes.append((address, logits >> 64 * n & (1 << 64) - 1))
-                run.written += 1
+                at = run.written[number] * len(run.cores) + number
+                address = run.logits + at & ADDRESS
+                run.writes[number].append((address, logits >> 64 * n & (1 << 64) - 1))
+                run.written[number] += 1
         return expected | self._collected(run)
 
     def _writing(self, run: Inference) -> dict[str, Any]:
         """The result that is to be written, until it is taken."""
-        self.bench.cover("results wait", len(run.writes) > 1 and not self.takes)
-        self.bench.cover("results wait behind the last layer", run.writes and self.ends)
-        if not run.writes:
+        writes = run.writes[self.turn]
+        self.bench.cover("results wait", len(writes) > 1 and not self.takes)
+        self.bench.cover("results wait behind the last layer", writes and self.ends)
+        if not writes:
             return {"memory__write__valid": 0}
-        address, word = run.writes[0]
+        address, word = writes[0]
         return {
             "memory__write__valid": 1,
             "memory__write__address": address,
@@ -341,18 +380,26 @@ class Rig:
 
     def _written(self, run: Inference) -> None:
         """From one cycle to the next."""
-        drain = run.machine.drain
-        if not self.ends and drain.row() is not None:
-            assert drain.at.q is not None
-            run.claimed += run.packed.layers[drain.round(drain.at.q).layer].last
+        for number, cluster in enumerate(run.machine.clusters):
+            drain = cluster.drain
+            if not self.ends and drain.row() is not None:
+                assert drain.at.q is not None
+                run.claimed[number] += run.packed.layers[drain.round(drain.at.q).layer].last
         if self.written_now:
-            run.writes.popleft()
-            run.taken += 1
-            run.claimed -= run.taken % run.packed.arch.logit_words == 0
+            run.writes[self.turn].popleft()
+            run.taken[self.turn] += 1
+            whole = run.taken[self.turn] % run.packed.arch.logit_words == 0
+            run.claimed[self.turn] -= whole
 
-    def _collected(self, run: Inference) -> dict[str, Any]:
-        """What the collector writes."""
-        machine = run.machine
+    def _collected(self, run: Inference) -> dict[str, dict[int, int]]:
+        """What the collectors write, by the numbers of their clusters."""
+        found: dict[str, dict[int, int]] = {"entry_write": {}, "count_write": {}}
+        for number, cluster in enumerate(run.machine.clusters):
+            for name, bits in self._of_cluster(run, cluster).items():
+                found[name][number] = bits
+        return found
+
+    def _of_cluster(self, run: Inference, machine: stepped.Cluster) -> dict[str, int]:
         place, masks = machine.collector.closed.q, machine.collector.pool.q
         if place is None:
             return {}
@@ -403,28 +450,34 @@ class Rig:
     def _observe(self, run: Inference, out: dict[str, int]) -> None:
         """What the RTL says, for the comparison with the cycle model."""
         layer, results = out["number"], run.results
-        pes = run.packed.arch.pes
+        arch = run.packed.arch
+        pes = arch.all_pes
         run.cycle += 1
         results.cycles[layer] += 1
         states = [out["states"] >> 3 * pe & 7 for pe in range(pes)]
         results.states[layer, np.arange(pes), states] += 1
-        if out["entry_write"] & 1:
-            entry = self.bench.fields("entry_write", out["entry_write"])
-            run.columns[entry["address"]] = entry["data"]["column"]
-            run.masks[entry["address"]] = entry["data"]["masks"]
-        if out["count_write"] & 1:
-            count = self.bench.fields("count_write", out["count_write"])
-            run.counts[count["address"]] = count["data"]
-            results.closed[results.part(layer).start + run.windows] = run.cycle
-            run.windows += 1
-            self.done += 1
+        entries = self.bench.fields("entry_write", out["entry_write"])
+        counts = self.bench.fields("count_write", out["count_write"])
+        if arch.clusters == 1:
+            entries, counts = [entries], [counts]
+        for cluster, (entry, count) in enumerate(zip(entries, counts, strict=True)):
+            memory = cluster * arch.spike_entries
+            if entry["enable"]:
+                run.columns[memory + entry["address"]] = entry["data"]["column"]
+                run.masks[memory + entry["address"]] = entry["data"]["masks"]
+            if count["enable"]:
+                run.counts[memory + count["address"]] = count["data"]
+                at = cluster * run.packed.cluster_maps * int(results.room[layer])
+                results.closed[results.part(layer).start + at + run.windows[cluster]] = run.cycle
+                run.windows[cluster] += 1
+                self.done += 1
         for kind, name in enumerate(("accumulator_overflow", "membrane_overflow")):
             if out["last_write"]:
                 results.overflow[layer, kind] = [out[name] >> pe & 1 for pe in range(pes)]
             self.bench.cover("membrane saturates" if kind else "psum saturates", out[name])
         if out["last_write"]:
             results.take(layer, run.counts, run.columns, run.masks)
-            run.windows = 0
+            run.windows = [0] * arch.clusters
 
     # From one cycle to the next.
 
@@ -433,12 +486,10 @@ class Rig:
         free = not self.busy
         self._clean(arrives)
         if run is not None and not self.clears:
-            core = run.core
-            self.overflow |= any(core.accumulator_overflow) or any(core.membrane_overflow)
-            core.clears = core.machine.sequencer.last_write()
+            self._flags(run)
             self.cycles += 1
         writer = run or (self.run if self.ends else None)
-        waits = writer is not None and writer.claimed > 0
+        waits = writer is not None and any(writer.claimed)
         if writer is not None and self.watched:
             self._written(writer)
         if self.ends and self.clears:  # it was aborted in the cycle before
@@ -466,6 +517,11 @@ class Rig:
             self._abort()
         elif value is not None and free:
             self._write(address, value)
+
+    def _flags(self, run: Inference) -> None:
+        for core in run.cores:
+            self.overflow |= any(core.accumulator_overflow) or any(core.membrane_overflow)
+            core.clears = core.machine.sequencer.last_write()
 
     def _clean(self, arrives: bool) -> None:
         if self.cleaning is None:
@@ -638,7 +694,7 @@ class Rig:
             cover("layers with several passes", len(layer.passes) > 1)
             cover("layers with several chunks", len(layer.chunks) > 1)
             cover("images share several chunks", len(layer.chunks) > 1 and layer.images > 1)
-            cover("parts of a batch", 1 < layer.images < network.packed.batch)
+            cover("parts of a batch", 1 < layer.images < network.packed.share)
             cover(
                 "layers with several tiles",
                 layer.tile[0] < layer.size[0] or layer.tile[1] < layer.size[1],

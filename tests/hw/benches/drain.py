@@ -21,6 +21,7 @@ VARIANTS = {
     "many-pes": Arch(pes=16, timesteps=8, accumulators=1024),
     "shared": replace(ARCH, lif_shared=1),  # with more timesteps than words of a block
     "shared-one-timestep": Arch(pes=4, timesteps=1, accumulators=1024, lif_shared=1),
+    "clusters": replace(ARCH, clusters=2),  # a position of the last layer takes twice the cycles
 }
 
 
@@ -46,7 +47,7 @@ class Step:
 def cycles(arch: Arch, *, last: bool, carries: bool) -> int:
     """Of a position."""
     each = arch.timesteps + carries if arch.lif_shared else 1
-    return max(each, arch.logit_words) if last else each
+    return max(each, arch.clusters * arch.logit_words) if last else each
 
 
 def latency(arch: Arch) -> int:

@@ -17,6 +17,7 @@ VARIANTS = {
     "one-pe": Arch(pes=1, timesteps=1),
     "many-pes": Arch(pes=32, timesteps=5),  # three words, the last one half full
     "port128": Arch(pes=32, timesteps=5, port_bits=128),  # two words
+    "clusters": Arch(pes=4, clusters=4),  # the maps of one and the same places for each of them
 }
 
 
@@ -72,9 +73,11 @@ class Rig:
         self.positions = 0
         self.over = False
         self.since = 99  # cycles since the position before
+        self.cluster = 0
 
     async def begin(self, layer: Layer, **drive: Any) -> None:
         self.layer, self.places, self.over = layer, places(layer), False
+        self.cluster = 0
         await self.bench.cycle(layer=pack(LAYER, layer), start=1, word={"valid": 0}, **drive)
         self.words, self.whole = [], None
 
@@ -90,6 +93,12 @@ class Rig:
             expected |= {"place": place, "masks": self._masks(self.whole)}
             self._corners(place, word)
             self.positions += 1
+            clusters = bench.arch.clusters
+            if clusters > 1:
+                expected["cluster"] = self.cluster
+            if ends and self.cluster < clusters - 1:
+                ends, self.places = False, places(self.layer)
+                self.cluster += 1
             self.over = ends
         else:
             assert not out["place"] & 1, f"cycle {bench.now - 1}: a place"
@@ -128,6 +137,7 @@ class Rig:
             * layer["height"]
             * layer["width"]
             * self.count
+            * self.bench.arch.clusters
         )
         while total:
             sends = self.bench.chance(busy)
@@ -147,8 +157,9 @@ async def latency(bench: Bench) -> None:
     fields = input_layer(bench, height=2, width=3, passes=1, groups=1, parts=1, spike_base=7)
     await bench.cycle(layer=pack(LAYER, fields), start=1, word={"valid": 0})
     drains, entries, ends = [], [], []
-    for now in range(7 * count + 1):
-        valid = int(now < 6 * count)
+    clusters = bench.arch.clusters
+    for now in range((6 * clusters + 1) * count + 1):
+        valid = int(now < 6 * count * clusters)
         ones = (1 << bench.arch.port_bits) - 1
         out = await bench.cycle(word={"valid": valid, "data": ones}, start=0)
         if out["drains"]:
@@ -157,9 +168,9 @@ async def latency(bench: Bench) -> None:
             assert out["masks"] == (1 << bench.arch.timesteps * bench.arch.pes) - 1
         if out["ends_layer"]:
             ends.append(now)
-    assert drains == [count * n for n in range(1, 7)]
-    assert entries == [7, 7, 7, 10, 10, 10]
-    assert ends == [6 * count]
+    assert drains == [count * n for n in range(1, 6 * clusters + 1)]
+    assert entries == [7, 7, 7, 10, 10, 10] * clusters
+    assert ends == [6 * count * clusters]
 
 
 @test

@@ -14,6 +14,7 @@ ARCH = Arch(pes=4)
 ADDRESS_BITS = ARCH.address_bits
 VARIANTS = {f"pes{n}": Arch(pes=n) for n in (1, 16)}
 VARIANTS |= {"shared-lif": Arch(pes=4, lif_shared=1)}  # fewer words than timesteps
+VARIANTS |= {"clusters": Arch(pes=4, clusters=4)}  # each has a turn in four
 VARIANTS |= {"port128": Arch(pes=16, port_bits=128), "port256": Arch(pes=4, port_bits=256)}
 
 LANE = (1 << LOGIT_BITS) - 1
@@ -26,7 +27,7 @@ def latency(arch: Arch) -> int:
 
 def position(arch: Arch) -> int:
     """Cycles from a claim to the next, at least."""
-    return max(arch.logit_words, arch.timesteps if arch.lif_shared else 1)
+    return max(arch.clusters * arch.logit_words, arch.timesteps if arch.lif_shared else 1)
 
 
 class Model:
@@ -91,8 +92,10 @@ class Model:
             self.words.popleft()
             self.written += 1
             self.claimed -= self.written % bench.arch.logit_words == 0
-            bench.cover("the address wraps", self.address == (1 << ADDRESS_BITS) - 1)
-            self.address = (self.address + 1) % (1 << ADDRESS_BITS)
+            bench.cover(
+                "the address wraps", self.address >= (1 << ADDRESS_BITS) - bench.arch.clusters
+            )
+            self.address = (self.address + bench.arch.clusters) % (1 << ADDRESS_BITS)
         if base is not None:
             bench.cover("start behind blocks" if self.blocks else "start without a block")
             self.address = base
@@ -119,14 +122,14 @@ async def words_follow_in_the_next_cycles(bench: Bench) -> None:
         assert model.written == before + count
         await model.cycle()
         assert model.written == before + count
-    assert model.address == 1000 + 4 * count
+    assert model.address == 1000 + 4 * count * bench.arch.clusters
 
 
 @test
 async def a_block_every_few_cycles(bench: Bench) -> None:
     model = Model(bench)
     count = bench.arch.logit_words
-    await model.cycle(base=(1 << ADDRESS_BITS) - 5 * count)
+    await model.cycle(base=(1 << ADDRESS_BITS) - 5 * count * bench.arch.clusters)
     for number in range(40 * count + 1):
         await model.cycle(block=model.block() if number % count == 0 else None)
     assert model.written == 40 * count
@@ -165,9 +168,16 @@ async def reset_drops_the_rest(bench: Bench) -> None:
 
 @test
 async def a_memory_that_is_always_ready_never_makes_it_wait(bench: Bench) -> None:
-    """Claims as the drain gives them, one every few cycles: there is room for each."""
+    """Claims as the drain gives them, one every few cycles: there is room for each, whenever the
+    cluster's turns are.
+    """
+    for turn in range(bench.arch.clusters):
+        await _claims(bench, turn)
+
+
+async def _claims(bench: Bench, turn: int) -> None:
     model = Model(bench)
-    count = position(bench.arch)
+    count, clusters = position(bench.arch), bench.arch.clusters
     await model.cycle(base=0)
     blocks: deque[bool] = deque([False] * latency(bench.arch))
     for number in range(30 * count + latency(bench.arch) + 2 * count):
@@ -175,7 +185,7 @@ async def a_memory_that_is_always_ready_never_makes_it_wait(bench: Bench) -> Non
         assert not claim or model.claimed < model.most
         blocks.append(claim)
         block = model.block() if blocks.popleft() else None
-        await model.cycle(block=block, claim=claim)
+        await model.cycle(block=block, claim=claim, ready=number % clusters == turn)
     assert model.written == 30 * bench.arch.logit_words
     assert not model.claimed
 

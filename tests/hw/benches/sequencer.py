@@ -25,6 +25,7 @@ ARCH = Arch(pes=4, table_words=1 << 16, accumulators=4096)
 VARIANTS = {
     "small": Arch(pes=4, timesteps=1, table_words=100, accumulators=64, slots=4),
     "shared-lif": Arch(pes=4, table_words=1 << 16, accumulators=4096, lif_shared=1),
+    "clusters": Arch(pes=4, table_words=1 << 16, accumulators=4096, clusters=2),
 }
 CHUNK_FAULTS = (Fault.SLOTS, Fault.KERNEL, Fault.LEAD, Fault.BIASES, Fault.BLOCKS)
 CORNERS = (
@@ -94,7 +95,8 @@ class Model:
         self.frees_early = drive["worked"] > self.early
         late = drive["ends_pass"] if layer.get("chunks") == 1 else ends
         self.frees_late = bool(late)
-        self.writes_last = self.running and self.tail == 1
+        self.written = self.running and self.tail == 1
+        self.writes_last = self.written and bool(drive.get("together", 1))
         loads_first = self.waits == "first" and self.fetch.valid
         self.switches = loads_first or (self.writes_last and not layer["last"])
         self.fetch.outputs(self.walk.reads)  # what is read in this cycle
@@ -114,6 +116,7 @@ class Model:
             "half": self.freed % 2,
             "drained": self.drained % 4,
             "seen": self.seen % 4,
+            **({"written": int(self.written)} if self.arch.clusters > 1 else {}),
         }
 
     def step(self, drive: dict[str, Any]) -> None:
@@ -159,7 +162,7 @@ class Model:
         if drive["ends_layer"]:
             behind = 5 if self.arch.lif_shared else 2 * self.arch.timesteps + 2
             self.tail = 1 if self.host else behind
-        elif self.tail:
+        elif self.tail and (self.writes_last or not self.written):
             self.tail -= 1
 
     def _switch(self, bits: int) -> None:
@@ -209,8 +212,8 @@ class Rig:
     def speeds(self, chance: float | None = None) -> None:
         """Chances in each cycle that a chunk is loaded, a marker sent, issued, a round drained."""
         pick = self.bench.random.choice
-        self.load, self.mark, self.issue, self.drain = (
-            pick((0.1, 0.3, 1.0)) if chance is None else chance for _ in range(4)
+        self.load, self.mark, self.issue, self.drain, self.others = (
+            pick((0.1, 0.3, 1.0)) if chance is None else chance for _ in range(5)
         )
 
     async def cycle(self, prepare: bool = False, go: bool = False) -> None:
@@ -220,6 +223,9 @@ class Rig:
         drive["marker"] = int(self.under is not None and bench.chance(self.mark))
         drive |= {"loaded": self.loaded, "worked": self.worked, "rounds": self.rounds}
         drive |= self._ends()
+        if bench.arch.clusters > 1:
+            # What the other clusters let it do counts where it is that far itself.
+            drive["together"] = int(bench.chance(self.others))
         expected = model.outputs(drive)
         counts = {name: drive[name] % 4 for name in ("loaded", "worked", "rounds")}
         out = await bench.cycle(**drive | counts)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from evenspike_core.arch import Arch
-from evenspike_hw.rtl.table import READERS, TableMemory
+from evenspike_hw.rtl.table import TableMemory, readers
 from tests.helpers.driver import Bench, test
 
 component = TableMemory
 ARCH = Arch(pes=4, table_words=100)  # no power of two
-VARIANTS = {"power-of-two": Arch(pes=4, table_words=64)}
+VARIANTS = {
+    "power-of-two": Arch(pes=4, table_words=64),
+    "clusters": Arch(pes=4, table_words=64, clusters=4),
+}
 
 
 class Model:
@@ -18,7 +21,8 @@ class Model:
         self.bench = bench
         self.size = bench.arch.table_words
         self.words = [0] * self.size
-        self.out: dict[str, int | None] = dict.fromkeys(READERS, 0)
+        self.readers = readers(bench.arch)
+        self.out: dict[str, int | None] = dict.fromkeys(self.readers, 0)
         self.held: dict[str, int] = {}  # address of what is on the output
         self.written: int | None = None  # in the cycle before
         self.seen: set[tuple[str, int]] = set()
@@ -31,7 +35,7 @@ class Model:
         drive: dict[str, Any] = {"write": noise(width) & ~1}
         if write is not None:
             drive["write"] = {"enable": 1, "address": write[0], "data": write[1]}
-        for reader in READERS:
+        for reader in self.readers:
             name = f"{reader}_read"
             drive[name] = noise(bench.inputs[name].width) & ~1
             if reader in reads:
@@ -56,19 +60,21 @@ class Model:
         cover = self.bench.cover
         at = None if write is None else write[0]
         held = [address for reader, address in self.held.items() if reader not in reads]
-        ends = {(name, end) for name in (*READERS, "write") for end in (0, self.size - 1)}
+        ends = {(name, end) for name in (*self.readers, "write") for end in (0, self.size - 1)}
         cover("first and last word", ends <= self.seen)
         cover("read in the cycle of its write", at in reads.values())
         cover("read in the cycle after its write", self.written in reads.values())
         cover("held while it is overwritten", at is not None and at in held)
-        cover("three reads and a write at once", at is not None and len(reads) == 3)
-        cover("three reads of the same word", len(reads) == 3 and len(set(reads.values())) == 1)
+        every = len(reads) == len(self.readers)
+        cover("all read, and a write at once", at is not None and every)
+        cover("all read the same word", every and len(set(reads.values())) == 1)
         cover("no read, no write", at is None and not reads)
 
     async def all_read(self, address: int) -> None:
         """Each reader reads a word of its own."""
         await self.cycle(
-            None, **{reader: (address + 33 * n) % self.size for n, reader in enumerate(READERS)}
+            None,
+            **{reader: (address + 33 * n) % self.size for n, reader in enumerate(self.readers)},
         )
 
 
@@ -76,11 +82,13 @@ async def begin(bench: Bench) -> Model:
     """All words and outputs 0. The memory is read in the reset, since its output is undefined
     before the first read; what it holds is from the test before.
     """
-    await bench.reset(**dict.fromkeys((f"{reader}_read" for reader in READERS), 1))
+    await bench.reset(**dict.fromkeys((f"{reader}_read" for reader in readers(bench.arch)), 1))
     model = Model(bench)
     for address in range(model.size):
         await bench.cycle(write={"enable": 1, "address": address})
-    await bench.cycle(write=0, **{f"{reader}_read": {"enable": 1} for reader in READERS})
+    await bench.cycle(
+        write=0, **{f"{reader}_read": {"enable": 1} for reader in readers(bench.arch)}
+    )
     return model
 
 
@@ -114,7 +122,7 @@ async def random_traffic(bench: Bench) -> None:
             write = (address, bench.bits(64)) if bench.chance(busy) else None
             reads = {
                 reader: (address + bench.random.randrange(-1, 2)) % model.size
-                for reader in READERS
+                for reader in readers(bench.arch)
                 if bench.chance(busy)
             }
             accesses += len(reads) + (write is not None)
@@ -128,7 +136,7 @@ async def reset_keeps_contents_and_outputs(bench: Bench) -> None:
     await model.cycle((5, 0xFEDC_BA98_7654_3210))
     await model.all_read(5)
     await model.cycle()
-    await bench.cycle(write=0, **{f"{reader}_read": 0 for reader in READERS})
+    await bench.cycle(write=0, **{f"{reader}_read": 0 for reader in readers(bench.arch)})
     await bench.reset()
     await model.cycle()
     await model.all_read(5)

@@ -116,7 +116,8 @@ def check(report: Content) -> None:
         check_keys(report["batch"], BATCH, "report.batch")
     if "natural_order" in report:
         check_keys(report["natural_order"], NATURAL, "report.natural_order")
-    arch = Arch(**{name: report["arch"][name] for name in ("pes", "timesteps", "issue")})
+    named = ("pes", "timesteps", "issue", "slots", "gates")
+    arch = Arch(**{name: report["arch"][name] for name in named if name in report["arch"]})
     pes = arch.pes
     for index, layer in enumerate(report["layers"]):
         where = f"report.layers[{index}] ({layer['name']})"

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from evenspike.cli.parser import Parser
 from evenspike_core import reference
-from evenspike_core.arch import Arch
+from evenspike_core.arch import IMPLIED, WEIGHTS, Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import choose
 from evenspike_core.pack import Packed, pack
@@ -119,7 +119,20 @@ ARCHS |= {
     "shared1": replace(ARCHS["single"], timesteps=1, lif_shared=1),
     "shared3": replace(ARCHS["wide"], lif_shared=1),
     "shared8": replace(ARCHS["small"], lif_shared=1),
+    "weights": Arch(
+        pes=4,
+        gates=WEIGHTS,
+        accumulators=64,
+        fifo_depth=4,
+        memory_latency=3,
+        spike_entries=1 << 17,
+        table_words=1 << 14,
+        **IMPLIED,
+    ),
 }
+ARCHS["weights3"] = replace(
+    ARCHS["weights"], pes=8, accumulators=256, header_words=131, kernel_max=3, lif_shared=1
+)
 """Few, since each is compiled; what they do not vary, the models' own tests do."""
 
 STALLS = (0.0, 0.0, 0.3)

@@ -124,11 +124,11 @@ def trace_bench(load: Workload, arch: Arch, source: str) -> dict[str, Any]:
     """Cycles of the trace under each mapping, and what separates the best from the bound."""
     best = explore.explore(load, arch)
     content = best.to_dict()
-    paper = dataclasses.replace(arch, preset="paper", slots=1)
+    single = dataclasses.replace(arch, preset="single", slots=1)
     others = {
         "balanced by weights, not by rates": explore.explore(load, arch, rates=False),
         "natural": explore.explore(load, arch, mapping="natural"),
-        "paper preset, natural": explore.explore(load, paper, mapping="natural"),
+        "one filter per PE and pass, natural": explore.explore(load, single, mapping="natural"),
     }
     states = {state: float(best.pes[state].sum()) / arch.pes for state in STATES}
     bound = content["totals"]["bound_cycles"]

@@ -600,6 +600,98 @@ EDITS: dict[str, list[tuple[str, str, str]]] = {
         ("stride 2 is not halved", "(coordinate >> placed.log_stride)", "coordinate"),
         ("kernel 1 lies as close as it is", "step = max(side, 3)", "step = side"),
     ],
+    "weight_gates": [
+        ("sign of the weight lost", "self.weights[number], 0", "self.weights[number][:15], 0"),
+        ("all gates have the first weight", "self.weights[number], 0", "self.weights[0], 0"),
+    ],
+    "window_accumulators": [
+        (
+            "a tile of 8 columns has the banks of one of 4",
+            "range(first + 1, last)",
+            "range(first + 2, last)",
+        ),
+        ("the bank's bits stay in the row", "rest[at + SIDE_BITS :]", "rest[at:]"),
+        ("narrow tiles have the topmost bits", "low, rest, first)", "low, rest, last)"),
+        ("weights come a cycle early", "select(ways, [addend", "select(chosen, [addend"),
+        ("every bank is carried to", "& (carried[0] == number)", ""),
+        ("every bank is cleared", "self.drain.enable & drains", "self.drain.enable"),
+        (
+            "the sums stay with the bank of the next issue",
+            "with m.If(self.drain.enable):",
+            "with m.If(1):",
+        ),
+        (
+            "a clear outweighs a saturation",
+            "saturates.any()):",
+            "saturates.any() & ~self.clear_overflow):",
+        ),
+    ],
+    "window_selector": [
+        (
+            "address counts the weight itself",
+            "low[: bit + 1].any() for bit",
+            "low[:bit].any() for bit",
+        ),
+        (
+            "the numbers of the weight banks count the weight itself",
+            "group[:place])",
+            "group[: place + 1])",
+        ),
+        (
+            "a group's weights are not counted for the next",
+            "ends.eq(before + popcount(group))",
+            "ends.eq(before)",
+        ),
+        ("weights of one bank go together", "weights.any() | outputs", "outputs"),
+        ("neurons of one bank go together", "weights.any() | outputs", "weights.any()"),
+        ("neurons collide with stride 2, too", " & ~log_stride if", " if"),
+        ("the longest run goes on behind a collision", "collides[: n + 1].any()", "collides[n]"),
+        ("an entry leaves with its first selection", "last.eq(~rest.any())", "last.eq(1)"),
+        (
+            "a group counts for those before it",
+            "for group in rows[: n + 1])",
+            "for group in rows[:n])",
+        ),
+        (
+            "all images of a round have the first one's rows",
+            "Mux(between, image_row + self.image_rows, 0)",
+            "0",
+        ),
+        (
+            "a marker does not wait for S2",
+            "~s2_valid & ~self.valid & self.idle",
+            "~self.valid & self.idle",
+        ),
+        (
+            "a marker does not wait for S3",
+            "~s2_valid & ~self.valid & self.idle",
+            "~s2_valid & self.idle",
+        ),
+        ("a marker does not wait for what is behind", "~self.valid & self.idle", "~self.valid"),
+        (
+            "a marker is a selection",
+            "s2_valid.eq(s1_leaves & ~marker.marker)",
+            "s2_valid.eq(s1_leaves)",
+        ),
+        ("a way without a match is enabled", "choice.enable & s2_valid", "s2_valid"),
+        (
+            "mask of the entry behind",
+            "self.selected.mask.eq(placed.mask)",
+            "self.selected.mask.eq(item.mask)",
+        ),
+        ("the banks of the entry behind", "self._ways(selected_banks)", "self._ways(banks)"),
+    ],
+    "scratchpad:weights": [
+        ("four biases out of two banks", "self.weights[odd]", "self.weights[odd[0]]"),
+    ],
+    "pe:weights": [
+        ("spike of the weight behind", "gates.spike.eq(spike)", "gates.spike.eq(selected.mask)"),
+        (
+            "the tile's width is its area",
+            "accumulators.log_tile_width.eq(self.layer.log_tile_width)",
+            "accumulators.log_tile_width.eq(self.layer.log_tile)",
+        ),
+    ],
     "pe": [
         ("a marker does not wait for the lanes", "idle.eq(lanes.idle)", "idle.eq(1)"),
         ("the lanes' room is not waited for", "room.eq(lanes.room)", "room.eq(1)"),

@@ -53,6 +53,25 @@ SLOTS_MAX = 64
 
 ACCUMULATORS_MAX = 4096
 
+TIMESTEPS, WEIGHTS = "timesteps", "weights"
+GATES = (TIMESTEPS, WEIGHTS)
+"""What the AND gates of a PE are: one for each timestep of one weight, or one for each of four
+weights of one timestep."""
+
+GATE_WEIGHTS = 4
+"""Gates of a PE where they are weights (u-Ticket section IV-B)."""
+
+WINDOW = 4
+"""Side of the window of neurons of which each has a bank of the accumulators to itself, where the
+gates are weights."""
+
+IMPLIED: dict[str, Any] = {"timesteps": 1, "issue": 1, "slots": 1}
+"""What an Arch whose gates are weights has: one timestep at a time, of one filter. The selection is
+of `GATE_WEIGHTS` then, and a fetch brings what it brings for one weight."""
+
+ROWS_OF_A_BANK = 4
+"""Of the accumulators, at least, where the gates are weights."""
+
 # What the descriptors of layers have room for, whatever the Arch.
 LAYERS_MAX = 256
 MAP_MAX = 256
@@ -102,6 +121,10 @@ class Arch:
         a network of more runs in groups of them, whose spikes share the spike memory equally.
     accumulators: neurons of a PE; each is a row of `timesteps` partial sums of 24 bits.
     scratchpad_words: 16-bit words of the scratchpad: two halves of a weight and a header bank.
+    gates: "timesteps": a matched weight meets the spikes of all timesteps of a group at once.
+        "weights", the paper's own reading: up to four matched weights meet one timestep of an
+        activation, each with a bank of the accumulators; the group is of one timestep, and a PE has
+        one filter a pass.
     header_words: 16-bit words of one header bank; the rest of a half is its weight bank.
     chunk_blocks: channels of a chunk, in blocks of `pes`: the depth of the PE's channel table.
     fifo_depth: activations that each PE's FIFO decouples from the broadcast.
@@ -128,6 +151,7 @@ class Arch:
     """
 
     preset: str = "packed"
+    gates: str = field(default=TIMESTEPS, metadata={"added": True})
     pes: int = _range(16, 1, 64, power=True)
     timesteps: int = _range(4, 1, 8)
     accumulators: int = _range(256, 4, ACCUMULATORS_MAX, power=True)
@@ -170,6 +194,7 @@ class Arch:
                         f"Arch {one.name} is {value}, not odd; possible are "
                         f"{', '.join(map(str, range(low, high + 1, 2)))}"
                     )
+        self._check_gates()
         if self.port_lanes > self.pes:
             raise EvenspikeError(
                 f"Arch port_bits is {self.port_bits}, a word for each of {self.port_lanes} PEs, "
@@ -179,6 +204,23 @@ class Arch:
         if type(clock) not in (int, float) or not 0 < clock <= CLOCK_MAX:
             raise EvenspikeError(
                 f"Arch clock_mhz is {clock!r}, possible are above 0 to {CLOCK_MAX}"
+            )
+
+    def _check_gates(self) -> None:
+        if self.gates not in GATES:
+            raise EvenspikeError(f"Arch gates is {self.gates!r}, possible are {', '.join(GATES)}")
+        if self.gates == TIMESTEPS:
+            return
+        for name, wanted in IMPLIED.items():
+            if getattr(self, name) != wanted:
+                raise EvenspikeError(
+                    f"Arch gates=weights needs {name}={wanted}, and {name} is {getattr(self, name)}"
+                )
+        least = self.window_banks * ROWS_OF_A_BANK
+        if self.accumulators < least:
+            raise EvenspikeError(
+                f"Arch gates=weights needs {least} accumulators, {ROWS_OF_A_BANK} in each of "
+                f"{self.window_banks} banks, and accumulators is {self.accumulators}"
             )
 
     def limits(self, name: str) -> tuple[int, int]:
@@ -227,6 +269,18 @@ class Arch:
         return self.chunk_blocks * self.pes
 
     @property
+    def ways(self) -> int:
+        """Matched weights of a selection, at most; so many banks has the weight bank."""
+        return GATE_WEIGHTS if self.gates == WEIGHTS else self.issue
+
+    @property
+    def window_banks(self) -> int:
+        """Banks of the accumulators where the gates are weights, one for each neuron of a window
+        of `WINDOW` x `WINDOW`.
+        """
+        return WINDOW**2
+
+    @property
     def banks(self) -> int:
         """Banks of the accumulators where two weights are selected a cycle: one an adder, of which
         there are `timesteps`, up to the next power of two.
@@ -235,7 +289,11 @@ class Arch:
 
     @property
     def adders(self) -> int:
-        """Adders of a PE: one a timestep, or one a bank where two weights are selected a cycle."""
+        """Additions of a PE in a cycle, at most: one a timestep, or one a bank where two weights
+        are selected a cycle, or one a gate where the gates are weights.
+        """
+        if self.gates == WEIGHTS:
+            return GATE_WEIGHTS
         return self.timesteps if self.issue == 1 else self.banks
 
     @property
@@ -361,10 +419,12 @@ class Arch:
 
 PRESETS = {
     "packed": Arch(),
-    "paper": Arch(preset="paper", slots=1),
+    "paper": Arch(preset="paper", gates=WEIGHTS, spike_entries=32768, **IMPLIED),
 }
-"""`packed`: as many filters per pass as accumulators and scratchpad hold. `paper`: one filter per
-PE and a barrier after each group of 16 filters, on the same 16 PEs."""
+"""`packed`: as many filters per pass as accumulators and scratchpad hold. `paper`: the paper's PE,
+four gates that are four weights of one timestep; one filter per PE and a barrier after each group
+of 16 filters, on the same 16 PEs. Its groups are of one timestep, so the same network has four
+times the entries of the spike memory, each of a quarter of the spikes."""
 
 
 def as_arch(arch: Arch | str) -> Arch:
@@ -379,7 +439,8 @@ def as_arch(arch: Arch | str) -> Arch:
 def preset(text: str) -> Arch:
     """The Arch that `text` names: a preset, and fields that differ from it.
 
-    "packed", or "packed,pes=4,fifo_depth=16". Raises EvenspikeError that lists what there is, for
+    "packed", or "packed,pes=4,fifo_depth=16". With "gates=weights" come the values of `IMPLIED`,
+    unless they are named. Raises EvenspikeError that lists what there is, for
     an unknown preset or field, and names the limits for a value.
     """
     base, *changes = text.split(",")
@@ -396,9 +457,14 @@ def preset(text: str) -> Arch:
             raise EvenspikeError(f"Arch has no field {name!r}; there are: {', '.join(fields)}")
         if name in values:
             raise EvenspikeError(f"Arch {name} is given twice: {values[name]} and {value}")
+        if fields[name] == "str":
+            values[name] = value
+            continue
         try:
             values[name] = float(value) if fields[name] == "float" else int(value)
         except ValueError:
             kind = "number" if fields[name] == "float" else "whole number"
             raise EvenspikeError(f"Arch {name} is {value!r}, which is no {kind}") from None
+    if values.get("gates") == WEIGHTS:
+        values = IMPLIED | values
     return dataclasses.replace(PRESETS[base], **values)

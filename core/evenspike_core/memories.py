@@ -14,6 +14,7 @@ from evenspike_core.arch import (
     KERNEL_MAX,
     MAP_MAX,
     SLOTS_MAX,
+    WEIGHTS,
     WORD_BITS,
     Arch,
 )
@@ -85,14 +86,17 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
     matched = 4 + kernel + 2 * _pattern_bits(arch) + weight + arch.fetch_units * SLOT_BITS
     matched += arch.timesteps + 2 * coordinate
     table_line = _log2(header_units * header_lines + 1) + fetches + _log2(arch.fetch_units) + weight
-    # A bank has a row, or of each row the sum of a timestep.
+    # A bank has all rows, or of each row the sum of a timestep, or a row of each window of neurons.
     banks, sums = (1, arch.timesteps) if arch.issue == 1 else (arch.banks, 1)
+    rows = arch.accumulators
+    if arch.gates == WEIGHTS:
+        banks, rows = arch.window_banks, arch.accumulators // arch.window_banks
     lanes = LANE_PUSHES * pes * banks if arch.issue > 1 else 0
     logit_width = min(arch.port_bits, LOGIT_BITS * arch.pes)
     return (
-        Memory("accumulators", pes * banks, arch.accumulators, ACCUMULATOR_BITS * sums),
+        Memory("accumulators", pes * banks, rows, ACCUMULATOR_BITS * sums),
         Memory("lanes", lanes, arch.lane_depth // LANE_PUSHES, row + WEIGHT_BITS),
-        Memory("weights", pes * arch.issue, -(-2 * arch.weight_words // arch.issue), WEIGHT_BITS),
+        Memory("weights", pes * arch.ways, -(-2 * arch.weight_words // arch.ways), WEIGHT_BITS),
         Memory("headers", pes, 2 * header_lines, header_units * HEADER_UNIT_BITS),
         Memory("channel_table", pes, 2 * arch.chunk_channels, table_line),
         Memory("filter", pes, 2 * arch.chunk_channels, FILTER_BITS),

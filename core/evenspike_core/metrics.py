@@ -258,8 +258,8 @@ def hardware_efficiency(accumulations: int, latency: int, *, pes: int, adders: i
 def least_cycles(matched: float, accumulations: float, arch: Arch) -> float:
     """Cycles below which no layer can be, however its filters are spread over the PEs.
 
-    A PE selects at most `Arch.issue` matched weights a cycle, and each of its adders adds at most
-    once: `max(matched / issue, accumulations / adders) / PEs`. With one weight a cycle that is its
+    A PE selects at most `Arch.ways` matched weights a cycle, and each of its adders adds at most
+    once: `max(matched / ways, accumulations / adders) / PEs`. With one weight a cycle that is its
     matched weights alone, since each adds once in a timestep at most.
 
     Parameters
@@ -268,4 +268,4 @@ def least_cycles(matched: float, accumulations: float, arch: Arch) -> float:
         timesteps.
     accumulations: pairs of a spike and a living weight, timesteps apart.
     """
-    return max(matched / arch.issue, accumulations / arch.adders) / arch.all_pes
+    return max(matched / arch.ways, accumulations / arch.adders) / arch.all_pes

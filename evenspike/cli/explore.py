@@ -7,7 +7,7 @@ import argparse
 from evenspike.cli import terminal
 from evenspike.cli.bar import Bar
 from evenspike.flows import explore as flow
-from evenspike_core.arch import preset
+from evenspike_core.arch import TIMESTEPS, preset
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.files import check_folder
 from evenspike_core.workload import Workload
@@ -27,7 +27,8 @@ def from_arguments(arguments: argparse.Namespace) -> Workload:
         given = [o for o in OPTIONS if getattr(arguments, o) not in (None, False)]
         raise EvenspikeError(f"--{given[0]} needs --trace FILE, or --rate to draw the spikes")
     arch = preset(arguments.arch)
-    drawn = arch.timesteps if arguments.trace is None else None
+    # Gates that are weights are of one timestep, whatever the network has.
+    drawn = arch.timesteps if arguments.trace is None and arch.gates == TIMESTEPS else None
     return flow.trace(
         arguments.trace,
         layers=arguments.layers,

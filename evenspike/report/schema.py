@@ -50,7 +50,7 @@ ACTION = {
 }
 
 BATCH = dict.fromkeys(("images", "cycles"), COUNT)
-ARCH = ("pes", "timesteps", "issue", "clusters")
+ARCH = ("pes", "timesteps", "issue", "slots", "gates", "clusters")
 """Fields that sums depend on; a report from before there were clusters has none."""
 NATURAL = dict.fromkeys(("images", "cycles", "mapped_cycles", "speedup"), COUNT)
 

@@ -14,7 +14,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import WEIGHTS, WINDOW, Arch
 from evenspike_core.fixed import ACCUMULATOR_BITS
 from evenspike_sim.loader import I64, LoadedChunk
 
@@ -29,7 +29,7 @@ DROPS = 3
 IN_FLIGHT = 3
 """Selections between S1 and the lanes: S2, S3, S4. Where one weight issues it does so in S3."""
 WAYS = 2
-"""Weights of a selection, at most."""
+"""Weights of a selection, at most, where they wait in lanes."""
 DECODE_LATENCY = 3
 """Cycles from the start of the APU to its first item; the one before reads the first count."""
 
@@ -355,6 +355,7 @@ def run_chunk(
     start: int,
     resume: int,
     fetch_units: int,
+    together: int,
     apu: I64,
     at: I64,
     pops: I64,
@@ -374,7 +375,8 @@ def run_chunk(
     start: cycle from which the APU may begin. resume: first cycle in which a PE may pop an
     activation of this round. Ends with the chunk's marker: `at[pe, SELECT]` is then its cycle.
     first_row: of the accumulators, where the image's are. ends: no image of the round follows, so
-    that the marker ends the chunk.
+    that the marker ends the chunk. together: banks of the weight bank where the gates are weights,
+    which issue together if neither these nor their neurons collide; else 0.
     """
     pes = pops.shape[0]
     pairs = lanes.shape[1] > 0
@@ -386,6 +388,7 @@ def run_chunk(
     # Of a fetch, by banks of the weights: the row and the address of each match.
     found_row = np.zeros((banks, fetch_units * kernel**2), dtype=np.int64)
     found_word = np.zeros((banks, fetch_units * kernel**2), dtype=np.int64)
+    found_place = np.zeros((banks, fetch_units * kernel**2), dtype=np.int64)
     apu[0] = max(apu[0], start + DECODE_LATENCY - 1)
     # D has three places: when it gave up the entry before the last, and the one before that.
     second, third = np.int64(0), np.int64(0)
@@ -503,6 +506,11 @@ def run_chunk(
                                         else:
                                             found_row[0, found] = neuron
                                             found_word[0, found] = word
+                                            if together:
+                                                found_place[0, found] = (
+                                                    row_out[pid // kernel] % WINDOW * WINDOW
+                                                    + column_out[pid % kernel] % WINDOW
+                                                )
                                             found += 1
                                     word += pattern & 1
                                     pattern >>= 1
@@ -516,7 +524,34 @@ def run_chunk(
                             counts[4] += matched
                             counts[8] += 1
                             selected = _load(pe, credit, at, returned)
+                            # Of the selection so far: the banks of weights and of neurons.
+                            used_words, used_places = np.int64(0), np.int64(0)
                             for number in range(max(found, found_odd)):
+                                if together:
+                                    word_bank = np.int64(1) << found_word[0, number] % together
+                                    place_bank = np.int64(1) << found_place[0, number]
+                                    if not (used_words & word_bank or used_places & place_bank):
+                                        joins = used_words != 0
+                                    else:
+                                        joins = False
+                                        used_words, used_places = np.int64(0), np.int64(0)
+                                    used_words |= word_bank
+                                    used_places |= place_bank
+                                    if not joins:
+                                        selected += 1
+                                        busy[pe] += 1
+                                        selections[pe, 0, 0] = selected
+                                    _accumulate(
+                                        pe,
+                                        found_row[0, number],
+                                        weights[pe, found_word[0, number]],
+                                        fires,
+                                        times,
+                                        counts,
+                                        overflow,
+                                        accumulators,
+                                    )
+                                    continue
                                 selected += 1
                                 if pairs:
                                     selected = _select(pe, selected, at, selections, lanes, issues)
@@ -612,6 +647,7 @@ def broadcast(
         start,
         resume,
         stages.arch.fetch_units,
+        stages.arch.ways if stages.arch.gates == WEIGHTS else 0,
         stages.apu,
         stages.pe,
         stages.pops,

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import WEIGHTS, Arch
 from evenspike_core.fixed import ACCUMULATOR_BITS, WEIGHT_BITS
 from evenspike_core.memories import memories
 
-PE_FLIP_FLOPS = {1: {3: 1052, 5: 1170, 7: 1358}, 2: {3: 1323, 5: 1532, 7: 1667}}
+PE_FLIP_FLOPS = {
+    1: {3: 1052, 5: 1170, 7: 1358},
+    2: {3: 1323, 5: 1532, 7: 1667},
+    4: {3: 1150, 5: 1315, 7: 1618},
+}
 """Of a PE, whatever its timesteps, by the weights that it selects a cycle and the largest kernel
 that it is built for: of a fetch of headers, its matches and their addresses, above all."""
 
 MATCHER_GATES = {1: {3: 4206, 5: 5390, 7: 7702}, 2: {3: 5680, 5: 7976, 7: 9088}}
-SELECTOR_GATES = {1: {3: 4552, 5: 5958, 7: 8114}, 2: {3: 11954, 5: 17234, 7: 20066}}
+SELECTOR_GATES = {
+    1: {3: 4552, 5: 5958, 7: 8114},
+    2: {3: 11954, 5: 17234, 7: 20066},
+    4: {3: 13260, 5: 17980, 7: 27210},
+}
 QUEUE_GATES = {1: {3: 2578, 5: 3120, 7: 4216}, 2: {3: 3822, 5: 4892, 7: 5616}}
 """Transistors without flip-flops and RAM of the blocks that grow with the patterns of a fetch, by
-the same two."""
+the same two. Four weights a cycle are those of gates that are weights, whose fetches, and so
+matcher and queue, are those of one."""
+
+WINDOW_FLIP_FLOPS = 82
+"""Of a bank of the accumulators where the gates are weights."""
 
 
 def quantities(arch: Arch) -> dict[str, float]:
@@ -44,6 +56,8 @@ def quantities(arch: Arch) -> dict[str, float]:
     around = 2705 + drain + 5 * t * pes + 46 * pes + 3 * pes**2 + 2 * arch.port_bits
     once = 683 + t * pes + 9 * pes + 2 * arch.port_bits
     adders = 65 * t if arch.issue == 1 else 121 * arch.banks
+    if arch.gates == WEIGHTS:
+        adders = WINDOW_FLIP_FLOPS * arch.window_banks
     return {
         "accumulator_bits": ACCUMULATOR_BITS,
         "weight_bits": WEIGHT_BITS,
@@ -51,9 +65,9 @@ def quantities(arch: Arch) -> dict[str, float]:
         "pe_kilobytes": sum(m.bits for m in found if m.in_pe) / arch.all_pes / 8192,
         "shared_kilobytes": sum(m.bits for m in found if not m.in_pe) / 8192,
         "matcher_gates": MATCHER_GATES[arch.issue][arch.kernel_max],
-        "selector_gates": SELECTOR_GATES[arch.issue][arch.kernel_max],
+        "selector_gates": SELECTOR_GATES[arch.ways][arch.kernel_max],
         "queue_gates": QUEUE_GATES[arch.issue][arch.kernel_max],
-        "pe_flip_flops": PE_FLIP_FLOPS[arch.issue][arch.kernel_max]
+        "pe_flip_flops": PE_FLIP_FLOPS[arch.ways][arch.kernel_max]
         + lif
         + 11 * t
         + adders

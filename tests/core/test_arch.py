@@ -11,6 +11,7 @@ import pytest
 from evenspike_core.arch import (
     CLOCK_MAX,
     HEADER_UNITS,
+    IMPLIED,
     PID_BITS,
     PRESETS,
     SLOTS_MAX,
@@ -22,7 +23,8 @@ from evenspike_core.arch import (
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.program import KERNELS
 
-INTEGERS = [field.name for field in fields(Arch) if field.name not in ("preset", "clock_mhz")]
+NO_INTEGERS = ("preset", "gates", "clock_mhz")
+INTEGERS = [field.name for field in fields(Arch) if field.name not in NO_INTEGERS]
 OTHER: dict[str, int | float] = {
     "pes": 8,
     "timesteps": 5,
@@ -74,7 +76,14 @@ def test_default_is_the_accelerator_of_the_paper_with_packed_passes() -> None:
 def test_presets() -> None:
     assert sorted(PRESETS) == ["packed", "paper"]
     assert preset("packed") == Arch()
-    assert preset("paper") == replace(Arch(), preset="paper", slots=1)
+    paper: dict[str, Any] = {
+        "gates": "weights",
+        "timesteps": 1,
+        "issue": 1,
+        "slots": 1,
+        "spike_entries": 32768,
+    }
+    assert preset("paper") == replace(Arch(), preset="paper", **paper)
     assert all(preset(name).preset == name for name in PRESETS)
 
 
@@ -146,6 +155,51 @@ def test_banks_of_the_accumulators(timesteps: int, banks: int) -> None:
     assert changed(timesteps=timesteps).banks == banks
 
 
+def test_gates_that_are_weights() -> None:
+    """Four 16-bit AND gates and 256 accumulators, of which a window of 4 x 4 has 16 banks."""
+    arch = preset("packed,gates=weights")
+    assert (arch.gates, arch.timesteps, arch.issue, arch.slots) == ("weights", 1, 1, 1)
+    assert (arch.ways, arch.adders, arch.window_banks, arch.fetch_units) == (4, 4, 16, 2)
+    assert arch.groups(4) == 4
+    assert [(one.gates, one.ways, one.adders) for one in (Arch(), changed(issue=1))] == [
+        ("timesteps", 2, 4),
+        ("timesteps", 1, 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("packed,gates=spikes", "Arch gates is 'spikes', possible are timesteps, weights"),
+        ("packed,gates=", "Arch gates is '', possible are timesteps, weights"),
+        (
+            "paper,timesteps=4",
+            "Arch gates=weights needs timesteps=1, and timesteps is 4",
+        ),
+        ("packed,gates=weights,issue=2", "Arch gates=weights needs issue=1, and issue is 2"),
+        ("packed,gates=weights,slots=64", "Arch gates=weights needs slots=1, and slots is 64"),
+        (
+            "paper,accumulators=32",
+            (
+                "Arch gates=weights needs 64 accumulators, 4 in each of 16 banks, "
+                "and accumulators is 32"
+            ),
+        ),
+    ],
+)
+def test_gates_that_cannot_be(text: str, says: str) -> None:
+    with pytest.raises(EvenspikeError) as caught:
+        preset(text)
+    assert str(caught.value) == says
+
+
+def test_an_arch_without_the_field_has_its_digest() -> None:
+    """What was built for it stays its own."""
+    assert Arch().digest == "2285b5929fba"
+    assert preset("packed,slots=1").digest == "de25351c3275"
+    assert preset("packed,gates=timesteps").digest == Arch().digest
+
+
 @pytest.mark.parametrize(("issue", "units"), [(1, 2), (2, 4)])
 def test_units_of_a_fetch(issue: int, units: int) -> None:
     assert changed(issue=issue).fetch_units == units
@@ -167,8 +221,9 @@ def test_fields_of_a_token_and_a_header_suffice(kernel: int) -> None:
 
 
 def test_digest_is_of_every_field_but_the_name() -> None:
-    assert set(OTHER) == {field.name for field in fields(Arch)} - {"preset"}
+    assert set(OTHER) == {field.name for field in fields(Arch)} - {"preset", "gates"}
     digests = [Arch().digest, *(changed(**{name: OTHER[name]}).digest for name in OTHER)]
+    digests += [changed(gates=gates, **IMPLIED).digest for gates in ("timesteps", "weights")]
     assert len(set(digests)) == len(digests)
     assert all(len(digest) == 12 and int(digest, 16) >= 0 for digest in digests)
     assert replace(Arch(), preset="mine").digest == Arch().digest
@@ -313,6 +368,7 @@ def test_every_field_is_on_its_page_with_its_range_and_default() -> None:
             text = f"{low} to {top}" + (", a power of two" if one.metadata["power"] else "")
             text += ", odd" if one.metadata["odd"] else ""
             expected[one.name] = [text, f"{one.default}"]
+    expected["gates"] = ["timesteps or weights", "timesteps"]
     expected["clock_mhz"] = [f"above 0 to {CLOCK_MAX}", f"{Arch().clock_mhz:g}"]
     assert found == expected
     assert WEIGHTS_MIN == 64

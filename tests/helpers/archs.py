@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import IMPLIED, WEIGHTS, Arch
 from evenspike_core.mapping import (
     LayerMapping,
     Mapping,
@@ -18,7 +20,7 @@ from evenspike_core.program import Program
 
 def random_arch(seed: int, clusters: int = 1) -> Arch:
     """An Arch of so many clusters that runs every `random_program`, in one to 32 groups of
-    timesteps.
+    timesteps; of every four one has gates that are weights.
     """
     rng = np.random.default_rng((17, seed))
     scratchpad = int(rng.choice((256, 512, 1024, 2048)))
@@ -35,8 +37,12 @@ def random_arch(seed: int, clusters: int = 1) -> Arch:
         "issue": (1, 2),
         "lane_depth": (8, 16, 32, 64),
     }
-    fields = {name: int(rng.choice(values)) for name, values in choices.items()}
+    fields: dict[str, Any] = {name: int(rng.choice(values)) for name, values in choices.items()}
     headers = int(rng.integers(8, scratchpad // 2 - 63))
+    gates: dict[str, Any] = {}
+    if np.random.default_rng((41, seed)).random() < 0.25:
+        gates = {"gates": WEIGHTS}
+        fields |= IMPLIED | {"accumulators": max(64, fields["accumulators"])}
     ports = [n for n in (64, 128, 256) if n // 64 <= fields["pes"]]
     return Arch(
         preset="random",
@@ -47,6 +53,7 @@ def random_arch(seed: int, clusters: int = 1) -> Arch:
         lif_shared=int(np.random.default_rng((29, seed)).integers(2)),
         row_entries=int(np.random.default_rng((37, seed)).choice((1, 2, 8, 16))),
         clusters=clusters,
+        **gates,
         **fields,
     )
 

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from evenspike.cli.parser import Parser
 from evenspike_core import reference
-from evenspike_core.arch import Arch
+from evenspike_core.arch import IMPLIED, WEIGHTS, Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.mapping import choose
 from evenspike_core.pack import Packed, pack
@@ -120,7 +120,20 @@ ARCHS |= {
     "shared1": replace(ARCHS["single"], timesteps=1, lif_shared=1),
     "shared3": replace(ARCHS["wide"], lif_shared=1),
     "shared8": replace(ARCHS["small"], lif_shared=1),
+    "weights": Arch(
+        pes=4,
+        gates=WEIGHTS,
+        accumulators=64,
+        fifo_depth=4,
+        memory_latency=3,
+        spike_entries=1 << 17,
+        table_words=1 << 14,
+        **IMPLIED,
+    ),
 }
+ARCHS["weights3"] = replace(
+    ARCHS["weights"], pes=8, accumulators=256, header_words=131, kernel_max=3, lif_shared=1
+)
 ARCHS |= {
     "clusters": replace(ARCHS["narrow"], clusters=2),
     "clusters2": replace(ARCHS["wide"], clusters=2, lif_shared=1),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import WEIGHTS, Arch
 from evenspike_core.memories import memories
 
 RAM_BIT = 6
@@ -22,11 +22,16 @@ PE_LOGIC = (19_030, 815, 146)
 """Of a PE: by timesteps, by their square (a LIF stage hands over all later sums), and by the PEs,
 since it notes which channels of a block it has weights of."""
 
-ADDER_LOGIC = {1: 3_320, 2: 7_510}
+ADDER_LOGIC = {1: 3_320, 2: 7_510, 4: 4_647}
 """Of each adder of a PE, by the weights that the PE selects a cycle: with two an adder has a bank
-with an address of its own, and a lane."""
+with an address of its own, and a lane. With four, whose gates are weights, each bank of a window
+has an adder, and chooses between the weights."""
 
-PE_CONSTANT = {1: {3: 38_920, 5: 45_640, 7: 55_850}, 2: {3: 52_220, 5: 65_040, 7: 73_780}}
+PE_CONSTANT = {
+    1: {3: 38_920, 5: 45_640, 7: 55_850},
+    2: {3: 52_220, 5: 65_040, 7: 73_780},
+    4: {3: 49_780, 5: 60_590, 7: 79_690},
+}
 """Of a PE, whatever its timesteps, by the weights that it selects a cycle and the largest kernel
 that it is built for: matcher, queue and selector have the patterns of all headers of a fetch."""
 
@@ -70,7 +75,8 @@ def estimate(arch: Arch) -> Area:
         if not memory.register
     }
     in_pe = sum(transistors for memory, transistors in ram.items() if memory.in_pe)
-    one = PE_CONSTANT[arch.issue][arch.kernel_max] + ADDER_LOGIC[arch.issue] * arch.adders
+    adders = arch.window_banks if arch.gates == WEIGHTS else arch.adders
+    one = PE_CONSTANT[arch.ways][arch.kernel_max] + ADDER_LOGIC[arch.ways] * adders
     if arch.lif_shared:
         one += _logic(SHARED_LIF, 1, t) + _logic(PE_LOGIC, 0, 0, n)
     else:

@@ -172,9 +172,11 @@ def _presets(study: Study) -> Section:
         for part in ("pe", "top")
     }
     says = (
-        "`paper` has one other parameter: its PEs work on one filter in a pass, and not on up to "
-        f"{study['slots']}. What `packed` has beyond it is {fmt.percent(change['pe'], 2)} of a PE "
-        f"and {fmt.percent(change['top'], 2)} of the accelerator."
+        "The PEs of `paper` have four gates that are four weights of one timestep, a psum of one "
+        "timestep for each neuron, in 16 banks, and one filter in a pass; those of `packed` have "
+        f"the psums of four timesteps, and up to {study['slots']} filters. What `packed` has "
+        f"beyond it is {fmt.percent(change['pe'])} of a PE and {fmt.percent(change['top'])} of the "
+        "accelerator."
     )
     keys = ("transistors", "flip_flops", "ram_bits", "ltp")
     lines = [[*key, *(f"{row[name]:,}" for name in keys)] for key, row in rows.items()]

@@ -351,14 +351,15 @@ class Layouts:
     def selected(self) -> data.StructLayout:
         """What the selector hands on: a matched weight of each way.
 
-        ways: one, or two of which the first has an even, the second an odd address. enable: there
-            is one. row: of the accumulators. mask: of the spikes that all of them meet.
+        ways: one, or two of which the first has an even, the second an odd address, or four, by
+            the address modulo 4. enable: there is one. row: of the accumulators. mask: of the
+            spikes that all of them meet.
         """
         way = {"enable": 1, "address": self.weight_address_bits, "row": self.row_bits}
         return data.StructLayout(
             {
                 "mask": self.arch.timesteps,
-                "ways": data.ArrayLayout(data.StructLayout(way), self.arch.issue),
+                "ways": data.ArrayLayout(data.StructLayout(way), self.arch.ways),
             }
         )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from amaranth.lib import wiring
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import IMPLIED, WEIGHTS, Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_hw.rtl.accelerator import Accelerator
 from evenspike_hw.rtl.apu import Apu
@@ -33,6 +34,9 @@ from evenspike_hw.rtl.pe.scratchpad import Scratchpad
 from evenspike_hw.rtl.pe.selector import Selector
 from evenspike_hw.rtl.pe.shared_lif import SharedLif
 from evenspike_hw.rtl.pe.unpacker import Unpacker
+from evenspike_hw.rtl.pe.weight_gates import WeightGates
+from evenspike_hw.rtl.pe.window_accumulators import WindowAccumulators
+from evenspike_hw.rtl.pe.window_selector import WindowSelector
 from evenspike_hw.rtl.port import MemoryPort
 from evenspike_hw.rtl.registers import Registers
 from evenspike_hw.rtl.sequencer import Sequencer
@@ -54,6 +58,17 @@ def _bank(arch: Arch) -> wiring.Component:
     return Bank(arch, 1 if arch.issue > 1 else arch.timesteps)
 
 
+def _of_weights(
+    component: Callable[[Arch], wiring.Component],
+) -> Callable[[Arch], wiring.Component]:
+    """A part that there is only where the gates are weights; of another Arch, as if they were."""
+
+    def built(arch: Arch) -> wiring.Component:
+        return component(arch if arch.gates == WEIGHTS else replace(arch, gates=WEIGHTS, **IMPLIED))
+
+    return built
+
+
 PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
     "top": Accelerator,
     "array": Array,
@@ -67,6 +82,9 @@ PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
     "queue": _queue,
     "selector": Selector,
     "gates": Gates,
+    "window_selector": _of_weights(WindowSelector),
+    "weight_gates": _of_weights(WeightGates),
+    "window_accumulators": _of_weights(WindowAccumulators),
     "lanes": Lanes,
     "bank": _bank,
     "accumulators": Accumulators,
@@ -88,7 +106,8 @@ PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
     "states": States,
     "watchdog": lambda _: Watchdog(),
 }
-"""`fifo`: in front of each matcher. `queue`: of matches, in front of each selector."""
+"""`window_selector`, `weight_gates`, `window_accumulators`: those of gates that are weights.
+`fifo`: in front of each matcher. `queue`: of matches, in front of each selector."""
 
 WITHOUT_ROUTING = ("top", "array")
 """Place-and-route of these takes many minutes, so it happens only when it is asked for."""

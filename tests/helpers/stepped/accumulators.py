@@ -51,18 +51,33 @@ class Bank:
 
 
 class Accumulators:
-    """One bank of whole rows, or a bank for each lane, over which the sums of a row are skewed."""
+    """One bank of whole rows, or a bank for each lane, over which the sums of a row are skewed, or,
+    where the gates are weights, for each neuron of a window of 4 x 4.
+    """
 
     def __init__(self, pe: Pe) -> None:
         self.pe = pe
         clock, arch = pe.machine.clock, pe.machine.arch
         self.timesteps, self.issue, self.count = arch.timesteps, arch.issue, arch.banks
-        if self.issue == 1:
+        self.windows, self.rows = arch.gates == "weights", arch.accumulators
+        if self.windows:
+            self.banks = [Bank(pe, 1) for _ in range(16)]
+        elif self.issue == 1:
             self.banks = [Bank(pe, arch.timesteps)]
         else:
             self.banks = [Bank(pe, 1) for _ in range(self.count)]
         self.drained = Reg(clock, 0)  # the row whose sums are at the RAMs' outputs
-        self.clear: Reg[int | None] = Reg(clock, None)  # the row that was drained for good
+        self.drained_bank = Reg(clock, 0)
+        # The row that was drained for good, and its bank.
+        self.clear: Reg[tuple[int, int] | None] = Reg(clock, None)
+
+    def bank(self, row: int, layer: int) -> int:
+        """The bank of a row where the gates are weights: of its number two bits that count columns
+        of the tile, and two that count rows, as far as there are such.
+        """
+        width = self.pe.machine.packed.layers[layer].tile[1]
+        first = min(max(width, 4), self.rows // 4)
+        return row % 4 + 4 * (row // first % 4)
 
     def place(self, row: int, time: int) -> tuple[int, int]:
         """The bank that has the sum of a timestep, and which of a row's sums there it is."""
@@ -70,6 +85,8 @@ class Accumulators:
 
     def sums(self) -> tuple[int, ...]:
         """Wire: of the row that the drain has read in the cycle before."""
+        if self.windows:
+            return self.banks[self.drained_bank.q].ram.out
         return self._gather(self.drained.q, [bank.ram.out for bank in self.banks])
 
     @property
@@ -81,25 +98,35 @@ class Accumulators:
     def cells(self) -> list[tuple[int, ...]]:
         """What every row holds, for whoever watches."""
         rows = range(len(self.banks[0].ram.cells))
+        if self.windows:  # a row is 0 in the banks that are not its own
+            return [(sum(bank.ram.cells[row][0] for bank in self.banks),) for row in rows]
         return [self._gather(row, [bank.ram.cells[row] for bank in self.banks]) for row in rows]
 
     def step(self) -> None:
         drain = self.pe.machine.drain
         row = drain.row()
+        number = 0
         if row is not None:
-            for bank in self._holders(row):
+            layer = drain.layer()
+            for bank in self._holders(row, layer):
                 bank.ram.read(row)
             self.drained.set(row)
+            if self.windows:
+                number = self.bank(row, layer)
+                self.drained_bank.set(number)
         if self.clear.q is not None:
-            self._write(self.clear.q, (0,) * self.timesteps)
+            self._write(*self.clear.q, (0,) * self.timesteps)
         carried = drain.carried(self.pe.number)
         if carried is not None:
-            self._write(carried[0], (carried[1], *(0,) * (self.timesteps - 1)))
-        cleared = None if drain.carries() else row
+            at = self.bank(carried[0], drain.layer()) if self.windows else 0
+            self._write(carried[0], at, (carried[1], *(0,) * (self.timesteps - 1)))
+        cleared = None if drain.carries() or row is None else (row, number)
         if self.clear.q != cleared:
             self.clear.set(cleared)
 
-    def _holders(self, row: int) -> list[Bank]:
+    def _holders(self, row: int, layer: int) -> list[Bank]:
+        if self.windows:
+            return [self.banks[self.bank(row, layer)]]
         found = {self.place(row, time)[0] for time in range(self.timesteps)}
         return [self.banks[at] for at in sorted(found)]
 
@@ -107,7 +134,11 @@ class Accumulators:
         places = [self.place(row, time) for time in range(self.timesteps)]
         return tuple(lines[bank][at] for bank, at in places)
 
-    def _write(self, row: int, sums: tuple[int, ...]) -> None:
+    def _write(self, row: int, bank: int, sums: tuple[int, ...]) -> None:
+        """bank: where the gates are weights."""
+        if self.windows:
+            self.banks[bank].ram.write(row, sums)
+            return
         if self.issue == 1:
             self.banks[0].ram.write(row, sums)
             return

@@ -92,6 +92,11 @@ class Drain:
             return None
         return self.spots[at.round][at.slot][at.index].at
 
+    def layer(self) -> int:
+        """Wire: of the round that is drained."""
+        assert self.at.q is not None
+        return self.round(self.at.q).layer
+
     def carries(self) -> bool:
         """The round that is drained leaves its neurons to the next."""
         return self.at.q is not None and self.round(self.at.q).carries

@@ -50,6 +50,30 @@ class Gates:
             self.issued.set(following)
 
 
+class WeightGates(Gates):
+    """Up to four weights a cycle, of one timestep, each with a bank of accumulators to itself."""
+
+    def step(self) -> None:
+        issued, following = self.issued.q, self.pe.selector.s3.q
+        accumulators = self.pe.accumulators
+        added: dict[int, tuple[int, int]] = {}
+        if issued is not None:
+            for weight in issued.weights:
+                value = self.pe.banks.weight(issued.item.work.half, weight.address)
+                bank = accumulators.bank(weight.row, issued.item.work.layer)
+                assert bank not in added, "two weights of one bank"
+                added[bank] = weight.row, value if issued.item.mask & 1 else 0
+        for number, bank_ in enumerate(accumulators.banks):
+            row, term = added.get(number, (None, 0))
+            bank_.step(row, (term,))
+        if following is not None:
+            for weight in following.weights:
+                number = accumulators.bank(weight.row, following.item.work.layer)
+                accumulators.banks[number].ram.read(weight.row)
+        if following is not None or issued is not None:
+            self.issued.set(following)
+
+
 class Lanes:
     """Two weights a cycle: S4, and a queue of rows and weights in front of each adder."""
 

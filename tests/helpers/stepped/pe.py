@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.helpers.stepped.accumulators import Accumulators
 from tests.helpers.stepped.filter import Filter
-from tests.helpers.stepped.gates import Gates, Lanes
+from tests.helpers.stepped.gates import Gates, Lanes, WeightGates
 from tests.helpers.stepped.matcher import Matcher
 from tests.helpers.stepped.positions import Activation
 from tests.helpers.stepped.selector import Selector
@@ -28,7 +28,11 @@ class Pe:
         self.filter = Filter(self)
         self.matcher = Matcher(self)
         self.selector = Selector(self)
-        self.gates = Gates(self) if machine.arch.issue == 1 else Lanes(self)
+        self.gates: Gates | Lanes
+        if machine.arch.gates == "weights":
+            self.gates = WeightGates(self)
+        else:
+            self.gates = Gates(self) if machine.arch.issue == 1 else Lanes(self)
         self.accumulators = Accumulators(self)
         self.marked = Reg(clock, 0)  # broadcasts worked off
         self.rounds = Reg(clock, 0)  # rounds worked off

@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Weight:
-    """A matched weight: its address in its half of the weight bank, and the accumulators' row."""
+    """A matched weight: its address in its half of the weight bank, the accumulators' row, and the
+    place of its neuron in the tile.
+    """
 
     address: int
     row: int
+    place: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The weights that S1 selects in a cycle, the one of the even address first."""
+    """The weights that S1 selects in a cycle: one of an even address first, or in their order."""
 
     item: Activation
     weights: tuple[Weight, ...]
@@ -35,7 +38,7 @@ class Selector:
     def __init__(self, pe: Pe) -> None:
         self.pe = pe
         clock = pe.machine.clock
-        self.issue = pe.machine.arch.issue
+        self.issue, self.gates = pe.machine.arch.issue, pe.machine.arch.gates
         self.s1: Reg[Selection | None] = Reg(clock, None)
         self.s2: Reg[Selection | None] = Reg(clock, None)
         self.s3: Reg[Selection | None] = Reg(clock, None)
@@ -60,6 +63,9 @@ class Selector:
         held = self.s1.q
         if held is None or held.item.marker or not self.pe.gates.room():
             return None
+        if self.gates == "weights":
+            count = together(held.weights)
+            return Selection(held.item, held.weights[:count]), held.weights[count:]
         if self.issue == 1:
             return Selection(held.item, held.weights[:1]), held.weights[1:]
         # In the weight bank, where half 1 follows half 0.
@@ -106,5 +112,20 @@ class Selector:
                 assert at is not None
                 before = (kernel.wsp & ((1 << pid) - 1)).bit_count()
                 row = item.work.row + (kernel.slot * height + at[0]) * width + at[1]
-                found.append(Weight(kernel.base + before, row))
+                found.append(Weight(kernel.base + before, row, at))
         return Selection(item, tuple(found))
+
+
+def together(weights: tuple[Weight, ...]) -> int:
+    """How many of the first weights issue together where the gates are weights: as long as their
+    addresses differ modulo 4, and the rows or the columns of their neurons.
+    """
+    addresses: set[int] = set()
+    places: set[tuple[int, int]] = set()
+    for weight in weights:
+        address, place = weight.address % 4, (weight.place[0] % 4, weight.place[1] % 4)
+        if address in addresses or place in places:
+            break
+        addresses.add(address)
+        places.add(place)
+    return len(places)

@@ -197,12 +197,12 @@ class Banks:
 
     Headers lie in lines of 64 bits, so that one of K = 7 is written at once; a fetch reads a line,
     or half of one. The weight bank of a PE that selects two weights a cycle is two memories, of the
-    even and the odd addresses.
+    even and the odd addresses; where the gates are weights four, by the address modulo 4.
     """
 
     def __init__(self, machine: Cluster) -> None:
         clock, arch = machine.clock, machine.arch
-        self.ways = arch.issue
+        self.ways = 4 if arch.gates == "weights" else arch.issue
         size = -(-arch.weight_words // self.ways)
         self.weights = tuple(tuple(Ram(clock, size, 0) for _ in range(self.ways)) for _ in range(2))
         self.bias: Reg[tuple[int, int]] = Reg(clock, (0, 0))  # half and address last read

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import IMPLIED, WEIGHTS, Arch
 from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.pe.pe import PE_LAYER, Pe
 from tests.helpers import stepped
@@ -23,6 +23,7 @@ VARIANTS = {
     "kernel3": replace(ARCH, kernel_max=3, timesteps=3),  # a lane more than timesteps
     "shared-lif": replace(ARCH, lif_shared=1),
     "shared-lif-issue1": replace(ARCH, issue=1, lif_shared=1),
+    "weights": replace(ARCH, gates=WEIGHTS, accumulators=64, **IMPLIED),
 }
 
 

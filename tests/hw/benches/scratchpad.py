@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from evenspike_core.arch import HEADER_UNITS, Arch
+from evenspike_core.arch import HEADER_UNITS, IMPLIED, WEIGHTS, Arch
 from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.pe.scratchpad import Scratchpad
 from tests.helpers.driver import Bench, test
@@ -17,11 +17,17 @@ VARIANTS = {
     **{f"kernel{side}": replace(ARCH, kernel_max=side) for side in (3, 5)},
     "issue1": ONE,
     "issue1-kernel3": replace(ONE, kernel_max=3),
+    "weights": replace(ARCH, gates=WEIGHTS, header_words=28, **IMPLIED),
 }
 
 
+def ways(arch: Arch) -> int:
+    """Weights that are read in a cycle, each from a bank of its own."""
+    return 4 if arch.gates == WEIGHTS else arch.issue
+
+
 def CORNERS(arch: Arch) -> Iterator[str]:  # noqa: N802  (as where it is a constant)
-    if arch.issue > 1:
+    if ways(arch) > 1:
         yield "one way reads, and the other stays"
         yield "bias held while the other bank is read"
 
@@ -51,8 +57,8 @@ class Model:
         self.bench = bench
         self.weight_words = 2 * bench.arch.weight_words
         self.sides = Layouts(bench.arch).sides
-        self.ways = bench.arch.issue
-        self.fetched = 2 * self.ways  # units of a fetch
+        self.ways = ways(bench.arch)
+        self.fetched = 2 * bench.arch.issue  # units of a fetch
         self.line = line = max(self.fetched, HEADER_UNITS[self.sides[-1]])  # units of a line
         self.data_bits = 16 * HEADER_UNITS[self.sides[-1]]
         self.units = -(-bench.arch.header_words // line) * line
@@ -195,7 +201,12 @@ class Model:
 
     def _other(self, reads: Mapping[int, int]) -> bool:
         last = self.weight_address.get(-1)
-        return last is not None and self.bias is not None and list(reads) == [1 - last % 2]
+        return (
+            last is not None
+            and self.bias is not None
+            and len(reads) == 1
+            and last % self.ways not in reads
+        )
 
     def _beside(self, header: Header) -> bool:
         """The header shares its line with units that are not 0."""
@@ -230,7 +241,7 @@ async def begin(bench: Bench) -> Model:
     is undefined before its first read; what they hold is from the test before.
     """
     both = bench.bits_of(
-        "weight_read", [{"enable": 1, "address": n} for n in range(bench.arch.issue)]
+        "weight_read", [{"enable": 1, "address": n} for n in range(ways(bench.arch))]
     )
     await bench.reset(weight_read=both, header_read=1)
     model = Model(bench)

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from evenspike_core.arch import ACCUMULATORS_MAX, Arch
+from evenspike_core.arch import ACCUMULATORS_MAX, WEIGHTS, Arch
 from evenspike_hw.rtl.descriptor import image_rows
 from evenspike_hw.rtl.fifo import Fifo
 from evenspike_hw.rtl.layouts import LEAK_BITS, LOGIT_BITS, PSUM_BITS, TIMESTEP_BITS, Layouts
@@ -23,6 +23,9 @@ from evenspike_hw.rtl.pe.scratchpad import Scratchpad
 from evenspike_hw.rtl.pe.selector import Selector
 from evenspike_hw.rtl.pe.shared_lif import SharedLif
 from evenspike_hw.rtl.pe.unpacker import Unpacker
+from evenspike_hw.rtl.pe.weight_gates import WeightGates
+from evenspike_hw.rtl.pe.window_accumulators import WindowAccumulators
+from evenspike_hw.rtl.pe.window_selector import WindowSelector
 
 PE_LAYER = data.StructLayout(
     {
@@ -55,7 +58,7 @@ def pe_layer(layer: data.View) -> dict[str, Value]:
 
 class Pe(wiring.Component):
     """Filter, FIFO, matcher, match queue, selector, gates, accumulators and LIF; scratchpad and its
-    loader.
+    loader. Where `Arch.gates` are weights, selector, gates and accumulators are those of a window.
 
     word: words of the weight stream. activation: what the APU broadcasts; ready: the PE is not
         full.
@@ -126,7 +129,8 @@ class Pe(wiring.Component):
         m.submodules.fifo = fifo = Fifo(self.layouts.activation, arch.fifo_depth)
         m.submodules.matcher = matcher = Matcher(arch)
         m.submodules.queue = queue = Fifo(self.layouts.matched, arch.match_depth)
-        m.submodules.selector = selector = Selector(arch)
+        by_weights = arch.gates == WEIGHTS
+        m.submodules.selector = selector = (WindowSelector if by_weights else Selector)(arch)
         m.submodules.markers = markers = Markers(arch)
         connect(m, flipped(self.activation), filter_.activation)
         connect(m, fifo.r, matcher.activation)
@@ -153,9 +157,15 @@ class Pe(wiring.Component):
             self.finished.eq(markers.finished),
         ]
 
-        m.submodules.accumulators = accumulators = Accumulators(arch)
+        accumulators = (WindowAccumulators if by_weights else Accumulators)(arch)
+        m.submodules.accumulators = accumulators
         m.submodules.lif = lif = (SharedLif if arch.lif_shared else Lif)(arch)
-        (self._lanes if arch.issue > 1 else self._gates)(m, selector, scratchpad, accumulators)
+        if isinstance(accumulators, WindowAccumulators):
+            self._weight_gates(m, selector, scratchpad, accumulators)
+        elif arch.issue > 1:
+            self._lanes(m, selector, scratchpad, accumulators)
+        else:
+            self._gates(m, selector, scratchpad, accumulators)
         m.d.comb += [
             *(
                 read.eq(Cat(way.enable, way.address))
@@ -210,6 +220,30 @@ class Pe(wiring.Component):
             gates.mask.eq(mask),
             accumulators.addends.eq(gates.addends),
         ]
+
+    def _weight_gates(
+        self,
+        m: Module,
+        selector: Selector,
+        scratchpad: Scratchpad,
+        accumulators: WindowAccumulators,
+    ) -> None:
+        """Up to four weights issue in a cycle, for one timestep."""
+        m.submodules.gates = gates = WeightGates(self.arch)
+        selected = selector.selected
+        spike = Signal()
+        m.d.sync += spike.eq(selected.mask)
+        m.d.comb += [
+            selector.room.eq(1),
+            selector.idle.eq(1),
+            self.busy.eq(selector.valid),
+            accumulators.log_tile_width.eq(self.layer.log_tile_width),
+            gates.weights.eq(scratchpad.weights),
+            gates.spike.eq(spike),
+            accumulators.addends.eq(gates.addends),
+        ]
+        for issue, way in zip(accumulators.issue, selected.ways, strict=True):
+            m.d.comb += [issue.enable.eq(way.enable), issue.row.eq(way.row)]
 
     def _lanes(
         self, m: Module, selector: Selector, scratchpad: Scratchpad, accumulators: Accumulators

@@ -17,7 +17,8 @@ class Scratchpad(wiring.Component):
 
     weight_write: addresses run over both halves. weight_read: likewise; where two weights are
         selected a cycle, the first read has an even address and the second an odd one, each with a
-        bank of its own. bias_read: any address; never in a cycle with a weight read.
+        bank of its own, and where four are, read n has an address that is n modulo 4. bias_read:
+        any address; never in a cycle with a weight read.
     header_write, header_read: in a half; `header_write.unit` is a multiple of the units that a
         header of this kernel takes.
     weights, bias_unit, header: what was read.
@@ -35,10 +36,10 @@ class Scratchpad(wiring.Component):
             {
                 "weight_write": In(layouts.weight_write),
                 "header_write": In(layouts.header_write),
-                "weight_read": In(data.ArrayLayout(layouts.weight_read, arch.issue)),
+                "weight_read": In(data.ArrayLayout(layouts.weight_read, arch.ways)),
                 "bias_read": In(layouts.weight_read),
                 "header_read": In(layouts.header_read),
-                "weights": Out(data.ArrayLayout(signed(WEIGHT_BITS), arch.issue)),
+                "weights": Out(data.ArrayLayout(signed(WEIGHT_BITS), arch.ways)),
                 "bias_unit": Out(UNIT_BITS),
                 "header": Out(arch.fetch_units * UNIT_BITS),
             }
@@ -51,7 +52,7 @@ class Scratchpad(wiring.Component):
         return m
 
     def _weights(self, m: Module) -> None:
-        banks = self.arch.issue
+        banks = self.arch.ways
         depth = -(-2 * self.arch.weight_words // banks)
         shift = exact_log2(banks)
         given, bias = self.weight_write, self.bias_read
@@ -71,10 +72,13 @@ class Scratchpad(wiring.Component):
         if not shift:
             m.d.comb += self.bias_unit.eq(self.weights[0])
             return
-        odd = Signal(reset_less=True)  # as the RAM's output, it stays
+        odd = Signal(shift, reset_less=True)  # the bank; as the RAM's output, it stays
         with m.If(bias.enable):
-            m.d.sync += odd.eq(bias.address[0])
-        m.d.comb += self.bias_unit.eq(Mux(odd, self.weights[1], self.weights[0]))
+            m.d.sync += odd.eq(bias.address[:shift])
+        if shift > 1:
+            m.d.comb += self.bias_unit.eq(self.weights[odd])
+        else:
+            m.d.comb += self.bias_unit.eq(Mux(odd, self.weights[1], self.weights[0]))
 
     def _headers(self, m: Module) -> None:
         """Lines of both halves alternate, so that the half is the low bit of an address: no adder.

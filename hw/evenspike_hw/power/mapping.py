@@ -8,6 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from amaranth.lib import wiring
+
 from evenspike_core.arch import Arch
 from evenspike_core.documents import read_json
 from evenspike_core.errors import EvenspikeError
@@ -62,16 +64,27 @@ def mapped(
     cache: Path,
     progress: yosys.Progress | None = None,
 ) -> Mapped:
-    """Maps a part with Yosys and puts buffers behind nets of many loads.
+    """Maps a part (`mapped_component`); raises EvenspikeError for one that there is not, too."""
+    if progress is not None:
+        progress("elaborating")
+    return mapped_component(part(name, arch), name, file, cache, progress)
+
+
+def mapped_component(
+    component: wiring.Component,
+    name: str,
+    file: Path,
+    cache: Path,
+    progress: yosys.Progress | None = None,
+) -> Mapped:
+    """Maps a component with Yosys and puts buffers behind nets of many loads.
 
     cache: folder that keeps what Yosys has written by the digest of what it was made from.
 
-    Raises EvenspikeError for a part that there is not, a Liberty file that cannot be used or misses
-    a cell, and with Yosys' own reason where it fails.
+    Raises EvenspikeError for a Liberty file that cannot be used or misses a cell, and with Yosys'
+    own reason where it fails.
     """
-    if progress is not None:
-        progress("elaborating")
-    source = netlist(part(name, arch), name)
+    source = netlist(component, name)
     copy = liberty.copied(file)
     script = _script(name, copy)
     text = f"{yosys.find().version}\n{script}\n{source.text}"

@@ -153,9 +153,9 @@ def power(
     with ThreadPoolExecutor(1) as pool, tempfile.TemporaryDirectory() as folder:
         waiting = pool.submit(mapping_)
         started = time.perf_counter()
-        if compiled.find(machine, part=part) is None:
-            said("building the RTL simulator (once for an Arch and a part: minutes)")
-            compiled.build(machine, part=part)
+        if compiled.find(machine, watch=True) is None:
+            said("building the RTL simulator that is watched (once for an Arch: minutes)")
+            compiled.build(machine, watch=True)
         seconds["engine"] = time.perf_counter() - started
         started = time.perf_counter()
         recording = record(packed, masks, part, number, index, Path(folder))

@@ -108,20 +108,20 @@ class Build:
     seconds: float
 
 
-def location(arch: Arch, *, trace: bool = False, part: str = "") -> Path:
+def location(arch: Arch, *, trace: bool = False, watch: bool = False) -> Path:
     """Where the cache keeps the simulator of an Arch, built or not.
 
     Raises EvenspikeError where the cache's folder is not safe to use, or a tool is missing.
     """
-    return caches.folder("engine") / _key(arch, trace, part) / f"{TOP}.so"
+    return caches.folder("engine") / _key(arch, trace, watch) / f"{TOP}.so"
 
 
-def find(arch: Arch, *, trace: bool = False, part: str = "") -> Build | None:
+def find(arch: Arch, *, trace: bool = False, watch: bool = False) -> Build | None:
     """The simulator of an Arch in the cache; None for none, or one that is not as it was built.
 
     Raises as `location`.
     """
-    library = location(arch, trace=trace, part=part)
+    library = location(arch, trace=trace, watch=watch)
     if not library.parent.is_dir():
         return None
     caches.check_owner(library.parent, library.parent.stat())
@@ -135,7 +135,7 @@ def find(arch: Arch, *, trace: bool = False, part: str = "") -> Build | None:
 
 
 @cache
-def _key(arch: Arch, trace: bool, part: str) -> str:
+def _key(arch: Arch, trace: bool, watch: bool) -> str:
     """Digest of what a simulator is built from: the RTL's sources, the Arch and what it derives,
     the tools and their versions. Worked out once a process, which has imported the sources as they
     were.
@@ -145,7 +145,7 @@ def _key(arch: Arch, trace: bool, part: str) -> str:
     sources = sorted(rtl.rglob("*.py"))
     others = (top, evenspike_hw.verilog, evenspike_hw.modules, evenspike_core.arch)
     sources += [Path(__file__), *(Path(str(module.__file__)) for module in others), _DRIVER]
-    if part:
+    if watch:
         sources.append(Path(watched.__file__))
     text = hashlib.sha256(arch.digest.encode())
     for source in sources:
@@ -154,31 +154,31 @@ def _key(arch: Arch, trace: bool, part: str) -> str:
         [*tools.compiler, "--version"], capture_output=True, text=True, check=False
     ).stdout
     versions = (metadata.version("amaranth"), find_yosys(), tools.version, tools.compiler, version)
-    text.update(repr((versions, _flags(trace), COMPILER_FLAGS, part)).encode())
+    text.update(repr((versions, _flags(trace), COMPILER_FLAGS, watch)).encode())
     return text.hexdigest()[:16]
 
 
-def build(arch: Arch, *, trace: bool = False, part: str = "") -> Build:
+def build(arch: Arch, *, trace: bool = False, watch: bool = False) -> Build:
     """The native simulator of an Arch; `trace` builds one that writes waveforms, and is slower.
 
-    part: whose ports it can record (`watched.PARTS`); none without.
+    watch: it can record the ports of parts (`watched.PARTS`).
 
     Raises EvenspikeError where a tool is missing or fails, with the tool's own words, and for a
     cache whose folder cannot be used.
     """
-    found = find(arch, trace=trace, part=part)
+    found = find(arch, trace=trace, watch=watch)
     if found is not None:
         return found
-    library = location(arch, trace=trace, part=part)
+    library = location(arch, trace=trace, watch=watch)
     start = time.perf_counter()
     try:
         library.parent.mkdir(mode=0o700, exist_ok=True)
         with _alone(library.parent), tempfile.TemporaryDirectory(dir=library.parent) as name:
-            found = find(arch, trace=trace, part=part)
+            found = find(arch, trace=trace, watch=watch)
             if found is not None:  # by another process, meanwhile
                 return found
             built = Path(name) / library.name
-            _make(arch, built, trace=trace, part=part)
+            _make(arch, built, trace=trace, watch=watch)
             seconds = round(time.perf_counter() - start, 1)
             digest = hashlib.sha256(built.read_bytes()).hexdigest()
             record = built.with_name(_RECORD)
@@ -192,18 +192,18 @@ def build(arch: Arch, *, trace: bool = False, part: str = "") -> Build:
     return Build(library, seconds)
 
 
-def _make(arch: Arch, library: Path, *, trace: bool, part: str = "") -> None:
+def _make(arch: Arch, library: Path, *, trace: bool, watch: bool = False) -> None:
     """Build a library in its folder, which gets everything between the RTL and it."""
     tools, folder = find_tools(), library.parent
     source = folder / f"{TOP}.v"
-    design = watched.WatchedTop(arch, part) if part else top.SimulatedTop(arch)
+    design = watched.WatchedTop(arch) if watch else top.SimulatedTop(arch)
     source.write_text(convert(design, TOP), encoding="utf-8")
     _call(
         [str(tools.verilator), *_flags(trace), "--Mdir", str(folder), str(source)],
         os.environ | {"VERILATOR_ROOT": str(tools.root)},
         "Verilator",
     )
-    _compile(tools, arch, folder, library, trace=trace, watch=bool(part))
+    _compile(tools, arch, folder, library, trace=trace, watch=watch)
 
 
 @contextmanager

@@ -122,6 +122,7 @@ class Machine {
 #if WATCH
         if (job.watch) watched = std::fopen(job.watch, "wb");
         if (job.watch && !watched) return UNWRITTEN;
+        over = false;
         int result = infer(job);
         if (watched) result = std::ferror(watched) | std::fclose(watched) ? UNWRITTEN : result;
         watched = nullptr;
@@ -199,10 +200,12 @@ class Machine {
 #endif
 #if WATCH
     std::FILE *watched = nullptr;
+    bool over = false;  // the layer that is recorded last
 
     // Writes what the part's ports are in this cycle.
     void record(const Job &job) {
-        if (!watched || (top->running && top->number > job.watch_layer)) return;
+        over |= top->running && top->number > job.watch_layer;
+        if (!watched || over) return;
         uint32_t state = job.watch_pe < PES ? bits(top->states, 3 * job.watch_pe, 3) : 0;
         uint32_t head = top->running | top->last_write << 1 | state << 2 | static_cast<uint32_t>(top->number) << 8;
         std::fwrite(&head, sizeof head, 1, watched);

@@ -11,9 +11,10 @@ from typing import Any, Self
 
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Packed
-from evenspike_hw.engine import compiled, watched
+from evenspike_hw.engine import compiled
 from evenspike_hw.engine.host import Masks, MemoryMap
 from evenspike_hw.engine.results import Buffers, LayerTrace
+from evenspike_hw.engine.watched import boundary
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.registers import Status
@@ -64,15 +65,16 @@ class Waves:
 
 @dataclass(frozen=True)
 class Watch:
-    """A file for the ports of a part in every cycle, from the first command to the end of a layer;
-    what comes when the inference is over follows.
+    """A file for the ports of a part in every cycle, from the first command to the end of a layer.
 
-    number: which of the parts, where there are several. layer: the last one that is recorded.
+    part: of `watched.PARTS`. number: which of them, where there are several. layer: the last one
+    that is recorded.
     A cycle is a word (bit 0: an inference runs; 1: its layer ends; from 2 on the state of that PE,
     from 8 on the number of the layer) and the words of the part's `watched.Boundary`.
     """
 
     path: Path
+    part: str
     number: int
     layer: int
 
@@ -80,18 +82,19 @@ class Watch:
 class Simulator:
     """The compiled RTL with a Packed in its memory; one object serves one thread.
 
-    trace: build with waveforms (see `run`). part: build it so that such parts can be watched.
+    trace: build with waveforms (see `run`). watched: build it so that it can be watched.
     limit: of the accelerator's watchdog, may be changed.
 
     Raises EvenspikeError where the engine cannot be built, or the Packed does not fit the tables.
     """
 
-    def __init__(self, packed: Packed, *, trace: bool = False, part: str = "") -> None:
+    def __init__(self, packed: Packed, *, trace: bool = False, watched: bool = False) -> None:
         self.packed = packed
-        self.boundary = watched.boundary(packed.arch, part) if part else None
         self.map = MemoryMap(packed, descriptor.encode(packed))
         self.limit = LIMIT
-        self._driver = compiled.load(compiled.build(packed.arch, trace=trace, part=part).library)
+        self._driver = compiled.load(
+            compiled.build(packed.arch, trace=trace, watch=watched).library
+        )
         self._machine = ctypes.c_void_p(self._driver.evenspike_new())
 
     def __enter__(self) -> Self:
@@ -201,16 +204,16 @@ class Simulator:
         return Outcome(self._driver.evenspike_run(self._machine, ctypes.byref(job))), job
 
     def _watching(self, watch: Watch | None) -> dict[str, Any]:
-        if watch is None or self.boundary is None:
+        if watch is None:
             return {}
-        count, words = self.boundary.count, self.boundary.words
-        if not 0 <= watch.number < count:
-            raise EvenspikeError(f"part {watch.number} to watch, there are 0 to {count - 1}")
+        of = boundary(self.packed.arch, watch.part)
+        if not 0 <= watch.number < of.count:
+            raise EvenspikeError(f"part {watch.number} to watch, there are 0 to {of.count - 1}")
         return {
             "watch": str(watch.path).encode(),
-            "watch_at": watch.number * words,
-            "watch_words": words,
-            "watch_pe": watch.number if count > 1 else self.packed.arch.pes,
+            "watch_at": of.first + watch.number * of.words,
+            "watch_words": of.words,
+            "watch_pe": watch.number if watch.part == "pe" else self.packed.arch.pes,
             "watch_layer": watch.layer,
         }
 

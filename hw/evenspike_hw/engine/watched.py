@@ -1,4 +1,4 @@
-"""Watched: the simulated top with the ports of one kind of part as a port of its own.
+"""Watched: the simulated top with the ports of its parts as a port of its own.
 
 What a part gets and gives in every cycle of a run is what its netlist is replayed with
 (`evenspike_hw.power`). The accelerator itself stays as it is.
@@ -42,25 +42,38 @@ class Port:
 
 @dataclass(frozen=True)
 class Boundary:
-    """Ports of a part, with its reset in front. words: that they take; count: such parts."""
+    """Ports of a part, with its reset in front. words: that they take. count: such parts. first:
+    word of the first of them in `WatchedTop.watch`.
+    """
 
     ports: tuple[Port, ...]
     words: int
     count: int
+    first: int
 
 
 def boundary(arch: Arch, part: str) -> Boundary:
     """What is recorded of a part; raises EvenspikeError, which lists them, for an unknown one."""
     if part not in PARTS:
         raise EvenspikeError(f"unknown part {part!r}; those with power are: {', '.join(PARTS)}")
+    first = 0
+    for name in PARTS:
+        ports, count = _ports(arch, name), arch.pes if name == "pe" else 1
+        words = -(-(ports[-1].at + ports[-1].width) // WORD)
+        if name == part:
+            break
+        first += count * words
+    return Boundary(ports, words, count, first)
+
+
+def _ports(arch: Arch, part: str) -> tuple[Port, ...]:
     component = PARTS[part](arch)
     component._MustUse__used = True  # noqa: SLF001  (only its ports are asked for)
     ports, at = [Port(RESET, 1, 0, inward=True)], 1
     for name, value, inward in _members(component):
         ports.append(Port(name, len(value), at, inward))
         at += len(value)
-    words = max(-(-at // WORD), 3)  # or Verilator's port would be no array
-    return Boundary(tuple(ports), words, arch.pes if part == "pe" else 1)
+    return tuple(ports)
 
 
 def _members(component: wiring.Component) -> Iterator[tuple[str, Value, bool]]:
@@ -71,10 +84,10 @@ def _members(component: wiring.Component) -> Iterator[tuple[str, Value, bool]]:
 class WatchedTop(SimulatedTop):
     """watch: for each of the parts the bits of its `Boundary`, padded to whole words."""
 
-    def __init__(self, arch: Arch, part: str) -> None:
-        self.part = part
-        self.boundary = boundary(arch, part)
-        super().__init__(arch, {"watch": Out(WORD * self.boundary.words * self.boundary.count)})
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        of = [boundary(arch, part) for part in PARTS]
+        super().__init__(arch, {"watch": Out(WORD * sum(one.words * one.count for one in of))})
 
     def core(self, reset: Signal) -> Elaboratable:
         """Returns the accelerator, from whose inside `watch` is wired."""
@@ -90,17 +103,15 @@ class _Opened(Elaboratable):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.accelerator = _Elaborated(self.core)
-        of = self.top.boundary
-        parts = list(_found(self.core, PARTS[self.top.part]))
-        reset: Any = self.reset
-        if self.top.part != "top":
-            [control] = _found(self.core, Control)
-            reset = self.reset | control.reset
+        [control] = _found(self.core, Control)
         bits: list[Any] = []
-        for part in parts:
-            values = [value for _, value, _ in _members(part)]
-            padding = WORD * of.words - 1 - sum(map(len, values))
-            bits += [reset, *values, Const(0, padding)]
+        for name, kind in PARTS.items():
+            words = boundary(self.top.arch, name).words
+            reset: Any = self.reset if kind is Accelerator else self.reset | control.reset
+            for part in _found(self.core, kind):
+                values = [value for _, value, _ in _members(part)]
+                padding = WORD * words - 1 - sum(map(len, values))
+                bits += [reset, *values, Const(0, padding)]
         m.d.comb += self.top.watch.eq(Cat(*bits))
         return m
 

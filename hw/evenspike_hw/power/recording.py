@@ -12,7 +12,7 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Packed
 from evenspike_hw.engine.host import Masks
 from evenspike_hw.engine.simulator import Simulator, Watch
-from evenspike_hw.engine.watched import RESET
+from evenspike_hw.engine.watched import RESET, boundary
 from evenspike_hw.power.replay import NO_KIND, Signal, Stimuli
 from evenspike_hw.rtl.states import State
 
@@ -44,14 +44,13 @@ def record(
     than the engine has counted.
     """
     file = folder / "record.bin"
-    with Simulator(packed, part=part) as simulator:
-        traces = simulator.run(masks, watch=Watch(file, number, layer))
-        of = simulator.boundary
-    assert of is not None  # noqa: S101  (it was built for a part)
+    of = boundary(packed.arch, part)
+    with Simulator(packed, watched=True) as simulator:
+        traces = simulator.run(masks, watch=Watch(file, part, number, layer))
     rows = np.fromfile(file, np.uint32).reshape(-1, 1 + of.words)
     file.unlink()
     inside = _of_layer(rows[:, 0], layer)
-    # Behind the layer comes what the host does when all is over.
+    # Behind the last layer comes what the host does when all is over.
     rows = rows[: np.flatnonzero(inside)[-1] + 1] if inside.any() else rows
     head, words, inside = rows[:, 0], np.ascontiguousarray(rows[:, 1:]), inside[: len(rows)]
     cycles = int(np.count_nonzero(inside))
@@ -60,7 +59,7 @@ def record(
             f"the record has {cycles} cycles of layer {traces[layer].name}, the RTL's counters "
             f"{traces[layer].cycles}"
         )
-    states = of.count > 1
+    states = part == "pe"
     kind = (head >> 2 & 7).astype(np.uint8) if states else np.zeros(len(head), np.uint8)
     kind[~inside] = NO_KIND
     names = tuple(state.name.lower() for state in State) if states else ("all",)

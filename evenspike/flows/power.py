@@ -184,7 +184,7 @@ def power(
         "mapping": packed.mapping,
         "liberty": file.name,
         "clock_mhz": clock_mhz,
-        "tools": {"yosys": yosys.find().version, "opensta": yosys.tool_version(opensta.find())},
+        "tools": {"yosys": yosys.find().version, "opensta": opensta.version()},
     }
     result = given | figures(found, cells, recording, activity, clock_mhz)
     if part == "pe":

@@ -129,7 +129,13 @@ def render(result: Content) -> str:
             "Data: inside cells, for what changes. Nets: loads that change. pJ a cycle; powers at "
             f"{result['clock_mhz']:g} MHz."
         ),
-        markdown.table(HEAD, [_row(block) for block in [*result["blocks"], result["whole"]]]),
+        markdown.table(
+            HEAD,
+            [
+                *(_row(block) for block in result["blocks"]),
+                [result["part"], *_row(result["whole"])[1:]],
+            ],
+        ),
     ]
     if len(result["states"]) > 1:
         parts += [

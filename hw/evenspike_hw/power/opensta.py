@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,14 @@ def find() -> str:
             "no OpenSTA (`sta`) on the PATH; Debian and Ubuntu: apt install opensta"
         )
     return found
+
+
+def version() -> str:
+    """What the program says of itself."""
+    done = subprocess.run(  # noqa: S603  (a program that find() has found)
+        [find(), "-version"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
 
 
 def energies(flat: Flat, library: Library, liberty: Path, folder: Path) -> Energies:

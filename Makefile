@@ -14,9 +14,9 @@ PEERS = build/peers
 
 # In the order of `make help`; the first ones are what a newcomer needs.
 FIRST = sim compare cosim train synth
-VERBS = $(FIRST) finetune report import export sweep results tables area bitstream verilog bench bench-train \
+VERBS = $(FIRST) finetune report import export sweep results tables area power bitstream verilog bench bench-train \
 	test test-peers cosim-random cocotb mutants baselines gates lint docs lock clean help
-.PHONY: $(VERBS) compiler icarus
+.PHONY: $(VERBS) compiler icarus opensta
 
 # ---- settings: each verb says below what it does and takes; help, check and options read that ----
 
@@ -142,6 +142,11 @@ area.takes = DOCS OUT
 area: $(VENV)/boards
 	@$(BIN)/evenspike synth --study $(call options,$(area.takes))
 
+power.does = power of a part's gates (PART=pe), block by block, as they switch in a layer of an image
+power.takes = MODEL LAYER PART PE IMAGE DATA ARCH MAPPING LIBERTY CLOCK OUT
+power: compiler $(VENV)/hw opensta
+	@$(BIN)/evenspike power $(call options,$(power.takes))
+
 # Another ARCH, WORDS or SEEDS is built, too, but stays out of bitstreams/.
 bitstream.does = build a board's bitstream (BOARD=ulx3s-85f), and keep it in bitstreams/
 bitstream.takes = BOARD ARCH WORDS SEEDS OUT
@@ -175,7 +180,7 @@ long = $(if $(foreach name,$(filter $(given),ALL),$(call option,$(name))),, and 
 
 test.does = run all tests but those of gates; ALL=1: with every form of every component
 test.takes = ALL
-test: compiler $(VENV)/dev icarus
+test: compiler $(VENV)/dev icarus opensta
 	@$(BIN)/python -m pytest -n auto -m 'not gates$(long)' --durations=10 $(ARGS)
 
 test-peers.does = test imports of SpikingJelly, snnTorch and NIR, up to the RTL
@@ -295,6 +300,13 @@ compiler:
 # The benches run in Verilator as well, and say what they do without Icarus.
 icarus:
 	@command -v iverilog >/dev/null || { packages=iverilog; $(APT); } || true
+
+# Power is asked of OpenSTA, for the standard cells of 0.18 um that are a package, too; without them
+# `make power` says what is missing, and the tests say what they do without.
+CELLS = /usr/share/qflow/tech/osu018/osu018_stdcells.lib
+opensta:
+	@command -v sta >/dev/null && test -f $(CELLS) \
+	|| { packages='opensta qflow-tech-osu018'; $(APT); } || true
 
 # A copied or moved tree holds the environment of another one, which would run the other's code.
 ifneq ($(shell cat $(VENV)/made-in 2>/dev/null),$(CURDIR))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from evenspike.flows.imports import Imported, import_checkpoint, import_network
     from evenspike.flows.models import load
     from evenspike.flows.narrow import narrow
+    from evenspike.flows.power import power
     from evenspike.flows.prepare import pack
     from evenspike.flows.results import results
     from evenspike.flows.simulate import Reference, Run, reference, simulate
@@ -52,6 +53,7 @@ _PLACES = {
     "evenspike.flows.imports": ("Imported", "import_checkpoint", "import_network"),
     "evenspike.flows.models": ("load",),
     "evenspike.flows.narrow": ("narrow",),
+    "evenspike.flows.power": ("power",),
     "evenspike.flows.prepare": ("pack",),
     "evenspike.flows.results": ("results",),
     "evenspike.flows.simulate": ("Reference", "Run", "reference", "simulate"),
@@ -64,6 +66,7 @@ _PLACES = {
 _PLACE = {name: module for module, names in _PLACES.items() for name in names}
 _EXTRAS = {
     "cosim": "hw,cosim",
+    "power": "hw,cosim",
     "bitstream": "hw,boards",
     "synth": "hw",
     "study": "hw",
@@ -97,6 +100,7 @@ __all__ = [
     "load",
     "narrow",
     "pack",
+    "power",
     "preset",
     "reference",
     "results",

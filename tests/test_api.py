@@ -64,6 +64,7 @@ def test_a_simulation_needs_neither_torch_nor_amaranth() -> None:
     ("name", "package", "extras"),
     [
         ("cosim", "amaranth", "hw,cosim"),
+        ("power", "amaranth", "hw,cosim"),
         ("train", "torch", "train"),
         ("import_network", "torch", "train"),
         ("synth", "amaranth", "hw"),

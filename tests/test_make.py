@@ -86,6 +86,7 @@ def settings() -> dict[str, list[str]]:
         (["tables", "TABLE=II III", "DATA=d"], "evenspike tables II III --data d"),
         (["bitstream", "BOARD=b"], "evenspike bitstream --keep bitstreams --board b"),
         (["bitstream", "SEEDS=2"], "evenspike bitstream --seeds 2"),
+        (["power", "LAYER=l", "PE=3"], "evenspike power --layer l --pe 3"),
         (["verilog", "ARCH=a", "OUT=o"], "evenspike verilog --arch a --out o"),
         (["cocotb", "COMPONENT=a b"], "python -m tests.helpers.bench a b"),
         (["cocotb", "WAVES=1"], "python -m tests.helpers.bench --waves"),
@@ -221,6 +222,7 @@ def extras(verb: str, tree: Path, *settings: str) -> list[str]:
         *((verb, []) for verb in ("sim", "compare", "report", "bench")),
         *((verb, ["train"]) for verb in ("train", "finetune", "sweep", "results", "export")),
         *((verb, ["hw", "cosim"]) for verb in ("cosim", "cosim-random", "cocotb", "mutants")),
+        ("power", ["hw", "cosim"]),
         *((verb, ["hw", "cosim"]) for verb in ("baselines", "verilog")),
         *((verb, ["hw", "cosim", "boards"]) for verb in ("synth", "area", "bitstream")),
     ],
@@ -248,11 +250,14 @@ def test_only_training_needs_torch() -> None:
     assert needs == {"train"}
 
 
-def programs(folder: Path, *, uid: int, iverilog: bool) -> Path:
+CELLS = re.search(r"^CELLS = (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def programs(folder: Path, *, uid: int, iverilog: bool, sta: bool = True) -> Path:
     """A PATH with little on it, whose apt-get writes down what it is asked for."""
     folder.mkdir()
     tools = ["cat", "echo", "env", "grep", "g++", "make", "perl", "printf", "rm", "sed", "sh", "tr"]
-    for name in tools + ["iverilog"] * iverilog:
+    for name in tools + ["iverilog"] * iverilog + ["sta"] * sta:
         (folder / name).symlink_to(shutil.which(name) or "/bin/true")
     for name, text in (("id", f"echo {uid}"), ("apt-get", RECORD)):
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -270,5 +275,30 @@ def test_icarus_is_installed_where_it_can_be(
     done = make(tree, verb, path=programs(tree / "bin", uid=uid, iverilog=iverilog))
     assert done.returncode == 0, done.stderr
     *installed, run = calls(tree)
-    assert [call[-1] for call in installed if "install" in call] == ["iverilog"] * asked
+    packages = [name for call in installed if "install" in call for name in call[3:]]
+    assert [name for name in packages if name not in POWER] == ["iverilog"] * asked
     assert run[0] == "python"
+
+
+POWER = ["opensta", "qflow-tech-osu018"]
+
+
+@pytest.mark.parametrize(("uid", "sta"), [(0, False), (0, True), (1000, False)])
+@pytest.mark.parametrize("verb", ["power", "test"])
+def test_what_power_needs_is_installed_where_it_can_be(
+    tree: Path, verb: str, uid: int, sta: bool
+) -> None:
+    assert CELLS
+    wanted = uid == 0 and not (sta and Path(CELLS[1]).is_file())
+    done = make(tree, verb, path=programs(tree / "bin", uid=uid, iverilog=True, sta=sta))
+    assert done.returncode == 0, done.stderr
+    *installed, run = calls(tree)
+    packages = [name for call in installed if "install" in call for name in call[3:]]
+    assert packages == POWER * wanted
+    assert run[0] in {"python", "evenspike"}
+
+
+def test_the_cells_are_those_that_the_flow_takes() -> None:
+    mapping = pytest.importorskip("evenspike_hw.power.mapping")
+    assert CELLS
+    assert Path(CELLS[1]) == mapping.DEFAULT_LIBERTY

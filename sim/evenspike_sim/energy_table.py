@@ -57,6 +57,7 @@ TABLE = Path(__file__).with_name("energy.toml")
 
 PICOJOULES, LEAKAGE = "pJ", "mW/KB"
 T = TypeVar("T")
+_RAM = ("sram_read", "sram_write", "sram_leakage")
 _TEXTS = ("unit", "node", "source", "note")
 _SIZES = ("bits", "bytes", "other_bits")
 
@@ -69,6 +70,7 @@ class Entry:
     other: the same by the source's other reading, where a figure has two; else `value`.
     node: technology nodes that the sources state. source: where the figures are printed.
     note: what the action is, and how the value was derived, with every number.
+    logic: the part of `value` that no memory takes, in pJ.
     """
 
     value: float
@@ -76,6 +78,20 @@ class Entry:
     node: str
     source: str
     note: str
+    logic: float = 0.0
+
+
+@dataclass(frozen=True)
+class RamCost:
+    """What a RAM of a size takes: pJ of a read and of a write, mW of leakage; of which nodes these
+    are, and where they are printed.
+    """
+
+    read: float
+    write: float
+    leakage: float
+    node: str
+    source: str
 
 
 Table = Mapping[str, Entry]
@@ -128,22 +144,54 @@ def load(arch: Arch, path: Path = TABLE) -> dict[str, Entry]:
     }
 
 
+def ram_cost(words: int, width: int, path: Path = TABLE) -> RamCost:
+    """What a RAM of so many words of so many bits takes, by the rule of the table's memories.
+
+    Raises EvenspikeError as `load`, and for a table without the RAM's figures.
+    """
+    named = {
+        name: _anchor(f"{path}: anchor {name!r}", given)
+        for name, given in _tables(path, read_toml(path), "anchor").items()
+    }
+    missing = sorted({*_RAM} - {*named})
+    if missing:
+        raise EvenspikeError(f"{path}: anchor {missing[0]!r} is missing")
+    size, used = words * width / 8, [named[name] for name in _RAM]
+    read, write = (_ram_access(path, anchor, size, width) for anchor in used[:2])
+    return RamCost(
+        read,
+        write,
+        used[2].value * size / 1024,
+        " and ".join(dict.fromkeys(anchor.node for anchor in used)),
+        "; ".join(dict.fromkeys(anchor.source for anchor in used)),
+    )
+
+
+def _ram_access(path: Path, anchor: _Anchor, size: float, width: int) -> float:
+    """pJ of an access to a RAM of so many bytes, by the rule of the table's memories."""
+    if anchor.bytes is None or anchor.bits is None:
+        raise EvenspikeError(f"{path}: {anchor.source}: a RAM's access has no bytes and bits")
+    return anchor.value * math.sqrt(size / anchor.bytes * width / anchor.bits)
+
+
 def _entry(where: str, given: object, anchors: Mapping[str, _Anchor], machine: _Machine) -> Entry:
     fields = _only(where, given, {"terms", "note"})
     note = _text(where, fields, "note")
     terms = fields.get("terms")
     if not isinstance(terms, list) or not terms:
         raise EvenspikeError(f"{where}: terms is not a list of at least one term")
-    used, texts, value, other = [], [], 0.0, 0.0
+    used, texts, value, other, logic = [], [], 0.0, 0.0, 0.0
     for number, term in enumerate(terms):
         anchor, (shown, second), text = _term(f"{where}: term {number}", term, anchors, machine)
         used.append(anchor)
         texts.append(text)
         value += shown
         other += second
+        if "memory" not in term and anchor.unit != LEAKAGE:
+            logic += shown
     nodes = " and ".join(dict.fromkeys(anchor.node for anchor in used))
     sources = "; ".join(dict.fromkeys(anchor.source for anchor in used))
-    return Entry(value, other, nodes, sources, f"{note}: {' + '.join(texts)}")
+    return Entry(value, other, nodes, sources, f"{note}: {' + '.join(texts)}", logic)
 
 
 def _term(

@@ -115,7 +115,7 @@ def without_multipliers(name: str, place: Path) -> Path:
     for file in (MULTIPLIER, place / f"{name}.il"):
         shutil.copy(file, cut)
     yosys(
-        f"""{synthesize._head(name)}; flatten; opt_clean
+        f"""{synthesize.head(name)}; flatten; opt_clean
         rename -enumerate -pattern multiplier% t:$mul
         techmap -autoproc -map {MULTIPLIER.name} t:$mul; opt_clean
         expose -input w:*.product_in
@@ -147,7 +147,7 @@ def proved(name: str, place: Path, seconds: float = SECONDS) -> tuple[str, str]:
 
 
 def _gold(name: str, passes: str) -> str:
-    return f"""{synthesize._head(name)}{passes}
+    return f"""{synthesize.head(name)}{passes}
         flatten; opt_expr; opt_clean; memory -nomap; opt_clean; write_rtlil gold.il
         {OPEN}; opt_clean; rename {name} gold"""
 

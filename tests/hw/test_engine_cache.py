@@ -30,8 +30,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Sources to build from, the last one again and again; nothing is built from the RTL."""
     sources = [SOURCE]
 
-    def make(_: Arch, library: Path, *, trace: bool) -> None:
+    def make(_: Arch, library: Path, *, trace: bool, watch: bool) -> None:
         assert not trace
+        assert not watch
         source = library.with_name("source.c")
         source.write_text(sources[-1])
         subprocess.run(

@@ -32,7 +32,7 @@ import evenspike_hw.verilog
 from evenspike_core import cache as caches
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
-from evenspike_hw.engine import top
+from evenspike_hw.engine import top, watched
 from evenspike_hw.rtl.layouts import MAP_BITS, Layouts
 from evenspike_hw.verilog import convert, find_yosys
 
@@ -108,20 +108,20 @@ class Build:
     seconds: float
 
 
-def location(arch: Arch, *, trace: bool = False) -> Path:
+def location(arch: Arch, *, trace: bool = False, watch: bool = False) -> Path:
     """Where the cache keeps the simulator of an Arch, built or not.
 
     Raises EvenspikeError where the cache's folder is not safe to use, or a tool is missing.
     """
-    return caches.folder("engine") / _key(arch, trace) / f"{TOP}.so"
+    return caches.folder("engine") / _key(arch, trace, watch) / f"{TOP}.so"
 
 
-def find(arch: Arch, *, trace: bool = False) -> Build | None:
+def find(arch: Arch, *, trace: bool = False, watch: bool = False) -> Build | None:
     """The simulator of an Arch in the cache; None for none, or one that is not as it was built.
 
     Raises as `location`.
     """
-    library = location(arch, trace=trace)
+    library = location(arch, trace=trace, watch=watch)
     if not library.parent.is_dir():
         return None
     caches.check_owner(library.parent, library.parent.stat())
@@ -135,7 +135,7 @@ def find(arch: Arch, *, trace: bool = False) -> Build | None:
 
 
 @cache
-def _key(arch: Arch, trace: bool) -> str:
+def _key(arch: Arch, trace: bool, watch: bool) -> str:
     """Digest of what a simulator is built from: the RTL's sources, the Arch and what it derives,
     the tools and their versions. Worked out once a process, which has imported the sources as they
     were.
@@ -145,6 +145,8 @@ def _key(arch: Arch, trace: bool) -> str:
     sources = sorted(rtl.rglob("*.py"))
     others = (top, evenspike_hw.verilog, evenspike_hw.modules, evenspike_core.arch)
     sources += [Path(__file__), *(Path(str(module.__file__)) for module in others), _DRIVER]
+    if watch:
+        sources.append(Path(watched.__file__))
     text = hashlib.sha256(arch.digest.encode())
     for source in sources:
         text.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
@@ -152,29 +154,31 @@ def _key(arch: Arch, trace: bool) -> str:
         [*tools.compiler, "--version"], capture_output=True, text=True, check=False
     ).stdout
     versions = (metadata.version("amaranth"), find_yosys(), tools.version, tools.compiler, version)
-    text.update(repr((versions, _flags(trace), COMPILER_FLAGS)).encode())
+    text.update(repr((versions, _flags(trace), COMPILER_FLAGS, watch)).encode())
     return text.hexdigest()[:16]
 
 
-def build(arch: Arch, *, trace: bool = False) -> Build:
+def build(arch: Arch, *, trace: bool = False, watch: bool = False) -> Build:
     """The native simulator of an Arch; `trace` builds one that writes waveforms, and is slower.
+
+    watch: it can record the ports of parts (`watched.PARTS`).
 
     Raises EvenspikeError where a tool is missing or fails, with the tool's own words, and for a
     cache whose folder cannot be used.
     """
-    found = find(arch, trace=trace)
+    found = find(arch, trace=trace, watch=watch)
     if found is not None:
         return found
-    library = location(arch, trace=trace)
+    library = location(arch, trace=trace, watch=watch)
     start = time.perf_counter()
     try:
         library.parent.mkdir(mode=0o700, exist_ok=True)
         with _alone(library.parent), tempfile.TemporaryDirectory(dir=library.parent) as name:
-            found = find(arch, trace=trace)
+            found = find(arch, trace=trace, watch=watch)
             if found is not None:  # by another process, meanwhile
                 return found
             built = Path(name) / library.name
-            _make(arch, built, trace=trace)
+            _make(arch, built, trace=trace, watch=watch)
             seconds = round(time.perf_counter() - start, 1)
             digest = hashlib.sha256(built.read_bytes()).hexdigest()
             record = built.with_name(_RECORD)
@@ -188,17 +192,18 @@ def build(arch: Arch, *, trace: bool = False) -> Build:
     return Build(library, seconds)
 
 
-def _make(arch: Arch, library: Path, *, trace: bool) -> None:
+def _make(arch: Arch, library: Path, *, trace: bool, watch: bool = False) -> None:
     """Build a library in its folder, which gets everything between the RTL and it."""
     tools, folder = find_tools(), library.parent
     source = folder / f"{TOP}.v"
-    source.write_text(convert(top.SimulatedTop(arch), TOP), encoding="utf-8")
+    design = watched.WatchedTop(arch) if watch else top.SimulatedTop(arch)
+    source.write_text(convert(design, TOP), encoding="utf-8")
     _call(
         [str(tools.verilator), *_flags(trace), "--Mdir", str(folder), str(source)],
         os.environ | {"VERILATOR_ROOT": str(tools.root)},
         "Verilator",
     )
-    _compile(tools, arch, folder, library, trace=trace)
+    _compile(tools, arch, folder, library, trace=trace, watch=watch)
 
 
 @contextmanager
@@ -213,7 +218,9 @@ def _flags(trace: bool) -> tuple[str, ...]:
     return (*VERILATOR_FLAGS, "--trace-vcd") if trace else VERILATOR_FLAGS
 
 
-def _compile(tools: Tools, arch: Arch, folder: Path, library: Path, *, trace: bool) -> None:
+def _compile(
+    tools: Tools, arch: Arch, folder: Path, library: Path, *, trace: bool, watch: bool
+) -> None:
     include = tools.root / "include"
     runtime = ["verilated.cpp", "verilated_threads.cpp"] + (
         ["verilated_vcd_c.cpp"] if trace else []
@@ -228,6 +235,7 @@ def _compile(tools: Tools, arch: Arch, folder: Path, library: Path, *, trace: bo
         "ENTRIES": arch.spike_entries,
         "ENTRY_BITS": Layouts(arch).entry_bits,
         "MAP_BITS": MAP_BITS,
+        "WATCH": int(watch),
         "VM_TRACE": int(trace),
         "VM_TRACE_VCD": int(trace),
         "VM_COVERAGE": 0,
@@ -310,6 +318,9 @@ class Job(ctypes.Structure):
         ("trace", ctypes.c_char_p),
         ("trace_first", ctypes.c_uint32),
         ("trace_last", ctypes.c_uint32),
+        ("watch", ctypes.c_char_p),
+        *((name, ctypes.c_uint32) for name in ("watch_at", "watch_words")),
+        *((name, ctypes.c_uint32) for name in ("watch_pe", "watch_layer")),
     )
 
 

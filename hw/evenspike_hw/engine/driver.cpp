@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <deque>
 #include <memory>
@@ -27,7 +28,7 @@ constexpr int ENTRY_WRITE = 1 + ENTRY_BITS + MAP_BITS + TIMESTEPS * PES, COUNT_W
 enum Register : uint32_t { CONTROL, INPUT, WEIGHTS, LOGITS, TABLE, TABLE_WORDS, PASS_BASE, FAULT = 9, WATCHDOG };
 enum Command : uint32_t { START = 1, FILL = 2, ABORT = 4 };
 enum Status : uint32_t { BUSY = 1, DONE = 2, ERROR = 4 };
-enum Result : int { FINISHED, REFUSED, STALLED, INTERRUPTED };
+enum Result : int { FINISHED, REFUSED, STALLED, INTERRUPTED, UNWRITTEN };
 enum Interrupt : uint32_t { NEVER, BY_ABORT, BY_RESET };
 
 struct Job {
@@ -66,6 +67,11 @@ struct Job {
     // Waveform of the cycles [trace_first, trace_last], if a file is named and it was built for it.
     const char *trace;
     uint32_t trace_first, trace_last;
+    // File for the ports of a part in every cycle, if one is named and it was built for it (`watched.py`):
+    // a word that says what the cycle is, then `watch_words` of the port `watch` from `watch_at` on.
+    // watch_pe: whose state it is; PES: nobody's. watch_layer: the last one that is recorded.
+    const char *watch;
+    uint32_t watch_at, watch_words, watch_pe, watch_layer;
 };
 
 // Bits of a port, whatever type its width has.
@@ -117,6 +123,19 @@ class Machine {
     }
 
     int run(Job &job) {
+#if WATCH
+        if (job.watch) watched = std::fopen(job.watch, "wb");
+        if (job.watch && !watched) return UNWRITTEN;
+        over = false;
+        int result = infer(job);
+        if (watched) result = std::ferror(watched) | std::fclose(watched) ? UNWRITTEN : result;
+        watched = nullptr;
+        return result;
+    }
+
+  private:
+    int infer(Job &job) {
+#endif
         random.seed(job.seed);
         idle = waited = 0;
         interrupted = false;
@@ -182,6 +201,20 @@ class Machine {
 #if VM_TRACE
     VerilatedVcdC waves;
     bool tracing = false;
+#endif
+#if WATCH
+    std::FILE *watched = nullptr;
+    bool over = false;  // the layer that is recorded last
+
+    // Writes what the part's ports are in this cycle.
+    void record(const Job &job) {
+        over |= top->running && top->number > job.watch_layer;
+        if (!watched || over) return;
+        uint32_t state = job.watch_pe < PES ? bits(top->states, 3 * job.watch_pe, 3) : 0;
+        uint32_t head = top->running | top->last_write << 1 | state << 2 | static_cast<uint32_t>(top->number) << 8;
+        std::fwrite(&head, sizeof head, 1, watched);
+        std::fwrite(&top->watch[job.watch_at], sizeof(uint32_t), job.watch_words, watched);
+    }
 #endif
 
     void forget() {
@@ -256,6 +289,9 @@ class Machine {
         }
         top->clk = 0;
         top->eval();
+#if WATCH
+        record(job);
+#endif
         bool progress = top->running && observe(job);
         if (top->memory___05Fwrite___05Fvalid && top->memory___05Fwrite___05Fready) {  // the last ones may come when it runs no more
             uint32_t at = top->memory___05Fwrite___05Faddress - job.logits;

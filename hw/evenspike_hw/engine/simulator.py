@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from evenspike_core.errors import EvenspikeError
 from evenspike_core.pack import Packed
 from evenspike_hw.engine import compiled
 from evenspike_hw.engine.host import Masks, MemoryMap
 from evenspike_hw.engine.results import Buffers, LayerTrace
+from evenspike_hw.engine.watched import boundary
 from evenspike_hw.rtl import descriptor
 from evenspike_hw.rtl.faults import Fault
 from evenspike_hw.rtl.registers import Status
@@ -30,6 +31,7 @@ class Outcome(IntEnum):
     REFUSED = 1
     STALLED = 2
     INTERRUPTED = 3
+    UNWRITTEN = 4
 
 
 class Interrupt(IntEnum):
@@ -61,19 +63,38 @@ class Waves:
     last: int
 
 
+@dataclass(frozen=True)
+class Watch:
+    """A file for the ports of a part in every cycle, from the first command to the end of a layer.
+
+    part: of `watched.PARTS`. number: which of them, where there are several. layer: the last one
+    that is recorded.
+    A cycle is a word (bit 0: an inference runs; 1: its layer ends; from 2 on the state of that PE,
+    from 8 on the number of the layer) and the words of the part's `watched.Boundary`.
+    """
+
+    path: Path
+    part: str
+    number: int
+    layer: int
+
+
 class Simulator:
     """The compiled RTL with a Packed in its memory; one object serves one thread.
 
-    trace: build with waveforms (see `run`). limit: of the accelerator's watchdog, may be changed.
+    trace: build with waveforms (see `run`). watched: build it so that it can be watched.
+    limit: of the accelerator's watchdog, may be changed.
 
     Raises EvenspikeError where the engine cannot be built, or the Packed does not fit the tables.
     """
 
-    def __init__(self, packed: Packed, *, trace: bool = False) -> None:
+    def __init__(self, packed: Packed, *, trace: bool = False, watched: bool = False) -> None:
         self.packed = packed
         self.map = MemoryMap(packed, descriptor.encode(packed))
         self.limit = LIMIT
-        self._driver = compiled.load(compiled.build(packed.arch, trace=trace).library)
+        self._driver = compiled.load(
+            compiled.build(packed.arch, trace=trace, watch=watched).library
+        )
         self._machine = ctypes.c_void_p(self._driver.evenspike_new())
 
     def __enter__(self) -> Self:
@@ -97,17 +118,22 @@ class Simulator:
         masks: Masks,
         memory: MemoryBehaviour | None = None,
         waves: Waves | None = None,
+        watch: Watch | None = None,
     ) -> list[LayerTrace]:
         """Runs one inference on the spikes that the host makes of an input.
 
         masks: [channels, H, W], the first layer's output over all timesteps; where the Packed has a
             batch [images, channels, H, W].
+        watch: what is recorded of it, by a simulator that was built for it.
 
         Raises EvenspikeError for masks that are not of this network, and where the accelerator
         stops at a layer or nothing moves any more.
         """
         results = Buffers(self.packed)
-        result, job = self._run(masks, results, memory or MemoryBehaviour(), waves)
+        behaviour = memory or MemoryBehaviour()
+        result, job = self._run(masks, results, behaviour, waves, watch=watch)
+        if watch is not None and result is Outcome.UNWRITTEN:
+            raise EvenspikeError(f"{watch.path}: the record of the RTL's run cannot be written")
         check(self.packed, result, job.status, Fault(job.fault), job.total_cycles)
         return results.traces(job.status)
 
@@ -140,6 +166,7 @@ class Simulator:
         waves: Waves | None,
         interrupt: Interrupt = Interrupt.NEVER,
         cycle: int = 0,
+        watch: Watch | None = None,
     ) -> tuple[Outcome, compiled.Job]:
         content = self.map.words(masks)
         tables = self.map.tables
@@ -168,12 +195,27 @@ class Simulator:
             trace=str(waves.path).encode() if waves else None,
             trace_first=waves.first if waves else 0,
             trace_last=waves.last if waves else 0,
+            **self._watching(watch),
             **{
                 name: getattr(results, name).ctypes.data
                 for name in (*arrays, "closed", "logit_words")
             },
         )
         return Outcome(self._driver.evenspike_run(self._machine, ctypes.byref(job))), job
+
+    def _watching(self, watch: Watch | None) -> dict[str, Any]:
+        if watch is None:
+            return {}
+        of = boundary(self.packed.arch, watch.part)
+        if not 0 <= watch.number < of.count:
+            raise EvenspikeError(f"part {watch.number} to watch, there are 0 to {of.count - 1}")
+        return {
+            "watch": str(watch.path).encode(),
+            "watch_at": of.first + watch.number * of.words,
+            "watch_words": of.words,
+            "watch_pe": watch.number if watch.part == "pe" else self.packed.arch.pes,
+            "watch_layer": watch.layer,
+        }
 
 
 def check(packed: Packed, result: Outcome, status: int, fault: Fault, cycle: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetInserter, Signal
+from typing import Any
+
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
 
@@ -18,11 +20,21 @@ class SimulatedTop(wiring.Component):
     register it looks at once.
     """
 
-    def __init__(self, arch: Arch) -> None:
+    def __init__(self, arch: Arch, more: dict[str, Any] | None = None) -> None:
+        """more: further ports, of who builds on this."""
         self.accelerator = Accelerator(arch)
         super().__init__(
-            {**dict(self.accelerator.signature.members.items()), "clk": In(1), "rst": In(1)}
+            {
+                **dict(self.accelerator.signature.members.items()),
+                "clk": In(1),
+                "rst": In(1),
+                **(more or {}),
+            }
         )
+
+    def core(self, reset: Signal) -> Elaboratable:
+        """Returns the accelerator behind its reset."""
+        return ResetInserter(reset)(self.accelerator)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -30,7 +42,7 @@ class SimulatedTop(wiring.Component):
         reset = Signal(init=1)
         m.d.comb += ClockSignal().eq(self.clk)
         m.d.sync += reset.eq(self.rst)
-        m.submodules.accelerator = ResetInserter(reset)(self.accelerator)
+        m.submodules.accelerator = self.core(reset)
         for name, member in self.accelerator.signature.members.items():
             inner, outer = getattr(self.accelerator, name), getattr(self, name)
             if member.is_signature:

@@ -176,7 +176,7 @@ def _synthesize(
     if chosen.name == "xilinx" and blocks["resources"]["flip_flops"]:
         result |= _timed(log)
     if request.routes:
-        flat = _head(request.part) + chosen.mapping(chosen.flat, request.part)
+        flat = head(request.part) + chosen.mapping(chosen.flat, request.part)
         flat += "write_json routed.json\n"
         yosys.run(flat, place, "flat", progress)
         routed = route(OUT_OF_CONTEXT, place, "routed", request.seed, progress)
@@ -196,14 +196,14 @@ def _named(request: Request) -> dict[str, Any]:
     return named if request.liberty is None else named | {"liberty": request.liberty.name}
 
 
-def _head(top: str) -> str:
+def head(top: str) -> str:
     """Returns the script's head. Lookup tables stay logic: else they would count as memories."""
     return f"read_rtlil {top}.il\nhierarchy -top {top} -check\n{COLLISIONS}\nproc -norom\n"
 
 
 def _script(request: Request, chosen: Target) -> str:
     top, selection = request.part, chosen.path
-    script = _head(top)
+    script = head(top)
     statistics = "tee -q -o stat.json stat -hierarchy -json"
     if request.liberty is not None:
         file = liberty.copied(request.liberty)

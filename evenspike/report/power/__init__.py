@@ -1,0 +1,1 @@
+"""Power report: a result as JSON and Markdown."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from evenspike.flows.models import load
     from evenspike.flows.narrow import narrow
     from evenspike.flows.prepare import pack
+    from evenspike.flows.reproduce import Reproduction, reproduce
     from evenspike.flows.results import results
     from evenspike.flows.simulate import Reference, Run, reference, simulate
     from evenspike.flows.study import study
@@ -53,6 +54,7 @@ _PLACES = {
     "evenspike.flows.models": ("load",),
     "evenspike.flows.narrow": ("narrow",),
     "evenspike.flows.prepare": ("pack",),
+    "evenspike.flows.reproduce": ("Reproduction", "reproduce"),
     "evenspike.flows.results": ("results",),
     "evenspike.flows.simulate": ("Reference", "Run", "reference", "simulate"),
     "evenspike.flows.study": ("study",),
@@ -82,6 +84,7 @@ __all__ = [
     "Packed",
     "Program",
     "Reference",
+    "Reproduction",
     "Run",
     "__version__",
     "bitstream",
@@ -99,6 +102,7 @@ __all__ = [
     "pack",
     "preset",
     "reference",
+    "reproduce",
     "results",
     "simulate",
     "study",

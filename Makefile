@@ -14,7 +14,8 @@ PEERS = build/peers
 
 # In the order of `make help`; the first ones are what a newcomer needs.
 FIRST = sim compare cosim train synth
-VERBS = $(FIRST) finetune report import export sweep results tables area power bitstream verilog bench bench-train \
+VERBS = $(FIRST) finetune report import export sweep results tables reproduce traces area power bitstream verilog \
+	bench bench-train \
 	test test-peers cosim-random cocotb mutants baselines gates lint docs lock clean help
 .PHONY: $(VERBS) compiler icarus opensta
 
@@ -23,7 +24,7 @@ VERBS = $(FIRST) finetune report import export sweep results tables area power b
 # Fields of the Arch are settings of `make compare`.
 FIELDS = $(shell sed -n '/^class Arch/,/^    def /s/^    \([a-z_]*\): \(int\|float\) = .*/\1/p' \
 	core/evenspike_core/arch.py | tr a-z A-Z)
-FLAGS = ALL BALANCED JSON PYSIM UPDATE WAVES
+FLAGS = ALL BALANCED JSON PYSIM QUICK UPDATE WAVES
 WITHOUT_ARGS = clean docs help lint lock
 
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -136,6 +137,17 @@ tables.takes = TABLE RECIPE SEEDS RUNS OUT JOBS DATA DEVICE
 tables: $(VENV)/train
 	@$(BIN)/evenspike tables $(if $(filter TABLE,$(given)),$(call quoted,TABLE)) \
 		$(call options,$(filter-out TABLE,$(tables.takes)))
+
+reproduce.does = the u-Ticket paper's tables and figures beside ours, with verdicts, for docs/results
+reproduce.takes = RATIO POWER QUICK OUT DOCS JOBS BACKEND
+reproduce: $(VENV)/base
+	@$(BIN)/evenspike reproduce $(call options,$(reproduce.takes))
+
+# Prosperity's format is a pickle of torch's tensors; the others need no torch.
+traces.does = spikes and masks of an image of MODEL=vgg16, or TRACE=, for others (FORMAT=prosperity, sata, npz)
+traces.takes = MODEL IMAGE DATA TRACE LAYERS TIMESTEPS FORMAT OUT
+traces: $(if $(filter prosperity,$(FORMAT)),$(VENV)/train,$(VENV)/base)
+	@$(BIN)/evenspike traces $(call options,$(traces.takes))
 
 area.does = what blocks, FIFOs, presets and PEs cost, for docs/area.md
 area.takes = DOCS OUT

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from evenspike.flows.narrow import narrow
     from evenspike.flows.power import power
     from evenspike.flows.prepare import pack
+    from evenspike.flows.reproduce import Reproduction, reproduce
     from evenspike.flows.results import results
     from evenspike.flows.simulate import Reference, Run, reference, simulate
     from evenspike.flows.study import study
@@ -55,6 +56,7 @@ _PLACES = {
     "evenspike.flows.narrow": ("narrow",),
     "evenspike.flows.power": ("power",),
     "evenspike.flows.prepare": ("pack",),
+    "evenspike.flows.reproduce": ("Reproduction", "reproduce"),
     "evenspike.flows.results": ("results",),
     "evenspike.flows.simulate": ("Reference", "Run", "reference", "simulate"),
     "evenspike.flows.study": ("study",),
@@ -85,6 +87,7 @@ __all__ = [
     "Packed",
     "Program",
     "Reference",
+    "Reproduction",
     "Run",
     "__version__",
     "bitstream",
@@ -103,6 +106,7 @@ __all__ = [
     "power",
     "preset",
     "reference",
+    "reproduce",
     "results",
     "simulate",
     "study",

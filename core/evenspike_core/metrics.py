@@ -132,14 +132,32 @@ def paper_metrics(program: Program, pes: int = 16) -> PaperMetrics:
 def convolution_cycles(program: Program, layer: Layer, index: int, pes: int) -> ConvolutionCycles:
     """The paper's convention for one segment of one layer."""
     segment = layer.segments[index]
-    groups = filter_groups(segment.weights, pes)
-    slowest = groups.max(axis=1)
+    counts = np.count_nonzero(segment.weights.reshape(segment.weights.shape[0], -1), axis=1)
     positions = layer.size[0] * layer.size[1]
-    cycles = positions * program.timesteps
+    return counted_cycles(
+        layer.name, index, segment.dense, counts, positions, program.timesteps, pes
+    )
+
+
+def counted_cycles(
+    layer: str,
+    segment: int,
+    parameters: int,
+    counts: npt.NDArray[np.int64],
+    positions: int,
+    timesteps: int,
+    pes: int,
+) -> ConvolutionCycles:
+    """The paper's convention for a convolution of which only `counts` are known: the living weights
+    of each filter, [filters].
+    """
+    groups = filter_loads(counts, pes)
+    slowest = groups.max(axis=1)
+    cycles = positions * timesteps
     return ConvolutionCycles(
-        layer=layer.name,
-        segment=index,
-        parameters=segment.dense,
+        layer=layer,
+        segment=segment,
+        parameters=parameters,
         nnz=int(groups.sum()),
         positions=positions,
         work=int(groups.sum()) * cycles,

@@ -7,44 +7,28 @@ one RTX 2080Ti). Keys are (network, data set, method) as the recipes name them.
 
 from __future__ import annotations
 
+from evenspike_core import published_uticket
+from evenspike_core.published_uticket import UNIT
+
 Key = tuple[str, str, str]
 
 FULL_WIDTH = 64
 """Filters of the first layer of the papers' networks."""
 
-UTILIZATION: dict[Key, float] = {
-    ("vgg16", "cifar10", "imp"): 0.59,
-    ("vgg16", "cifar10", "u-ticket"): 1.00,
-    ("vgg16", "fmnist", "imp"): 0.57,
-    ("vgg16", "fmnist", "u-ticket"): 1.00,
-    ("resnet19", "cifar10", "imp"): 0.31,
-    ("resnet19", "cifar10", "u-ticket"): 1.00,
-    ("resnet19", "fmnist", "imp"): 0.27,
-    ("resnet19", "fmnist", "u-ticket"): 1.00,
-}
+TABLE_IV = {key: row for key, row in published_uticket.CYCLES.items() if key[1] != "cifar100"}
+"""Its rows of CIFAR100 repeat another's digits."""
+
+UTILIZATION: dict[Key, float] = {key: row.utilization for key, row in TABLE_IV.items()}
 """u-Ticket, Table IV: mean of the layers, weighted by their parameters."""
 
 CYCLES: dict[Key, tuple[float, float, float]] = {
-    ("vgg16", "cifar10", "imp"): (1.34e8, 0.41e8, 0.11e8),
-    ("vgg16", "cifar10", "u-ticket"): (0.94e8, 0.0, 0.06e8),
-    ("vgg16", "fmnist", "imp"): (1.10e8, 0.42e8, 0.10e8),
-    ("vgg16", "fmnist", "u-ticket"): (0.81e8, 0.0, 0.05e8),
-    ("resnet19", "cifar10", "imp"): (1.66e8, 1.73e8, 0.21e8),
-    ("resnet19", "cifar10", "u-ticket"): (1.10e8, 0.0, 0.07e8),
-    ("resnet19", "fmnist", "imp"): (1.26e8, 1.89e8, 0.20e8),
-    ("resnet19", "fmnist", "u-ticket"): (0.73e8, 0.0, 0.05e8),
+    key: (row.work * UNIT, row.idle * UNIT, row.latency * UNIT) for key, row in TABLE_IV.items()
 }
 """u-Ticket, Table IV: (work, idle, latency)."""
 
 ACCURACY: dict[Key, tuple[float, float]] = {
-    ("vgg16", "cifar10", "imp"): (91.0, 98.2),
-    ("vgg16", "cifar10", "u-ticket"): (90.7, 98.4),
-    ("vgg16", "fmnist", "imp"): (94.6, 98.2),
-    ("vgg16", "fmnist", "u-ticket"): (94.0, 98.5),
-    ("resnet19", "cifar10", "imp"): (91.0, 97.6),
-    ("resnet19", "cifar10", "u-ticket"): (90.3, 98.4),
-    ("resnet19", "fmnist", "imp"): (94.4, 98.2),
-    ("resnet19", "fmnist", "u-ticket"): (93.3, 99.0),
+    key: (row.accuracy, row.sparsity) for key, row in published_uticket.TICKETS.items()
+} | {
     # LTH, Table 1, at its highest sparsity
     ("vgg16", "fmnist", "imp+early-time"): (93.61, 98.13),
     ("vgg16", "fmnist", "early-bird"): (93.16, 98.13),

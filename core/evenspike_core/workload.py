@@ -37,11 +37,40 @@ VGG16 = stacked(
 )
 """conv2 ... conv13 of VGG-16 on 32x32 images (LTH for SNNs, section 4)."""
 
+
+def _resnet19() -> Topology:
+    layers: list[LayerShape] = []
+    before, block = INPUT, 0
+    for filters, blocks in ((128, 3), (256, 3), (512, 2)):
+        for at in range(blocks):
+            block += 1
+            stride = 1 if at else 2
+            name = f"block{block}"
+            shortcut = Convolution(before, 1, stride, 0, identity=bool(at))
+            layers.append(LayerShape(f"{name}.conv1", filters, (Convolution(before, 3, stride),)))
+            body = Convolution(f"{name}.conv1")
+            layers.append(LayerShape(f"{name}.conv2", filters, (body, shortcut)))
+            before = f"{name}.conv2"
+    return Topology((64, 32, 32), tuple(layers))
+
+
+RESNET19 = _resnet19()
+"""The residual blocks of ResNet-19 on 32x32 images, as the authors of u-Ticket train it: three
+stages of stride 2 each, on maps of 16x16, 8x8 and 4x4."""
+
 FITTED_DENSITY = (40.9, 25.5, 16.0, 10.0, 6.25, 3.91, 2.44, 1.53, 0.96, 0.60, 0.37, 0.23)
 """Percent of conv2 ... conv13: reproduces the work of u-Ticket Table IV at 98.2 % sparsity."""
 
 LARGEST_WEIGHT = 127
 """Of the drawn weights: a filter of 49,000 living ones still passes the range proof."""
+
+
+MOST_ACTIVE = 0.99
+"""Of the spikes, neurons that may be active at most: some fire more than once, so that those that
+are drawn silent can be drawn again until they are not."""
+
+Shares = npt.NDArray[np.float64]
+"""Percent of living weights of each filter of a layer, [filters]."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -83,37 +112,74 @@ class Workload:
         return [(masks != 0).mean(axis=(1, 2)) for masks in self.outputs]
 
 
-def draw_spikes(topology: Topology, timesteps: int, rate: float, seed: int) -> Trace:
+def draw_spikes(
+    topology: Topology, timesteps: int, rate: float, seed: int, active: float | None = None
+) -> Trace:
     """Bernoulli spikes: each neuron fires at each timestep with probability `rate` (percent).
 
-    Raises EvenspikeError for timesteps, a rate or a seed out of range.
+    active: percent of the neurons that fire at all, at the same rate over all of them. Of a trained
+        network that is fewer than independent timesteps make it.
+
+    Raises EvenspikeError for timesteps, a rate, a share of active neurons or a seed out of range.
     """
     if not 1 <= timesteps <= TIMESTEPS_MAX:
         raise EvenspikeError(f"{timesteps} timesteps, 1 to {TIMESTEPS_MAX} are possible")
     _check_percent("rate", rate)
     rng = np.random.default_rng((_seed(seed), 1))
     spikes: dict[str, Masks] = {}
+    chance = rate / 100 if active is None else _chance(rate, active, timesteps)
     for name in topology.sources:
         shape = topology.shapes[name]
-        kind = mask_type(timesteps)
-        spikes[name] = np.zeros(shape, dtype=kind)
-        for timestep in range(timesteps):
-            spikes[name] |= (rng.random(shape) < rate / 100).astype(kind) << kind.type(timestep)
+        spikes[name] = _bernoulli(shape, timesteps, chance, rng)
+        if active is None:
+            continue
+        while (silent := spikes[name] == 0).any():
+            spikes[name][silent] = _bernoulli((int(silent.sum()),), timesteps, chance, rng)
+        spikes[name][rng.random(shape) >= active / 100] = 0
     return Trace(topology, spikes, timesteps)
+
+
+def _bernoulli(
+    shape: tuple[int, ...], timesteps: int, chance: float, rng: np.random.Generator
+) -> Masks:
+    kind = mask_type(timesteps)
+    masks = np.zeros(shape, dtype=kind)
+    for timestep in range(timesteps):
+        masks |= (rng.random(shape) < chance).astype(kind) << kind.type(timestep)
+    return masks
+
+
+def _chance(rate: float, active: float, timesteps: int) -> float:
+    """That of a spike in a timestep which, where silent neurons are drawn anew, gives the rate."""
+    _check_percent("active", active)
+    most = min(100.0, MOST_ACTIVE * timesteps * rate) if timesteps > 1 else rate
+    if not 0 < rate <= active <= most:
+        raise EvenspikeError(
+            f"active {active} percent of the neurons, at a rate of {rate} percent in {timesteps} "
+            f"timesteps {rate} to {most:g} are possible, and above 0"
+        )
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if middle * active < rate * (1 - (1 - middle) ** timesteps):
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def draw(
     trace: Trace,
-    density: float | Sequence[float] | None = None,
+    density: float | Sequence[float | Shares] | None = None,
     *,
     balanced: int = 0,
     seed: int = 0,
 ) -> Workload:
     """Draw weights for the layers of a trace.
 
-    density: percent of living weights, one number, or one for each layer. Where the layers are not
-        described, one fewer leaves the last out, so that its array only gives a shape. Without,
-        FITTED_DENSITY.
+    density: percent of living weights, one number, or for each layer a number or an array [filters]
+        with one for each filter. Where the layers are not described, one fewer leaves the last out,
+        so that its array only gives a shape. Without, FITTED_DENSITY.
     balanced: 0 draws each weight by itself; otherwise every filter of as many consecutive filters
         gets the same number of weights, their mean rounded up (u-Ticket, section IV-A). Fully
         connected layers, those with a 1x1 map, are not balanced.
@@ -139,7 +205,8 @@ def draw(
         index = {layer.name: number for number, layer in enumerate(drawn)}
         drawn.append(_layer(shape, trace.topology, index, share, balanced, rng))
     drawn.extend(_sinks(drawn[-1], len(layers)))
-    provenance = {"seed": seed, "density": shares, "balanced": balanced}
+    means = [float(np.mean(share)) for share in shares]
+    provenance = {"seed": seed, "density": means, "balanced": balanced}
     program = Program("trace", trace.timesteps, (channels, height, width), tuple(drawn), provenance)
     taken = {one.source for layer in layers for one in layer.convolutions}
     outputs = (
@@ -152,9 +219,9 @@ def draw(
 
 
 def _shares(
-    trace: Trace, density: float | Sequence[float] | None
-) -> tuple[tuple[LayerShape, ...], list[float]]:
-    """The layers that run, and the percent of living weights of each."""
+    trace: Trace, density: float | Sequence[float | Shares] | None
+) -> tuple[tuple[LayerShape, ...], list[float | Shares]]:
+    """The layers that run, and the percent of living weights of each, or of each of its filters."""
     layers = trace.topology.layers
     possible = (len(layers),) if trace.topology.described else (len(layers), len(layers) - 1)
     if density is None:
@@ -164,13 +231,19 @@ def _shares(
                 "VGG-16"
             )
         density = FITTED_DENSITY
-    shares = [float(one) for one in np.atleast_1d(density)]
+    given = [density] if isinstance(density, int | float) else list(density)
+    shares = [one if isinstance(one, np.ndarray) and one.ndim else float(one) for one in given]
     if len(shares) == 1:
         shares *= len(layers)
     if len(shares) not in possible:
         raise EvenspikeError(f"{len(shares)} densities for {len(layers)} layers of the trace")
-    for share in shares:
-        _check_percent("density", share)
+    for layer, share in zip(layers, shares, strict=False):
+        if isinstance(share, np.ndarray) and share.shape != (layer.filters,):
+            raise EvenspikeError(
+                f"layer {layer.name}: densities {list(share.shape)} for {layer.filters} filters"
+            )
+        for one in np.ravel(share).tolist():
+            _check_percent("density", one)
     return layers[: len(shares)], shares
 
 
@@ -189,7 +262,7 @@ def _layer(
     shape: LayerShape,
     topology: Topology,
     index: Mapping[str, int],
-    share: float,
+    share: float | Shares,
     balanced: int,
     rng: np.random.Generator,
 ) -> Layer:
@@ -210,7 +283,7 @@ def _weights(
     filters: int,
     channels: int,
     one: Convolution,
-    share: float,
+    share: float | Shares,
     group: int,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.int16]:
@@ -221,7 +294,7 @@ def _weights(
     weights = rng.integers(1, LARGEST_WEIGHT + 1, (filters, channels, one.kernel, one.kernel))
     weights *= rng.choice((-1, 1), weights.shape)
     merit = rng.random(weights.shape)
-    alive = merit < share / 100
+    alive = merit < np.reshape(share, (-1, 1, 1, 1)) / 100
     weights[~(_balanced(alive, merit, group) if group else alive)] = 0
     return weights.astype(np.int16)
 

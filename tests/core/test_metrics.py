@@ -25,6 +25,8 @@ from evenspike_core.metrics import (
     spike_sparsity,
 )
 from evenspike_core.program import PIXELS, Coding, Layer, Program, Readout, Segment
+from evenspike_core.topology import Topology, described
+from evenspike_core.workload import draw, draw_spikes
 from tests.helpers.networks import random_program
 
 
@@ -177,6 +179,99 @@ def test_invariants(seed: int, pes: int) -> None:
             assert cycles.utilization == 1
     if pes == 1 and metrics.work:
         assert metrics.layer_mean == metrics.parameter_weighted == metrics.pooled == 1
+
+
+def as_they_are(segment: Segment) -> bool:
+    """Whether a shortcut adds spikes as they are: one weight on the diagonal, and no other."""
+    table = segment.weights.tolist()
+    same = table[0][0][0][0]
+    return bool(same) and all(
+        one == [[same if f == c else 0]]
+        for f, channels in enumerate(table)
+        for c, one in enumerate(channels)
+    )
+
+
+def counted_one_by_one(program: Program, pes: int) -> tuple[int, int, int, float | None]:
+    """Work, idle cycles, latency and mean utilization by a walk over single weights, PEs and
+    groups, as section V-B-2 and Eq. 2 of the paper say them.
+    """
+    work = idle = latency = 0
+    utilizations: list[float] = []
+    for layer in program.layers[1:-1]:
+        for number, segment in enumerate(layer.segments):
+            filters, channels = segment.weights.shape[:2]
+            shortcut = number > 0 and segment.kernel == 1 and filters == channels
+            if list(layer.size) == [1, 1] or (shortcut and as_they_are(segment)):
+                continue
+            alive = [sum(1 for w in one.ravel().tolist() if w) for one in segment.weights]
+            alive += [0] * (-filters % pes)
+            steps = layer.size[0] * layer.size[1] * program.timesteps
+            each: list[float] = []
+            for first in range(0, filters, pes):
+                busy = alive[first : first + pes]
+                slowest, total = max(busy), sum(busy)
+                latency += slowest * steps
+                work += total * steps
+                idle += sum(slowest - one for one in busy) * steps
+                if total:
+                    mean = total // pes + (1 if total % pes else 0)
+                    lost = (slowest - mean) / slowest
+                    each.append(1 - lost * pes / (pes - 1) if pes > 1 else 1.0)
+            utilizations += [sum(each) / len(each)] if each else []
+    whole = sum(utilizations) / len(utilizations) if utilizations else None
+    return work, idle, latency, whole
+
+
+@pytest.mark.parametrize("pes", [1, 7, 16])
+@pytest.mark.parametrize("seed", range(60))
+def test_a_walk_over_single_weights_counts_the_same(seed: int, pes: int) -> None:
+    """Random Programs, residual ones among them, by a statement that shares nothing with ours."""
+    made = random_program(seed, max_filters=24)
+    metrics = paper_metrics(made, pes)
+    work, idle, latency, mean = counted_one_by_one(made, pes)
+    assert (metrics.work, metrics.idle, metrics.latency) == (work, idle, latency)
+    assert metrics.layer_mean == (None if mean is None else pytest.approx(mean, abs=1e-12))
+
+
+def test_the_random_programs_are_residual() -> None:
+    """Else the test above says nothing of shortcuts."""
+    kinds = {"convolution": 0, "identity": 0}
+    for seed in range(60):
+        for layer in random_program(seed, max_filters=24).layers[1:-1]:
+            for number in range(1, len(layer.segments)):
+                kinds["identity" if layer.is_identity(number) else "convolution"] += 1
+    assert kinds["convolution"] > 50, kinds
+    assert kinds["identity"] > 3, kinds
+
+
+BLOCKS = Topology(
+    (20, 8, 8),
+    described(
+        [
+            {"name": "one", "filters": 20},
+            {"name": "two", "filters": 20, "shortcut": {"source": "input", "identity": True}},
+            {"name": "three", "filters": 36, "stride": 2},
+            {"name": "four", "filters": 36, "shortcut": {"source": "two", "stride": 2}},
+            {"name": "five", "filters": 36, "shortcut": {"source": "four", "identity": True}},
+        ]
+    ),
+)
+
+
+@pytest.mark.parametrize("balanced", [0, 16])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_walk_over_residual_blocks_counts_the_same(seed: int, balanced: int) -> None:
+    density = np.random.default_rng(seed).uniform(0, 60, 5).tolist()
+    spikes = draw_spikes(BLOCKS, 4, 0, 0)
+    made = draw(spikes, density, seed=seed, balanced=balanced).program
+    metrics = paper_metrics(made, 16)
+    work, idle, latency, mean = counted_one_by_one(made, 16)
+    assert (metrics.work, metrics.idle, metrics.latency) == (work, idle, latency)
+    assert metrics.layer_mean == pytest.approx(mean, abs=1e-12)
+    named = {c.layer for c in metrics.convolutions if not c.layer.startswith("(end")}
+    assert named == {"one", "two", "three", "four", "five"}
+    assert sum(c.segment for c in metrics.convolutions) == 1, "one shortcut has weights"
 
 
 def test_work_does_not_depend_on_the_pes() -> None:

@@ -16,7 +16,14 @@ from evenspike_core.fixed import mask_type
 from evenspike_core.mapping import choose
 from evenspike_core.recording import Trace, read_trace
 from evenspike_core.topology import Topology, described, stacked
-from evenspike_core.workload import FITTED_DENSITY, VGG16, Workload, draw, draw_spikes
+from evenspike_core.workload import (
+    FITTED_DENSITY,
+    RESNET19,
+    VGG16,
+    Workload,
+    draw,
+    draw_spikes,
+)
 
 
 def trace(*shapes: tuple[int, int, int]) -> Trace:
@@ -253,3 +260,47 @@ def test_the_fitted_densities_are_those_of_vgg16() -> None:
 def test_a_program_knows_what_it_was_drawn_from() -> None:
     made: Any = draw(trace((2, 4, 4)), 25, balanced=8, seed=3).program.provenance
     assert dict(made) == {"seed": 3, "density": [25.0], "balanced": 8}
+
+
+@pytest.mark.parametrize(("rate", "active"), [(15.0, 22.0), (30.0, 40.0), (10.0, 39.0), (5.0, 5.0)])
+def test_spikes_of_a_share_of_the_neurons(rate: float, active: float) -> None:
+    masks = draw_spikes(stacked(["a"], [(64, 32, 32)]), 4, rate, 5, active).spikes["input"]
+    assert (masks != 0).mean() == pytest.approx(active / 100, abs=0.008)
+    fired = np.bitwise_count(masks).sum() / (4 * masks.size)
+    assert fired == pytest.approx(rate / 100, abs=0.006)
+
+
+@pytest.mark.parametrize("active", [4.9, 19.9, 0.0])
+def test_a_share_that_the_rate_excludes(active: float) -> None:
+    with pytest.raises(EvenspikeError) as caught:
+        draw_spikes(VGG16, 4, 5.0, 0, active)
+    assert str(caught.value) == (
+        f"active {active} percent of the neurons, at a rate of 5.0 percent in 4 timesteps 5.0 to "
+        "19.8 are possible, and above 0"
+    )
+    with pytest.raises(EvenspikeError) as caught:
+        draw_spikes(VGG16, 4, 50.0, 0, 101.0)
+    assert str(caught.value) == "active 101.0 is outside 0 to 100 percent"
+
+
+def test_each_filter_may_have_its_density() -> None:
+    shares = np.linspace(0, 100, 11)
+    load = draw(trace((200, 4, 4), (11, 4, 4)), [shares, 50.0])
+    alive = (load.layers[0].segments[0].weights != 0).reshape(11, -1).mean(axis=1)
+    np.testing.assert_allclose(alive, shares / 100, atol=0.06)
+    assert load.program.provenance["density"] == [50.0, 50.0]
+    with pytest.raises(EvenspikeError) as caught:
+        draw(trace((2, 4, 4), (3, 4, 4)), [np.ones(2), 5.0])
+    assert str(caught.value) == "layer a: densities [2] for 3 filters"
+    with pytest.raises(EvenspikeError) as caught:
+        draw(trace((2, 4, 4), (3, 4, 4)), [np.array([1.0, 101.0, 1.0]), 5.0])
+    assert str(caught.value) == "density 101.0 is outside 0 to 100 percent"
+
+
+def test_resnet19_is_that_of_the_authors() -> None:
+    """16 convolutions of the blocks and three shortcuts with weights; 553.6 million pairs."""
+    load = draw(draw_spikes(RESNET19, 4, 0, 0), 100)
+    layers = load.layers
+    assert sum(len(layer.parameters) for layer in layers) == 19
+    pairs = sum(layer.weights * layer.size[0] * layer.size[1] for layer in layers)
+    assert pairs == pytest.approx(553.6e6, rel=1e-4)

@@ -14,6 +14,12 @@ Figure = Mapping[str, Any]
 PLOT_FILE = "{name}-{number}.svg"
 INDEX_FILE = "README.md"
 
+OTHERS = (
+    "Beside these: [the u-Ticket paper, figure by figure](paper.md), by `make reproduce`, and "
+    "[ADMM on MNIST](admm-mnist.md), by `make tables`."
+)
+"""Pages that are made by other verbs."""
+
 EMPTY = ""
 """The cell of what was not measured: no number, not even a dash."""
 
@@ -119,6 +125,7 @@ def index(figures: Mapping[str, Figure], others: Sequence[Mapping[str, str]]) ->
             "it."
         ),
         table(("figure", "after", "has runs of"), lines),
+        OTHERS,
         "## How to make them",
         (
             "`make results` trains `vgg16-tiny` on a CPU and writes these pages; `make results "

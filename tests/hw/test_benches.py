@@ -28,6 +28,8 @@ SLOW = (
     "drain:shared",
     "logit_writer:pes16",
     "pe:shared-lif",
+    "pe:weights",
+    "window_accumulators:256-rows",
 )
 """Forms that take minutes whatever their transactions."""
 

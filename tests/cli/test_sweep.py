@@ -202,6 +202,7 @@ def test_a_run_that_fails_does_not_lose_the_others(
     assert done.err.splitlines() == [
         "evenspike: tiny-imp-seed1: round 1: pruning leaves no weight",
         "evenspike: tiny-random-seed1: MemoryError: too",
+        "evenspike: the same command tries again what has failed",
     ]
     rows = json.loads((tmp_path / "sweep.json").read_text())["runs"]
     assert [row["state"] for row in rows] == ["failed", "failed", "finished"]
@@ -230,8 +231,11 @@ def test_a_worker_that_dies_is_named(
     done = cli(*given, "--methods", "dense,imp,random")
     assert done.status == 1
     assert done.err.splitlines() == [
-        f"evenspike: tiny-{name}-seed1: its worker is gone: OSError: a worker was killed"
-        for name in ("imp", "random")
+        *(
+            f"evenspike: tiny-{name}-seed1: its worker is gone: OSError: a worker was killed"
+            for name in ("imp", "random")
+        ),
+        "evenspike: the same command tries again what has failed",
     ]
     rows = json.loads((tmp_path / "sweep.json").read_text())["runs"]
     assert [row["state"] for row in rows] == ["finished", "failed", "failed"]

@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 ARCH = preset(
-    "paper,pes=2,timesteps=2,accumulators=64,kernel_max=3,lif_shared=1,spike_entries=2048"
+    "packed,pes=2,timesteps=2,issue=1,accumulators=64,kernel_max=3,lif_shared=1,spike_entries=2048"
 )
 
 

@@ -64,7 +64,10 @@ def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--clock", "0"], "a clock of 0.0 MHz"),
         (["--model", "none"], "unknown model 'none'"),
         (["--arch", "none"], "none"),
-        (["--arch", "packed,clusters=2"], "Arch clusters is 2; power is measured in a machine of 1"),
+        (
+            ["--arch", "packed,clusters=2"],
+            "Arch clusters is 2; power is measured in a machine of 1",
+        ),
     ],
 )
 def test_bad_input_is_one_line(

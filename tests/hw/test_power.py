@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -16,15 +18,20 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from evenspike_core.arch import preset
 from evenspike_core.errors import EvenspikeError
+from evenspike_hw.engine import watched
 from evenspike_hw.power import library, opensta
 from evenspike_hw.power.blocks import blocks
 from evenspike_hw.power.buffers import buffered
 from evenspike_hw.power.flat import Flat, Instance
 from evenspike_hw.power.mapping import DEFAULT_LIBERTY, Mapped, find_liberty, mapped_component
 from evenspike_hw.power.opensta import Energies
+from evenspike_hw.power.recording import _of_layer
 from evenspike_hw.power.replay import NO_KIND, Activity, Stimuli, replay
 from evenspike_hw.rtl.ram import LutRam, Ram
+from evenspike_hw.synthesis.netlist import netlist
+from evenspike_hw.synthesis.parts import part
 from tests.helpers.toggles import recorded, traced
 
 needs_cells = pytest.mark.skipif(
@@ -215,6 +222,45 @@ def test_every_net_changes_as_often_as_on_icarus(store: Mapped, tmp_path: Path) 
     values = traced(store, stimuli, data, tmp_path)
     for net in range(2, store.flat.nets):
         assert found.toggles[0, net] == values[f"n{net}"], net
+
+
+# ---- what is recorded -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", watched.PARTS)
+def test_a_part_is_watched_at_all_ports_of_its_netlist(name: str) -> None:
+    arch = preset("packed,pes=2")
+    text = netlist(part(name, arch), name).text
+    body = re.split(rf"^module \\{name}$", text, flags=re.MULTILINE)[1].split("\nend\n")[0]
+    found = re.findall(
+        r"^ *wire (?:width (\d+) )?(input|output) \d+ .*?\\(\S+)$", body, re.MULTILINE
+    )
+    ports = {port: (int(width or 1), way == "input") for width, way, port in found}
+    of = watched.boundary(arch, name)
+    assert {p.name: (p.width, p.inward) for p in of.ports} | {"clk": (1, True)} == ports
+    at = 0
+    for port in of.ports:
+        assert port.at == at
+        at += port.width
+    assert 0 <= 32 * of.words - at < 32
+    assert of.count == (2 if name == "pe" else 1)
+
+
+def test_parts_lie_behind_each_other() -> None:
+    of = [watched.boundary(preset("packed,pes=2"), name) for name in watched.PARTS]
+    assert of[0].first == 0
+    for one, other in itertools.pairwise(of):
+        assert other.first == one.first + one.count * one.words
+    with pytest.raises(EvenspikeError, match="unknown part 'wings'; those with power are: pe, apu"):
+        watched.boundary(preset("packed"), "wings")
+
+
+def test_a_layer_is_from_the_last_write_before_to_its_own() -> None:
+    #       host, layer 0, layer 1, host; 1: it runs, 2: its last write
+    head = np.array([0, 2, 1, 1, 3, 1, 1, 1, 3, 2, 0], np.uint32)
+    assert np.flatnonzero(_of_layer(head, 0)).tolist() == [2, 3, 4]
+    assert np.flatnonzero(_of_layer(head, 1)).tolist() == [5, 6, 7, 8]
+    assert not _of_layer(head, 2).any()
 
 
 # ---- what they take -------------------------------------------------------------------------

@@ -77,7 +77,8 @@ def first_round(
         at, first, part, group = rounds[own]
         at += _behind(packed, trace, cluster)
         carries = group < packed.groups - 1
-        before = BIAS_READS + inner * arch.position_cycles(last=False, carries=carries)
+        before = BIAS_READS + arch.step_cycles
+        before += inner * arch.position_cycles(last=False, carries=carries)
         found = int(trace.closed[at]) - before - arch.lif_latency - 1
         if found != begin:
             block, y, x = (int(n) for n in windows[first])

@@ -512,6 +512,8 @@ class Accelerator:
         carries = spiking and one.group < groups - 1
         each = arch.position_cycles(last=descriptor.last, carries=carries)
         length = images * one.lanes.shape[0] * (BIAS_READS + positions * each)
+        if arch.lif_parallel:  # one bias for all images, and a step for all neurons
+            length = BIAS_READS + arch.step_cycles + images * positions * each
         if carries:
             length += arch.carry_cycles
         timesteps = arch.timesteps if one.group < groups - 1 else self.packed.last_timesteps
@@ -540,7 +542,10 @@ class Accelerator:
                     *row, descriptor.pool, block, spikes.counts, spikes.columns, spikes.masks
                 )
         if spiking:
-            counts.steps += images * int((one.lanes >= 0).sum()) * positions * timesteps
+            neurons = images * int((one.lanes >= 0).sum()) * positions
+            if arch.lif_parallel:  # all step, whether they have a position or not
+                neurons = arch.pes * arch.lif_units
+            counts.steps += neurons * timesteps
         drained = drain_start + length - 1
         counts.draining += length
         counts.waiting += drain_start - 1 - counts.finished
@@ -563,7 +568,7 @@ class Accelerator:
         chunks = [c for p in self._passes[index] for c in p]
         loads = arch.clusters * (1 if len(self._passes[index][0]) == 1 else rounds)
         bias_writes = BIAS_WORDS * arch.pes * descriptor.slots * len(descriptor.passes)
-        drained = rounds * descriptor.images * arch.clusters
+        drained = rounds * (1 if arch.lif_parallel else descriptor.images) * arch.clusters
         bias_reads = BIAS_WORDS * arch.pes * sum(descriptor.slots_used) * drained
         # In the rounds of a pass each image has each position of the map in each group once.
         area = descriptor.size[0] * descriptor.size[1]
@@ -574,6 +579,8 @@ class Accelerator:
         # which has a bank of its own.
         if arch.issue == 1:
             gated, queued, sums = matched * arch.timesteps, 0, matched + neuron_rows
+            if arch.lif_parallel:  # the drain reads registers
+                sums = matched
         else:
             gated, queued, sums = 0, added, added + neuron_rows * arch.timesteps
         return {

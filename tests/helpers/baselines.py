@@ -43,7 +43,8 @@ CACHE = ROOT / "build" / "synth" / "cache"
 ARCH = "packed"
 
 NAMES = (
-    *(f"{part}-generic" for part in PARTS if part != "array"),  # the array is most of the top
+    # The array is most of the top, and neurons are 16 banks of them.
+    *(f"{part}-generic" for part in PARTS if part not in ("array", "neurons")),
     *(f"{part}-{target}" for part in ("pe", "apu") for target in ("ecp5", "ice40")),
 )
 

@@ -134,6 +134,7 @@ ARCHS |= {
 ARCHS["weights3"] = replace(
     ARCHS["weights"], pes=8, accumulators=256, header_words=131, kernel_max=3, lif_shared=1
 )
+ARCHS["parallel"] = replace(ARCHS["weights3"], pes=2, accumulators=64, lif_shared=0, lif_parallel=1)
 ARCHS |= {
     "clusters": replace(ARCHS["narrow"], clusters=2),
     "clusters2": replace(ARCHS["wide"], clusters=2, lif_shared=1),

@@ -125,11 +125,6 @@ def power(
     began = time.perf_counter()
     machine = as_arch(arch)
     watched.boundary(machine, part)  # the error lists them
-    if machine.clusters > 1:
-        raise EvenspikeError(
-            f"Arch clusters is {machine.clusters}; power is measured in a machine of 1, whose parts "
-            "are those of any"
-        )
     opensta.find()
     file = find_liberty(liberty)
     compiled.find_tools()

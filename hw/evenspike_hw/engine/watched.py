@@ -53,9 +53,16 @@ class Boundary:
 
 
 def boundary(arch: Arch, part: str) -> Boundary:
-    """What is recorded of a part; raises EvenspikeError, which lists them, for an unknown one."""
+    """What is recorded of a part; raises EvenspikeError, which lists them, for an unknown one, and
+    for several clusters.
+    """
     if part not in PARTS:
         raise EvenspikeError(f"unknown part {part!r}; those with power are: {', '.join(PARTS)}")
+    if arch.clusters > 1:
+        raise EvenspikeError(
+            f"Arch clusters is {arch.clusters}; power is measured in a machine of 1, whose parts "
+            "are those of any"
+        )
     first = 0
     for name in PARTS:
         ports, count = _ports(arch, name), arch.pes if name == "pe" else 1

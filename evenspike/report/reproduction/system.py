@@ -148,8 +148,8 @@ def _share(ladder: list[Data]) -> list[Row]:
             f"sparse (ours {sparsity:.1f} %)",
             paper.PE_SHARE / 100,
             groups["PEs"] / sum(groups.values()),
-            reason="here spikes never leave the chip, and weights come once an image, so the PEs "
-            "are the larger part",
+            reason="the paper does not say what its memories hold; here a word of the weights is a "
+            "DRAM access, and spikes stay on the chip",
         )
     ]
 

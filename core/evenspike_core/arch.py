@@ -136,6 +136,8 @@ class Arch:
     kernel_max: largest kernel side that the PEs are built for. No cycle depends on it.
     lif_shared: 1: a PE works off its neurons' timesteps one after the other in one stage, instead
         of a neuron a cycle in two stages a timestep.
+    lif_parallel: 1: a PE has a LIF unit for each of its neurons, with a membrane register, and all
+        step at once; only where the gates are weights.
     clock_mhz: only turns cycles into seconds and leakage into energy.
     """
 
@@ -161,6 +163,7 @@ class Arch:
     table_words: int = _range(1024, 64, 1 << 16)
     kernel_max: int = _range(KERNEL_MAX, 3, KERNEL_MAX, odd=True)
     lif_shared: int = _range(0, 0, 1)
+    lif_parallel: int = _range(0, 0, 1)
     clock_mhz: float = 400.0
 
     def __post_init__(self) -> None:
@@ -195,6 +198,11 @@ class Arch:
             )
 
     def _check_gates(self) -> None:
+        if self.lif_parallel and (self.gates != WEIGHTS or self.lif_shared):
+            raise EvenspikeError(
+                f"Arch lif_parallel=1 needs gates=weights and lif_shared=0, and gates is "
+                f"{self.gates}, lif_shared {self.lif_shared}"
+            )
         if self.gates not in GATES:
             raise EvenspikeError(f"Arch gates is {self.gates!r}, possible are {', '.join(GATES)}")
         if self.gates == TIMESTEPS:
@@ -334,12 +342,28 @@ class Arch:
         return max(neurons, self.logit_words) if last else neurons
 
     @property
+    def lif_units(self) -> int:
+        """Neurons of a PE that step at once."""
+        return self.accumulators if self.lif_parallel else 1
+
+    @property
+    def step_cycles(self) -> int:
+        """Drain cycles of a round in which all neurons step, between the bias and the first
+        position; the bias is read once a round then. 0 where each steps on its own way out.
+        """
+        return 2 if self.lif_parallel else 0
+
+    @property
     def lif_latency(self) -> int:
         """Cycles from an accumulator read to the spikes and the read-out of its neuron.
+
+        Of parallel LIF it is the neuron that is read, which has stepped before.
 
         Accumulator read, the neuron's drives, two LIF stages a timestep but one for the first.
         Shared LIF has a cycle a timestep, and one for what a spike leaves of a drive.
         """
+        if self.lif_parallel:
+            return 1
         return self.timesteps + 3 if self.lif_shared else 2 * self.timesteps + 1
 
     @property
@@ -362,7 +386,11 @@ class Arch:
 
     @property
     def carry_cycles(self) -> int:
-        """Drain cycles behind the last position of a round that carries."""
+        """Drain cycles behind the last position of a round that carries; none where membranes stay
+        in their registers.
+        """
+        if self.lif_parallel:
+            return 0
         return self.carry_latency + 1 - self.position_cycles(last=False, carries=True)
 
     @property
@@ -382,13 +410,15 @@ class Arch:
     def digest(self) -> str:
         """First 12 hex digits of a SHA-256 over every field but the preset's name.
 
-        `gates` counts where it is not "timesteps": an Arch from before it was a field has the
-        digest that it had.
+        `gates` counts where it is not "timesteps", and `lif_parallel` where it is not 0: an Arch
+        from before they were fields has the digest that it had.
         """
         fields = dataclasses.asdict(self)
         del fields["preset"]
         if self.gates == TIMESTEPS:
             del fields["gates"]
+        if not self.lif_parallel:
+            del fields["lif_parallel"]
         fields["clock_mhz"] = float(self.clock_mhz)
         text = json.dumps(fields | {"weight_bits": WEIGHT_BITS}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -396,12 +426,13 @@ class Arch:
 
 PRESETS = {
     "packed": Arch(),
-    "paper": Arch(preset="paper", gates=WEIGHTS, spike_entries=32768, **IMPLIED),
+    "paper": Arch(preset="paper", gates=WEIGHTS, spike_entries=32768, lif_parallel=1, **IMPLIED),
 }
 """`packed`: as many filters per pass as accumulators and scratchpad hold. `paper`: the paper's PE,
-four gates that are four weights of one timestep; one filter per PE and a barrier after each group
-of 16 filters, on the same 16 PEs. Its groups are of one timestep, so the same network has four
-times the entries of the spike memory, each of a quarter of the spikes."""
+four gates that are four weights of one timestep and a LIF unit for each of 256 neurons; one filter
+per PE and a barrier after each group of 16 filters, on the same 16 PEs. Its groups are of
+one timestep, so the same network has four times the entries of the spike memory, each of a quarter
+of the spikes."""
 
 
 def as_arch(arch: Arch | str) -> Arch:

@@ -40,7 +40,8 @@ QUEUES = ("fifo", "match_queue", "stream")
 class Memory:
     """One kind of RAM.
 
-    name: what it holds. count: how many there are; no lanes where one weight issues a cycle.
+    name: what it holds. count: how many there are; no lanes where one weight issues a cycle, no
+        accumulators where LIF is parallel.
     words, width: words of how many bits. reads: its read ports; each has one write port beside
     them. in_pe: it is the PE's.
     """
@@ -87,6 +88,8 @@ def memories(arch: Arch) -> tuple[Memory, ...]:
     rows = arch.accumulators
     if arch.gates == WEIGHTS:
         banks, rows = arch.window_banks, arch.accumulators // arch.window_banks
+    if arch.lif_parallel:  # all are read at once: registers
+        banks = 0
     lanes = LANE_PUSHES * arch.pes * banks if arch.issue > 1 else 0
     logit_width = min(arch.port_bits, LOGIT_BITS * arch.pes)
     return (

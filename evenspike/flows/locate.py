@@ -74,7 +74,8 @@ def first_round(
     windows = _windows(layer)
     for (at, first, part, group), begin in zip(rounds, run.drains, strict=True):
         carries = group < packed.groups - 1
-        before = BIAS_READS + inner * arch.position_cycles(last=False, carries=carries)
+        before = BIAS_READS + arch.step_cycles
+        before += inner * arch.position_cycles(last=False, carries=carries)
         found = int(trace.closed[at]) - before - arch.lif_latency - 1
         if found != begin:
             block, y, x = (int(n) for n in windows[first])

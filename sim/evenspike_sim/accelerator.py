@@ -345,6 +345,8 @@ class Accelerator:
                 carries = spiking and group < groups - 1
                 each = arch.position_cycles(last=descriptor.last, carries=carries)
                 length = images * lanes.shape[0] * (BIAS_READS + positions * each)
+                if arch.lif_parallel:  # one bias for all images, and a step for all neurons
+                    length = BIAS_READS + arch.step_cycles + images * positions * each
                 if carries:
                     length += arch.carry_cycles
                 timesteps = arch.timesteps if group < groups - 1 else self.packed.last_timesteps
@@ -414,6 +416,10 @@ class Accelerator:
             gated, queued, sums = matched * arch.timesteps, 0, matched + neuron_rows
         else:
             gated, queued, sums = 0, added, added + neuron_rows * arch.timesteps
+        biases = len(rounds) * images * bias_reads
+        if arch.lif_parallel:  # registers, whose units all step
+            sums, biases = matched, len(rounds) * bias_reads
+            steps = arch.pes * arch.lif_units * len(drains) if spiking else 0
         reached = [
             [_reached(spikes, segment, descriptor.size) for spikes in maps]
             for maps, segment in zip(sources, descriptor.segments, strict=True)
@@ -442,7 +448,7 @@ class Accelerator:
                 "accumulator_read": sums,
                 "accumulator_write": sums,
                 "lif_step": steps,
-                "scratchpad_read": matched + len(rounds) * images * bias_reads,
+                "scratchpad_read": matched + biases,
                 "scratchpad_write": loads
                 * (sum(c.scratchpad_writes for c in loaded_chunks) + bias_writes),
                 "header_read": int(counts[Count.HEADER_READ]),

@@ -28,6 +28,10 @@ matcher and queue, are those of one."""
 WINDOW_FLIP_FLOPS = 82
 """Of a bank of the accumulators where the gates are weights."""
 
+NEURON_FLIP_FLOPS, BANK_FLIP_FLOPS = 50, 30
+"""With parallel LIF, of a neuron, whose psum has 24 and whose membrane 25, with a flag; and of a
+bank, whose adder has a weight and a row."""
+
 
 def quantities(arch: Arch) -> dict[str, float]:
     """Widths, KiB of memory and flip-flops, by the names that an energy table may use.
@@ -55,6 +59,8 @@ def quantities(arch: Arch) -> dict[str, float]:
     adders = 65 * t if arch.issue == 1 else 121 * arch.banks
     if arch.gates == WEIGHTS:
         adders = WINDOW_FLIP_FLOPS * arch.window_banks
+    if arch.lif_parallel:
+        adders, lif = NEURON_FLIP_FLOPS * arch.lif_units + BANK_FLIP_FLOPS * arch.window_banks, 0
     return {
         "accumulator_bits": ACCUMULATOR_BITS,
         "weight_bits": WEIGHT_BITS,

@@ -46,6 +46,7 @@ OTHER: dict[str, int | float] = {
     "table_words": 2048,
     "kernel_max": 5,
     "lif_shared": 1,
+    "lif_parallel": 1,
     "clock_mhz": 400.5,
 }
 """Another valid value of each field that has more than one."""
@@ -81,6 +82,7 @@ def test_presets() -> None:
         "issue": 1,
         "slots": 1,
         "spike_entries": 32768,
+        "lif_parallel": 1,
     }
     assert preset("paper") == replace(Arch(), preset="paper", **paper)
     assert all(preset(name).preset == name for name in PRESETS)
@@ -178,6 +180,20 @@ def test_gates_that_are_weights() -> None:
         ("packed,gates=weights,issue=2", "Arch gates=weights needs issue=1, and issue is 2"),
         ("packed,gates=weights,slots=64", "Arch gates=weights needs slots=1, and slots is 64"),
         (
+            "packed,lif_parallel=1",
+            (
+                "Arch lif_parallel=1 needs gates=weights and lif_shared=0, and gates is timesteps, "
+                "lif_shared 0"
+            ),
+        ),
+        (
+            "paper,lif_shared=1",
+            (
+                "Arch lif_parallel=1 needs gates=weights and lif_shared=0, and gates is weights, "
+                "lif_shared 1"
+            ),
+        ),
+        (
             "paper,accumulators=32",
             (
                 "Arch gates=weights needs 64 accumulators, 4 in each of 16 banks, "
@@ -190,6 +206,14 @@ def test_gates_that_cannot_be(text: str, says: str) -> None:
     with pytest.raises(EvenspikeError) as caught:
         preset(text)
     assert str(caught.value) == says
+
+
+def test_parallel_lif() -> None:
+    arch = preset("paper")
+    assert (arch.lif_units, arch.step_cycles, arch.lif_latency) == (256, 2, 1)
+    assert (arch.drain_latency, arch.carry_cycles, arch.result_blocks) == (2, 0, 2)
+    assert arch.position_cycles(last=False, carries=True) == 1
+    assert (Arch().lif_units, Arch().step_cycles) == (1, 0)
 
 
 def test_an_arch_without_the_field_has_its_digest() -> None:
@@ -221,7 +245,9 @@ def test_fields_of_a_token_and_a_header_suffice(kernel: int) -> None:
 
 def test_digest_is_of_every_field_but_the_name() -> None:
     assert set(OTHER) == {field.name for field in fields(Arch)} - {"preset", "gates"}
-    digests = [Arch().digest, *(changed(**{name: OTHER[name]}).digest for name in OTHER)]
+    alone = [name for name in OTHER if name != "lif_parallel"]
+    digests = [Arch().digest, *(changed(**{name: OTHER[name]}).digest for name in alone)]
+    digests += [changed(gates="weights", lif_parallel=1, **IMPLIED).digest]
     digests += [changed(gates=gates, **IMPLIED).digest for gates in ("timesteps", "weights")]
     assert len(set(digests)) == len(digests)
     assert all(len(digest) == 12 and int(digest, 16) >= 0 for digest in digests)
@@ -250,6 +276,7 @@ LIMITS = {
     "table_words": (64, 65536),
     "kernel_max": (3, 7),
     "lif_shared": (0, 1),
+    "lif_parallel": (0, 1),
 }
 
 
@@ -260,7 +287,9 @@ def test_every_integer_has_a_limit() -> None:
 @pytest.mark.parametrize("name", INTEGERS)
 def test_limits(name: str) -> None:
     low, high = LIMITS[name]
-    headers = {"header_words": 8} if name == "scratchpad_words" else {}
+    headers: dict[str, Any] = {"header_words": 8} if name == "scratchpad_words" else {}
+    if name == "lif_parallel":
+        headers = {"gates": "weights", **IMPLIED}
     for value in (low, high):
         assert getattr(changed(**headers, **{name: value}), name) == value
     wrong: list[Any] = [low - 1, high + 1, -1, float(low), True, None, "4"]

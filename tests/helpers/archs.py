@@ -40,8 +40,10 @@ def random_arch(seed: int) -> Arch:
     fields: dict[str, Any] = {name: int(rng.choice(values)) for name, values in choices.items()}
     headers = int(rng.integers(8, scratchpad // 2 - 63))
     gates: dict[str, Any] = {}
+    parallel = 0
     if np.random.default_rng((41, seed)).random() < 0.25:
-        gates = {"gates": WEIGHTS}
+        parallel = int(np.random.default_rng((43, seed)).integers(2))
+        gates = {"gates": WEIGHTS, "lif_parallel": parallel}
         fields |= IMPLIED | {"accumulators": max(64, fields["accumulators"])}
     ports = [n for n in (64, 128, 256) if n // 64 <= fields["pes"]]
     return Arch(
@@ -50,7 +52,7 @@ def random_arch(seed: int) -> Arch:
         header_words=headers,
         spike_entries=1 << 20,
         port_bits=int(rng.choice(ports)),
-        lif_shared=int(np.random.default_rng((29, seed)).integers(2)),
+        lif_shared=int(np.random.default_rng((29, seed)).integers(2)) & (1 - parallel),
         row_entries=int(np.random.default_rng((37, seed)).choice((1, 2, 8, 16))),
         **gates,
         **fields,

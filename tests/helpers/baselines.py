@@ -42,8 +42,11 @@ FOLDER = ROOT / "tests" / "baselines"
 CACHE = ROOT / "build" / "synth" / "cache"
 ARCH = "packed"
 
+LARGE = ("array", "neurons", "neuron_bank")
+"""Most of the top; and a multiplier for each neuron, which takes minutes."""
+
 NAMES = (
-    *(f"{part}-generic" for part in PARTS if part != "array"),  # the array is most of the top
+    *(f"{part}-generic" for part in PARTS if part not in LARGE),
     *(f"{part}-{target}" for part in ("pe", "apu") for target in ("ecp5", "ice40")),
 )
 

@@ -133,6 +133,7 @@ ARCHS |= {
 ARCHS["weights3"] = replace(
     ARCHS["weights"], pes=8, accumulators=256, header_words=131, kernel_max=3, lif_shared=1
 )
+ARCHS["parallel"] = replace(ARCHS["weights3"], pes=2, accumulators=64, lif_shared=0, lif_parallel=1)
 """Few, since each is compiled; what they do not vary, the models' own tests do."""
 
 STALLS = (0.0, 0.0, 0.3)

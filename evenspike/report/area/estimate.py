@@ -35,6 +35,13 @@ PE_CONSTANT = {
 """Of a PE, whatever its timesteps, by the weights that it selects a cycle and the largest kernel
 that it is built for: matcher, queue and selector have the patterns of all headers of a fetch."""
 
+NEURON_LOGIC = 19_700
+"""Of a neuron with parallel LIF: psum, membrane and unit, with its share of a bank's adder (`make
+synth PART=neuron_bank ARCH=paper,accumulators=64` has four)."""
+
+LIF_LOGIC = 21_130
+"""Of the LIF of one timestep that parallel LIF has no need of."""
+
 SHARED_LIF = (20_570, 160)
 """Of a PE with shared LIF, in the place of what it has by timesteps and their square: constant, and
 by timesteps. Fitted to the block alone, at 1 to 4 timesteps."""
@@ -72,6 +79,9 @@ def estimate(arch: Arch) -> Area:
     in_pe = sum(transistors for memory, transistors in ram.items() if memory.in_pe)
     adders = arch.window_banks if arch.gates == WEIGHTS else arch.adders
     one = PE_CONSTANT[arch.ways][arch.kernel_max] + ADDER_LOGIC[arch.ways] * adders
+    if arch.lif_parallel:
+        one -= LIF_LOGIC + ADDER_LOGIC[arch.ways] * adders
+        one += NEURON_LOGIC * arch.lif_units
     if arch.lif_shared:
         one += _logic(SHARED_LIF, 1, t) + _logic(PE_LOGIC, 0, 0, n)
     else:

@@ -36,6 +36,9 @@ class Drain(wiring.Component):
     carry: the row that gets in this cycle, `Arch.carry_latency` after it was read, what its neurons
         leave to the next group.
 
+    With parallel LIF the bias is read once a round, all neurons step (`read`), and the positions of
+    all images follow; nothing is carried.
+
     The images of a round are drained one after the other. One position every
     `Arch.position_cycles`; 2 cycles more for each slot (its bias); in the last layer those without
     room, too. A round that carries has `Arch.carry_cycles` more behind its last position.
@@ -69,7 +72,7 @@ class Drain(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, platform: object) -> Module:  # noqa: PLR0915  (the counters are one walk)
         m = Module()
         layer = self.layer
         m.submodules.tile = tile = TileCounter(self.arch)
@@ -83,7 +86,9 @@ class Drain(wiring.Component):
         ]
         active = Signal()
         phase = Signal(2)  # 0 and 1: the bias is read; 2: positions; 3: until the last is carried
-        behind = Signal(range(self.arch.carry_cycles))  # cycles of the last phase so far
+        parallel = bool(self.arch.lif_parallel)  # phase 3 comes before 2
+        wait = self.arch.step_cycles if parallel else self.arch.carry_cycles
+        behind = Signal(range(wait))  # cycles of phase 3 so far
         carries, waits_behind = Signal(), Signal()
         beat = Signal(range(max(2, self.arch.position_cycles(last=True, carries=True))))
         slot = Signal(SLOT_BITS)
@@ -112,12 +117,12 @@ class Drain(wiring.Component):
             last_slot.eq(slot == tile.last_slot),
             last_position.eq(step & closes & last_column & last_row & last_slot),
             carries.eq(~tile.last_group & (layer.readout != READOUTS.index(Readout.PSUM))),
-            waits_behind.eq(carries & tile.last_image),
+            waits_behind.eq(0 if parallel else carries & tile.last_image),
             self.drains.eq(active),
             ends_image.eq(
                 Mux(
                     waits_behind,
-                    active & (phase == 3) & (behind == self.arch.carry_cycles - 1),
+                    active & (phase == 3) & (behind == wait - 1),
                     last_position,
                 )
             ),
@@ -127,6 +132,8 @@ class Drain(wiring.Component):
             m.d.sync += phase.eq(phase + 1)
         with m.If(active & (phase == 3)):
             m.d.sync += behind.eq(behind + 1)
+        if parallel:
+            self._step(m, phase, active, behind == wait - 1)
         with m.If(active & (phase == 2) & ~waits):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
         with m.If(step):
@@ -145,7 +152,7 @@ class Drain(wiring.Component):
                         slot.eq(slot + 1),
                         slot_offset.eq(slot_offset + layer.block_stride),
                         row_offset.eq(slot_offset + layer.block_stride),
-                        phase.eq(0),
+                        phase.eq(2 if parallel else 0),
                     ]
         with m.If(last_position):
             m.d.sync += [slot.eq(0), slot_offset.eq(0), row_offset.eq(0), behind.eq(0)]
@@ -194,6 +201,17 @@ class Drain(wiring.Component):
         self._fly(m, place, item & layer.last, item & carries)
         return m
 
+    def _step(self, m: Module, phase: Signal, active: Signal, waited: Value) -> None:
+        """Parallel LIF: between the bias and the positions all neurons step."""
+        with m.If(active & (phase == 1)):
+            m.d.sync += phase.eq(3)
+        with m.If(self.read.steps):
+            m.d.sync += phase.eq(2)
+        m.d.comb += [
+            self.read.steps.eq(active & (phase == 3) & waited),
+            self.read.ends.eq(self.ends_round),
+        ]
+
     def _enter(self, m: Module, tile: TileCounter, item: Signal, carries: Signal) -> None:
         """What the LIF has to know of a row that was read in the cycle before."""
         layer = self.layer
@@ -226,19 +244,19 @@ class Drain(wiring.Component):
         """What goes along with the neurons: a register for the RAM, and one a stage of the LIF."""
         flight = data.StructLayout({"place": self.layouts.place, "logits": 1})
         stages = [Signal(flight, name=f"stage{n}") for n in range(self.arch.lif_latency)]
-        rows = [
-            Signal(self.layouts.row_read, name=f"row{n}") for n in range(self.arch.carry_latency)
-        ]
+        late = 0 if self.arch.lif_parallel else self.arch.carry_latency
+        rows = [Signal(self.layouts.row_read, name=f"row{n}") for n in range(late)]
         m.d.sync += [
             stages[0].place.eq(place),
             stages[0].logits.eq(logits),
-            rows[0].enable.eq(carries),
-            rows[0].row.eq(self.read.row),
         ]
+        if rows:
+            m.d.sync += [rows[0].enable.eq(carries), rows[0].row.eq(self.read.row)]
         for before, after in (*pairwise(stages), *pairwise(rows)):
             m.d.sync += after.eq(before)
         m.d.comb += [
             self.place.eq(stages[-1].place),
             self.logits.eq(stages[-1].logits),
-            self.carry.eq(rows[-1]),
         ]
+        if rows:
+            m.d.comb += self.carry.eq(rows[-1])

@@ -519,8 +519,10 @@ class Layouts:
         """What all PEs read in a drain cycle: a half of a bias, or an accumulator row.
 
         bias, high: read unit `high` of the bias of `slot`, in `half`. row: read and, without
-        `keep`, clear it; 0 without `read`.
+        `keep`, clear it; 0 without `read`. steps, ends: with parallel LIF, all neurons step; the
+        last one is read, and with `keep` what is left of all goes on.
         """
+        parallel = {"steps": 1, "ends": 1} if self.arch.lif_parallel else {}
         return data.StructLayout(
             {
                 "bias": 1,
@@ -530,6 +532,7 @@ class Layouts:
                 "read": 1,
                 "keep": 1,
                 "row": self.row_bits,
+                **parallel,
             }
         )
 

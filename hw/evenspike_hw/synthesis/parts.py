@@ -29,6 +29,8 @@ from evenspike_hw.rtl.pe.lanes import Lanes
 from evenspike_hw.rtl.pe.lif import Lif
 from evenspike_hw.rtl.pe.markers import Markers
 from evenspike_hw.rtl.pe.matcher import Matcher
+from evenspike_hw.rtl.pe.neuron_bank import NeuronBank
+from evenspike_hw.rtl.pe.neurons import Neurons
 from evenspike_hw.rtl.pe.pe import Pe
 from evenspike_hw.rtl.pe.scratchpad import Scratchpad
 from evenspike_hw.rtl.pe.selector import Selector
@@ -64,7 +66,9 @@ def _of_weights(
     """A part that there is only where the gates are weights; of another Arch, as if they were."""
 
     def built(arch: Arch) -> wiring.Component:
-        return component(arch if arch.gates == WEIGHTS else replace(arch, gates=WEIGHTS, **IMPLIED))
+        if arch.gates != WEIGHTS:
+            arch = replace(arch, gates=WEIGHTS, **IMPLIED)
+        return component(arch)
 
     return built
 
@@ -85,6 +89,8 @@ PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
     "window_selector": _of_weights(WindowSelector),
     "weight_gates": _of_weights(WeightGates),
     "window_accumulators": _of_weights(WindowAccumulators),
+    "neurons": _of_weights(lambda arch: Neurons(replace(arch, lif_shared=0, lif_parallel=1))),
+    "neuron_bank": _of_weights(lambda arch: NeuronBank(arch.accumulators // arch.window_banks)),
     "lanes": Lanes,
     "bank": _bank,
     "accumulators": Accumulators,

@@ -146,6 +146,44 @@ class Accumulators:
             self.banks[self.place(row, time)[0]].ram.write(row, (value,))
 
 
+class Registers(Accumulators):
+    """A register for each sum, where every neuron has a LIF unit that takes it; and the banks'
+    adders, of which each has one a cycle.
+    """
+
+    def __init__(self, pe: Pe) -> None:
+        super().__init__(pe)
+        clock = pe.machine.clock
+        self.values: Reg[tuple[int, ...]] = Reg(clock, (0,) * self.rows)
+        self.gated: Reg[tuple[tuple[int, int], ...]] = Reg(clock, ())
+        self.saturated = Reg(clock, False)  # sticky
+
+    @property
+    def overflow(self) -> bool:
+        """Wire: a sum has saturated."""
+        return self.saturated.q
+
+    @property
+    def cells(self) -> list[tuple[int, ...]]:
+        """What every row holds, for whoever watches."""
+        return [(value,) for value in self.values.q]
+
+    def step(self) -> None:
+        if self.pe.machine.drain.steps():
+            assert not self.gated.q, "a weight is added while the neurons step"
+            self.values.set((0,) * self.rows)
+            return
+        values = list(self.values.q)
+        assert len({row for row, _ in self.gated.q}) == len(self.gated.q), "a row twice"
+        for row, term in self.gated.q:
+            total = values[row] + term
+            values[row] = max(LOW, min(HIGH, total))
+            if values[row] != total:
+                self.saturated.set(True)
+        if self.gated.q:
+            self.values.set(tuple(values))
+
+
 def skew(row: int, lanes: int) -> int:
     """The XOR of the row's digits to the base of the number of lanes."""
     found = 0

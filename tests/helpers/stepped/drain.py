@@ -88,6 +88,10 @@ class Drain:
             return None
         return self.spots[at.round][at.slot][at.index].at
 
+    def steps(self) -> bool:
+        """Wire: all neurons of the PEs step in this cycle, where LIF is parallel."""
+        return False
+
     def layer(self) -> int:
         """Wire: of the round that is drained."""
         assert self.at.q is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.helpers.stepped.accumulators import Registers
 from tests.helpers.stepped.selector import Selection
 from tests.helpers.stepped.storage import Queue, Reg
 
@@ -70,6 +71,22 @@ class WeightGates(Gates):
             for weight in following.weights:
                 number = accumulators.bank(weight.row, following.item.work.layer)
                 accumulators.banks[number].ram.read(weight.row)
+        if following is not None or issued is not None:
+            self.issued.set(following)
+
+
+class RegisterGates(Gates):
+    """Up to four weights a cycle, which are added to registers a cycle later."""
+
+    def step(self) -> None:
+        issued, following = self.issued.q, self.pe.selector.s3.q
+        terms: list[tuple[int, int]] = []
+        if issued is not None:
+            for weight in issued.weights:
+                value = self.pe.banks.weight(issued.item.work.half, weight.address)
+                terms.append((weight.row, value if issued.item.mask & 1 else 0))
+        assert isinstance(self.pe.accumulators, Registers)
+        self.pe.accumulators.gated.set(tuple(terms))
         if following is not None or issued is not None:
             self.issued.set(following)
 

@@ -18,6 +18,7 @@ from tests.helpers.stepped.drain import Drain
 from tests.helpers.stepped.input import Input, input_places, input_words
 from tests.helpers.stepped.loader import Loader, Port
 from tests.helpers.stepped.order import schedule
+from tests.helpers.stepped.parallel_drain import ParallelDrain
 from tests.helpers.stepped.pe import Pe
 from tests.helpers.stepped.sequencer import Sequencer
 from tests.helpers.stepped.shared_drain import SharedDrain
@@ -68,7 +69,8 @@ class Machine:
         self.pes = [Pe(self, number) for number in range(self.arch.pes)]
         self.apu = Apu(self)
         self.input = Input(self, order)
-        self.drain = SharedDrain(self) if self.arch.lif_shared else Drain(self)
+        shared = SharedDrain if self.arch.lif_shared else Drain
+        self.drain: Drain = (ParallelDrain if self.arch.lif_parallel else shared)(self)
         self.collector = Collector(self)
         self.sequencer = Sequencer(self)
         self.cycle = 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.helpers.stepped.accumulators import Accumulators
+from tests.helpers.stepped.accumulators import Accumulators, Registers
 from tests.helpers.stepped.filter import Filter
-from tests.helpers.stepped.gates import Gates, Lanes, WeightGates
+from tests.helpers.stepped.gates import Gates, Lanes, RegisterGates, WeightGates
 from tests.helpers.stepped.matcher import Matcher
 from tests.helpers.stepped.positions import Activation
 from tests.helpers.stepped.selector import Selector
@@ -29,11 +29,13 @@ class Pe:
         self.matcher = Matcher(self)
         self.selector = Selector(self)
         self.gates: Gates | Lanes
-        if machine.arch.gates == "weights":
+        if machine.arch.lif_parallel:
+            self.gates = RegisterGates(self)
+        elif machine.arch.gates == "weights":
             self.gates = WeightGates(self)
         else:
             self.gates = Gates(self) if machine.arch.issue == 1 else Lanes(self)
-        self.accumulators = Accumulators(self)
+        self.accumulators = (Registers if machine.arch.lif_parallel else Accumulators)(self)
         self.marked = Reg(clock, 0)  # broadcasts worked off
         self.rounds = Reg(clock, 0)  # rounds worked off
 

@@ -19,6 +19,7 @@ from evenspike_hw.rtl.pe.lanes import Lanes
 from evenspike_hw.rtl.pe.lif import Lif
 from evenspike_hw.rtl.pe.markers import Markers
 from evenspike_hw.rtl.pe.matcher import Matcher
+from evenspike_hw.rtl.pe.neurons import Neurons
 from evenspike_hw.rtl.pe.scratchpad import Scratchpad
 from evenspike_hw.rtl.pe.selector import Selector
 from evenspike_hw.rtl.pe.shared_lif import SharedLif
@@ -157,6 +158,20 @@ class Pe(wiring.Component):
             self.finished.eq(markers.finished),
         ]
 
+        reads = [
+            *(
+                read.eq(Cat(way.enable, way.address))
+                for read, way in zip(scratchpad.weight_read, selector.selected.ways, strict=True)
+            ),
+            scratchpad.bias_read.enable.eq(self.drain.bias),
+            scratchpad.bias_read.address.eq(
+                unpacker.bias_base[self.drain.half] + 2 * self.drain.slot + self.drain.high
+            ),
+        ]
+        if arch.lif_parallel:
+            m.d.comb += reads
+            self._neurons(m, selector, scratchpad)
+            return m
         accumulators = (WindowAccumulators if by_weights else Accumulators)(arch)
         m.submodules.accumulators = accumulators
         m.submodules.lif = lif = (SharedLif if arch.lif_shared else Lif)(arch)
@@ -167,14 +182,7 @@ class Pe(wiring.Component):
         else:
             self._gates(m, selector, scratchpad, accumulators)
         m.d.comb += [
-            *(
-                read.eq(Cat(way.enable, way.address))
-                for read, way in zip(scratchpad.weight_read, selector.selected.ways, strict=True)
-            ),
-            scratchpad.bias_read.enable.eq(self.drain.bias),
-            scratchpad.bias_read.address.eq(
-                unpacker.bias_base[self.drain.half] + 2 * self.drain.slot + self.drain.high
-            ),
+            *reads,
             accumulators.drain.enable.eq(self.drain.read),
             accumulators.drain.keep.eq(self.drain.keep),
             accumulators.drain.row.eq(self.drain.row),
@@ -226,7 +234,7 @@ class Pe(wiring.Component):
         m: Module,
         selector: Selector,
         scratchpad: Scratchpad,
-        accumulators: WindowAccumulators,
+        accumulators: WindowAccumulators | Neurons,
     ) -> None:
         """Up to four weights issue in a cycle, for one timestep."""
         m.submodules.gates = gates = WeightGates(self.arch)
@@ -244,6 +252,32 @@ class Pe(wiring.Component):
         ]
         for issue, way in zip(accumulators.issue, selected.ways, strict=True):
             m.d.comb += [issue.enable.eq(way.enable), issue.row.eq(way.row)]
+
+    def _neurons(self, m: Module, selector: Selector, scratchpad: Scratchpad) -> None:
+        """Accumulators and LIF units are one block."""
+        layer = self.layer
+        m.submodules.neurons = neurons = Neurons(self.arch)
+        self._weight_gates(m, selector, scratchpad, neurons)
+        m.d.comb += [
+            neurons.steps.eq(self.drain.steps),
+            neurons.ends.eq(self.drain.ends),
+            neurons.carries.eq(self.drain.keep),
+            neurons.threshold.eq(layer.threshold),
+            neurons.leak.eq(layer.leak),
+            neurons.hard.eq(layer.hard),
+            neurons.reset.eq(layer.reset),
+            neurons.readout.eq(layer.readout),
+            neurons.bias_unit.eq(scratchpad.bias_unit),
+            neurons.bias_low.eq(self.bias_low),
+            neurons.bias_high.eq(self.bias_high),
+            neurons.read.enable.eq(self.drain.read),
+            neurons.read.row.eq(self.drain.row),
+            neurons.clear_overflow.eq(self.clear_overflow),
+            self.mask.eq(neurons.mask),
+            self.logit.eq(neurons.logit),
+            self.accumulator_overflow.eq(neurons.accumulator_overflow),
+            self.membrane_overflow.eq(neurons.membrane_overflow),
+        ]
 
     def _lanes(
         self, m: Module, selector: Selector, scratchpad: Scratchpad, accumulators: Accumulators

@@ -61,9 +61,10 @@ class WindowAccumulators(wiring.Component):
         m = Module()
         count = self.arch.window_banks
         banks = [Bank(self.bank_arch, 1) for _ in range(count)]
-        issued = [self._place(m, f"issue{n}", self.issue[n].row) for n in range(GATE_WEIGHTS)]
-        drained = self._place(m, "drain", self.drain.row)
-        carried = self._place(m, "carry", self.carry.row)
+        width = self.log_tile_width
+        issued = [place(m, f"issue{n}", self.issue[n].row, width) for n in range(GATE_WEIGHTS)]
+        drained = place(m, "drain", self.drain.row, width)
+        carried = place(m, "carry", self.carry.row, width)
         saturates, read = Signal(count), Signal(count)
         for number, bank in enumerate(banks):
             m.submodules[f"bank{number}"] = bank
@@ -101,23 +102,24 @@ class WindowAccumulators(wiring.Component):
             m.d.sync += self.overflow.eq(0)
         return m
 
-    def _place(self, m: Module, name: str, row: Value) -> tuple[Signal, Signal]:
-        """The bank of a row, and the row in it."""
-        bits = len(row)
-        bank = Signal(2 * SIDE_BITS, name=f"{name}_bank")
-        line = Signal(bits - 2 * SIDE_BITS, name=f"{name}_line")
-        low, rest = row[:SIDE_BITS], row[SIDE_BITS:]
-        first, last = 0, len(rest) - SIDE_BITS
-        with m.Switch(self.log_tile_width):
-            for at in range(first + 1, last):
-                with m.Case(at + SIDE_BITS):
-                    _split(m, bank, line, low, rest, at)
-            narrow = [n for n in range(1 << WIDTH_BITS) if n <= SIDE_BITS]
-            with m.Case(*narrow):
-                _split(m, bank, line, low, rest, first)
-            with m.Default():
-                _split(m, bank, line, low, rest, last)
-        return bank, line
+
+def place(m: Module, name: str, row: Value, log_tile_width: Value) -> tuple[Signal, Signal]:
+    """The bank of a row of the accumulators, and the row in it."""
+    bits = len(row)
+    bank = Signal(2 * SIDE_BITS, name=f"{name}_bank")
+    line = Signal(bits - 2 * SIDE_BITS, name=f"{name}_line")
+    low, rest = row[:SIDE_BITS], row[SIDE_BITS:]
+    first, last = 0, len(rest) - SIDE_BITS
+    with m.Switch(log_tile_width):
+        for at in range(first + 1, last):
+            with m.Case(at + SIDE_BITS):
+                _split(m, bank, line, low, rest, at)
+        narrow = [n for n in range(1 << WIDTH_BITS) if n <= SIDE_BITS]
+        with m.Case(*narrow):
+            _split(m, bank, line, low, rest, first)
+        with m.Default():
+            _split(m, bank, line, low, rest, last)
+    return bank, line
 
 
 def _split(m: Module, bank: Signal, line: Signal, low: Value, rest: Value, at: int) -> None:

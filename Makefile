@@ -22,8 +22,8 @@ VERBS = $(FIRST) finetune report import export sweep results tables reproduce tr
 # ---- settings: each verb says below what it does and takes; help, check and options read that ----
 
 # Fields of the Arch are settings of `make compare`.
-FIELDS = $(shell sed -n '/^class Arch/,/^    def /s/^    \([a-z_]*\): \(int\|float\) = .*/\1/p' \
-	core/evenspike_core/arch.py | tr a-z A-Z)
+FIELDS = $(filter-out PRESET,$(shell sed -n '/^class Arch/,/^    def /s/^    \([a-z_]*\): \(int\|float\|str\) = .*/\1/p' \
+	core/evenspike_core/arch.py | tr a-z A-Z))
 FLAGS = ALL BALANCED JSON PYSIM QUICK UPDATE WAVES
 WITHOUT_ARGS = clean docs help lint lock
 

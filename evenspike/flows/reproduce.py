@@ -24,11 +24,12 @@ from evenspike.flows.models import load, shipped
 from evenspike.flows.prepare import pack
 from evenspike.flows.simulate import jobs_of, simulate
 from evenspike.report import contents
-from evenspike.report.area.estimate import estimate
+from evenspike.report.area import estimate as area
 from evenspike.report.comparison import line_plot
 from evenspike.report.comparison.rows import spread
 from evenspike.report.contents import machine, now
 from evenspike.report.reproduction import figures, page
+from evenspike.report.reproduction.parts import SINGLE
 from evenspike_core import backends, fitted, published_uticket, workload
 from evenspike_core.arch import Arch, preset
 from evenspike_core.counters import STATES
@@ -203,17 +204,16 @@ def _ratio(given: Any, power: Path | None) -> Data:
     """E_d / E_l, and where it is from."""
     if given is None and power is None:
         return {"value": DYNAMIC_TO_LEAKAGE, "source": "fitted to the paper's six reductions"}
+    if given is not None and power is not None:
+        raise EvenspikeError("a ratio and a measured power exclude each other")
     source = "given"
-    if given is None and power is not None:
-        content = read_json(power, "measured power", dict)
-        given, source = content.get("dynamic_to_leakage"), f"measured: {power.name}"
-        if given is None:
-            pair: list[Any] = [content.get("dynamic"), content.get("leakage")]
-            if not all(type(one) in (int, float) and one > 0 for one in pair):
-                raise EvenspikeError(
-                    f"{power}: has neither dynamic_to_leakage, nor dynamic and leakage above 0"
-                )
-            given = pair[0] / pair[1]
+    if power is not None:
+        eq3 = read_json(power, "measured power", dict).get("eq3")
+        if not isinstance(eq3, dict) or "ratio" not in eq3:
+            raise EvenspikeError(
+                f"{power}: has no eq3.ratio; it is of a PE that is busy and waits in the layer"
+            )
+        given, source = eq3["ratio"], f"measured: {power.name}"
     if type(given) not in (int, float) or not 0 < given < 1e6:
         raise EvenspikeError(f"E_d / E_l is {given!r:.40}, possible are above 0 to 1e6")
     return {"value": float(given), "source": source}
@@ -388,12 +388,12 @@ def _tasks(plan: Plan) -> list[tuple[Case, str, str]]:
         for data in names:
             for method in (LTH, TICKET):
                 case = Case(network, data, method, divisor=plan.divisor)
-                add(case, "paper", "natural")
+                add(case, SINGLE, "natural")
                 add(case, "packed", "cost")
     for method in (LTH, BALANCED):
         case = Case("vgg16", "cifar10", method, divisor=plan.divisor)
         for depth in plan.fifos:
-            add(case, with_field("paper", "fifo_depth", depth), "natural")
+            add(case, with_field(SINGLE, "fifo_depth", depth), "natural")
         add(case, "packed", "natural")
         add(case, "packed", "cost")
     for pes in plan.pes:
@@ -453,7 +453,8 @@ def _sources() -> str:
     """Digest of the code that makes a run."""
     folders = [Path(str(one.__file__)).parent for one in (evenspike_core, evenspike_sim)]
     paths = [path for folder in folders for path in sorted(folder.glob("*.*")) if path.is_file()]
-    paths += [Path(str(one.__file__)) for one in (explore, mappings, contents)]
+    paths += [Path(str(one.__file__)) for one in (explore, mappings, contents, area)]
+    paths.append(Path(__file__))
     sha = hashlib.sha256(f"{FIRING} {RUN}".encode())
     for path in paths:
         sha.update(path.read_bytes() + b"\0")
@@ -498,7 +499,7 @@ def _figures(report: Data, machine: Arch) -> Data:
             for name, one in report["energy"]["by_action"].items()
         },
         "words_loaded": totals["words_loaded"],
-        "transistors": estimate(machine).transistors,
+        "transistors": area.estimate(machine).transistors,
         "bit_exact": report["bit_exact"],
         "layers": [
             {
@@ -540,7 +541,7 @@ def _tickets(plan: Plan, progress: Progress) -> list[Data]:
             "images": plan.tickets,
             "runs": [],
         }
-        for arch, mapping in (("paper", "natural"), ("packed", "cost")):
+        for arch, mapping in ((SINGLE, "natural"), ("packed", "cost")):
             packed = pack(program, arch, mapping=mapping)
             run = simulate(packed, images(plan.tickets, program))
             one["runs"].append({"arch": arch, "mapping": mapping}
@@ -551,21 +552,21 @@ def _tickets(plan: Plan, progress: Progress) -> list[Data]:
 
 def _areas(plan: Plan) -> list[Data]:
     """Transistors of the machines by FIFO depth and number of PEs, by the estimate."""
-    names = [with_field(name, "fifo_depth", n) for name in ("paper", "packed")
+    names = [with_field(name, "fifo_depth", n) for name in (SINGLE, "packed")
              for n in dict.fromkeys((1, *plan.fifos))]  # fmt: skip
     names += [with_pes(n) for n in plan.pes]
     found = []
     for name in dict.fromkeys(names):
         machine = preset(name)
-        area = estimate(machine)
+        size = area.estimate(machine)
         found.append(
             {
                 "arch": name,
                 "fifo_depth": machine.fifo_depth,
                 "pes": machine.pes,
-                "transistors": area.transistors,
-                "pe": area.pe,
-                "ram_bits": area.ram_bits,
+                "transistors": size.transistors,
+                "pe": size.pe,
+                "ram_bits": size.ram_bits,
             }
         )
     return found

@@ -69,7 +69,11 @@ def without_one(sweep: subprocess.Popen[str], runs: Path) -> str:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc")
 @pytest.mark.parametrize(
-    ("backend", "package"), [("dask", "distributed"), ("ray", "ray")], ids=["dask", "ray"]
+    ("backend", "package"),
+    [
+        pytest.param("dask", "distributed", id="dask"),
+        pytest.param("ray", "ray", id="ray", marks=pytest.mark.long),
+    ],
 )
 def test_a_sweep_survives_a_worker(
     backend: str, package: str, given: list[str], alone: list[dict[str, Any]], tmp_path: Path

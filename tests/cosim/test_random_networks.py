@@ -39,10 +39,7 @@ def possible(arch: str) -> Iterator[tuple[Case, Program, Packed]]:
 
 
 # Each Arch's simulator takes a minute to build.
-SHORT = (
-    *("packed", "small", "tight", "single", "port256", "shared"),
-    *("clusters", "weights", "parallel"),
-)
+SHORT = ("packed", "small", "tight", "single", "shared", "clusters", "parallel")
 TAKEN = [pytest.param(name, marks=[] if name in SHORT else [pytest.mark.long]) for name in ARCHS]
 
 

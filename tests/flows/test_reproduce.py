@@ -11,6 +11,7 @@ import pytest
 from evenspike.cli import main
 from evenspike.flows import reproduce as flow
 from evenspike.report.reproduction import consistency, energy, figures, page, parts
+from evenspike.report.reproduction.parts import SINGLE
 from evenspike_core import published_uticket as paper
 from evenspike_core.errors import EvenspikeError
 
@@ -172,22 +173,20 @@ def test_the_full_plan_has_what_the_paper_has() -> None:
     assert len(set(tasks)) == len(tasks)
     keys = {(one.network, one.data) for one, _, _ in tasks}
     assert keys == set(paper.REDUCTIONS)
-    assert {arch for _, arch, _ in tasks} >= {"paper", "packed", figures.LADDER_ARCH}
+    assert {arch for _, arch, _ in tasks} >= {SINGLE, "packed", figures.LADDER_ARCH}
 
 
 def test_a_ratio_may_be_measured(tmp_path: Path) -> None:
     file = tmp_path / "power.json"
-    for text, value in (
-        ('{"dynamic_to_leakage": 5.5}', 5.5),
-        ('{"dynamic": 3.0, "leakage": 0.5}', 6.0),
-    ):
-        file.write_text(text)
-        assert flow._ratio(None, file) == {"value": value, "source": "measured: power.json"}
-    assert flow._ratio(2, file) == {"value": 2.0, "source": "given"}
+    file.write_text('{"eq3": {"ratio": 0.75, "fitted": 4.75}}')
+    assert flow._ratio(None, file) == {"value": 0.75, "source": "measured: power.json"}
+    assert flow._ratio(2, None) == {"value": 2.0, "source": "given"}
+    with pytest.raises(EvenspikeError, match="exclude each other"):
+        flow._ratio(2, file)
     for given, says in (
-        ("{}", f"{file}: has neither dynamic_to_leakage, nor dynamic and leakage above 0"),
-        ('{"dynamic": 1, "leakage": 0}', f"{file}: has neither dynamic_to_leakage, nor dynamic"),
-        ('{"dynamic_to_leakage": "x"}', "E_d / E_l is 'x', possible are above 0 to 1e6"),
+        ("{}", f"{file}: has no eq3.ratio; it is of a PE"),
+        ('{"eq3": null}', f"{file}: has no eq3.ratio; it is of a PE"),
+        ('{"eq3": {"ratio": "x"}}', "E_d / E_l is 'x', possible are above 0 to 1e6"),
     ):
         file.write_text(given)
         with pytest.raises(EvenspikeError) as caught:

@@ -7,6 +7,7 @@ import itertools
 from evenspike.report.reproduction.parts import (
     BROADCAST,
     SETS,
+    SINGLE,
     TITLES,
     Data,
     Row,
@@ -85,7 +86,7 @@ def energy(record: Data) -> Data:
                 "this ratio of E_d and E_l is not the paper's",
             )
         )
-        for arch, mapping in (("paper", "natural"), ("packed", "cost")):
+        for arch, mapping in ((SINGLE, "natural"), ("packed", "cost")):
             runs = [
                 find(record, "runs", network=network, data=data, method=method, pruned=None,
                      arch=arch, mapping=mapping)

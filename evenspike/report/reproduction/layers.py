@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evenspike.report.reproduction.parts import (
+    SINGLE,
     Data,
     Row,
     claim,
@@ -29,7 +30,7 @@ def layers(record: Data) -> Data:
         for method in ("imp", "u-ticket")
     }
     runs = {
-        method: find(record, "runs", **PAIR, method=method, arch="paper", mapping="natural")
+        method: find(record, "runs", **PAIR, method=method, arch=SINGLE, mapping="natural")
         for method in ("imp", "u-ticket")
     }
     before, after = both["imp"], both["u-ticket"]
@@ -65,7 +66,8 @@ def layers(record: Data) -> Data:
         "Layer by layer",
         "Fig. 7",
         "VGG-16 on CIFAR10, fitted masks (one draw). The paper prints pictures; what it says of "
-        "them is below. The last two columns are of the hardware's counters, preset `paper`, and "
+        "them is below. The last two columns are of the hardware's counters, `packed` with "
+        "`slots=1`, and "
         "are another kind of cycle.",
         rows,
         [

@@ -151,6 +151,9 @@ def label(one: Mapping[str, Any]) -> str:
     return f"{TITLES[one['network']]}, {SETS[one['data']]}, {METHODS[one['method']]}"
 
 
+SINGLE = "packed,slots=1"
+"""One filter a PE and pass, as in the paper, with our gates."""
+
 BROADCAST = (
     "the counters see spikes, loads and drains; all PEs take the same broadcast, one activation a "
     "cycle, so that they keep step by activation and not by weights"

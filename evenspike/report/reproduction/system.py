@@ -6,6 +6,7 @@ import itertools
 
 from evenspike.report.reproduction.breakdown import PARTS
 from evenspike.report.reproduction.parts import (
+    SINGLE,
     Data,
     Row,
     claim,
@@ -156,7 +157,7 @@ def _share(ladder: list[Data]) -> list[Row]:
 
 def _saved(record: Data) -> list[Row]:
     rows = []
-    for arch, mapping in (("paper", "natural"), ("packed", "cost")):
+    for arch, mapping in ((SINGLE, "natural"), ("packed", "cost")):
         runs = [
             find(record, "runs", network="vgg16", data="cifar10", method=method, pruned=None,
                  arch=arch, mapping=mapping)

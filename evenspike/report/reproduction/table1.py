@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from evenspike.report.reproduction.parts import (
     BROADCAST,
+    SINGLE,
     Data,
     Row,
     claim,
@@ -40,8 +41,8 @@ def table1(record: Data) -> Data:
         "x": {"label": "entries of each PE's FIFO", "log": True},
         "y": {"label": "cycles"},
         "series": [
-            {"name": f"{name}, preset paper", "points": points(
-                [(w["fifo"], w[key]["cycles"]) for w in ways if w["preset"] == "paper"])}
+            {"name": f"{name}, one filter a pass", "points": points(
+                [(w["fifo"], w[key]["cycles"]) for w in ways if w["preset"] == SINGLE])}
             for name, key in (("LTH", "lth"), ("LTH, balanced", "balanced"))
         ],
     }  # fmt: skip
@@ -51,7 +52,8 @@ def table1(record: Data) -> Data:
         "Table I and Fig. 1",
         "VGG-16 on CIFAR10 with LTH's fitted masks, and the same masks with every filter of 16 "
         "brought to their mean: balance alone, nothing else changed. By the hardware's counters, "
-        "with deeper FIFOs (one filter a PE and pass, preset `paper`), with many filters packed "
+        "with deeper FIFOs (one filter a PE and pass, `packed` with `slots=1`), with many "
+        "filters packed "
         "into a pass (`packed`), and with filters assigned to PEs by their cost. There is no "
         "shuffling or permuting network: the mapper permutes the output channels, and the next "
         "layer's weights absorb it. Area: transistors by the estimate behind `make compare`; "
@@ -104,7 +106,7 @@ def _ways(record: Data) -> list[Data]:
         if other is None:
             continue
         machine = preset(one["arch"])
-        name = one["arch"].partition(",")[0]
+        name = SINGLE if one["arch"].startswith(SINGLE) else one["arch"].partition(",")[0]
         bare = f"{name},fifo_depth=1"
         least = find(record, "areas", arch=bare)
         found.append(
@@ -122,12 +124,12 @@ def _ways(record: Data) -> list[Data]:
     order = ("natural", "cost")
     return sorted(
         found,
-        key=lambda way: (way["preset"] != "paper", way["fifo"], order.index(way["mapping"])),
+        key=lambda way: (way["preset"] != SINGLE, way["fifo"], order.index(way["mapping"])),
     )
 
 
 def _rows(record: Data, ways: list[Data], gain: float | None) -> list[Row]:
-    fifos = [way for way in ways if way["preset"] == "paper"]
+    fifos = [way for way in ways if way["preset"] == SINGLE]
     rows: list[Row] = []
     if gain is not None:
         rows += [
@@ -169,7 +171,7 @@ def _rows(record: Data, ways: list[Data], gain: float | None) -> list[Row]:
             ),
         ]
     packed = [way for way in ways if way["preset"] == "packed"]
-    shallow = [way for way in fifos if way["fifo"] == preset("paper").fifo_depth]
+    shallow = [way for way in fifos if way["fifo"] == preset(SINGLE).fifo_depth]
     for way in packed:
         for base in shallow:
             better = base["lth"]["cycles"] / way["lth"]["cycles"]
@@ -179,7 +181,8 @@ def _rows(record: Data, ways: list[Data], gain: float | None) -> list[Row]:
                     "Balanced weights are what saves cycles: beside filters packed into a pass, "
                     f"{kind}",
                     "balance",
-                    f"packing gains × {better:.2f} over `paper` on LTH's own masks, balance there "  # noqa: RUF001
+                    f"packing gains × {better:.2f} over `packed,slots=1` on LTH's own masks, "  # noqa: RUF001
+                    "balance there "
                     f"× {base['gain']:.2f}",  # noqa: RUF001
                     better <= base["gain"],
                     reason="packing needs neither balanced weights nor a deeper FIFO",
@@ -195,11 +198,11 @@ def _rows(record: Data, ways: list[Data], gain: float | None) -> list[Row]:
                 reason="not balanced",
             )
         )
-    run = find(record, "runs", **PAIR, method="u-ticket", arch="paper", mapping="natural")
+    run = find(record, "runs", **PAIR, method="u-ticket", arch=SINGLE, mapping="natural")
     if run is not None:
         rows.append(
             same_network(
-                "The same by the counters, preset `paper`",
+                "The same by the counters, `packed` with `slots=1`",
                 paper.BALANCERS["u-Ticket"][2] / 100,
                 run["utilization"],
                 reason=BROADCAST,

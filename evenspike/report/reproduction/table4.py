@@ -7,6 +7,7 @@ from typing import Any
 from evenspike.report.reproduction.parts import (
     BROADCAST,
     SETS,
+    SINGLE,
     TITLES,
     Data,
     Row,
@@ -21,7 +22,7 @@ from evenspike.report.reproduction.parts import (
 from evenspike_core import published_uticket as paper
 from evenspike_core.counters import STATES
 
-MACHINES = (("paper", "natural"), ("packed", "cost"))
+MACHINES = ((SINGLE, "natural"), ("packed", "cost"))
 """Arch and mapping by which Table IV's networks run."""
 
 AVERAGES = {

@@ -58,11 +58,22 @@ _ORDER = (
 )
 
 
+def _pes(arch: Arch) -> str:
+    """How many PEs, and what a host has to know of several clusters."""
+    if arch.clusters == 1:
+        return f"{arch.pes} PEs"
+    return (
+        f"{arch.clusters} clusters of {arch.pes} PEs (the input has the images of one cluster behind "
+        f"those of another; of the results word n of cluster c is at LOGITS + {arch.clusters} n + c)"
+    )
+
+
 def page(arch: Arch, ports: Iterable[Port]) -> str:
     """The text for the Arch, of the ports that its Verilog has."""
     parts = [
         f"# evenspike, Arch {arch.preset}",
-        f"Digest `{arch.digest}`; {arch.pes} PEs, {arch.timesteps} timesteps at once. {_MADE}",
+        f"Digest `{arch.digest}`; {_pes(arch)}, {arch.timesteps} timesteps at once, gates that are "
+        f"{arch.gates}. {_MADE}",
         "## Ports",
         _table(
             ("port", "direction", "bits", "what"),

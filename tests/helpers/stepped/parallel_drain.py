@@ -11,7 +11,7 @@ from tests.helpers.stepped.lif import Neurons, clipped
 from tests.helpers.stepped.storage import Reg
 
 if TYPE_CHECKING:
-    from tests.helpers.stepped.machine import Machine
+    from tests.helpers.stepped.machine import Cluster
 
 
 class ParallelDrain(Drain):
@@ -21,7 +21,7 @@ class ParallelDrain(Drain):
     A position that is read in cycle d is in pipe[0], at the collector, in d + 1.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Cluster) -> None:
         super().__init__(machine)
         clock, arch = machine.clock, machine.arch
         self.out = 0

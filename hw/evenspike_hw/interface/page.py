@@ -63,8 +63,9 @@ def _pes(arch: Arch) -> str:
     if arch.clusters == 1:
         return f"{arch.pes} PEs"
     return (
-        f"{arch.clusters} clusters of {arch.pes} PEs (the input has the images of one cluster behind "
-        f"those of another; of the results word n of cluster c is at LOGITS + {arch.clusters} n + c)"
+        f"{arch.clusters} clusters of {arch.pes} PEs (the input has the images of one cluster "
+        "behind those of another; of the results word n of cluster c is at "
+        f"LOGITS + {arch.clusters} n + c)"
     )
 
 
@@ -72,8 +73,7 @@ def page(arch: Arch, ports: Iterable[Port]) -> str:
     """The text for the Arch, of the ports that its Verilog has."""
     parts = [
         f"# evenspike, Arch {arch.preset}",
-        f"Digest `{arch.digest}`; {_pes(arch)}, {arch.timesteps} timesteps at once, gates that are "
-        f"{arch.gates}. {_MADE}",
+        f"Digest `{arch.digest}`; {_pes(arch)}, {arch.timesteps} timesteps at once. {_MADE}",
         "## Ports",
         _table(
             ("port", "direction", "bits", "what"),

@@ -142,9 +142,9 @@ class Arch:
     """
 
     preset: str = "packed"
-    gates: str = TIMESTEPS
     pes: int = _range(16, 1, 64, power=True)
     timesteps: int = _range(4, 1, 8)
+    gates: str = TIMESTEPS
     accumulators: int = _range(256, 4, ACCUMULATORS_MAX, power=True)
     scratchpad_words: int = _range(1024, 256, 65536, power=True)
     header_words: int = _range(224, 8, None)

@@ -115,7 +115,7 @@ def test_a_part_and_again(cli: Cli, out: Path, part: str, target: str) -> None:
 
 @needs_yosys
 def test_another_preset_with_the_same_netlist_has_its_own_name(cli: Cli, out: Path) -> None:
-    for arch in ("packed", "paper", "packed,pes=4"):
+    for arch in ("packed", "packed,slots=1", "packed,pes=4"):
         done = cli("synth", "--part", "gates", "--arch", arch, "--out", out)
         assert ("nothing has changed" in done.out) == (arch != "packed")
         found = json.loads((out / "gates-generic.json").read_text())["arch"]
@@ -198,7 +198,9 @@ def test_names_that_there_are_not(refused: Refused) -> None:
     assert refused("--arch", "big") == "unknown Arch 'big'; there are: packed, paper"
     message = refused("--arch", "packed,fifo=3")
     assert message.startswith("Arch has no field 'fifo'; there are: pes, timesteps, ")
-    assert message.endswith(", row_entries, table_words, kernel_max, lif_shared, clock_mhz")
+    assert message.endswith(
+        ", row_entries, table_words, kernel_max, lif_shared, lif_parallel, clock_mhz"
+    )
     assert refused("--arch", "packed,pes=x") == "Arch pes is 'x', which is no whole number"
 
 

@@ -153,9 +153,9 @@ class Arch:
     """
 
     preset: str = "packed"
-    gates: str = field(default=TIMESTEPS, metadata={"added": True})
     pes: int = _range(16, 1, 64, power=True)
     timesteps: int = _range(4, 1, 8)
+    gates: str = field(default=TIMESTEPS, metadata={"added": True})
     accumulators: int = _range(256, 4, ACCUMULATORS_MAX, power=True)
     scratchpad_words: int = _range(1024, 256, 65536, power=True)
     header_words: int = _range(224, 8, None)

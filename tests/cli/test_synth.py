@@ -197,8 +197,10 @@ def test_names_that_there_are_not(refused: Refused) -> None:
     assert refused("--part", "cpu") == f"unknown part 'cpu'; there are: {', '.join(PARTS)}"
     assert refused("--arch", "big") == "unknown Arch 'big'; there are: packed, paper"
     message = refused("--arch", "packed,fifo=3")
-    assert message.startswith("Arch has no field 'fifo'; there are: gates, pes, timesteps, ")
-    assert message.endswith(", row_entries, table_words, kernel_max, lif_shared, clock_mhz")
+    assert message.startswith("Arch has no field 'fifo'; there are: pes, timesteps, ")
+    assert message.endswith(
+        ", row_entries, table_words, kernel_max, lif_shared, lif_parallel, clusters, clock_mhz"
+    )
     assert refused("--arch", "packed,pes=x") == "Arch pes is 'x', which is no whole number"
 
 

@@ -18,9 +18,9 @@ from evenspike_core.mapping import (
 from evenspike_core.program import Program
 
 
-def random_arch(seed: int, clusters: int = 1) -> Arch:
+def random_arch(seed: int, clusters: int = 1, *, weights: bool = False) -> Arch:
     """An Arch of so many clusters that runs every `random_program`, in one to 32 groups of
-    timesteps; of every four one has gates that are weights.
+    timesteps. weights: its gates are weights.
     """
     rng = np.random.default_rng((17, seed))
     scratchpad = int(rng.choice((256, 512, 1024, 2048)))
@@ -41,7 +41,7 @@ def random_arch(seed: int, clusters: int = 1) -> Arch:
     headers = int(rng.integers(8, scratchpad // 2 - 63))
     gates: dict[str, Any] = {}
     parallel = 0
-    if np.random.default_rng((41, seed)).random() < 0.25:
+    if weights:
         parallel = int(np.random.default_rng((43, seed)).integers(2))
         gates = {"gates": WEIGHTS, "lif_parallel": parallel}
         fields |= IMPLIED | {"accumulators": max(64, fields["accumulators"])}

@@ -50,6 +50,7 @@ PARAMETERS = {
     "BoardMemory": ((100, 3), (64, 1)),
     "Bridge": ((100,), (1 << 10,)),
     "Fifo": ((12, 1), (12, 2), (12, 7)),
+    "NeuronBank": ((4,), (16,)),
     "SimulatedTop": ((SMALL,),),
     "System": ((SMALL, 100, 4),),
     "UartReceiver": ((4,), (5,)),

@@ -19,7 +19,7 @@ from tests.cli.test_sweep import RECIPE
 from tests.helpers import clusters
 from tests.helpers.training import write_set
 
-LONGER = RECIPE.replace("[final]\n    images = 40", "[final]\n    images = 800")
+LONGER = RECIPE.replace("[final]\n    images = 40", "[final]\n    images = 300")
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.helpers import random_networks
 from tests.helpers.networks import random_pixels
 from tests.helpers.random_networks import ARCHS, Case, cases, difference, image_of, report, shrink
 
-NETWORKS = 60
+NETWORKS = 40
 """Of each Arch."""
 
 SEED = 7
@@ -39,7 +39,7 @@ def possible(arch: str) -> Iterator[tuple[Case, Program, Packed]]:
 
 
 # Each Arch's simulator takes a minute to build.
-SHORT = ("packed", "small", "tight", "single", "shared", "clusters", "parallel")
+SHORT = ("packed", "small", "single", "clusters", "parallel")
 TAKEN = [pytest.param(name, marks=[] if name in SHORT else [pytest.mark.long]) for name in ARCHS]
 
 

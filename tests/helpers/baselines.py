@@ -32,7 +32,7 @@ from typing import Any
 from evenspike.cli.parser import Parser
 from evenspike_core.arch import preset
 from evenspike_core.errors import EvenspikeError
-from evenspike_hw.synthesis.parts import PARTS
+from evenspike_hw.synthesis.parts import PARTS, home
 from evenspike_hw.synthesis.synthesize import Request, synthesize
 
 Data = Mapping[str, Any]
@@ -40,8 +40,6 @@ Data = Mapping[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests" / "baselines"
 CACHE = ROOT / "build" / "synth" / "cache"
-ARCH = "packed"
-
 LARGE = ("array", "neurons", "neuron_bank")
 """Most of the top; and a multiplier for each neuron, which takes minutes."""
 
@@ -96,7 +94,7 @@ def baseline(result: Data, before: Data | None) -> dict[str, Any]:
     return {
         "part": result["part"],
         "target": result["target"],
-        "arch": ARCH,
+        "arch": home(result["part"]),
         "tools": result["tools"],
         "metrics": {
             name: {
@@ -150,14 +148,15 @@ def load(name: str, folder: Path) -> dict[str, Any] | None:
         return None
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        whole = f"{found['part']}-{found['target']}" == name and found["arch"] == ARCH
+        whole = f"{found['part']}-{found['target']}" == name
+        whole = whole and found["arch"] == home(found["part"])
         for metric in found["metrics"].values():
             whole = whole and metric["value"] >= 0 and metric["tolerance"] >= 0
         found["tools"].items()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvenspikeError(f"{path}: no baseline: {error!r}") from error
     if not whole:
-        raise EvenspikeError(f"{path}: no baseline of {name}, Arch {ARCH}")
+        raise EvenspikeError(f"{path}: no baseline of {name}, Arch {home(name.rpartition('-')[0])}")
     return found
 
 
@@ -214,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in given.names or NAMES:
             part, _, target = name.rpartition("-")
-            result = synthesize(Request(part, target, preset(ARCH), route=False), CACHE)
+            result = synthesize(Request(part, target, preset(home(part)), route=False), CACHE)
             taken = "kept" if result["cached"] else f"{result['seconds']} s"
             passes = judge(name, result, FOLDER, given.update)
             print(f"{name}: {'passes' if passes else 'FAILS'} ({taken})", flush=True)

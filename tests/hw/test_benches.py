@@ -22,6 +22,7 @@ FEW = 1000
 
 FORMS = [name for name in bench.names() if ":" in name]
 SLOW = (
+    "accelerator:clusters",
     "accelerator:shared-lif",
     "array:port128",
     "array:shared-lif",

@@ -14,21 +14,24 @@ import pytest
 pytest.importorskip("amaranth")
 
 from amaranth.back import rtlil
-from amaranth.hdl import Module
+from amaranth.hdl import Fragment, Module
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 
-from evenspike_core.arch import Arch
+from evenspike_core.arch import Arch, preset
 from evenspike_core.errors import EvenspikeError
 from evenspike_hw.rtl.accelerator import Accelerator
 from evenspike_hw.rtl.array import Array
 from evenspike_hw.synthesis import yosys
 from evenspike_hw.synthesis.netlist import netlist
+from evenspike_hw.synthesis.parts import CHOICES, PARTS, check_part, home, part
 from evenspike_hw.synthesis.routing import _failure, read
 from evenspike_hw.synthesis.synthesize import Request, longest_path, synthesize
 from evenspike_hw.synthesis.targets import TRANSISTORS
 
 SMALL = Arch(pes=2, timesteps=2, accumulators=16, chunk_blocks=4, spike_entries=96)
+CACHE = Path(__file__).resolve().parents[2] / "build" / "synth" / "cache"
+"""Of the baselines, which synthesise the same."""
 
 
 def blocks(block: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -56,6 +59,28 @@ def test_equal_modules_are_one() -> None:
         "array.pe0.accumulators.bank0": 1,
         "array.pe0.lanes.lane0": 2,
     }
+
+
+def kinds(fragment: Fragment) -> Iterator[str]:
+    """What a design consists of, however often."""
+    yield from (type(origin).__name__ for origin in fragment.origins or ())
+    for inner, *_ in fragment.subfragments:
+        yield from kinds(inner)
+
+
+@pytest.mark.parametrize("text", sorted({home(name) for name in PARTS}))
+def test_an_arch_has_the_parts_that_its_machine_consists_of(text: str) -> None:
+    arch = preset(f"{text},pes=2")
+    found = set(kinds(Fragment.get(Accelerator(arch), None)))
+    for name in CHOICES:
+        of = part(name, preset(home(name)))
+        Fragment.get(of, None)  # one that nobody elaborates is a warning
+        if type(of).__name__ in found:
+            check_part(name, arch)
+            continue
+        with pytest.raises(EvenspikeError) as error:
+            check_part(name, arch)
+        assert str(error.value).endswith(f"has no part {name!r}; Arch {home(name)!r} has it")
 
 
 def test_merging_loses_nothing(tmp_path: Path) -> None:
@@ -121,8 +146,8 @@ def test_the_sums_are_those_of_yosys(tmp_path: Path) -> None:
     assert set(TRANSISTORS) >= {"$_NAND_", "$_DFF_P_"}
 
 
-def test_what_a_pe_is_for_is_most_of_it(tmp_path: Path) -> None:
-    result = synthesize(Request("pe"), tmp_path)
+def test_what_a_pe_is_for_is_most_of_it() -> None:
+    result = synthesize(Request("pe"), CACHE)
     share = {
         block["name"]: block["resources"]["transistors"] / result["resources"]["transistors"]
         for block in result["blocks"]["blocks"]
@@ -130,9 +155,11 @@ def test_what_a_pe_is_for_is_most_of_it(tmp_path: Path) -> None:
     assert sum(share[name] for name in ("accumulators", "scratchpad", "lanes", "lif")) >= 0.7
 
 
-@pytest.mark.parametrize("target", ["ecp5", "xilinx", "gowin"])
-def test_rams_stay_rams(target: str, tmp_path: Path) -> None:
-    result = synthesize(Request("pe", target, route=False), tmp_path)
+@pytest.mark.parametrize(
+    "target", ["ecp5", *(pytest.param(n, marks=[pytest.mark.long]) for n in ("xilinx", "gowin"))]
+)
+def test_rams_stay_rams(target: str) -> None:
+    result = synthesize(Request("pe", target, route=False), CACHE)
     mapped = {memory["name"]: memory["mapped"] for memory in result["memories"]}
     assert len(mapped) == 11
     assert not {"flip-flops", "registers", "?"} & set(mapped.values()), mapped

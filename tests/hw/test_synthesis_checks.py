@@ -10,6 +10,7 @@ import pkgutil
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,14 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 
 import evenspike_hw
-from evenspike_core.arch import Arch
+from evenspike_core.arch import IMPLIED, WEIGHTS, Arch
 from tests.helpers.netlists import YosysError, missing, yosys
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"needs {missing()}")
 
-SMALL = Arch(pes=4, timesteps=3, accumulators=16, chunk_blocks=3, spike_entries=96)
+SMALL = Arch(pes=2, timesteps=3, accumulators=16, chunk_blocks=3, spike_entries=96)
+OF_WEIGHTS = replace(SMALL, preset="weights", gates=WEIGHTS, accumulators=64, **IMPLIED)
+PARALLEL = replace(OF_WEIGHTS, preset="parallel", lif_parallel=1)
 
 CHECKS = """
 hierarchy -top top -check
@@ -51,12 +54,17 @@ PARAMETERS = {
     "Bridge": ((100,), (1 << 10,)),
     "Fifo": ((12, 1), (12, 2), (12, 7)),
     "NeuronBank": ((4,), (16,)),
+    "Neurons": ((PARALLEL,),),
+    "Pe": ((SMALL,), (OF_WEIGHTS,), (PARALLEL,)),
     "SimulatedTop": ((SMALL,),),
     "System": ((SMALL, 100, 4),),
     "UartReceiver": ((4,), (5,)),
     "UartTransmitter": ((4,), (5,)),
+    "WeightGates": ((OF_WEIGHTS,),),
+    "WindowAccumulators": ((OF_WEIGHTS,),),
+    "WindowSelector": ((OF_WEIGHTS,),),
 }
-"""Of classes that take something else than an Arch."""
+"""Of classes that take something else than an Arch, or not `SMALL` alone."""
 
 PRIMITIVES = {"Pll"}
 """Classes around a vendor's primitive, which only the synthesis for its chips knows."""
@@ -76,14 +84,19 @@ def instances() -> dict[str, Any]:
                 continue
             assert name not in found, f"two components are called {name}"
             parameters = list(inspect.signature(kind).parameters)
-            if parameters == ["arch"]:
+            if name in PARAMETERS:
+                for values in PARAMETERS[name]:
+                    texts = [
+                        value.preset if isinstance(value, Arch) else str(value)
+                        for value in values
+                        if value is not SMALL
+                    ]
+                    full = "-".join((name, *texts))
+                    found[full] = lambda kind=kind, values=values: kind(*values)
+            elif parameters == ["arch"]:
                 found[name] = lambda kind=kind: kind(SMALL)
             elif not parameters:
                 found[name] = kind
-            elif name in PARAMETERS:
-                for values in PARAMETERS[name]:
-                    text = "-".join(str(value) for value in values if value is not SMALL)
-                    found[f"{name}-{text}"] = lambda kind=kind, values=values: kind(*values)
             else:
                 raise AssertionError(f"which parameters has {name}{parameters}?")
     return found

@@ -24,10 +24,10 @@ def baseline(part: str) -> dict[str, float]:
 @pytest.mark.parametrize(
     "text",
     [
-        "packed,timesteps=3",
+        pytest.param("packed,timesteps=3", marks=pytest.mark.long),
         pytest.param("packed,timesteps=8", marks=pytest.mark.long),
         "packed,timesteps=1,kernel_max=3",
-        "packed,issue=1,kernel_max=3,pes=4",
+        pytest.param("packed,issue=1,kernel_max=3,pes=4", marks=pytest.mark.long),
         pytest.param("packed,lif_shared=1", marks=pytest.mark.long),
         "packed,issue=1,kernel_max=3,lif_shared=1,timesteps=2",
         pytest.param("paper,lif_parallel=0", marks=pytest.mark.long),

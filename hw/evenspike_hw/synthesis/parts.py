@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 
 from amaranth.lib import wiring
 
-from evenspike_core.arch import IMPLIED, WEIGHTS, Arch
+from evenspike_core.arch import TIMESTEPS, WEIGHTS, Arch
 from evenspike_core.errors import EvenspikeError
 from evenspike_hw.rtl.accelerator import Accelerator
 from evenspike_hw.rtl.apu import Apu
@@ -16,6 +16,7 @@ from evenspike_hw.rtl.collector import Collector
 from evenspike_hw.rtl.control import Control
 from evenspike_hw.rtl.drain import Drain
 from evenspike_hw.rtl.fifo import Fifo
+from evenspike_hw.rtl.halves import Halves
 from evenspike_hw.rtl.input import InputWriter
 from evenspike_hw.rtl.layouts import Layouts
 from evenspike_hw.rtl.loader import Loader
@@ -37,7 +38,7 @@ from evenspike_hw.rtl.pe.selector import Selector
 from evenspike_hw.rtl.pe.shared_lif import SharedLif
 from evenspike_hw.rtl.pe.unpacker import Unpacker
 from evenspike_hw.rtl.pe.weight_gates import WeightGates
-from evenspike_hw.rtl.pe.window_accumulators import WindowAccumulators
+from evenspike_hw.rtl.pe.window_accumulators import WindowAccumulators, bank_arch
 from evenspike_hw.rtl.pe.window_selector import WindowSelector
 from evenspike_hw.rtl.port import MemoryPort
 from evenspike_hw.rtl.registers import Registers
@@ -45,6 +46,7 @@ from evenspike_hw.rtl.sequencer import Sequencer
 from evenspike_hw.rtl.spikes import SpikeMemory
 from evenspike_hw.rtl.states import States
 from evenspike_hw.rtl.table import TableMemory
+from evenspike_hw.rtl.turns import Turns
 from evenspike_hw.rtl.watchdog import Watchdog
 
 
@@ -57,20 +59,9 @@ def _queue(arch: Arch) -> wiring.Component:
 
 
 def _bank(arch: Arch) -> wiring.Component:
+    if arch.gates == WEIGHTS:
+        return Bank(bank_arch(arch), 1)
     return Bank(arch, 1 if arch.issue > 1 else arch.timesteps)
-
-
-def _of_weights(
-    component: Callable[[Arch], wiring.Component],
-) -> Callable[[Arch], wiring.Component]:
-    """A part that there is only where the gates are weights; of another Arch, as if they were."""
-
-    def built(arch: Arch) -> wiring.Component:
-        if arch.gates != WEIGHTS:
-            arch = replace(arch, gates=WEIGHTS, **IMPLIED)
-        return component(arch)
-
-    return built
 
 
 PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
@@ -86,11 +77,11 @@ PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
     "queue": _queue,
     "selector": Selector,
     "gates": Gates,
-    "window_selector": _of_weights(WindowSelector),
-    "weight_gates": _of_weights(WeightGates),
-    "window_accumulators": _of_weights(WindowAccumulators),
-    "neurons": _of_weights(lambda arch: Neurons(replace(arch, lif_shared=0, lif_parallel=1))),
-    "neuron_bank": _of_weights(lambda arch: NeuronBank(arch.accumulators // arch.window_banks)),
+    "window_selector": WindowSelector,
+    "weight_gates": WeightGates,
+    "window_accumulators": WindowAccumulators,
+    "neurons": Neurons,
+    "neuron_bank": lambda arch: NeuronBank(arch.lif_units // arch.window_banks),
     "lanes": Lanes,
     "bank": _bank,
     "accumulators": Accumulators,
@@ -111,16 +102,69 @@ PARTS: dict[str, Callable[[Arch], wiring.Component]] = {
     "registers": Registers,
     "states": States,
     "watchdog": lambda _: Watchdog(),
+    "halves": Halves,
+    "turns": Turns,
 }
-"""`window_selector`, `weight_gates`, `window_accumulators`: those of gates that are weights.
-`fifo`: in front of each matcher. `queue`: of matches, in front of each selector."""
+"""`fifo`: in front of each matcher. `queue`: of matches, in front of each selector."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where a part is. has: whether a machine of an Arch has it. example: an Arch that does."""
+
+    has: Callable[[Arch], bool]
+    example: str = "packed"
+
+
+_OF_TIMESTEPS = Choice(lambda arch: arch.gates == TIMESTEPS)
+_OF_WEIGHTS = Choice(lambda arch: arch.gates == WEIGHTS, "paper")
+_PARALLEL = Choice(lambda arch: bool(arch.lif_parallel), "paper")
+_CLUSTERS = Choice(lambda arch: arch.clusters > 1, "packed,clusters=4")
+
+CHOICES = {
+    "selector": _OF_TIMESTEPS,
+    "gates": Choice(lambda arch: arch.gates == TIMESTEPS and arch.issue == 1, "packed,issue=1"),
+    "lanes": Choice(lambda arch: arch.issue > 1),
+    "bank": Choice(lambda arch: not arch.lif_parallel),
+    "accumulators": _OF_TIMESTEPS,
+    "window_selector": _OF_WEIGHTS,
+    "weight_gates": _OF_WEIGHTS,
+    "window_accumulators": Choice(
+        lambda arch: arch.gates == WEIGHTS and not arch.lif_parallel, "paper,lif_parallel=0"
+    ),
+    "neurons": _PARALLEL,
+    "neuron_bank": _PARALLEL,
+    "lif": Choice(lambda arch: not arch.lif_shared and not arch.lif_parallel),
+    "shared_lif": Choice(lambda arch: bool(arch.lif_shared), "packed,lif_shared=1"),
+    "halves": _CLUSTERS,
+    "turns": _CLUSTERS,
+}
+"""The parts that not every machine has."""
 
 WITHOUT_ROUTING = ("top", "array")
 """Place-and-route of these takes many minutes, so it happens only when it is asked for."""
 
 
-def part(name: str, arch: Arch) -> wiring.Component:
-    """Returns the part of this name; raises EvenspikeError, which lists them, for another name."""
+def home(name: str) -> str:
+    """An Arch whose machine has this part: `packed`, unless it has none."""
+    choice = CHOICES.get(name)
+    return "packed" if choice is None else choice.example
+
+
+def check_part(name: str, arch: Arch) -> None:
+    """Raises EvenspikeError for a name that there is not, which lists them, and for a part that a
+    machine of the Arch does not have, with an Arch that does.
+    """
     if name not in PARTS:
         raise EvenspikeError(f"unknown part {name!r}; there are: {', '.join(PARTS)}")
+    choice = CHOICES.get(name)
+    if choice is not None and not choice.has(arch):
+        raise EvenspikeError(
+            f"Arch {arch.preset!r} has no part {name!r}; Arch {choice.example!r} has it"
+        )
+
+
+def part(name: str, arch: Arch) -> wiring.Component:
+    """Returns the part of this name; raises as `check_part`."""
+    check_part(name, arch)
     return PARTS[name](arch)

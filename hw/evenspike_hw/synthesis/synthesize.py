@@ -18,7 +18,7 @@ from evenspike_core.errors import EvenspikeError
 from evenspike_hw.rtl.ram import COLLISIONS, SHALLOW
 from evenspike_hw.synthesis import area, liberty, yosys
 from evenspike_hw.synthesis.netlist import DeclaredMemory, Netlist, netlist, path
-from evenspike_hw.synthesis.parts import PARTS, WITHOUT_ROUTING, part
+from evenspike_hw.synthesis.parts import WITHOUT_ROUTING, check_part, part
 from evenspike_hw.synthesis.routing import OUT_OF_CONTEXT, route
 from evenspike_hw.synthesis.targets import GENERIC, Target, target
 
@@ -59,8 +59,7 @@ class Request:
 
     def __post_init__(self) -> None:
         chosen = target(self.target)
-        if self.part not in PARTS:
-            part(self.part, self.arch)  # the error lists them
+        check_part(self.part, self.arch)
         if self.liberty is not None and chosen is not GENERIC:
             raise EvenspikeError(f"a Liberty file is for target generic, not for {self.target}")
         if not 0 <= self.seed < SEEDS:

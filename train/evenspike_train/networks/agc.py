@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from evenspike_train.kernels.learned_neuron import LearnedLIF
 from evenspike_train.networks.base import NETWORKS, NetworkConfig, SpikingNetwork, keep
 from evenspike_train.networks.bernoulli import drawn_by_host
+from evenspike_train.networks.pointwise import Pointwise
 
 #: Filters in units of the base width; "A" is a 2x2 average pool behind the neurons.
 LAYOUTS: dict[str, tuple[int | str, ...]] = {
@@ -181,7 +182,7 @@ class AttentionBlock(nn.Module):
         self.first = Weighted(channels, filters, config, stride=stride)
         self.second = nn.Conv2d(filters, filters, 3, padding=1, bias=False)
         same = channels == filters and stride == 1
-        self.shortcut = None if same else nn.Conv2d(channels, filters, 1, stride, bias=False)
+        self.shortcut = None if same else Pointwise(channels, filters, stride)
         self.lif = LearnedLIF(config.neuron, config.learns)
 
 

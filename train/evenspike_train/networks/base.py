@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from evenspike_core.errors import EvenspikeError
 from evenspike_train.kernels.neuron import LIF, LIFParameters
+from evenspike_train.networks.pointwise import Pointwise
 from evenspike_train.networks.source import names_a_source
 
 IMAGE_SIZE = 32
@@ -161,7 +162,11 @@ class ConvNorm(nn.Module):
         self, channels: int, filters: int, kernel: int = 3, stride: int = 1, *, bias: bool = False
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, filters, kernel, stride, kernel // 2, bias=bias)
+        self.conv = (
+            Pointwise(channels, filters, stride, bias=bias)
+            if kernel == 1
+            else nn.Conv2d(channels, filters, kernel, stride, kernel // 2, bias=bias)
+        )
         self.norm = nn.BatchNorm2d(filters)
 
     def current(self, x: Tensor, parts: int = 1) -> Tensor:

@@ -21,6 +21,11 @@ WIDTH_BITS = 4
 """Bits of the logarithm of a tile's width."""
 
 
+def bank_arch(arch: Arch) -> Arch:
+    """Returns the Arch of one of the banks: the rows of `Arch.accumulators` that it has."""
+    return replace(arch, gates=TIMESTEPS, accumulators=arch.accumulators // arch.window_banks)
+
+
 class WindowAccumulators(wiring.Component):
     """A psum for each neuron, in 16 banks, so that four weights of a kernel are added in a cycle.
 
@@ -42,8 +47,6 @@ class WindowAccumulators(wiring.Component):
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
         self.layouts = Layouts(arch)
-        rows = arch.accumulators // arch.window_banks
-        self.bank_arch = replace(arch, gates=TIMESTEPS, accumulators=rows)
         super().__init__(
             {
                 "log_tile_width": In(WIDTH_BITS),
@@ -60,7 +63,7 @@ class WindowAccumulators(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         count = self.arch.window_banks
-        banks = [Bank(self.bank_arch, 1) for _ in range(count)]
+        banks = [Bank(bank_arch(self.arch), 1) for _ in range(count)]
         width = self.log_tile_width
         issued = [place(m, f"issue{n}", self.issue[n].row, width) for n in range(GATE_WEIGHTS)]
         drained = place(m, "drain", self.drain.row, width)

@@ -214,6 +214,7 @@ class Rig:
         self.ends = False
         self.returned = 0
         self.turn = 0  # cluster whose results are on the port
+        self.offers = False  # it has one
         # Not while nobody knows when an error is seen, or how far the port reads on after it.
         self.watched = self.port_watched = True
 
@@ -247,6 +248,7 @@ class Rig:
         if self.starting is not None and out["running"]:
             self.starting = None
         run = self.run if self.starting is None and not self.ends else None
+        self.offers = False
         if self.watched:
             expected = self._running(run) if run is not None else self._idle()
             if self.ends and self.run is not None:
@@ -267,9 +269,8 @@ class Rig:
         if run is not None:
             self._observe(run, out)
             run.port.ready, run.port.arrives = ready, arrives
-        offers = writer is not None and bool(writer.writes[self.turn])
         self._next(run, address, value if writes else None, arrives)
-        self._turn(waits=offers and not takes)
+        self._turn(waits=self.offers and not takes)
         if self.clears and not (pending or asked or self.begins):
             self.clears, self.port_watched = False, True
             if self.stops:
@@ -369,6 +370,7 @@ class Rig:
         writes = run.writes[self.turn]
         self.bench.cover("results wait", len(writes) > 1 and not self.takes)
         self.bench.cover("results wait behind the last layer", writes and self.ends)
+        self.offers = bool(writes)  # what leaves the LIF in this cycle is offered in the next
         if not writes:
             return {"memory__write__valid": 0}
         address, word = writes[0]

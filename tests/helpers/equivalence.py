@@ -51,10 +51,10 @@ SHOWING_SECONDS = 20
 
 PROVED, BELOW, REFUTED, UNKNOWN = "proved", "below arithmetic", "refuted", "not proved"
 
-TOO_LARGE = ("accelerator", "array")
+TOO_LARGE = ("accelerator", "array", "neurons")
 """Minutes each: blocks that are proved by themselves, more than once, and the wires between."""
 
-MULTIPLY = ("lif", "pe", "shared_lif")
+MULTIPLY = ("lif", "neuron_bank", "pe", "shared_lif")
 """Components with products of two signals. (A product with a number is a sum, and is proved.)"""
 
 NARROWED = ("pe:kernel3",)

@@ -56,6 +56,7 @@ MORE = {
     "filter": 1000,
     "lif:one-timestep": 600,
     "loader": 6000,
+    "neuron_bank": 6000,
     "matcher": 600,
     "pe": 2500,
     "pe:issue1": 2000,
@@ -65,6 +66,7 @@ MORE = {
     "selector": 600,
     "sequencer": 300,
     "tiles": 5000,
+    "window_selector": 6000,
 }
 """Of these, with their variants: rare corners need more, long networks take fewer."""
 

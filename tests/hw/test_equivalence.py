@@ -18,7 +18,15 @@ pytestmark = [
     pytest.mark.skipif(bool(netlists.missing()), reason=f"needs {netlists.missing()}"),
 ]
 
-BELOW_ARITHMETIC = {"matcher", "selector", "pe", "lif", "shared_lif"}
+BELOW_ARITHMETIC = {
+    "matcher",
+    "selector",
+    "window_selector",
+    "pe",
+    "lif",
+    "neuron_bank",
+    "shared_lif",
+}
 """Those that count the bits of a pattern, or multiply."""
 
 
@@ -26,8 +34,11 @@ def small(component: str) -> bool:
     return component.partition(":")[0] not in TOO_LARGE and component not in NARROWED
 
 
-# The proof of the PE takes the longest, and its blocks are proved by themselves.
-@pytest.mark.parametrize("component", forms(filter(small, bench.names()), whole=("pe",)))
+MINUTES = ("pe", "neuron_bank", "window_selector")
+"""Proofs that take minutes."""
+
+
+@pytest.mark.parametrize("component", forms(filter(small, bench.names()), whole=MINUTES))
 def test_gates_do_what_the_rtl_does(component: str, tmp_path: Path) -> None:
     gate_level.synthesise(component, tmp_path)
     proof = equivalence.prove(component, tmp_path)

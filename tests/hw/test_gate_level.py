@@ -29,7 +29,11 @@ def passes(component: str, path: Path, place: Path) -> None:
     assert result.coverage
 
 
-@pytest.mark.parametrize("component", forms(bench.names(), whole=("accelerator",)))
+MINUTES = ("accelerator", "neurons", "neuron_bank")
+"""Whose synthesis takes minutes: the whole, and a multiplier for each neuron."""
+
+
+@pytest.mark.parametrize("component", forms(bench.names(), whole=MINUTES))
 def test_gates(component: str, tmp_path: Path) -> None:
     passes(component, gate_level.synthesise(component, tmp_path), tmp_path)
 

@@ -76,6 +76,8 @@ async def every_cluster_has_its_cycle(bench: Bench) -> None:
             await made.cycle({cluster})
     while any(made.offers):
         await made.cycle(set())
+    for _ in range(bench.arch.clusters):
+        await made.cycle(set(), ready=False)
 
 
 @test

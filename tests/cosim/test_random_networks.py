@@ -23,7 +23,7 @@ from tests.helpers import random_networks
 from tests.helpers.networks import random_pixels
 from tests.helpers.random_networks import ARCHS, Case, cases, difference, image_of, report, shrink
 
-NETWORKS = 40
+NETWORKS = 60
 """Of each Arch."""
 
 SEED = 7

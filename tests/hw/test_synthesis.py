@@ -24,7 +24,7 @@ from evenspike_hw.rtl.accelerator import Accelerator
 from evenspike_hw.rtl.array import Array
 from evenspike_hw.synthesis import yosys
 from evenspike_hw.synthesis.netlist import netlist
-from evenspike_hw.synthesis.parts import CHOICES, PARTS, check_part, home, part
+from evenspike_hw.synthesis.parts import PARTS, check_part, home, part
 from evenspike_hw.synthesis.routing import _failure, read
 from evenspike_hw.synthesis.synthesize import Request, longest_path, synthesize
 from evenspike_hw.synthesis.targets import TRANSISTORS
@@ -72,7 +72,7 @@ def kinds(fragment: Fragment) -> Iterator[str]:
 def test_an_arch_has_the_parts_that_its_machine_consists_of(text: str) -> None:
     arch = preset(f"{text},pes=2")
     found = set(kinds(Fragment.get(Accelerator(arch), None)))
-    for name in CHOICES:
+    for name in PARTS:
         of = part(name, preset(home(name)))
         Fragment.get(of, None)  # one that nobody elaborates is a warning
         if type(of).__name__ in found:

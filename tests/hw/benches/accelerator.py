@@ -214,7 +214,6 @@ class Rig:
         self.ends = False
         self.returned = 0
         self.turn = 0  # cluster whose results are on the port
-        self.offers = False  # it has one
         # Not while nobody knows when an error is seen, or how far the port reads on after it.
         self.watched = self.port_watched = True
 
@@ -248,11 +247,12 @@ class Rig:
         if self.starting is not None and out["running"]:
             self.starting = None
         run = self.run if self.starting is None and not self.ends else None
-        self.offers = False
+        offers = False  # what leaves the LIF in this cycle is offered in the next
         if self.watched:
             expected = self._running(run) if run is not None else self._idle()
             if self.ends and self.run is not None:
                 expected |= self._writing(self.run)
+            offers = bool(expected["memory__write__valid"])
             for name in ("entry_write", "count_write"):
                 self._collects(name, out[name], expected.pop(name, {}))
             if not self.port_watched:
@@ -270,7 +270,7 @@ class Rig:
             self._observe(run, out)
             run.port.ready, run.port.arrives = ready, arrives
         self._next(run, address, value if writes else None, arrives)
-        self._turn(waits=self.offers and not takes)
+        self._turn(waits=offers and not takes)
         if self.clears and not (pending or asked or self.begins):
             self.clears, self.port_watched = False, True
             if self.stops:
@@ -370,7 +370,6 @@ class Rig:
         writes = run.writes[self.turn]
         self.bench.cover("results wait", len(writes) > 1 and not self.takes)
         self.bench.cover("results wait behind the last layer", writes and self.ends)
-        self.offers = bool(writes)  # what leaves the LIF in this cycle is offered in the next
         if not writes:
             return {"memory__write__valid": 0}
         address, word = writes[0]

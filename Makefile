@@ -193,7 +193,7 @@ long = $(if $(foreach name,$(filter $(given),ALL),$(call option,$(name))),, and 
 test.does = run all tests but those of gates; ALL=1: with every form of every component
 test.takes = ALL
 test: compiler $(VENV)/dev icarus opensta
-	@$(BIN)/python -m pytest -n auto -m 'not gates$(long)' --durations=10 $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not gates$(long)' --durations=10 $(ARGS)
 
 test-peers.does = test imports of SpikingJelly, snnTorch and NIR, up to the RTL
 test-peers: compiler $(PEERS)/installed
@@ -224,7 +224,7 @@ baselines: $(VENV)/hw
 gates.does = run the benches on the synthesised gates, prove that they are the RTL; ALL=1: every form
 gates.takes = ALL
 gates: compiler $(VENV)/dev icarus
-	@$(BIN)/python -m pytest -n auto -m 'gates$(long)' --durations=10 $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'gates$(long)' --durations=10 $(ARGS)
 
 lint.does = check format, rules, types, imports and the lock of versions
 lint: $(VENV)/dev

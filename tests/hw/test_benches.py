@@ -26,13 +26,32 @@ SLOW = (
     "accelerator:shared-lif",
     "array:port128",
     "array:shared-lif",
+    "bridge:power-of-two",
+    "broadcasts:kernels-of-3",
+    "drain:many-pes",
+    "drain:one-pe",
     "drain:shared",
+    "drain:shared-one-timestep",
+    "lanes:five-timesteps",
+    "loader:one-pe",
+    "loader:port128",
+    "loader:port256",
+    "loader:two-pes",
     "logit_writer:pes16",
+    "neurons:256-rows",
+    "pe:issue1",
+    "pe:kernel3",
     "pe:shared-lif",
+    "pe:shared-lif-issue1",
     "pe:weights",
+    "sequencer:shared-lif",
+    "sequencer:small",
+    "shared_lif:eight-timesteps",
     "window_accumulators:256-rows",
 )
-"""Forms that take minutes whatever their transactions."""
+"""Forms that take a quarter of a minute and more whatever their transactions: run whole, with all,
+or not at all.
+"""
 
 
 def is_long(component: str, simulator: str) -> bool:

@@ -168,6 +168,7 @@ FEATURES = {
 }
 
 
+@pytest.mark.long
 def test_the_cases_reach_the_whole_descriptor_space() -> None:
     found = {
         feature

@@ -262,7 +262,7 @@ def test_results_do_not_depend_on_threads_or_on_what_ran_before(seed: int) -> No
 
 
 def test_a_trace_changes_nothing_and_can_be_shown(cases: list[Case]) -> None:
-    for one in cases[:30]:
+    for one in cases[:10]:
         spans: list[Span] = []
         runs = Accelerator(one.packed).run(one.truth.masks[0], spans)
         assert [counters(run) for run in runs] == [counters(run) for run in one.runs]
@@ -272,7 +272,7 @@ def test_a_trace_changes_nothing_and_can_be_shown(cases: list[Case]) -> None:
         perfetto(spans)  # refuses what overlaps on a track
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", range(30))
 def test_the_states_of_a_trace_add_up_to_the_counters(cases: list[Case], seed: int) -> None:
     one, spans = cases[seed], list[Span]()
     Accelerator(one.packed).run(one.truth.masks[0], spans)

@@ -34,7 +34,7 @@ def small(component: str) -> bool:
     return component.partition(":")[0] not in TOO_LARGE and component not in NARROWED
 
 
-MINUTES = ("pe", "neuron_bank", "window_selector")
+MINUTES = ("lif", "matcher", "neuron_bank", "pe", "selector", "window_selector")
 """Proofs that take minutes."""
 
 

@@ -112,9 +112,9 @@ def measure(run: Synthesis) -> Data:
     fifos = {n: run("pe", "generic", _arch("fifo_depth", n)) for n in DEPTHS}
     presets = {
         ("pe", "packed"): pe,
-        ("pe", "paper"): run("pe", "generic", "paper"),
+        ("pe", pages.PAPER): run("pe", "generic", pages.PAPER),
         ("top", "packed"): top,
-        ("top", "paper"): run("top", "generic", "paper"),
+        ("top", pages.PAPER): run("top", "generic", pages.PAPER),
     }
     keys = ("transistors", "logic_transistors", "ram_transistors")
     on_ecp5 = ("luts", "flip_flops", "distributed_ram", "block_ram")

@@ -23,7 +23,7 @@ Study = Mapping[str, Any]
 COMPUTES = {
     "accumulators": "partial sums, and the adders before them",
     "scratchpad": "headers and weights",
-    "gates": "ANDs of a weight and the spikes",
+    "lanes": "weights that wait for each adder, in the place of AND gates",
     "lif": "neurons: leak, threshold, reset",
 }
 MOVES = {
@@ -33,11 +33,15 @@ MOVES = {
     "matcher": "which kernels an activation meets",
     "queue": "matches that wait for the selector",
     "selector": "one or two matched weights a cycle, and the addresses of their partial sums",
-    "lanes": "weights that wait for each adder",
     "markers": "how far the PE has worked off its chunks and rounds",
     "unpacker": "turns the weight stream into weights, headers and table",
     "own": "what joins the blocks",
 }
+PAPER = "paper,lif_parallel=0"
+"""The Arch beside `packed`. A LIF unit for each neuron has a multiplier each, whose synthesis takes
+hours, and would be larger than all else.
+"""
+
 GOAL = 0.7
 """The share of a PE that the blocks of COMPUTES are to have."""
 
@@ -168,20 +172,21 @@ def _fifo(study: Study) -> Section:
 def _presets(study: Study) -> Section:
     rows = {(row["part"], row["preset"]): row for row in study["presets"]}
     change = {
-        part: rows[part, "packed"]["transistors"] / rows[part, "paper"]["transistors"] - 1
+        part: rows[part, "packed"]["transistors"] / rows[part, PAPER]["transistors"] - 1
         for part in ("pe", "top")
     }
     says = (
-        "The PEs of `paper` have four gates that are four weights of one timestep, a psum of one "
-        "timestep for each neuron, in 16 banks, and one filter in a pass; those of `packed` have "
-        f"the psums of four timesteps, and up to {study['slots']} filters. What `packed` has "
-        f"beyond it is {fmt.percent(change['pe'])} of a PE and {fmt.percent(change['top'])} of the "
-        "accelerator."
+        f"`{PAPER}` is the paper's machine with one LIF stage for all neurons of a PE, as "
+        "`packed` has, in the place of a unit for each. Its PEs have four gates that are four "
+        "weights of one timestep, a psum of one timestep for each neuron, in 16 banks, and one "
+        "filter in a pass; those of `packed` have the psums of four timesteps, and up to "
+        f"{study['slots']} filters. What `packed` has beyond it is {fmt.percent(change['pe'])} of "
+        f"a PE and {fmt.percent(change['top'])} of the accelerator."
     )
     keys = ("transistors", "flip_flops", "ram_bits", "ltp")
     lines = [[*key, *(f"{row[name]:,}" for name in keys)] for key, row in rows.items()]
     head = ("part", "preset", "transistors", "flip-flops", "RAM bits", "longest path")
-    commands = ("make synth PART=top", "make synth PART=top ARCH=paper", "make synth ARCH=paper")
+    commands = tuple(f"make synth PART={part} ARCH={PAPER}" for part in ("pe", "top"))
     return Section("Presets", f"{says} {PATH}", head, lines, commands)
 
 

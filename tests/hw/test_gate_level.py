@@ -30,8 +30,8 @@ def passes(component: str, path: Path, place: Path) -> None:
 
 
 MINUTES = ("accelerator", "array", "lif", "neurons", "neuron_bank", "pe")
-"""Whose synthesis or simulation takes minutes: the whole, PEs, and multipliers. A PE and its LIF run
-on iCE40's cells every time.
+"""Whose synthesis or simulation takes minutes: the whole, PEs, and multipliers. A PE and its LIF
+run on iCE40's cells every time.
 """
 
 

@@ -252,6 +252,7 @@ def test_a_network_over_the_uart_is_that_of_the_model(arch: Arch) -> None:
     assert line.lit == 5
 
 
+@pytest.mark.long
 def test_a_run_that_stops_names_its_layer_and_the_next_is_right() -> None:
     line = UartLine(ARCH)
     client = Client(line)

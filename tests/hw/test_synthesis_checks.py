@@ -66,6 +66,9 @@ PARAMETERS = {
 }
 """Of classes that take something else than an Arch, or not `SMALL` alone."""
 
+WITHIN = {"Accelerator", "Array", "SimulatedTop"}
+"""Large ones that another one has in it; alone if there is time."""
+
 PRIMITIVES = {"Pll"}
 """Classes around a vendor's primitive, which only the synthesis for its chips knows."""
 
@@ -125,7 +128,13 @@ def check(design: Any, place: Path) -> Counter[tuple[int, int]]:
     )
 
 
-@pytest.mark.parametrize("name", instances())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name in WITHIN else [])
+        for name in instances()
+    ],
+)
 def test_component(name: str, tmp_path: Path) -> None:
     make = instances()[name]
     memories = Counter(declared(Fragment.get(make(), None)))

@@ -236,7 +236,7 @@ def test_kernels_and_strides(kernel: int, stride: int, issue: int) -> None:
     check(program, noise(program), replace(SMALL, issue=issue))
 
 
-@pytest.mark.parametrize("kernel_max", [3, 5, 7])
+@pytest.mark.parametrize("kernel_max", [3, pytest.param(5, marks=pytest.mark.long), 7])
 @pytest.mark.parametrize("timesteps", [1, 3, 5, 8])
 @pytest.mark.parametrize("issue", [1, 2])
 def test_lanes_of_any_number(kernel_max: int, timesteps: int, issue: int) -> None:

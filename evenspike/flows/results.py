@@ -58,7 +58,8 @@ def results(runs: Sequence[Path], out: Path, figures: Sequence[str] = ()) -> Com
             contents |= {f"{name}.json": dump(figure), f"{name}.md": page.render(name, figure)}
             contents |= dict(zip(page.plots(name, figure), drawn, strict=True))
         if not figures:
-            contents[page.INDEX_FILE] = page.index(made, others)
+            beside = [name for name in page.BESIDE if (out / name).is_file()]
+            contents[page.INDEX_FILE] = page.index(made, others, beside)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         # Numbers that no run gives, of the right types: there is nothing to draw with them.
         raise EvenspikeError(f"results: not readable runs: {error!r}") from error

@@ -541,6 +541,17 @@ def test_the_plan_is_made_of_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "out/README.md").is_file()
 
 
+def test_the_index_lists_pages_of_other_verbs_that_are_there(tmp_path: Path) -> None:
+    given = ["results", "--runs", str(listed(tmp_path / "a", run())), "--out", str(tmp_path / "b")]
+    assert main(given) == 0
+    assert "Beside these" not in (tmp_path / "b/README.md").read_text()
+    (tmp_path / "b/paper.md").touch()
+    assert main(given) == 0
+    text = (tmp_path / "b/README.md").read_text()
+    assert "Beside these: [the u-Ticket paper, figure by figure](paper.md)" in text
+    assert "admm-mnist.md" not in text
+
+
 def test_a_companion_is_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     from evenspike.cli import sweep, train

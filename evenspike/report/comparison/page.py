@@ -14,11 +14,11 @@ Figure = Mapping[str, Any]
 PLOT_FILE = "{name}-{number}.svg"
 INDEX_FILE = "README.md"
 
-OTHERS = (
-    "Beside these: [the u-Ticket paper, figure by figure](paper.md), by `make reproduce`, and "
-    "[ADMM on MNIST](admm-mnist.md), by `make tables`."
-)
-"""Pages that are made by other verbs."""
+BESIDE = {
+    "paper.md": "[the u-Ticket paper, figure by figure](paper.md), by `make reproduce`",
+    "admm-mnist.md": "[ADMM on MNIST](admm-mnist.md), by `make tables`",
+}
+"""Pages that are made by other verbs: file -> what it is."""
 
 EMPTY = ""
 """The cell of what was not measured: no number, not even a dash."""
@@ -102,10 +102,14 @@ def _images(number: Any) -> str:
     return f"{number:,}" if isinstance(number, int) else str(number)
 
 
-def index(figures: Mapping[str, Figure], others: Sequence[Mapping[str, str]]) -> str:
+def index(
+    figures: Mapping[str, Figure],
+    others: Sequence[Mapping[str, str]],
+    beside: Sequence[str] = (),
+) -> str:
     """The page that lists all figures.
 
-    others: runs that have not finished, and why.
+    others: runs that have not finished, and why. beside: of `BESIDE`, those that are in its folder.
     """
     lines = [
         [
@@ -125,7 +129,7 @@ def index(figures: Mapping[str, Figure], others: Sequence[Mapping[str, str]]) ->
             "it."
         ),
         table(("figure", "after", "has runs of"), lines),
-        OTHERS,
+        *([f"Beside these: {', and '.join(BESIDE[name] for name in beside)}."] if beside else []),
         "## How to make them",
         (
             "`make results` trains `vgg16-tiny` on a CPU and writes these pages; `make results "

@@ -197,7 +197,7 @@ def _make(arch: Arch, library: Path, *, trace: bool, watch: bool = False) -> Non
     tools, folder = find_tools(), library.parent
     source = folder / f"{TOP}.v"
     design = watched.WatchedTop(arch) if watch else top.SimulatedTop(arch)
-    source.write_text(convert(design, TOP), encoding="utf-8")
+    source.write_text(convert(design, TOP, once=not watch), encoding="utf-8")
     _call(
         [str(tools.verilator), *_flags(trace), "--Mdir", str(folder), str(source)],
         os.environ | {"VERILATOR_ROOT": str(tools.root)},

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, ResetInserter, Signal
+from amaranth.hdl import (
+    ClockDomain,
+    ClockSignal,
+    Elaboratable,
+    Fragment,
+    Module,
+    ResetInserter,
+    Signal,
+)
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
 
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.accelerator import Accelerator
+from evenspike_hw.rtl.control import Control
+from evenspike_hw.rtl.repeat import Once
+
+
+class Elaborated(Elaboratable):
+    """What has been elaborated, as a submodule."""
+
+    def __init__(self, fragment: Fragment) -> None:
+        self.fragment = fragment
+
+    def elaborate(self, platform: object) -> Fragment:
+        return self.fragment
+
+
+def found(fragment: Any, kind: type) -> Iterator[Any]:
+    """The components of a kind in an elaborated design, in the order of their instances."""
+    for origin in fragment.origins or ():
+        if isinstance(origin, kind):
+            yield origin
+    for inner, *_ in fragment.subfragments:
+        yield from found(inner, kind)
 
 
 class SimulatedTop(wiring.Component):
@@ -42,7 +72,11 @@ class SimulatedTop(wiring.Component):
         reset = Signal(init=1)
         m.d.comb += ClockSignal().eq(self.clk)
         m.d.sync += reset.eq(self.rst)
-        m.submodules.accelerator = self.core(reset)
+        core = Fragment.get(self.core(reset), platform)
+        m.submodules.accelerator = Elaborated(core)
+        if isinstance(platform, Once):
+            [control] = found(core, Control)
+            m.d.comb += platform.reset.eq(reset | control.reset)
         for name, member in self.accelerator.signature.members.items():
             inner, outer = getattr(self.accelerator, name), getattr(self, name)
             if member.is_signature:

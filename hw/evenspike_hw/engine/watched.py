@@ -16,7 +16,7 @@ from amaranth.lib.wiring import Out
 
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
-from evenspike_hw.engine.top import SimulatedTop
+from evenspike_hw.engine.top import Elaborated, SimulatedTop, found
 from evenspike_hw.rtl.accelerator import Accelerator
 from evenspike_hw.rtl.apu import Apu
 from evenspike_hw.rtl.control import Control
@@ -109,32 +109,15 @@ class _Opened(Elaboratable):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.accelerator = _Elaborated(self.core)
-        [control] = _found(self.core, Control)
+        m.submodules.accelerator = Elaborated(self.core)
+        [control] = found(self.core, Control)
         bits: list[Any] = []
         for name, kind in PARTS.items():
             words = boundary(self.top.arch, name).words
             reset: Any = self.reset if kind is Accelerator else self.reset | control.reset
-            for part in _found(self.core, kind):
+            for part in found(self.core, kind):
                 values = [value for _, value, _ in _members(part)]
                 padding = WORD * words - 1 - sum(map(len, values))
                 bits += [reset, *values, Const(0, padding)]
         m.d.comb += self.top.watch.eq(Cat(*bits))
         return m
-
-
-class _Elaborated(Elaboratable):
-    def __init__(self, fragment: Fragment) -> None:
-        self.fragment = fragment
-
-    def elaborate(self, platform: object) -> Fragment:
-        return self.fragment
-
-
-def _found(fragment: Any, kind: type) -> Iterator[Any]:
-    """The components of a kind in an elaborated design, in the order of their instances."""
-    for origin in fragment.origins or ():
-        if isinstance(origin, kind):
-            yield origin
-    for inner, *_ in fragment.subfragments:
-        yield from _found(inner, kind)

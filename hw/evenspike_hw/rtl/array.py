@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from evenspike_core.arch import Arch
 from evenspike_hw.rtl.layouts import LOGIT_BITS, TIMESTEP_BITS, Layouts
 from evenspike_hw.rtl.pe.pe import PE_LAYER, Pe
+from evenspike_hw.rtl.repeat import repeat
 
 
 class Array(wiring.Component):
@@ -64,9 +65,8 @@ class Array(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        pes = [Pe(self.arch) for _ in range(self.arch.pes)]
+        pes = repeat(m, platform, "pe", self.arch.pes, lambda: Pe(self.arch))
         for number, pe in enumerate(pes):
-            m.submodules[f"pe{number}"] = pe
             m.d.comb += [
                 pe.word.payload.eq(self.words[number % self.arch.port_lanes]),
                 pe.word.valid.eq(self.send_word[number]),

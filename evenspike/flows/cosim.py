@@ -89,7 +89,7 @@ def choose_engine(
         progress(f"{error}. Until then Amaranth's own simulator serves, slowly", 0, None)
         return InterpretedSimulator, 0.0
     if not built(packed):
-        progress("building the RTL simulator (once for an Arch: about two minutes)", 0, None)
+        progress("building the RTL simulator (once for an Arch)", 0, None)
     return Simulator, compiled.build(packed.arch).seconds
 
 

@@ -32,7 +32,7 @@ import evenspike_hw.verilog
 from evenspike_core import cache as caches
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
-from evenspike_hw.engine import top, watched
+from evenspike_hw.engine import elaborated, top, watched
 from evenspike_hw.rtl.layouts import MAP_BITS, Layouts
 from evenspike_hw.verilog import convert, find_yosys
 
@@ -143,7 +143,7 @@ def _key(arch: Arch, trace: bool, watch: bool) -> str:
     tools = find_tools()
     rtl = Path(evenspike_hw.rtl.__file__).parent
     sources = sorted(rtl.rglob("*.py"))
-    others = (top, evenspike_hw.verilog, evenspike_hw.modules, evenspike_core.arch)
+    others = (top, elaborated, evenspike_hw.verilog, evenspike_hw.modules, evenspike_core.arch)
     sources += [Path(__file__), *(Path(str(module.__file__)) for module in others), _DRIVER]
     if watch:
         sources.append(Path(watched.__file__))
@@ -279,8 +279,8 @@ def _compile(
 
 
 def _units(folder: Path, name: str, sources: list[Path]) -> list[Path]:
-    """Sources that include these, two for each processor: each of them would have the compiler read
-    Verilator's headers again, which takes a third of its time.
+    """Sources that include these, two for each processor: for each source that it is given, the
+    compiler reads Verilator's headers again.
     """
     number = min(len(sources), 2 * (os.cpu_count() or 1))
     loads = [0] * number

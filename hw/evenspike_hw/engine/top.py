@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from amaranth.hdl import (
@@ -18,28 +17,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
 
 from evenspike_core.arch import Arch
+from evenspike_hw.engine.elaborated import Elaborated, found
 from evenspike_hw.rtl.accelerator import Accelerator
 from evenspike_hw.rtl.control import Control
 from evenspike_hw.rtl.repeat import Once
-
-
-class Elaborated(Elaboratable):
-    """What has been elaborated, as a submodule."""
-
-    def __init__(self, fragment: Fragment) -> None:
-        self.fragment = fragment
-
-    def elaborate(self, platform: object) -> Fragment:
-        return self.fragment
-
-
-def found(fragment: Any, kind: type) -> Iterator[Any]:
-    """The components of a kind in an elaborated design, in the order of their instances."""
-    for origin in fragment.origins or ():
-        if isinstance(origin, kind):
-            yield origin
-    for inner, *_ in fragment.subfragments:
-        yield from found(inner, kind)
 
 
 class SimulatedTop(wiring.Component):

@@ -16,7 +16,8 @@ from amaranth.lib.wiring import Out
 
 from evenspike_core.arch import Arch
 from evenspike_core.errors import EvenspikeError
-from evenspike_hw.engine.top import Elaborated, SimulatedTop, found
+from evenspike_hw.engine.elaborated import Elaborated, found
+from evenspike_hw.engine.top import SimulatedTop
 from evenspike_hw.rtl.accelerator import Accelerator
 from evenspike_hw.rtl.apu import Apu
 from evenspike_hw.rtl.control import Control

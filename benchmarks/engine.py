@@ -11,8 +11,10 @@ from __future__ import annotations
 import resource
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from evenspike.flows.images import images
 from evenspike.flows.models import load
@@ -32,6 +34,30 @@ def spent() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
+@contextmanager
+def stages() -> Iterator[dict[str, float]]:
+    """CPU seconds of the first and the last stage of a build; between them runs Verilator."""
+    found: dict[str, float] = {}
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*given: Any, **options: Any) -> Any:
+            begun = spent()
+            result = function(*given, **options)
+            found[name] = spent() - begun
+            return result
+
+        return run
+
+    before = {name: getattr(compiled, name) for name in ("convert", "_compile")}
+    for name, function in before.items():
+        setattr(compiled, name, timed(name, function))
+    try:
+        yield found
+    finally:
+        for name, function in before.items():
+            setattr(compiled, name, function)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Build and run it once."""
     arch = preset(arguments[0] if arguments else "packed")
@@ -41,8 +67,15 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "engine.so"
         begun = spent()
-        compiled._make(arch, library, trace=False)
-        print(f"built in {spent() - begun:.0f} CPU seconds")
+        with stages() as parts:
+            compiled._make(arch, library, trace=False)
+        whole, first, last = spent() - begun, parts["convert"], parts["_compile"]
+        print(
+            f"built in {whole:.0f} CPU seconds: {first:.0f} for Verilog, "
+            f"{whole - first - last:.0f} for Verilator, {last:.0f} for the C++ compiler"
+        )
+        written = sum(one.stat().st_size for one in library.parent.glob(f"V{compiled.TOP}*.cpp"))
+        print(f"{written / 1e6:.1f} MB of C++")
         compiled.build = lambda *_, **__: compiled.Build(library, 0.0)
         with Simulator(packed) as simulator:
             for _ in range(2):

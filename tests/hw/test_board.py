@@ -380,11 +380,11 @@ def session(client: Client) -> list[int]:
     return [*client.read_memory(2, 2).tolist(), client.read_register(Register.WEIGHTS)]
 
 
-# A step of 11 bits comes to each bit of a byte.
 @pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.long)])
 def test_no_flipped_bit_goes_unseen(step: int) -> None:
-    """Each bit of each command and answer of a session: an error, and no word but the one that was
-    to be written is another; then the client goes on.
+    """A bit of a command, and each bit of each answer of a session: an error, and no word but the
+    one that was to be written is another; then the client goes on. Steps of 11 come to each place
+    in a byte, of 1 to each bit.
     """
     line = FlippedLine()
     client = Client(line)

@@ -38,8 +38,8 @@ MOVES = {
     "own": "what joins the blocks",
 }
 PAPER = "paper,lif_parallel=0"
-"""The Arch beside `packed`. A LIF unit for each neuron has a multiplier each, whose synthesis takes
-hours, and would be larger than all else.
+"""The Arch beside `packed`. With a LIF unit for each neuron, and a multiplier in each, these would
+be most of the PE.
 """
 
 GOAL = 0.7
